@@ -1,0 +1,154 @@
+import { existsSync, readFileSync, rmSync, statSync } from 'node:fs'
+import { request } from 'node:http'
+import { join } from 'node:path'
+import { expect, test } from 'vitest'
+import { startTestDaemon } from './testing/daemon.ts'
+import { adminTokenPath, ensureAdminToken, tokens } from './tokens.ts'
+
+/** A request as a browser or a rebinding page would send it: fetch does not let Host be set. */
+function raw(where: { socketPath: string } | { port: number }, headers: Record<string, string>): Promise<number> {
+  return new Promise((resolve, reject) => {
+    const asked = request({ ...where, host: '127.0.0.1', path: '/v1/pools', headers }, (answer) => {
+      answer.resume()
+      resolve(answer.statusCode ?? 0)
+    })
+    asked.on('error', reject)
+    asked.end()
+  })
+}
+
+test('TCP needs a token; the answer says where one is', async () => {
+  await using daemon = await startTestDaemon()
+  const none = await daemon.ask('GET', '/v1/pools', { token: null })
+  expect(none.status).toBe(401)
+  expect(none.headers['www-authenticate']).toBe('Bearer')
+  expect(none.headers['content-type']).toContain('application/problem+json')
+  expect(none.json).toMatchObject({
+    type: 'urn:muster:problem:unauthorized',
+    code: 'unauthorized',
+    hint: expect.stringContaining('admin.token'),
+  })
+  for (const token of [
+    'nonsense',
+    `mst_t${'0'.repeat(26)}_${'x'.repeat(43)}`,
+    `${daemon.token.slice(0, -1)}!`,
+    daemon.token.toUpperCase(),
+  ])
+    expect((await daemon.ask('GET', '/v1/pools', { token })).json['code']).toBe('unauthorized')
+  expect((await daemon.ask('GET', '/v1/pools')).status).toBe(200)
+  for (const path of ['/healthz', '/readyz', '/v1/openapi.json'])
+    expect((await daemon.ask('GET', path, { token: null })).status).toBe(200)
+})
+
+test('roles: a viewer reads, an operator works, an admin makes tokens', async () => {
+  await using daemon = await startTestDaemon()
+  const make = async (role: string): Promise<string> => {
+    const made = await daemon.ask('POST', '/v1/tokens', { body: { name: role, role } })
+    expect(made.status).toBe(201)
+    return made.json['token'] as string
+  }
+  const [viewer, operator] = [await make('viewer'), await make('operator')]
+  const run = { pool: 'ci', command: ['true'] }
+  expect((await daemon.ask('GET', '/v1/runs', { token: viewer })).status).toBe(200)
+  const refused = await daemon.ask('POST', '/v1/runs', { token: viewer, body: run })
+  expect(refused.status).toBe(403)
+  expect(refused.json).toMatchObject({ code: 'forbidden', hint: 'Use a token with the role operator.' })
+  expect((await daemon.ask('POST', '/v1/runs', { token: operator, body: run })).json).toMatchObject({
+    principal: 'token:operator',
+  })
+  expect((await daemon.ask('GET', '/v1/tokens', { token: operator })).status).toBe(403)
+  expect((await daemon.ask('POST', '/v1/tokens', { token: operator, body: { name: 'x', role: 'admin' } })).status).toBe(403)
+})
+
+test('a token is worthless once it is revoked or has expired; the list shows no text of any', async () => {
+  await using daemon = await startTestDaemon()
+  const made = await daemon.ask('POST', '/v1/tokens', { body: { name: 'ci', role: 'viewer', ttlMs: 1 } })
+  const kept = await daemon.ask('POST', '/v1/tokens', { body: { name: 'ops', role: 'viewer' } })
+  const list = await daemon.ask('GET', '/v1/tokens')
+  expect((list.json['items'] as { name: string }[]).map((one) => one.name)).toEqual(['admin', 'ci', 'ops'])
+  expect(list.text).not.toContain('mst_')
+  const later = tokens(daemon.harness.engine.store, () => Date.now() + 10)
+  expect(await later.verify(made.json['token'] as string)).toBeUndefined()
+  expect(await later.verify(kept.json['token'] as string)).toEqual({ name: 'token:ops', role: 'viewer' })
+  const { id } = kept.json['details'] as { id: string }
+  expect((await daemon.ask('DELETE', `/v1/tokens/${id}`)).status).toBe(204)
+  expect((await daemon.ask('GET', '/v1/pools', { token: kept.json['token'] as string })).status).toBe(401)
+  expect((await daemon.ask('DELETE', `/v1/tokens/${id}`)).status).toBe(404)
+})
+
+test('the store and the log hold no token', async () => {
+  await using daemon = await startTestDaemon()
+  await daemon.ask('GET', '/v1/pools')
+  const rows = await daemon.harness.engine.store.read.selectFrom('tokens').selectAll().execute()
+  expect(JSON.stringify([rows, daemon.log])).not.toContain(daemon.token)
+  expect(rows[0]?.hash).toMatch(/^[0-9a-f]{64}$/)
+})
+
+test('other hosts and origins are refused on TCP, also with a token', async () => {
+  await using daemon = await startTestDaemon()
+  const port = Number(new URL(daemon.api.url).port)
+  const authorization = `Bearer ${daemon.token}`
+  const ask = (headers: Record<string, string>): Promise<number> => raw({ port }, { authorization, ...headers })
+  expect(await ask({ host: `127.0.0.1:${port}` })).toBe(200)
+  expect(await ask({ host: `localhost:${port}` })).toBe(200)
+  expect(await ask({ host: `[::1]:${port}` })).toBe(200)
+  for (const host of [
+    'evil.example',
+    `evil.example:${port}`,
+    '127.0.0.1.evil.example',
+    '10.0.0.1',
+    'evil.example@127.0.0.1',
+    '127.0.0.1/evil',
+  ])
+    expect(await ask({ host })).toBe(403)
+  expect(await ask({ host: `localhost:${port}`, origin: `http://localhost:${port}` })).toBe(200)
+  for (const origin of ['http://evil.example', 'null', `http://localhost:${port + 1}`])
+    expect(await ask({ host: `localhost:${port}`, origin })).toBe(403)
+})
+
+test('the unix socket is for its owner: 0600, no token needed, a wrong one still refused', async () => {
+  await using daemon = await startTestDaemon()
+  const socketPath = join(daemon.dir, 'muster.sock')
+  expect(daemon.api.socket).toBe(socketPath)
+  expect(statSync(socketPath).mode & 0o777).toBe(0o600)
+  expect(await raw({ socketPath }, { host: 'whatever' })).toBe(200)
+  expect(await raw({ socketPath }, { host: 'whatever', authorization: 'Bearer wrong' })).toBe(401)
+  expect(await raw({ socketPath }, { host: 'whatever', authorization: `Bearer ${daemon.token}` })).toBe(200)
+})
+
+test('the first admin token is written once, and taken from its file when the store is new', async () => {
+  await using daemon = await startTestDaemon()
+  const { store } = daemon.harness.engine
+  const path = adminTokenPath(daemon.dir)
+  expect(statSync(path).mode & 0o777).toBe(0o600)
+  await ensureAdminToken(store, daemon.dir)
+  expect(readFileSync(path, 'utf8').trim()).toBe(daemon.token)
+  // Killed between file and store: the file's token counts.
+  await store.write((tx) => tx.deleteFrom('tokens').execute())
+  await ensureAdminToken(store, daemon.dir)
+  expect(await tokens(store).verify(daemon.token)).toEqual({ name: 'token:admin', role: 'admin' })
+  // Removed by hand: it stays away.
+  rmSync(path)
+  await ensureAdminToken(store, daemon.dir)
+  expect(existsSync(path)).toBe(false)
+})
+
+test('use of a token is noted, at most once a minute', async () => {
+  await using daemon = await startTestDaemon()
+  const { store } = daemon.harness.engine
+  let now = Date.now()
+  const room = tokens(store, () => now)
+  const used = async (): Promise<number | undefined> => {
+    await store.write(async () => undefined)
+    return (await room.list())[0]?.lastUsedAt
+  }
+  await room.verify(daemon.token)
+  const first = now
+  expect(await used()).toBe(first)
+  now += 59_000
+  await room.verify(daemon.token)
+  expect(await used()).toBe(first)
+  now += 2000
+  await room.verify(daemon.token)
+  expect(await used()).toBe(now)
+})

@@ -1,0 +1,78 @@
+/** Who may ask what: tokens, the unix socket, roles, and requests that a web page of somebody else makes a browser send. */
+import type { FastifyRequest } from 'fastify'
+import { isLoopback } from '../config/check.ts'
+import { ApiProblem } from './problems.ts'
+import { type Principal, type Role, roles, type Tokens } from './tokens.ts'
+
+declare module 'fastify' {
+  interface FastifyContextConfig {
+    /** Least role that may ask; `public`: anybody who reaches the address. */
+    role?: Role | 'public'
+  }
+  interface FastifyRequest {
+    principal: Principal | undefined
+  }
+}
+
+export interface AccessOptions {
+  tokens: Tokens
+  /** The address that the TCP server listens on. */
+  host: string
+  /** Did the request come through the unix socket? Its file mode has let only the owner (and root) in. */
+  isLocal(request: FastifyRequest): boolean
+}
+
+/** Throws `wrong-host`, `unauthorized` or `forbidden`; sets `request.principal`. */
+export async function checkAccess(request: FastifyRequest, options: AccessOptions): Promise<void> {
+  const local = options.isLocal(request)
+  if (!local) checkOrigin(request.headers, options.host)
+  const needed = request.routeOptions.config.role
+  if (needed === 'public' || request.is404) return
+  const principal = await whoIs(request.headers.authorization, local, options.tokens)
+  if (needed === undefined || roles.indexOf(principal.role) < roles.indexOf(needed))
+    throw new ApiProblem('forbidden', `the role ${principal.role} may not do this`, {
+      hint: `Use a token with the role ${needed ?? 'admin'}.`,
+    })
+  request.principal = principal
+}
+
+/** The principal of a request that passed {@link checkAccess}. */
+export function principalOf(request: FastifyRequest): string {
+  if (request.principal === undefined) throw new Error('a route without a role asked who calls')
+  return request.principal.name
+}
+
+async function whoIs(header: string | undefined, local: boolean, tokens: Tokens): Promise<Principal> {
+  if (header === undefined) {
+    if (local) return { name: 'local', role: 'admin' }
+    throw new ApiProblem('unauthorized', 'this needs a bearer token', {
+      hint: "The first admin token is in admin.token of the daemon's data folder; on its machine the unix socket needs none.",
+    })
+  }
+  const text = /^Bearer ([!-~]{1,200})$/i.exec(header)?.[1]
+  const principal = text === undefined ? undefined : await tokens.verify(text)
+  if (principal !== undefined) return principal
+  throw new ApiProblem('unauthorized', 'the token is unknown, expired or revoked', { hint: 'Ask an admin for a new one.' })
+}
+
+/**
+ * DNS rebinding: a page of another site lets its own name point at 127.0.0.1; the browser then sends that name as Host. Cross-site
+ * requests carry the other site as Origin.
+ */
+function checkOrigin(headers: { host?: string | undefined; origin?: string | undefined }, listen: string): void {
+  const host = headers.host ?? ''
+  const name = /^(?:\[([0-9a-f:]+)\]|([a-z0-9.-]+))(?::\d{1,5})?$/i
+    .exec(host)
+    ?.slice(1)
+    .find((part) => part !== undefined)
+    ?.toLowerCase()
+  if (name === undefined || !(isLoopback(name) || name === listen.toLowerCase()))
+    throw new ApiProblem('wrong-host', `this is not the server '${host}'`, {
+      hint: 'Use the address that the daemon listens on; a proxy in front sends that address as Host.',
+    })
+  if (headers.origin === undefined) return
+  if (headers.origin !== `http://${host}` && headers.origin !== `https://${host}`)
+    throw new ApiProblem('wrong-host', `pages of '${headers.origin}' may not use this API`, {
+      hint: 'Call it from a program instead.',
+    })
+}

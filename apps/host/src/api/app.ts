@@ -1,0 +1,103 @@
+/** The API as a fastify instance: every route, no socket yet. */
+import swagger from '@fastify/swagger'
+import { fastify, LogController } from 'fastify'
+import {
+  jsonSchemaTransform,
+  jsonSchemaTransformObject,
+  serializerCompiler,
+  validatorCompiler,
+  type ZodTypeProvider,
+} from 'fastify-type-provider-zod'
+import { newId } from '../store/ids.ts'
+import { checkAccess } from './access.ts'
+import type { App, AppDeps } from './deps.ts'
+import { toProblem } from './errors.ts'
+import { rawBody } from './describe.ts'
+import { ApiProblem, problemBody, problemKinds } from './problems.ts'
+import { conditionRoutes } from './routes/conditions.ts'
+import { eventRoutes } from './routes/events.ts'
+import { leaseRoutes } from './routes/leases.ts'
+import { metaRoutes } from './routes/meta.ts'
+import { poolRoutes } from './routes/pools.ts'
+import { runDataRoutes } from './routes/run-data.ts'
+import { runRoutes } from './routes/runs.ts'
+import { tokenRoutes } from './routes/tokens.ts'
+import { workerRoutes } from './routes/workers.ts'
+
+/** JSON only: streams are not held in memory. The contract's own cap for one message is of the same size. */
+const BODY_BYTES = 1_048_576
+
+export async function buildApp(deps: AppDeps): Promise<App> {
+  const app = fastify({
+    loggerInstance: deps.log,
+    logController: new LogController({ disableRequestLogging: true }),
+    bodyLimit: BODY_BYTES,
+    // Ids in paths are short; a longer one is no id.
+    routerOptions: { maxParamLength: 100 },
+    genReqId: () => newId('x').slice(1, 17),
+    // A request's head must come quickly; bodies and answers may be streams that last.
+    http: { headersTimeout: 15_000, requestTimeout: 0, keepAliveTimeout: 60_000 },
+    return503OnClosing: false,
+    forceCloseConnections: true,
+  }).withTypeProvider<ZodTypeProvider>() as App
+  app.setValidatorCompiler(validatorCompiler)
+  app.setSerializerCompiler(serializerCompiler)
+  app.decorateRequest('principal', undefined)
+  app.addHook('onRequest', async (request) => checkAccess(request, deps.access))
+  // A POST that says nothing more needs no body at all.
+  app.addHook('preValidation', async (request) => {
+    const { schema } = request.routeOptions
+    if (schema?.body !== undefined && schema.body !== rawBody) request.body ??= {}
+  })
+  app.addHook('onResponse', async (request, reply) => {
+    request.log.debug({ method: request.method, url: request.url, status: reply.statusCode, ms: reply.elapsedTime }, 'answered')
+  })
+  app.setNotFoundHandler({}, (request) => {
+    throw new ApiProblem('not-found', `there is no ${request.method} ${request.url.split('?')[0] ?? ''}`, {
+      hint: 'GET /v1/openapi.json names all there is.',
+    })
+  })
+  app.setErrorHandler((error, request, reply) => {
+    const problem = toProblem(error)
+    const fault = problem.code === 'internal'
+    if (fault && !reply.raw.destroyed) request.log.error({ err: error, id: request.id }, 'a request failed inside the daemon')
+    const { retryAfterMs } = problem.details
+    if (retryAfterMs !== undefined) void reply.header('retry-after', Math.max(1, Math.ceil(retryAfterMs / 1000)))
+    if (problem.code === 'unauthorized') void reply.header('www-authenticate', 'Bearer')
+    // What is still on its way of the body is not wanted any more.
+    if (!request.raw.complete) void reply.header('connection', 'close')
+    void reply
+      .code(problemKinds[problem.code].status)
+      .type('application/problem+json')
+      .serializer(JSON.stringify)
+      .send(problemBody(problem, fault ? request.id : undefined))
+  })
+  app.removeContentTypeParser('text/plain')
+  app.addContentTypeParser('application/x-tar', (_request, body, done) => done(null, body))
+  app.addContentTypeParser('application/octet-stream', { parseAs: 'buffer' }, (_request, body, done) => done(null, body))
+  await app.register(swagger, {
+    openapi: {
+      openapi: '3.1.0',
+      info: { title: 'Muster', version: 'v1', description: 'Workers for CI/CD: pools, leases, runs, logs and decisions.' },
+      components: { securitySchemes: { token: { type: 'http', scheme: 'bearer' } } },
+      security: [{ token: [] }],
+    },
+    transform: jsonSchemaTransform,
+    transformObject: jsonSchemaTransformObject,
+  })
+  for (const routes of [
+    metaRoutes,
+    poolRoutes,
+    leaseRoutes,
+    runRoutes,
+    runDataRoutes,
+    workerRoutes,
+    conditionRoutes,
+    eventRoutes,
+    tokenRoutes,
+  ])
+    // A scope of its own, so that swagger's hook sees the routes.
+    await app.register(async (scope) => routes(scope as App, deps))
+  await app.ready()
+  return app
+}

@@ -1,0 +1,114 @@
+/** The schemas of what creating calls take. */
+import { fileSpecSchema, resourcesSchema, type FileSpec, type Resources } from '@muster/core'
+import { z } from 'zod'
+import { named } from './schemas.ts'
+
+/** No system takes a NUL in an argument, a variable or a path. */
+const free = z.string().regex(/^[^\0]*$/, 'holds a NUL character')
+const text = free.min(1)
+const name = z.string().regex(/^[a-z0-9-]{1,40}$/)
+/** A duration that somebody asks for. 30 days: longer ones are a slip of units. */
+const asked = z.int().min(1).max(2_592_000_000)
+const labels = z.record(z.string().min(1).max(63), z.string().max(255))
+const env = z.record(z.string().regex(/^[A-Za-z_][A-Za-z0-9_]*$/), free)
+/** No system starts a program with more; longer lists travel as files. */
+const command = z.array(free).min(1).max(10_000).describe('Program and arguments; no shell is put around them.')
+
+/** Files and env of one request together; larger things travel as inputs, which are not held in memory. */
+export const INLINE_BYTES = 262_144
+
+interface Wishes {
+  image?: string
+  profile?: string
+  env?: Record<string, string>
+  resources?: Resources
+  os?: 'linux' | 'windows' | 'darwin'
+  arch?: 'amd64' | 'arm64'
+  labels?: Record<string, string>
+  mode?: 'command' | 'hold'
+}
+
+const wishes = {
+  image: text.exactOptional(),
+  profile: text.exactOptional(),
+  env: env.exactOptional(),
+  resources: resourcesSchema.exactOptional(),
+  os: z.enum(['linux', 'windows', 'darwin']).exactOptional(),
+  arch: z.enum(['amd64', 'arm64']).exactOptional(),
+  labels: labels.exactOptional(),
+  mode: z.enum(['command', 'hold']).describe('The way of working it needs. Default: the pool decides.').exactOptional(),
+}
+
+export interface LeaseBody extends Wishes {
+  pool: string
+  ttlMs?: number
+  queueTimeoutMs?: number
+}
+export const leaseBodySchema: z.ZodType<LeaseBody> = named(
+  'LeaseRequest',
+  z.strictObject({
+    pool: name,
+    ...wishes,
+    ttlMs: asked.describe('It ends this long after it was got or renewed. Default 5 min.').exactOptional(),
+    queueTimeoutMs: asked.describe("Longest wait for a worker. Default: the pool's.").exactOptional(),
+  }),
+)
+
+interface CommandBody {
+  command: string[]
+  env?: Record<string, string>
+  workdir?: string
+  stdin?: boolean
+  timeoutMs?: number
+  detachMs?: number
+  labels?: Record<string, string>
+}
+const commandParts = {
+  command,
+  env: env.exactOptional(),
+  workdir: text.exactOptional(),
+  stdin: z.boolean().describe('Will standard input be sent? Default false: the command reads end-of-file.').exactOptional(),
+  timeoutMs: asked.describe('From the start of the command. Default: as long as its worker lives.').exactOptional(),
+  detachMs: asked.describe('Ends it when no client has followed it for this long. Default: it runs on.').exactOptional(),
+  labels: labels.exactOptional(),
+}
+
+export interface RunBody extends CommandBody, Wishes {
+  pool?: string
+  lease?: string
+  files?: FileSpec[]
+  queueTimeoutMs?: number
+  inputs?: { name: string; path: string }[]
+  outputs?: { name: string; path: string; optional?: boolean }[]
+}
+export const runBodySchema: z.ZodType<RunBody> = named(
+  'RunRequest',
+  z
+    .strictObject({
+      pool: name.exactOptional(),
+      lease: z.string().describe('Instead of a pool: a lease you hold.').exactOptional(),
+      ...wishes,
+      ...commandParts,
+      files: z.array(fileSpecSchema).max(100).exactOptional(),
+      queueTimeoutMs: asked.exactOptional(),
+      inputs: z
+        .array(z.strictObject({ name, path: text }))
+        .max(20)
+        .describe('Tars that are uploaded next, each unpacked under its path. The run waits for all of them.')
+        .exactOptional(),
+      outputs: z
+        .array(z.strictObject({ name, path: text, optional: z.boolean().exactOptional() }))
+        .max(20)
+        .describe('Paths that are collected after the command, also when it failed.')
+        .exactOptional(),
+    })
+    .refine((body) => (body.pool === undefined) !== (body.lease === undefined), 'give exactly one of pool and lease'),
+)
+
+export interface ExecBody extends CommandBody {
+  user?: string
+}
+export const execBodySchema: z.ZodType<ExecBody> = named(
+  'ExecRequest',
+  z.strictObject({ ...commandParts, user: text.exactOptional() }),
+)

@@ -1,0 +1,84 @@
+/** From whatever a room throws to the problem a client gets. */
+import type { FastifyError } from 'fastify'
+import { hasZodFastifySchemaValidationErrors } from 'fastify-type-provider-zod'
+import { EngineError, type EngineErrorCode } from '../engine/api.ts'
+import { RunError, type RunErrorCode } from '../engine/runs-api.ts'
+import { StoreError } from '../store/store.ts'
+import { ApiProblem, type ProblemCode } from './problems.ts'
+
+const ofEngine: Readonly<Record<EngineErrorCode, ProblemCode>> = {
+  refused: 'refused',
+  'not-found': 'not-found',
+  ended: 'ended',
+  leased: 'leased',
+  stopping: 'stopping',
+  busy: 'busy',
+}
+
+const ofRuns: Readonly<Record<RunErrorCode, ProblemCode>> = {
+  'not-found': 'not-found',
+  'not-ready': 'not-ready',
+  unsupported: 'unsupported',
+  ended: 'ended',
+  conflict: 'conflict',
+  digest: 'digest-mismatch',
+  'too-large': 'too-large',
+  gone: 'gone',
+  'no-stdin': 'no-stdin',
+  gap: 'gap',
+  'bad-offset': 'bad-offset',
+}
+
+const ofFastify: Readonly<Record<string, ProblemCode>> = {
+  FST_ERR_CTP_BODY_TOO_LARGE: 'too-large',
+  FST_ERR_CTP_INVALID_MEDIA_TYPE: 'unsupported-media',
+  FST_ERR_CTP_EMPTY_JSON_BODY: 'invalid-request',
+  FST_ERR_CTP_INVALID_JSON_BODY: 'invalid-request',
+  FST_ERR_CTP_INVALID_CONTENT_LENGTH: 'invalid-request',
+  FST_ERR_BAD_URL: 'invalid-request',
+  FST_ERR_NOT_FOUND: 'not-found',
+}
+
+/** A client that asks again sooner only adds to the load it waits for. */
+const RETRY_MS = 1000
+
+/** What the client is told; `internal` for everything that nobody threw on purpose. */
+export function toProblem(error: unknown): ApiProblem {
+  if (error instanceof ApiProblem) return error
+  if (error instanceof EngineError)
+    return new ApiProblem(ofEngine[error.code], error.message, {
+      ...(error.refusal === undefined ? {} : { hint: error.refusal.hint, reason: error.refusal.code }),
+      ...(error.refusal?.nearest === undefined ? {} : { nearest: error.refusal.nearest }),
+      ...(error.code === 'stopping' || error.code === 'busy' ? { retryAfterMs: RETRY_MS } : {}),
+    })
+  if (error instanceof RunError)
+    return new ApiProblem(ofRuns[error.code], error.message, {
+      ...(error.at === undefined ? {} : { at: error.at }),
+      ...(error.code === 'not-ready' ? { retryAfterMs: RETRY_MS } : {}),
+    })
+  if (error instanceof StoreError) return ofStore(error)
+  if (hasZodFastifySchemaValidationErrors(error))
+    return new ApiProblem('invalid-request', 'The request fails its schema.', {
+      errors: error.validation.map((issue) => ({
+        path: pathOf(error.validationContext ?? '', issue.instancePath),
+        message: issue.message ?? 'is wrong',
+      })),
+    })
+  const code = ofFastify[(error as FastifyError | undefined)?.code ?? '']
+  if (code !== undefined) return new ApiProblem(code, (error as FastifyError).message)
+  return new ApiProblem('internal', 'Something went wrong inside the daemon.')
+}
+
+function ofStore(error: StoreError): ApiProblem {
+  const details = { hint: error.hint, retryAfterMs: RETRY_MS }
+  if (error.code === 'full') return new ApiProblem('disk-full', error.message, details)
+  if (error.code === 'closed') return new ApiProblem('stopping', 'the daemon is stopping', details)
+  if (error.code === 'overloaded') return new ApiProblem('busy', error.message, details)
+  return new ApiProblem('store-unavailable', error.message, details)
+}
+
+/** `body.outputs.0.name` of where and `/outputs/0/name`. */
+function pathOf(where: string, pointer: string): string {
+  const inner = pointer.split('/').filter((part) => part !== '')
+  return [where === 'querystring' ? 'query' : where, ...inner].filter((part) => part !== '').join('.')
+}

@@ -1,0 +1,80 @@
+/**
+ * Idempotency keys of creating calls: the answer is stored in the transaction that creates, so that a call repeated after a lost answer
+ * (or by a client that lived through a restart of the daemon) creates nothing again and gets the same answer.
+ */
+import type { Also } from '../engine/api.ts'
+import { canonical } from '../engine/spec.ts'
+import type { Sealer } from '../store/seal.ts'
+import type { Store, Tx } from '../store/store.ts'
+import { ApiProblem } from './problems.ts'
+
+/** Longer than any client retries; short enough that the table stays small. */
+export const KEEP_MS = 86_400_000
+
+export interface KeyedRequest {
+  /** The header's value; absent: nothing is remembered. */
+  key: string | undefined
+  principal: string
+  /** What must be the same: method, path, body. */
+  request: unknown
+}
+
+export interface Idempotency {
+  /** Runs `create` once per key. `create` must write with the `also` it gets. `show` makes the answer that is stored and given. */
+  once<R, A>(keyed: KeyedRequest, create: (also?: Also<R>) => Promise<R>, show: (record: R) => A): Promise<A>
+  /** Forgets keys that are too old. */
+  sweep(): Promise<void>
+}
+
+/** Undoes a creation whose key was used meanwhile. */
+class UsedMeanwhile extends Error {}
+
+export function idempotency(store: Store, sealer: Sealer, now: () => number = Date.now): Idempotency {
+  return {
+    async once<R, A>(keyed: KeyedRequest, create: (also?: Also<R>) => Promise<R>, show: (record: R) => A): Promise<A> {
+      const { key, principal } = keyed
+      if (key === undefined) return show(await create())
+      // Under the key: a plain digest of a request with a guessable env value would betray it.
+      const digest = sealer.digest(canonical(keyed.request))
+      const answered = async (reader: Pick<Tx, 'selectFrom'>): Promise<{ answer: A } | undefined> => {
+        const row = await reader
+          .selectFrom('idempotency')
+          .select(['request_digest', 'response'])
+          .where('principal', '=', principal)
+          .where('key', '=', key)
+          .executeTakeFirst()
+        if (row === undefined) return undefined
+        if (row.request_digest !== digest)
+          throw new ApiProblem('idempotency-mismatch', `the idempotency key '${key}' was used for another request`)
+        return { answer: JSON.parse(row.response) as A }
+      }
+      const before = await answered(store.read)
+      if (before !== undefined) return before.answer
+      try {
+        return show(
+          await create(async (tx, _after, record) => {
+            // Writes run one at a time: what was not there a moment ago may be now, and then this creation is undone.
+            if ((await answered(tx)) !== undefined) throw new UsedMeanwhile()
+            const row = { request_digest: digest, status: 201, response: JSON.stringify(show(record)) }
+            await tx
+              .insertInto('idempotency')
+              .values({ key, principal, ...row, created_at: now() })
+              .execute()
+          }),
+        )
+      } catch (error) {
+        const meanwhile = error instanceof UsedMeanwhile ? await answered(store.read) : undefined
+        if (meanwhile === undefined) throw error
+        return meanwhile.answer
+      }
+    },
+    async sweep() {
+      await store.write((tx) =>
+        tx
+          .deleteFrom('idempotency')
+          .where('created_at', '<', now() - KEEP_MS)
+          .execute(),
+      )
+    },
+  }
+}

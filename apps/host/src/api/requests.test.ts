@@ -1,0 +1,154 @@
+import { expect, test } from 'vitest'
+import { EngineError } from '../engine/api.ts'
+import { RunError } from '../engine/runs-api.ts'
+import { StoreError } from '../store/store.ts'
+import { toProblem } from './errors.ts'
+import { problemBody, problemCodes, problemKinds } from './problems.ts'
+import { startTestDaemon } from './testing/daemon.ts'
+
+test('what fails its schema is named part by part', async () => {
+  await using daemon = await startTestDaemon()
+  const bad = await daemon.ask('POST', '/v1/runs', {
+    body: { pool: 'ci', command: [], inputs: [{ name: 'BAD', path: 'x' }], imgae: 'x' },
+  })
+  expect(bad.status).toBe(400)
+  const { errors } = bad.json as { errors: { path: string; message: string }[] }
+  expect(errors.map((error) => error.path)).toEqual(expect.arrayContaining(['body.command', 'body.inputs.0.name', 'body']))
+  expect(JSON.stringify(errors)).toContain('imgae')
+  expect((await daemon.ask('GET', '/v1/runs?limit=9999')).json).toMatchObject({
+    code: 'invalid-request',
+    errors: [{ path: 'query.limit' }],
+  })
+  expect((await daemon.ask('POST', '/v1/runs', { body: { command: ['true'] } })).json).toMatchObject({
+    errors: [{ message: 'give exactly one of pool and lease' }],
+  })
+})
+
+test('bodies are bounded, and of the right kind', async () => {
+  await using daemon = await startTestDaemon()
+  const run = { pool: 'ci', command: ['true'] }
+  const inline = await daemon.ask('POST', '/v1/runs', { body: { ...run, env: { A: 'x'.repeat(300_000) } } })
+  expect([inline.status, inline.json['code']]).toEqual([413, 'too-large'])
+  const body = await daemon.ask('POST', '/v1/runs', { body: { ...run, env: { A: 'x'.repeat(2_000_000) } } })
+  expect([body.status, body.json['code']]).toEqual([413, 'too-large'])
+  const text = await daemon.ask('POST', '/v1/runs', {
+    body: Buffer.from('pool: ci'),
+    headers: { 'content-type': 'application/yaml' },
+  })
+  expect([text.status, text.json['code']]).toEqual([415, 'unsupported-media'])
+  const broken = await daemon.ask('POST', '/v1/runs', {
+    body: Buffer.from('{"pool"'),
+    headers: { 'content-type': 'application/json' },
+  })
+  expect([broken.status, broken.json['code']]).toEqual([400, 'invalid-request'])
+  expect((await daemon.ask('GET', '/v1/nothing')).json).toMatchObject({
+    code: 'not-found',
+    detail: 'there is no GET /v1/nothing',
+  })
+})
+
+test('a key makes a repeated creation one, also at the same time, and is bound to its request', async () => {
+  await using daemon = await startTestDaemon()
+  const body = { pool: 'ci', command: ['true'], env: { A: '1' } }
+  const ask = (key: string, other: object = body): ReturnType<typeof daemon.ask> =>
+    daemon.ask('POST', '/v1/runs', { body: other, headers: { 'idempotency-key': key } })
+  const answers = await Promise.all(Array.from({ length: 8 }, () => ask('one')))
+  expect(new Set(answers.map((answer) => answer.json['id'])).size).toBe(1)
+  expect(daemon.runs.requests).toHaveLength(1)
+  expect((await ask('one')).json).toEqual(answers[0]?.json)
+  const other = await ask('one', { ...body, env: { A: '2' } })
+  expect([other.status, other.json['code']]).toEqual([422, 'idempotency-mismatch'])
+  expect((await ask('two')).json['id']).not.toBe(answers[0]?.json['id'])
+  // Of another principal it is another key.
+  const { json } = await daemon.ask('POST', '/v1/tokens', { body: { name: 'other', role: 'operator' } })
+  const theirs = await daemon.ask('POST', '/v1/runs', {
+    body,
+    headers: { 'idempotency-key': 'one' },
+    token: json['token'] as string,
+  })
+  expect(theirs.json['id']).not.toBe(answers[0]?.json['id'])
+  await daemon.restart()
+  expect((await ask('one')).json['id']).toBe(answers[0]?.json['id'])
+  const lease = { body: { pool: 'ci' }, headers: { 'idempotency-key': 'lease' } }
+  expect((await daemon.ask('POST', '/v1/leases', lease)).json['id']).toBe(
+    (await daemon.ask('POST', '/v1/leases', lease)).json['id'],
+  )
+})
+
+test('a refusal names the nearest pool; nothing is kept of it, nor of its key', async () => {
+  await using daemon = await startTestDaemon()
+  const headers = { 'idempotency-key': 'refused' }
+  const refused = await daemon.ask('POST', '/v1/leases', { body: { pool: 'cii' }, headers })
+  expect(refused.status).toBe(422)
+  expect(refused.json).toMatchObject({
+    code: 'refused',
+    reason: 'unknown-pool',
+    nearest: { pool: 'ci', field: 'pool', asked: 'cii' },
+  })
+  expect((await daemon.ask('POST', '/v1/leases', { body: { pool: 'ci' }, headers })).status).toBe(201)
+})
+
+test('every code has its own status and meaning, and every failure of a room its code', () => {
+  for (const code of problemCodes) {
+    const { status, title, meaning, retry } = problemKinds[code]
+    expect(status >= 400 && status < 600 && title !== '' && meaning.endsWith('.')).toBe(true)
+    // What may pass by itself is said by 409 (not yet), 429 or 5xx.
+    if (retry === true) expect([409, 429, 503, 507]).toContain(status)
+  }
+  const given: [unknown, string][] = [
+    [new EngineError('busy', 'x'), 'busy'],
+    [new EngineError('stopping', 'x'), 'stopping'],
+    [new RunError('gap', 'x', 7), 'gap'],
+    [new RunError('digest', 'x'), 'digest-mismatch'],
+    [new StoreError('full', 'x', { hint: 'make room' }), 'disk-full'],
+    [new StoreError('closed', 'x'), 'stopping'],
+    [new StoreError('overloaded', 'x'), 'busy'],
+    [new StoreError('io', 'x'), 'store-unavailable'],
+    [new Error('secret inside'), 'internal'],
+    ['text', 'internal'],
+    [undefined, 'internal'],
+  ]
+  for (const [error, code] of given) expect(toProblem(error).code).toBe(code)
+  expect(problemBody(toProblem(new RunError('gap', 'x', 7)))).toMatchObject({ status: 409, at: 7 })
+  expect(problemBody(toProblem(new Error('secret inside')), 'id1')).toMatchObject({
+    id: 'id1',
+    detail: expect.not.stringContaining('secret'),
+  })
+})
+
+test('a fault inside is told by its id only; the log has the rest', async () => {
+  await using daemon = await startTestDaemon()
+  daemon.harness.engine.conditions.list = () => {
+    throw new Error('inside story')
+  }
+  const answer = await daemon.ask('GET', '/v1/conditions')
+  expect(answer.status).toBe(500)
+  expect(answer.text).not.toContain('inside story')
+  const line = daemon.log.find((entry) => entry['id'] === answer.json['id'])
+  expect(JSON.stringify(line)).toContain('inside story')
+})
+
+test('a store that cannot be written is said, with what to do, and not ready', async () => {
+  await using daemon = await startTestDaemon()
+  const { store } = daemon.harness.engine
+  const health = store.health()
+  store.health = () => ({ ...health, state: 'full', message: 'no room on the disk', hint: 'Make room.' })
+  const ready = await daemon.ask('GET', '/readyz', { token: null })
+  expect(ready.status).toBe(507)
+  expect(ready.json).toMatchObject({ code: 'disk-full', detail: 'no room on the disk', hint: 'Make room.' })
+  store.health = () => ({ ...health, state: 'busy', message: 'locked', hint: '' })
+  expect((await daemon.ask('GET', '/readyz', { token: null })).json['code']).toBe('store-unavailable')
+  expect((await daemon.ask('GET', '/healthz', { token: null })).status).toBe(200)
+})
+
+test('keys are forgotten after a day', async () => {
+  await using daemon = await startTestDaemon()
+  const { idempotency, KEEP_MS } = await import('./idempotency.ts')
+  const { store, sealer } = daemon.harness.engine
+  await daemon.ask('POST', '/v1/runs', { body: { pool: 'ci', command: ['true'] }, headers: { 'idempotency-key': 'k' } })
+  const count = async (): Promise<number> => (await store.read.selectFrom('idempotency').selectAll().execute()).length
+  await idempotency(store, sealer, () => Date.now() + KEEP_MS - 60_000).sweep()
+  expect(await count()).toBe(1)
+  await idempotency(store, sealer, () => Date.now() + KEEP_MS + 60_000).sweep()
+  expect(await count()).toBe(0)
+})

@@ -1,0 +1,52 @@
+/** What lasts and deserves an operator's eye; and why things are as they are. */
+import { z } from 'zod'
+import type { App, AppDeps } from '../deps.ts'
+import { failures, needs } from '../describe.ts'
+import { ApiProblem } from '../problems.ts'
+import { conditionSchema, decisionSchema } from '../schemas.ts'
+import { conditionView, decisionView } from '../views.ts'
+
+/** As many as a reader takes in at once; the newest are kept. */
+const MOST_DECISIONS = 200
+
+export function conditionRoutes(app: App, { engine, runs }: AppDeps): void {
+  const exists = {
+    worker: async (id: string) => (engine.workers.get(id) ?? (await engine.workers.find(id))) !== undefined,
+    lease: async (id: string) => (engine.leases.get(id) ?? (await engine.leases.find(id))) !== undefined,
+    run: async (id: string) => (runs.get(id) ?? (await runs.find(id))) !== undefined,
+    pool: (name: string) => Promise.resolve(engine.pools.get(name) !== undefined),
+    provider: (name: string) => Promise.resolve(engine.plugins.list().some((provider) => provider.name === name)),
+  }
+
+  app.get(
+    '/v1/conditions',
+    {
+      ...needs('viewer'),
+      schema: {
+        operationId: 'listConditions',
+        summary: 'Conditions that hold now, oldest first',
+        response: { 200: z.object({ items: z.array(conditionSchema) }), ...failures },
+      },
+    },
+    async () => ({ items: engine.conditions.list().map(conditionView) }),
+  )
+
+  app.get(
+    '/v1/why/:kind/:id',
+    {
+      ...needs('viewer'),
+      schema: {
+        operationId: 'why',
+        summary: 'Every decision about one thing, oldest first',
+        params: z.object({ kind: z.enum(['worker', 'lease', 'run', 'pool', 'provider']), id: z.string() }),
+        querystring: z.strictObject({ limit: z.coerce.number().int().min(1).max(1000).default(MOST_DECISIONS) }),
+        response: { 200: z.object({ items: z.array(decisionSchema) }), ...failures },
+      },
+    },
+    async ({ params: { kind, id }, query: { limit } }) => {
+      const rows = kind === 'run' ? await runs.why(id, limit) : await engine.journal.why(kind, id, limit)
+      if (rows.length === 0 && !(await exists[kind](id))) throw new ApiProblem('not-found', `there is no ${kind} ${id}`)
+      return { items: rows.map(decisionView) }
+    },
+  )
+}

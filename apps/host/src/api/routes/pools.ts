@@ -1,0 +1,129 @@
+/** Pools and the providers they are placed on. */
+import { z } from 'zod'
+import { principalOf } from '../access.ts'
+import type { App, AppDeps } from '../deps.ts'
+import { failures, needs } from '../describe.ts'
+import { ApiProblem } from '../problems.ts'
+import { poolSchema, providerSchema } from '../schemas.ts'
+import { poolView, providerView } from '../views.ts'
+
+const byName = z.object({ name: z.string() })
+
+export function poolRoutes(app: App, { engine }: AppDeps): void {
+  app.get(
+    '/v1/pools',
+    {
+      ...needs('viewer'),
+      schema: {
+        operationId: 'listPools',
+        summary: 'All pools',
+        response: { 200: z.object({ items: z.array(poolSchema) }), ...failures },
+      },
+    },
+    async () => ({ items: engine.pools.list().map(poolView) }),
+  )
+
+  app.get(
+    '/v1/pools/:name',
+    {
+      ...needs('viewer'),
+      schema: { operationId: 'getPool', summary: 'A pool', params: byName, response: { 200: poolSchema, ...failures } },
+    },
+    async ({ params }) => {
+      const status = engine.pools.get(params.name)
+      if (status !== undefined) return poolView(status)
+      const names = engine.pools.list().map((pool) => pool.config.name)
+      throw new ApiProblem('not-found', `there is no pool ${params.name}`, { hint: `Pools: ${names.join(', ')}.` })
+    },
+  )
+
+  app.post(
+    '/v1/pools/:name/drain',
+    {
+      ...needs('operator'),
+      schema: {
+        operationId: 'drainPool',
+        summary: 'Empties a pool',
+        description:
+          'From now on it keeps no worker that nobody holds; what is asked for is still served. Until it is resumed, or the daemon starts again.',
+        params: byName,
+        response: { 200: poolSchema, ...failures },
+      },
+    },
+    async (request) => poolView(await engine.pools.drain(request.params.name, { principal: principalOf(request) })),
+  )
+
+  app.post(
+    '/v1/pools/:name/resume',
+    {
+      ...needs('operator'),
+      schema: {
+        operationId: 'resumePool',
+        summary: 'Ends the drain of a pool',
+        params: byName,
+        response: { 200: poolSchema, ...failures },
+      },
+    },
+    async (request) => poolView(await engine.pools.resume(request.params.name, { principal: principalOf(request) })),
+  )
+
+  app.get(
+    '/v1/providers',
+    {
+      ...needs('viewer'),
+      schema: {
+        operationId: 'listProviders',
+        summary: 'All providers, and how each does',
+        response: { 200: z.object({ items: z.array(providerSchema) }), ...failures },
+      },
+    },
+    async () => ({ items: engine.plugins.list().map(providerView) }),
+  )
+
+  app.get(
+    '/v1/providers/:name',
+    {
+      ...needs('viewer'),
+      schema: {
+        operationId: 'getProvider',
+        summary: 'A provider',
+        params: byName,
+        response: { 200: providerSchema, ...failures },
+      },
+    },
+    async ({ params }) => {
+      const providers = engine.plugins.list()
+      const found = providers.find((provider) => provider.name === params.name)
+      if (found !== undefined) return providerView(found)
+      throw new ApiProblem('not-found', `there is no provider ${params.name}`, {
+        hint: `Providers: ${providers.map((provider) => provider.name).join(', ')}.`,
+      })
+    },
+  )
+
+  app.post(
+    '/v1/providers/:name/reconcile',
+    {
+      ...needs('operator'),
+      schema: {
+        operationId: 'reconcileProvider',
+        summary: 'Looks at a provider now',
+        description: 'Lists its workers at once instead of at the next interval, and answers when the pass has been applied.',
+        params: byName,
+        response: { 200: z.object({ orphansReclaimed: z.int() }), ...failures },
+        querystring: z.strictObject({
+          reclaimOrphans: z
+            .enum(['true', 'false'])
+            .describe('Removes more orphans in one pass than the bound allows.')
+            .exactOptional(),
+        }),
+      },
+    },
+    async ({ params, query }) => {
+      if (!engine.plugins.list().some((provider) => provider.name === params.name))
+        throw new ApiProblem('not-found', `there is no provider ${params.name}`)
+      await engine.reconcile(params.name)
+      return { orphansReclaimed: query.reclaimOrphans === 'true' ? await engine.reclaimOrphans(params.name) : 0 }
+    },
+  )
+}

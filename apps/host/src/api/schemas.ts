@@ -1,0 +1,247 @@
+/** The schemas of what the API takes and gives; the OpenAPI document and the client's types come from them. */
+import { providerErrorCodes, recordPhases, resourcesSchema, workerCapabilitiesSchema } from '@muster/core'
+import { z } from 'zod'
+import { type Artifact, runOutcomes, runStates } from '../engine/model.ts'
+import { problemSchema } from './problems.ts'
+import type { ConditionView, DecisionView, LeaseView, PoolView, ProviderView, RunView, WorkerView } from './views.ts'
+
+/** Gives a schema its name among the document's components. */
+export function named<S extends z.ZodType>(id: string, schema: S): S {
+  z.globalRegistry.add(schema, { ...z.globalRegistry.get(schema), id })
+  return schema
+}
+
+const id = z.string()
+const instant = z.iso.datetime()
+const ms = z.int().min(0)
+const open = z.record(z.string(), z.unknown())
+const command = z.array(z.string()).min(1).describe('Program and arguments; no shell is put around them.')
+
+const exitSchema: z.ZodType<NonNullable<RunView['exit']>> = named(
+  'Exit',
+  z.object({
+    code: z.int().min(0).max(255).describe('Absent when a signal ended it, or nobody knows.').exactOptional(),
+    signal: z.string().exactOptional(),
+    oomKilled: z.boolean().exactOptional(),
+    reason: z.string(),
+    at: instant.exactOptional(),
+  }),
+)
+
+export const artifactSchema: z.ZodType<Artifact> = named(
+  'Artifact',
+  z.object({
+    name: z.string(),
+    path: z.string(),
+    direction: z.enum(['in', 'out']),
+    state: z.enum(['awaited', 'stored', 'delivered', 'missing', 'dropped']),
+    sha256: z.string().exactOptional(),
+    bytes: z.int().exactOptional(),
+  }),
+)
+
+export const poolSchema: z.ZodType<PoolView> = named(
+  'Pool',
+  z.object({
+    name: z.string(),
+    placement: z.array(z.string()).describe('Providers in order.'),
+    work: z.enum(['auto', 'command', 'hold', 'agent']),
+    image: z.string().exactOptional(),
+    profile: z.string().exactOptional(),
+    resources: resourcesSchema.exactOptional(),
+    scale: z.object({ min: z.int(), max: z.int(), warm: z.int(), idleMs: ms }),
+    uses: z.int().describe('Leases one worker serves, one after the other.'),
+    lifetimeMs: ms,
+    graceMs: ms,
+    startDeadlineMs: ms,
+    queueTimeoutMs: ms,
+    workers: z.record(z.string(), z.int()).describe('Live workers by phase; absent is 0.'),
+    queued: z.int().describe('Leases that have no worker yet.'),
+    leases: z.int().describe('Leases that have one.'),
+    waiting: z.string().describe('Why the first of the queue waits; empty when nothing waits.'),
+    draining: z.boolean().describe('It keeps no worker that nobody holds.'),
+  }),
+)
+
+export const workerSchema: z.ZodType<WorkerView> = named(
+  'WorkerInfo',
+  z.object({
+    id,
+    pool: z.string(),
+    provider: z.string(),
+    phase: z.enum(recordPhases),
+    uses: z.int(),
+    attempt: z.int(),
+    cordoned: z.boolean(),
+    lease: id.exactOptional(),
+    part: z.string().describe('The machine or region it lives in.').exactOptional(),
+    observedPhase: z.string().describe('What the provider said last.').exactOptional(),
+    ready: z.string().exactOptional(),
+    createdAt: instant,
+    launchedAt: instant.exactOptional(),
+    readyAt: instant.exactOptional(),
+    expiresAt: instant.exactOptional(),
+    observedAt: instant.exactOptional(),
+    nextAttemptAt: instant.exactOptional(),
+    endedAt: instant.exactOptional(),
+    end: z.string().exactOptional(),
+    terminateReason: z.string().exactOptional(),
+    granted: resourcesSchema.exactOptional(),
+    exit: exitSchema.exactOptional(),
+    problem: z.object({ code: z.enum(providerErrorCodes), message: z.string(), final: z.boolean() }).exactOptional(),
+    spec: open.describe('As launched; of env values and file contents only the size.'),
+  }),
+)
+
+export const leaseSchema: z.ZodType<LeaseView> = named(
+  'Lease',
+  z.object({
+    id,
+    pool: z.string(),
+    state: z
+      .enum(['queued', 'assigned', 'active', 'ended'])
+      .describe('assigned: a worker is being made or readied for it · active: the worker is ready.'),
+    principal: z.string(),
+    ttlMs: ms,
+    tries: z.int().describe('Times it was moved to another placement.'),
+    requirements: open.describe('Of env values only the size.'),
+    worker: id.exactOptional(),
+    run: id.describe('The run that owns it.').exactOptional(),
+    requestedAt: instant,
+    assignedAt: instant.exactOptional(),
+    activeAt: instant.exactOptional(),
+    expiresAt: instant.exactOptional(),
+    queueDeadline: instant.exactOptional(),
+    endedAt: instant.exactOptional(),
+    end: z.string().describe('released · expired · lost · refused · cancelled · failed').exactOptional(),
+    endReason: z.string().exactOptional(),
+  }),
+)
+
+export interface LeaseAnswer {
+  lease: LeaseView
+  worker?: WorkerView
+}
+export const leaseAnswerSchema: z.ZodType<LeaseAnswer> = named(
+  'LeaseAnswer',
+  z.object({ lease: leaseSchema, worker: workerSchema.exactOptional() }),
+)
+
+export const runSchema: z.ZodType<RunView> = named(
+  'Run',
+  z.object({
+    id,
+    kind: z.enum(['run', 'exec']).describe("exec: a command in somebody's worker, which it does not end."),
+    pool: z.string(),
+    state: z.enum(runStates),
+    command,
+    stdin: z.boolean(),
+    principal: z.string(),
+    labels: z.record(z.string(), z.string()),
+    artifacts: z.array(artifactSchema),
+    cancelRequested: z.boolean(),
+    lease: id.exactOptional(),
+    worker: id.exactOptional(),
+    outcome: z
+      .enum(runOutcomes)
+      .describe('infrastructure: it never ran or its worker was lost · unknown: nobody can tell.')
+      .exactOptional(),
+    exit: exitSchema.exactOptional(),
+    reason: z.string().exactOptional(),
+    timeoutMs: ms.exactOptional(),
+    createdAt: instant,
+    queuedAt: instant.exactOptional(),
+    startedAt: instant.exactOptional(),
+    endedAt: instant.exactOptional(),
+    deadline: instant.exactOptional(),
+  }),
+)
+
+export const providerSchema: z.ZodType<ProviderView> = named(
+  'Provider',
+  z.object({
+    name: z.string(),
+    alias: z.string(),
+    plugin: z.object({ name: z.string(), version: z.string(), contract: z.string() }),
+    state: z.enum(['starting', 'ready', 'degraded', 'quarantined', 'failed', 'stopped']),
+    since: instant,
+    reason: z.string().exactOptional(),
+    hint: z.string().exactOptional(),
+    notes: z.array(z.string()).describe('What an operator should know, as `no isolation: same user`.'),
+    facts: z.record(z.string(), z.string()),
+    pid: z.int().exactOptional(),
+    restarts: z.int(),
+    breaker: z.enum(['closed', 'open', 'half-open']),
+    inFlight: z.int(),
+    crashBundle: z.string().exactOptional(),
+    capabilities: workerCapabilitiesSchema,
+  }),
+)
+
+export const conditionSchema: z.ZodType<ConditionView> = named(
+  'Condition',
+  z.object({
+    scope: z.string().describe('host · provider · pool'),
+    name: z.string(),
+    type: z.string(),
+    message: z.string(),
+    hint: z.string(),
+    since: instant,
+    updatedAt: instant,
+  }),
+)
+
+export const decisionSchema: z.ZodType<DecisionView> = named(
+  'Decision',
+  z.object({
+    seq: z.int(),
+    at: instant,
+    rule: z.string().describe('Stable name of the rule that decided.'),
+    decision: z.string(),
+    pool: z.string().exactOptional(),
+    provider: z.string().exactOptional(),
+    worker: id.exactOptional(),
+    lease: id.exactOptional(),
+    run: id.exactOptional(),
+    inputs: open.describe('What the rule looked at.'),
+    change: z.string().describe('What would change the decision; empty when nothing would.'),
+  }),
+)
+
+export const problem: typeof problemSchema = named('Problem', problemSchema)
+
+/** A yes or no in a query. */
+export const flag: z.ZodType<boolean, 'true' | 'false' | undefined> = z
+  .enum(['true', 'false'])
+  .default('false')
+  .transform((value) => value === 'true')
+
+export interface PageParts {
+  ended: z.ZodType<boolean>
+  limit: z.ZodType<number>
+  before: z.ZodExactOptional<z.ZodString>
+}
+
+/** What every list takes; `kinds` are the first letters that ids of its items have. */
+export function pageParts(kinds: string): PageParts {
+  return {
+    ended: flag.describe('Ended ones too.'),
+    limit: z.coerce.number().int().min(1).max(500).default(100),
+    before: z
+      .string()
+      .regex(new RegExp(`^[${kinds}][0-9a-z]{26}$`), 'not a `next` that this list gave')
+      .describe('`next` of the page before.')
+      .exactOptional(),
+  }
+}
+
+/** A page of a list, newest first. */
+export function pageOf<T>(id: string, item: z.ZodType<T>): z.ZodType<{ items: T[]; next?: string }> {
+  return named(
+    id,
+    z.object({
+      items: z.array(item),
+      next: z.string().describe('Ask with `before` for the page after this one; absent: there is none.').exactOptional(),
+    }),
+  )
+}

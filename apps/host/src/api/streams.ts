@@ -1,0 +1,97 @@
+/** Answers that last: paced by their reader, ended with their connection, and never more than a few at once. */
+import { Readable } from 'node:stream'
+import type { FastifyReply } from 'fastify'
+import { ApiProblem } from './problems.ts'
+
+/** Each holds a socket and a few buffers; more at once than any real use of one daemon, and far below the limit of open files. */
+const MOST_STREAMS = 2000
+/** A proxy or a NAT forgets a silent connection after about a minute; a client that hears nothing for longer connects anew. */
+const BEAT_MS = 15_000
+/** What waits in memory for a slow reader, beside the socket's own buffers. */
+const BUFFER_BYTES = 65_536
+
+export interface Streams {
+  /** Aborts when the client is gone, when the answer has been sent, or when the server stops. */
+  signalOf(reply: FastifyReply): AbortSignal
+  /** Sends what `source` gives, as slowly as the client takes it. `source` ends early when its signal aborts. */
+  send(reply: FastifyReply, stream: Outgoing): FastifyReply
+  /** Ends all: what follows them gets no orderly end, so that a client knows that it was cut off. */
+  stop(): void
+  count(): number
+}
+
+export interface Outgoing {
+  type: string
+  source(signal: AbortSignal): AsyncIterable<Uint8Array>
+  headers?: Record<string, string>
+}
+
+export function streams(most: number = MOST_STREAMS): Streams {
+  const stopping = new AbortController()
+  let open = 0
+
+  function signalOf(reply: FastifyReply): AbortSignal {
+    const gone = new AbortController()
+    const end = (): void => gone.abort(new ApiProblem('stopping', 'the client is gone'))
+    if (reply.raw.destroyed) end()
+    else reply.raw.once('close', end)
+    return AbortSignal.any([gone.signal, stopping.signal])
+  }
+
+  return {
+    signalOf,
+    send(reply, { type, source, headers = {} }) {
+      if (open >= most) throw new ApiProblem('rate-limited', `${open} streams are open already`, { retryAfterMs: 1000 })
+      open += 1
+      const done = new AbortController()
+      const signal = AbortSignal.any([signalOf(reply), done.signal])
+      const body = Readable.from(whole(source(signal), signal), { objectMode: false, highWaterMark: BUFFER_BYTES })
+      body.once('close', () => {
+        open -= 1
+        done.abort(new Error('the answer has ended'))
+      })
+      // Also while the source waits for something: the connection's end must not wait for that.
+      signal.addEventListener('abort', () => body.destroy(), { once: true })
+      return reply.header('cache-control', 'no-store').header('x-accel-buffering', 'no').headers(headers).type(type).send(body)
+    },
+    // As a problem: what waits for a change answers it, and the client asks again.
+    stop: () => stopping.abort(new ApiProblem('stopping', 'the daemon is stopping', { retryAfterMs: 1000 })),
+    count: () => open,
+  }
+}
+
+/** A source that returned because its signal aborted has not come to its end, and must not look so. */
+async function* whole(source: AsyncIterable<Uint8Array>, signal: AbortSignal): AsyncGenerator<Uint8Array, void, undefined> {
+  yield* source
+  signal.throwIfAborted()
+}
+
+/** What `items` gives, and `beat` whenever it was silent for {@link BEAT_MS}. Takes the next item only when the last was taken. */
+export async function* withBeats<T>(
+  items: AsyncIterable<T>,
+  beat: T,
+  everyMs: number = BEAT_MS,
+): AsyncGenerator<T, void, undefined> {
+  const iterator = items[Symbol.asyncIterator]()
+  try {
+    for (;;) {
+      const next = iterator.next()
+      next.catch(() => undefined)
+      for (;;) {
+        const silent = Promise.withResolvers<undefined>()
+        const timer = setTimeout(() => silent.resolve(undefined), everyMs)
+        const first = await Promise.race([next, silent.promise]).finally(() => clearTimeout(timer))
+        if (first === undefined) {
+          yield beat
+          continue
+        }
+        if (first.done === true) return
+        yield first.value
+        break
+      }
+    }
+  } finally {
+    // Not awaited: a source that hangs must not hold its reader.
+    void iterator.return?.()?.catch(() => undefined)
+  }
+}

@@ -1,0 +1,123 @@
+/** The API of an engine over a scripted vendor, listening on both its addresses: a daemon without processes. */
+import { mkdtempSync, readFileSync, rmSync } from 'node:fs'
+import { type IncomingHttpHeaders, type IncomingMessage, request } from 'node:http'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
+import { pino } from 'pino'
+import { type Harness, openHarness, poolConfig } from '../../engine/testing/harness.ts'
+import { adminTokenPath } from '../tokens.ts'
+import { type Api, startApi } from '../server.ts'
+import { type FakeRuns, fakeRuns } from './fake-runs.ts'
+
+export interface TestDaemon extends AsyncDisposable {
+  readonly dir: string
+  readonly harness: Harness
+  readonly runs: FakeRuns
+  readonly api: Api
+  readonly token: string
+  /** Lines of the log. */
+  readonly log: Record<string, unknown>[]
+  /** Asks over TCP with the admin token; other headers on top. */
+  ask(method: string, path: string, options?: AskOptions): Promise<Answer>
+  /** Ends the API and starts it again on the same data and port. */
+  restart(): Promise<void>
+  stop(): Promise<void>
+  start(): Promise<void>
+}
+
+export interface AskOptions {
+  body?: unknown
+  headers?: Record<string, string>
+  /** null: none. */
+  token?: string | null
+}
+
+export interface Answer {
+  status: number
+  headers: IncomingHttpHeaders
+  text: string
+  /** Of a JSON body. */
+  json: Record<string, unknown>
+}
+
+export async function startTestDaemon(): Promise<TestDaemon> {
+  const dir = mkdtempSync(join(tmpdir(), 'muster-api-'))
+  const harness = await openHarness({
+    pools: [poolConfig({ worker: { env: { FROM_POOL: 'pool-canary' } } }), poolConfig({ name: 'full', scale: { max: 1 } })],
+    providers: [{ name: 'one', readyMs: 0 }],
+  })
+  const runs = fakeRuns(() => harness.engine.store)
+  const log: Record<string, unknown>[] = []
+  const logger = pino({ level: 'debug' }, { write: (line: string) => void log.push(JSON.parse(line) as Record<string, unknown>) })
+  let port = 0
+  const start = async (): Promise<Api> => {
+    const started = await startApi({
+      engine: harness.engine,
+      runs,
+      dataDir: dir,
+      listen: { host: '127.0.0.1', port },
+      version: '1.2.3',
+      log: logger,
+    })
+    port = Number(new URL(started.url).port)
+    return started
+  }
+  let api = await start()
+  const token = readFileSync(adminTokenPath(dir), 'utf8').trim()
+  return {
+    dir,
+    harness,
+    runs,
+    token,
+    log,
+    get api() {
+      return api
+    },
+    ask: async (method, path, { body, headers = {}, token: other = token } = {}) => {
+      const bytes = body === undefined || body instanceof Uint8Array ? body : Buffer.from(JSON.stringify(body))
+      const answer = await send(`${api.url}${path}`, {
+        method,
+        headers: {
+          ...(body === undefined || body instanceof Uint8Array ? {} : { 'content-type': 'application/json' }),
+          ...(bytes === undefined ? {} : { 'content-length': String(bytes.length) }),
+          ...(other === null ? {} : { authorization: `Bearer ${other}` }),
+          ...headers,
+        },
+        bytes,
+      })
+      const text = Buffer.concat(await answer.toArray()).toString()
+      const isJson = answer.headers['content-type']?.includes('json') === true && !text.includes('\n')
+      return {
+        status: answer.statusCode ?? 0,
+        headers: answer.headers,
+        text,
+        json: isJson ? (JSON.parse(text) as Record<string, unknown>) : {},
+      }
+    },
+    restart: async () => {
+      await api.close()
+      api = await start()
+    },
+    stop: () => api.close(),
+    start: async () => {
+      api = await start()
+    },
+    [Symbol.asyncDispose]: async () => {
+      await api.close()
+      await harness.close()
+      rmSync(dir, { recursive: true, force: true })
+    },
+  }
+}
+
+/** A connection of its own for each, so that none outlives the daemon. */
+function send(
+  url: string,
+  { bytes, ...options }: { method: string; headers: Record<string, string>; bytes: Uint8Array | undefined },
+): Promise<IncomingMessage> {
+  return new Promise((resolve, reject) => {
+    const asked = request(url, { ...options, agent: false }, resolve)
+    asked.on('error', reject)
+    asked.end(bytes)
+  })
+}

@@ -1,0 +1,171 @@
+/**
+ * Bearer tokens: `mst_`, the token's id, `_`, 256 random bits. The store has the SHA-256 of the whole; the text exists once, in the answer
+ * that made it. A plain hash is enough, since nobody can guess 256 bits.
+ */
+import { createHash, randomBytes, timingSafeEqual } from 'node:crypto'
+import { closeSync, fsyncSync, openSync, readFileSync, renameSync, writeSync } from 'node:fs'
+import { dirname, join } from 'node:path'
+import { newId } from '../store/ids.ts'
+import { syncDirectory } from '../store/seal.ts'
+import type { Store } from '../store/store.ts'
+
+export const roles = ['viewer', 'operator', 'admin'] as const
+/** viewer: reads · operator: works with runs, leases and workers too · admin: tokens too */
+export type Role = (typeof roles)[number]
+
+export interface Principal {
+  /** As in records and the journal: `local`, or `token:` and its name. */
+  name: string
+  role: Role
+}
+
+export interface TokenView {
+  id: string
+  name: string
+  role: Role
+  createdAt: number
+  expiresAt?: number
+  lastUsedAt?: number
+}
+
+export interface Tokens {
+  /** Who this is; undefined for anything but a valid token. Takes as long for a wrong one as for a right one of the same id. */
+  verify(text: string): Promise<Principal | undefined>
+  create(request: { name: string; role: Role; ttlMs?: number }): Promise<{ view: TokenView; token: string }>
+  list(): Promise<TokenView[]>
+  /** False when there is no live token of this id. */
+  revoke(id: string): Promise<boolean>
+}
+
+const FORM = /^mst_(t[0-9a-z]{26})_[A-Za-z0-9_-]{43}$/
+/** `last used` is for finding forgotten tokens: a minute is fine enough, and costs no write per request. */
+const USED_EVERY_MS = 60_000
+
+export function tokens(store: Store, now: () => number = Date.now): Tokens {
+  return {
+    async verify(text) {
+      const id = FORM.exec(text)?.[1]
+      if (id === undefined) return undefined
+      const row = await store.read.selectFrom('tokens').selectAll().where('id', '=', id).executeTakeFirst()
+      const right = timingSafeEqual(digest(text), Buffer.from(row?.hash ?? '0'.repeat(64), 'hex'))
+      const at = now()
+      if (row === undefined || !right || row.revoked_at !== null || (row.expires_at ?? at + 1) <= at) return undefined
+      if (at - (row.last_used_at ?? 0) > USED_EVERY_MS) noteUse(store, id, at)
+      return { name: `token:${row.name}`, role: row.role as Role }
+    },
+    async create({ name, role, ttlMs }) {
+      const { id, text } = draw()
+      const at = now()
+      const expires = ttlMs === undefined ? null : at + ttlMs
+      await insert(store, { id, name, role, text, at, expires })
+      const view: TokenView = { id, name, role, createdAt: at, ...(expires === null ? {} : { expiresAt: expires }) }
+      return { view, token: text }
+    },
+    async list() {
+      const rows = await store.read.selectFrom('tokens').selectAll().where('revoked_at', 'is', null).orderBy('id').execute()
+      return rows.map((row) => ({
+        id: row.id,
+        name: row.name,
+        role: row.role as Role,
+        createdAt: row.created_at,
+        ...(row.expires_at === null ? {} : { expiresAt: row.expires_at }),
+        ...(row.last_used_at === null ? {} : { lastUsedAt: row.last_used_at }),
+      }))
+    },
+    async revoke(id) {
+      const result = await store.write((tx) =>
+        tx
+          .updateTable('tokens')
+          .set({ revoked_at: now() })
+          .where('id', '=', id)
+          .where('revoked_at', 'is', null)
+          .executeTakeFirst(),
+      )
+      return result.numUpdatedRows > 0n
+    },
+  }
+}
+
+/** The file with the first token, beside the socket: 0600, for whoever may read the data folder. */
+export function adminTokenPath(dataDir: string): string {
+  return join(dataDir, 'admin.token')
+}
+
+/**
+ * Makes sure that the token in `admin.token` is valid: a new one at the first start, the file's own when the store is new. A file that
+ * was removed by hand stays away as long as its token is in the store: whoever removed it wanted that.
+ */
+export async function ensureAdminToken(store: Store, dataDir: string, now: () => number = Date.now): Promise<void> {
+  const first = await store.read.selectFrom('tokens').select('id').where('role', '=', 'admin').limit(1).executeTakeFirst()
+  if (first !== undefined) return
+  const path = adminTokenPath(dataDir)
+  // The file first: killed between the two, the next start takes the token from it.
+  const kept = readToken(path)
+  const text = kept ?? draw().text
+  if (kept === undefined) writeToken(path, text)
+  await insert(store, { id: FORM.exec(text)?.[1] ?? newId('t'), name: 'admin', role: 'admin', text, at: now(), expires: null })
+}
+
+interface NewToken {
+  id: string
+  name: string
+  role: Role
+  text: string
+  at: number
+  expires: number | null
+}
+
+async function insert(store: Store, token: NewToken): Promise<void> {
+  await store.write((tx) =>
+    tx
+      .insertInto('tokens')
+      .values({
+        id: token.id,
+        name: token.name,
+        role: token.role,
+        hash: digest(token.text).toString('hex'),
+        created_at: token.at,
+        expires_at: token.expires,
+        revoked_at: null,
+        last_used_at: null,
+      })
+      .execute(),
+  )
+}
+
+function draw(): { id: string; text: string } {
+  const id = newId('t')
+  return { id, text: `mst_${id}_${randomBytes(32).toString('base64url')}` }
+}
+
+function digest(text: string): Buffer {
+  return createHash('sha256').update(text).digest()
+}
+
+/** Not worth failing or delaying a request for. */
+function noteUse(store: Store, id: string, at: number): void {
+  store.write((tx) => tx.updateTable('tokens').set({ last_used_at: at }).where('id', '=', id).execute()).catch(() => undefined)
+}
+
+function readToken(path: string): string | undefined {
+  try {
+    const text = readFileSync(path, 'utf8').trim()
+    return FORM.test(text) ? text : undefined
+  } catch (error) {
+    if ((error as NodeJS.ErrnoException).code === 'ENOENT') return undefined
+    throw error
+  }
+}
+
+function writeToken(path: string, text: string): void {
+  const part = `${path}.part`
+  const file = openSync(part, 'w', 0o600)
+  try {
+    writeSync(file, `${text}\n`)
+    fsyncSync(file)
+  } finally {
+    closeSync(file)
+  }
+  renameSync(part, path)
+  syncDirectory(dirname(path))
+}

@@ -1,0 +1,300 @@
+/** What the API shows: records of the store without sealed values, times as text, structures as structures. */
+import type { Resources, WorkerCapabilities, WorkerExit, WorkerProblem } from '@muster/core'
+import type { LeaseView as EngineLease, PoolStatus } from '../engine/api.ts'
+import type {
+  Artifact,
+  ConditionRecord,
+  JournalRow,
+  LeaseRecord,
+  LiveWorker,
+  RunOutcome,
+  RunRecord,
+  RunState,
+} from '../engine/model.ts'
+import type { GuardedProvider, ProviderState } from '../plugins/api.ts'
+
+export interface PoolView {
+  name: string
+  placement: string[]
+  work: 'auto' | 'command' | 'hold' | 'agent'
+  image?: string
+  profile?: string
+  resources?: Resources
+  scale: { min: number; max: number; warm: number; idleMs: number }
+  uses: number
+  lifetimeMs: number
+  graceMs: number
+  startDeadlineMs: number
+  queueTimeoutMs: number
+  workers: Record<string, number>
+  queued: number
+  leases: number
+  waiting: string
+  draining: boolean
+}
+
+export interface LeaseView {
+  id: string
+  pool: string
+  state: 'queued' | 'assigned' | 'active' | 'ended'
+  principal: string
+  ttlMs: number
+  tries: number
+  requirements: Record<string, unknown>
+  worker?: string
+  run?: string
+  requestedAt: string
+  assignedAt?: string
+  activeAt?: string
+  expiresAt?: string
+  queueDeadline?: string
+  endedAt?: string
+  end?: string
+  endReason?: string
+}
+
+export interface RunView {
+  id: string
+  kind: 'run' | 'exec'
+  pool: string
+  state: RunState
+  command: string[]
+  stdin: boolean
+  principal: string
+  labels: Record<string, string>
+  artifacts: Artifact[]
+  cancelRequested: boolean
+  lease?: string
+  worker?: string
+  outcome?: RunOutcome
+  exit?: WorkerExit
+  reason?: string
+  timeoutMs?: number
+  createdAt: string
+  queuedAt?: string
+  startedAt?: string
+  endedAt?: string
+  deadline?: string
+}
+
+export interface WorkerView {
+  id: string
+  pool: string
+  provider: string
+  phase: LiveWorker['phase']
+  uses: number
+  attempt: number
+  cordoned: boolean
+  lease?: string
+  part?: string
+  observedPhase?: string
+  ready?: string
+  createdAt: string
+  launchedAt?: string
+  readyAt?: string
+  expiresAt?: string
+  observedAt?: string
+  nextAttemptAt?: string
+  endedAt?: string
+  end?: string
+  terminateReason?: string
+  granted?: Resources
+  exit?: WorkerExit
+  problem?: WorkerProblem
+  spec: Record<string, unknown>
+}
+
+export interface ProviderView {
+  name: string
+  alias: string
+  plugin: { name: string; version: string; contract: string }
+  state: ProviderState
+  since: string
+  reason?: string
+  hint?: string
+  notes: string[]
+  facts: Record<string, string>
+  pid?: number
+  restarts: number
+  breaker: 'closed' | 'open' | 'half-open'
+  inFlight: number
+  crashBundle?: string
+  capabilities: WorkerCapabilities
+}
+
+export interface ConditionView {
+  scope: string
+  name: string
+  type: string
+  message: string
+  hint: string
+  since: string
+  updatedAt: string
+}
+
+export interface DecisionView {
+  seq: number
+  at: string
+  rule: string
+  decision: string
+  pool?: string
+  provider?: string
+  worker?: string
+  lease?: string
+  run?: string
+  inputs: Record<string, unknown>
+  change: string
+}
+
+export function poolView({ config, workers, queued, leases, waiting, draining }: PoolStatus): PoolView {
+  const { image, profile, resources } = config.worker
+  return {
+    name: config.name,
+    placement: [...config.placement],
+    work: config.work,
+    ...defined({ image, profile, resources }),
+    scale: { ...config.scale },
+    uses: config.uses,
+    lifetimeMs: config.lifetimeMs,
+    graceMs: config.graceMs,
+    startDeadlineMs: config.startDeadlineMs,
+    queueTimeoutMs: config.queueTimeoutMs,
+    workers: { ...workers },
+    queued,
+    leases,
+    waiting,
+    draining,
+  }
+}
+
+export function leaseView(row: LeaseRecord): LeaseView {
+  const request = JSON.parse(row.request) as { requirements?: Record<string, unknown>; ofRun?: string }
+  return {
+    id: row.id,
+    pool: row.pool,
+    state: row.state as LeaseView['state'],
+    principal: row.principal,
+    ttlMs: row.ttl_ms,
+    tries: row.tries,
+    requirements: request.requirements ?? {},
+    requestedAt: instant(row.requested_at),
+    ...defined({ worker: row.worker_id, run: request.ofRun, end: row.end, endReason: row.end_reason }),
+    ...times({
+      assignedAt: row.assigned_at,
+      activeAt: row.active_at,
+      expiresAt: row.expires_at,
+      queueDeadline: row.queue_deadline,
+      endedAt: row.ended_at,
+    }),
+  }
+}
+
+export function leaseAnswer({ lease, worker }: EngineLease): { lease: LeaseView; worker?: WorkerView } {
+  return { lease: leaseView(lease), ...(worker === undefined ? {} : { worker: workerView(worker) }) }
+}
+
+export function runView(row: RunRecord): RunView {
+  const request = JSON.parse(row.request) as {
+    command?: string[]
+    stdin?: boolean
+    labels?: Record<string, string>
+    timeoutMs?: number
+  }
+  return {
+    id: row.id,
+    kind: row.kind as RunView['kind'],
+    pool: row.pool,
+    state: row.state as RunState,
+    command: request.command ?? [],
+    stdin: request.stdin ?? false,
+    principal: row.principal,
+    labels: request.labels ?? {},
+    artifacts: JSON.parse(row.artifacts) as Artifact[],
+    cancelRequested: row.cancel_requested !== 0,
+    createdAt: instant(row.created_at),
+    ...defined({
+      lease: row.lease_id,
+      worker: row.worker_id,
+      outcome: row.outcome as RunOutcome | null,
+      exit: parsed(row.exit) as WorkerExit | null,
+      reason: row.reason,
+      timeoutMs: request.timeoutMs,
+    }),
+    ...times({ queuedAt: row.queued_at, startedAt: row.started_at, endedAt: row.ended_at, deadline: row.deadline }),
+  }
+}
+
+export function workerView(row: LiveWorker): WorkerView {
+  return {
+    id: row.id,
+    pool: row.pool,
+    provider: row.provider,
+    phase: row.phase,
+    uses: row.uses,
+    attempt: row.attempt,
+    cordoned: row.cordoned !== 0,
+    spec: JSON.parse(row.spec) as Record<string, unknown>,
+    createdAt: instant(row.created_at),
+    ...defined({
+      lease: row.lease_id,
+      part: row.part,
+      observedPhase: row.observed_phase,
+      ready: row.observed_ready,
+      end: row.end,
+      terminateReason: row.terminate_reason,
+      granted: parsed(row.granted) as Resources | null,
+      exit: parsed(row.exit) as WorkerExit | null,
+      problem: parsed(row.problem) as WorkerProblem | null,
+    }),
+    ...times({
+      launchedAt: row.launched_at,
+      readyAt: row.ready_at,
+      expiresAt: row.expires_at,
+      observedAt: row.observed_at,
+      nextAttemptAt: row.next_attempt_at,
+      endedAt: row.ended_at,
+    }),
+  }
+}
+
+export function providerView(provider: GuardedProvider): ProviderView {
+  const { since, ...status } = provider.status()
+  return { ...status, notes: [...status.notes], since: instant(since), capabilities: provider.capabilities }
+}
+
+export function conditionView({ since, updated_at, ...row }: ConditionRecord): ConditionView {
+  return { ...row, since: instant(since), updatedAt: instant(updated_at) }
+}
+
+export function decisionView(row: JournalRow): DecisionView {
+  return {
+    seq: row.seq,
+    at: instant(row.at),
+    rule: row.rule,
+    decision: row.decision,
+    ...defined({ pool: row.pool, provider: row.provider, worker: row.worker_id, lease: row.lease_id, run: row.run_id }),
+    inputs: JSON.parse(row.inputs) as Record<string, unknown>,
+    change: row.change,
+  }
+}
+
+function instant(ms: number): string {
+  return new Date(ms).toISOString()
+}
+
+function parsed(text: string | null): unknown {
+  return text === null ? null : JSON.parse(text)
+}
+
+type Present<T> = { [K in keyof T]?: NonNullable<T[K]> }
+
+/** Only what is there: a key that is absent says "none". */
+function defined<T extends Record<string, unknown>>(values: T): Present<T> {
+  return Object.fromEntries(Object.entries(values).filter(([, value]) => value !== undefined && value !== null)) as Present<T>
+}
+
+function times<K extends string>(values: Record<K, number | null>): { [P in K]?: string } {
+  return Object.fromEntries(
+    Object.entries<number | null>(values).flatMap(([key, value]) => (value === null ? [] : [[key, instant(value)]])),
+  ) as { [P in K]?: string }
+}

@@ -1,0 +1,104 @@
+/** What every command needs: the daemon it speaks with, and how a failure is told. */
+import type { MusterClient } from '@muster/client'
+import { Command, InvalidArgumentError } from 'commander'
+import { exits, say } from './io.ts'
+
+export interface GlobalOptions {
+  config?: string
+  data?: string
+  url?: string
+}
+
+/** The client of the daemon that the options mean, or of the current folder's. */
+export async function openClient(command: Command): Promise<MusterClient> {
+  const { config, data, url } = command.optsWithGlobals<GlobalOptions>()
+  const { connect, discover } = await import('@muster/client')
+  const env = url === undefined ? process.env : { ...process.env, MUSTER_URL: url }
+  return connect(await discover({ env, ...(config === undefined ? {} : { config }), ...(data === undefined ? {} : { data }) }))
+}
+
+/** Runs an action; its result is the exit code. A failure is told with its hint. */
+export function acting(
+  action: (args: never, options: never, command: Command) => Promise<number | undefined>,
+  failed: number = exits.failed,
+): (...given: unknown[]) => Promise<void> {
+  return async (...given) => {
+    try {
+      // Commander gives the arguments one by one, then the options and the command.
+      const [options, command] = given.splice(-2) as [never, Command]
+      await leave((await action(given as never, options, command)) ?? exits.ok)
+    } catch (error) {
+      await leave(tell(error, failed))
+    }
+  }
+}
+
+/** Says what went wrong and what can be done; the exit code. */
+export function tell(error: unknown, failed: number): number {
+  const { name, message, hint, code, problem } = error as Error & {
+    hint?: string
+    code?: string
+    problem?: { id?: string; nearest?: { pool: string; field: string; asked: string; has: string } }
+  }
+  if (code === 'EPIPE') return exits.pipe
+  if (name !== 'MusterError') {
+    say(error instanceof Error ? (error.stack ?? message) : String(error))
+    return failed
+  }
+  say(message)
+  const { nearest, id } = problem ?? {}
+  if (nearest?.field === 'pool') say(`did you mean pool ${nearest.pool}?`)
+  else if (nearest !== undefined && !message.includes(`pool ${nearest.pool} `))
+    say(`the nearest is pool ${nearest.pool}: ${nearest.field} is ${nearest.has}, not ${nearest.asked}`)
+  if (hint !== undefined && hint !== '') say(hint)
+  if (id !== undefined) say(`the daemon's log has it under ${id}`)
+  return failed
+}
+
+/** Ends the process once everything written is out. Open sockets and a standard input that never ends do not hold it. */
+export async function leave(code: number): Promise<void> {
+  process.exitCode = code
+  await Promise.all([process.stdout, process.stderr].map(flushed))
+  process.exit(code)
+}
+
+function flushed(stream: NodeJS.WriteStream): Promise<void> {
+  return new Promise((resolve) => {
+    if (stream.destroyed || stream.writableLength === 0) return resolve()
+    stream.once('close', resolve)
+    stream.once('error', () => resolve())
+    stream.write('', () => resolve())
+  })
+}
+
+/** Says something on stderr when the work takes longer than a second, so that nobody wonders. */
+export async function withProgress<T>(text: string, work: Promise<T>): Promise<T> {
+  const timer = setTimeout(() => say(text), 1000)
+  try {
+    return await work
+  } finally {
+    clearTimeout(timer)
+  }
+}
+
+/** Reads an option's value, or says what it should be. */
+export function parsing<T>(parse: (text: string) => T | undefined, wanted: string): (text: string) => T {
+  return (text) => {
+    const value = parse(text)
+    if (value === undefined) throw new InvalidArgumentError(`Write ${wanted}.`)
+    return value
+  }
+}
+
+/** A sub-command with what all have. */
+export function subcommand(name: string, summary: string): Command {
+  return addressed(new Command(name).description(summary).showHelpAfterError('(add --help for all options)'))
+}
+
+/** Which daemon is meant may be said before the command's name and after it. */
+export function addressed(command: Command): Command {
+  return command
+    .option('-c, --config <file>', 'configuration of the daemon; default: the nearest muster.yaml')
+    .option('--data <dir>', "data folder of the daemon; default: the configuration's")
+    .option('--url <url>', 'address of a daemon elsewhere, with its token in MUSTER_TOKEN')
+}

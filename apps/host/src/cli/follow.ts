@@ -1,0 +1,189 @@
+/** Follows a run as if it ran here: output through, standard input in, signals as cancel, exit code out. */
+import { fstatSync } from 'node:fs'
+import type { MusterClient, Run } from '@muster/client'
+import { tell } from './context.ts'
+import { duration, exits, say } from './io.ts'
+import { outcomeOf } from './outcome.ts'
+
+export interface FollowOptions {
+  client: MusterClient
+  run: Run
+  /** Send this process's standard input. */
+  stdin: boolean
+  /** No lines about waiting. */
+  quiet: boolean
+  /** Ctrl-C ends the run; else only the following. */
+  cancels: boolean
+  /** Done once the run has ended, whatever its outcome. */
+  afterwards?: (run: Run) => Promise<void>
+}
+
+/** Waiting that is longer than this is worth a line. */
+const SHORT_MS = 1000
+/** How often the reason for waiting is looked at anew. */
+const LOOK_MS = 5000
+
+/** The exit code of this process. */
+export async function followRun(options: FollowOptions): Promise<number> {
+  const { client, run } = options
+  const ended = new AbortController()
+  const stop = stopper(options)
+  const aborted = AbortSignal.any([ended.signal, stop.now])
+  const waiting = options.quiet ? Promise.resolve() : tellWaiting(options, aborted)
+  const input = options.stdin ? sendInput(options, aborted) : Promise.resolve()
+  try {
+    for await (const { stream, data } of client.runs.logs(run.id, { signal: stop.now })) {
+      await write(stream === 'stdout' ? process.stdout : process.stderr, data)
+      if (stop.pipe()) break
+    }
+    const end = await client.runs.wait(run.id, { signal: stop.now })
+    await options.afterwards?.(end)
+    const { code, line } = outcomeOf(end)
+    if (stop.pipe()) return exits.pipe
+    if (line !== undefined) say(line)
+    if (code === exits.infrastructure && line !== undefined) say(`\`muster why run ${run.id}\` says more`)
+    return code
+  } catch (error) {
+    if (stop.now.aborted) return stop.code()
+    throw error
+  } finally {
+    ended.abort()
+    stop.close()
+    await Promise.all([waiting, input])
+  }
+}
+
+/** May standard input hold something for the command? A pipe or a file may; a terminal only when asked; `/dev/null` and nothing do not. */
+export function hasInput(): boolean {
+  try {
+    const stat = fstatSync(0)
+    return stat.isFIFO() || stat.isFile() || stat.isSocket()
+  } catch {
+    return false
+  }
+}
+
+/** Before the run can be followed: the first signal is noted, and whoever makes the run looks at it. */
+export function noteSignals(): { signal: AbortSignal; release(): void } {
+  const noted = new AbortController()
+  const note = (name: NodeJS.Signals): void => {
+    if (noted.signal.aborted) {
+      say('left without an answer of the daemon; if it took the run in, `muster runs` shows it')
+      process.exit(exits.cancelled)
+    }
+    noted.abort(new Error(name))
+    say('waiting for the daemon, to cancel what was asked of it; once more leaves at once')
+  }
+  for (const name of stopSignals) process.on(name, note)
+  return {
+    signal: noted.signal,
+    release: () => {
+      for (const name of stopSignals) process.removeListener(name, note)
+    },
+  }
+}
+
+interface Stopper {
+  /** Aborts when nothing is waited for any more. */
+  now: AbortSignal
+  code(): number
+  pipe(): boolean
+  close(): void
+}
+
+const stopSignals = ['SIGINT', 'SIGTERM', 'SIGHUP'] as const
+
+/** The first signal cancels the run and waits for its end; the second kills it and waits for nothing. */
+function stopper({ client, run, cancels }: FollowOptions): Stopper {
+  const now = new AbortController()
+  let times = 0
+  let pipe = false
+  const cancel = (reason: string, force: boolean): Promise<unknown> =>
+    client.runs.cancel(run.id, { reason, force }).catch((error: unknown) => {
+      tell(error, exits.failed)
+      now.abort()
+    })
+  const onSignal = (name: NodeJS.Signals): void => {
+    times += 1
+    if (!cancels) {
+      now.abort()
+    } else if (times === 1) {
+      say(`${name}: cancelling ${run.id} …; once more: at once`)
+      void cancel(`${name} at the client`, false)
+    } else if (times === 2) void cancel(`${name} at the client, twice`, true).finally(() => now.abort())
+    else now.abort()
+  }
+  // Nobody reads the output any more, as after `| head`: the command ends at once, as by SIGPIPE, and the run is not left behind.
+  const onPipe = (): void => {
+    if (pipe) return
+    pipe = true
+    if (cancels) void cancel('nobody reads its output any more', true)
+    else now.abort()
+  }
+  for (const name of stopSignals) process.on(name, onSignal)
+  process.stdout.removeAllListeners('error').on('error', onPipe)
+  return {
+    now: now.signal,
+    code: () => (pipe ? exits.pipe : exits.cancelled),
+    pipe: () => pipe,
+    close: () => {
+      for (const name of stopSignals) process.removeListener(name, onSignal)
+    },
+  }
+}
+
+/** Resolves once the stream can take more. A stream that nobody reads any more takes everything. */
+function write(stream: NodeJS.WriteStream, data: Uint8Array): Promise<void> | undefined {
+  if (stream.destroyed || stream.errored !== null || stream.write(data)) return undefined
+  return new Promise((resolve) => {
+    const done = (): void => {
+      for (const event of ['drain', 'close', 'error']) stream.removeListener(event, done)
+      resolve()
+    }
+    for (const event of ['drain', 'close', 'error']) stream.once(event, done)
+  })
+}
+
+async function sendInput({ client, run }: FollowOptions, signal: AbortSignal): Promise<void> {
+  try {
+    await client.runs.stdin(run.id, process.stdin as AsyncIterable<Uint8Array>, { signal })
+  } catch (error) {
+    if (signal.aborted) return
+    say('standard input could not be passed on:')
+    tell(error, exits.failed)
+  } finally {
+    // A pipe that its writer keeps open must not keep us.
+    process.stdin.destroy()
+  }
+}
+
+async function tellWaiting({ client, run }: FollowOptions, signal: AbortSignal): Promise<void> {
+  const began = performance.now()
+  let told = ''
+  let timer: NodeJS.Timeout | undefined
+  const look = async (): Promise<void> => {
+    const text = await describeWaiting(client, run).catch(() => undefined)
+    if (signal.aborted) return
+    if (text !== undefined && text !== told) say((told = text))
+    timer = setTimeout(() => void look(), LOOK_MS)
+  }
+  timer = setTimeout(() => void look(), SHORT_MS)
+  try {
+    const started = await client.runs.wait(run.id, { until: 'running', signal })
+    if (told !== '' && started.worker !== undefined)
+      say(`runs on worker ${started.worker} after ${duration(performance.now() - began)}`)
+  } catch {
+    // What is wrong with the run is told by whoever follows its log.
+  } finally {
+    clearTimeout(timer)
+  }
+}
+
+async function describeWaiting(client: MusterClient, { id, pool }: Run): Promise<string | undefined> {
+  const run = await client.runs.get(id)
+  if (run.state === 'uploading') return `${id} waits for its inputs`
+  if (run.state === 'starting') return `${id}: its worker ${run.worker ?? ''} is being readied`
+  if (run.state !== 'queued') return undefined
+  const { waiting } = await client.pools.get(pool)
+  return waiting === '' ? `${id}: a worker of pool ${pool} is being made` : `${id} waits for a worker of pool ${pool}: ${waiting}`
+}

@@ -1,0 +1,96 @@
+/** What the command line says: tables and JSON on stdout, everything about Muster itself on stderr. */
+import { styleText } from 'node:util'
+
+/** As `sysexits` and shells have it: 124 of timeout(1), 125 of docker run, 130 of a shell after Ctrl-C. */
+export const exits = { ok: 0, failed: 1, usage: 2, timeout: 124, infrastructure: 125, cancelled: 130, pipe: 141 } as const
+
+/** A line about Muster itself: never part of a command's output. */
+export function say(text: string): void {
+  process.stderr.write(`muster: ${text}\n`)
+}
+
+export function print(text: string): void {
+  process.stdout.write(text.endsWith('\n') ? text : `${text}\n`)
+}
+
+export function printJson(value: unknown): void {
+  print(JSON.stringify(value, null, 2))
+}
+
+export interface Column<T> {
+  title: string
+  of(row: T): string | undefined
+}
+
+/** Aligned columns with two blanks between; colours at a terminal only. */
+export async function printTable<T>(rows: readonly T[], columns: readonly Column<T>[], empty: string): Promise<void> {
+  if (rows.length === 0) {
+    say(empty)
+    return
+  }
+  const { default: Table } = await import('cli-table3')
+  const none = ''
+  const table = new Table({
+    head: columns.map((column) => dim(column.title)),
+    style: { head: [], border: [], 'padding-left': 0, 'padding-right': 2 },
+    chars: {
+      top: none,
+      'top-mid': none,
+      'top-left': none,
+      'top-right': none,
+      bottom: none,
+      'bottom-mid': none,
+      'bottom-left': none,
+      'bottom-right': none,
+      left: none,
+      'left-mid': none,
+      mid: none,
+      'mid-mid': none,
+      right: none,
+      'right-mid': none,
+      middle: none,
+    },
+  })
+  table.push(...rows.map((row) => columns.map((column) => column.of(row) ?? '-')))
+  print(
+    table
+      .toString()
+      .split('\n')
+      .map((line) => line.trimEnd())
+      .join('\n'),
+  )
+}
+
+export function dim(text: string): string {
+  return styled('dim', text)
+}
+
+export function bold(text: string): string {
+  return styled('bold', text)
+}
+
+/** Green for what is well, red for what is not, yellow between. */
+export function state(word: string, text: string = word): string {
+  if (['ready', 'passed', 'active', 'leased', 'idle'].includes(word)) return styled('green', text)
+  if (['failed', 'quarantined', 'oom', 'timeout', 'infrastructure', 'unknown', 'lost'].includes(word)) return styled('red', text)
+  if (['degraded', 'cancelled', 'draining', 'terminating'].includes(word)) return styled('yellow', text)
+  return text
+}
+
+function styled(style: 'dim' | 'bold' | 'green' | 'red' | 'yellow', text: string): string {
+  // Looks at the terminal, NO_COLOR and FORCE_COLOR.
+  return styleText(style, text, { stream: process.stdout })
+}
+
+/** `3s`, `5m`, `2h`, `4d`: one unit, rounded down. */
+export function age(from: string, to: number = Date.now()): string {
+  return duration(Math.max(0, to - Date.parse(from)))
+}
+
+export function duration(ms: number): string {
+  const seconds = Math.floor(ms / 1000)
+  if (seconds < 60) return `${seconds}s`
+  if (seconds < 3600) return `${Math.floor(seconds / 60)}m`
+  if (seconds < 86_400) return `${Math.floor(seconds / 3600)}h`
+  return `${Math.floor(seconds / 86_400)}d`
+}

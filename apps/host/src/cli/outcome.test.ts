@@ -1,0 +1,45 @@
+import type { Run } from '@muster/client'
+import { expect, test } from 'vitest'
+import { outcomeOf } from './outcome.ts'
+
+function run(given: Partial<Run>): Run {
+  return { id: 'r1', state: 'ended', ...given } as Run
+}
+
+const cases: [title: string, given: Partial<Run>, code: number, line: string | undefined][] = [
+  ['passed', { outcome: 'passed', exit: { code: 0, reason: '' } }, 0, undefined],
+  ['failed', { outcome: 'failed', exit: { code: 3, reason: '' } }, 3, undefined],
+  ['an own 124', { outcome: 'failed', exit: { code: 124, reason: '' } }, 124, undefined],
+  ['an own 137', { outcome: 'failed', exit: { code: 137, reason: '' } }, 137, undefined],
+  ['a signal', { outcome: 'failed', exit: { signal: 'SIGTERM', reason: '' } }, 143, undefined],
+  ['a real-time signal', { outcome: 'failed', exit: { signal: 'SIG40', reason: '' } }, 168, undefined],
+  ['a signal nobody knows', { outcome: 'failed', exit: { signal: 'SIGODD', reason: '' } }, 125, 'ended by SIGODD'],
+  [
+    'an output that is missing',
+    { outcome: 'failed', reason: 'output x is missing', exit: { code: 0, reason: '' } },
+    1,
+    'output x is missing',
+  ],
+  ['failed, and nobody knows how', { outcome: 'failed', reason: 'lost sight' }, 125, 'nobody knows how it ended: lost sight'],
+  [
+    'out of memory',
+    { outcome: 'oom', reason: 'too much', exit: { signal: 'SIGKILL', reason: '' } },
+    137,
+    'out of memory: too much',
+  ],
+  ['timed out', { outcome: 'timeout', reason: 'after 1s' }, 124, 'timed out: after 1s'],
+  ['cancelled', { outcome: 'cancelled', reason: 'by hand', exit: { code: 0, reason: '' } }, 130, 'cancelled: by hand'],
+  [
+    'infrastructure',
+    { outcome: 'infrastructure', reason: 'no capacity' },
+    125,
+    'the command did not run to its end: no capacity',
+  ],
+  ['unknown', { outcome: 'unknown', reason: 'its worker is silent' }, 125, 'nobody knows how it ended: its worker is silent'],
+  ['no reason', { outcome: 'unknown' }, 125, 'nobody knows how it ended: nothing was told'],
+  ['not ended', { state: 'running' }, 125, 'it has not ended: the run is running'],
+]
+
+test.each(cases)('%s', (...[, given, code, line]) => {
+  expect(outcomeOf(run(given))).toEqual(line === undefined ? { code } : { code, line })
+})

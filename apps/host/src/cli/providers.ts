@@ -1,0 +1,65 @@
+/** `muster providers`. */
+import type { Command } from 'commander'
+import { acting, openClient, subcommand } from './context.ts'
+import { age, bold, dim, print, printJson, printTable, say, state } from './io.ts'
+
+export function providersCommand(): Command {
+  const providers = subcommand(
+    'providers',
+    'show the providers, their plugins and how they do; or look at one now, or reclaim orphans',
+  )
+    .option('--json', 'as JSON')
+    .action(
+      acting(async (_args: [], { json }: { json?: true }, command: Command) => {
+        const providers = await (await openClient(command)).providers.list()
+        if (json === true) {
+          printJson({ providers })
+          return undefined
+        }
+        await printTable(
+          providers,
+          [
+            { title: 'PROVIDER', of: (one) => bold(one.name) },
+            { title: 'PLUGIN', of: ({ plugin }) => `${plugin.name}@${plugin.version}` },
+            { title: 'CONTRACT', of: ({ plugin }) => plugin.contract },
+            { title: 'STATE', of: (one) => state(one.state) },
+            { title: 'SINCE', of: (one) => age(one.since) },
+            { title: 'RESTARTS', of: (one) => String(one.restarts) },
+            { title: 'CALLS', of: (one) => String(one.inFlight) },
+            { title: 'WORK', of: ({ capabilities }) => capabilities.work.join(', ') },
+          ],
+          'the configuration names no provider',
+        )
+        for (const { name, reason, hint, notes, facts } of providers) {
+          if (reason !== undefined) print(`${name}: ${reason}${hint === undefined ? '' : ` (${hint})`}`)
+          for (const note of notes) print(`${name}: ${note}`)
+          const known = Object.entries(facts).map(([key, value]) => `${key} ${value}`)
+          if (known.length > 0) print(dim(`${name}: ${known.join(', ')}`))
+        }
+        return undefined
+      }),
+    )
+  providers.addCommand(
+    subcommand('reconcile', 'look at a provider now instead of at the next interval')
+      .argument('<provider>')
+      .action(
+        acting(async ([name]: [string], _options: object, command: Command) => {
+          await (await openClient(command)).providers.reconcile(name)
+          say(`${name} was listed, and what it said applied`)
+          return undefined
+        }),
+      ),
+  )
+  providers.addCommand(
+    subcommand('reclaim', 'remove workers of ours that no record knows, however many; not after a restored or copied store')
+      .argument('<provider>')
+      .action(
+        acting(async ([name]: [string], _options: object, command: Command) => {
+          const { orphansReclaimed } = await (await openClient(command)).providers.reconcile(name, { reclaimOrphans: true })
+          say(`${orphansReclaimed} workers without a record are being removed`)
+          return undefined
+        }),
+      ),
+  )
+  return providers
+}

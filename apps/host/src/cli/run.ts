@@ -1,0 +1,180 @@
+/** `muster run`: one command on a worker of a pool, as if it ran here. */
+import { relative, resolve } from 'node:path'
+import type { MusterClient, Run, RunRequest } from '@muster/client'
+import type { Command } from 'commander'
+import { parseDuration, parseSize } from '../config/units.ts'
+import { acting, type GlobalOptions, openClient, parsing, subcommand } from './context.ts'
+import { exits, print, printJson, say } from './io.ts'
+import { collect, collectEnv, collectLabel, collectOutput } from './pairs.ts'
+
+interface Options {
+  pool: string
+  image?: string
+  profile?: string
+  cpu?: number
+  mem?: number
+  pids?: number
+  env: Record<string, string>
+  label: Record<string, string>
+  workdir?: string
+  upload?: string
+  exclude: string[]
+  output: { name: string; path: string }[]
+  outputDir: string
+  timeout?: number
+  queueTimeout?: number
+  stdin?: boolean
+  interactive?: true
+  detach?: true
+  quiet?: true
+  json?: true
+}
+
+/** The name of what `--upload` sends. */
+const WORKSPACE = 'workspace'
+
+const asDuration = parsing(parseDuration, 'a number and a unit, as 30s, 5m or 2h')
+
+export function runCommand(): Command {
+  return subcommand('run', 'run a command on a worker of a pool, with its output, input and exit code as if it ran here')
+    .requiredOption('--pool <pool>', 'where')
+    .argument('<command...>', 'program and arguments, after --')
+    .passThroughOptions()
+    .option('--image <image>', "instead of the pool's")
+    .option('--profile <profile>', "a machine kind of the provider, instead of the pool's")
+    .option('--cpu <n>', 'vCPU, as 0.5', parsing(positive, 'a number above 0'))
+    .option('--mem <size>', 'memory, as 512Mi or 4Gi', parsing(parseSize, 'a size, as 512Mi or 4Gi'))
+    .option('--pids <n>', 'most processes at once', parsing(positive, 'a number above 0'))
+    .option('-e, --env <name=value>', 'a variable; just the name: its value here', collectEnv, {})
+    .option('--label <name=value>', 'for finding it again', collectLabel, {})
+    .option('-w, --workdir <path>', 'in the worker')
+    .option('--upload <dir>', "send this folder's content into the working folder first")
+    .option('--exclude <glob>', 'but not what matches, as node_modules', collect, [])
+    .option('--output <name=path>', 'fetch this path of the worker afterwards, as NAME here', collectOutput, [])
+    .option('--output-dir <dir>', 'there instead of here', '.')
+    .option('--timeout <duration>', 'from its start; then exit 124', asDuration)
+    .option('--queue-timeout <duration>', 'longest wait for a worker', asDuration)
+    .option('-i, --interactive', 'pass on standard input from a terminal too')
+    .option('--no-stdin', 'pass on no standard input')
+    .option('-d, --detach', 'do not follow it; print its id')
+    .option('-q, --quiet', 'no lines about waiting')
+    .option('--json', 'with --detach: the run as JSON')
+    .addHelpText(
+      'after',
+      `
+Exit code: that of the command (128 and the number of a signal that ended it). 124: timed out, 130: cancelled,
+125: it did not run to its end, or nobody can tell how it ended. A line that begins with 'muster:' says so when the
+code is not the command's own.`,
+    )
+    .action(
+      acting(async ([argv]: [string[]], options: Options, command: Command) => run(argv, options, command), exits.infrastructure),
+    )
+}
+
+async function run(argv: string[], options: Options, command: Command): Promise<number> {
+  const { followRun, hasInput, noteSignals } = await import('./follow.ts')
+  const early = noteSignals()
+  const client = await openClient(command)
+  const piped = options.stdin !== false && options.detach !== true && hasInput()
+  const stdin = piped || (options.interactive === true && process.stdin.isTTY)
+  const made = await create(client, { argv, options, stdin, piped })
+  if (options.upload !== undefined && !early.signal.aborted) {
+    const more = { ...command.optsWithGlobals<GlobalOptions>(), signal: early.signal }
+    await upload(client, made, { ...options, upload: options.upload, ...more }).catch((error: unknown) => {
+      if (!early.signal.aborted) throw error
+    })
+  }
+  if (early.signal.aborted) {
+    await client.runs.cancel(made.id, { reason: `${(early.signal.reason as Error).message} at the client` })
+    say('cancelled before it began')
+    return exits.cancelled
+  }
+  early.release()
+  if (options.detach === true) {
+    if (options.json === true) printJson(made)
+    else print(made.id)
+    return exits.ok
+  }
+  return followRun({
+    client,
+    run: made,
+    stdin,
+    quiet: options.quiet === true,
+    cancels: true,
+    afterwards: (ended) => fetchOutputs(client, ended, options),
+  })
+}
+
+async function create(
+  client: MusterClient,
+  { argv, options, stdin, piped }: { argv: string[]; options: Options; stdin: boolean; piped: boolean },
+): Promise<Run> {
+  try {
+    return await client.runs.create(requestOf(argv, options, stdin))
+  } catch (error) {
+    // The caller may not even know that something is piped in.
+    if (piped && (error as { code?: string }).code === 'refused')
+      say('standard input is piped, so it was asked for; --no-stdin goes without it')
+    throw error
+  }
+}
+
+function requestOf(argv: string[], options: Options, stdin: boolean): RunRequest {
+  const { pool, image, profile, cpu, mem, pids, env, label, workdir, upload, output, timeout, queueTimeout } = options
+  const resources = { ...(cpu && { cpu }), ...(mem && { memoryBytes: mem }), ...(pids && { pids }) }
+  return {
+    pool,
+    command: argv,
+    stdin,
+    ...(image === undefined ? {} : { image }),
+    ...(profile === undefined ? {} : { profile }),
+    ...(Object.keys(resources).length === 0 ? {} : { resources }),
+    ...(Object.keys(env).length === 0 ? {} : { env }),
+    ...(Object.keys(label).length === 0 ? {} : { labels: label }),
+    ...(workdir === undefined ? {} : { workdir }),
+    ...(upload === undefined ? {} : { inputs: [{ name: WORKSPACE, path: '.' }] }),
+    ...(output.length === 0 ? {} : { outputs: output }),
+    ...(timeout === undefined ? {} : { timeoutMs: timeout }),
+    ...(queueTimeout === undefined ? {} : { queueTimeoutMs: queueTimeout }),
+  }
+}
+
+/** A run whose upload fails is ended: it would wait for ever. */
+async function upload(
+  client: MusterClient,
+  { id }: Run,
+  { upload: folder, exclude, quiet, config, data, signal }: Options & GlobalOptions & { upload: string; signal: AbortSignal },
+): Promise<void> {
+  const { packFolder, dataFolder } = await import('@muster/client')
+  // The daemon's own data folder may lie in the workspace; it is no part of it, and grows while it is read.
+  const own = await dataFolder({ ...(config && { config }), ...(data && { data }) })
+    .then((path) => relative(resolve(folder), path))
+    .catch(() => '')
+  const excluded = own === '' || own.startsWith('..') ? exclude : [...exclude, own]
+  try {
+    const { sha256, bytes } = await client.runs.putInput(id, {
+      name: WORKSPACE,
+      tar: () => packFolder(folder, { exclude: excluded }),
+      signal,
+    })
+    if (quiet !== true) say(`uploaded ${folder}: ${bytes ?? 0} bytes, sha256 ${sha256 ?? 'unknown'}`)
+  } catch (error) {
+    await client.runs.cancel(id, { reason: 'its upload failed' }).catch(() => undefined)
+    throw error
+  }
+}
+
+async function fetchOutputs(client: MusterClient, ended: Run, { outputDir, quiet }: Options): Promise<void> {
+  for (const { name, path, direction, state, bytes, sha256 } of ended.artifacts) {
+    if (direction !== 'out') continue
+    if (state === 'stored') {
+      await client.runs.saveOutput(ended.id, { name, target: resolve(outputDir, name) })
+      if (quiet !== true) say(`output ${name}: ${bytes ?? 0} bytes, sha256 ${sha256 ?? 'unknown'}`)
+    } else say(`output ${name}: nothing at ${path}`)
+  }
+}
+
+function positive(text: string): number | undefined {
+  const value = Number(text)
+  return value > 0 && Number.isFinite(value) ? value : undefined
+}

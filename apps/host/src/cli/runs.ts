@@ -1,0 +1,102 @@
+/** `muster runs`: list, show, follow again, cancel. */
+import type { Command } from 'commander'
+import { acting, openClient, subcommand } from './context.ts'
+import { collect } from './pairs.ts'
+import { age, bold, dim, exits, print, printJson, printTable, say, state } from './io.ts'
+
+interface ListOptions {
+  json?: true
+  all?: true
+  pool?: string
+  label: string[]
+}
+
+export function runsCommand(): Command {
+  const runs = subcommand('runs', 'show the runs; or one; follow one again; or cancel one')
+    .option('--json', 'as JSON')
+    .option('-a, --all', 'those that have ended too')
+    .option('--pool <pool>', 'of this pool')
+    .option('--label <name=value>', 'with this label', collect, [])
+    .action(acting(async (_args: [], options: ListOptions, command: Command) => list(options, command)))
+  runs.addCommand(
+    subcommand('show', 'show one run')
+      .argument('<run>')
+      .option('--json', 'as JSON')
+      .action(
+        acting(async ([id]: [string], { json }: { json?: true }, command: Command) => {
+          const run = await (await openClient(command)).runs.get(id)
+          if (json === true) printJson(run)
+          else
+            for (const [key, value] of Object.entries(run))
+              print(`${dim(key.padEnd(16))}${typeof value === 'object' ? JSON.stringify(value) : String(value)}`)
+          return undefined
+        }),
+      ),
+  )
+  runs.addCommand(
+    subcommand('attach', 'follow a run from its first byte, with its exit code; Ctrl-C ends the following only')
+      .argument('<run>')
+      .action(
+        acting(async ([id]: [string], _options: unknown, command: Command) => {
+          const { followRun } = await import('./follow.ts')
+          const client = await openClient(command)
+          return followRun({ client, run: await client.runs.get(id), stdin: false, quiet: false, cancels: false })
+        }, exits.infrastructure),
+      ),
+  )
+  runs.addCommand(
+    subcommand('cancel', 'end a run')
+      .argument('<run>')
+      .option('--force', 'kill at once, without grace')
+      .option('--reason <text>', 'for the journal')
+      .action(
+        acting(async ([id]: [string], { force, reason }: { force?: true; reason?: string }, command: Command) => {
+          const run = await (await openClient(command)).runs.cancel(id, { ...(force && { force }), ...(reason && { reason }) })
+          say(run.state === 'ended' ? `${id} had ended: ${run.outcome ?? ''}` : `${id} is being ended`)
+          return undefined
+        }),
+      ),
+  )
+  return runs
+}
+
+async function list({ json, all, pool, label }: ListOptions, command: Command): Promise<undefined> {
+  const { items, next } = await (
+    await openClient(command)
+  ).runs.list({
+    limit: 500,
+    ...(all === true ? { ended: 'true' } : {}),
+    ...(pool === undefined ? {} : { pool }),
+    ...(label.length === 0 ? {} : { label }),
+  })
+  if (json === true) {
+    printJson({ runs: items, ...(next === undefined ? {} : { next }) })
+    return undefined
+  }
+  await printTable(
+    items,
+    [
+      { title: 'RUN', of: (run) => bold(run.id) },
+      { title: 'POOL', of: (run) => run.pool },
+      { title: 'STATE', of: (run) => state(run.outcome ?? run.state) },
+      { title: 'EXIT', of: ({ exit }) => (exit?.code === undefined ? exit?.signal : String(exit.code)) },
+      { title: 'AGE', of: (run) => age(run.createdAt) },
+      {
+        title: 'TOOK',
+        of: (run) =>
+          run.startedAt === undefined ? undefined : age(run.startedAt, Date.parse(run.endedAt ?? new Date().toISOString())),
+      },
+      { title: 'WORKER', of: (run) => run.worker },
+      { title: 'COMMAND', of: (run) => short(run.command.join(' ')) },
+    ],
+    all === true ? 'no run is known' : 'nothing runs or waits; --all shows what has ended',
+  )
+  if (next !== undefined) say('these are the newest 500')
+  return undefined
+}
+
+/** So that a table stays one line a row. */
+function short(text: string): string {
+  const line = text.replaceAll(/\s+/g, ' ')
+  return line.length <= 60 ? line : `${line.slice(0, 59)}…`
+}

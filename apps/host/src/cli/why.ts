@@ -1,0 +1,29 @@
+/** `muster why`: every decision about one thing. */
+import { Argument, type Command } from 'commander'
+import { renderWhy } from '../observe/why.ts'
+import { acting, openClient, subcommand } from './context.ts'
+import { print, printJson } from './io.ts'
+
+const kinds = ['worker', 'run', 'pool', 'lease', 'provider'] as const
+
+export function whyCommand(): Command {
+  return subcommand('why', 'say what was decided about a worker, a run, a pool, a lease or a provider, and because of what')
+    .addArgument(new Argument('<kind>').choices(kinds))
+    .argument('<id>', 'its id or name')
+    .option('--limit <n>', 'the newest so many', Number, 200)
+    .option('--json', 'as JSON')
+    .action(
+      acting(
+        async (
+          [kind, id]: [(typeof kinds)[number], string],
+          { limit, json }: { limit: number; json?: true },
+          command: Command,
+        ) => {
+          const decisions = await (await openClient(command)).why(kind, id, limit)
+          if (json === true) printJson({ kind, id, decisions })
+          else print(renderWhy({ kind, id }, decisions))
+          return undefined
+        },
+      ),
+    )
+}

@@ -1,0 +1,84 @@
+/** `muster workers`: list, show, terminate. */
+import type { Command } from 'commander'
+import { acting, openClient, subcommand } from './context.ts'
+import { age, bold, dim, print, printJson, printTable, say, state } from './io.ts'
+
+interface ListOptions {
+  json?: true
+  all?: true
+  pool?: string
+  provider?: string
+}
+
+export function workersCommand(): Command {
+  const workers = subcommand('workers', 'show the workers; or one; or end one')
+    .option('--json', 'as JSON')
+    .option('-a, --all', 'those that are gone too')
+    .option('--pool <pool>', 'of this pool')
+    .option('--provider <provider>', 'of this provider')
+    .action(acting(async (_args: [], options: ListOptions, command: Command) => list(options, command)))
+  workers.addCommand(
+    subcommand('show', 'show one worker')
+      .argument('<worker>')
+      .option('--json', 'as JSON')
+      .action(
+        acting(async ([id]: [string], { json }: { json?: true }, command: Command) => show(id, { json: json === true, command })),
+      ),
+  )
+  workers.addCommand(
+    subcommand('terminate', 'end a worker')
+      .argument('<worker>')
+      .option('--force', 'also when somebody holds it, and at once')
+      .option('--reason <text>', 'for the journal')
+      .action(
+        acting(async ([id]: [string], { force, reason }: { force?: true; reason?: string }, command: Command) => {
+          const client = await openClient(command)
+          const worker = await client.workers.terminate(id, {
+            ...(force === undefined ? {} : { force }),
+            ...(reason === undefined ? {} : { reason }),
+          })
+          say(`${worker.id} is ${worker.phase}`)
+          return undefined
+        }),
+      ),
+  )
+  return workers
+}
+
+async function list({ json, all, pool, provider }: ListOptions, command: Command): Promise<undefined> {
+  const client = await openClient(command)
+  const { items, next } = await client.workers.list({
+    limit: 500,
+    ...(all === true ? { ended: 'true' } : {}),
+    ...(pool === undefined ? {} : { pool }),
+    ...(provider === undefined ? {} : { provider }),
+  })
+  if (json === true) {
+    printJson({ workers: items, ...(next === undefined ? {} : { next }) })
+    return undefined
+  }
+  await printTable(
+    items,
+    [
+      { title: 'WORKER', of: (one) => bold(one.id) },
+      { title: 'POOL', of: (one) => one.pool },
+      { title: 'PROVIDER', of: (one) => one.provider },
+      { title: 'PHASE', of: (one) => state(one.phase) },
+      { title: 'AGE', of: (one) => age(one.createdAt) },
+      { title: 'LEASE', of: (one) => one.lease },
+      { title: 'NOTE', of: (one) => one.problem?.message ?? one.terminateReason ?? one.end },
+    ],
+    all === true ? 'no worker is known' : 'no worker lives',
+  )
+  if (next !== undefined) say('these are the newest 500')
+  return undefined
+}
+
+async function show(id: string, { json, command }: { json: boolean; command: Command }): Promise<undefined> {
+  const worker = await (await openClient(command)).workers.get(id)
+  if (json) printJson(worker)
+  else
+    for (const [key, value] of Object.entries(worker))
+      print(`${dim(key.padEnd(16))}${typeof value === 'object' ? JSON.stringify(value) : String(value)}`)
+  return undefined
+}

@@ -1,0 +1,172 @@
+/** `muster.yaml` read, checked by its schema, given its defaults, and frozen. */
+import { readFile } from 'node:fs/promises'
+import { dirname, resolve } from 'node:path'
+import type { Readiness, Resources } from '@muster/core'
+import type { PoolConfig, WorkerTemplate } from '../engine/model.ts'
+import { type Loaded, loadDocument } from './document.ts'
+import type { Path } from './keep.ts'
+import type { Problem } from './problem.ts'
+import { fileSchema, type MusterFile, type PoolFile, type WorkerFile } from './schema.ts'
+
+export interface ProviderConfig {
+  name: string
+  alias: string
+  config: unknown
+  url?: string
+  secrets: Record<string, { env: string } | { file: string }>
+}
+
+export interface MusterConfig {
+  /** Absolute path of the file. */
+  file: string
+  /** Absolute path of the data folder. */
+  data: string
+  listen: { host: string; port: number }
+  /** Absolute path of the registry manifest. */
+  pluginsFile: string
+  reconcileMs: number
+  orphanGraceMs: number
+  providers: ProviderConfig[]
+  pools: PoolConfig[]
+  retention: { runsMs: number; logsBytes: number; journalMs: number; crashes: number }
+}
+
+export interface LoadedConfig {
+  config?: MusterConfig
+  /** With problems: what is right of the file, to be checked further but never to be run, and what is missing in it. */
+  partial?: { config: MusterConfig; dropped: readonly Path[] }
+  problems: Problem[]
+  problem: Loaded<MusterFile>['problem']
+}
+
+const second = 1000
+const minute = 60 * second
+const hour = 60 * minute
+const day = 24 * hour
+
+/** A file that cannot be read is a problem too, at its first position. */
+export async function loadConfig(path: string): Promise<LoadedConfig> {
+  const file = resolve(path)
+  let text: string
+  try {
+    text = await readFile(file, 'utf8')
+  } catch (error) {
+    const problem = unreadable(path, error)
+    return { problems: [problem], problem: () => problem }
+  }
+  return parseConfig(file, text, path)
+}
+
+/** As {@link loadConfig}, from text; `shown` is the name used in problems. */
+export function parseConfig(file: string, text: string, shown: string = file): LoadedConfig {
+  const loaded = loadDocument(shown, text, fileSchema)
+  const { problems, problem, kept } = loaded
+  if (loaded.value === undefined) {
+    if (kept === undefined) return { problems, problem }
+    return { problems, problem, partial: { config: resolveConfig(file, kept.value), dropped: kept.dropped } }
+  }
+  return { config: resolveConfig(file, loaded.value), problems, problem }
+}
+
+function unreadable(file: string, error: unknown): Problem {
+  const missing = (error as NodeJS.ErrnoException).code === 'ENOENT'
+  const reason = missing ? 'the file does not exist' : `the file cannot be read: ${(error as Error).message}`
+  return {
+    file,
+    line: 1,
+    column: 1,
+    reason,
+    fix: missing ? 'create it, or name another with -c' : 'give this user the right to read it',
+  }
+}
+
+function resolveConfig(file: string, value: MusterFile): MusterConfig {
+  const base = dirname(file)
+  const host = value.host ?? {}
+  const listen = host.listen ?? '127.0.0.1:7420'
+  const colon = listen.lastIndexOf(':')
+  const keep = value.retention ?? {}
+  return freeze({
+    file,
+    data: resolve(base, host.data ?? '.muster'),
+    listen: { host: listen.slice(0, colon).replace(/^\[|\]$/g, ''), port: Number(listen.slice(colon + 1)) },
+    pluginsFile: resolve(base, host.plugins ?? 'plugins.json'),
+    // Watch carries most changes; the full pass repairs what it missed, so it need not be often.
+    reconcileMs: host.reconcile ?? 30 * second,
+    orphanGraceMs: host.orphanGrace ?? 2 * minute,
+    providers: Object.entries(value.providers).map(([name, given]) => ({
+      name,
+      alias: given.plugin,
+      config: given.config ?? {},
+      secrets: given.secrets ?? {},
+      ...(given.url === undefined ? {} : { url: given.url }),
+    })),
+    pools: Object.entries(value.pools).map(([name, given]) => resolvePool(name, given)),
+    retention: {
+      runsMs: keep.runs ?? 30 * day,
+      logsBytes: keep.logs ?? 10 * 2 ** 30,
+      journalMs: keep.journal ?? 90 * day,
+      crashes: keep.crashes ?? 20,
+    },
+  })
+}
+
+function resolvePool(name: string, given: PoolFile): PoolConfig {
+  const worker = given.worker ?? {}
+  const scale = given.scale ?? {}
+  return {
+    name,
+    placement: given.placement,
+    work: worker.work ?? 'auto',
+    worker: templateOf(worker),
+    lifetimeMs: worker.lifetime ?? 6 * hour,
+    graceMs: worker.grace ?? 10 * second,
+    startDeadlineMs: worker.start ?? 5 * minute,
+    scale: { min: scale.min ?? 0, max: scale.max ?? 10, warm: scale.warm ?? 0, idleMs: scale.idle ?? 5 * minute },
+    uses: given.uses ?? 1,
+    queueTimeoutMs: given.queue ?? hour,
+    credentials: given.credentials ?? [],
+  }
+}
+
+/** The parts of a worker's section that go into its spec. */
+function templateOf(worker: WorkerFile): WorkerTemplate {
+  const { work: _work, lifetime: _lifetime, grace: _grace, start: _start, resources, readiness, ...same } = worker
+  return {
+    ...same,
+    ...(resources === undefined ? {} : { resources: resourcesOf(resources) }),
+    ...(readiness === undefined ? {} : { readiness: readinessOf(readiness) }),
+  }
+}
+
+function resourcesOf(given: NonNullable<WorkerFile['resources']>): Resources {
+  const { memory, disk, ...same } = given
+  return {
+    ...same,
+    ...(memory === undefined ? {} : { memoryBytes: memory }),
+    ...(disk === undefined ? {} : { diskBytes: disk }),
+  }
+}
+
+function readinessOf(given: NonNullable<WorkerFile['readiness']>): Readiness {
+  return {
+    check: checkOf(given),
+    intervalMs: given.interval ?? second,
+    timeoutMs: given.timeout ?? 5 * second,
+    failures: given.failures ?? 3,
+  }
+}
+
+function checkOf(given: NonNullable<WorkerFile['readiness']>): Readiness['check'] {
+  if (given.exec !== undefined) return { kind: 'exec', command: given.exec }
+  if (given.http !== undefined) return { kind: 'http', ...given.http }
+  return { kind: 'tcp', port: given.tcp ?? 0 }
+}
+
+function freeze<T>(value: T): T {
+  if (typeof value === 'object' && value !== null && !Object.isFrozen(value)) {
+    Object.freeze(value)
+    for (const inner of Object.values(value)) freeze(inner)
+  }
+  return value
+}

@@ -1,0 +1,154 @@
+/** The schema of `muster.yaml`: strict, every key with its meaning; the reference is generated from it. */
+import { mountSchema, namePattern, networkSpecSchema, securitySpecSchema } from '@muster/core'
+import type { Mount, NetworkSpec, SecuritySpec } from '@muster/core'
+import { z } from 'zod'
+import { withKeys } from './document.ts'
+import { atLeast, durationSchema, sizeSchema } from './units.ts'
+
+const name = z.string().regex(namePattern, 'a name has 1 to 40 of a-z, 0-9 and -')
+const text = z.string().min(1)
+const envSchema = z.record(z.string().regex(/^[A-Za-z_][A-Za-z0-9_]*$/), z.string())
+
+/** A strict object that answers an unknown key with the nearest known one. */
+function strict<S extends z.core.$ZodLooseShape>(shape: S): z.ZodObject<S, z.core.$strict> {
+  return z.strictObject(shape, withKeys(Object.keys(shape)))
+}
+
+const readiness = strict({
+  exec: z.array(text).min(1).exactOptional().describe('Command that exits 0 once the worker is ready.'),
+  tcp: z.int().min(1).max(65_535).exactOptional().describe('Port that accepts a connection once the worker is ready.'),
+  http: strict({ port: z.int().min(1).max(65_535), path: z.string().startsWith('/') }).exactOptional(),
+  interval: durationSchema.exactOptional(),
+  timeout: durationSchema.exactOptional(),
+  failures: z.int().min(1).exactOptional(),
+}).refine(
+  (value) => [value.exec, value.tcp, value.http].filter((check) => check !== undefined).length === 1,
+  'give exactly one of exec, tcp and http',
+)
+
+const worker = strict({
+  work: z.enum(['auto', 'command', 'hold', 'agent']).exactOptional().describe('How workers of this pool run. Default auto.'),
+  lifetime: atLeast('30s').exactOptional().describe('Maximum age of a worker. Default 6h.'),
+  grace: durationSchema.exactOptional().describe('Time between stop and kill. Default 10s.'),
+  start: atLeast('1s').exactOptional().describe('Longest time from launch to ready. Default 5m.'),
+  image: text.exactOptional(),
+  profile: text.exactOptional(),
+  env: envSchema.exactOptional(),
+  workdir: text.exactOptional(),
+  resources: strict({
+    cpu: z.number().positive().exactOptional().describe('vCPU, as 0.5.'),
+    memory: sizeSchema.exactOptional(),
+    disk: sizeSchema.exactOptional(),
+    pids: z.int().min(1).exactOptional(),
+    gpus: z.int().min(1).exactOptional(),
+  }).exactOptional(),
+  os: z.enum(['linux', 'windows', 'darwin']).exactOptional(),
+  arch: z.enum(['amd64', 'arm64']).exactOptional(),
+  mounts: z.array(mountSchema).exactOptional(),
+  network: networkSpecSchema.exactOptional(),
+  security: securitySpecSchema.exactOptional(),
+  readiness: readiness.exactOptional(),
+  labels: z.record(z.string(), z.string()).exactOptional(),
+  settings: z.unknown().exactOptional().describe("The provider's own part; its manifest has the schema."),
+})
+
+const pool = strict({
+  placement: z.array(name).min(1).describe('Providers in order; the next one by the kind of error.'),
+  worker: worker.exactOptional(),
+  scale: strict({
+    min: z.int().min(0).exactOptional().describe('Workers kept at least. Default 0.'),
+    max: z.int().min(1).exactOptional().describe('Workers at most. Default 10.'),
+    warm: z.int().min(0).exactOptional().describe('Idle workers kept ready. Default 0.'),
+    idle: durationSchema.exactOptional().describe('How long a worker beyond these stays idle. Default 5m.'),
+  }).exactOptional(),
+  uses: z.int().min(1).exactOptional().describe('Leases one worker serves, one after the other. Default 1: a fresh worker each.'),
+  queue: atLeast('1s').exactOptional().describe('Longest wait for a worker. Default 1h.'),
+  credentials: z.array(name).exactOptional(),
+})
+
+const provider = strict({
+  plugin: name.describe('Alias in the registry manifest.'),
+  config: z.unknown().exactOptional().describe("The plugin's own part; its manifest has the schema."),
+  url: z.url().exactOptional().describe('How workers of this provider reach the host.'),
+  secrets: z
+    .record(name, z.union([strict({ env: text }), strict({ file: text })]))
+    .exactOptional()
+    .describe('Where the secrets that the plugin may ask for come from.'),
+})
+
+const host = strict({
+  data: text.exactOptional().describe('Store, content store, logs; made 0700. Default .muster.'),
+  listen: z
+    .string()
+    .regex(/^(\[[0-9a-fA-F:]+\]|[^:]+):\d{1,5}$/, 'write host:port, as 127.0.0.1:7420')
+    .exactOptional()
+    .describe('Address of the API. Default 127.0.0.1:7420. Off loopback only with TLS.'),
+  plugins: text.exactOptional().describe('The registry manifest. Default plugins.json.'),
+  reconcile: atLeast('1s').exactOptional().describe('Time between two full looks at every provider. Default 30s.'),
+  orphanGrace: durationSchema.exactOptional().describe('How long an unknown worker with our tag is left alone. Default 2m.'),
+})
+
+const retention = strict({
+  runs: durationSchema.exactOptional(),
+  logs: sizeSchema.exactOptional(),
+  journal: durationSchema.exactOptional(),
+  crashes: z.int().min(0).exactOptional(),
+})
+
+export const fileSchema: z.ZodType<MusterFile> = strict({
+  host: host.exactOptional(),
+  providers: z.record(name, provider),
+  pools: z.record(name, pool),
+  retention: retention.exactOptional(),
+})
+
+/** `muster.yaml` as written, with units already numbers. */
+export interface MusterFile {
+  host?: { data?: string; listen?: string; plugins?: string; reconcile?: number; orphanGrace?: number }
+  providers: Record<string, ProviderFile>
+  pools: Record<string, PoolFile>
+  retention?: { runs?: number; logs?: number; journal?: number; crashes?: number }
+}
+
+export interface ProviderFile {
+  plugin: string
+  config?: unknown
+  url?: string
+  secrets?: Record<string, { env: string } | { file: string }>
+}
+
+export interface PoolFile {
+  placement: string[]
+  worker?: WorkerFile
+  scale?: { min?: number; max?: number; warm?: number; idle?: number }
+  uses?: number
+  queue?: number
+  credentials?: string[]
+}
+
+export interface WorkerFile {
+  work?: 'auto' | 'command' | 'hold' | 'agent'
+  lifetime?: number
+  grace?: number
+  start?: number
+  image?: string
+  profile?: string
+  env?: Record<string, string>
+  workdir?: string
+  resources?: { cpu?: number; memory?: number; disk?: number; pids?: number; gpus?: number }
+  os?: 'linux' | 'windows' | 'darwin'
+  arch?: 'amd64' | 'arm64'
+  mounts?: Mount[]
+  network?: NetworkSpec
+  security?: SecuritySpec
+  readiness?: {
+    exec?: string[]
+    tcp?: number
+    http?: { port: number; path: string }
+    interval?: number
+    timeout?: number
+    failures?: number
+  }
+  labels?: Record<string, string>
+  settings?: unknown
+}

@@ -1,0 +1,33 @@
+/** When a worker that a list did not show may be taken for gone. Pure: the rule of the contract, word by word. */
+
+export interface ListFacts {
+  /** When its first page was asked for. */
+  startedAt: number
+  /** Every page was read, the last one said so. */
+  complete: boolean
+  /** Parts that could not be seen. */
+  blind: readonly string[]
+}
+
+export interface AbsentWorker {
+  /** The part it was last seen in; null when never told. */
+  part: string | null
+  /** When the last launch or terminate call for it settled; null when it never was called by this host. */
+  settledAt: number | null
+  /** A mutating call is open. */
+  open: boolean
+  launchedAt: number | null
+  /** The provider's declared lag of a launch. Milliseconds. */
+  visibilityMs: number
+}
+
+/** Why absence means nothing yet; undefined: it is to be inspected, and gone if that agrees. */
+export function absenceExcuse(worker: AbsentWorker, list: ListFacts): string | undefined {
+  if (!list.complete) return 'the list was not complete'
+  if (worker.part === null ? list.blind.length > 0 : list.blind.includes(worker.part)) return 'its part could not be seen'
+  if (worker.open) return 'a call for it is open'
+  if (worker.settledAt !== null && list.startedAt < worker.settledAt) return 'the list began before the last call for it settled'
+  if (worker.launchedAt === null) return 'its launch is not known to have happened'
+  if (list.startedAt < worker.launchedAt + worker.visibilityMs) return 'a launch may stay unseen so long'
+  return undefined
+}

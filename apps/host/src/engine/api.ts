@@ -1,0 +1,187 @@
+/**
+ * The engine, as the API, the command line and the run driver see it. Everything that changes something resolves when it is durable.
+ *
+ * Errors are EngineError (below) and StoreError of the store room; nothing else is thrown on purpose.
+ */
+import type { WorkerTarget } from '@muster/core'
+import type { GuardedProvider, PluginRoom } from '../plugins/api.ts'
+import type { Sealer } from '../store/seal.ts'
+import type { AfterCommit, Store, Tx } from '../store/store.ts'
+import type { Clock } from './clock.ts'
+import type {
+  ConditionRecord,
+  JournalEntry,
+  JournalRow,
+  LeaseRecord,
+  LeaseRequest,
+  LiveWorker,
+  PoolConfig,
+  Refusal,
+  WorkerRecord,
+} from './model.ts'
+
+export interface Engine {
+  readonly owner: string
+  readonly store: Store
+  readonly sealer: Sealer
+  readonly clock: Clock
+  readonly plugins: PluginRoom
+  readonly pools: Pools
+  readonly leases: Leases
+  readonly workers: Workers
+  readonly journal: Journal
+  readonly events: EngineEvents
+  readonly conditions: Conditions
+  /** The provider that has a worker; undefined when the configuration no longer names it. */
+  providerOf(worker: { provider: string }): GuardedProvider | undefined
+  /** Lists now instead of at the next interval; resolves when the pass has been applied. Without a name: all providers. */
+  reconcile(provider?: string): Promise<void>
+  /** Lets one pass of a provider remove more orphans than the bound allows; an operator's decision. */
+  reclaimOrphans(provider: string): Promise<number>
+  /** Takes no new work, lets open calls settle, leaves every worker as it is. */
+  stop(): Promise<void>
+}
+
+/** A further change in the same transaction: the run driver writes its own rows with it. */
+export type Also<T> = (tx: Tx, after: AfterCommit, value: T) => Promise<void>
+
+export interface LeaseView {
+  lease: LeaseRecord
+  /** The worker it has, once one is made for it; its `exit` and `observed_phase` say how that does. */
+  worker?: LiveWorker
+}
+
+export interface Leases {
+  /** Why no worker of the pool could ever serve this; undefined when one could. Changes nothing. */
+  check(request: LeaseRequest): Refusal | undefined
+  /** Puts a lease into its pool's queue. Errors: `refused` with the refusal, `stopping`. */
+  request(request: LeaseRequest, also?: Also<LeaseRecord>): Promise<LeaseRecord>
+  /** A lease that has not ended. */
+  get(id: string): LeaseRecord | undefined
+  /** Any lease that is still kept. */
+  find(id: string): Promise<LeaseRecord | undefined>
+  list(query: ListOptions & { pool?: string }): Promise<LeaseRecord[]>
+  live(): Iterable<LeaseRecord>
+  /** The live lease of a run. */
+  ofRun(runId: string): LeaseRecord | undefined
+  /** Extends by its ttl from now, at most to the worker's lifetime. Errors: `not-found`, `ended`. */
+  renew(id: string, ttlMs?: number): Promise<LeaseRecord>
+  /**
+   * Ends a lease and lets its worker go: to the next lease where the pool re-uses workers, else to terminate. Idempotent. The worker of
+   * a run that has not confirmed its log end is kept (draining) until it has, unless `force`.
+   */
+  release(id: string, how: ReleaseHow, also?: Also<LeaseRecord>): Promise<LeaseRecord>
+  /**
+   * Resolves with the first view for which `until` is true: now, or after a change of the lease or its worker. An ended lease is always
+   * the last view, also when `until` is false for it. Rejects with the signal's reason.
+   */
+  wait(id: string, until: (view: LeaseView) => boolean, signal?: AbortSignal): Promise<LeaseView>
+  /** Told after every change of the lease or its worker, in order. Returns the unsubscriber. */
+  observe(id: string, listener: (view: LeaseView) => void): () => void
+}
+
+export interface ReleaseHow {
+  reason: string
+  /** Default `released`. */
+  end?: 'released' | 'cancelled' | 'failed' | 'expired'
+  /** The worker is never used again, though its pool re-uses workers. */
+  discard?: boolean
+  /** Kill at once, and do not wait for the log. */
+  force?: boolean
+}
+
+export interface Workers {
+  /** A worker that is not gone. */
+  get(id: string): LiveWorker | undefined
+  find(id: string): Promise<WorkerRecord | undefined>
+  list(query: ListOptions & { pool?: string; provider?: string }): Promise<LiveWorker[]>
+  live(): Iterable<LiveWorker>
+  target(worker: Pick<WorkerRecord, 'id' | 'handle'>): WorkerTarget
+  /** An operator's end of a worker. Errors: `not-found`; `leased` when somebody holds it and `force` is not given. */
+  terminate(id: string, how: { reason: string; principal: string; force: boolean }): Promise<LiveWorker>
+  /**
+   * The run of this worker has stored its exit and every byte of its log; from now on the worker may be terminated. Idempotent.
+   * A worker made for a run is held for this (`log_hold`) from its assignment on.
+   */
+  confirmLogEnd(id: string, also?: Also<LiveWorker>): Promise<void>
+}
+
+export interface ListOptions {
+  /** Ended ones too; default false. */
+  ended?: boolean
+  /** Newest first, at most 500; default 100. */
+  limit?: number
+  /** Those made before this id. */
+  before?: string
+}
+
+export interface PoolStatus {
+  config: PoolConfig
+  /** By record phase; absent is 0. */
+  workers: Partial<Record<WorkerRecord['phase'], number>>
+  /** Not yet assigned. */
+  queued: number
+  /** Assigned or active. */
+  leases: number
+  /** Why the first of the queue waits; empty when nothing waits. */
+  waiting: string
+  /** It keeps no worker that nobody holds. */
+  draining: boolean
+}
+
+export interface Pools {
+  list(): PoolStatus[]
+  get(name: string): PoolStatus | undefined
+  /**
+   * From now on the pool keeps no worker that nobody holds: idle ones end, none is made for stock. What is asked for is still served.
+   * Until it is resumed, or the host starts again. Idempotent. Error: `not-found`.
+   */
+  drain(name: string, how: { principal: string }): Promise<PoolStatus>
+  /** Ends a drain. Idempotent. Error: `not-found`. */
+  resume(name: string, how: { principal: string }): Promise<PoolStatus>
+}
+
+export interface Journal {
+  /** Adds a decision to a transaction; it becomes an event after the commit. */
+  append(tx: Tx, after: AfterCommit, entry: JournalEntry): Promise<void>
+  /** Every decision about one thing, oldest first; at most `limit` (default 200) of the newest. */
+  why(kind: 'worker' | 'lease' | 'run' | 'pool' | 'provider', id: string, limit?: number): Promise<JournalRow[]>
+  /** Rows after `seq`, oldest first. */
+  after(seq: number, limit: number): Promise<JournalRow[]>
+}
+
+export interface EngineEvents {
+  /** Every journal row after `fromSeq` (absent: only new ones), in order, without a gap. Ends at the signal or at stop. Holds no queue. */
+  subscribe(fromSeq?: number, signal?: AbortSignal): AsyncIterable<JournalRow>
+  /** Number of the newest row. */
+  last(): number
+}
+
+export interface Conditions {
+  /** All that hold now, the store's own too, oldest first. */
+  list(): ConditionRecord[]
+  /** Raises or renews one; at most one row per scope, name and type. */
+  raise(condition: ConditionKey & { message: string; hint: string }): void
+  clear(key: ConditionKey): void
+}
+
+export interface ConditionKey {
+  scope: 'host' | 'provider' | 'pool'
+  name: string
+  type: string
+}
+
+export type EngineErrorCode = 'refused' | 'not-found' | 'ended' | 'leased' | 'stopping' | 'busy'
+
+export class EngineError extends Error {
+  override readonly name = 'EngineError'
+  readonly code: EngineErrorCode
+  /** With code `refused`. */
+  readonly refusal: Refusal | undefined
+
+  constructor(code: EngineErrorCode, message: string, refusal?: Refusal) {
+    super(message)
+    this.code = code
+    this.refusal = refusal
+  }
+}

@@ -1,0 +1,214 @@
+/** The engine, put together: memory filled from the store, parts wired, started and stopped. */
+import type { Fence, PluginRoom } from '../plugins/api.ts'
+import type { Sealer } from '../store/seal.ts'
+import { type Store, StoreError } from '../store/store.ts'
+import type { Engine, PoolStatus } from './api.ts'
+import { type Clock, systemClock } from './clock.ts'
+import { openConditions } from './conditions.ts'
+import { background, type Context, type EngineSettings } from './context.ts'
+import { deadlines as deadlinesOf } from './deadlines.ts'
+import { setDraining } from './drain.ts'
+import { type Follower, followerOf } from './follow.ts'
+import { openJournal } from './journal.ts'
+import { killpoint, type PassKillPoint } from './killpoint.ts'
+import { type Launcher, launcherOf } from './launcher.ts'
+import { leaseRoom } from './lease.ts'
+import { type Observer, observerOf } from './loop.ts'
+import { engineMemory } from './memory.ts'
+import type { PoolConfig } from './model.ts'
+import { openOrphans } from './orphans.ts'
+import { passesOf } from './passes.ts'
+import { poolRoom } from './pool.ts'
+import { type Preparation, preparationOf } from './prepare.ts'
+import { startRetention } from './retention.ts'
+import { engineState, type PoolState } from './state.ts'
+import { watchdogOf } from './watchdog.ts'
+import { watchersOf } from './watchers.ts'
+import { liveColumns, workerRoom } from './workers.ts'
+
+export interface EngineOptions extends EngineSettings {
+  store: Store
+  sealer: Sealer
+  fence: Fence
+  plugins: PluginRoom
+  pools: readonly PoolConfig[]
+  /** How long open calls may go on after `stop`. Default 10 s; what is aborted is in doubt at the next start, and repeated. */
+  drainMs?: number
+  clock?: Clock
+  killpoint?: PassKillPoint
+  /** Told of what went wrong inside and was not lost by it. */
+  report?: (message: string, error: unknown) => void
+}
+
+const DRAIN_MS = 10_000
+
+/** Starts from what the store has: `launching` and `terminating` workers are in doubt, so their calls are repeated with the same id and spec. */
+export async function startEngine(options: EngineOptions): Promise<Engine> {
+  const stop = new AbortController()
+  const clock = options.clock ?? systemClock
+  const { store, sealer, fence, plugins } = options
+  const context: Context = {
+    store,
+    sealer,
+    fence,
+    plugins,
+    clock,
+    settings: options,
+    state: engineState(options.pools),
+    journal: await openJournal(store, clock),
+    conditions: await openConditions(store, clock),
+    killpoint: options.killpoint ?? killpoint,
+    stopping: stop.signal,
+    startedAt: clock.now(),
+    report: (message, error) => {
+      // What ails the store is told once, by its own condition.
+      if (!(error instanceof StoreError)) options.report?.(message, error)
+    },
+  }
+  const parts = await assemble(context)
+  await load(context, parts.launcher)
+  const { state } = context
+  const unsubscribe = plugins.onChange((status) => {
+    if (status.state === 'ready') {
+      parts.memory.forgive(status.name, 'restarted')
+      parts.preparation.forget(status.name)
+    }
+    parts.launcher.calls.pump(status.name)
+    parts.passes.poke()
+    if (status.state === 'ready')
+      background(context, 'a list failed', () => parts.observer(status.name)?.list() ?? Promise.resolve())
+  })
+  parts.passes.start()
+  for (const provider of plugins.list()) {
+    parts.launcher.calls.pump(provider.name)
+    parts.observer(provider.name)?.start()
+  }
+  parts.passes.poke()
+  startRetention(context)
+
+  const statusOf = (pool: PoolState): PoolStatus => ({
+    config: pool.config,
+    workers: Object.fromEntries(pool.counts),
+    queued: pool.queue.length,
+    leases: pool.leases,
+    waiting: parts.passes.waiting(pool.config.name),
+    draining: pool.draining,
+  })
+  const observers = (name?: string): Observer[] =>
+    plugins
+      .list()
+      .flatMap((provider) => (name === undefined || name === provider.name ? (parts.observer(provider.name) ?? []) : []))
+  return {
+    owner: options.owner,
+    store,
+    sealer,
+    clock,
+    plugins,
+    leases: leaseRoom(context, parts),
+    workers: workerRoom(context),
+    journal: context.journal,
+    events: context.journal.events,
+    conditions: context.conditions,
+    pools: {
+      list: () => [...state.pools.values()].map(statusOf),
+      get: (name) => {
+        const pool = state.pools.get(name)
+        return pool === undefined ? undefined : statusOf(pool)
+      },
+      drain: async (name, how) => statusOf(await setDraining(context, parts.passes, { name, draining: true, ...how })),
+      resume: async (name, how) => statusOf(await setDraining(context, parts.passes, { name, draining: false, ...how })),
+    },
+    providerOf: (worker) => plugins.list().find((provider) => provider.name === worker.provider),
+    reconcile: async (name) => {
+      await Promise.all(observers(name).map((observer) => observer.list()))
+    },
+    reclaimOrphans: async (name) => {
+      const before = parts.orphans.count(name)
+      parts.orphans.allow(name)
+      await Promise.all(observers(name).map((observer) => observer.list()))
+      await parts.orphans.settled(name)
+      return before - parts.orphans.count(name)
+    },
+    stop: async () => {
+      stop.abort()
+      unsubscribe()
+      parts.deadlines.stop()
+      await parts.launcher.calls.drain(options.drainMs ?? DRAIN_MS)
+      await context.conditions.settled()
+      context.journal.close()
+    },
+  }
+}
+
+interface Parts {
+  memory: ReturnType<typeof engineMemory>
+  preparation: Preparation
+  deadlines: ReturnType<typeof deadlinesOf>
+  watchdog: ReturnType<typeof watchdogOf>
+  watchers: ReturnType<typeof watchersOf>
+  launcher: Launcher
+  passes: ReturnType<typeof passesOf>
+  orphans: Awaited<ReturnType<typeof openOrphans>>
+  observer(name: string): Observer | undefined
+}
+
+/** The parts listen to the memory in this order: whoever waits for a lease is told last, when all is in place. */
+async function assemble(context: Context): Promise<Parts> {
+  const { clock, plugins } = context
+  const memory = engineMemory(context)
+  const deadlines = deadlinesOf(clock)
+  const calls = (): Launcher['calls'] => launcher.calls
+  const pool = poolRoom(context, memory)
+  const watchdog = watchdogOf(context, { memory, deadlines, calls })
+  const follower: Follower = followerOf(context, { memory, pool, deadlines, calls })
+  const preparation = preparationOf(context)
+  const observers = new Map<string, Observer>()
+  const relist = (name: string): void =>
+    background(context, 'a list failed', () => observers.get(name)?.list() ?? Promise.resolve())
+  const launcher: Launcher = launcherOf(context, { memory, pool, follower, preparation, relist, startDue: watchdog.startDue })
+  const passes = passesOf(context, { memory, launcher })
+  const watchers = watchersOf(context)
+  const orphans = await openOrphans(context, { deadlines, relist })
+  for (const provider of plugins.list())
+    observers.set(provider.name, observerOf(context, provider, { memory, pool, follower, calls: launcher.calls, orphans }))
+  return {
+    memory,
+    preparation,
+    deadlines,
+    watchdog,
+    watchers,
+    launcher,
+    passes,
+    orphans,
+    observer: (name) => observers.get(name),
+  }
+}
+
+async function load(context: Context, launcher: Launcher): Promise<void> {
+  const { store, state, plugins, conditions } = context
+  const names = new Set(plugins.list().map((provider) => provider.name))
+  const missing = new Set<string>()
+  // Leases first: a worker's deadline depends on its lease.
+  for (const lease of await store.read.selectFrom('leases').selectAll().where('ended_at', 'is', null).orderBy('id').execute())
+    state.setLease({ ...lease })
+  for (const worker of await store.read
+    .selectFrom('workers')
+    .select(liveColumns)
+    .where('ended_at', 'is', null)
+    .orderBy('id')
+    .execute()) {
+    if (worker.launched_at === null) launcher.calls.setDoubt(worker.id, true)
+    // The host before this one may have given up a launch right before the one that succeeded, or with its own end.
+    launcher.calls.gaveUp(worker.provider, worker.id, worker.launched_at ?? context.startedAt)
+    if (!names.has(worker.provider)) missing.add(worker.provider)
+    state.setWorker({ ...worker })
+  }
+  for (const name of missing)
+    conditions.raise({
+      scope: 'provider',
+      name,
+      type: 'missing',
+      message: 'it still has workers, but the configuration names it no longer',
+      hint: 'Name it again until its workers are gone.',
+    })
+}

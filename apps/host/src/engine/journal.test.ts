@@ -1,0 +1,21 @@
+import { afterEach, expect, test } from 'vitest'
+import { type Harness, leaseRequest, openHarness, poolConfig } from './testing/harness.ts'
+
+let h: Harness
+afterEach(() => h.close())
+
+test('a subscriber from before what is still kept waits like any other, and gets what comes next', async () => {
+  h = await openHarness({ pools: [poolConfig()], providers: [{ name: 'one' }] })
+  await h.engine.leases.request(leaseRequest())
+  await h.pass(1000)
+  await h.engine.store.write((tx) => tx.deleteFrom('journal').execute())
+  const abort = new AbortController()
+  const events = h.engine.events.subscribe(0, abort.signal)[Symbol.asyncIterator]()
+  const first = events.next()
+  // Without a wait in it the subscription would never let the loop turn again.
+  for (let n = 0; n < 20; n++) await new Promise((resolve) => setImmediate(resolve))
+  await h.engine.leases.request(leaseRequest())
+  expect((await first).value).toMatchObject({ rule: 'lease-queued' })
+  abort.abort()
+  await events.return?.()
+})

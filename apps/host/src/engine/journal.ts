@@ -1,0 +1,124 @@
+/** The decision journal: one row a decision, written with what it decided; each committed row is an event. */
+import type { Clock } from './clock.ts'
+import type { EngineEvents, Journal } from './api.ts'
+import type { JournalEntry, JournalRow } from './model.ts'
+import type { AfterCommit, Store, Tx } from '../store/store.ts'
+
+export interface JournalRoom extends Journal {
+  readonly events: EngineEvents
+  /** Ends all subscriptions. */
+  close(): void
+}
+
+/** Newest rows kept in memory: a subscriber that is at most this far behind is served without a query. */
+const RECENT = 2048
+const PAGE = 500
+/** Longest JSON of one decision's inputs: a row explains, it does not archive. */
+const INPUT_CHARS = 4000
+
+export async function openJournal(store: Store, clock: Clock): Promise<JournalRoom> {
+  const newest = await store.read.selectFrom('journal').select('seq').orderBy('seq', 'desc').limit(1).executeTakeFirst()
+  let last = newest?.seq ?? 0
+  const recent: JournalRow[] = []
+  const wakes = new Set<() => void>()
+  let closed = false
+
+  async function append(tx: Tx, after: AfterCommit, entry: JournalEntry): Promise<void> {
+    const row = {
+      at: clock.now(),
+      rule: entry.rule,
+      decision: entry.decision,
+      pool: entry.pool ?? null,
+      provider: entry.provider ?? null,
+      worker_id: entry.workerId ?? null,
+      lease_id: entry.leaseId ?? null,
+      run_id: entry.runId ?? null,
+      inputs: shortJson(entry.inputs),
+      change: entry.change ?? '',
+    }
+    const { seq } = await tx.insertInto('journal').values(row).returning('seq').executeTakeFirstOrThrow()
+    after(() => {
+      last = seq
+      recent.push({ seq, ...row })
+      if (recent.length > RECENT) recent.splice(0, recent.length - RECENT / 2)
+      for (const wake of wakes) wake()
+    })
+  }
+
+  async function after(seq: number, limit: number): Promise<JournalRow[]> {
+    const first = recent[0]
+    if (seq >= last) return []
+    if (first !== undefined && first.seq <= seq + 1) {
+      let from = recent.length
+      while (from > 0 && (recent[from - 1]?.seq ?? 0) > seq) from -= 1
+      return recent.slice(from, from + limit)
+    }
+    return store.read
+      .selectFrom('journal')
+      .selectAll()
+      .where('seq', '>', seq)
+      .orderBy('seq')
+      .limit(Math.min(limit, PAGE))
+      .execute()
+  }
+
+  async function why(kind: Parameters<Journal['why']>[0], id: string, limit = 200): Promise<JournalRow[]> {
+    const column = ({ worker: 'worker_id', lease: 'lease_id', run: 'run_id', pool: 'pool', provider: 'provider' } as const)[kind]
+    const rows = await store.read
+      .selectFrom('journal')
+      .selectAll()
+      .where(column, '=', id)
+      .orderBy('seq', 'desc')
+      .limit(Math.min(limit, PAGE))
+      .execute()
+    return rows.reverse()
+  }
+
+  async function* subscribe(fromSeq: number | undefined, signal?: AbortSignal): AsyncGenerator<JournalRow> {
+    let seen = fromSeq ?? last
+    while (!closed && signal?.aborted !== true) {
+      const newest = last
+      const rows = await after(seen, PAGE)
+      for (const row of rows) {
+        yield row
+        seen = row.seq
+      }
+      if (rows.length > 0) continue
+      // What is not there any more was dropped by age; nobody waits for it.
+      seen = Math.max(seen, newest)
+      if (seen >= last) await change(signal)
+    }
+  }
+
+  function change(signal?: AbortSignal): Promise<void> {
+    return new Promise((resolve) => {
+      const done = (): void => {
+        wakes.delete(done)
+        signal?.removeEventListener('abort', done)
+        resolve()
+      }
+      if (closed || signal?.aborted === true) {
+        resolve()
+        return
+      }
+      wakes.add(done)
+      signal?.addEventListener('abort', done)
+    })
+  }
+
+  return {
+    append,
+    after,
+    why,
+    events: { subscribe, last: () => last },
+    close: () => {
+      closed = true
+      for (const wake of wakes) wake()
+    },
+  }
+}
+
+function shortJson(inputs: Record<string, unknown>): string {
+  const text = JSON.stringify(inputs)
+  return text.length <= INPUT_CHARS ? text : JSON.stringify({ cut: text.slice(0, INPUT_CHARS) })
+}

@@ -1,0 +1,263 @@
+/** Makes the launch and terminate calls and handles their outcomes. The one place where calls are repeated. */
+import { type LaunchedWorker, type LaunchSpec, type ProviderError, type Terminated, toProviderError } from '@muster/core'
+import type { GuardedProvider } from '../plugins/api.ts'
+import { askedPause, fullJitter, terminateBackoff } from './backoff.ts'
+import { type CallQueues, callQueues } from './calls.ts'
+import { type Context, persist } from './context.ts'
+import { giveUp, quotaCondition } from './failures.ts'
+import type { Follower } from './follow.ts'
+import { type Memory, throttle } from './memory.ts'
+import type { LiveWorker } from './model.ts'
+import type { PoolRoom } from './pool.ts'
+import type { Preparation } from './prepare.ts'
+import { reactToLaunch } from './react.ts'
+import { changeWorker, journal, writing } from './records.ts'
+import { brief, minutes } from './words.ts'
+
+export interface Launcher {
+  readonly calls: CallQueues
+  /** The spec of a worker whose record is about to be written, so that its first launch need not read it back. */
+  remember(id: string, spec: LaunchSpec): void
+}
+
+export interface LauncherParts {
+  memory: Memory
+  pool: PoolRoom
+  follower: Follower
+  preparation: Preparation
+  /** Lists a provider's workers soon. */
+  relist(provider: string): void
+  /** When a worker must be ready. */
+  startDue(worker: LiveWorker): number
+}
+
+/** Beyond the grace itself: what stopping, removing and answering may take. */
+const TERMINATE_MS = 30_000
+/** The shortest time a launch call gets, unless its worker's start deadline is nearer. */
+const LAUNCH_MS = 30_000
+/** After the grace and this, what still resists is killed and let go of. A lost node never answers otherwise. */
+const FORCE_AFTER_MS = minutes(2)
+/** Failed terminates of one worker after which an operator should look. */
+const CONDITION_AT = 3
+/** Until the host's term is renewed. */
+const NOT_SENT_MS = 500
+
+export function launcherOf(context: Context, parts: LauncherParts): Launcher {
+  const { state, clock, killpoint } = context
+  const { memory, pool, follower } = parts
+  const specs = new Map<string, LaunchSpec>()
+  const forceAt = new Map<string, number>()
+  /** Made urgent by the launcher itself, in a call under way. */
+  const escalated = new Set<string>()
+  const calls = callQueues(context, memory, { launch, terminate })
+  memory.backlog = { of: calls.backlog, limit: (provider) => calls.places(provider) * 2 }
+
+  state.onWorker((now, before) => {
+    const { id, provider } = now
+    if (now.phase === before?.phase) {
+      const urgent = now.phase === 'terminating' && now.terminate_force === 1 && before.terminate_force === 0
+      // An operator's force does not wait for a polite call, nor for the time of the next one.
+      if (urgent && !escalated.has(id)) {
+        calls.withdraw(provider, { kind: 'terminate', id })
+        calls.put(provider, { kind: 'terminate', id })
+      }
+      return
+    }
+    if (before?.phase === 'launching') {
+      specs.delete(id)
+      calls.withdraw(provider, { kind: 'launch', id })
+    }
+    if (now.phase === 'launching') calls.put(provider, { kind: 'launch', id })
+    else if (now.phase === 'terminating') calls.put(provider, { kind: 'terminate', id })
+    else if (now.ended_at !== null) {
+      calls.withdraw(provider, { kind: 'terminate', id })
+      calls.forget(id)
+      forceAt.delete(id)
+      escalated.delete(id)
+    }
+  })
+
+  async function specOf(id: string): Promise<LaunchSpec> {
+    const known = specs.get(id)
+    if (known !== undefined) return known
+    const row = await context.store.read
+      .selectFrom('workers')
+      .select('spec_sealed')
+      .where('id', '=', id)
+      .executeTakeFirstOrThrow()
+    const spec = JSON.parse(context.sealer.open(row.spec_sealed ?? '', `worker:${id}`)) as LaunchSpec
+    specs.set(id, spec)
+    return spec
+  }
+
+  async function launch(provider: GuardedProvider, id: string, signal: AbortSignal): Promise<void> {
+    const worker = state.workers.get(id)
+    if (worker?.phase !== 'launching') return
+    killpoint('intent-written')
+    const spec = await specOf(id)
+    const left = parts.startDue(worker) - clock.now()
+    const doubt = calls.inDoubt(id)
+    let launched: LaunchedWorker
+    try {
+      await parts.preparation.ready(provider, worker.pool)
+      calls.setDoubt(id, true)
+      const answer = provider.launch(spec, {
+        idempotencyKey: id,
+        attempt: worker.attempt + 1,
+        timeoutMs: Math.max(1, Math.min(left, Math.max(LAUNCH_MS, left / 2))),
+        signal,
+      })
+      killpoint('call-sent')
+      launched = await answer
+      killpoint('effect-done-answer-unread')
+    } catch (thrown) {
+      const error = toProviderError(thrown)
+      if (error.effect === 'possible') calls.gaveUp(provider.name, id, clock.now())
+      else if (!doubt) calls.setDoubt(id, false)
+      await launchFailed(worker, { error, doubt })
+      return
+    }
+    memory.forgive(provider.name, 'launched')
+    context.conditions.clear({ scope: 'provider', name: provider.name, type: 'auth' })
+    context.conditions.clear({ scope: 'pool', name: worker.pool, type: quotaCondition(provider.name) })
+    killpoint('answer-read-not-stored')
+    await pool.launched(id, launched)
+    killpoint('launched-stored')
+  }
+
+  async function launchFailed(worker: LiveWorker, how: { error: ProviderError; doubt: boolean }): Promise<void> {
+    const { id, provider } = worker
+    const { error } = how
+    // Ended meanwhile: the terminate that waits takes care of what may exist.
+    if (state.workers.get(id)?.phase !== 'launching') return
+    // Aborted by our own stop: the record stays in doubt, and the next start repeats the call.
+    if (context.stopping.aborted) return
+    const now = clock.now()
+    const attempt = worker.attempt + 1
+    const given = { attempt, now, deadline: parts.startDue(worker), random: clock.random(), doubt: how.doubt }
+    const reaction = reactToLaunch(error, given)
+    if (reaction.kind === 'give-up') {
+      const { path, quota } = error
+      await giveUp(context, memory, {
+        id,
+        failure: {
+          code: error.code,
+          message: error.message,
+          doubt: reaction.doubt,
+          next: reaction.next,
+          ...(path === undefined ? {} : { path }),
+          ...(quota === undefined ? {} : { quota }),
+        },
+      })
+      return
+    }
+    if (error.code === 'conflict') parts.relist(provider)
+    if (reaction.hold !== undefined) throttle(memory, provider, { error, scope: reaction.hold, now })
+    if (reaction.counts) await noteRetry(worker, { error, attempt, delayMs: reaction.delayMs, rule: 'launch-retry' })
+    calls.put(provider, { kind: 'launch', id, delayMs: reaction.delayMs })
+  }
+
+  async function noteRetry(
+    worker: LiveWorker,
+    how: { error: ProviderError; attempt: number; delayMs: number; rule: string },
+  ): Promise<void> {
+    const { error, attempt, delayMs, rule } = how
+    await persist(context, async (tx, after) => {
+      const w = writing(context, tx, after)
+      const current = state.workers.get(worker.id)
+      if (current?.phase !== worker.phase) return
+      await journal(w, {
+        rule,
+        decision: `again in ${delayMs} ms`,
+        pool: worker.pool,
+        provider: worker.provider,
+        workerId: worker.id,
+        ...(worker.lease_id === null ? {} : { leaseId: worker.lease_id }),
+        inputs: { code: error.code, effect: error.effect, message: brief(error.message), attempt },
+        change: 'The call succeeds, or its deadline passes.',
+      })
+      await changeWorker(w, current, { attempt, next_attempt_at: w.now + delayMs })
+    })
+  }
+
+  async function terminate(provider: GuardedProvider, id: string, signal: AbortSignal): Promise<void> {
+    const worker = state.workers.get(id)
+    if (worker?.phase !== 'terminating') return
+    killpoint('terminate-intent')
+    if (worker.launched_at === null && !calls.inDoubt(id)) {
+      await pool.gone(id, { end: 'never-made', by: 'no launch was sent' })
+      return
+    }
+    const force = await forced(worker)
+    let ended: Terminated
+    try {
+      const answer = provider.terminate(
+        { id, ...(worker.handle === null ? {} : { handle: JSON.parse(worker.handle) }) },
+        { graceMs: worker.grace_ms, force, reason: worker.terminate_reason ?? 'ended' },
+        { idempotencyKey: `${id}:terminate`, attempt: worker.attempt + 1, timeoutMs: worker.grace_ms + TERMINATE_MS, signal },
+      )
+      killpoint('terminate-sent')
+      ended = await answer
+    } catch (thrown) {
+      await terminateFailed(worker, toProviderError(thrown))
+      return
+    }
+    killpoint('terminate-accepted')
+    context.conditions.clear({ scope: 'provider', name: provider.name, type: 'terminate-failing' })
+    if (ended.state === 'gone' && clock.now() >= calls.lateUntil(id)) await pool.gone(id, { end: 'gone', by: 'terminate' })
+    else follower.confirm(id, ended.state === 'terminating' && ended.by !== undefined ? Date.parse(ended.by) : undefined)
+  }
+
+  async function terminateFailed(worker: LiveWorker, error: ProviderError): Promise<void> {
+    const { id, provider } = worker
+    if (context.stopping.aborted) return
+    if (error.code === 'not-found') {
+      follower.confirm(id)
+      return
+    }
+    if (error.code === 'cancelled' && error.effect === 'none') {
+      calls.put(provider, { kind: 'terminate', id, delayMs: askedPause(error, NOT_SENT_MS) })
+      return
+    }
+    if (error.code === 'throttled') throttle(memory, provider, { error, scope: 'terminate', now: clock.now() })
+    const attempt = worker.attempt + 1
+    const delayMs = Math.max(askedPause(error, 0), fullJitter(terminateBackoff, attempt, clock.random()))
+    if (attempt === CONDITION_AT)
+      context.conditions.raise({
+        scope: 'provider',
+        name: provider,
+        type: 'terminate-failing',
+        message: `workers cannot be terminated: ${error.code}: ${brief(error.message)}`,
+        hint: error.hint ?? 'Tries go on; until they succeed these workers cost money and count against the limits.',
+      })
+    await noteRetry(worker, { error, attempt, delayMs, rule: 'terminate-retry' })
+    calls.put(provider, { kind: 'terminate', id, delayMs })
+  }
+
+  /** Force is asked for once the grace and a good while have passed without an end. */
+  async function forced(worker: LiveWorker): Promise<boolean> {
+    if (worker.terminate_force === 1) return true
+    const at = forceAt.get(worker.id) ?? clock.now() + worker.grace_ms + FORCE_AFTER_MS
+    forceAt.set(worker.id, at)
+    if (clock.now() < at) return false
+    escalated.add(worker.id)
+    await persist(context, async (tx, after) => {
+      const w = writing(context, tx, after)
+      const current = state.workers.get(worker.id)
+      if (current?.phase !== 'terminating' || current.terminate_force === 1) return
+      await journal(w, {
+        rule: 'terminate-force',
+        decision: 'kill at once',
+        pool: worker.pool,
+        provider: worker.provider,
+        workerId: worker.id,
+        inputs: { graceMs: worker.grace_ms, overdueMs: w.now - at, attempt: worker.attempt },
+        change: 'A longer grace of the pool leaves it more time.',
+      })
+      await changeWorker(w, current, { terminate_force: 1 })
+    })
+    return true
+  }
+
+  return { calls, remember: (id, spec) => specs.set(id, spec) }
+}

@@ -1,0 +1,192 @@
+/**
+ * Observes one provider: watch for news, lists to repair what the news missed, and the absence rule. It hands what it sees to
+ * `pool.observe()` and decides nothing itself.
+ */
+import { isProviderError, toProviderError, type WorkerObservation } from '@muster/core'
+import type { GuardedProvider } from '../plugins/api.ts'
+import { StoreError } from '../store/store.ts'
+import { absenceExcuse, type ListFacts } from './absence.ts'
+import { askedPause, ceiling, fullJitter, providerBackoff, watchBackoff } from './backoff.ts'
+import type { CallQueues } from './calls.ts'
+import { background, type Context, pause } from './context.ts'
+import type { Follower } from './follow.ts'
+import { type Memory, throttle } from './memory.ts'
+import type { LiveWorker } from './model.ts'
+import type { Orphans } from './orphans.ts'
+import type { PoolRoom } from './pool.ts'
+import { brief } from './words.ts'
+
+export interface Observer {
+  start(): void
+  /** Lists now, or joins the list that is asked for already. Resolves when what it showed is applied. */
+  list(): Promise<void>
+}
+
+export interface ObserverParts {
+  memory: Memory
+  pool: PoolRoom
+  follower: Follower
+  calls: CallQueues
+  orphans: Orphans
+}
+
+/** The contract's largest page. */
+const PAGE = 500
+/** A list that fails this often in a row is an operator's matter. */
+const CONDITION_AT = 3
+
+export function observerOf(context: Context, provider: GuardedProvider, parts: ObserverParts): Observer {
+  const { state, clock } = context
+  const { name } = provider
+  let running: Promise<void> | undefined
+  let next: Promise<void> | undefined
+  let failures = 0
+  let cancelTimer = (): void => {}
+
+  function accept(seen: WorkerObservation): boolean {
+    // A provider that shows others' workers is wrong; nothing of theirs may change because of it.
+    return seen.tags['muster-owner'] === context.settings.owner && seen.tags['muster-provider'] === name
+  }
+
+  async function readAll(): Promise<{ facts: ListFacts; seen: Map<string, WorkerObservation> }> {
+    const startedAt = clock.now()
+    const seen = new Map<string, WorkerObservation>()
+    const blind = new Set<string>()
+    const cursors = new Set<string>()
+    let cursor: string | undefined
+    do {
+      const page = await provider.list({ limit: PAGE, ...(cursor === undefined ? {} : { cursor }) }, { signal: context.stopping })
+      for (const one of page.workers.filter(accept)) {
+        seen.set(one.id, one)
+        parts.pool.observe(name, one)
+      }
+      for (const part of page.blind ?? []) blind.add(part)
+      cursor = page.next
+      // A cursor that comes twice would go on for ever: the list is not complete, and says nothing of absence.
+      if (cursor !== undefined && cursors.has(cursor)) return { facts: { startedAt, complete: false, blind: [...blind] }, seen }
+      if (cursor !== undefined) cursors.add(cursor)
+    } while (cursor !== undefined)
+    return { facts: { startedAt, complete: true, blind: [...blind] }, seen }
+  }
+
+  async function pass(): Promise<void> {
+    const held = parts.memory.heldUntil(name, 'read') - clock.now()
+    if (held > 0) await pause(context, held)
+    if (context.stopping.aborted) return
+    const { facts, seen } = await readAll()
+    const suspects: string[] = []
+    for (const id of state.ofProvider(name)) {
+      const worker = state.workers.get(id)
+      if (worker !== undefined && !seen.has(id) && settledPhase(worker) && excuse(worker, facts) === undefined) suspects.push(id)
+    }
+    const answers = suspects.length === 0 ? [] : await parts.follower.verify(provider, suspects)
+    await Promise.all(
+      answers.map(async ({ id, seen: found, askedAt }) => {
+        const worker = state.workers.get(id)
+        if (found !== undefined) parts.pool.observe(name, found)
+        else if (worker !== undefined && settledPhase(worker) && excuse(worker, facts) === undefined)
+          await parts.pool.lost(id, { by: 'list and inspect', listedAt: facts.startedAt, inspectedAt: askedAt })
+      }),
+    )
+    await parts.orphans.sweep(provider, { seen, facts })
+  }
+
+  function excuse(worker: LiveWorker, facts: ListFacts): string | undefined {
+    return absenceExcuse(
+      {
+        part: worker.part,
+        settledAt: parts.calls.settledAt(worker.id),
+        open: parts.calls.isOpen(worker.id),
+        launchedAt: worker.launched_at,
+        visibilityMs: provider.capabilities.visibility.launchMs,
+      },
+      facts,
+    )
+  }
+
+  async function guarded(): Promise<void> {
+    try {
+      await pass()
+      failures = 0
+      context.conditions.clear({ scope: 'provider', name, type: 'list-failing' })
+    } catch (thrown) {
+      if (context.stopping.aborted) return
+      failures += 1
+      if (!isProviderError(thrown)) {
+        // Not the provider's doing: the store could not take what was seen, or the engine is wrong.
+        if (!(thrown instanceof StoreError)) context.report('a list could not be handled', thrown)
+        return
+      }
+      const error = thrown
+      if (error.code === 'throttled') throttle(parts.memory, name, { error, scope: 'read', now: clock.now() })
+      if (failures === CONDITION_AT)
+        context.conditions.raise({
+          scope: 'provider',
+          name,
+          type: 'list-failing',
+          message: `its workers cannot be listed: ${error.code}: ${brief(error.message)}`,
+          hint: error.hint ?? 'Until a list succeeds, lost workers and orphans are not noticed.',
+        })
+    }
+  }
+
+  /** One list at a time; who asks while one runs gets the one after it, which begins later than the question. */
+  function list(): Promise<void> {
+    if (context.stopping.aborted) return Promise.resolve()
+    if (running !== undefined) {
+      next ??= running.then(() => {
+        next = undefined
+        return list()
+      })
+      return next
+    }
+    cancelTimer()
+    running = guarded().finally(() => {
+      running = undefined
+      if (context.stopping.aborted) return
+      // A failed list comes again sooner than the interval, but not at once; jitter keeps providers apart.
+      const retry = failures === 0 ? Infinity : ceiling(providerBackoff, failures)
+      const interval = context.settings.reconcileMs * (0.9 + 0.2 * clock.random())
+      cancelTimer = clock.after(Math.min(interval, retry), () => background(context, 'a list failed', list))
+    })
+    return running
+  }
+
+  async function watchOn(): Promise<void> {
+    let broken = 0
+    while (!context.stopping.aborted) {
+      const began = clock.now()
+      try {
+        for await (const seen of provider.watch({ signal: context.stopping })) {
+          broken = 0
+          if (accept(seen)) parts.pool.observe(name, seen)
+        }
+      } catch (thrown) {
+        const error = toProviderError(thrown)
+        // Its deadline is a watch's normal end.
+        if (error.code !== 'deadline') broken += 1
+        await pause(context, askedPause(error, 0))
+      }
+      if (context.stopping.aborted) return
+      // One that ends as soon as it began is broken too, however politely it ends.
+      if (clock.now() - began < watchBackoff.baseMs) broken += 1
+      if (broken > 0) await pause(context, Math.max(1, fullJitter(watchBackoff, broken, clock.random())))
+      // What happened between two watches is seen by a list only.
+      background(context, 'a list failed', list)
+    }
+  }
+
+  return {
+    list,
+    start: () => {
+      context.stopping.addEventListener('abort', () => cancelTimer())
+      background(context, 'a list failed', list)
+      if (provider.capabilities.watch) background(context, 'a watch failed', watchOn)
+    },
+  }
+}
+
+/** Starting and ending workers are followed one by one; a list adds nothing to that. */
+function settledPhase(worker: LiveWorker): boolean {
+  return worker.phase === 'idle' || worker.phase === 'leased' || worker.phase === 'draining' || worker.phase === 'suspended'
+}

@@ -1,0 +1,168 @@
+/**
+ * What the engine remembers of failures, to choose better: sizes without capacity, calls held back, places a lease shall avoid. Lost at
+ * a restart, on purpose: the first try after it finds out anew.
+ */
+import type { ProviderError, ThrottleScope } from '@muster/core'
+import { askedPause, ceiling, exhaust, type Exhausted, poolBackoff, providerBackoff } from './backoff.ts'
+import type { Context } from './context.ts'
+import type { LeaseRequest, LeaseRecord, PoolConfig } from './model.ts'
+import type { Candidate } from './placement.ts'
+import { type Demand, demandOf, modeOf } from './spec.ts'
+
+export interface Memory {
+  candidates(pool: PoolConfig, demand: Demand, leaseId?: string): Candidate[]
+  /** What a lease asks for, read from its row once. */
+  demand(lease: LeaseRecord): Demand
+  request(lease: LeaseRecord): LeaseRequest
+  /** The pool's own kind of worker; undefined when it keeps none. */
+  stock(pool: PoolConfig): Demand | undefined
+  stockHeldUntil(pool: string): number | undefined
+  /** A worker of the pool's stock got ready, or failed to. */
+  stockReady(pool: string): void
+  stockFailed(pool: string): void
+  noCapacity(provider: string, size: string): number
+  unsupported(provider: string, shape: string, path: string): void
+  /** Counts a failure of a lease at a provider, which it then avoids for a while. Returns how many it has had anywhere. */
+  avoid(leaseId: string, provider: string): number
+  /** Holds calls of a scope until then. */
+  hold(provider: string, scope: ThrottleScope, until: number): void
+  /** Rights were refused: launches wait, longer each time. */
+  refused(provider: string): number
+  heldUntil(provider: string, scope: Exclude<ThrottleScope, 'all'>): number
+  /** A launch succeeded, or the provider was started anew: it may be asked for everything again. */
+  forgive(provider: string, how: 'launched' | 'restarted'): void
+  forgetLease(id: string): void
+  /** Launches that are open or waiting to be called. Set by the launcher. */
+  backlog: { of(provider: string): number; limit(provider: string): number }
+}
+
+/** How long a lease stays away from a provider whose launch failed: as a provider's own back-off. */
+interface LeaseMemory {
+  demand?: Demand
+  request?: LeaseRequest
+  avoid: Map<string, { until: number; times: number }>
+  faults: number
+}
+
+export function engineMemory(context: Context): Memory {
+  const { clock, sealer } = context
+  const exhausted = new Map<string, Exhausted>()
+  const lacking = new Map<string, string>()
+  const holds = new Map<string, number>()
+  const refusals = new Map<string, number>()
+  const leases = new Map<string, LeaseMemory>()
+  const stocks = new Map<string, Demand | undefined>()
+  const stockHolds = new Map<string, { until: number; times: number }>()
+  const providers = new Map(context.plugins.list().map((provider) => [provider.name, provider]))
+
+  const ofLease = (id: string): LeaseMemory => {
+    const known = leases.get(id)
+    if (known !== undefined) return known
+    const made: LeaseMemory = { avoid: new Map(), faults: 0 }
+    leases.set(id, made)
+    return made
+  }
+  const holdKey = (provider: string, scope: string): string => `${provider}/${scope}`
+  const heldUntil = (provider: string, scope: string): number =>
+    Math.max(holds.get(holdKey(provider, scope)) ?? 0, holds.get(holdKey(provider, 'all')) ?? 0)
+
+  function request(lease: LeaseRecord): LeaseRequest {
+    const memory = ofLease(lease.id)
+    memory.request ??= JSON.parse(sealer.open(lease.request_sealed ?? '', `lease:${lease.id}`)) as LeaseRequest
+    return memory.request
+  }
+
+  function candidates(pool: PoolConfig, demand: Demand, leaseId?: string): Candidate[] {
+    const avoid = leaseId === undefined ? undefined : leases.get(leaseId)?.avoid
+    return pool.placement.map((name) => {
+      const provider = providers.get(name)
+      const until = exhausted.get(`${name}/${demand.size}`)?.until
+      const away = avoid?.get(name)?.until
+      const path = lacking.get(`${name}/${demand.shape}`)
+      return {
+        name,
+        state: provider?.status().state ?? 'stopped',
+        heldUntil: heldUntil(name, 'launch'),
+        backlog: memory.backlog.of(name),
+        backlogLimit: memory.backlog.limit(name),
+        ...(provider === undefined ? {} : { capabilities: provider.capabilities }),
+        ...(until === undefined ? {} : { exhaustedUntil: until }),
+        ...(away === undefined ? {} : { avoidUntil: away }),
+        ...(path === undefined ? {} : { unsupported: path }),
+      }
+    })
+  }
+
+  const memory: Memory = {
+    candidates,
+    request,
+    demand: (lease) => {
+      const known = ofLease(lease.id)
+      known.demand ??= demandOf(context.state.pool(lease.pool).config, request(lease), sealer.digest)
+      return known.demand
+    },
+    stock: (pool) => {
+      if (!stocks.has(pool.name)) stocks.set(pool.name, stockOf(pool, sealer.digest))
+      return stocks.get(pool.name)
+    },
+    stockHeldUntil: (pool) => stockHolds.get(pool)?.until,
+    stockReady: (pool) => stockHolds.delete(pool),
+    stockFailed: (pool) => {
+      const times = (stockHolds.get(pool)?.times ?? 0) + 1
+      stockHolds.set(pool, { until: clock.now() + ceiling(poolBackoff, times), times })
+    },
+    noCapacity: (provider, size) => {
+      const next = exhaust(exhausted.get(`${provider}/${size}`), clock.now())
+      exhausted.set(`${provider}/${size}`, next)
+      return next.until
+    },
+    unsupported: (provider, shape, path) => lacking.set(`${provider}/${shape}`, path),
+    avoid: (leaseId, provider) => {
+      const lease = ofLease(leaseId)
+      lease.faults += 1
+      const times = (lease.avoid.get(provider)?.times ?? 0) + 1
+      lease.avoid.set(provider, { until: clock.now() + ceiling(providerBackoff, times), times })
+      return lease.faults
+    },
+    hold: (provider, scope, until) => {
+      holds.set(holdKey(provider, scope), Math.max(until, holds.get(holdKey(provider, scope)) ?? 0))
+    },
+    refused: (provider) => {
+      const times = (refusals.get(provider) ?? 0) + 1
+      refusals.set(provider, times)
+      const until = clock.now() + ceiling(providerBackoff, times)
+      holds.set(holdKey(provider, 'launch'), Math.max(until, heldUntil(provider, 'launch')))
+      return until
+    },
+    heldUntil,
+    forgive: (provider, how) => {
+      refusals.delete(provider)
+      if (how === 'launched') return
+      for (const kept of [exhausted, lacking, holds])
+        for (const key of kept.keys()) if (key.startsWith(`${provider}/`)) kept.delete(key)
+    },
+    forgetLease: (id) => leases.delete(id),
+    backlog: { of: () => 0, limit: () => Infinity },
+  }
+  return memory
+}
+
+/** A pool keeps workers only where they can wait for work: not where each is its command. */
+function stockOf(pool: PoolConfig, digest: (text: string) => string): Demand | undefined {
+  if (pool.scale.warm === 0 && pool.scale.min === 0 && pool.uses === 1) return undefined
+  const demand = demandOf(pool, undefined, digest)
+  return modeOf(pool) === 'hold' ? demand : undefined
+}
+
+/** How long a throttled provider is left alone when it does not say. */
+const THROTTLE_MS = 1000
+
+export function throttle(
+  memory: Memory,
+  provider: string,
+  failure: { error: ProviderError; scope: ThrottleScope; now: number },
+): number {
+  const until = failure.now + askedPause(failure.error, THROTTLE_MS)
+  memory.hold(provider, failure.error.scope ?? failure.scope, until)
+  return until
+}

@@ -1,0 +1,92 @@
+/** The writes of worker and lease rows: compare-and-set on `rev`, with the engine's memory brought up after the commit. */
+import { mayFollow } from '@muster/core'
+import type { AfterCommit, Tx } from '../store/store.ts'
+import { type Context, StaleRecord } from './context.ts'
+import type { JournalEntry, LeaseRecord, LiveWorker, WorkerRecord } from './model.ts'
+
+/** One write under way: everything that changes records takes it. */
+export interface Writing {
+  context: Context
+  tx: Tx
+  after: AfterCommit
+  now: number
+}
+
+export function writing(context: Context, tx: Tx, after: AfterCommit): Writing {
+  return { context, tx, after, now: context.clock.now() }
+}
+
+export async function journal(w: Writing, entry: JournalEntry): Promise<void> {
+  await w.context.journal.append(w.tx, w.after, entry)
+}
+
+export async function insertWorker(w: Writing, row: WorkerRecord): Promise<LiveWorker> {
+  await w.tx.insertInto('workers').values(row).execute()
+  const { spec_sealed: _sealed, ...worker } = row
+  w.after(() => w.context.state.setWorker(worker))
+  return worker
+}
+
+export type WorkerChange = Partial<Omit<WorkerRecord, 'id' | 'pool' | 'provider' | 'rev' | 'spec_sealed'>> & {
+  spec_sealed?: null
+}
+
+/** Errors: StaleRecord when the row is not the one that was read. */
+export async function changeWorker(w: Writing, worker: LiveWorker, change: WorkerChange): Promise<LiveWorker> {
+  if (change.phase !== undefined && change.phase !== worker.phase && !mayFollow(worker.phase, change.phase))
+    throw new Error(`a worker cannot go from ${worker.phase} to ${change.phase}`)
+  const rev = worker.rev + 1
+  const result = await w.tx
+    .updateTable('workers')
+    .set({ ...change, rev })
+    .where('id', '=', worker.id)
+    .where('rev', '=', worker.rev)
+    .executeTakeFirst()
+  if (result.numUpdatedRows === 0n) throw new StaleRecord()
+  const { spec_sealed: _dropped, ...open } = change
+  const next: LiveWorker = { ...worker, ...open, rev }
+  w.after(() => w.context.state.setWorker(next))
+  return next
+}
+
+export async function insertLease(w: Writing, row: LeaseRecord): Promise<void> {
+  await w.tx.insertInto('leases').values(row).execute()
+  w.after(() => w.context.state.setLease(row))
+}
+
+export type LeaseChange = Partial<Omit<LeaseRecord, 'id' | 'pool' | 'rev'>>
+
+/** Errors: StaleRecord when the row is not the one that was read. */
+export async function changeLease(w: Writing, lease: LeaseRecord, change: LeaseChange): Promise<LeaseRecord> {
+  const next: LeaseRecord = { ...lease, ...change, rev: lease.rev + 1 }
+  const result = await w.tx
+    .updateTable('leases')
+    .set({ ...change, rev: next.rev })
+    .where('id', '=', lease.id)
+    .where('rev', '=', lease.rev)
+    .executeTakeFirst()
+  if (result.numUpdatedRows === 0n) throw new StaleRecord()
+  w.after(() => w.context.state.setLease(next))
+  return next
+}
+
+/** The lease that is assigned to a worker or holds it. */
+export function leaseOf(context: Context, worker: LiveWorker): LeaseRecord | undefined {
+  return worker.lease_id === null ? undefined : context.state.leases.get(worker.lease_id)
+}
+
+export async function endLease(w: Writing, lease: LeaseRecord, how: { end: string; reason: string }): Promise<LeaseRecord> {
+  const change = { state: 'ended', end: how.end, end_reason: how.reason, ended_at: w.now, request_sealed: null }
+  return changeLease(w, lease, change)
+}
+
+export async function activateLease(w: Writing, lease: LeaseRecord, workerId: string): Promise<LeaseRecord> {
+  return changeLease(w, lease, {
+    state: 'active',
+    worker_id: workerId,
+    assigned_at: lease.assigned_at ?? w.now,
+    active_at: w.now,
+    // A run ends its lease itself, at the latest with the worker's lifetime.
+    expires_at: lease.of_run === 1 ? null : w.now + lease.ttl_ms,
+  })
+}

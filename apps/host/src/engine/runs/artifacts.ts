@@ -1,0 +1,138 @@
+/** Inputs into the worker before the command, outputs out of it afterwards. */
+import { createHash } from 'node:crypto'
+import { createReadStream } from 'node:fs'
+import { mkdir, open, rename, rm } from 'node:fs/promises'
+import { dirname } from 'node:path'
+import { type FileSpec, ProviderError, toProviderError } from '@muster/core'
+import { pack } from 'tar-stream'
+import type { Artifact } from '../model.ts'
+import { inputPath, isPassing, type Job, outputPath, pauseFor, retryDelay, type RunDeps } from './deps.ts'
+import { artifactsOf, sealContext } from './records.ts'
+import { type Digest, readSealed } from './sealed-file.ts'
+
+/** An output larger than this is refused: it would fill the host's disk. */
+export const maxArtifactBytes: number = 16 * 2 ** 30
+
+export function inputContext(runId: string, name: string): string {
+  return `${sealContext(runId)}:in:${name}`
+}
+
+/** The file of a stored input: by its content, so that no other upload can take its place. */
+export function storedName(name: string, sha256: string): string {
+  return `${name}.${sha256}`
+}
+
+/** Puts every input and inline file into the worker. Repeating it is harmless: the command has not started. */
+export async function deliverInputs(job: Job): Promise<void> {
+  const { deps, run, request } = job
+  for (const file of filesByFolder(request.files ?? [])) await copyIn(job, file.path, () => tarOf(file.files))
+  for (const artifact of artifactsOf(run)) {
+    if (artifact.direction !== 'in') continue
+    const path = inputPath(deps, run.id, storedName(artifact.name, artifact.sha256 ?? ''))
+    await copyIn(job, artifact.path, () =>
+      readSealed(path, { sealer: deps.engine.sealer, context: inputContext(run.id, artifact.name) }),
+    )
+    await setArtifact(deps, run.id, { ...artifact, state: 'delivered' })
+  }
+}
+
+async function copyIn(job: Job, path: string, tar: () => AsyncIterable<Uint8Array>): Promise<void> {
+  const { deps, run, provider, target, watch } = job
+  const stopped = new AbortController()
+  void watch.stopped.then(() => stopped.abort())
+  const cut = AbortSignal.any([deps.stopping, watch.lost, stopped.signal])
+  await persistently(job, () => provider.copyIn(target, { path, tar: tar() }, { idempotencyKey: `${run.id}-in`, signal: cut }))
+}
+
+/** Tries again while the fault may pass and somebody still wants it. */
+async function persistently<T>(job: Job, work: () => Promise<T>): Promise<T> {
+  const { deps, watch } = job
+  const cut = AbortSignal.any([deps.stopping, watch.lost])
+  for (let failures = 1; ; failures++)
+    try {
+      return await work()
+    } catch (thrown) {
+      const error = toProviderError(thrown)
+      // Half an hour of trying every five seconds, for a provider that is away.
+      if (cut.aborted || watch.stop() !== undefined || !isPassing(error) || failures > 360) throw error
+      await pauseFor(deps, retryDelay(error, failures, deps.engine.clock.random()), cut)
+    }
+}
+
+/** Takes every output out; one that is not there is `missing`. Returns the names of missing ones that are not optional. */
+export async function collectOutputs(job: Job): Promise<string[]> {
+  const { deps, run, request, provider, target, watch } = job
+  const missing: string[] = []
+  for (const artifact of artifactsOf(deps.records.get(run.id) ?? run)) {
+    if (artifact.direction !== 'out' || artifact.state !== 'awaited') continue
+    const signal = AbortSignal.any([deps.stopping, watch.lost])
+    try {
+      const copy = (): AsyncIterable<Uint8Array> => provider.copyOut(target, artifact.path, { signal })
+      const digest = await persistently(job, () => storeFile(outputPath(deps, run.id, artifact.name), copy()))
+      await setArtifact(deps, run.id, { ...artifact, ...digest, state: 'stored' })
+    } catch (error) {
+      if (deps.stopping.aborted) throw error
+      await setArtifact(deps, run.id, { ...artifact, state: 'missing' })
+      const optional = request.outputs.find((one) => one.name === artifact.name)?.optional === true
+      if (!optional || toProviderError(error).code !== 'not-found') missing.push(artifact.name)
+    }
+  }
+  return missing
+}
+
+/** Changes one artifact of a run; the others stay as they are now. */
+async function setArtifact(deps: RunDeps, runId: string, next: Artifact): Promise<void> {
+  await deps.records.change(runId, (run) => ({
+    artifacts: JSON.stringify(
+      artifactsOf(run).map((one) => (one.name === next.name && one.direction === next.direction ? next : one)),
+    ),
+  }))
+}
+
+/** Stores a stream whole or not at all, and says what it was. */
+async function storeFile(path: string, source: AsyncIterable<Uint8Array>): Promise<Digest> {
+  await mkdir(dirname(path), { recursive: true, mode: 0o700 })
+  const part = `${path}.part`
+  const file = await open(part, 'w', 0o600)
+  const hash = createHash('sha256')
+  let bytes = 0
+  try {
+    for await (const chunk of source) {
+      hash.update(chunk)
+      bytes += chunk.length
+      if (bytes > maxArtifactBytes) throw new ProviderError('invalid-spec', `an output of more than ${maxArtifactBytes} bytes`)
+      for (let at = 0; at < chunk.length;) at += (await file.write(chunk, at)).bytesWritten
+    }
+    await file.sync()
+  } catch (error) {
+    await rm(part, { force: true })
+    throw error
+  } finally {
+    await file.close()
+  }
+  await rename(part, path)
+  return { sha256: hash.digest('hex'), bytes }
+}
+
+export function readOutput(deps: RunDeps, runId: string, name: string): AsyncIterable<Uint8Array> {
+  return createReadStream(outputPath(deps, runId, name), { highWaterMark: 262_144 }) as AsyncIterable<Uint8Array>
+}
+
+/** Absolute files from the root, the others from the worker's own folder. */
+function filesByFolder(files: readonly FileSpec[]): { path: string; files: FileSpec[] }[] {
+  const absolute = files.filter((file) => file.path.startsWith('/'))
+  const relative = files.filter((file) => !file.path.startsWith('/'))
+  return [
+    ...(absolute.length === 0 ? [] : [{ path: '/', files: absolute }]),
+    ...(relative.length === 0 ? [] : [{ path: '.', files: relative }]),
+  ]
+}
+
+function tarOf(files: readonly FileSpec[]): AsyncIterable<Uint8Array> {
+  const tar = pack()
+  // Private by default, as in the contract.
+  for (const file of files)
+    tar.entry({ name: file.path.replace(/^\/+/, ''), mode: file.mode ?? 0o600 }, Buffer.from(file.base64, 'base64'))
+  tar.finalize()
+  return tar as AsyncIterable<Uint8Array>
+}

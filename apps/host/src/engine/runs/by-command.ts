@@ -1,0 +1,109 @@
+/** A run whose worker is its command: the log followed by cursor, the exit as the provider observes it. */
+import { type ProviderError, reactions, toProviderError, type WorkerExit } from '@muster/core'
+import { exitOfWorker, leaseNow, started } from './by-exec.ts'
+import { isPassing, type Job, pauseFor, retryDelay } from './deps.ts'
+import { type Ending, endingOf, endingWithoutWorker } from './outcome.ts'
+import { enforceStop } from './watch.ts'
+
+/**
+ * Once the exit is known, a log that cannot be read to its end is tried this often: for half an hour while its provider is away, soon
+ * given up where it is the log itself that cannot be had.
+ */
+const logTries = { away: 360, refused: 5 }
+/** Between the end of the log and the provider's word about the exit. */
+const exitPollMs = 200
+
+export async function runByCommand(job: Job): Promise<Ending> {
+  const { deps, run, watch, lease } = job
+  const over = new AbortController()
+  const ended = new AbortController()
+  await started(job)
+  // The worker is the command: ending it ends both, after the pool's grace; the log is read on meanwhile.
+  const terminate = async (force: boolean): Promise<void> => {
+    await deps.engine.workers.confirmLogEnd(job.worker.id)
+    if (lease !== undefined)
+      await deps.engine.leases.release(lease.id, {
+        reason: watch.stop()?.reason ?? 'stopped',
+        end: 'cancelled',
+        force,
+        discard: true,
+      })
+  }
+  const stopper = enforceStop(
+    job,
+    {
+      gentle: () => terminate(false),
+      async hard() {
+        await terminate(true)
+        ended.abort()
+      },
+    },
+    over.signal,
+  ).catch((error: unknown) => deps.report('a run could not be stopped', { run: run.id, error: String(error) }))
+  try {
+    return await follow(job, ended.signal)
+  } finally {
+    over.abort()
+    await stopper
+  }
+}
+
+async function follow(job: Job, giveUp: AbortSignal): Promise<Ending> {
+  const { deps, provider, watch } = job
+  // A stop ends the lease by itself; what the command says while it ends is still read.
+  const cut = AbortSignal.any([deps.stopping, giveUp])
+  let logEnded = provider.capabilities.logs === undefined
+  const left = { ...logTries }
+  for (let failures = 0; ;) {
+    if (deps.stopping.aborted) throw deps.stopping.reason
+    let error: ProviderError | undefined
+    if (!logEnded)
+      try {
+        await readLog(job, cut)
+        logEnded = true
+        failures = 0
+      } catch (thrown) {
+        error = toProviderError(thrown)
+        failures += 1
+      }
+    if (deps.stopping.aborted) continue
+    const exit = await exitNow(job).catch((thrown: unknown) => {
+      error ??= toProviderError(thrown)
+      return undefined
+    })
+    if (exit !== undefined && (logEnded || giveUp.aborted || --left[isAway(error) ? 'away' : 'refused'] < 0)) {
+      if (!logEnded) deps.report('the end of a log could not be read', { run: job.run.id, error: error?.message })
+      deps.killpoint('exit-seen-not-stored')
+      return endingOf(exit, watch.stop())
+    }
+    if (watch.gone() && (giveUp.aborted || exit === undefined)) {
+      const lease = await leaseNow(job)
+      return endingWithoutWorker(lease, { stop: watch.stop(), ...exitOfWorker(job) })
+    }
+    if (error !== undefined && !isPassing(error) && error.code !== 'not-found') logEnded = true
+    await pauseFor(deps, error === undefined ? exitPollMs : retryDelay(error, failures, deps.engine.clock.random()), cut)
+  }
+}
+
+/** As opposed to a log that is not there, or that its plugin falls over. */
+function isAway(error: ProviderError | undefined): boolean {
+  return error !== undefined && isPassing(error) && !reactions[error.code].pluginFault
+}
+
+async function readLog(job: Job, signal: AbortSignal): Promise<void> {
+  const { deps, provider, target, writer } = job
+  const { cursor } = writer.totals()
+  for await (const chunk of provider.logs(target, { follow: true, ...(cursor === undefined ? {} : { cursor }) }, { signal })) {
+    deps.killpoint('run-output-not-stored')
+    await writer.append({ stream: chunk.stream, data: chunk.data, cursor: chunk.cursor })
+  }
+}
+
+/** The exit, from what was observed or by asking now; undefined while it runs or when nobody knows. */
+async function exitNow(job: Job): Promise<WorkerExit | undefined> {
+  const seen = exitOfWorker(job).exit
+  if (seen !== undefined) return seen
+  const [found] = await job.provider.inspect([job.target])
+  if (found === undefined || (found.phase !== 'exited' && found.phase !== 'lost')) return undefined
+  return found.exit ?? { reason: 'the provider does not know how it ended' }
+}

@@ -1,0 +1,166 @@
+/** A run in a worker that holds: its command by exec, attached again after every cut, every byte stored once. */
+import { ProviderError, reactions, toProviderError, type WorkerExit } from '@muster/core'
+import { isPassing, type Job, pauseFor, retryDelay } from './deps.ts'
+import { type Ending, endingOf, endingWithoutWorker } from './outcome.ts'
+import { enforceStop } from './watch.ts'
+
+/** A command that was killed and cannot be heard of any more is given up after this. */
+const silentAfterKillMs = 30_000
+/** A worker that says it never heard of a command that may have started is asked this often before it is believed. */
+const unknownTries = 6
+/** Of a command that has not begun: it may be what its plugin falls over, and others share that plugin. */
+const pluginFaults = 6
+
+/** From the first attach to the command's end. Its exec id is durable by now, so it is started at most once. */
+export async function runByExec(job: Job): Promise<Ending> {
+  const { deps, run, provider, target, watch } = job
+  const id = run.exec_id ?? ''
+  const over = new AbortController()
+  const giveUp = new AbortController()
+  const kill = async (signal: 'SIGTERM' | 'SIGKILL'): Promise<void> => {
+    for (let tries = 1; !over.signal.aborted && !watch.gone(); tries++)
+      try {
+        await provider.execKill(
+          target,
+          { id, signal },
+          { idempotencyKey: `${id}-${signal}`, signal: AbortSignal.any([over.signal, watch.lost]) },
+        )
+        return
+      } catch (error) {
+        if (!isPassing(toProviderError(error)) || tries > 10) return
+        await pauseFor(deps, retryDelay(toProviderError(error), tries, deps.engine.clock.random()), over.signal)
+      }
+  }
+  const stopper = enforceStop(
+    job,
+    {
+      gentle: () => kill('SIGTERM'),
+      async hard() {
+        await kill('SIGKILL')
+        await pauseFor(deps, silentAfterKillMs, over.signal)
+        giveUp.abort()
+      },
+    },
+    over.signal,
+  ).catch((error: unknown) => deps.report('a run could not be stopped', { run: run.id, error: String(error) }))
+  try {
+    return await attachUntilEnd(job, giveUp.signal)
+  } finally {
+    over.abort()
+    await stopper
+  }
+}
+
+async function attachUntilEnd(job: Job, giveUp: AbortSignal): Promise<Ending> {
+  const { deps, watch } = job
+  const cut = AbortSignal.any([deps.stopping, watch.lost, giveUp])
+  let [unknown, faults] = [0, 0]
+  const begun = (): boolean => deps.records.get(job.run.id)?.started_at !== null
+  for (let failures = 0; ;) {
+    if (deps.stopping.aborted) throw deps.stopping.reason
+    if (watch.gone()) return endingWithoutWorker(await leaseNow(job), { stop: watch.stop(), ...exitOfWorker(job) })
+    if (giveUp.aborted) return { ...endingOf({ reason: 'killed, and its worker did not answer' }, watch.stop()) }
+    let error: ProviderError
+    try {
+      const exit = await attach(job, cut, () => (failures = 0))
+      if (isKnown(exit)) return endingOf(exit, watch.stop())
+      // Asked again below: a worker on its way out still looks alive for a moment.
+      error = new ProviderError('not-found', exit.reason)
+    } catch (thrown) {
+      error = toProviderError(thrown)
+    }
+    if (cut.aborted) continue
+    failures += 1
+    if (error.code === 'not-found' && (await seemsGone(job))) {
+      // Whether it is gone is the engine's to say, by the rule of absence; then its lease ends, and this wait with it.
+      await deps.engine.reconcile(job.worker.provider).catch(() => undefined)
+    } else if (error.code === 'not-found') {
+      unknown += 1
+      if (unknown >= unknownTries)
+        return begun()
+          ? endingOf({ reason: `nobody can tell how it ended: ${error.message}` }, watch.stop())
+          : { outcome: 'infrastructure', reason: error.message }
+    } else if (!isPassing(error)) {
+      return !begun() && error.code !== 'conflict'
+        ? { outcome: 'infrastructure', reason: `${error.code}: ${error.message}` }
+        : endingOf({ reason: `${error.code}: ${error.message}` }, watch.stop())
+    } else if (reactions[error.code].pluginFault && !begun() && ++faults >= pluginFaults) {
+      return { outcome: 'infrastructure', reason: `the plugin failed at it ${faults} times: ${error.message}` }
+    }
+    await pauseFor(deps, retryDelay(error, failures, deps.engine.clock.random()), cut)
+  }
+}
+
+function isKnown(exit: WorkerExit): boolean {
+  return exit.code !== undefined || exit.signal !== undefined
+}
+
+/** Does the provider, asked for this worker alone, not have it running? */
+async function seemsGone({ provider, target }: Job): Promise<boolean> {
+  try {
+    const [found] = await provider.inspect([target])
+    return found === undefined || found.phase === 'lost' || found.phase === 'exited'
+  } catch {
+    return false
+  }
+}
+
+/** One attach: output from where the log ends, then the exit. */
+async function attach(job: Job, signal: AbortSignal, ok: () => void): Promise<WorkerExit> {
+  const { deps, run, request, provider, target, writer } = job
+  const { stdout, stderr } = writer.totals()
+  const own = new AbortController()
+  const until = AbortSignal.any([signal, own.signal])
+  deps.killpoint('run-exec-sent')
+  try {
+    const session = await provider.exec(
+      target,
+      {
+        id: run.exec_id ?? '',
+        command: request.command,
+        stdin: request.stdin,
+        from: { stdout, stderr },
+        ...(request.env === undefined ? {} : { env: request.env }),
+        ...(request.workdir === undefined ? {} : { workdir: request.workdir }),
+        ...(request.stdin ? { input: (await deps.spool(run.id)).read(until) } : {}),
+      },
+      { idempotencyKey: run.exec_id ?? '', signal: until },
+    )
+    session.exit.catch(() => undefined)
+    await started(job)
+    ok()
+    for await (const { stream, offset, data } of session.output) {
+      const have = writer.totals()[stream]
+      if (offset > have) throw new ProviderError('internal', `output of ${stream} goes on at ${offset}, after ${have}`)
+      const fresh = data.subarray(have - offset)
+      if (fresh.length === 0) continue
+      deps.killpoint('run-output-not-stored')
+      await writer.append({ stream, data: fresh })
+    }
+    return await session.exit
+  } finally {
+    own.abort()
+  }
+}
+
+/** The command runs: its time is counted from here, once. */
+export async function started(job: Job): Promise<void> {
+  const { deps, run, request, watch } = job
+  const now = deps.engine.clock.now()
+  await deps.records.change(run.id, (one) =>
+    one.started_at === null
+      ? { state: 'running', started_at: now, deadline: request.timeoutMs === undefined ? null : now + request.timeoutMs }
+      : undefined,
+  )
+  watch.started(now)
+}
+
+export async function leaseNow(job: Job): Promise<Job['lease']> {
+  return job.lease === undefined ? undefined : await job.deps.engine.leases.find(job.lease.id)
+}
+
+/** How the worker itself ended, where the provider has said so. */
+export function exitOfWorker(job: Job): { exit?: WorkerExit } {
+  const text = job.deps.engine.workers.get(job.worker.id)?.exit
+  return text === null || text === undefined ? {} : { exit: JSON.parse(text) as WorkerExit }
+}

@@ -1,0 +1,97 @@
+/** What the parts of the run driver share, and the small things they all need. */
+import { join } from 'node:path'
+import type { ProviderError, WorkerTarget } from '@muster/core'
+import type { GuardedProvider } from '../../plugins/api.ts'
+import type { Engine, LeaseView } from '../api.ts'
+import type { PassKillPoint } from '../killpoint.ts'
+import type { LeaseRecord, LiveWorker, RunRecord, RunRequest } from '../model.ts'
+import type { LogWriter } from './log-file.ts'
+import type { Stop } from './outcome.ts'
+import { type RunRecords, sealContext } from './records.ts'
+import type { Spool } from './sealed-file.ts'
+
+export interface RunDeps {
+  engine: Engine
+  records: RunRecords
+  /** The host's data folder. */
+  dataDir: string
+  killpoint: PassKillPoint
+  /** Aborts when the host stops; every run is then left as it is. */
+  stopping: AbortSignal
+  /** The spool of a run's standard input; shared by all who write or read it. */
+  spool(runId: string): Promise<Spool>
+  /** Tells those who follow a log that it has grown. */
+  logGrown(runId: string, end: number): void
+  report(message: string, data: object): void
+}
+
+/** A run that has a worker. */
+export interface Job {
+  deps: RunDeps
+  run: RunRecord
+  request: RunRequest
+  worker: LiveWorker
+  /** Absent for a command in somebody's worker. */
+  lease: LeaseRecord | undefined
+  provider: GuardedProvider
+  target: WorkerTarget
+  writer: LogWriter
+  watch: StopWatch
+}
+
+/** Follows what ends a run from outside: cancel, time-out, its worker's end. */
+export interface StopWatch {
+  /** Why the host ends it; undefined while it does not. */
+  stop(): Stop | undefined
+  /** The worker, or the lease, has gone. */
+  gone(): boolean
+  /** Resolves when either is so. */
+  readonly stopped: Promise<void>
+  readonly lost: AbortSignal
+  /** The command has started: its time runs. */
+  started(at: number): void
+  close(): void
+}
+
+export const runDir = (deps: { dataDir: string }, id: string): string => join(deps.dataDir, 'runs', id)
+export const logPath = (deps: { dataDir: string }, id: string): string => join(runDir(deps, id), 'log')
+export const inputPath = (deps: { dataDir: string }, id: string, name: string): string => join(runDir(deps, id), 'in', name)
+export const outputPath = (deps: { dataDir: string }, id: string, name: string): string =>
+  join(runDir(deps, id), 'out', `${name}.tar`)
+export const stdinPath = (deps: { dataDir: string }, id: string): string => join(runDir(deps, id), 'stdin')
+
+/** The whole request of a live run. */
+export function requestOf(deps: RunDeps, run: RunRecord): RunRequest {
+  if (run.request_sealed === null) throw new Error(`run ${run.id} has ended`)
+  return JSON.parse(deps.engine.sealer.open(run.request_sealed, sealContext(run.id))) as RunRequest
+}
+
+/** Failures that another try may cure. The rest will be the same again. */
+export function isPassing(error: ProviderError): boolean {
+  return ['transient', 'deadline', 'throttled', 'internal', 'auth', 'cancelled', 'capacity', 'quota'].includes(error.code)
+}
+
+/** Starting soon after a short fault, and at most every five seconds while a provider is down: somebody watches this run. */
+export function retryDelay(error: ProviderError | undefined, failures: number, random: number): number {
+  const ceiling = Math.min(5000, 100 * 2 ** Math.min(failures, 10))
+  return Math.max(Math.min(error?.retryAfterMs ?? 0, 5000), Math.round(random * ceiling), 20)
+}
+
+/** Resolves after `ms`, or at once when a signal aborts. */
+export function pauseFor(deps: RunDeps, ms: number, signal: AbortSignal): Promise<void> {
+  return new Promise((resolve) => {
+    if (signal.aborted) return resolve()
+    const done = (): void => {
+      cancel()
+      signal.removeEventListener('abort', done)
+      resolve()
+    }
+    const cancel = deps.engine.clock.after(ms, done)
+    signal.addEventListener('abort', done, { once: true })
+  })
+}
+
+/** Is this run's worker ready to take it? */
+export function hasWorker(view: LeaseView): boolean {
+  return view.lease.state === 'active'
+}

@@ -1,0 +1,224 @@
+/** Drives one run from its record to its end; starts anywhere, so that a restart goes on where the last host was killed. */
+import type { LaunchSpec } from '@muster/core'
+import { newId } from '../../store/ids.ts'
+import { StoreError } from '../../store/store.ts'
+import { EngineError, type LeaseView } from '../api.ts'
+import type { RunRecord, RunRequest } from '../model.ts'
+import { collectOutputs, deliverInputs } from './artifacts.ts'
+import { runByCommand } from './by-command.ts'
+import { runByExec } from './by-exec.ts'
+import { hasWorker, type Job, logPath, pauseFor, requestOf, type RunDeps } from './deps.ts'
+import { finish } from './finish.ts'
+import { leaseRequestOf } from './lease-request.ts'
+import { openLog } from './log-file.ts'
+import { type Ending, endingWithoutWorker, type Stop } from './outcome.ts'
+import { artifactsOf } from './records.ts'
+import { watchStops } from './watch.ts'
+
+/** For a pool that is not configured any more. */
+const noInputsMs = 3_600_000
+/** While the store is ill it is asked again at this pace. */
+const illMs = 500
+/** A defect is not made better by trying for ever. */
+const defectTries = 3
+
+/** Settles when the run has ended, or when the host stops. */
+export async function driveRun(deps: RunDeps, id: string): Promise<void> {
+  for (let defects = 0; !deps.stopping.aborted;) {
+    try {
+      const run = deps.records.get(id)
+      if (run === undefined) return
+      const ending = await workOn(deps, run)
+      if (ending === undefined) continue
+      await finish(deps, id, ending)
+      return
+    } catch (error) {
+      if (deps.stopping.aborted) return
+      if (!(error instanceof StoreError)) {
+        defects += 1
+        deps.report('a run driver failed', {
+          run: id,
+          error: error instanceof Error ? (error.stack ?? error.message) : String(error),
+        })
+        if (defects === defectTries) {
+          await finish(deps, id, { outcome: 'unknown', reason: `the host failed: ${(error as Error).message}` }).catch(
+            () => undefined,
+          )
+          return
+        }
+      }
+      await pauseFor(deps, illMs, deps.stopping)
+    }
+  }
+}
+
+/** One stretch of work; undefined when the record has moved on and must be looked at again. */
+async function workOn(deps: RunDeps, run: RunRecord): Promise<Ending | undefined> {
+  if (run.state === 'uploading') return awaitInputs(deps, run)
+  const request = requestOf(deps, run)
+  if (run.worker_id === null) {
+    if (run.lease_id === null) return requestLease(deps, { run, request })
+    return awaitWorker(deps, run, run.lease_id)
+  }
+  return inWorker(deps, { run, request })
+}
+
+/** Until the last input is stored; the one who stores it moves the record on. */
+async function awaitInputs(deps: RunDeps, run: RunRecord): Promise<Ending | undefined> {
+  let late = false
+  const { queueTimeoutMs } = requestOf(deps, run)
+  const patience = queueTimeoutMs ?? deps.engine.pools.get(run.pool)?.config.queueTimeoutMs ?? noInputsMs
+  await new Promise<void>((resolve) => {
+    const disarm = deps.engine.clock.after(Math.max(0, run.created_at + patience - deps.engine.clock.now()), () => {
+      late = true
+      done()
+    })
+    const done = (): void => {
+      disarm()
+      unwatch()
+      deps.stopping.removeEventListener('abort', done)
+      resolve()
+    }
+    const look = (now: RunRecord | undefined): void => {
+      if (now === undefined || now.state !== 'uploading' || now.cancel_requested > 0) done()
+    }
+    const unwatch = deps.records.observe(run.id, look)
+    deps.stopping.addEventListener('abort', done, { once: true })
+    look(deps.records.get(run.id))
+  })
+  if (deps.stopping.aborted) throw deps.stopping.reason
+  const now = deps.records.get(run.id)
+  if (late && now?.state === 'uploading')
+    return { outcome: 'infrastructure', reason: `its inputs did not come within ${Math.round(patience / 1000)} s` }
+  return now !== undefined && now.cancel_requested > 0 ? { outcome: 'cancelled', reason: now.reason ?? 'cancelled' } : undefined
+}
+
+async function requestLease(
+  deps: RunDeps,
+  { run, request }: { run: RunRecord; request: RunRequest },
+): Promise<Ending | undefined> {
+  if (run.cancel_requested > 0) return { outcome: 'cancelled', reason: run.reason ?? 'cancelled' }
+  try {
+    await deps.engine.leases.request(
+      leaseRequestOf(deps, { id: run.id, pool: run.pool, request, principal: run.principal }),
+      async (tx, after, lease) => {
+        await deps.records.change(run.id, () => ({ lease_id: lease.id, state: 'queued', queued_at: deps.engine.clock.now() }), {
+          tx,
+          after,
+        })
+      },
+    )
+    return undefined
+  } catch (error) {
+    if (!(error instanceof EngineError) || error.code !== 'refused') throw error
+    return { outcome: 'infrastructure', reason: error.message }
+  }
+}
+
+async function awaitWorker(deps: RunDeps, run: RunRecord, leaseId: string): Promise<Ending | undefined> {
+  const { engine, records } = deps
+  const cancelled = new AbortController()
+  const look = (now: RunRecord | undefined): void => {
+    if (now !== undefined && now.cancel_requested > 0) cancelled.abort()
+  }
+  const unwatch = records.observe(run.id, look)
+  look(records.get(run.id))
+  let view: LeaseView
+  try {
+    view = await engine.leases.wait(leaseId, hasWorker, AbortSignal.any([cancelled.signal, deps.stopping]))
+  } catch (error) {
+    if (deps.stopping.aborted || !cancelled.signal.aborted) throw error
+    return { outcome: 'cancelled', reason: records.get(run.id)?.reason ?? 'cancelled' }
+  } finally {
+    unwatch()
+  }
+  if (view.lease.state === 'ended') {
+    const stop = stopOf(records.get(run.id))
+    return endingWithoutWorker(view.lease, { stop })
+  }
+  const { worker, lease } = view
+  if (worker === undefined) throw new Error(`lease ${lease.id} is active and has no worker`)
+  // The exec id is durable before it is used: a command is started at most once.
+  await records.change(run.id, (one) => ({ state: 'starting', worker_id: worker.id, exec_id: one.exec_id ?? newId('x') }))
+  return undefined
+}
+
+function stopOf(run: RunRecord | undefined): Stop | undefined {
+  return run !== undefined && run.cancel_requested > 0
+    ? { kind: 'cancelled', reason: run.reason ?? 'cancelled', force: run.cancel_requested > 1 }
+    : undefined
+}
+
+async function inWorker(deps: RunDeps, { run, request }: { run: RunRecord; request: RunRequest }): Promise<Ending> {
+  const { engine } = deps
+  const lease = run.lease_id === null ? undefined : await engine.leases.find(run.lease_id)
+  const worker = engine.workers.get(run.worker_id ?? '')
+  if (worker === undefined) return endingOfRecord(run) ?? endingWithoutWorker(lease, { stop: stopOf(run) })
+  const provider = engine.providerOf(worker)
+  if (provider === undefined)
+    return { outcome: 'infrastructure', reason: `no provider '${worker.provider}' is configured any more` }
+  const watch = watchStops(deps, { runId: run.id, leaseId: run.lease_id, workerId: worker.id })
+  const path = logPath(deps, run.id)
+  const writer = await openLog(path, () => deps.logGrown(run.id, writer.totals().end))
+  const job: Job = { deps, run, request, worker, lease, provider, target: engine.workers.target(worker), writer, watch }
+  try {
+    return await throughStates(job)
+  } finally {
+    watch.close()
+    await writer.close()
+  }
+}
+
+async function throughStates(job: Job): Promise<Ending> {
+  const { deps, run, watch } = job
+  let ending = endingOfRecord(run)
+  if (ending === undefined) {
+    if (run.started_at !== null) watch.started(run.started_at)
+    const byCommand = isOwnCommand(job)
+    if (run.started_at === null && !byCommand) {
+      try {
+        await deliverInputs(job)
+      } catch (error) {
+        if (deps.stopping.aborted) throw error
+        if (watch.stop() === undefined && !watch.gone())
+          return { outcome: 'infrastructure', reason: `its inputs could not be delivered: ${(error as Error).message}` }
+      }
+    }
+    ending = await (byCommand ? runByCommand(job) : runByExec(job))
+    deps.killpoint('run-exit-not-stored')
+    deps.killpoint('log-end-not-stored')
+    await storeExit(job, ending)
+  }
+  deps.killpoint('run-collecting')
+  if (watch.gone() || isOwnCommand(job) || artifactsOf(run).every((one) => one.direction === 'in')) return ending
+  const missing = await collectOutputs(job)
+  if (missing.length === 0 || ending.outcome !== 'passed') return ending
+  return { ...ending, outcome: 'failed', reason: `it left no output ${missing.join(', ')}` }
+}
+
+/** The exit is durable, with all of the log, before anything is done to the worker. */
+async function storeExit(job: Job, ending: Ending): Promise<void> {
+  const { deps, run } = job
+  await deps.records.change(run.id, () => ({
+    state: 'collecting',
+    outcome: ending.outcome,
+    reason: ending.reason,
+    exit: ending.exit === undefined ? null : JSON.stringify(ending.exit),
+  }))
+}
+
+/** What a host before this one had stored of the end. */
+function endingOfRecord(run: RunRecord): Ending | undefined {
+  if (run.state !== 'collecting' || run.outcome === null) return undefined
+  return {
+    outcome: run.outcome as Ending['outcome'],
+    reason: run.reason ?? '',
+    ...(run.exit === null ? {} : { exit: JSON.parse(run.exit) as NonNullable<Ending['exit']> }),
+  }
+}
+
+/** Is the worker this run's command? A command in somebody's worker goes by exec, whatever that worker does itself. */
+function isOwnCommand({ run, lease, worker }: Job): boolean {
+  if (run.kind !== 'run' || lease?.of_run !== 1) return false
+  return (JSON.parse(worker.spec) as Pick<LaunchSpec, 'work'>).work.mode === 'command'
+}

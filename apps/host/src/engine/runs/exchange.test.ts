@@ -1,0 +1,80 @@
+import { mkdtemp, readdir, rm } from 'node:fs/promises'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
+import { afterEach, beforeEach, expect, it } from 'vitest'
+import { type Harness, openHarness, poolConfig } from '../testing/harness.ts'
+import type { RunRequest } from '../model.ts'
+import type { Runs } from '../runs-api.ts'
+import { startRuns } from './index.ts'
+
+let h: Harness
+let runs: Runs
+let data: string
+beforeEach(async () => {
+  data = await mkdtemp(join(tmpdir(), 'muster-exchange-'))
+  h = await openHarness({ pools: [poolConfig()], providers: [{ name: 'one' }] })
+  runs = await startRuns({
+    engine: h.engine,
+    dataDir: data,
+    killpoint: () => undefined,
+    report: (message) => expect.fail(message),
+  })
+})
+afterEach(async () => {
+  await runs.stop()
+  await h.close()
+  await rm(data, { recursive: true, force: true })
+})
+
+const request = (over: Partial<RunRequest> = {}): RunRequest => ({
+  pool: 'ci',
+  command: ['true'],
+  requirements: {},
+  stdin: false,
+  inputs: [
+    { name: 'a', path: 'a' },
+    { name: 'b', path: 'b' },
+  ],
+  outputs: [],
+  ...over,
+})
+
+/** A stream that waits to be let go. */
+function slow(text: string): { tar: AsyncIterable<Uint8Array>; go(): void } {
+  const { promise, resolve } = Promise.withResolvers<void>()
+  const tar = (async function* () {
+    await promise
+    yield Buffer.from(text)
+  })()
+  return { tar, go: resolve }
+}
+
+it('of two uploads at once the first whole one counts, and the other takes nothing of it away', async () => {
+  const { id } = await runs.create(request(), { principal: 'x' })
+  const bad = slow('wrong')
+  const losing = runs.putInput(id, { name: 'a', tar: bad.tar, sha256: '0'.repeat(64) })
+  const other = slow('other')
+  const late = runs.putInput(id, { name: 'a', tar: other.tar })
+  const good = slow('good')
+  good.go()
+  const stored = await runs.putInput(id, { name: 'a', tar: good.tar })
+  expect(stored).toMatchObject({ state: 'stored', bytes: 4 })
+  bad.go()
+  await expect(losing).rejects.toMatchObject({ code: 'digest' })
+  other.go()
+  await expect(late).rejects.toMatchObject({ code: 'conflict' })
+  const again = slow('good')
+  again.go()
+  expect(await runs.putInput(id, { name: 'a', tar: again.tar })).toEqual(stored)
+  expect(await readdir(join(data, 'runs', id, 'in'))).toEqual([`a.${stored.sha256}`])
+  expect(runs.get(id)?.state).toBe('uploading')
+})
+
+it('a run whose inputs never come ends, and says so', async () => {
+  const { id } = await runs.create(request({ queueTimeoutMs: 5000 }), { principal: 'x' })
+  await h.pass(5001)
+  expect(await runs.wait(id, () => false)).toMatchObject({
+    outcome: 'infrastructure',
+    reason: 'its inputs did not come within 5 s',
+  })
+})

@@ -1,0 +1,294 @@
+/** The run driver: every run of this host, driven to its end; {@link Runs} for the API. */
+import { rm } from 'node:fs/promises'
+import { newId } from '../../store/ids.ts'
+import type { AfterCommit, Tx } from '../../store/store.ts'
+import { type Also, type Engine, EngineError } from '../api.ts'
+import type { PassKillPoint } from '../killpoint.ts'
+import type { Artifact, RunRecord, RunRequest } from '../model.ts'
+import { type ExecRequest, RunError, type Runs } from '../runs-api.ts'
+import { runDir, type RunDeps, stdinPath } from './deps.ts'
+import { driveRun } from './driver.ts'
+import { inputsAndOutputs } from './exchange.ts'
+import { leaseRequestOf } from './lease-request.ts'
+import { createLogs } from './logs.ts'
+import { createPresence } from './presence.ts'
+import { createRecords, openRequest, sealContext } from './records.ts'
+import { type RunRetention, startRunRetention } from './retention.ts'
+import { openSpool, type Spool } from './sealed-file.ts'
+import { whyRun } from './why.ts'
+
+export interface RunsOptions {
+  engine: Engine
+  /** The host's data folder. */
+  dataDir: string
+  killpoint: PassKillPoint
+  /** Absent: everything is kept. */
+  retention?: RunRetention
+  report(message: string, data: object): void
+}
+
+/** Takes up every run that has not ended. */
+export async function startRuns(options: RunsOptions): Promise<Runs> {
+  const { engine, dataDir, killpoint, report } = options
+  const stopping = new AbortController()
+  const records = createRecords(engine)
+  const spools = new Map<string, Promise<Spool>>()
+  const driving = new Set<Promise<void>>()
+  const logs = createLogs({ records, dataDir, stopping: stopping.signal })
+  const deps: RunDeps = {
+    engine,
+    records,
+    dataDir,
+    killpoint,
+    report,
+    stopping: stopping.signal,
+    logGrown: logs.grown,
+    spool(id) {
+      const open =
+        spools.get(id) ?? openSpool(stdinPath({ dataDir }, id), { sealer: engine.sealer, context: `${sealContext(id)}:stdin` })
+      spools.set(id, open)
+      return open
+    },
+  }
+  const presence = createPresence({ engine, records, cancel: (id, reason) => cancel(id, { principal: 'host', reason }) })
+
+  /** Until the run has ended and nothing sealed is left of it. */
+  function drive(run: RunRecord): void {
+    presence.watch(run)
+    const work = driveRun(deps, run.id)
+      .then(async () => {
+        if (stopping.signal.aborted) return
+        await (await spools.get(run.id))?.close()
+        spools.delete(run.id)
+        for (const part of ['in', 'stdin']) await rm(`${runDir(deps, run.id)}/${part}`, { recursive: true, force: true })
+      })
+      .catch((error: unknown) => report('what is left of a run could not be removed', { run: run.id, error: String(error) }))
+      .finally(() => {
+        presence.forget(run.id)
+        driving.delete(work)
+      })
+    driving.add(work)
+  }
+
+  function row(
+    id: string,
+    { kind, pool, request, principal }: { kind: 'run' | 'exec'; pool: string; request: RunRequest; principal: string },
+  ): RunRecord {
+    const now = engine.clock.now()
+    const artifact =
+      (direction: 'in' | 'out') =>
+      ({ name, path }: { name: string; path: string }): Artifact => ({ name, path, direction, state: 'awaited' })
+    return {
+      id,
+      kind,
+      pool,
+      principal,
+      lease_id: null,
+      worker_id: null,
+      state: request.inputs.length > 0 ? 'uploading' : 'queued',
+      rev: 1,
+      request: JSON.stringify(openRequest(request)),
+      request_sealed: engine.sealer.seal(JSON.stringify(request), sealContext(id)),
+      exec_id: null,
+      created_at: now,
+      queued_at: request.inputs.length > 0 ? null : now,
+      started_at: null,
+      ended_at: null,
+      deadline: null,
+      cancel_requested: 0,
+      outcome: null,
+      exit: null,
+      reason: null,
+      artifacts: JSON.stringify([...request.inputs.map(artifact('in')), ...request.outputs.map(artifact('out'))]),
+    }
+  }
+
+  async function inserted(
+    tx: Tx,
+    after: AfterCommit,
+    { run, also, leaseId, workerId }: { run: RunRecord; also?: Also<RunRecord>; leaseId?: string; workerId?: string },
+  ): Promise<RunRecord> {
+    await records.insert(tx, after, run)
+    await engine.journal.append(tx, after, {
+      rule: 'run-created',
+      decision: run.state === 'uploading' ? 'the run waits for its inputs' : 'the run was taken in',
+      pool: run.pool,
+      runId: run.id,
+      ...(leaseId === undefined ? {} : { leaseId }),
+      ...(workerId === undefined ? {} : { workerId }),
+      inputs: { kind: run.kind, principal: run.principal, request: JSON.parse(run.request) as unknown },
+      change: 'It is cancelled before it ends.',
+    })
+    await also?.(tx, after, run)
+    return run
+  }
+
+  async function create(request: RunRequest, { principal }: { principal: string }, also?: Also<RunRecord>): Promise<RunRecord> {
+    if (stopping.signal.aborted) throw new EngineError('stopping', 'the host is stopping')
+    const id = newId('r')
+    const run =
+      request.lease === undefined
+        ? await createInPool(id, { request, principal, also })
+        : await createInLease(id, { request, principal, also })
+    killpoint('run-created')
+    drive(run)
+    return run
+  }
+
+  async function createInPool(
+    id: string,
+    { request, principal, also }: { request: RunRequest; principal: string; also: Also<RunRecord> | undefined },
+  ): Promise<RunRecord> {
+    const pool = request.pool ?? ''
+    const wish = leaseRequestOf({ engine }, { id, pool, request, principal })
+    const refusal = engine.leases.check(wish)
+    if (refusal !== undefined) throw new EngineError('refused', refusal.message, refusal)
+    const run = row(id, { kind: 'run', pool, request, principal })
+    if (run.state === 'uploading') return engine.store.write((tx, after) => inserted(tx, after, { run, ...(also && { also }) }))
+    let made = run
+    await engine.leases.request(wish, async (tx, after, lease) => {
+      made = { ...run, lease_id: lease.id }
+      await inserted(tx, after, { run: made, leaseId: lease.id, ...(also && { also }) })
+    })
+    return made
+  }
+
+  async function createInLease(
+    id: string,
+    { request, principal, also }: { request: RunRequest; principal: string; also: Also<RunRecord> | undefined },
+  ): Promise<RunRecord> {
+    const lease = engine.leases.get(request.lease ?? '')
+    if (lease === undefined) {
+      const known = await engine.leases.find(request.lease ?? '')
+      throw new RunError(
+        known === undefined ? 'not-found' : 'ended',
+        known === undefined ? `no lease ${request.lease}` : `lease ${known.id} has ended`,
+      )
+    }
+    const run: RunRecord = { ...row(id, { kind: 'run', pool: lease.pool, request, principal }), lease_id: lease.id }
+    return engine.store.write((tx, after) => inserted(tx, after, { run, leaseId: lease.id, ...(also && { also }) }))
+  }
+
+  async function exec(
+    workerId: string,
+    request: ExecRequest,
+    { principal, also }: { principal: string; also?: Also<RunRecord> },
+  ): Promise<RunRecord> {
+    const worker = engine.workers.get(workerId)
+    if (worker === undefined) throw new RunError('not-found', `no live worker ${workerId}`)
+    const provider = engine.providerOf(worker)
+    if (provider?.capabilities.exec === undefined) throw new RunError('unsupported', `provider '${worker.provider}' has no exec`)
+    if (!['starting', 'idle', 'leased', 'draining'].includes(worker.phase))
+      throw new RunError('not-ready', `worker ${workerId} is ${worker.phase}`)
+    const id = newId('r')
+    const full: RunRequest = { ...request, requirements: {}, inputs: [], outputs: [] }
+    const run: RunRecord = {
+      ...row(id, { kind: 'exec', pool: worker.pool, request: full, principal }),
+      state: 'starting',
+      worker_id: workerId,
+      exec_id: newId('x'),
+    }
+    const made = await engine.store.write((tx, after) => inserted(tx, after, { run, workerId, ...(also && { also }) }))
+    drive(made)
+    return made
+  }
+
+  async function cancel(id: string, how: { principal: string; reason: string; force?: boolean }): Promise<RunRecord> {
+    const level = how.force === true ? 2 : 1
+    const known = await records.find(id)
+    if (known === undefined) throw new RunError('not-found', `no run ${id}`)
+    return engine.store.write(async (tx, after) => {
+      let changed = false
+      const run = await records.change(
+        id,
+        (one) => {
+          changed = one.cancel_requested < level && one.state !== 'collecting'
+          return changed ? { cancel_requested: level, reason: how.reason } : undefined
+        },
+        { tx, after },
+      )
+      if (changed)
+        await engine.journal.append(tx, after, {
+          rule: 'run-cancelled',
+          decision: level === 2 ? 'the run is killed' : 'the run is asked to end',
+          pool: run.pool,
+          runId: id,
+          inputs: { principal: how.principal, reason: how.reason },
+          ...(level === 2 ? {} : { change: 'Its command ends before, or a second cancel kills it.' }),
+        })
+      return run
+    })
+  }
+
+  for (const run of await records.load()) drive(run)
+  if (options.retention !== undefined)
+    startRunRetention({ engine, dataDir, retention: options.retention, stopping: stopping.signal, report })
+
+  return {
+    create,
+    exec,
+    cancel,
+    get: (id) => records.get(id),
+    find: (id) => records.find(id),
+    async list({ pool, worker, state, labels, ended = false, limit = 100, before }) {
+      let query = engine.store.read.selectFrom('runs').selectAll().orderBy('id', 'desc').limit(Math.min(limit, 500))
+      if (!ended) query = query.where('ended_at', 'is', null)
+      if (pool !== undefined) query = query.where('pool', '=', pool)
+      if (worker !== undefined) query = query.where('worker_id', '=', worker)
+      if (state !== undefined) query = query.where('state', '=', state)
+      if (before !== undefined) query = query.where('id', '<', before)
+      const wanted = Object.entries(labels ?? {})
+      if (wanted.length === 0) return query.execute()
+      const found: RunRecord[] = []
+      // Labels are no columns: pages are looked through until enough fit, the last page is short.
+      for (let after = before; ;) {
+        const rows = await (after === undefined ? query : query.where('id', '<', after)).execute()
+        found.push(...rows.filter((one) => hasLabels(one, wanted)))
+        after = rows.at(-1)?.id
+        if (found.length >= limit || rows.length < Math.min(limit, 500)) return found.slice(0, limit)
+      }
+    },
+    wait: (id, until, signal) => waitRun(records, { id, until, ...(signal && { signal }) }),
+    attach: (id) => presence.attach(id),
+    ...inputsAndOutputs(deps),
+    ...logs.api,
+    why: async (id, limit) => {
+      const run = await records.find(id)
+      return run === undefined ? [] : whyRun(engine.journal, run, limit)
+    },
+    async stop() {
+      stopping.abort(new DOMException('the host is stopping', 'AbortError'))
+      presence.stop()
+      await Promise.all(driving)
+      for (const spool of spools.values()) await (await spool).close()
+    },
+  }
+}
+
+function hasLabels(run: RunRecord, wanted: readonly [string, string][]): boolean {
+  const has = (JSON.parse(run.request) as { labels?: Record<string, string> }).labels ?? {}
+  return wanted.every(([key, value]) => has[key] === value)
+}
+
+async function waitRun(
+  records: ReturnType<typeof createRecords>,
+  { id, until, signal }: { id: string; until: (run: RunRecord) => boolean; signal?: AbortSignal },
+): Promise<RunRecord> {
+  signal?.throwIfAborted()
+  const { promise, resolve, reject } = Promise.withResolvers<RunRecord>()
+  const look = (run: RunRecord): void => {
+    if (run.ended_at !== null || until(run)) resolve(run)
+  }
+  const abort = (): void => reject(signal?.reason as Error)
+  const unwatch = records.observe(id, look)
+  signal?.addEventListener('abort', abort, { once: true })
+  try {
+    const now = await records.find(id)
+    if (now === undefined) throw new RunError('not-found', `no run ${id}`)
+    look(now)
+    return await promise
+  } finally {
+    unwatch()
+    signal?.removeEventListener('abort', abort)
+  }
+}

@@ -1,0 +1,123 @@
+import { appendFile, mkdtemp, rm, stat, truncate } from 'node:fs/promises'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
+import fc from 'fast-check'
+import { afterEach, beforeEach, expect, it } from 'vitest'
+import { BadPosition, measureLog, openLog, readFrames } from './log-file.ts'
+
+let folder: string
+let path: string
+beforeEach(async () => {
+  folder = await mkdtemp(join(tmpdir(), 'muster-log-'))
+  path = join(folder, 'runs/r1/log')
+})
+afterEach(() => rm(folder, { recursive: true, force: true }))
+
+const none = (): void => undefined
+
+async function contents(from = 0): Promise<Record<'stdout' | 'stderr', string>> {
+  const text = { stdout: '', stderr: '' }
+  const { end } = await measureLog(path)
+  for await (const { stream, data } of readFrames(path, from, () => end)) text[stream] += Buffer.from(data).toString('latin1')
+  return text
+}
+
+it('keeps both streams apart, in order, and says how far each has come', async () => {
+  let grown = 0
+  const log = await openLog(path, () => grown++)
+  await log.append({ stream: 'stdout', data: Buffer.from('one ') })
+  await log.append({ stream: 'stderr', data: Buffer.from('bad'), cursor: 'c1' })
+  await log.append({ stream: 'stdout', data: Buffer.from('two') })
+  expect(log.totals()).toMatchObject({ stdout: 7, stderr: 3, cursor: 'c1' })
+  await log.close()
+  expect(grown).toBe(3)
+  expect(await contents()).toEqual({ stdout: 'one two', stderr: 'bad' })
+  expect((await stat(path)).mode & 0o777).toBe(0o600)
+})
+
+it('cuts a piece above the cap, and gives its cursor to the last part only', async () => {
+  const log = await openLog(path, none)
+  await log.append({ stream: 'stdout', data: Buffer.alloc(150_000, 'x'), cursor: 'after' })
+  const { end } = log.totals()
+  const sizes: number[] = []
+  for await (const { data } of readFrames(path, 0, () => end)) sizes.push(data.length)
+  expect(sizes).toEqual([65_536, 65_536, 18_928])
+  // A kill between the parts leaves no cursor that skips bytes.
+  await truncate(path, end - 1)
+  const again = await openLog(path, none)
+  expect(again.totals()).toEqual({ end: again.totals().end, stdout: 131_072, stderr: 0 })
+  await again.close()
+  await log.close()
+})
+
+it('is the same after a kill at any byte, but for the piece that was under way', async () => {
+  const log = await openLog(path, none)
+  const ends = [0]
+  for (let n = 0; n < 20; n++) {
+    await log.append({ stream: n % 3 === 0 ? 'stderr' : 'stdout', data: Buffer.from(`piece ${n};`), cursor: `c${n}` })
+    ends.push(log.totals().end)
+  }
+  await log.close()
+  const size = ends.at(-1) ?? 0
+  for (let cut = size; cut >= 0; cut -= 7) {
+    await truncate(path, cut)
+    const again = await openLog(path, none)
+    const whole = ends.filter((end) => end <= cut).length - 1
+    expect(again.totals()).toMatchObject({ end: ends[whole] })
+    expect(again.totals().cursor).toBe(whole === 0 ? undefined : `c${whole - 1}`)
+    await again.close()
+  }
+})
+
+it('goes on from every position that a reader was given, and from no other', async () => {
+  const log = await openLog(path, none)
+  for (const text of ['a', 'bb', 'ccc']) await log.append({ stream: 'stdout', data: Buffer.from(text) })
+  await log.close()
+  const { end } = await measureLog(path)
+  const nexts: number[] = []
+  for await (const { next } of readFrames(path, 0, () => end)) nexts.push(next)
+  expect(await Promise.all(nexts.map((next) => contents(next)))).toMatchObject([
+    { stdout: 'bbccc' },
+    { stdout: 'ccc' },
+    { stdout: '' },
+  ])
+  await expect(contents(1)).rejects.toThrow(BadPosition)
+})
+
+it('is not fooled by output that looks like a frame', async () => {
+  const log = await openLog(path, none)
+  await log.append({ stream: 'stdout', data: Buffer.from('first') })
+  const { end } = log.totals()
+  await log.close()
+  // A torn frame whose data holds a whole older frame.
+  const old = Buffer.concat(
+    await Array.fromAsync(
+      readFrames(path, 0, () => end),
+      ({ data }) => Buffer.from(data),
+    ),
+  )
+  await appendFile(path, Buffer.concat([Buffer.from([1, 0, 0x4d, 0x75, 0, 1, 0, 0, 0, 0, 0, end]), old]))
+  const again = await openLog(path, none)
+  expect(again.totals().end).toBe(end)
+  await again.close()
+})
+
+it('holds any bytes', async () => {
+  await fc.assert(
+    fc.asyncProperty(
+      fc.array(fc.tuple(fc.constantFrom('stdout' as const, 'stderr' as const), fc.uint8Array({ minLength: 1, maxLength: 300 }))),
+      async (pieces) => {
+        await rm(path, { force: true })
+        const log = await openLog(path, none)
+        const wanted = { stdout: '', stderr: '' }
+        for (const [stream, data] of pieces) {
+          await log.append({ stream, data })
+          wanted[stream] += Buffer.from(data).toString('latin1')
+        }
+        await log.close()
+        expect(await contents()).toEqual(wanted)
+      },
+    ),
+    { numRuns: 50 },
+  )
+})

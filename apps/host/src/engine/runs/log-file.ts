@@ -1,0 +1,154 @@
+/**
+ * The log of one run: a file of frames, appended as output arrives and read by position. It is also the memory of how far a run was read:
+ * after a restart its totals and last cursor say from where the provider has to go on, so that every byte is stored once.
+ *
+ * Frame: u8 stream (1 stdout, 2 stderr) · u8 cursor length · u16 mark · u32 data length · u32 position of the frame · cursor · data.
+ */
+import { type FileHandle, mkdir, open } from 'node:fs/promises'
+import { dirname } from 'node:path'
+import type { OutputStream } from '@muster/core'
+import type { LogPiece } from '../runs-api.ts'
+
+const headBytes = 12
+/** Together with the position it tells a frame's start from bytes inside one. */
+const mark = 0x4d75
+const maxDataBytes = 65_536
+/** Read at once when a file is looked through: few calls, little memory. */
+const scanBytes = 1 << 20
+
+export interface LogTotals {
+  /** Position after the last whole frame. */
+  end: number
+  stdout: number
+  stderr: number
+  /** Of the last frame that has one. */
+  cursor?: string
+}
+
+export interface LogWriter {
+  totals(): LogTotals
+  /** Stores a piece; resolves when the operating system has it. Longer data becomes several frames. */
+  append(piece: { stream: OutputStream; data: Uint8Array; cursor?: string }): Promise<void>
+  /** Makes it durable and closes the file. */
+  close(): Promise<void>
+}
+
+/** Opens for appending; a torn last frame, left by a kill, is cut off. `changed` is called after each append. */
+export async function openLog(path: string, changed: () => void): Promise<LogWriter> {
+  await mkdir(dirname(path), { recursive: true, mode: 0o700 })
+  const file = await open(path, 'a+', 0o600)
+  const totals = await scan(file)
+  if ((await file.stat()).size > totals.end) await file.truncate(totals.end)
+  return {
+    totals: () => ({ ...totals }),
+    async append({ stream, data, cursor }) {
+      for (let at = 0; at < data.length; at += maxDataBytes) {
+        const part = data.subarray(at, at + maxDataBytes)
+        // A cursor resumes after the whole piece, so only its last frame may carry it.
+        const last = at + maxDataBytes >= data.length
+        await write(file, encode(part, { stream, cursor: last ? (cursor ?? '') : '', position: totals.end }))
+        totals.end += headBytes + (last ? Buffer.byteLength(cursor ?? '') : 0) + part.length
+        totals[stream] += part.length
+        if (last && cursor !== undefined) totals.cursor = cursor
+      }
+      changed()
+    },
+    async close() {
+      await file.sync()
+      await file.close()
+    },
+  }
+}
+
+async function write(file: FileHandle, bytes: Buffer): Promise<void> {
+  let at = 0
+  while (at < bytes.length) at += (await file.write(bytes, at)).bytesWritten
+}
+
+function encode(
+  data: Uint8Array,
+  { stream, cursor, position }: { stream: OutputStream; cursor: string; position: number },
+): Buffer {
+  const text = Buffer.from(cursor)
+  const frame = Buffer.allocUnsafe(headBytes + text.length + data.length)
+  frame.writeUInt8(stream === 'stdout' ? 1 : 2, 0)
+  frame.writeUInt8(text.length, 1)
+  frame.writeUInt16BE(mark, 2)
+  frame.writeUInt32BE(data.length, 4)
+  frame.writeUInt32BE(position % 2 ** 32, 8)
+  text.copy(frame, headBytes)
+  frame.set(data, headBytes + text.length)
+  return frame
+}
+
+interface Head {
+  stream: OutputStream
+  cursorBytes: number
+  dataBytes: number
+}
+
+/** The head of the frame at `position`; undefined when none begins there. */
+function decode(bytes: Buffer, position: number): Head | undefined {
+  const kind = bytes.readUInt8(0)
+  const dataBytes = bytes.readUInt32BE(4)
+  const right = bytes.readUInt16BE(2) === mark && bytes.readUInt32BE(8) === position % 2 ** 32
+  if (!right || (kind !== 1 && kind !== 2) || dataBytes === 0 || dataBytes > maxDataBytes) return undefined
+  return { stream: kind === 1 ? 'stdout' : 'stderr', cursorBytes: bytes.readUInt8(1), dataBytes }
+}
+
+/** Totals of the whole frames of a file. */
+async function scan(file: FileHandle): Promise<LogTotals> {
+  const totals: LogTotals = { end: 0, stdout: 0, stderr: 0 }
+  const block = Buffer.allocUnsafe(scanBytes)
+  for (;;) {
+    const { bytesRead } = await file.read(block, 0, scanBytes, totals.end)
+    let at = 0
+    while (at + headBytes <= bytesRead) {
+      const head = decode(block.subarray(at, at + headBytes), totals.end)
+      if (head === undefined) return totals
+      const size = headBytes + head.cursorBytes + head.dataBytes
+      if (at + size > bytesRead) break
+      if (head.cursorBytes > 0) totals.cursor = block.toString('utf8', at + headBytes, at + headBytes + head.cursorBytes)
+      totals[head.stream] += head.dataBytes
+      totals.end += size
+      at += size
+    }
+    if (at === 0) return totals
+  }
+}
+
+/** Totals of a log that is not open for writing. Rejects with ENOENT when it is not there. */
+export async function measureLog(path: string): Promise<LogTotals> {
+  const file = await open(path, 'r')
+  try {
+    return await scan(file)
+  } finally {
+    await file.close()
+  }
+}
+
+/** A position at which no frame begins. */
+export class BadPosition extends Error {
+  override readonly name = 'BadPosition'
+}
+
+/** Whole frames from `from` up to what is there when it is reached; reads only as its consumer takes. */
+export async function* readFrames(path: string, from: number, until: () => number): AsyncGenerator<LogPiece> {
+  const file = await open(path, 'r')
+  try {
+    const head = Buffer.allocUnsafe(headBytes)
+    let at = from
+    while (at < until()) {
+      const { bytesRead } = await file.read(head, 0, headBytes, at)
+      const found = bytesRead === headBytes ? decode(head, at) : undefined
+      if (found === undefined) throw new BadPosition(`no piece begins at ${at}`)
+      const data = Buffer.allocUnsafe(found.dataBytes)
+      await file.read(data, 0, found.dataBytes, at + headBytes + found.cursorBytes)
+      at += headBytes + found.cursorBytes + found.dataBytes
+      yield { stream: found.stream, data, next: at }
+    }
+    if (at > until()) throw new BadPosition(`the log ends before ${at}`)
+  } finally {
+    await file.close()
+  }
+}

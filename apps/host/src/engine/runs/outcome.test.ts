@@ -1,0 +1,31 @@
+import { expect, it } from 'vitest'
+import type { LeaseRecord } from '../model.ts'
+import { endingOf, endingWithoutWorker, type Stop } from './outcome.ts'
+
+const timeout: Stop = { kind: 'timeout', reason: 'too long', force: false }
+const cancelled: Stop = { kind: 'cancelled', reason: 'by ann', force: true }
+
+it.each([
+  [{ code: 0, reason: '' }, undefined, 'passed'],
+  [{ code: 3, reason: '' }, undefined, 'failed'],
+  [{ code: 137, reason: '' }, undefined, 'failed'],
+  [{ code: 137, oomKilled: true, reason: '' }, undefined, 'oom'],
+  [{ signal: 'SIGKILL', reason: '' }, undefined, 'failed'],
+  [{ reason: 'nobody knows' }, undefined, 'unknown'],
+  [{ signal: 'SIGTERM', reason: '' }, timeout, 'timeout'],
+  [{ code: 0, reason: '' }, cancelled, 'cancelled'],
+] as const)('%j with the stop %j is %s', (exit, stop, wanted) => {
+  expect(endingOf(exit, stop)).toMatchObject({ outcome: wanted, exit })
+})
+
+it('never makes up an exit for a run without a worker', () => {
+  const lost = { end: 'lost', end_reason: 'it vanished' } as LeaseRecord
+  expect(endingWithoutWorker(lost, { stop: undefined })).toEqual({
+    outcome: 'infrastructure',
+    reason: 'its worker was lost: it vanished',
+  })
+  expect(endingWithoutWorker(lost, { stop: timeout })).toEqual({ outcome: 'timeout', reason: 'too long' })
+  expect(endingWithoutWorker(undefined, { stop: undefined, exit: { oomKilled: true, reason: 'oom' } })).toMatchObject({
+    outcome: 'oom',
+  })
+})

@@ -1,0 +1,69 @@
+/** Is a client there? A run that asked for it ends when nobody has been for its `detachMs`. */
+import type { Engine } from '../api.ts'
+import type { RunRecord } from '../model.ts'
+import type { RunRecords } from './records.ts'
+
+export interface Presence {
+  /** Starts counting for a run that has `detachMs`; after a restart its clients get the whole time to come back. */
+  watch(run: RunRecord): void
+  attach(id: string): () => void
+  forget(id: string): void
+  stop(): void
+}
+
+interface Entry {
+  detachMs: number
+  clients: number
+  disarm?: () => void
+}
+
+export function createPresence({
+  engine,
+  records,
+  cancel,
+}: {
+  engine: Pick<Engine, 'clock'>
+  records: RunRecords
+  cancel(id: string, reason: string): Promise<unknown>
+}): Presence {
+  const entries = new Map<string, Entry>()
+
+  function arm(id: string, entry: Entry): void {
+    entry.disarm?.()
+    entry.disarm = engine.clock.after(entry.detachMs, () => {
+      // A store that cannot write now is asked again after the same time.
+      if (records.get(id) !== undefined) cancel(id, `no client for ${entry.detachMs} ms`).catch(() => arm(id, entry))
+    })
+  }
+
+  return {
+    watch(run) {
+      const { detachMs } = JSON.parse(run.request) as { detachMs?: number }
+      if (detachMs === undefined) return
+      const entry: Entry = { detachMs, clients: 0 }
+      entries.set(run.id, entry)
+      arm(run.id, entry)
+    },
+    attach(id) {
+      const entry = entries.get(id)
+      if (entry === undefined) return () => undefined
+      entry.clients += 1
+      entry.disarm?.()
+      let here = true
+      return () => {
+        if (!here) return
+        here = false
+        entry.clients -= 1
+        if (entry.clients === 0 && entries.get(id) === entry) arm(id, entry)
+      }
+    },
+    forget(id) {
+      entries.get(id)?.disarm?.()
+      entries.delete(id)
+    },
+    stop() {
+      for (const entry of entries.values()) entry.disarm?.()
+      entries.clear()
+    },
+  }
+}

@@ -1,0 +1,84 @@
+/** Drops runs that ended long ago with all that is kept of them, and the oldest logs and outputs when they take too much room. */
+import { readdir, rm, stat } from 'node:fs/promises'
+import { join } from 'node:path'
+import type { Engine } from '../api.ts'
+import { runDir } from './deps.ts'
+
+export interface RunRetention {
+  /** Ended longer ago than this: dropped. */
+  runsMs: number
+  /** Logs and outputs of ended runs together. */
+  logsBytes: number
+}
+
+/** Soon after a start, but not in its way; then ages count in days, and an hour late does not matter. */
+const firstMs = 90_000
+const intervalMs = 3_600_000
+/** Rows of one delete: some milliseconds of the store's time. */
+const slice = 500
+
+export interface RetentionDeps {
+  engine: Pick<Engine, 'store' | 'clock'>
+  dataDir: string
+  retention: RunRetention
+  stopping: AbortSignal
+  report(message: string, data: object): void
+}
+
+export function startRunRetention(deps: RetentionDeps): void {
+  const round = (): void => {
+    dropOldRuns(deps)
+      .catch((error: unknown) => deps.report('old runs could not be dropped', { error: String(error) }))
+      .finally(() => {
+        if (!deps.stopping.aborted) next(intervalMs)
+      })
+  }
+  const next = (ms: number): void => {
+    const cancel = deps.engine.clock.after(ms, round)
+    deps.stopping.addEventListener('abort', cancel, { once: true })
+  }
+  next(firstMs)
+}
+
+/** One round. Records go before their files: a file without a record is found by nobody, the other way round is a lie. */
+export async function dropOldRuns(deps: RetentionDeps): Promise<void> {
+  const { engine, retention, stopping } = deps
+  const until = engine.clock.now() - retention.runsMs
+  for (let full = true; full && !stopping.aborted;) {
+    const old = await engine.store.read.selectFrom('runs').select('id').where('ended_at', '<', until).limit(slice).execute()
+    full = old.length === slice
+    const ids = old.map((one) => one.id)
+    if (ids.length === 0) break
+    await engine.store.write((tx) => tx.deleteFrom('runs').where('id', 'in', ids).execute())
+    for (const id of ids) await rm(runDir(deps, id), { recursive: true, force: true })
+  }
+  await dropByRoom(deps)
+}
+
+/** Oldest first, until the rest fits. Their records stay: a run whose log was dropped says `gone`. */
+async function dropByRoom(deps: RetentionDeps): Promise<void> {
+  const { engine, retention, stopping } = deps
+  const names = (await readdir(join(deps.dataDir, 'runs')).catch(() => [] as string[])).sort()
+  const sizes = new Map<string, number>()
+  for (const name of names) sizes.set(name, await sizeOf(runDir(deps, name)))
+  let total = [...sizes.values()].reduce((sum, one) => sum + one, 0)
+  for (const [id, bytes] of sizes) {
+    if (total <= retention.logsBytes || stopping.aborted) return
+    const row = await engine.store.read.selectFrom('runs').select('ended_at').where('id', '=', id).executeTakeFirst()
+    if (row !== undefined && row.ended_at === null) continue
+    await rm(runDir(deps, id), { recursive: true, force: true })
+    total -= bytes
+  }
+}
+
+async function sizeOf(folder: string): Promise<number> {
+  const names = await readdir(folder, { recursive: true }).catch(() => [] as string[])
+  const sizes = await Promise.all(
+    names.map((name) =>
+      stat(join(folder, name))
+        .then((found) => (found.isFile() ? found.size : 0))
+        .catch(() => 0),
+    ),
+  )
+  return sizes.reduce((sum, one) => sum + one, 0)
+}

@@ -1,0 +1,228 @@
+/** An engine over a real store and scripted providers, with time turned by hand; it can be crashed and started again. */
+import { mkdtempSync, rmSync } from 'node:fs'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
+import type { GuardedProvider, PluginRoom } from '../../plugins/api.ts'
+import { openSqliteStore } from '../../store/open.ts'
+import { sealer } from '../../store/seal.ts'
+import { type Store, StoreError, type StoreErrorCode } from '../../store/store.ts'
+import type { Engine } from '../api.ts'
+import type { Clock } from '../clock.ts'
+import { type EngineOptions, startEngine } from '../engine.ts'
+import type { KillPoint } from '../killpoint.ts'
+import type { LeaseRequest, PoolConfig } from '../model.ts'
+import { type TestClock, testClock } from './clock.ts'
+import { type ScriptedProvider, type ScriptOptions, scriptedProvider } from './vendor.ts'
+
+export interface Harness {
+  readonly clock: TestClock
+  readonly engine: Engine
+  readonly reports: { message: string; error: unknown }[]
+  provider(name?: string): ScriptedProvider
+  /** Lets everything happen that needs no time to pass. */
+  settle(): Promise<void>
+  /** Lets time pass, with everything that happens in it. */
+  pass(ms: number): Promise<void>
+  /** Ends the engine as SIGKILL would, and starts a new one on the same store, `downMs` later. */
+  crash(downMs?: number): Promise<void>
+  /** Crashes at the nth passing of a point from now on. `crashed` is true from then until the restart. */
+  crashAt(point: KillPoint, count?: number): void
+  readonly crashed: boolean
+  /** While set, every write fails with this, as with a full disk. */
+  ill: StoreErrorCode | undefined
+  close(): Promise<void>
+}
+
+export interface HarnessOptions {
+  pools: PoolConfig[]
+  providers: Omit<ScriptOptions, 'owner' | 'clock'>[]
+  engine?: Partial<EngineOptions>
+  random?: () => number
+}
+
+export const owner = 'o-test'
+
+export function poolConfig(
+  given: Partial<Omit<PoolConfig, 'scale'>> & { scale?: Partial<PoolConfig['scale']> } = {},
+): PoolConfig {
+  return {
+    name: 'ci',
+    placement: ['one'],
+    work: 'auto',
+    worker: {},
+    lifetimeMs: 3_600_000,
+    graceMs: 1000,
+    startDeadlineMs: 60_000,
+    uses: 1,
+    queueTimeoutMs: 600_000,
+    credentials: [],
+    ...given,
+    scale: { min: 0, max: 10, warm: 0, idleMs: 300_000, ...given.scale },
+  }
+}
+
+export function leaseRequest(given: Partial<LeaseRequest> = {}): LeaseRequest {
+  return { pool: 'ci', requirements: {}, ttlMs: 600_000, principal: 'tester', ...given }
+}
+
+export async function openHarness(options: HarnessOptions): Promise<Harness> {
+  const dir = mkdtempSync(join(tmpdir(), 'muster-engine-'))
+  const clock = testClock(undefined, options.random)
+  const providers = options.providers.map((given) => scriptedProvider({ ...given, owner, clock }))
+  const reports: Harness['reports'] = []
+  let epoch = 0
+  let life = { dead: false }
+  let armed: { point: KillPoint; left: number } | undefined
+  let activity = 0
+  let pending = 0
+  let ill: StoreErrorCode | undefined
+  let store: Store
+  let engine: Engine
+
+  async function start(): Promise<void> {
+    const mine = { dead: false }
+    life = mine
+    epoch += 1
+    store = await openSqliteStore(dir, { now: clock.now })
+    engine = await startEngine({
+      owner,
+      reconcileMs: 30_000,
+      orphanGraceMs: 120_000,
+      retention: { recordsMs: 1e12, journalMs: 1e12 },
+      sealer: sealer(new Uint8Array(32)),
+      fence: { epoch: () => epoch, mayAct: () => !mine.dead },
+      pools: options.pools,
+      report: (message, error) => reports.push({ message, error }),
+      drainMs: 1000,
+      ...options.engine,
+      store: mortalStore(store, mine),
+      clock: mortalClock(clock, mine),
+      plugins: roomOf(providers, mine),
+      killpoint: (name) => {
+        activity += 1
+        if (mine.dead || armed?.point !== name) return
+        armed.left -= 1
+        if (armed.left === 0) mine.dead = true
+      },
+    })
+  }
+
+  function mortalStore(inner: Store, mine: { dead: boolean }): Store {
+    return {
+      ...inner,
+      write: (work) => {
+        if (mine.dead) return new Promise(() => {})
+        activity += 1
+        if (ill !== undefined) return Promise.reject(new StoreError(ill, 'as the test asked'))
+        pending += 1
+        return inner.write(work).finally(() => {
+          pending -= 1
+          activity += 1
+        })
+      },
+    }
+  }
+
+  async function settle(): Promise<void> {
+    for (let quiet = 0, before = -1; quiet < 5;) {
+      await new Promise((resolve) => setImmediate(resolve))
+      const now = activity + clock.activity + providers.reduce((sum, one) => sum + one.vendor.calls.length, 0)
+      quiet = now === before && (pending === 0 || life.dead) ? quiet + 1 : 0
+      before = now
+    }
+  }
+
+  await start()
+  await settle()
+  return {
+    clock,
+    reports,
+    get engine() {
+      return engine
+    },
+    get crashed() {
+      return life.dead
+    },
+    get ill() {
+      return ill
+    },
+    set ill(code) {
+      ill = code
+    },
+    provider: (name) => {
+      const found = name === undefined ? providers[0] : providers.find((one) => one.name === name)
+      if (found === undefined) throw new Error(`no provider ${name}`)
+      return found
+    },
+    settle,
+    pass: async (ms) => {
+      await settle()
+      const until = clock.now() + ms
+      while (!life.dead && clock.step(until)) await settle()
+      await settle()
+    },
+    crashAt: (point, count = 1) => {
+      armed = { point, left: count }
+    },
+    crash: async (downMs = 0) => {
+      life.dead = true
+      const until = clock.now() + downMs
+      while (clock.step(until));
+      armed = undefined
+      await store.close()
+      pending = 0
+      await start()
+      await settle()
+    },
+    close: async () => {
+      life.dead = true
+      await store.close()
+      rmSync(dir, { recursive: true, force: true })
+    },
+  }
+}
+
+/** Calls made by a dead engine reach nobody, and answers to it are never read. */
+function roomOf(providers: readonly ScriptedProvider[], mine: { dead: boolean }): PluginRoom {
+  const wrapped = providers.map(
+    (provider) =>
+      new Proxy(provider, {
+        get: (target, key) => {
+          const value = Reflect.get(target, key) as unknown
+          if (typeof value !== 'function' || key === 'status' || key === 'watch') return value
+          return (...given: unknown[]) => {
+            if (mine.dead) return new Promise(() => {})
+            const answer = Reflect.apply(value, target, given) as Promise<unknown>
+            const settled = (): Promise<never> | undefined => (mine.dead ? new Promise<never>(() => {}) : undefined)
+            return answer.then(
+              (result) => settled() ?? result,
+              (error: unknown) => settled() ?? Promise.reject(error as Error),
+            )
+          }
+        },
+      }) as GuardedProvider,
+  )
+  return {
+    list: () => wrapped,
+    provider: (name) => {
+      const found = wrapped.find((one) => one.name === name)
+      if (found === undefined) throw new Error(`no provider ${name}`)
+      return found
+    },
+    onChange: (listener) => {
+      const stops = providers.map((provider) => provider.onChange((status) => !mine.dead && listener(status)))
+      return () => {
+        for (const stop of stops) stop()
+      }
+    },
+    stop: async () => {},
+  }
+}
+
+function mortalClock(clock: TestClock, mine: { dead: boolean }): Clock {
+  return {
+    now: clock.now,
+    random: clock.random,
+    after: (ms, run) => clock.after(ms, () => !mine.dead && run()),
+  }
+}

@@ -1,0 +1,21 @@
+/** Small helpers of the engine's parts. */
+import type { WorkMode } from './spec.ts'
+
+export function minutes(count: number): number {
+  return count * 60_000
+}
+
+/** Provider phases in which a worker can do work, or soon will. */
+export function activePhase(phase: string | null): boolean {
+  return phase === 'running' || phase === 'provisioning' || phase === null
+}
+
+/** How a worker was made to work, from the open part of its spec. */
+export function modeOfSpec(spec: string): WorkMode {
+  return (JSON.parse(spec) as { work: { mode: WorkMode } }).work.mode
+}
+
+/** Messages from providers go into records and the journal: long ones are cut. */
+export function brief(message: string): string {
+  return message.length <= 500 ? message : `${message.slice(0, 497)}...`
+}

@@ -1,0 +1,98 @@
+/** Workers as the API and the run driver see them. */
+import { EngineError, type Workers } from './api.ts'
+import { type Context, mutate } from './context.ts'
+import { beginEnd, endBoth } from './ending.ts'
+import type { LiveWorker } from './model.ts'
+import { changeWorker, leaseOf, writing } from './records.ts'
+
+const LIST = 500
+
+/** Everything but the sealed spec. */
+export const liveColumns: readonly (keyof LiveWorker)[] = [
+  'id',
+  'pool',
+  'provider',
+  'phase',
+  'rev',
+  'spec',
+  'shape',
+  'handle',
+  'granted',
+  'lease_id',
+  'epoch',
+  'attempt',
+  'next_attempt_at',
+  'created_at',
+  'launched_at',
+  'ready_at',
+  'idle_since',
+  'expires_at',
+  'terminate_reason',
+  'terminate_force',
+  'grace_ms',
+  'ended_at',
+  'end',
+  'observed_phase',
+  'observed_ready',
+  'observed_at',
+  'part',
+  'exit',
+  'exited_at',
+  'problem',
+  'uses',
+  'log_hold',
+  'cordoned',
+]
+
+export function workerRoom(context: Context): Workers {
+  const { state, store } = context
+
+  const terminate: Workers['terminate'] = (id, how) =>
+    mutate(context, async (tx, after) => {
+      const w = writing(context, tx, after)
+      const worker = state.workers.get(id)
+      if (worker === undefined) throw new EngineError('not-found', `there is no live worker ${id}`)
+      const lease = leaseOf(context, worker)
+      if (lease !== undefined && !how.force)
+        throw new EngineError('leased', `worker ${id} is held by lease ${lease.id}: release that, or use force`)
+      const end = {
+        rule: 'operator-terminate',
+        reason: `${how.principal}: ${how.reason}`,
+        force: how.force,
+        inputs: { principal: how.principal, force: how.force },
+      }
+      return lease === undefined ? beginEnd(w, worker, end) : endBoth(w, worker, { ...end, end: 'cancelled' })
+    })
+
+  const confirmLogEnd: Workers['confirmLogEnd'] = async (id, also) => {
+    context.killpoint('log-end-not-stored')
+    await mutate(context, async (tx, after) => {
+      const w = writing(context, tx, after)
+      const worker = state.workers.get(id)
+      // Ended by a deadline meanwhile, or confirmed before: nothing is held any more.
+      if (worker === undefined) return
+      await also?.(tx, after, worker)
+      if (worker.log_hold === 0) return
+      const confirmed = await changeWorker(w, worker, { log_hold: 0 })
+      if (worker.phase === 'draining')
+        await beginEnd(w, confirmed, { rule: 'log-confirmed', reason: worker.terminate_reason ?? 'its run is over' })
+    })
+  }
+
+  return {
+    get: (id) => state.workers.get(id),
+    find: (id) => store.read.selectFrom('workers').selectAll().where('id', '=', id).executeTakeFirst(),
+    live: () => state.workers.values(),
+    target: ({ id, handle }) => ({ id, ...(handle === null ? {} : { handle: JSON.parse(handle) }) }),
+    terminate,
+    confirmLogEnd,
+    list: async ({ pool, provider, ended = false, limit = 100, before }) => {
+      let query = store.read.selectFrom('workers').select(liveColumns).orderBy('id', 'desc').limit(Math.min(limit, LIST))
+      if (!ended) query = query.where('ended_at', 'is', null)
+      if (pool !== undefined) query = query.where('pool', '=', pool)
+      if (provider !== undefined) query = query.where('provider', '=', provider)
+      if (before !== undefined) query = query.where('id', '<', before)
+      return query.execute()
+    },
+  }
+}

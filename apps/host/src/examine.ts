@@ -1,0 +1,61 @@
+/** Reads the configuration and every plugin's manifest, and finds all that is wrong with them before anything is started. */
+import { existsSync } from 'node:fs'
+import { mkdtemp, rm } from 'node:fs/promises'
+import { tmpdir } from 'node:os'
+import { dirname, join, relative } from 'node:path'
+import { crossCheck, refusedProviders } from './config/check.ts'
+import { loadConfig, type LoadedConfig, type MusterConfig } from './config/load.ts'
+import { type Problem, sortProblems } from './config/problem.ts'
+import { discover, type Discovery } from './plugins/discover.ts'
+
+export interface Examined {
+  problems: Problem[]
+  at: LoadedConfig['problem']
+  /** Absent when the configuration itself cannot be read. */
+  found?: {
+    config: MusterConfig
+    discovery: Discovery
+    /** Names of providers that need not be started to know that they are wrong. */
+    refused: string[]
+  }
+}
+
+/** `store`: where tarballs are unpacked, from the configuration that was read. `strictly`: the schemas of plugins are checked themselves. */
+export async function examine(
+  file: string,
+  store: (config: MusterConfig) => string | Promise<string>,
+  { strictly = false }: { strictly?: boolean } = {},
+): Promise<Examined> {
+  const loaded = await loadConfig(file)
+  const { config } = loaded
+  const readable = config ?? loaded.partial?.config
+  if (readable === undefined)
+    return { problems: sortProblems([...loaded.problems, ...(await besides(file))]), at: loaded.problem }
+  const discovery = await discovered(readable.pluginsFile, await store(readable))
+  const manifests = new Map(
+    discovery.aliases.map(
+      (alias) => [alias, discovery.plugins.find((plugin) => plugin.alias === alias)?.manifest ?? null] as const,
+    ),
+  )
+  const problems = sortProblems([...loaded.problems, ...discovery.problems, ...crossCheck(loaded, manifests, { strictly })])
+  if (config === undefined) return { problems, at: loaded.problem }
+  const refused = problems.length === 0 ? [] : refusedProviders(loaded, manifests)
+  return { problems, at: loaded.problem, found: { config, discovery, refused } }
+}
+
+function discovered(registry: string, store: string): Promise<Discovery> {
+  const shown = relative(process.cwd(), registry)
+  return discover(registry, { store, shown: shown.startsWith('..') ? registry : shown })
+}
+
+/** What is wrong with the plugins beside a configuration that cannot be read: said in the same round. */
+async function besides(file: string): Promise<Problem[]> {
+  const registry = join(dirname(file), 'plugins.json')
+  if (!existsSync(registry)) return []
+  const store = await mkdtemp(join(tmpdir(), 'muster-check-'))
+  try {
+    return (await discovered(registry, store)).problems
+  } finally {
+    await rm(store, { recursive: true, force: true })
+  }
+}

@@ -1,0 +1,31 @@
+import { findDocker } from '@muster/test/systems/docker'
+import { suiteWith } from '@muster/test/systems/presence'
+import { describe, expect, it } from 'vitest'
+import { killPoints } from '../engine/killpoint.ts'
+import { limited, prove } from './kill.test.helper.ts'
+import { dockerVendor, fakeVendor, localVendor, type OpenVendor } from './vendors.test.helper.ts'
+
+/** How often each point is tried: once, unless `MUSTER_KILL_PROOFS` says more, as `10,5,3`. `pnpm prove` is the long form. */
+const [fake = 1, local = 1, docker = 1] = (process.env['MUSTER_KILL_PROOFS'] ?? '1,1,1').split(',').map(Number)
+const times = { fake, local, docker }
+
+function proofs(vendor: OpenVendor, count: number): void {
+  it.concurrent.each([...killPoints])('%s', { timeout: 600_000 }, async (point) => {
+    // The first passing, then the next ones: the same point in another life of a run.
+    const tries = Array.from({ length: count }, (_, n) => limited(() => prove({ point, passing: 1 + (n % 3), vendor })))
+    const proved = await Promise.all(tries)
+    expect(proved.filter((one) => one.killed).length, 'how often the point was passed').toBeGreaterThan(0)
+  })
+}
+
+describe('the daemon killed at every point, on the fake provider', () => {
+  proofs(fakeVendor, times.fake)
+})
+
+describe('the daemon killed at every point, on local processes', () => {
+  proofs(localVendor, times.local)
+})
+
+suiteWith(await findDocker(), 'the daemon killed at every point, on Docker', ({ socket }) =>
+  proofs(dockerVendor(socket), times.docker),
+)

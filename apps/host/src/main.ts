@@ -1,0 +1,203 @@
+/** The daemon, top to bottom: configuration, store, term, plugins, engine, runs, API; stopped in reverse. Workers live on. */
+import { chmodSync, mkdirSync, statSync } from 'node:fs'
+import { hostname } from 'node:os'
+import { join } from 'node:path'
+import type { Logger } from 'pino'
+import { startApi } from './api/server.ts'
+import type { MusterConfig } from './config/load.ts'
+import { formatProblem } from './config/problem.ts'
+import { startEngine } from './engine/engine.ts'
+import { killpoint } from './engine/killpoint.ts'
+import { startRuns } from './engine/runs/index.ts'
+import { examine } from './examine.ts'
+import { createLog, type LogLevel } from './observe/log.ts'
+import type { Discovery } from './plugins/discover.ts'
+import { startPlugins } from './plugins/room.ts'
+import { openIdentity, type Restore } from './store/identity.ts'
+import { openSqliteStore } from './store/open.ts'
+import { openSealer } from './store/sealer.ts'
+import { StoreError } from './store/store.ts'
+import { acquireTerm } from './store/term.ts'
+import { hostVersion } from './version.ts'
+
+export interface DaemonOptions {
+  /** Instead of the configuration's data folder; absolute. */
+  data?: string
+  listen?: { host: string; port: number }
+  /** What to do with a store that was restored or copied. */
+  restore?: Restore
+  logLevel: LogLevel
+  logFormat: 'json' | 'text'
+}
+
+/** 0: stopped as asked · 1: not started, or no longer allowed to act; the last lines say why · 70: a fault (EX_SOFTWARE of sysexits) */
+export type DaemonExit = 0 | 1 | 70
+
+/** Runs until a signal. Everything it has to say goes to stderr. */
+export async function runDaemon(file: string, options: DaemonOptions): Promise<DaemonExit> {
+  const log = createLog({ level: options.logLevel, format: options.logFormat, write: (line) => process.stderr.write(line) })
+  const fatal = (error: unknown): void => {
+    // Nobody knows what is still right in memory. The store does: the next start takes everything up from there.
+    log.fatal({ err: error }, 'a fault: the daemon ends at once; workers and runs go on, and the next start takes them up')
+    process.exit(70)
+  }
+  // Whoever read the log may go; the daemon stays.
+  process.stderr.on('error', () => undefined)
+  process.on('uncaughtException', fatal)
+  process.on('unhandledRejection', fatal)
+  const stop = stopSignal(log)
+  const began = process.uptime()
+  let running: Running
+  try {
+    const examined = await examine(file, (config) => join(prepareData(options.data ?? config.data), 'plugins'))
+    for (const problem of examined.problems) process.stderr.write(`${formatProblem(problem)}\n`)
+    if (examined.found === undefined || examined.problems.length > 0) {
+      say('not started: see above; `muster check` says the same without starting')
+      return 1
+    }
+    const config = {
+      ...examined.found.config,
+      ...(options.data && { data: options.data }),
+      ...(options.listen && { listen: options.listen }),
+    }
+    running = await startRooms({ config, discovery: examined.found.discovery, log, restore: options.restore })
+  } catch (error) {
+    say(startFailure(error))
+    return 1
+  }
+  log.info(
+    { url: running.url, pid: process.pid, version: hostVersion, ms: Math.round((process.uptime() - began) * 1000) },
+    'ready',
+  )
+  const reason = await Promise.race([stop.asked, running.lost])
+  if (reason === 'lost') log.error('another host has taken the term: this one must not act any more and stops')
+  log.info({ reason }, 'stopping; workers and runs go on')
+  await running.stop()
+  log.info('stopped')
+  stop.forget()
+  return reason === 'lost' ? 1 : 0
+}
+
+interface Running {
+  url: string
+  /** Resolves when another host acts instead of this one. */
+  lost: Promise<'lost'>
+  stop(): Promise<void>
+}
+
+interface Start {
+  config: MusterConfig
+  discovery: Discovery
+  log: Logger
+  restore: Restore | undefined
+}
+
+async function startRooms({ config, discovery, log, restore }: Start): Promise<Running> {
+  const dataDir = config.data
+  // What was started is stopped in reverse, also when a later room cannot start.
+  const stops: (() => Promise<unknown>)[] = []
+  const stop = async (): Promise<void> => {
+    for (const close of stops.splice(0).reverse())
+      await close().catch((error: unknown) => log.error({ err: error }, 'a part did not stop as it should'))
+  }
+  try {
+    const store = await openSqliteStore(dataDir)
+    stops.push(() => store.close())
+    const identity = await openIdentity(store, dataDir, restore === undefined ? {} : { restore })
+    const seals = await openSealer(store, dataDir)
+    const term = await acquireTerm(store, { holder: `${hostname()}:${process.pid}`, exclusive: true })
+    stops.push(() => term.release())
+    identity.note(term.epoch())
+    const { owner } = identity
+    const plugins = startPlugins({ config, discovery, owner, fence: term, log })
+    stops.push(() => plugins.stop())
+    plugins.onChange(({ name, state, reason, hint }) => {
+      const bad = state === 'degraded' || state === 'quarantined' || state === 'failed'
+      log[bad ? 'warn' : 'info']({ provider: name, state, reason, hint }, 'provider')
+    })
+    const engine = await startEngine({
+      store,
+      sealer: seals,
+      owner,
+      fence: term,
+      plugins,
+      pools: config.pools,
+      reconcileMs: config.reconcileMs,
+      orphanGraceMs: config.orphanGraceMs,
+      retention: { recordsMs: config.retention.runsMs, journalMs: config.retention.journalMs },
+      report: (message, error) => log.error({ err: error }, message),
+    })
+    stops.push(() => engine.stop())
+    const runs = await startRuns({
+      engine,
+      dataDir,
+      killpoint,
+      retention: config.retention,
+      report: (message, data) => log.error(data, message),
+    })
+    stops.push(() => runs.stop())
+    const api = await startApi({ engine, runs, dataDir, listen: config.listen, version: hostVersion, log })
+    stops.push(() => api.close())
+    return { url: api.url, lost: term.lost.then(() => 'lost' as const), stop }
+  } catch (error) {
+    await stop()
+    throw error
+  }
+}
+
+/** Makes the data folder, for this user alone. */
+function prepareData(path: string): string {
+  mkdirSync(path, { recursive: true, mode: 0o700 })
+  if ((statSync(path).mode & 0o077) !== 0) chmodSync(path, 0o700)
+  return path
+}
+
+interface StopSignal {
+  /** Resolves with the name of the first signal. A second one ends the process at once. */
+  asked: Promise<string>
+  forget(): void
+}
+
+const signals = { SIGTERM: 15, SIGINT: 2, SIGHUP: 1 } as const
+
+function stopSignal(log: Logger): StopSignal {
+  const { promise, resolve } = Promise.withResolvers<string>()
+  let first = true
+  const listeners = Object.entries(signals).map(([name, number]) => {
+    const listener = (): void => {
+      if (!first) {
+        log.warn({ signal: name }, 'a second signal: ending at once')
+        process.exit(128 + number)
+      }
+      first = false
+      resolve(name)
+    }
+    process.on(name, listener)
+    return [name, listener] as const
+  })
+  return {
+    asked: promise,
+    forget: () => {
+      for (const [name, listener] of listeners) process.removeListener(name, listener)
+    },
+  }
+}
+
+function startFailure(error: unknown): string {
+  if (error instanceof StoreError) return [`not started: ${error.message}`, error.hint].filter((text) => text !== '').join('\n  ')
+  const { code, message, port } = error as NodeJS.ErrnoException & { port?: number }
+  if (code === 'EADDRINUSE')
+    return `not started: port ${port ?? ''} is in use\n  Stop what listens there, or choose another: host.listen, or --listen.`
+  if (code === 'EROFS')
+    return `not started: ${message}\n  Mount the disk so that it can be written, or choose another data folder: --data.`
+  if (code === 'EACCES' || code === 'EPERM')
+    return `not started: ${message}\n  Give this user the right to it, or choose another data folder: --data.`
+  if (code === 'EEXIST' || code === 'ENOTDIR')
+    return `not started: ${message}\n  The data folder is a file, or lies below one: choose another, host.data or --data.`
+  if (code === 'ENOSPC') return `not started: ${message}\n  Make room on the disk, or choose another data folder: --data.`
+  return `not started: ${error instanceof Error ? (error.stack ?? error.message) : String(error)}`
+}
+
+function say(text: string): void {
+  process.stderr.write(`muster: ${text}\n`)
+}

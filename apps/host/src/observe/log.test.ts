@@ -1,0 +1,62 @@
+import { expect, test } from 'vitest'
+import { createLog, type LogOptions, masked } from './log.ts'
+
+function logOf(options: Partial<LogOptions> = {}): { lines: string[]; log: ReturnType<typeof createLog> } {
+  const lines: string[] = []
+  return { lines, log: createLog({ level: 'info', format: 'json', write: (line) => void lines.push(line), ...options }) }
+}
+
+test('JSON lines have level, time, message and data; lower levels are left out', () => {
+  const { lines, log } = logOf()
+  log.debug('no')
+  log.warn({ provider: 'local', restarts: 2 }, 'restarted')
+  expect(lines).toHaveLength(1)
+  expect(JSON.parse(lines[0] ?? '')).toEqual({
+    level: 'warn',
+    time: expect.stringMatching(/^\d{4}-\d\d-\d\dT[\d:.]+Z$/),
+    provider: 'local',
+    restarts: 2,
+    msg: 'restarted',
+  })
+})
+
+test('values that may be secret are in no line, however deep, also in errors', () => {
+  const { lines, log } = logOf()
+  const canary = 'canary-value'
+  const error = Object.assign(new Error('failed', { cause: { token: canary } }), { code: 'E1', hint: 'mend it', secret: canary })
+  log.error(
+    {
+      err: error,
+      request: {
+        headers: { Authorization: canary, cookie: canary },
+        body: { env: { NAME: canary }, files: [{ base64: canary }] },
+      },
+      grant: { value: { password: canary }, $secret: canary },
+      bytes: Buffer.from(canary),
+    },
+    'a request failed',
+  )
+  expect(lines.join()).not.toContain(canary)
+  expect(JSON.parse(lines[0] ?? '')).toMatchObject({
+    err: { type: 'Error', message: 'failed', code: 'E1', hint: 'mend it', cause: { token: '[hidden]' } },
+    request: { body: { env: ['NAME'], files: '[hidden]' } },
+    bytes: '[12 bytes]',
+  })
+})
+
+test('deep structures are cut, odd values shown', () => {
+  let deep: unknown = 'end'
+  for (let i = 0; i < 20; i++) deep = { inner: deep }
+  expect(JSON.stringify(masked(deep, 0))).toContain('[deep]')
+  expect(masked({ n: 1n, list: [null, undefined, true] }, 0)).toEqual({ n: '1', list: [null, undefined, true] })
+})
+
+test('as text: one short line, an error with its stack below', () => {
+  const { lines, log } = logOf({ format: 'text' })
+  log.info({ url: 'http://127.0.0.1:1', note: 'two words' }, 'ready')
+  log.error({ err: new Error('broken') }, 'a part failed')
+  log.error({ err: new Error('alone') })
+  expect(lines[0]).toMatch(/^[\d:]{8} info {2}ready {2}url=http:\/\/127\.0\.0\.1:1 {2}note="two words"\n$/)
+  expect(lines[1]).toMatch(/^[\d:]{8} error a part failed\nError: broken\n {4}at /)
+  expect(lines[2]).toMatch(/^[\d:]{8} error alone\n/)
+})

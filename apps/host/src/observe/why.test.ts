@@ -1,0 +1,62 @@
+import { expect, test } from 'vitest'
+import { renderWhy, type WhyDecision } from './why.ts'
+
+const decisions: WhyDecision[] = [
+  {
+    at: '2026-01-31T23:59:59.900Z',
+    rule: 'lease-queued',
+    decision: 'waits for a worker',
+    pool: 'ci',
+    lease: 'l1',
+    inputs: { before: 3, max: 8, principal: 'local' },
+    change: '',
+  },
+  {
+    at: '2026-02-01T00:00:00.100Z',
+    rule: 'launch-for-lease',
+    decision: 'launch on docker',
+    pool: 'ci',
+    provider: 'docker',
+    lease: 'l1',
+    worker: 'w1',
+    inputs: { passedOver: [{ provider: 'local', reason: 'no image' }] },
+    change: 'an idle worker of this shape',
+  },
+  {
+    at: '2026-02-01T00:00:01.000Z',
+    rule: 'run-ended',
+    decision: 'the run ended: passed',
+    pool: 'ci',
+    run: 'r1',
+    worker: 'w1',
+    inputs: {},
+    change: '',
+  },
+]
+
+test('when, what, by which rule, because of what, and what would change it', () => {
+  expect(renderWhy({ kind: 'run', id: 'r1' }, decisions)).toMatchInlineSnapshot(`
+    "2026-01-31
+    23:59:59.900  waits for a worker  [lease-queued]
+                  of       lease l1, pool ci
+                  because  before 3 · max 8 · principal local
+
+    2026-02-01
+    00:00:00.100  launch on docker  [launch-for-lease]
+                  of       worker w1, provider docker
+                  because  passedOver [{"provider":"local","reason":"no image"}]
+                  unless   an idle worker of this shape
+    00:00:01.000  the run ended: passed  [run-ended]
+    "
+  `)
+})
+
+test('what is asked about is not repeated; long values are cut', () => {
+  const text = renderWhy({ kind: 'pool', id: 'ci' }, [{ ...decisions[0]!, inputs: { spec: 'x'.repeat(1000) } }])
+  expect(text).toContain('of       lease l1\n')
+  expect(text).toContain(`spec ${'x'.repeat(240)}…`)
+})
+
+test('nothing decided is said', () => {
+  expect(renderWhy({ kind: 'worker', id: 'w1' }, [])).toBe('nothing was decided about worker w1, or it is no longer kept\n')
+})

@@ -1,0 +1,119 @@
+/** What the engine sees of the plugins room: guarded providers, and how each one does. */
+import type {
+  ExecChunk,
+  ExecId,
+  ExecInput,
+  ExecState,
+  Headroom,
+  LaunchedWorker,
+  LaunchSpec,
+  ListQuery,
+  LogChunk,
+  LogOptions,
+  PoolRef,
+  PoolRequest,
+  Handle,
+  Probe,
+  Quote,
+  QuoteShape,
+  Terminated,
+  TerminateHow,
+  WorkerCapabilities,
+  WorkerExit,
+  WorkerObservation,
+  WorkerPage,
+  WorkerPluginManifest,
+  WorkerStats,
+  WorkerTarget,
+} from '@muster/core'
+
+/** What a caller adds to a call; the guard makes the contract's `Call` of it. */
+export interface CallOptions {
+  /** The same on every attempt of one intended effect; made by the guard when absent (reads). */
+  idempotencyKey?: string
+  attempt?: number
+  /** Milliseconds; the guard has a default for each method. */
+  timeoutMs?: number
+  signal?: AbortSignal
+  traceparent?: string
+}
+
+/**
+ * A provider behind its guard. Every method settles by its deadline and fails only with ProviderError. Mutating methods (launch,
+ * terminate, preparePool, suspend, …) are refused with `cancelled`, effect `none`, when the host's term is too short to act.
+ * While the process is down: `transient`, effect `none`, with `retryAfterMs`.
+ */
+export interface GuardedProvider {
+  readonly name: string
+  readonly manifest: WorkerPluginManifest
+  readonly capabilities: WorkerCapabilities
+  status(): ProviderStatus
+  probe(options?: CallOptions): Promise<Probe>
+  launch(spec: LaunchSpec, options: CallOptions): Promise<LaunchedWorker>
+  terminate(target: WorkerTarget, how: TerminateHow, options: CallOptions): Promise<Terminated>
+  list(query: Omit<ListQuery, 'tags'>, options?: CallOptions): Promise<WorkerPage>
+  inspect(targets: readonly WorkerTarget[], options?: CallOptions): Promise<readonly WorkerObservation[]>
+  /** The next are there only when the capability is declared: check `capabilities` first. */
+  watch(options?: CallOptions): AsyncIterable<WorkerObservation>
+  logs(target: WorkerTarget, options: LogOptions, call?: CallOptions): AsyncIterable<LogChunk>
+  exec(
+    target: WorkerTarget,
+    command: ExecInput,
+    options?: CallOptions,
+  ): Promise<{ output: AsyncIterable<ExecChunk>; exit: Promise<WorkerExit> }>
+  execState(target: WorkerTarget, id: ExecId, options?: CallOptions): Promise<ExecState>
+  execKill(
+    target: WorkerTarget,
+    kill: { id: ExecId; signal: 'SIGTERM' | 'SIGKILL' | 'SIGINT' },
+    options?: CallOptions,
+  ): Promise<void>
+  copyIn(target: WorkerTarget, input: { path: string; tar: AsyncIterable<Uint8Array> }, options?: CallOptions): Promise<void>
+  copyOut(target: WorkerTarget, path: string, options?: CallOptions): AsyncIterable<Uint8Array>
+  forward(
+    target: WorkerTarget,
+    input: { port: number; input: AsyncIterable<Uint8Array> },
+    options?: CallOptions,
+  ): AsyncIterable<Uint8Array>
+  suspend(target: WorkerTarget, options?: CallOptions): Promise<void>
+  resume(target: WorkerTarget, options?: CallOptions): Promise<void>
+  stats(target: WorkerTarget, options?: CallOptions): Promise<WorkerStats>
+  headroom(options?: CallOptions): Promise<Headroom>
+  quote(shape: QuoteShape, options?: CallOptions): Promise<Quote>
+  preparePool(pool: Omit<PoolRequest, 'tags'>, options?: CallOptions): Promise<{ handle: Handle; digest: string }>
+  unpreparePool(target: { pool: Omit<PoolRef, 'tags'>; handle: Handle }, options?: CallOptions): Promise<void>
+}
+
+/** starting: no process is ready yet · degraded: it runs or is being restarted, but new work goes elsewhere · failed: given up, see reason */
+export type ProviderState = 'starting' | 'ready' | 'degraded' | 'quarantined' | 'failed' | 'stopped'
+
+export interface ProviderStatus {
+  name: string
+  alias: string
+  plugin: { name: string; version: string; contract: string }
+  state: ProviderState
+  since: number
+  reason?: string
+  hint?: string
+  notes: string[]
+  facts: Record<string, string>
+  pid?: number
+  restarts: number
+  breaker: 'closed' | 'open' | 'half-open'
+  inFlight: number
+  /** Path of the last crash bundle, relative to the data folder. */
+  crashBundle?: string
+}
+
+/** May this host act now? From the store's term; the guard asks before each mutating call. */
+export interface Fence {
+  epoch(): number
+  mayAct(): boolean
+}
+
+export interface PluginRoom {
+  provider(name: string): GuardedProvider
+  list(): readonly GuardedProvider[]
+  /** Told after each change of a provider's status. Returns the unsubscriber. */
+  onChange(listener: (status: ProviderStatus) => void): () => void
+  stop(): Promise<void>
+}

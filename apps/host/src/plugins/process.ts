@@ -1,0 +1,108 @@
+/** One plugin process: spawned, connected, its output kept short, and surely ended. */
+import { type ChildProcess, spawn } from 'node:child_process'
+import { once } from 'node:events'
+import { existsSync } from 'node:fs'
+import type { Duplex, Readable } from 'node:stream'
+import { connectPlugin, type PluginConnection, type PluginManifest } from '@muster/core'
+import type { Redactor } from './redactor.ts'
+
+export interface PluginProcess {
+  readonly pid: number
+  readonly connection: PluginConnection
+  /** Settles when the process is gone. */
+  readonly exited: Promise<ProcessEnd>
+  /** The last lines it wrote, redacted. */
+  tail(): string[]
+  /** SIGKILL; a no-op when it is gone. */
+  kill(): void
+}
+
+export interface ProcessEnd {
+  code: number | null
+  signal: string | null
+}
+
+export interface SpawnOptions {
+  manifest: PluginManifest
+  /** Absolute path of the entry. */
+  main: string
+  /** Its working folder. */
+  cwd: string
+  redactor: Redactor
+  /** Each line of stdout and stderr, redacted and capped. */
+  onLine(line: string): void
+}
+
+/** Enough to see what went wrong, small enough to keep for every provider. */
+const keptLines = 200
+const maxLineBytes = 4096
+/** Where util-linux puts it; it makes the kernel kill the plugin when the host dies, even a plugin that hangs. */
+const setpriv = ['/usr/bin/setpriv', '/bin/setpriv'].find((path) => existsSync(path))
+
+/** Resolves once the process runs; rejects when it cannot be spawned. */
+export async function spawnPlugin(options: SpawnOptions): Promise<PluginProcess> {
+  const { manifest, main, cwd } = options
+  const node = [process.execPath, `--max-old-space-size=${manifest.limits.heapMb}`, main]
+  const command = setpriv === undefined ? node : [setpriv, '--pdeathsig', 'KILL', ...node]
+  const child = spawn(command[0] ?? '', command.slice(1), {
+    cwd,
+    env: environment(manifest),
+    stdio: ['ignore', 'pipe', 'pipe', 'pipe'],
+  })
+  await Promise.race([once(child, 'spawn'), once(child, 'error').then(([error]) => Promise.reject(error as Error))])
+  const lines: string[] = []
+  const keep = (line: string): void => {
+    const clean = options.redactor.clean(line)
+    lines.push(clean)
+    if (lines.length > keptLines) lines.shift()
+    options.onLine(clean)
+  }
+  for (const stream of [child.stdout, child.stderr]) if (stream !== null) readLines(stream, keep)
+  const connection = connectPlugin(child.stdio[3] as Duplex, { inFlight: manifest.limits.inFlight, secrets: manifest.secrets })
+  // A broken or silent connection is no reason to keep a process.
+  void connection.closed.then(() => endSoon(child))
+  return {
+    pid: child.pid ?? -1,
+    connection,
+    exited: exitOf(child),
+    tail: () => [...lines],
+    kill: () => void child.kill('SIGKILL'),
+  }
+}
+
+/** Nothing of the host's own environment but the names that the manifest asks for. */
+function environment(manifest: PluginManifest): NodeJS.ProcessEnv {
+  const env: NodeJS.ProcessEnv = {}
+  for (const name of manifest.permissions.env) {
+    const value = process.env[name]
+    if (value !== undefined) env[name] = value
+  }
+  return env
+}
+
+/** A plugin ends by itself within a second of its connection's end; one that does not is killed. */
+function endSoon(child: ChildProcess): void {
+  if (child.exitCode !== null || child.signalCode !== null) return
+  const timer = setTimeout(() => child.kill('SIGKILL'), 1500)
+  child.once('exit', () => clearTimeout(timer))
+}
+
+async function exitOf(child: ChildProcess): Promise<ProcessEnd> {
+  if (child.exitCode === null && child.signalCode === null) await once(child, 'exit')
+  return { code: child.exitCode, signal: child.signalCode }
+}
+
+/** Lines, cut at the cap: a plugin that floods its output costs no memory. */
+function readLines(stream: Readable, take: (line: string) => void): void {
+  let rest = ''
+  stream.setEncoding('utf8')
+  stream.on('data', (chunk: string) => {
+    const parts = (rest + chunk).split('\n')
+    rest = (parts.pop() ?? '').slice(0, maxLineBytes)
+    for (const part of parts) if (part !== '') take(part.slice(0, maxLineBytes))
+  })
+  stream.on('end', () => {
+    if (rest !== '') take(rest)
+  })
+  stream.on('error', () => undefined)
+}

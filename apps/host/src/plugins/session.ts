@@ -1,0 +1,132 @@
+/** From a discovered plugin to a configured process, or a clear reason why not. */
+import { mkdir } from 'node:fs/promises'
+import { isDeepStrictEqual } from 'node:util'
+import { type CloseReason, type PluginManifest, toProviderError } from '@muster/core'
+import type { ProviderConfig } from '../config/load.ts'
+import type { DiscoveredPlugin } from './discover.ts'
+import { type PluginProcess, spawnPlugin } from './process.ts'
+import type { Redactor } from './redactor.ts'
+
+/** A start that cannot succeed by being tried again with the same files and configuration. */
+export class StartFault extends Error {
+  override readonly name = 'StartFault'
+  readonly hint: string
+  /** What the plugin did last; empty when it never ran. */
+  readonly tail: string[]
+  readonly final: boolean
+  constructor(message: string, { hint, tail, final }: { hint: string; tail: string[]; final: boolean }) {
+    super(message)
+    this.hint = hint
+    this.tail = tail
+    this.final = final
+  }
+}
+
+export interface StartOptions {
+  plugin: DiscoveredPlugin
+  provider: ProviderConfig
+  owner: string
+  /** The provider's own folder; made when absent. */
+  dataDir: string
+  redactor: Redactor
+  onLine(line: string): void
+}
+
+/** spawn → describe (must equal the manifest) → configure. The process is dead when this rejects, always with a StartFault. */
+export async function startSession(options: StartOptions): Promise<PluginProcess> {
+  const { plugin, provider, owner, dataDir } = options
+  const { manifest } = plugin
+  let child: PluginProcess
+  try {
+    await mkdir(dataDir, { recursive: true, mode: 0o700 })
+    child = await spawnPlugin({ manifest, main: plugin.main, cwd: dataDir, redactor: options.redactor, onLine: options.onLine })
+  } catch (error) {
+    throw new StartFault(`it cannot be started: ${(error as Error).message}`, { hint: 'see the reason', tail: [], final: false })
+  }
+  const endsAt = performance.now() + manifest.limits.startMs
+  const life = (): { deadlineMs: number } => ({ deadlineMs: Math.max(1, endsAt - performance.now()) })
+  let step = 'describe'
+  try {
+    const said = await child.connection.describe(life())
+    const difference = firstDifference(manifest, said)
+    if (difference !== undefined)
+      throw new StartFault(`it describes itself otherwise than its manifest: '${difference}' differs`, {
+        hint: 'build the plugin and its manifest from the same sources',
+        tail: [],
+        final: true,
+      })
+    step = 'configure'
+    await child.connection.configure(
+      { contract: plugin.contract, config: provider.config, context: { provider: provider.name, owner, dataDir } },
+      life(),
+    )
+    return child
+  } catch (error) {
+    throw await startFault(error, { child, step })
+  }
+}
+
+async function startFault(error: unknown, { child, step }: { child: PluginProcess; step: string }): Promise<StartFault> {
+  child.kill()
+  const end = await child.exited
+  const tail = child.tail()
+  if (error instanceof StartFault) return new StartFault(error.message, { hint: error.hint, tail, final: error.final })
+  const known = toProviderError(error)
+  // The author refused the configuration: the same answer would come again.
+  const refused = known.code === 'invalid-spec' || known.code === 'unsupported'
+  const ended = await settled(child.connection.closed)
+  const why =
+    ended !== undefined && ended.kind !== 'closed' && end.signal !== 'SIGKILL'
+      ? `it ended by itself (${describeEnd(end)})`
+      : known.message
+  const last = tellingLine(tail)
+  return new StartFault(`${step}: ${why}${last === undefined || refused ? '' : `; it said: ${last}`}`, {
+    hint: known.hint ?? (refused ? 'correct the config of this provider' : 'see what it said; `muster check` starts it again'),
+    tail,
+    final: refused,
+  })
+}
+
+/** The line that says most: Node ends every crash with its version, and a stack says where, not what. */
+function tellingLine(tail: readonly string[]): string | undefined {
+  const said = tail.filter((line) => !/^(Node\.js v|\s+at |\s*$|\s*[}^{])/.test(line))
+  const found = said.findLast((line) => /[Ee]rror/.test(line)) ?? said.at(-1)
+  return found === undefined ? undefined : messageOf(found)
+}
+
+/** The message of a line of the plugin's own log, or the line as it is. */
+function messageOf(line: string): string {
+  try {
+    const { message, msg } = JSON.parse(line) as { message?: unknown; msg?: unknown }
+    return typeof message === 'string' ? message : typeof msg === 'string' ? msg : line
+  } catch {
+    return line
+  }
+}
+
+function settled(closed: Promise<CloseReason>): Promise<CloseReason | undefined> {
+  return Promise.race([closed, Promise.resolve(undefined)])
+}
+
+export function describeEnd({ code, signal }: { code: number | null; signal: string | null }): string {
+  return signal === null ? `exit ${code ?? 'unknown'}` : signal
+}
+
+/** The first key in which two manifests differ; undefined when they are equal. */
+function firstDifference(manifest: PluginManifest, said: PluginManifest): string | undefined {
+  const left = manifest as unknown as Record<string, unknown>
+  const right = said as unknown as Record<string, unknown>
+  const keys = new Set([...Object.keys(left), ...Object.keys(right)])
+  for (const key of keys)
+    if (!isDeepStrictEqual(left[key], right[key])) {
+      const [a, b] = [left[key], right[key]]
+      if (!isRecord(a) || !isRecord(b)) return key
+      const inner = [...new Set([...Object.keys(a), ...Object.keys(b)])].find((name) => !isDeepStrictEqual(a[name], b[name]))
+      return inner === undefined ? key : `${key}.${inner}`
+    }
+  return undefined
+}
+
+function isRecord(value: unknown): value is Record<string, unknown> {
+  return typeof value === 'object' && value !== null && !Array.isArray(value)
+}

@@ -1,0 +1,86 @@
+/** A plugin for tests of the plugins room: does what its configuration says, the worse things too. Bundled and run as a process. */
+import { appendFileSync, writeSync } from 'node:fs'
+import { type Call, definePlugin, ProviderError, serve, type WorkerPluginManifest, type WorkerObservation } from '@muster/core'
+
+declare const MANIFEST: WorkerPluginManifest
+
+interface Knobs {
+  /** What `create` does. */
+  create?: 'refuse' | 'throw' | 'exit' | 'hang'
+  /** What the probe says, in turn; the last one again and again. */
+  probes?: ('ready' | 'initialising' | 'failed')[]
+  /** What `launch` does. */
+  launch?: 'exit' | 'throw' | 'garbage' | 'secret' | 'auth' | 'hang' | 'ignore' | 'env'
+  /** What `list` answers with. */
+  list?: 'foreign' | 'other-provider'
+  /** A file that gets one line for each start. */
+  starts?: string
+}
+
+const plugin = definePlugin({
+  manifest: MANIFEST,
+  async create(config, context) {
+    const knobs = config as Knobs
+    if (knobs.starts !== undefined) appendFileSync(knobs.starts, `${process.pid}\n`)
+    if (knobs.create === 'refuse')
+      throw new ProviderError('invalid-spec', 'the zone does not exist', { effect: 'none', hint: 'use zone a' })
+    if (knobs.create === 'throw') throw new Error('out of luck')
+    if (knobs.create === 'exit') process.exit(7)
+    if (knobs.create === 'hang') await new Promise(() => setInterval(() => undefined, 1000))
+    let asked = 0
+    return {
+      probe: async () => {
+        const states = knobs.probes ?? ['ready']
+        const state = states[Math.min(asked++, states.length - 1)] ?? 'ready'
+        return {
+          state,
+          ...(state === 'failed' ? { message: 'the engine is down', hint: 'start it' } : {}),
+          notes: ['a note'],
+          facts: { pid: String(process.pid) },
+        }
+      },
+      launch: async (spec, call) => {
+        await misbehave(knobs.launch, call)
+        return { handle: { v: 1, data: { id: spec.id, env: knobs.launch === 'env' ? Object.keys(process.env).sort() : [] } } }
+      },
+      terminate: async () => ({ state: 'gone' }),
+      list: async () => ({
+        workers: knobs.list === undefined ? [] : [stranger(knobs.list, context.owner)],
+        asOf: new Date().toISOString(),
+      }),
+      inspect: async () => [],
+    }
+  },
+})
+
+async function misbehave(how: Knobs['launch'], call: Call): Promise<void> {
+  if (how === 'exit') process.exit(9)
+  if (how === 'throw') throw new Error('a bug')
+  if (how === 'garbage') writeSync(3, Buffer.from([0, 0, 0, 5, 0, 1, 2, 3, 4]))
+  if (how === 'auth') throw new ProviderError('auth', 'the key is refused', { effect: 'none' })
+  if (how === 'hang')
+    await new Promise((_resolve, reject) => call.signal.addEventListener('abort', () => reject(call.signal.reason)))
+  if (how === 'ignore') await new Promise(() => undefined)
+  if (how === 'secret') {
+    const { value } = await call.secret('token')
+    process.stderr.write(`the token is ${value}\n`)
+    throw new ProviderError('internal', `refused: ${value}`, {
+      effect: 'none',
+      hint: `try another than ${Buffer.from(value).toString('base64')}`,
+    })
+  }
+}
+
+function stranger(kind: 'foreign' | 'other-provider', owner: string): WorkerObservation {
+  const id = `w${'0'.repeat(26)}`
+  const mine = {
+    'muster-owner': kind === 'foreign' ? 'stranger' : owner,
+    'muster-provider': 'other',
+    'muster-pool': 'p',
+    'muster-worker': id,
+    'muster-epoch': '1',
+  }
+  return { id, handle: { v: 1, data: 0 }, tags: mine, phase: 'running', ready: true }
+}
+
+serve(plugin)

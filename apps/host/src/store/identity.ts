@@ -1,0 +1,110 @@
+/**
+ * Who this deployment is: the owner id that tags its workers. The data folder keeps a second note of it outside the database, with the
+ * epoch last used: a database that is older than the note, or came without one, was restored or copied. Then workers made since are
+ * unknown to it, and somebody must decide.
+ */
+import { closeSync, fsyncSync, openSync, readFileSync, renameSync, writeSync } from 'node:fs'
+import { join } from 'node:path'
+import { z } from 'zod'
+import { newOwner } from './ids.ts'
+import { syncDirectory } from './seal.ts'
+import { type Store, StoreError, type Tx } from './store.ts'
+
+/** adopt: it is the same deployment, what it does not know are orphans · new-owner: leave all earlier workers alone */
+export type Restore = 'adopt' | 'new-owner'
+
+export interface Identity {
+  owner: string
+  /** Notes the epoch of the term that was taken. Call it once after {@link acquireTerm}. */
+  note(epoch: number): void
+}
+
+const noteSchema = z.object({ owner: z.string(), epoch: z.int() })
+
+/** Errors: StoreError `restored` when the store is a restored one and `restore` does not say what to do. */
+export async function openIdentity(
+  store: Store,
+  dir: string,
+  options: { restore?: Restore; now?: () => number } = {},
+): Promise<Identity> {
+  const restore = options.restore
+  const now = options.now ?? Date.now
+  const path = join(dir, 'owner.json')
+  const note = readNote(path)
+  const stored = await store.read.selectFrom('meta').select('value').where('key', '=', 'owner').executeTakeFirst()
+  const term = await store.read.selectFrom('term').select('epoch').executeTakeFirst()
+  const epoch = term?.epoch ?? 0
+  const restored =
+    stored === undefined ? note !== undefined : note === undefined ? epoch > 0 : note.owner !== stored.value || note.epoch > epoch
+  if (restored && restore === undefined)
+    throw new StoreError('restored', 'the store is older than its data folder, or was copied into it', {
+      hint: 'Start with --adopt if no other daemon uses this owner (unknown workers are then removed as orphans), or with --new-owner to leave all earlier workers alone.',
+    })
+
+  const keep = stored?.value ?? (restore === 'adopt' ? note?.owner : undefined)
+  const owner = keep === undefined || (restored && restore === 'new-owner') ? newOwner() : keep
+  const floor = Math.max(epoch, note?.epoch ?? 0)
+  if (owner !== stored?.value || floor > epoch)
+    await store.write(async (tx) => {
+      await tx
+        .insertInto('meta')
+        .values({ key: 'owner', value: owner })
+        .onConflict((conflict) => conflict.column('key').doUpdateSet({ value: owner }))
+        .execute()
+      // Epochs only grow, also past those that the lost part of the store had used.
+      await tx
+        .insertInto('term')
+        .values({ id: 1, holder: '', epoch: floor, expires_at: 0 })
+        .onConflict((conflict) => conflict.column('id').doUpdateSet({ epoch: floor }))
+        .execute()
+      if (stored !== undefined && owner !== stored.value) await disown(tx, now())
+    })
+  // Before the first term, so that a host killed right after taking it is not mistaken for a restored one.
+  if (note?.owner !== owner || restored) writeNote(path, { owner, epoch: floor })
+  return { owner, note: (used) => writeNote(path, { owner, epoch: used }) }
+}
+
+/** What the former owner left running is not ours any more: its records end, nothing is terminated. */
+async function disown(tx: Tx, at: number): Promise<void> {
+  await tx
+    .updateTable('workers')
+    .set({ phase: 'failed', end: 'disowned', ended_at: at, spec_sealed: null })
+    .where('ended_at', 'is', null)
+    .execute()
+  await tx
+    .updateTable('leases')
+    .set({ state: 'ended', end: 'lost', end_reason: 'the deployment got a new owner', ended_at: at, request_sealed: null })
+    .where('ended_at', 'is', null)
+    .execute()
+}
+
+function readNote(path: string): { owner: string; epoch: number } | undefined {
+  let text: string
+  try {
+    text = readFileSync(path, 'utf8')
+  } catch (error) {
+    if ((error as NodeJS.ErrnoException).code === 'ENOENT') return undefined
+    throw error
+  }
+  try {
+    return noteSchema.parse(JSON.parse(text))
+  } catch (cause) {
+    throw new StoreError('corrupt', 'owner.json in the data folder cannot be read', {
+      hint: 'Restore the file, or remove it and start with --adopt or --new-owner.',
+      cause,
+    })
+  }
+}
+
+function writeNote(path: string, note: { owner: string; epoch: number }): void {
+  const part = `${path}.part`
+  const file = openSync(part, 'w', 0o600)
+  try {
+    writeSync(file, `${JSON.stringify(note)}\n`)
+    fsyncSync(file)
+  } finally {
+    closeSync(file)
+  }
+  renameSync(part, path)
+  syncDirectory(join(path, '..'))
+}

@@ -1,0 +1,7 @@
+/** All migrations in order. Each is a module, so that the bundled daemon carries them; a released one never changes. */
+import type { Migration } from 'kysely/migration'
+import { up as initial } from './0001-initial.ts'
+
+export const migrations: Readonly<Record<string, Migration>> = {
+  '0001-initial': { up: initial },
+}

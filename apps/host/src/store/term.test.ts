@@ -1,0 +1,111 @@
+import { mkdtempSync, rmSync } from 'node:fs'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
+import { afterEach, beforeEach, expect, test } from 'vitest'
+import { openIdentity } from './identity.ts'
+import { openSqliteStore } from './open.ts'
+import type { Store } from './store.ts'
+import { acquireTerm, type TermOptions } from './term.ts'
+
+let dir: string
+let store: Store
+beforeEach(async () => {
+  dir = mkdtempSync(join(tmpdir(), 'muster-term-'))
+  store = await openSqliteStore(dir)
+})
+afterEach(async () => {
+  await store.close()
+  rmSync(dir, { recursive: true, force: true })
+})
+
+const options = (extra: Partial<TermOptions> = {}): TermOptions => ({ holder: 'a', exclusive: true, renewMs: 1e6, ...extra })
+
+test('epochs grow; the right to act ends a margin before the term, by either clock', async () => {
+  let wall = 1e12
+  let mono = 0
+  const clock = { ttlMs: 30_000, marginMs: 10_000, now: () => wall, monotonic: () => mono }
+  const first = await acquireTerm(store, options(clock))
+  expect([first.epoch(), first.mayAct()]).toEqual([1, true])
+  mono = 19_999
+  expect(first.mayAct()).toBe(true)
+  mono = 20_000
+  expect(first.mayAct()).toBe(false)
+  mono = 0
+  wall += 20_000
+  expect(first.mayAct()).toBe(false)
+  await first.release()
+  const second = await acquireTerm(store, options(clock))
+  expect([second.epoch(), second.mayAct(), first.mayAct()]).toEqual([2, true, false])
+  await second.release()
+})
+
+test('a host that shares its store waits the former term out', async () => {
+  let wall = 1e12
+  const first = await acquireTerm(store, options({ now: () => wall, ttlMs: 1000, marginMs: 100 }))
+  const waiting = acquireTerm(store, options({ holder: 'b', exclusive: false, now: () => wall }))
+  await store.write(async (tx) =>
+    expect(await tx.selectFrom('term').select('holder').executeTakeFirst()).toEqual({ holder: 'a' }),
+  )
+  wall += 1000
+  const second = await waiting
+  expect(second.epoch()).toBe(2)
+  await second.release()
+  await first.release()
+})
+
+test('renewal keeps the right to act; a taken term is lost for ever', async () => {
+  let mono = 0
+  const first = await acquireTerm(store, options({ renewMs: 5, ttlMs: 100, marginMs: 10, monotonic: () => mono, now: () => 0 }))
+  mono = 95
+  expect(first.mayAct()).toBe(false)
+  await expect.poll(() => first.mayAct()).toBe(true)
+  const second = await acquireTerm(store, options({ holder: 'b' }))
+  await first.lost
+  expect(first.mayAct()).toBe(false)
+  await first.release()
+  expect(second.mayAct()).toBe(true)
+  await second.release()
+})
+
+async function start(path: string, restore?: 'adopt' | 'new-owner'): Promise<string> {
+  const opened = await openSqliteStore(path)
+  try {
+    const identity = await openIdentity(opened, path, restore === undefined ? {} : { restore })
+    const term = await acquireTerm(opened, options())
+    identity.note(term.epoch())
+    await term.release()
+    return identity.owner
+  } finally {
+    await opened.close()
+  }
+}
+
+test('the owner stays; an older or foreign database asks what to do', async () => {
+  const { copyFileSync, mkdirSync } = await import('node:fs')
+  const home = join(dir, 'home')
+  const owner = await start(home)
+  expect(await start(home)).toBe(owner)
+  copyFileSync(join(home, 'muster.db'), join(dir, 'backup.db'))
+  await start(home)
+  copyFileSync(join(dir, 'backup.db'), join(home, 'muster.db'))
+  await expect(start(home)).rejects.toMatchObject({ code: 'restored', hint: expect.stringContaining('--adopt') })
+  expect(await start(home, 'adopt')).toBe(owner)
+  expect(await start(home)).toBe(owner)
+
+  const clone = join(dir, 'clone')
+  mkdirSync(clone)
+  copyFileSync(join(dir, 'backup.db'), join(clone, 'muster.db'))
+  await expect(start(clone)).rejects.toMatchObject({ code: 'restored' })
+  const renamed = await start(clone, 'new-owner')
+  expect(renamed).not.toBe(owner)
+  expect(await start(clone)).toBe(renamed)
+})
+
+test('a host killed between taking the term and noting it starts as itself', async () => {
+  const home = join(dir, 'killed')
+  const opened = await openSqliteStore(home)
+  const { owner } = await openIdentity(opened, home)
+  await acquireTerm(opened, options())
+  await opened.close()
+  expect(await start(home)).toBe(owner)
+})

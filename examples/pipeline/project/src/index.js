@@ -1,0 +1,2 @@
+export { format, relative } from './format.js'
+export { parse } from './parse.js'

@@ -1,0 +1,193 @@
+import { expect, test } from 'vitest'
+import { connect } from './client.ts'
+import { MusterError } from './errors.ts'
+import { bodyOf, json, problem, startServer } from './serve.test.helper.ts'
+
+test('fills the path, the query and the body; sends the token', async () => {
+  await using server = await startServer((request, response) => {
+    json(response, request.url?.startsWith('/v1/runs/') === true ? { state: 'ended' } : { items: [] })
+  })
+  const client = connect({ url: server.url, token: 'mst_x' })
+  await client.runs.get('a/b c')
+  await client.runs.list({ label: ['a=1', 'b=2'], limit: 3 })
+  await client.pools.list()
+  await client.providers.list()
+  await client.conditions()
+  await client.tokens.list()
+  await client.why('run', 'r1', 5)
+  expect(server.asked).toEqual([
+    'GET /v1/runs/a%2Fb%20c',
+    'GET /v1/runs?label=a%3D1&label=b%3D2&limit=3',
+    'GET /v1/pools',
+    'GET /v1/providers',
+    'GET /v1/conditions',
+    'GET /v1/tokens',
+    'GET /v1/why/run/r1?limit=5',
+  ])
+  expect(server.requests[0]?.headers.authorization).toBe('Bearer mst_x')
+})
+
+test('every call goes where its name says', async () => {
+  await using server = await startServer(async (request, response) => {
+    const text = (await bodyOf(request)).toString()
+    if (request.method === 'DELETE') response.writeHead(204).end()
+    else json(response, { id: 'x', state: 'ended', lease: { state: 'ended' }, body: text })
+  })
+  const client = connect({ url: server.url })
+  await client.version()
+  await client.pools.get('ci')
+  await client.providers.get('one')
+  await client.providers.reconcile('one', { reclaimOrphans: true })
+  await client.leases.create({ pool: 'ci' })
+  await client.leases.get('l1')
+  await client.leases.list()
+  await client.leases.wait('l1')
+  await client.leases.renew('l1', 5)
+  await client.leases.release('l1', { force: true })
+  await client.runs.wait('r1', { until: 'running' })
+  await client.runs.cancel('r1', { force: true })
+  await client.runs.logState('r1')
+  await client.workers.get('w1')
+  await client.workers.list({ pool: 'ci' })
+  await client.workers.terminate('w1')
+  await client.workers.exec('w1', { command: ['id'] })
+  await client.tokens.create({ name: 'a', role: 'viewer' })
+  expect(await client.tokens.revoke('t1')).toBeUndefined()
+  expect(server.asked).toEqual([
+    'GET /v1/version',
+    'GET /v1/pools/ci',
+    'GET /v1/providers/one',
+    'POST /v1/providers/one/reconcile?reclaimOrphans=true',
+    'POST /v1/leases',
+    'GET /v1/leases/l1',
+    'GET /v1/leases',
+    'GET /v1/leases/l1/wait?until=active&timeoutMs=30000',
+    'POST /v1/leases/l1/renew',
+    'POST /v1/leases/l1/release',
+    'GET /v1/runs/r1/wait?until=running&timeoutMs=30000',
+    'POST /v1/runs/r1/cancel',
+    'GET /v1/runs/r1/log',
+    'GET /v1/workers/w1',
+    'GET /v1/workers?pool=ci',
+    'POST /v1/workers/w1/terminate',
+    'POST /v1/workers/w1/exec',
+    'POST /v1/tokens',
+    'DELETE /v1/tokens/t1',
+  ])
+  client.close()
+})
+
+test('waits over as many polls as it takes', async () => {
+  const states = ['queued', 'queued', 'running', 'ended']
+  await using server = await startServer((_request, response) => json(response, { state: states.shift() }))
+  expect(await connect({ url: server.url }).runs.wait('r1')).toEqual({ state: 'ended' })
+  expect(server.asked).toHaveLength(4)
+})
+
+test('a problem becomes an error with its code, hint and reasons', async () => {
+  await using server = await startServer((_request, response) => {
+    response.writeHead(422, { 'content-type': 'application/problem+json' })
+    response.end(
+      JSON.stringify({
+        code: 'refused',
+        detail: 'no pool has it.',
+        hint: 'Ask without image.',
+        errors: [{ path: 'body.image', message: 'is wrong' }],
+        nearest: { pool: 'ci', field: 'image', asked: 'x', has: 'y' },
+      }),
+    )
+  })
+  const error = await connect({ url: server.url })
+    .runs.create({ pool: 'ci', command: ['true'] })
+    .catch((thrown: unknown) => thrown)
+  expect(error).toBeInstanceOf(MusterError)
+  expect(error).toMatchObject({ code: 'refused', status: 422, hint: 'Ask without image.', problem: { nearest: { pool: 'ci' } } })
+  expect((error as Error).message).toBe('no pool has it. body.image: is wrong')
+})
+
+test('an answer in other words is no daemon', async () => {
+  await using server = await startServer((_request, response) => void response.writeHead(502).end('<html>'))
+  const client = connect({ url: server.url })
+  await expect(client.version()).rejects.toMatchObject({ code: 'protocol', status: 502 })
+  server.handle((_request, response) => void response.writeHead(200).end('<html>'))
+  await expect(client.version()).rejects.toMatchObject({ code: 'protocol' })
+  server.handle((_request, response) => void response.writeHead(500).end('{"code":5}'))
+  await expect(client.version()).rejects.toMatchObject({ code: 'protocol' })
+})
+
+test('without a daemon the first call fails at once, with what to do', async () => {
+  const server = await startServer(() => undefined)
+  await server.away()
+  await expect(connect({ url: server.url }).version()).rejects.toMatchObject({
+    code: 'unreachable',
+    hint: expect.stringContaining('muster up'),
+  })
+  await expect(connect({ socket: '/nowhere/muster.sock' }).version()).rejects.toMatchObject({ code: 'unreachable' })
+  expect(() => connect({ url: 'ftp://x' })).toThrow('no URL of a daemon')
+})
+
+test('a call that is under way while the daemon restarts is made again, with the same key', async () => {
+  await using server = await startServer((_request, response) => json(response, { items: [] }))
+  const client = connect({ url: server.url })
+  await client.pools.list()
+  const keys: unknown[] = []
+  server.handle(async (request) => {
+    keys.push(request.headers['idempotency-key'])
+    await server.away()
+    server.handle((again, response) => {
+      keys.push(again.headers['idempotency-key'])
+      json(response, { id: 'r1' })
+    })
+    await server.back()
+  })
+  expect(await client.runs.create({ pool: 'ci', command: ['true'] })).toEqual({ id: 'r1' })
+  expect(keys).toHaveLength(2)
+  expect(keys[0]).toBe(keys[1])
+  expect(String(keys[0])).toMatch(/^[0-9a-f-]{36}$/)
+})
+
+test('an answer that is cut off is asked for again', async () => {
+  await using server = await startServer((_request, response) => {
+    response.writeHead(200, { 'content-length': '100' })
+    response.write('{"items":')
+    response.destroy()
+    server.handle((_again, answer) => json(answer, { items: [] }))
+  })
+  expect(await connect({ url: server.url }).pools.list()).toEqual([])
+  expect(server.asked).toHaveLength(2)
+})
+
+test('a daemon that is stopping or busy is asked again; other problems are not', async () => {
+  await using server = await startServer((_request, response) => {
+    problem(response, 503, { code: 'stopping' })
+    server.handle((_again, answer) => json(answer, { items: [] }))
+  })
+  const client = connect({ url: server.url })
+  expect(await client.pools.list()).toEqual([])
+  server.handle((_request, response) => problem(response, 507, { code: 'disk-full' }))
+  const before = server.asked.length
+  await expect(client.pools.list()).rejects.toMatchObject({ code: 'disk-full' })
+  expect(server.asked).toHaveLength(before + 1)
+})
+
+test('patience ends', async () => {
+  await using server = await startServer((_request, response) => json(response, { items: [] }))
+  const client = connect({ url: server.url }, { patienceMs: 50 })
+  await client.pools.list()
+  await server.away()
+  await expect(client.pools.list()).rejects.toMatchObject({ code: 'unreachable' })
+  await server.back()
+})
+
+test('a signal ends the call and the waiting between calls, with its reason', async () => {
+  await using server = await startServer(() => undefined)
+  const client = connect({ url: server.url })
+  const reason = new Error('enough')
+  const stop = new AbortController()
+  const waiting = client.runs.wait('r1', { signal: stop.signal })
+  await expect.poll(() => server.asked.length).toBe(1)
+  stop.abort(reason)
+  await expect(waiting).rejects.toBe(reason)
+  await expect(client.runs.wait('r1', { signal: stop.signal })).rejects.toBe(reason)
+  expect(server.asked).toHaveLength(1)
+})

@@ -1,0 +1,158 @@
+/** One operation of the API, typed by its document, repeated while the daemon restarts. */
+import type { IncomingMessage } from 'node:http'
+import { setTimeout as pause } from 'node:timers/promises'
+import { fromProblem, MusterError } from './errors.ts'
+import { type Operations, operations } from './generated/api.ts'
+import type { Outgoing, Transport } from './transport.ts'
+
+export type OperationName = keyof Operations
+type Given<T> = T extends undefined ? object : T
+type Answer<K extends OperationName> = Operations[K]['answer']
+
+export type CallInput<K extends OperationName> = {
+  [P in 'params' | 'query' | 'body' as Operations[K][P] extends undefined | Uint8Array ? never : P]: Given<Operations[K][P]>
+} & CallOptions
+
+export interface CallOptions {
+  signal?: AbortSignal
+  headers?: Record<string, string>
+  /** A body of bytes. */
+  bytes?: Uint8Array
+  /** A body of bytes that come piece by piece; asked for anew at each try. */
+  stream?: () => AsyncIterable<Uint8Array>
+  silenceMs?: number
+}
+
+export interface Caller {
+  /** The JSON answer. */
+  call<K extends OperationName>(name: K, input: CallInput<K>): Promise<Answer<K>>
+  /** The answer with its body still to be read. */
+  open<K extends OperationName>(name: K, input: CallInput<K>): Promise<IncomingMessage>
+  /** Waits a moment, longer each time; throws `error` when the patience is used up or the signal aborts. */
+  patience(signal?: AbortSignal): (error: unknown) => Promise<void>
+  readonly transport: Transport
+}
+
+/** An answer that does not stream: twice what a long poll takes. */
+const SILENCE_MS = 120_000
+/** A restart of a daemon takes about a second; a slow disk or a long migration is no reason to lose a run. */
+const PATIENCE_MS = 60_000
+const LONGEST_PAUSE_MS = 1000
+
+/** What a dead or restarting daemon gives: nobody can have done the call, or a repeat is recognised. */
+const passing = new Set(['ECONNREFUSED', 'ENOENT', 'ECONNRESET', 'EPIPE', 'ETIMEDOUT', 'EAGAIN'])
+const passingCodes = new Set(['stopping', 'busy', 'rate-limited', 'store-unavailable'])
+
+export function createCaller(transport: Transport, options: { patienceMs?: number } = {}): Caller {
+  const patienceMs = options.patienceMs ?? PATIENCE_MS
+  // Where nobody has ever answered and nobody listens, most likely no daemon runs: nothing to be patient for.
+  let met = false
+
+  function patience(signal?: AbortSignal): (error: unknown) => Promise<void> {
+    let until: number | undefined
+    let waitMs = 25
+    return async (error) => {
+      signal?.throwIfAborted()
+      const asked = error instanceof MusterError ? error.retryAfterMs : undefined
+      if (!isPassing(error) || (!met && isAbsent(error))) throw explain(error, transport.name)
+      until ??= performance.now() + patienceMs
+      if (performance.now() >= until) throw explain(error, transport.name)
+      await pause(Math.max(Math.min(asked ?? 0, 5000), waitMs * (0.5 + Math.random() / 2)), undefined, signal && { signal })
+      waitMs = Math.min(waitMs * 2, LONGEST_PAUSE_MS)
+    }
+  }
+
+  async function open<K extends OperationName>(name: K, input: CallInput<K>): Promise<IncomingMessage> {
+    const again = patience(input.signal)
+    for (;;) {
+      try {
+        const answer = await transport.send(requestOf(name, input))
+        met = true
+        if ((answer.statusCode ?? 0) < 400) return answer
+        throw fromProblem(answer.statusCode ?? 0, await textOf(answer), answer.headers['retry-after'])
+      } catch (error) {
+        await again(error)
+      }
+    }
+  }
+
+  async function call<K extends OperationName>(name: K, input: CallInput<K>): Promise<Answer<K>> {
+    const again = patience(input.signal)
+    for (;;) {
+      const answer = await open(name, input)
+      let text: string
+      try {
+        text = await textOf(answer)
+      } catch (error) {
+        await again(error)
+        continue
+      }
+      if (answer.statusCode === 204) return undefined
+      try {
+        return JSON.parse(text) as Answer<K>
+      } catch (cause) {
+        throw new MusterError('protocol', 'the answer is not JSON', { cause })
+      }
+    }
+  }
+
+  return { call, open, patience, transport }
+}
+
+function requestOf<K extends OperationName>(name: K, input: CallInput<K>): Outgoing {
+  const { params = {}, query = {}, body } = input as { params?: object; query?: object; body?: unknown }
+  const { method, path } = operations[name]
+  const filled = path.replaceAll(/\{(\w+)\}/g, (_, key: string) =>
+    encodeURIComponent(String((params as Record<string, unknown>)[key])),
+  )
+  const search = new URLSearchParams()
+  for (const [key, value] of Object.entries(query))
+    for (const one of [value as string | number | string[] | undefined].flat())
+      if (one !== undefined) search.append(key, String(one))
+  return {
+    method,
+    path: search.size === 0 ? filled : `${filled}?${search.toString()}`,
+    headers: { ...(body === undefined ? {} : { 'content-type': 'application/json' }), ...input.headers },
+    silenceMs: input.silenceMs ?? SILENCE_MS,
+    ...(body === undefined ? {} : { body: Buffer.from(JSON.stringify(body)) }),
+    ...(input.bytes === undefined ? {} : { body: input.bytes }),
+    ...(input.stream === undefined ? {} : { body: input.stream() }),
+    ...(input.signal === undefined ? {} : { signal: input.signal }),
+  }
+}
+
+/** The daemon is away, or about to be; the same call may succeed in a moment. */
+function isPassing(error: unknown): boolean {
+  if (error instanceof MusterError) return passingCodes.has(error.code)
+  if (!(error instanceof Error)) return false
+  return passing.has((error as NodeJS.ErrnoException).code ?? '') || error.message.startsWith('the server was silent')
+}
+
+/** Nobody listens there. */
+function isAbsent(error: unknown): boolean {
+  return ['ECONNREFUSED', 'ENOENT'].includes((error as NodeJS.ErrnoException).code ?? '')
+}
+
+function explain(error: unknown, where: string): unknown {
+  if (error instanceof MusterError || !(error instanceof Error)) return error
+  const code = (error as NodeJS.ErrnoException).code
+  if (code === 'EACCES')
+    return new MusterError('unreachable', `${where} belongs to another user`, {
+      hint: 'Use the address of the daemon and a token: MUSTER_URL and MUSTER_TOKEN.',
+      cause: error,
+    })
+  if (isPassing(error) || code === 'ENOTFOUND' || code === 'EAI_AGAIN' || code === 'EHOSTUNREACH')
+    return new MusterError('unreachable', `no daemon answers at ${where}: ${error.message}`, {
+      hint: 'Start it with `muster up`.',
+      cause: error,
+    })
+  return error
+}
+
+async function textOf(answer: IncomingMessage): Promise<string> {
+  const chunks: Buffer[] = []
+  for await (const chunk of answer) chunks.push(chunk as Buffer)
+  // Cut off: what came is not the answer.
+  if (!answer.complete) throw Object.assign(new Error('the connection was cut off'), { code: 'ECONNRESET' })
+  return Buffer.concat(chunks).toString()
+}

@@ -1,0 +1,90 @@
+/** Folders as tar streams, and back. Tar and its library are loaded only when they are used. */
+import { createHash } from 'node:crypto'
+import { mkdir, mkdtemp, readdir, rename, rm, stat } from 'node:fs/promises'
+import { basename, dirname, join, matchesGlob, relative, resolve } from 'node:path'
+import { Readable } from 'node:stream'
+import { pipeline } from 'node:stream/promises'
+import { MusterError } from './errors.ts'
+
+export interface PackOptions {
+  /** Glob patterns of paths relative to the folder (`node_modules`, `dist/**`): what matches stays here, with all below. */
+  exclude?: readonly string[]
+}
+
+/**
+ * The content of a folder as a tar, in one order, without owners, so that the same files give the same bytes. Reads as fast as it is
+ * taken. Sockets, pipes and devices are left out.
+ */
+export async function* packFolder(
+  folder: string,
+  { exclude = [] }: PackOptions = {},
+): AsyncGenerator<Uint8Array, void, undefined> {
+  const root = resolve(folder)
+  if (!(await isFolder(root)))
+    throw new MusterError('local', `'${folder}' is no folder that can be read`, { hint: 'Name a folder to upload.' })
+  const { create } = await import('tar')
+  const keep = (
+    path: string,
+    entry: { isFile?: () => boolean; isDirectory?: () => boolean; isSymbolicLink?: () => boolean },
+  ): boolean => {
+    const name = relative('.', path)
+    if (name !== '' && exclude.some((pattern) => matchesGlob(name, pattern))) return false
+    return entry.isFile?.() === true || entry.isDirectory?.() === true || entry.isSymbolicLink?.() === true
+  }
+  const names = (await readdir(root)).sort((a, b) => (a < b ? -1 : 1))
+  const pack = create(
+    { cwd: root, portable: true, filter: (path, entry) => keep(path, entry as Parameters<typeof keep>[1]), jobs: 1 },
+    [...names.map((name) => `./${name}`)],
+  )
+  for await (const chunk of pack as AsyncIterable<Uint8Array>) yield chunk
+}
+
+/** Unpacks a tar under `folder`, which is made. Entries that would leave it are refused. */
+export async function unpackTo(folder: string, tar: AsyncIterable<Uint8Array>): Promise<void> {
+  await mkdir(folder, { recursive: true })
+  const { extract } = await import('tar')
+  await pipeline(Readable.from(tar), extract({ cwd: folder, strict: true, preserveOwner: false }))
+}
+
+/**
+ * Unpacks the one tree of an output's tar as `target`, as `cp -r` would name it. All or nothing: what was at `target` is replaced only
+ * once the whole has arrived.
+ */
+export async function saveAs(target: string, tar: AsyncIterable<Uint8Array>): Promise<void> {
+  const path = resolve(target)
+  await mkdir(dirname(path), { recursive: true })
+  const draft = await mkdtemp(join(dirname(path), `.${basename(path)}-`))
+  try {
+    await unpackTo(draft, tar)
+    const [only, ...more] = await readdir(draft)
+    if (only === undefined || more.length > 0)
+      throw new MusterError('protocol', `the output holds ${more.length === 0 ? 'nothing' : 'more than one tree'}`)
+    await rm(path, { recursive: true, force: true })
+    await rename(join(draft, only), path)
+  } finally {
+    await rm(draft, { recursive: true, force: true })
+  }
+}
+
+/** Passes bytes on, and has their SHA-256 and number at the end. */
+export function measured(source: AsyncIterable<Uint8Array>): {
+  bytes: AsyncIterable<Uint8Array>
+  sha256(): string
+  total(): number
+} {
+  const hash = createHash('sha256')
+  let total = 0
+  let digest: string | undefined
+  async function* pass(): AsyncGenerator<Uint8Array, void, undefined> {
+    for await (const chunk of source) {
+      hash.update(chunk)
+      total += chunk.length
+      yield chunk
+    }
+  }
+  return { bytes: pass(), total: () => total, sha256: () => (digest ??= hash.digest('hex')) }
+}
+
+async function isFolder(path: string): Promise<boolean> {
+  return (await stat(path).catch(() => undefined))?.isDirectory() === true
+}

@@ -1,0 +1,872 @@
+// Made from docs/reference/openapi.json by the test beside this folder. Not for editing.
+
+export interface Artifact {
+  name: string
+  path: string
+  direction: 'in' | 'out'
+  state: 'awaited' | 'stored' | 'delivered' | 'missing' | 'dropped'
+  sha256?: string
+  bytes?: number
+}
+
+export interface Condition {
+  /** host · provider · pool */
+  scope: string
+  name: string
+  type: string
+  message: string
+  hint: string
+  since: string
+  updatedAt: string
+}
+
+export interface Decision {
+  seq: number
+  at: string
+  /** Stable name of the rule that decided. */
+  rule: string
+  decision: string
+  pool?: string
+  provider?: string
+  worker?: string
+  lease?: string
+  run?: string
+  /** What the rule looked at. */
+  inputs: Record<string, unknown>
+  /** What would change the decision; empty when nothing would. */
+  change: string
+}
+
+export interface ExecRequest {
+  /** Program and arguments; no shell is put around them. */
+  command: string[]
+  env?: Record<string, string>
+  workdir?: string
+  /** Will standard input be sent? Default false: the command reads end-of-file. */
+  stdin?: boolean
+  /** From the start of the command. Default: as long as its worker lives. */
+  timeoutMs?: number
+  /** Ends it when no client has followed it for this long. Default: it runs on. */
+  detachMs?: number
+  labels?: Record<string, string>
+  user?: string
+}
+
+export interface Exit {
+  /** Absent when a signal ended it, or nobody knows. */
+  code?: number
+  signal?: string
+  oomKilled?: boolean
+  reason: string
+  at?: string
+}
+
+export interface Lease {
+  id: string
+  pool: string
+  /** assigned: a worker is being made or readied for it · active: the worker is ready. */
+  state: 'queued' | 'assigned' | 'active' | 'ended'
+  principal: string
+  ttlMs: number
+  /** Times it was moved to another placement. */
+  tries: number
+  /** Of env values only the size. */
+  requirements: Record<string, unknown>
+  worker?: string
+  /** The run that owns it. */
+  run?: string
+  requestedAt: string
+  assignedAt?: string
+  activeAt?: string
+  expiresAt?: string
+  queueDeadline?: string
+  endedAt?: string
+  /** released · expired · lost · refused · cancelled · failed */
+  end?: string
+  endReason?: string
+}
+
+export interface LeaseAnswer {
+  lease: Lease
+  worker?: WorkerInfo
+}
+
+export interface LeasePage {
+  items: Lease[]
+  /** Ask with `before` for the page after this one; absent: there is none. */
+  next?: string
+}
+
+export interface LeaseRequest {
+  pool: string
+  image?: string
+  profile?: string
+  env?: Record<string, string>
+  resources?: {
+    cpu?: number
+    memoryBytes?: number
+    diskBytes?: number
+    pids?: number
+    gpus?: number
+  }
+  os?: 'linux' | 'windows' | 'darwin'
+  arch?: 'amd64' | 'arm64'
+  labels?: Record<string, string>
+  /** The way of working it needs. Default: the pool decides. */
+  mode?: 'command' | 'hold'
+  /** It ends this long after it was got or renewed. Default 5 min. */
+  ttlMs?: number
+  /** Longest wait for a worker. Default: the pool's. */
+  queueTimeoutMs?: number
+}
+
+export type LogLine = {
+  stream: 'stdout' | 'stderr'
+  next: number
+  base64: string
+} | {
+  end: true
+  next: number
+  complete: boolean
+  problem?: Problem
+}
+
+export interface LogState {
+  /** Position after the last stored piece. */
+  end: number
+  stdoutBytes: number
+  stderrBytes: number
+  /** No more will come. */
+  complete: boolean
+}
+
+export interface Pool {
+  name: string
+  /** Providers in order. */
+  placement: string[]
+  work: 'auto' | 'command' | 'hold' | 'agent'
+  image?: string
+  profile?: string
+  resources?: {
+    cpu?: number
+    memoryBytes?: number
+    diskBytes?: number
+    pids?: number
+    gpus?: number
+  }
+  scale: {
+    min: number
+    max: number
+    warm: number
+    idleMs: number
+  }
+  /** Leases one worker serves, one after the other. */
+  uses: number
+  lifetimeMs: number
+  graceMs: number
+  startDeadlineMs: number
+  queueTimeoutMs: number
+  /** Live workers by phase; absent is 0. */
+  workers: Record<string, number>
+  /** Leases that have no worker yet. */
+  queued: number
+  /** Leases that have one. */
+  leases: number
+  /** Why the first of the queue waits; empty when nothing waits. */
+  waiting: string
+  /** It keeps no worker that nobody holds. */
+  draining: boolean
+}
+
+export interface Problem {
+  /** `urn:muster:problem:` and the code. */
+  type: string
+  title: string
+  status: number
+  code: 'invalid-request' | 'unauthorized' | 'forbidden' | 'wrong-host' | 'not-found' | 'not-acceptable' | 'conflict' | 'ended' | 'leased' | 'gap' | 'no-stdin' | 'not-ready' | 'gone' | 'too-large' | 'unsupported-media' | 'bad-offset' | 'refused' | 'unsupported' | 'digest-mismatch' | 'idempotency-mismatch' | 'rate-limited' | 'internal' | 'busy' | 'stopping' | 'store-unavailable' | 'disk-full'
+  detail: string
+  /** What can be done about it. */
+  hint?: string
+  errors?: {
+    path: string
+    message: string
+  }[]
+  /** With `refused`: the pool that comes nearest, and the field in which it differs. */
+  nearest?: {
+    pool: string
+    field: string
+    asked: string
+    has: string
+  }
+  /** With `refused`: why. */
+  reason?: string
+  /** With `gap`: the offset to go on from. */
+  at?: number
+  /** With `internal`: what to look for in the daemon's log. */
+  id?: string
+}
+
+export interface Provider {
+  name: string
+  alias: string
+  plugin: {
+    name: string
+    version: string
+    contract: string
+  }
+  state: 'starting' | 'ready' | 'degraded' | 'quarantined' | 'failed' | 'stopped'
+  since: string
+  reason?: string
+  hint?: string
+  /** What an operator should know, as `no isolation: same user`. */
+  notes: string[]
+  facts: Record<string, string>
+  pid?: number
+  restarts: number
+  breaker: 'closed' | 'open' | 'half-open'
+  inFlight: number
+  crashBundle?: string
+  capabilities: {
+    work: ('command' | 'hold' | 'agent')[]
+    fields: ('work.inputs' | 'work.outputs' | 'image' | 'profile' | 'env' | 'workdir' | 'files' | 'resources.cpu' | 'resources.memoryBytes' | 'resources.diskBytes' | 'resources.pids' | 'resources.gpus' | 'os' | 'arch' | 'mounts.bind' | 'mounts.volume' | 'mounts.tmpfs' | 'network.egress.none' | 'network.egress.restricted' | 'network.egress.full' | 'network.allow' | 'network.ports' | 'security.user' | 'security.readOnlyRoot' | 'security.noNewPrivileges' | 'security.privileged' | 'security.capabilitiesAdd' | 'security.capabilitiesDrop' | 'lifetimeMs' | 'readiness' | 'services' | 'labels' | 'credentials' | 'settings')[]
+    exec?: {
+      reattach: boolean
+      stdin: boolean
+      tty: boolean
+      exitCode: boolean
+    }
+    copy?: {
+      in: boolean
+      out: boolean
+      afterExit: boolean
+    }
+    logs?: {
+      live: boolean
+      delayMs: number
+      split: boolean
+    }
+    watch: boolean
+    forward: boolean
+    stats: boolean
+    headroom: boolean
+    quote: boolean
+    preparePool: boolean
+    idempotency: {
+      by: 'id' | 'token'
+      windowMs?: number
+    }
+    visibility: {
+      launchMs: number
+      goneMs: number
+    }
+    exitRetentionMs: number | null
+    exitCode: boolean
+    maxLifetimeMs?: number
+    lifetime: 'provider' | 'host'
+    suspend?: {
+      keeps: 'memory' | 'disk' | 'nothing'
+    }
+    fresh: boolean
+    services: boolean
+    image: 'required' | 'optional' | 'none'
+    fencing: 'vendor' | 'none'
+    callback: boolean
+    envBytes: number
+    handles: number[]
+  }
+}
+
+export interface Run {
+  id: string
+  /** exec: a command in somebody's worker, which it does not end. */
+  kind: 'run' | 'exec'
+  pool: string
+  state: 'uploading' | 'queued' | 'starting' | 'running' | 'collecting' | 'ended'
+  /** Program and arguments; no shell is put around them. */
+  command: string[]
+  stdin: boolean
+  principal: string
+  labels: Record<string, string>
+  artifacts: Artifact[]
+  cancelRequested: boolean
+  lease?: string
+  worker?: string
+  /** infrastructure: it never ran or its worker was lost · unknown: nobody can tell. */
+  outcome?: 'passed' | 'failed' | 'timeout' | 'cancelled' | 'oom' | 'infrastructure' | 'unknown'
+  exit?: Exit
+  reason?: string
+  timeoutMs?: number
+  createdAt: string
+  queuedAt?: string
+  startedAt?: string
+  endedAt?: string
+  deadline?: string
+}
+
+export interface RunPage {
+  items: Run[]
+  /** Ask with `before` for the page after this one; absent: there is none. */
+  next?: string
+}
+
+export interface RunRequest {
+  pool?: string
+  /** Instead of a pool: a lease you hold. */
+  lease?: string
+  image?: string
+  profile?: string
+  env?: Record<string, string>
+  resources?: {
+    cpu?: number
+    memoryBytes?: number
+    diskBytes?: number
+    pids?: number
+    gpus?: number
+  }
+  os?: 'linux' | 'windows' | 'darwin'
+  arch?: 'amd64' | 'arm64'
+  labels?: Record<string, string>
+  /** The way of working it needs. Default: the pool decides. */
+  mode?: 'command' | 'hold'
+  /** Program and arguments; no shell is put around them. */
+  command: string[]
+  workdir?: string
+  /** Will standard input be sent? Default false: the command reads end-of-file. */
+  stdin?: boolean
+  /** From the start of the command. Default: as long as its worker lives. */
+  timeoutMs?: number
+  /** Ends it when no client has followed it for this long. Default: it runs on. */
+  detachMs?: number
+  files?: {
+    path: string
+    base64: string
+    mode?: number
+  }[]
+  queueTimeoutMs?: number
+  /** Tars that are uploaded next, each unpacked under its path. The run waits for all of them. */
+  inputs?: {
+    name: string
+    path: string
+  }[]
+  /** Paths that are collected after the command, also when it failed. */
+  outputs?: {
+    name: string
+    path: string
+    optional?: boolean
+  }[]
+}
+
+export interface StdinState {
+  /** Bytes stored so far: send on from here. */
+  offset: number
+  ended: boolean
+}
+
+export interface Token {
+  id: string
+  name: string
+  role: 'viewer' | 'operator' | 'admin'
+  createdAt: string
+  expiresAt?: string
+  /** To a minute. */
+  lastUsedAt?: string
+}
+
+export interface Version {
+  version: string
+  api: 'v1'
+  /** Of this deployment; it tags the workers. */
+  owner: string
+  store: Record<string, string | number>
+  node: string
+}
+
+export interface WorkerInfo {
+  id: string
+  pool: string
+  provider: string
+  phase: 'queued' | 'launching' | 'starting' | 'idle' | 'leased' | 'suspended' | 'draining' | 'terminating' | 'terminated' | 'failed'
+  uses: number
+  attempt: number
+  cordoned: boolean
+  lease?: string
+  /** The machine or region it lives in. */
+  part?: string
+  /** What the provider said last. */
+  observedPhase?: string
+  ready?: string
+  createdAt: string
+  launchedAt?: string
+  readyAt?: string
+  expiresAt?: string
+  observedAt?: string
+  nextAttemptAt?: string
+  endedAt?: string
+  end?: string
+  terminateReason?: string
+  granted?: {
+    cpu?: number
+    memoryBytes?: number
+    diskBytes?: number
+    pids?: number
+    gpus?: number
+  }
+  exit?: Exit
+  problem?: {
+    code: 'capacity' | 'quota' | 'throttled' | 'auth' | 'invalid-spec' | 'unsupported' | 'not-found' | 'conflict' | 'transient' | 'deadline' | 'cancelled' | 'internal'
+    message: string
+    final: boolean
+  }
+  /** As launched; of env values and file contents only the size. */
+  spec: Record<string, unknown>
+}
+
+export interface WorkerPage {
+  items: WorkerInfo[]
+  /** Ask with `before` for the page after this one; absent: there is none. */
+  next?: string
+}
+
+/** What each operation takes and answers; `binary` is bytes. */
+export interface Operations {
+  /** Asks for the end of a run. Answers when the wish is stored, not when the run has ended. A run that has ended stays as it ended. */
+  cancelRun: {
+    params: {
+      id: string
+    }
+    query: undefined
+    body: {
+      reason?: string
+      /** Kill at once, without grace. */
+      force?: boolean
+    }
+    answer: Run
+  }
+  /** Asks for a worker. Answers at once with a queued lease; wait for it to become active. */
+  createLease: {
+    params: undefined
+    query: undefined
+    body: LeaseRequest
+    answer: Lease
+  }
+  /** Runs a command on a worker of a pool. Answers at once. A run with inputs waits until all of them are uploaded; then it is queued for a worker. */
+  createRun: {
+    params: undefined
+    query: undefined
+    body: RunRequest
+    answer: Run
+  }
+  /** Makes a token. Its text is shown this once; the store has only its hash. */
+  createToken: {
+    params: undefined
+    query: undefined
+    body: {
+      name: string
+      role: 'viewer' | 'operator' | 'admin'
+      /** Default: until it is revoked. */
+      ttlMs?: number
+    }
+    answer: {
+      token: string
+      details: Token
+    }
+  }
+  /** Empties a pool. From now on it keeps no worker that nobody holds; what is asked for is still served. Until it is resumed, or the daemon starts again. */
+  drainPool: {
+    params: {
+      name: string
+    }
+    query: undefined
+    body: undefined
+    answer: Pool
+  }
+  /** Runs a command in a worker that lives. Makes a run of kind exec: logs, standard input, wait and cancel are those of runs. The worker goes on after it. */
+  execInWorker: {
+    params: {
+      id: string
+    }
+    query: undefined
+    body: ExecRequest
+    answer: Run
+  }
+  /** A lease and its worker */
+  getLease: {
+    params: {
+      id: string
+    }
+    query: undefined
+    body: undefined
+    answer: LeaseAnswer
+  }
+  /** How much output is stored */
+  getLogState: {
+    params: {
+      id: string
+    }
+    query: undefined
+    body: undefined
+    answer: LogState
+  }
+  /** Downloads an output, a tar. One entry tree, named by the last part of its path in the worker. The header Muster-Sha256 has the digest of the tar. */
+  getOutput: {
+    params: {
+      id: string
+      name: string
+    }
+    query: undefined
+    body: undefined
+    answer: 'binary'
+  }
+  /** A pool */
+  getPool: {
+    params: {
+      name: string
+    }
+    query: undefined
+    body: undefined
+    answer: Pool
+  }
+  /** A provider */
+  getProvider: {
+    params: {
+      name: string
+    }
+    query: undefined
+    body: undefined
+    answer: Provider
+  }
+  /** A run */
+  getRun: {
+    params: {
+      id: string
+    }
+    query: undefined
+    body: undefined
+    answer: Run
+  }
+  /** How far standard input has come */
+  getStdin: {
+    params: {
+      id: string
+    }
+    query: undefined
+    body: undefined
+    answer: StdinState
+  }
+  /** A worker */
+  getWorker: {
+    params: {
+      id: string
+    }
+    query: undefined
+    body: undefined
+    answer: WorkerInfo
+  }
+  /** Alive? */
+  health: {
+    params: undefined
+    query: undefined
+    body: undefined
+    answer: {
+      status: 'ok'
+    }
+  }
+  /** Conditions that hold now, oldest first */
+  listConditions: {
+    params: undefined
+    query: undefined
+    body: undefined
+    answer: {
+      items: Condition[]
+    }
+  }
+  /** Leases, newest first */
+  listLeases: {
+    params: undefined
+    query: {
+      /** Ended ones too. */
+      ended?: 'true' | 'false'
+      limit?: number
+      /** `next` of the page before. */
+      before?: string
+      pool?: string
+    }
+    body: undefined
+    answer: LeasePage
+  }
+  /** All pools */
+  listPools: {
+    params: undefined
+    query: undefined
+    body: undefined
+    answer: {
+      items: Pool[]
+    }
+  }
+  /** All providers, and how each does */
+  listProviders: {
+    params: undefined
+    query: undefined
+    body: undefined
+    answer: {
+      items: Provider[]
+    }
+  }
+  /** Runs, newest first */
+  listRuns: {
+    params: undefined
+    query: {
+      /** Ended ones too. */
+      ended?: 'true' | 'false'
+      limit?: number
+      /** `next` of the page before. */
+      before?: string
+      pool?: string
+      worker?: string
+      state?: 'uploading' | 'queued' | 'starting' | 'running' | 'collecting' | 'ended'
+      /** `name=value`; several: all of them. */
+      label?: string | string[]
+    }
+    body: undefined
+    answer: RunPage
+  }
+  /** All that are not revoked */
+  listTokens: {
+    params: undefined
+    query: undefined
+    body: undefined
+    answer: {
+      items: Token[]
+    }
+  }
+  /** Workers, newest first */
+  listWorkers: {
+    params: undefined
+    query: {
+      /** Ended ones too. */
+      ended?: 'true' | 'false'
+      limit?: number
+      /** `next` of the page before. */
+      before?: string
+      pool?: string
+      provider?: string
+    }
+    body: undefined
+    answer: WorkerPage
+  }
+  /** Uploads an input, a tar. The last one missing starts the run. The same bytes again are fine. */
+  putInput: {
+    params: {
+      id: string
+      name: string
+    }
+    query: undefined
+    body: Uint8Array
+    answer: Artifact
+  }
+  /** Decisions as they are made. Server-sent events of the name `decision`, whose id is the number of the decision; NDJSON by Accept. Goes on after the last one seen, without a gap, by `Last-Event-ID` or `from`; without either, with the next one. The header Muster-Seq says after which number it begins. */
+  readEvents: {
+    params: undefined
+    query: {
+      /** Those after this number. */
+      from?: number
+      pool?: string
+      run?: string
+    }
+    body: undefined
+    answer: 'binary'
+  }
+  /** A run's output from a position on. With `Accept: application/vnd.muster.log` (default) frames: u8 kind (1 stdout, 2 stderr, 3 nothing new, 0 the last frame), u64 big-endian position after this frame, u32 big-endian length, bytes. The last frame's bytes are JSON: `complete` is false when the run's output goes on, and `problem` says why it cannot be read further. With `Accept: application/x-ndjson` one JSON object a line. A stream that ends without its last frame was cut off: ask again with `from` set to the last position. */
+  readLog: {
+    params: {
+      id: string
+    }
+    query: {
+      /** 0, or a position that this log gave. */
+      from?: number
+      /** Stay until every byte has been given. */
+      follow?: 'true' | 'false'
+    }
+    body: undefined
+    answer: 'binary'
+  }
+  /** Takes work? */
+  ready: {
+    params: undefined
+    query: undefined
+    body: undefined
+    answer: {
+      status: 'ready'
+    }
+  }
+  /** Looks at a provider now. Lists its workers at once instead of at the next interval, and answers when the pass has been applied. */
+  reconcileProvider: {
+    params: {
+      name: string
+    }
+    query: {
+      /** Removes more orphans in one pass than the bound allows. */
+      reclaimOrphans?: 'true' | 'false'
+    }
+    body: undefined
+    answer: {
+      orphansReclaimed: number
+    }
+  }
+  /** Ends a lease and lets its worker go */
+  releaseLease: {
+    params: {
+      id: string
+    }
+    query: undefined
+    body: {
+      reason?: string
+      /** The worker is never used again, though its pool re-uses workers. */
+      discard?: boolean
+      /** Kill at once. */
+      force?: boolean
+    }
+    answer: Lease
+  }
+  /** Extends a lease from now on */
+  renewLease: {
+    params: {
+      id: string
+    }
+    query: undefined
+    body: {
+      ttlMs?: number
+    }
+    answer: Lease
+  }
+  /** Ends the drain of a pool */
+  resumePool: {
+    params: {
+      name: string
+    }
+    query: undefined
+    body: undefined
+    answer: Pool
+  }
+  /** Makes a token worthless, at once */
+  revokeToken: {
+    params: {
+      id: string
+    }
+    query: undefined
+    body: undefined
+    answer: undefined
+  }
+  /** Ends a worker. A worker that somebody holds is ended with `force` only. */
+  terminateWorker: {
+    params: {
+      id: string
+    }
+    query: undefined
+    body: {
+      reason?: string
+      /** Also a leased one, and kill at once. */
+      force?: boolean
+    }
+    answer: WorkerInfo
+  }
+  /** What runs */
+  version: {
+    params: undefined
+    query: undefined
+    body: undefined
+    answer: Version
+  }
+  /** A lease, once it is as wanted. Answers when it is, when it has ended, or when the time is over; look at its state. */
+  waitLease: {
+    params: {
+      id: string
+    }
+    query: {
+      until?: 'assigned' | 'active' | 'ended'
+      timeoutMs?: number
+    }
+    body: undefined
+    answer: LeaseAnswer
+  }
+  /** A run, once it has come so far. Answers when it has, when it has ended, or when the time is over; look at its state. */
+  waitRun: {
+    params: {
+      id: string
+    }
+    query: {
+      until?: 'uploading' | 'queued' | 'starting' | 'running' | 'collecting' | 'ended'
+      timeoutMs?: number
+    }
+    body: undefined
+    answer: Run
+  }
+  /** Every decision about one thing, oldest first */
+  why: {
+    params: {
+      kind: 'worker' | 'lease' | 'run' | 'pool' | 'provider'
+      id: string
+    }
+    query: {
+      limit?: number
+    }
+    body: undefined
+    answer: {
+      items: Decision[]
+    }
+  }
+  /** Hands a piece to standard input. Answers once the piece is stored, and waits while the command reads too slowly. It may be repeated: what is stored is skipped. */
+  writeStdin: {
+    params: {
+      id: string
+    }
+    query: {
+      /** Where the piece begins in the whole input. */
+      offset?: number
+      /** Nothing follows. */
+      end?: 'true' | 'false'
+    }
+    body: Uint8Array
+    answer: StdinState
+  }
+}
+
+export const operations: { readonly [K in keyof Operations]: { method: string; path: string } } = {
+  cancelRun: { method: 'POST', path: '/v1/runs/{id}/cancel' },
+  createLease: { method: 'POST', path: '/v1/leases' },
+  createRun: { method: 'POST', path: '/v1/runs' },
+  createToken: { method: 'POST', path: '/v1/tokens' },
+  drainPool: { method: 'POST', path: '/v1/pools/{name}/drain' },
+  execInWorker: { method: 'POST', path: '/v1/workers/{id}/exec' },
+  getLease: { method: 'GET', path: '/v1/leases/{id}' },
+  getLogState: { method: 'GET', path: '/v1/runs/{id}/log' },
+  getOutput: { method: 'GET', path: '/v1/runs/{id}/outputs/{name}' },
+  getPool: { method: 'GET', path: '/v1/pools/{name}' },
+  getProvider: { method: 'GET', path: '/v1/providers/{name}' },
+  getRun: { method: 'GET', path: '/v1/runs/{id}' },
+  getStdin: { method: 'GET', path: '/v1/runs/{id}/stdin' },
+  getWorker: { method: 'GET', path: '/v1/workers/{id}' },
+  health: { method: 'GET', path: '/healthz' },
+  listConditions: { method: 'GET', path: '/v1/conditions' },
+  listLeases: { method: 'GET', path: '/v1/leases' },
+  listPools: { method: 'GET', path: '/v1/pools' },
+  listProviders: { method: 'GET', path: '/v1/providers' },
+  listRuns: { method: 'GET', path: '/v1/runs' },
+  listTokens: { method: 'GET', path: '/v1/tokens' },
+  listWorkers: { method: 'GET', path: '/v1/workers' },
+  putInput: { method: 'PUT', path: '/v1/runs/{id}/inputs/{name}' },
+  readEvents: { method: 'GET', path: '/v1/events' },
+  readLog: { method: 'GET', path: '/v1/runs/{id}/logs' },
+  ready: { method: 'GET', path: '/readyz' },
+  reconcileProvider: { method: 'POST', path: '/v1/providers/{name}/reconcile' },
+  releaseLease: { method: 'POST', path: '/v1/leases/{id}/release' },
+  renewLease: { method: 'POST', path: '/v1/leases/{id}/renew' },
+  resumePool: { method: 'POST', path: '/v1/pools/{name}/resume' },
+  revokeToken: { method: 'DELETE', path: '/v1/tokens/{id}' },
+  terminateWorker: { method: 'POST', path: '/v1/workers/{id}/terminate' },
+  version: { method: 'GET', path: '/v1/version' },
+  waitLease: { method: 'GET', path: '/v1/leases/{id}/wait' },
+  waitRun: { method: 'GET', path: '/v1/runs/{id}/wait' },
+  why: { method: 'GET', path: '/v1/why/{kind}/{id}' },
+  writeStdin: { method: 'POST', path: '/v1/runs/{id}/stdin' },
+}

@@ -1,0 +1,10 @@
+/** The client of Muster's HTTP API. */
+export { connect, type Creating, type MusterClient, type Waiting } from './client.ts'
+export { dataFolder, discover, type DiscoverOptions } from './discover.ts'
+export { isMusterError, MusterError, type MusterErrorCode, type MusterErrorOptions } from './errors.ts'
+export type { EventOptions } from './events.ts'
+export { packFolder, type PackOptions, unpackTo } from './files.ts'
+export type * from './generated/api.ts'
+export type { LogChunk, LogReadOptions } from './log-stream.ts'
+export type { Output } from './transfer.ts'
+export type { Address } from './transport.ts'

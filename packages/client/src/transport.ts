@@ -1,0 +1,117 @@
+/** HTTP over TCP or a unix socket: one request, one answer whose body is read as fast as its reader takes it. */
+import * as http from 'node:http'
+import * as https from 'node:https'
+import { MusterError } from './errors.ts'
+
+/** Where a daemon is: a URL with a token, or its unix socket. */
+export type Address = { url: string; token?: string } | { socket: string; token?: string }
+
+export interface Outgoing {
+  method: string
+  /** With query. */
+  path: string
+  headers?: Record<string, string>
+  body?: Uint8Array | AsyncIterable<Uint8Array>
+  signal?: AbortSignal
+  /** Longest silence of the server, in milliseconds; also within the body. */
+  silenceMs: number
+}
+
+export interface Transport {
+  send(request: Outgoing): Promise<http.IncomingMessage>
+  close(): void
+  /** For messages. */
+  readonly name: string
+}
+
+export function openTransport(address: Address): Transport {
+  const target = targetOf(address)
+  const { module } = target
+  const agent = new module.Agent({ keepAlive: true })
+  const auth = address.token === undefined ? {} : { authorization: `Bearer ${address.token}` }
+  return {
+    name: target.name,
+    close: () => agent.destroy(),
+    send: (request) =>
+      new Promise((resolve, reject) => {
+        request.signal?.throwIfAborted()
+        const outgoing = module.request({
+          ...target.options,
+          agent,
+          method: request.method,
+          path: `${target.base}${request.path}`,
+          headers: { accept: 'application/json', ...auth, ...lengthOf(request.body), ...request.headers },
+        })
+        const abort = (): void => void outgoing.destroy(asError(request.signal?.reason))
+        request.signal?.addEventListener('abort', abort, { once: true })
+        outgoing.once('close', () => request.signal?.removeEventListener('abort', abort))
+        // Of the socket, so that it counts while the body is read as well.
+        outgoing.setTimeout(request.silenceMs, () =>
+          outgoing.destroy(new Error(`the server was silent for ${request.silenceMs} ms`)),
+        )
+        outgoing.once('response', (answer) => {
+          // Without a listener the end of a cut connection would end the process.
+          answer.on('error', () => undefined)
+          resolve(answer)
+        })
+        outgoing.once('error', reject)
+        void sendBody(outgoing, request.body).catch((error: unknown) => outgoing.destroy(asError(error)))
+      }),
+  }
+}
+
+interface Target {
+  name: string
+  module: typeof http | typeof https
+  options: http.RequestOptions
+  base: string
+}
+
+function targetOf(address: Address): Target {
+  if ('socket' in address)
+    return { name: address.socket, module: http, options: { socketPath: address.socket, host: 'localhost' }, base: '' }
+  const url = URL.parse(address.url)
+  if (url === null || !['http:', 'https:'].includes(url.protocol))
+    throw new MusterError('unreachable', `'${address.url}' is no URL of a daemon`, { hint: 'Write http://127.0.0.1:7420.' })
+  return {
+    name: address.url,
+    module: url.protocol === 'https:' ? https : http,
+    options: { hostname: url.hostname.replace(/^\[|\]$/g, ''), ...(url.port === '' ? {} : { port: url.port }) },
+    base: url.pathname.replace(/\/$/, ''),
+  }
+}
+
+/** Bodies that are read piece by piece have no length that is known before. */
+function lengthOf(body: Outgoing['body']): Record<string, string> {
+  return body instanceof Uint8Array ? { 'content-length': String(body.length) } : {}
+}
+
+async function sendBody(outgoing: http.ClientRequest, body: Outgoing['body']): Promise<void> {
+  if (body === undefined || body instanceof Uint8Array) {
+    outgoing.end(body)
+    return
+  }
+  // An answer may come before the body's end (an input that is too large): then nobody wants the rest.
+  let wanted = true
+  outgoing.once('response', () => (wanted = false))
+  outgoing.once('close', () => (wanted = false))
+  for await (const chunk of body) {
+    if (!wanted) return
+    if (!outgoing.write(chunk)) await drained(outgoing)
+  }
+  outgoing.end()
+}
+
+function drained(outgoing: http.ClientRequest): Promise<void> {
+  return new Promise((resolve) => {
+    const done = (): void => {
+      for (const event of ['drain', 'close', 'response']) outgoing.removeListener(event, done)
+      resolve()
+    }
+    for (const event of ['drain', 'close', 'response']) outgoing.once(event, done)
+  })
+}
+
+function asError(reason: unknown): Error {
+  return reason instanceof Error ? reason : new Error(String(reason))
+}

@@ -1,0 +1,297 @@
+/**
+ * The contract of a worker provider: what the host asks of any infrastructure.
+ *
+ * Everything here crosses a process border. Errors are {@link ProviderError}; every method may throw one. The host is
+ * the only place that retries: a provider tries once, tells the truth, and says whether an effect is possible.
+ */
+import type { ProviderErrorCode } from './errors.ts'
+import type { ProviderPhase } from './phase.ts'
+import type { Instant, LaunchSpec, OwnerTags, Resources, WorkerId } from './spec.ts'
+
+/** The provider's opaque reference to a worker. At most 4 KiB, holds no secret, can be rebuilt from the worker's id. */
+export interface Handle {
+  /** Version of `data`, one of the capability `handles`. */
+  v: number
+  data: unknown
+}
+
+export interface WorkerTarget {
+  id: WorkerId
+  /** Absent when the host never got an answer to `launch`. */
+  handle?: Handle
+}
+
+/** One call's surroundings: the last parameter of every method. */
+export interface Call {
+  /** Aborts at the deadline or when nobody waits any more; a call settles within a second of it. */
+  readonly signal: AbortSignal
+  /** Milliseconds since 1970 on this process's clock. */
+  readonly deadline: number
+  /** The same on every attempt of one intended effect. */
+  readonly idempotencyKey: string
+  /** Number of the acting host's term. */
+  readonly epoch: number
+  /** 1, 2, … */
+  readonly attempt: number
+  readonly log: CallLog
+  /** W3C trace context. */
+  readonly trace: { readonly traceparent: string; readonly tracestate?: string }
+  now(): number
+  /**
+   * Asks the host for a secret named in the manifest; only inside an open call. Pass the refused value's `version` when the vendor
+   * rejected it, so that the host reads it anew.
+   */
+  secret(name: string, options?: { refused?: string }): Promise<SecretValue>
+}
+
+export interface SecretValue {
+  value: string
+  version: string
+}
+
+export interface CallLog {
+  debug(message: string, data?: Record<string, unknown>): void
+  info(message: string, data?: Record<string, unknown>): void
+  warn(message: string, data?: Record<string, unknown>): void
+  error(message: string, data?: Record<string, unknown>): void
+}
+
+export interface Probe {
+  /** `initialising` may be asked again; `failed` says in `message` and `hint` what to mend. */
+  state: 'ready' | 'initialising' | 'failed'
+  message?: string
+  hint?: string
+  /** What an operator should know of this provider here, as `no isolation: same user`. */
+  notes?: string[]
+  /** Facts worth showing: the engine's version, the region. */
+  facts?: Record<string, string>
+}
+
+export interface PoolRef {
+  pool: string
+  tags: Pick<OwnerTags, 'muster-owner' | 'muster-provider' | 'muster-pool'>
+}
+
+export interface PoolRequest extends PoolRef {
+  image?: string
+  settings?: unknown
+}
+
+export interface LaunchedWorker {
+  handle: Handle
+  /** What was really given, where it was rounded up. */
+  granted?: Resources
+}
+
+export interface TerminateHow {
+  /** Time between stop and kill. */
+  graceMs: number
+  /** Kill at once, and let go of what cannot be reached. */
+  force: boolean
+  reason: string
+}
+
+export type Terminated = { state: 'gone' } | { state: 'terminating'; by?: Instant }
+
+export interface ListQuery {
+  tags: Pick<OwnerTags, 'muster-owner' | 'muster-provider'>
+  /** Most workers of one page, 1 to 500. */
+  limit: number
+  /** `next` of the page before. */
+  cursor?: string
+}
+
+export interface WorkerPage {
+  workers: WorkerObservation[]
+  next?: string
+  /** When the vendor's answer was true. */
+  asOf: Instant
+  /** Parts (machines, regions) that could not be seen: absence there means nothing. */
+  blind?: string[]
+}
+
+export interface WorkerProblem {
+  code: ProviderErrorCode
+  message: string
+  /** Will it stay so without our doing? */
+  final: boolean
+}
+
+export interface WorkerExit {
+  /** 0 to 255. Absent when the vendor does not know it. */
+  code?: number
+  /** As `SIGKILL`, when a signal ended it. */
+  signal?: string
+  oomKilled?: boolean
+  reason: string
+  at?: Instant
+}
+
+export interface WorkerObservation {
+  id: WorkerId
+  handle: Handle
+  tags: OwnerTags
+  phase: ProviderPhase
+  /** What the readiness check says. Without one: true once it can take work. */
+  ready: boolean | 'unknown'
+  /** The machine or region it lives in, as named in `blind`. */
+  part?: string
+  problem?: WorkerProblem
+  exit?: WorkerExit
+}
+
+export type OutputStream = 'stdout' | 'stderr'
+
+export interface LogOptions {
+  /** `cursor` of the last chunk that was stored; the next chunk follows it without gap or overlap. */
+  cursor?: string
+  /** Stay until the worker has exited and all is read. */
+  follow: boolean
+}
+
+export interface LogChunk {
+  /** `stdout` for everything, where the vendor keeps one stream only. */
+  stream: OutputStream
+  /** Resumes after this chunk. At most 200 bytes. */
+  cursor: string
+  /** At most 64 KiB. */
+  data: Uint8Array
+}
+
+/** Chosen by the host: `/^x[0-9a-z]{26}$/`. */
+export type ExecId = string
+
+export interface ExecSpec {
+  id: ExecId
+  command: string[]
+  env?: Record<string, string>
+  workdir?: string
+  user?: string
+  tty?: boolean
+  /** Is there a standard input? Without one the command reads end-of-file. */
+  stdin: boolean
+  /** Bytes of each stream that the host has stored; output goes on from there. 0 on the first attempt. */
+  from: { stdout: number; stderr: number }
+}
+
+export interface ExecChunk {
+  stream: OutputStream
+  /** Where `data` begins in its stream. */
+  offset: number
+  /** At most 64 KiB. */
+  data: Uint8Array
+}
+
+export interface ExecSession {
+  /** Ends when the command has ended and all is read. */
+  output: AsyncIterable<ExecChunk>
+  /** Settles after `output` has ended. */
+  exit: Promise<WorkerExit>
+}
+
+export type ExecState = { state: 'running' } | { state: 'exited'; exit: WorkerExit } | { state: 'unknown' }
+
+export interface WorkerStats {
+  at: Instant
+  cpuSeconds: number
+  memoryBytes: number
+  memoryPeakBytes?: number
+  pids?: number
+}
+
+export interface Headroom {
+  slots?: { free: number; total: number }
+  cpu?: { free: number; total: number }
+  memoryBytes?: { free: number; total: number }
+  quotas?: { name: string; used: number; limit: number }[]
+}
+
+export interface Quote {
+  /** In `currency` per hour. */
+  pricePerHour: number
+  currency: string
+  billingSeconds: number
+  expectedStartMs: number
+  /** 0 to 1 per hour. */
+  interruptionRisk: number
+}
+
+export interface QuoteShape {
+  image?: string
+  resources?: Resources
+  arch?: 'amd64' | 'arm64'
+}
+
+/** See the head of this file. Optional methods go with a declared capability, never with a throwing stub. */
+export interface WorkerProvider {
+  /** Checks reachability and rights, changes nothing. */
+  probe(call: Call): Promise<Probe>
+
+  /** Makes pool-wide things (network, namespace, task definition). Idempotent; creates beside, never replaces what live workers use. */
+  preparePool?(pool: PoolRequest, call: Call): Promise<{ handle: Handle; digest: string }>
+
+  /** Removes them. Idempotent. With live workers: `conflict`. */
+  unpreparePool?(target: { pool: PoolRef; handle: Handle }, call: Call): Promise<void>
+
+  /**
+   * Resolves when the vendor durably has the worker: the plugin's death then loses nothing. Idempotent by `spec.id`, also across two
+   * processes of the plugin. The same id with another spec is `conflict`.
+   */
+  launch(spec: LaunchSpec, call: Call): Promise<LaunchedWorker>
+
+  /** Stops the worker and frees everything launch made. Idempotent; unknown is gone. */
+  terminate(target: WorkerTarget, how: TerminateHow, call: Call): Promise<Terminated>
+
+  /** All workers with these owner tags, half-made ones too, page by page. */
+  list(query: ListQuery, call: Call): Promise<WorkerPage>
+
+  /** Up to 100 named workers, asked for sure; one that is absent from the answer is gone. */
+  inspect(targets: readonly WorkerTarget[], call: Call): Promise<readonly WorkerObservation[]>
+
+  /** Hints of change; may repeat or lose one. Ends at the call's deadline. */
+  watch?(query: ListQuery, call: Call): AsyncIterable<WorkerObservation>
+
+  /** Output of a worker in `command` mode. Ends after exit and drain (with `follow`), or at the end of what is there. */
+  logs?(target: WorkerTarget, options: LogOptions, call: Call): AsyncIterable<LogChunk>
+
+  /** Starts a command in a running worker, or attaches to it when this id was started before. `stdin` follows only the first attach. */
+  exec?(target: WorkerTarget, command: ExecInput, call: Call): Promise<ExecSession>
+
+  execState?(target: WorkerTarget, id: ExecId, call: Call): Promise<ExecState>
+
+  /** Ends the command with a signal, its process group too. Unknown or ended: nothing happens. */
+  execKill?(target: WorkerTarget, kill: { id: ExecId; signal: 'SIGTERM' | 'SIGKILL' | 'SIGINT' }, call: Call): Promise<void>
+
+  /** Unpacks a tar stream under `path`. */
+  copyIn?(target: WorkerTarget, input: CopyInput, call: Call): Promise<void>
+
+  /** A tar of `path`: one entry tree named by its last part. A missing path is `not-found` with `path`. */
+  copyOut?(target: WorkerTarget, path: string, call: Call): AsyncIterable<Uint8Array>
+
+  /** A TCP stream to a port inside the worker. */
+  forward?(target: WorkerTarget, input: ForwardInput, call: Call): AsyncIterable<Uint8Array>
+
+  suspend?(target: WorkerTarget, call: Call): Promise<void>
+  resume?(target: WorkerTarget, call: Call): Promise<void>
+  stats?(target: WorkerTarget, call: Call): Promise<WorkerStats>
+  headroom?(call: Call): Promise<Headroom>
+  quote?(shape: QuoteShape, call: Call): Promise<Quote>
+}
+
+export interface ExecInput extends ExecSpec {
+  /** Present when `stdin` is true and this is the first attach. */
+  input?: AsyncIterable<Uint8Array>
+}
+
+export interface CopyInput {
+  path: string
+  tar: AsyncIterable<Uint8Array>
+}
+
+export interface ForwardInput {
+  port: number
+  input: AsyncIterable<Uint8Array>
+}
+
+/** Names of all methods of a worker provider. */
+export type WorkerMethod = keyof WorkerProvider

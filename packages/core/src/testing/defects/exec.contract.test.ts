@@ -1,0 +1,5 @@
+import { execDefects } from './exec.test.helper.ts'
+import { logDefects } from './logs.test.helper.ts'
+import { proveDefects } from './prove.test.helper.ts'
+
+proveDefects('logs and exec', [...logDefects, ...execDefects])

@@ -1,0 +1,173 @@
+/** Ports, suspension, figures, pools. */
+import assert from 'node:assert/strict'
+import { setTimeout as delay } from 'node:timers/promises'
+import type { PoolRef } from '../../provider.ts'
+import { newWorkerId } from '../ids.ts'
+import { awaited, commandOf, fails, force, inspected, launched, run } from './help.ts'
+import type { SuiteTest } from './test.ts'
+import type { Bench } from './bench.ts'
+
+/** How long a worker is suspended. */
+const STOOD_MS = 4_000
+
+/** Bytes now, and the end only when it is released: so that the other side has answered before. */
+function heldOpen(first: Uint8Array): { input: AsyncIterable<Uint8Array>; release(): void } {
+  const released = Promise.withResolvers<void>()
+  async function* input(): AsyncGenerator<Uint8Array> {
+    yield first
+    await released.promise
+  }
+  return { input: input(), release: () => released.resolve() }
+}
+
+function poolOf(bench: Bench, pool: string): PoolRef {
+  return { pool, tags: { 'muster-owner': bench.owner, 'muster-provider': bench.provider, 'muster-pool': pool } }
+}
+
+export const extraTests: readonly SuiteTest[] = [
+  {
+    name: 'forward carries bytes both ways, to the end of either side',
+    needs: ['work:hold', 'exec', 'forward', 'script:echoServer'],
+    async run(bench) {
+      const session = await bench.session()
+      const { script = '', port = 0, spec } = bench.setup.scripts?.echoServer ?? {}
+      const target = await launched(bench, session, bench.hold(spec))
+      const { output } = await session.exec(target, commandOf(bench, script))
+      let said = ''
+      for await (const { data } of output) if ((said += Buffer.from(data).toString()).includes('listening')) break
+      const sent = Buffer.from(Array.from({ length: 200_000 }, (_one, index) => index % 251))
+      const { input, release } = heldOpen(sent)
+      const parts: Uint8Array[] = []
+      for await (const part of session.forward(target, { port, input })) {
+        parts.push(part)
+        if (Buffer.concat(parts).length === sent.length) release()
+      }
+      assert.ok(Buffer.concat(parts).equals(sent), `${Buffer.concat(parts).length} bytes back of ${sent.length}, or other ones`)
+    },
+  },
+  {
+    name: 'a suspended worker stands still, and goes on where it was',
+    needs: ['work:hold', 'exec', 'suspend'],
+    async run(bench) {
+      const session = await bench.session()
+      const target = await launched(bench, session, bench.hold())
+      await run(session, target, commandOf(bench, 'echo kept >kept'))
+      await session.suspend(target)
+      await session.suspend(target)
+      await bench.until('it is suspended', async () =>
+        (await inspected(session, target))?.phase === 'suspended' ? true : undefined,
+      )
+      await session.resume(target)
+      await bench.until('it runs', async () => ((await inspected(session, target))?.phase === 'running' ? true : undefined))
+      const { stdout } = await run(session, target, commandOf(bench, 'cat kept 2>/dev/null || echo lost'))
+      const keeps = bench.capabilities.suspend?.keeps
+      assert.equal(stdout.toString().trim(), keeps === 'nothing' ? 'lost' : 'kept')
+    },
+  },
+  {
+    name: 'a command of a suspended worker stands still, and goes on where it was',
+    needs: ['work:hold', 'exec', 'suspend.keeps:memory'],
+    async run(bench) {
+      const session = await bench.session()
+      const target = await launched(bench, session, bench.hold())
+      // Each line has the command's own clock: that of a process that runs on has no gap, however slow the machine is.
+      const tick = 'i=$((i+1)); echo $i $(date +%s)'
+      const { output, exit } = await session.exec(
+        target,
+        commandOf(bench, `i=0; while ! test -e go; do ${tick}; sleep 0.05; done; ${tick}`),
+      )
+      exit.catch(() => undefined)
+      let text = ''
+      const read = awaited(
+        (async () => {
+          for await (const { data } of output) text += Buffer.from(data).toString()
+        })(),
+      )
+      await bench.until('it counts', async () => (text.includes('\n') ? true : undefined))
+      await session.suspend(target)
+      await delay(STOOD_MS)
+      await session.resume(target)
+      await run(session, target, commandOf(bench, ': >go'))
+      await read
+      const lines = text
+        .trim()
+        .split('\n')
+        .map((line) => line.split(' ').map(Number))
+      assert.deepEqual(
+        lines.map(([number]) => number),
+        lines.map((_line, index) => index + 1),
+      )
+      const gaps = lines.slice(1).map(([, at = NaN], index) => at - (lines[index]?.[1] ?? NaN))
+      // One second for a clock that is set meanwhile.
+      assert.ok(Math.max(...gaps) >= STOOD_MS / 1000 - 1, `it goes on while it is suspended: ${text.slice(-1000)}`)
+    },
+  },
+  {
+    name: 'stats tell what a worker uses',
+    needs: ['work:hold', 'exec', 'stats'],
+    async run(bench) {
+      const session = await bench.session()
+      const target = await launched(bench, session, bench.hold())
+      const burn = awaited(
+        run(
+          session,
+          target,
+          commandOf(bench, 'i=0; while [ $i -lt 300000 ]; do i=$((i+1)); done; while ! test -e go; do sleep 0.05; done'),
+        ),
+      )
+      const stats = await bench.until('a busy worker uses processor time', async () => {
+        const found = await session.stats(target)
+        return found.cpuSeconds > 0.01 ? found : undefined
+      })
+      await run(session, target, commandOf(bench, ': >go'))
+      await burn
+      // Seconds and bytes: not milliseconds, not kilobytes.
+      assert.ok(stats.cpuSeconds < 60, `${stats.cpuSeconds} s of processor time`)
+      assert.ok(stats.memoryBytes > 100_000, `${stats.memoryBytes} bytes of memory`)
+      assert.ok(Math.abs(Date.parse(stats.at) - Date.now()) < 60_000, `at ${stats.at}`)
+      await fails('stats of no worker', session.stats({ id: newWorkerId() }), { code: 'not-found', effect: 'none' })
+    },
+  },
+  {
+    name: 'headroom never has more free than there is',
+    needs: ['headroom'],
+    async run(bench) {
+      const { slots, cpu, memoryBytes, quotas = [] } = await (await bench.session()).headroom()
+      for (const one of [slots, cpu, memoryBytes])
+        if (one !== undefined) assert.ok(one.free >= 0 && one.free <= one.total, JSON.stringify(one))
+      for (const { name, used, limit } of quotas) assert.ok(used >= 0 && limit >= 0, name)
+    },
+  },
+  {
+    name: 'a pool is prepared once, however often it is asked for',
+    needs: ['preparePool'],
+    async run(bench) {
+      const session = await bench.session()
+      const pool = poolOf(bench, 'prepared')
+      const request = { ...pool, ...(bench.setup.spec?.image !== undefined && { image: bench.setup.spec.image }) }
+      const [first, second] = [await session.preparePool(request), await session.preparePool(request)]
+      assert.deepEqual(second, first)
+      await session.unpreparePool({ pool, handle: first.handle })
+      await session.unpreparePool({ pool, handle: first.handle })
+    },
+  },
+  {
+    name: 'a pool is not taken away under its live workers',
+    needs: ['preparePool', 'work:hold'],
+    async run(bench) {
+      const session = await bench.session()
+      const pool = poolOf(bench, 'in-use')
+      const { handle } = await session.preparePool({
+        ...pool,
+        ...(bench.setup.spec?.image !== undefined && { image: bench.setup.spec.image }),
+      })
+      const target = await launched(bench, session, bench.hold({ tags: { 'muster-pool': 'in-use' } }))
+      await fails('with a live worker', session.unpreparePool({ pool, handle }), { code: 'conflict', effect: 'none' })
+      await session.terminate(target, force)
+      await bench.until('it goes with its last worker', async () => {
+        const error: unknown = await session.unpreparePool({ pool, handle }).catch((reason: unknown) => reason)
+        return error === undefined ? true : undefined
+      })
+    },
+  },
+]

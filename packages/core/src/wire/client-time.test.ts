@@ -1,0 +1,151 @@
+/** Calls settle in time, whatever the plugin and its author do. */
+import { afterEach, beforeEach, describe, expect, it, vi } from 'vitest'
+import { ProviderError } from '../errors.ts'
+import { answerGraceMs, settleMs, unresponsiveMs } from './limits.ts'
+import { collect, connect, execId, failure, id, link, options, query, spec } from './link.test.helper.ts'
+
+const target = { id }
+const how = { graceMs: 0, force: false, reason: 'test' }
+const launched = { handle: { v: 1, data: 1 } }
+const command = { id: execId, command: ['x'], stdin: false, from: { stdout: 0, stderr: 0 } }
+
+describe('time', () => {
+  beforeEach(() => {
+    vi.useFakeTimers()
+  })
+  afterEach(() => {
+    vi.useRealTimers()
+  })
+
+  it('a plugin that does not answer an abort is waited for less than a second, and its late answer is dropped', async () => {
+    const { host, raw } = connect()
+    const abort = new AbortController()
+    const failed = failure(host.worker.launch(spec, options({ signal: abort.signal })))
+    const { id: call } = await raw.request('worker.launch')
+    abort.abort()
+    await raw.wait((one) => one.method === '$/cancel')
+    await vi.advanceTimersByTimeAsync(answerGraceMs)
+    expect(await failed).toMatchObject({ code: 'cancelled', effect: 'possible' })
+    raw.message({ id: call, result: launched })
+    await vi.advanceTimersByTimeAsync(unresponsiveMs * 2)
+    expect(host.stats().asked).toBe(0)
+    raw.message({ id: call, result: launched })
+    expect(await host.closed).toMatchObject({ violation: 'duplicate-answer' })
+  })
+
+  it('an answer in that second counts: it says how things stand', async () => {
+    const { host, raw } = connect()
+    const abort = new AbortController()
+    const done = host.worker.launch(spec, options({ signal: abort.signal }))
+    const { id: call } = await raw.request('worker.launch')
+    abort.abort()
+    await raw.wait((one) => one.method === '$/cancel')
+    raw.message({ id: call, result: launched })
+    expect(await done).toEqual(launched)
+  })
+
+  it('a deadline settles within its second without the plugin', async () => {
+    const { host, raw } = connect()
+    const failed = failure(host.worker.launch(spec, options({ deadlineMs: 3000 })))
+    await raw.request('worker.launch')
+    const before = performance.now()
+    await vi.advanceTimersByTimeAsync(3999)
+    expect(await failed).toMatchObject({ code: 'deadline', effect: 'possible' })
+    expect(performance.now() - before).toBeLessThan(4000)
+  })
+
+  it('a plugin that leaves an aborted call unanswered is unresponsive', async () => {
+    const { host, raw } = connect()
+    const failed = failure(host.worker.launch(spec, options({ deadlineMs: 10 })))
+    await raw.request('worker.launch')
+    await vi.advanceTimersByTimeAsync(answerGraceMs + 60)
+    await failed
+    await vi.advanceTimersByTimeAsync(unresponsiveMs)
+    expect(await host.closed).toMatchObject({ kind: 'unresponsive' })
+  })
+
+  it('a plugin that leaves a stream unfinished is unresponsive', async () => {
+    const { host, raw } = connect()
+    const failed = failure(collect(host.worker.copyOut(target, '/x', options())))
+    const { id: call, params } = await raw.request('worker.copyOut')
+    raw.message({ method: '$/end', params: { stream: params['out'], bytes: 5 } })
+    raw.message({ id: call, result: {} })
+    await vi.advanceTimersByTimeAsync(unresponsiveMs)
+    expect(await host.closed).toMatchObject({ kind: 'unresponsive' })
+    expect(await failed).toMatchObject({ code: 'internal' })
+  })
+
+  it('author code that ignores its signal is answered for: cancelled, deadline, late result dropped', async () => {
+    const late = Promise.withResolvers<typeof launched>()
+    const { host, service } = await link({ launch: () => late.promise })
+    const abort = new AbortController()
+    const cancelled = failure(host.worker.launch(spec, options({ signal: abort.signal })))
+    const overdue = failure(host.worker.launch(spec, options({ deadlineMs: 1000 })))
+    await vi.waitFor(() => expect(service.peer.stats().open).toBe(2))
+    abort.abort()
+    await vi.advanceTimersByTimeAsync(settleMs)
+    expect(await cancelled).toMatchObject({ code: 'cancelled', effect: 'possible' })
+    await vi.advanceTimersByTimeAsync(1000)
+    expect(await overdue).toMatchObject({ code: 'deadline', effect: 'possible' })
+    expect(service.peer.stats().open).toBe(0)
+    late.resolve(launched)
+    await vi.advanceTimersByTimeAsync(unresponsiveMs * 2)
+    expect(host.stats().asked).toBe(0)
+    expect(await Promise.race([host.closed, Promise.resolve('open')])).toBe('open')
+  })
+
+  it('an iterator that ignores its signal is returned and answered for', async () => {
+    const returned = vi.fn<() => void>()
+    const stuck = {
+      [Symbol.asyncIterator]: () => ({
+        next: () => new Promise<never>(() => undefined),
+        return: () => {
+          returned()
+          return new Promise<never>(() => undefined)
+        },
+      }),
+    }
+    const { host, service } = await link({
+      watch: () => stuck,
+      exec: async () => ({ output: stuck, exit: new Promise(() => undefined) }),
+    })
+    const abort = new AbortController()
+    const watched = failure(collect(host.worker.watch(query, options({ signal: abort.signal }))))
+    const session = await host.worker.exec(target, command, options({ signal: abort.signal }))
+    const read = failure(collect(session.output))
+    await vi.waitFor(() => expect(service.peer.stats().open).toBe(2))
+    abort.abort()
+    await vi.advanceTimersByTimeAsync(settleMs)
+    for (const one of [watched, read, failure(session.exit)]) expect(await one).toMatchObject({ code: 'cancelled' })
+    expect(returned).toHaveBeenCalledTimes(2)
+    expect(service.peer.stats()).toMatchObject({ open: 0, senders: 0 })
+  })
+
+  it('an error that the author throws at the abort keeps what it says of the effect', async () => {
+    const { host } = await link({
+      launch: (_spec, call) =>
+        new Promise((_resolve, reject) => {
+          call.signal.addEventListener('abort', () =>
+            reject(new ProviderError('cancelled', 'stopped before the vendor saw it', { effect: 'none' })),
+          )
+        }),
+      terminate: (_target, _how, call) =>
+        new Promise((_resolve, reject) => {
+          call.signal.addEventListener('abort', () => reject(call.signal.reason as Error))
+        }),
+      headroom: (call) =>
+        new Promise((_resolve, reject) => {
+          call.signal.addEventListener('abort', () => reject(new ProviderError('conflict', 'halfway')))
+        }),
+    })
+    const failed = [
+      host.worker.launch(spec, options({ deadlineMs: 100 })),
+      host.worker.terminate(target, how, options({ deadlineMs: 100 })),
+      host.worker.headroom(options({ deadlineMs: 100 })),
+    ].map(failure)
+    await vi.advanceTimersByTimeAsync(100)
+    expect(await failed[0]).toMatchObject({ code: 'deadline', effect: 'none', message: 'stopped before the vendor saw it' })
+    expect(await failed[1]).toMatchObject({ code: 'deadline', effect: 'possible' })
+    expect(await failed[2]).toMatchObject({ code: 'conflict', message: 'halfway' })
+  })
+})

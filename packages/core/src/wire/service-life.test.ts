@@ -1,0 +1,125 @@
+/** What a service refuses, and its end. */
+import { describe, expect, it, vi } from 'vitest'
+import { ProviderError } from '../errors.ts'
+import type { ExecChunk, WorkerProvider } from '../provider.ts'
+import { echoManifest, echoProvider } from './echo.test.child.ts'
+import { collect, configuration, execId, id, link, linkRaw, options, query, spec } from './link.test.helper.ts'
+
+const target = { id }
+const command = { id: execId, command: ['x'], stdin: false, from: { stdout: 0, stderr: 0 } }
+
+async function* give<T>(...values: T[]): AsyncGenerator<T> {
+  yield* values
+}
+
+describe('what a service refuses', () => {
+  it('a call before it is configured, a second configuration, another contract', async () => {
+    const { host } = linkRaw({ manifest: echoManifest, create: async () => echoProvider() })
+    await expect(host.worker.probe(options())).rejects.toMatchObject({
+      code: 'internal',
+      effect: 'none',
+      message: 'the plugin is not configured yet',
+    })
+    await expect(collect(host.worker.copyOut(target, '1', options()))).rejects.toMatchObject({ code: 'internal', effect: 'none' })
+    await expect(host.worker.copyIn(target, { path: '/x', tar: give(new Uint8Array(500_000)) }, options())).rejects.toMatchObject(
+      { effect: 'none' },
+    )
+    await expect(host.configure({ ...configuration, contract: '2.0' }, { deadlineMs: 1000 })).rejects.toThrow(
+      'the plugin speaks contract 1.0, not 2.0',
+    )
+    await host.configure(configuration, { deadlineMs: 1000 })
+    await expect(host.configure(configuration, { deadlineMs: 1000 })).rejects.toThrow('configured already')
+    expect(await host.describe({ deadlineMs: 1000 })).toEqual(echoManifest)
+    expect(host.stats()).toMatchObject({ senders: 0, receivers: 0 })
+  })
+
+  it('a configuration its author refuses, and may be given another', async () => {
+    let tries = 0
+    const { host } = linkRaw({
+      manifest: echoManifest,
+      async create(config, context) {
+        context.log.info('creating', { config })
+        expect(context).toMatchObject({ provider: 'p', owner: 'o', dataDir: '/data' })
+        expect(context.now()).toBeGreaterThan(0)
+        if (++tries === 1) throw new ProviderError('invalid-spec', 'no socket', { path: 'socket', effect: 'none' })
+        if (tries === 2) throw new Error('odd')
+        return (tries === 3 ? undefined : echoProvider()) as WorkerProvider
+      },
+    })
+    await expect(host.configure(configuration, { deadlineMs: 1000 })).rejects.toMatchObject({
+      code: 'invalid-spec',
+      path: 'socket',
+    })
+    await expect(host.configure(configuration, { deadlineMs: 1000 })).rejects.toMatchObject({
+      code: 'internal',
+      message: 'configure: odd',
+    })
+    await expect(host.configure(configuration, { deadlineMs: 1000 })).rejects.toThrow('create: gave no provider')
+    await host.configure(configuration, { deadlineMs: 1000 })
+  })
+
+  it('a method the author has not', async () => {
+    const { host } = await link({})
+    await expect(host.worker.quote({}, options())).rejects.toMatchObject({
+      code: 'unsupported',
+      effect: 'none',
+      message: '@muster/echo has no quote',
+    })
+    await expect(collect(host.worker.watch(query, options()))).rejects.toMatchObject({ code: 'unsupported' })
+  })
+
+  it('calls while it retires, which waits for those that are open', async () => {
+    const release = Promise.withResolvers<void>()
+    const { host, service } = await link({
+      async launch() {
+        await release.promise
+        return { handle: { v: 1, data: 1 } }
+      },
+    })
+    const open = host.worker.launch(spec, options())
+    await vi.waitFor(() => expect(service.peer.stats().open).toBe(1))
+    const retired = host.retire({ deadlineMs: 5000 })
+    await vi.waitFor(() => expect(service.peer.stats().open).toBe(2))
+    await expect(host.worker.launch(spec, options())).rejects.toMatchObject({ code: 'transient', effect: 'none' })
+    release.resolve()
+    expect(await open).toMatchObject({ handle: { v: 1 } })
+    await retired
+    expect(await service.closed).toEqual({ kind: 'closed', message: 'retired' })
+    expect(await host.closed).toMatchObject({ kind: 'ended' })
+  })
+})
+
+describe('after the end', () => {
+  it('a session that comes late is let go', async () => {
+    const made = Promise.withResolvers<{ output: AsyncIterable<ExecChunk>; exit: Promise<never> }>()
+    const returned = Promise.withResolvers<void>()
+    const { host } = await link({ exec: () => made.promise })
+    const abort = new AbortController()
+    const failed = host.worker.exec(target, command, options({ signal: abort.signal }))
+    await vi.waitFor(() => expect(host.stats().asked).toBe(1))
+    abort.abort()
+    await expect(failed).rejects.toMatchObject({ code: 'cancelled' })
+    const output = {
+      [Symbol.asyncIterator]: () => ({
+        next: () => Promise.reject(new Error('never asked')),
+        return: async () => {
+          returned.resolve()
+          return { done: true as const, value: undefined }
+        },
+      }),
+    }
+    made.resolve({ output, exit: Promise.reject(new Error('nobody hears this')) })
+    await returned.promise
+    await vi.waitFor(() => expect(host.stats()).toMatchObject({ asked: 0, receivers: 0 }))
+  })
+
+  it('a call that comes while the plugin says goodbye does no harm', async () => {
+    const { host, service } = await link(echoProvider())
+    const retired = host.retire({ deadlineMs: 1000 })
+    await vi.waitFor(() => expect(service.peer.stats().open + host.stats().asked).toBeGreaterThan(0))
+    const late = Array.from({ length: 5 }, () => host.worker.headroom(options()).catch((error: ProviderError) => error.code))
+    await retired
+    for (const one of late) expect(['transient', 'internal', 'unsupported']).toContain(await one)
+    expect(await service.closed).toMatchObject({ kind: 'closed', message: 'retired' })
+  })
+})

@@ -1,0 +1,164 @@
+/**
+ * Tars in and out of a worker. The system's tar does the work as the worker's own user, so that owners are right and no path leads
+ * further than that user does; what goes in is taken apart and put together anew before, so that tar never sees what was sent.
+ */
+import type { ChildProcess } from 'node:child_process'
+import { once } from 'node:events'
+import { Readable, type Writable } from 'node:stream'
+import { pipeline } from 'node:stream/promises'
+import { ProviderError } from '@muster/core'
+import { extract, type Header, pack } from 'tar-stream'
+import { isSystem, refused } from './errors.ts'
+
+/** What came over standard error, as far as a message needs it. */
+const NOISE_BYTES = 2000
+
+/** `tar -x` below a folder that is made when absent. Words: the folder. */
+export const unpackWords: readonly string[] = ['/bin/sh', '-c', 'mkdir -p -- "$1" && cd -- "$1" && exec tar -xof -', 'sh']
+/** Exit status of {@link packWords} for a path that is not there: none of tar's own. */
+const ABSENT = 44
+/** `tar -c` of one tree. Words: its folder and its name. */
+export const packWords: readonly string[] = [
+  '/bin/sh',
+  '-c',
+  `cd -- "$1" 2>/dev/null && { [ -e "./$2" ] || [ -h "./$2" ]; } || exit ${ABSENT}; exec tar -cf - -- "$2"`,
+  'sh',
+]
+
+type KeptHeader = Pick<Header, 'name' | 'type'> & Partial<Header>
+
+/** Refuses entries that lead out of the folder they are unpacked in: one for each archive. */
+export function createTarCheck(): (header: Header) => KeptHeader {
+  const links = new Set<string>()
+  const files = new Set<string>()
+
+  function place(name: string): string {
+    const parts = name.split('/').filter((part) => part !== '' && part !== '.')
+    if (name.startsWith('/') || name.includes('\0') || parts.includes('..')) throw bad(name, 'leads out of the folder')
+    for (let count = 1; count < parts.length; count++) {
+      if (links.has(parts.slice(0, count).join('/'))) throw bad(name, 'goes through a symbolic link of the same archive')
+    }
+    return parts.join('/')
+  }
+
+  return ({ name, type, mode, mtime, linkname, size }) => {
+    const path = place(name)
+    const kept = { name: path, mode: (mode ?? 0o644) & 0o7777, mtime: mtime ?? new Date(0) }
+    if (type === 'directory') {
+      // Unpacking it would replace the link that stands there, or follow it.
+      if (links.has(path)) throw bad(name, 'is a symbolic link and a folder')
+      return { ...kept, name: path === '' ? '.' : path, type }
+    }
+    if (path === '') throw bad(name, 'has no name')
+    if (type === 'symlink') {
+      links.add(path)
+      files.delete(path)
+      return { ...kept, type, linkname: linkname ?? '' }
+    }
+    if (type === 'link') {
+      const target = place(linkname ?? '')
+      if (!files.has(target)) throw bad(name, 'is a link to something else than an earlier file')
+      files.add(path)
+      return { ...kept, type, linkname: target }
+    }
+    if (type !== 'file' && type !== 'contiguous-file') throw bad(name, `is a ${type}: only files, folders and links are unpacked`)
+    if (links.delete(path)) files.delete(path)
+    files.add(path)
+    return { ...kept, type: 'file', size: size ?? 0 }
+  }
+}
+
+function bad(name: string, why: string): ProviderError {
+  return new ProviderError('invalid-spec', `the entry ${JSON.stringify(name.slice(0, 200))} of the tar ${why}`, { path: 'tar' })
+}
+
+/** The same archive with nothing but checked entries. Its own errors win over those of the reader. */
+function checkedTar(source: AsyncIterable<Uint8Array>): Readable {
+  const check = createTarCheck()
+  const out = pack()
+  const reader = extract()
+  reader.on('entry', (header, body, next) => {
+    // Its failure is the reader's, which is told below.
+    body.on('error', () => undefined)
+    try {
+      const kept = check(header)
+      const sink = out.entry(kept, (error) => next(error))
+      if (kept.type === 'file') body.pipe(sink)
+      else body.resume()
+    } catch (error) {
+      reader.destroy(error as Error)
+    }
+  })
+  pipeline(Readable.from(source), reader).then(
+    () => out.finalize(),
+    (error: unknown) => out.destroy(broken(error)),
+  )
+  return out as unknown as Readable
+}
+
+function broken(cause: unknown): Error {
+  const error = cause instanceof Error ? cause : new Error(String(cause))
+  if (error instanceof ProviderError || error.name === 'AbortError') return error
+  return new ProviderError('invalid-spec', `not a tar: ${error.message}`, { path: 'tar', cause })
+}
+
+/** Sends a checked tar into `tar -x`. */
+export async function unpack(child: ChildProcess, source: AsyncIterable<Uint8Array>, signal: AbortSignal): Promise<void> {
+  const { noise, ended } = follow(child, signal)
+  child.stdout?.resume()
+  const sent = pipeline(checkedTar(source), child.stdin as Writable, { signal }).catch((error: unknown) => {
+    // Then tar says why it would not read on.
+    if (isSystem(error, 'EPIPE', 'ECONNRESET', 'ERR_STREAM_PREMATURE_CLOSE')) return
+    child.kill('SIGKILL')
+    throw error
+  })
+  const [code] = await Promise.all([ended, sent])
+  signal.throwIfAborted()
+  if (code !== 0) throw failure(noise(), 'unpack the tar')
+}
+
+/** What `tar -c` sends. */
+export async function* packed(
+  child: ChildProcess,
+  path: string,
+  signal: AbortSignal,
+): AsyncGenerator<Uint8Array, void, undefined> {
+  const { noise, ended } = follow(child, signal)
+  child.stdin?.end()
+  try {
+    for await (const chunk of child.stdout ?? []) yield chunk as Uint8Array
+    const code = await ended
+    signal.throwIfAborted()
+    if (code === ABSENT) throw new ProviderError('not-found', `${path} is not there`, { effect: 'none', path })
+    // 1: a file changed while it was read; what was read is whole.
+    if (code !== 0 && code !== 1) throw failure(noise(), `read ${path}`)
+  } finally {
+    child.kill('SIGKILL')
+  }
+}
+
+function follow(child: ChildProcess, signal: AbortSignal): { noise(): string; ended: Promise<number | null> } {
+  let noise = ''
+  child.stderr?.setEncoding('utf8').on('data', (chunk: string) => {
+    if (noise.length < NOISE_BYTES) noise += chunk
+  })
+  const kill = (): void => {
+    child.kill('SIGKILL')
+  }
+  if (signal.aborted) kill()
+  signal.addEventListener('abort', kill, { once: true })
+  const ended = once(child, 'close').then(([code]) => {
+    signal.removeEventListener('abort', kill)
+    return code as number | null
+  })
+  ended.catch(() => undefined)
+  return { noise: () => noise.slice(0, NOISE_BYTES).trim(), ended }
+}
+
+function failure(noise: string, doing: string): ProviderError {
+  const last = noise.split('\n').findLast((line) => line !== '') ?? 'no reason given'
+  if (/No space left|Disk quota/.test(noise)) return new ProviderError('capacity', `cannot ${doing}: ${last}`)
+  if (/Permission denied|Not a directory|File exists|Is a directory|Cannot open/.test(noise))
+    return refused('invalid-spec', 'path', { message: `cannot ${doing}: ${last}` })
+  return new ProviderError('transient', `cannot ${doing}: ${last}`)
+}

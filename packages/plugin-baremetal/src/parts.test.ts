@@ -1,0 +1,220 @@
+/** Small parts without processes: the system's errors, `/proc`, tars, ports, users, PATH. */
+import { chmod, mkdir, mkdtemp, readdir, rm, stat, symlink, writeFile } from 'node:fs/promises'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
+import { ProviderError } from '@muster/core'
+import { afterEach, beforeEach, describe, expect, test } from 'vitest'
+import { createTarCheck } from './copy.ts'
+import { errorTable, toLocalError } from './errors.ts'
+import { closedTo, findCommand, install } from './files.ts'
+import { listens } from './forward.ts'
+import { bootId, draftName, isAlive, isDraftOfLiving, parseIdentity, parseStat, selfIdentity, statOf } from './proc.ts'
+import { cpuSeconds } from './stats.ts'
+import { workerPath } from './tools.ts'
+import { giveBack, openUsers } from './user.ts'
+
+let dir: string
+
+beforeEach(async () => {
+  // A temporary folder of its user alone lies behind a closed door, and some of these look at doors.
+  const open = (await closedTo(tmpdir())) === undefined ? tmpdir() : '/tmp'
+  dir = await mkdtemp(join(open, 'muster-parts-'))
+})
+
+afterEach(async () => {
+  await rm(dir, { recursive: true, force: true })
+})
+
+function systemError(code: string): Error {
+  return Object.assign(new Error(`${code}: something`), { code })
+}
+
+describe('errors', () => {
+  test.each(errorTable.flatMap(({ system, code, hint }) => system.map((name) => [name, code, hint] as const)))(
+    '%s is %s',
+    (name, code, hint) => {
+      const error = toLocalError(systemError(name), 'do it') as ProviderError
+      expect(error).toMatchObject({ code, hint, effect: 'possible' })
+      expect(error.message).toContain('cannot do it')
+    },
+  )
+
+  test('no code is in two rows', () => {
+    const all = errorTable.flatMap(({ system }) => system)
+    expect(new Set(all).size).toBe(all.length)
+  })
+
+  test('an unknown one is internal; aborts and our own pass', () => {
+    expect(toLocalError(systemError('EODD'), 'do it', 'none')).toMatchObject({ code: 'internal', effect: 'none' })
+    const abort = new DOMException('stop', 'AbortError')
+    expect(toLocalError(abort, 'do it')).toBe(abort)
+    const own = new ProviderError('conflict', 'x')
+    expect(toLocalError(own, 'do it')).toBe(own)
+    expect(toLocalError('text', 'do it')).toBe('text')
+  })
+})
+
+describe('/proc', () => {
+  test('a name with brackets and spaces does not move the fields', () => {
+    const rest = Array.from({ length: 50 }, (_, index) => String(index + 4))
+    const stat = parseStat(`123 (a) R (b c) S ${rest.join(' ')}`)
+    expect(stat).toEqual({ state: 'S', start: '22', cpuTicks: 14 + 15 + 16 + 17, rssPages: 24 })
+  })
+
+  test('a pid that is used again is another process', async () => {
+    const boot = await bootId()
+    const self = await selfIdentity(boot)
+    expect(await isAlive(self, boot)).toBe(true)
+    expect(await isAlive({ ...self, start: String(Number(self.start) + 1) }, boot)).toBe(false)
+    expect(await isAlive(self, 'another boot')).toBe(false)
+    expect(await statOf(2 ** 30)).toBeUndefined()
+    expect(parseIdentity(`${self.pid}.${self.start}.${boot}`)).toEqual(self)
+    expect(parseIdentity('nonsense')).toBeUndefined()
+    expect(await isDraftOfLiving(`x.${draftName(self)}`, boot)).toBe(true)
+    expect(await isDraftOfLiving(`x.${draftName({ ...self, start: '1' })}`, boot)).toBe(false)
+  })
+
+  test('a port belongs to whoever listens there', () => {
+    const table = [
+      '  sl  local_address rem_address   st tx_queue rx_queue tr tm->when retrnsmt   uid  timeout inode',
+      '   0: 0100007F:1CFC 00000000:0000 0A 00000000:00000000 00:00000000 00000000 60601        0 1 1 0 100 0 0 10 0',
+      '   1: 0100007F:1CFD 0100007F:1CFC 01 00000000:00000000 00:00000000 00000000 60602        0 1 1 0 100 0 0 10 0',
+    ].join('\n')
+    expect(listens(table, { port: 7420, uid: 60_601 })).toBe(true)
+    expect(listens(table, { port: 7420, uid: 60_602 })).toBe(false)
+    expect(listens(table, { port: 7421, uid: 60_602 })).toBe(false)
+  })
+
+  test('processor time of both versions', () => {
+    expect(cpuSeconds('2500000000\n', 1)).toBe(2.5)
+    expect(cpuSeconds('usage_usec 2500000\nuser_usec 1\n', 2)).toBe(2.5)
+    expect(cpuSeconds('other', 2)).toBeUndefined()
+  })
+})
+
+describe('the users of workers', () => {
+  // No process of this machine has these.
+  const range = { from: 1_900_000_000, to: 1_900_000_002 }
+  const open = async (root = dir): ReturnType<typeof openUsers> =>
+    await openUsers({ range, ledger: join(dir, 'ledger'), root, self: await selfIdentity(await bootId()) })
+
+  test('each is given once, and again when it was given back', async () => {
+    const users = await open()
+    await mkdir(join(dir, 'workers/a'), { recursive: true })
+    await mkdir(join(dir, 'workers/b'))
+    await mkdir(join(dir, 'workers/c'))
+    const taken = await Promise.all(['a', 'b', 'c'].map((id) => users.take(id)))
+    expect(taken.map(({ uid }) => uid).sort((a, b) => a - b)).toEqual([1_900_000_000, 1_900_000_001, 1_900_000_002])
+    await expect(users.take('d')).rejects.toMatchObject({ code: 'capacity', effect: 'none' })
+    expect(await users.count()).toEqual({ free: 0, total: 3 })
+    const [first] = taken
+    if (first === undefined) throw new Error('none was taken')
+    await giveBack(first)
+    await giveBack(first)
+    expect((await users.take('d')).uid).toBe(first.uid)
+  })
+
+  test('one whose worker is nowhere any more is given to the next; one that is being prepared is not', async () => {
+    const users = await open()
+    await mkdir(join(dir, 'making/a.draft'), { recursive: true })
+    await mkdir(join(dir, 'workers/b'), { recursive: true })
+    await users.take('a')
+    await users.take('b')
+    const third = await users.take('c')
+    expect((await users.take('d')).uid).toBe(third.uid)
+    await rm(join(dir, 'workers/b'), { recursive: true })
+    await rm(join(dir, 'making/a.draft'), { recursive: true })
+    await open()
+    expect(await readdir(join(dir, 'ledger'))).toEqual([])
+  })
+})
+
+describe('the entries of a tar', () => {
+  const entry = (name: string, rest: object = {}): Parameters<ReturnType<typeof createTarCheck>>[0] => ({
+    name,
+    type: 'file',
+    mode: 0o644,
+    mtime: new Date(0),
+    linkname: '',
+    size: 0,
+    uid: 0,
+    gid: 0,
+    uname: '',
+    gname: '',
+    devmajor: 0,
+    devminor: 0,
+    ...rest,
+  })
+
+  test('names are made plain, owners dropped', () => {
+    const check = createTarCheck()
+    expect(check(entry('./a//b/./c', { uid: 5, uname: 'x', mode: 0o104_755 }))).toEqual({
+      name: 'a/b/c',
+      type: 'file',
+      mode: 0o4755,
+      mtime: new Date(0),
+      size: 0,
+    })
+    expect(check(entry('./', { type: 'directory' }))).toMatchObject({ name: '.', type: 'directory' })
+  })
+
+  test('a link that was replaced by a file is a file', () => {
+    const check = createTarCheck()
+    check(entry('a', { type: 'symlink', linkname: '/etc' }))
+    expect(() => check(entry('a', { type: 'directory' }))).toThrowError(ProviderError)
+    check(entry('a'))
+    expect(check(entry('b', { type: 'link', linkname: 'a' }))).toMatchObject({ linkname: 'a' })
+  })
+})
+
+describe('paths', () => {
+  test('the first closed folder on a way', async () => {
+    await mkdir(join(dir, 'a/b'), { recursive: true })
+    await chmod(dir, 0o755)
+    await chmod(join(dir, 'a'), 0o750)
+    expect(await closedTo(join(dir, 'a/b'))).toBe(join(dir, 'a'))
+    await chmod(join(dir, 'a'), 0o711)
+    await chmod(join(dir, 'a/b'), 0o711)
+    expect(await closedTo(join(dir, 'a/b'))).toBeUndefined()
+  })
+
+  test('a command is found as a shell finds it', async () => {
+    await mkdir(join(dir, 'one/tool'), { recursive: true })
+    await mkdir(join(dir, 'two'))
+    await writeFile(join(dir, 'two/tool'), '', { mode: 0o755 })
+    expect(await findCommand('tool', `::${dir}/one:${dir}/two`)).toBe(join(dir, 'two/tool'))
+    expect(await findCommand('tool', `${dir}/one`)).toBeUndefined()
+  })
+
+  test('a file is installed whole, once', async () => {
+    const path = join(dir, 'script')
+    await install(path, 'text', 0o644)
+    const { ino } = await stat(path)
+    await install(path, 'text', 0o644)
+    expect((await stat(path)).ino).toBe(ino)
+    expect(await readdir(dir)).toEqual(['script'])
+  })
+
+  test('the PATH of workers', async () => {
+    await chmod(dir, 0o755)
+    for (const name of ['open', 'closed']) {
+      await mkdir(join(dir, name), { mode: 0o755 })
+      await writeFile(join(dir, name, 'node'), name, { mode: 0o755 })
+      await chmod(join(dir, name, 'node'), 0o755)
+    }
+    await chmod(join(dir, 'closed'), 0o700)
+    await symlink(join(dir, 'closed'), join(dir, 'link'))
+    const [open, closed, tools] = [join(dir, 'open'), join(dir, 'closed'), join(dir, 'tools')]
+    const given = { node: join(open, 'node'), folder: tools }
+    expect(await workerPath({ ...given, path: `${closed}:${open}:rel`, isolated: false })).toBe(`${closed}:${open}:${open}`)
+    expect(await workerPath({ ...given, path: `${open}:${closed}:${dir}/none`, isolated: true })).toBe(`${open}:${open}`)
+    expect(await workerPath({ ...given, path: `${dir}/link:${open}`, isolated: true })).toBe(`${tools}:${open}`)
+    const { ino } = await stat(join(tools, 'node'))
+    expect(ino).toBe((await stat(join(closed, 'node'))).ino)
+    // A private program is copied, and the copy is for all.
+    await chmod(join(closed, 'node'), 0o700)
+    await rm(join(tools, 'node'))
+    await workerPath({ ...given, path: closed, isolated: true })
+    expect((await stat(join(tools, 'node'))).mode & 0o777).toBe(0o755)
+  })
+})

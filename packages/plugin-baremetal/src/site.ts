@@ -1,0 +1,111 @@
+/**
+ * Where workers live on this machine and what the machine can do for them; found out once, when the plugin starts.
+ */
+import { execFile } from 'node:child_process'
+import { createHash } from 'node:crypto'
+import { realpath } from 'node:fs/promises'
+import { basename, join } from 'node:path'
+import { promisify } from 'node:util'
+import type { PluginContext } from '@muster/core'
+import { type Cgroups, findCgroups } from './cgroup.ts'
+import type { BaremetalConfig } from './config.ts'
+import { defaultUsers } from './config.ts'
+import { findCommand } from './files.ts'
+import { machineFolder, type Place, preparePlace, unfit } from './place.ts'
+import { bootId, type Identity, selfIdentity } from './proc.ts'
+import { plainPath, workerPath } from './tools.ts'
+import type { Surroundings } from './translate.ts'
+import { defaultLedger, openUsers, type Users } from './user.ts'
+
+export interface Site extends Surroundings, Place {
+  users?: Users
+  cgroups?: Cgroups
+  /** The shell that runs the script. */
+  shell: string
+  /** PATH of workers. */
+  path: string
+  boot: string
+  self: Identity
+  /** Ids of the workers that this process itself runs in, outermost last. */
+  within: string
+}
+
+/** Parts of the surroundings that tests replace. */
+export interface SiteOptions {
+  /** The ledger of users; one for the machine. */
+  ledger?: string
+  /** Versions of cgroups that are looked at. */
+  cgroupVersions?: readonly (1 | 2)[]
+  /** Instead of `/bin/sh`. */
+  shell?: string
+  env?: NodeJS.ProcessEnv
+}
+
+/** Makes the place ready. Fails with a ProviderError that says what to mend, effect `none`. */
+export async function openSite(
+  config: Readonly<BaremetalConfig>,
+  context: Pick<PluginContext, 'provider' | 'owner' | 'dataDir'>,
+  options: SiteOptions = {},
+): Promise<Site> {
+  const { ledger = defaultLedger, cgroupVersions = [1, 2], shell = '/bin/sh', env = process.env } = options
+  if (process.platform !== 'linux') throw unfit('local workers need Linux', 'Run the host on a Linux machine.')
+  const isRoot = process.getuid?.() === 0
+  const isolated = isRoot && config.users !== 'off'
+  const setpriv = await findSetpriv()
+  await needTools(isolated, setpriv)
+  const data = await realpath(context.dataDir)
+  const digest = createHash('sha256')
+    .update(`${context.provider}\0${config.root ?? data}`)
+    .digest('hex')
+    .slice(0, 12)
+  const root = config.root ?? (isolated ? join(machineFolder, `${context.provider}-${digest}`) : data)
+  const boot = await bootId()
+  const self = await selfIdentity(boot)
+  const place = await preparePlace({ root, data, boot, isolated })
+  const cgroups = config.cgroup === 'off' ? undefined : await findCgroups({ digest, root: isRoot, versions: cgroupVersions })
+  const users = isolated
+    ? await openUsers({ range: typeof config.users === 'object' ? config.users : defaultUsers, ledger, root, self })
+    : undefined
+  return {
+    ...place,
+    isolated,
+    ...(users === undefined ? {} : { users }),
+    ...(cgroups === undefined ? {} : { cgroups }),
+    can: cgroups?.can ?? {},
+    cgroupHint:
+      config.cgroup === 'off'
+        ? 'Remove `cgroup: off` from the provider’s config.'
+        : 'Run the host as root, or delegate a cgroup with cpu, memory and pids to its user.',
+    setpriv,
+    shell,
+    bash: basename(await realpath(shell)) === 'bash',
+    binds: config.binds ?? [],
+    arch: process.arch,
+    path:
+      config.path ??
+      (await workerPath({ path: env['PATH'] ?? plainPath, node: process.execPath, isolated, folder: join(root, 'tools') })),
+    boot,
+    self,
+    within: [env['MUSTER_WORKER'], env['MUSTER_WITHIN']].filter((id) => id !== undefined && id !== '').join(' '),
+  }
+}
+
+/** That of util-linux: busybox has a smaller one of the same name. */
+async function findSetpriv(): Promise<string | undefined> {
+  const path = await findCommand('setpriv', plainPath)
+  if (path === undefined) return undefined
+  const { stdout } = await promisify(execFile)(path, ['--version'], { env: {} }).catch(() => ({ stdout: '' }))
+  return stdout.includes('util-linux') ? path : undefined
+}
+
+async function needTools(isolated: boolean, setpriv: string | undefined): Promise<void> {
+  for (const name of ['ln', 'readlink', 'mkfifo', 'grep', 'tar', 'cat', 'sleep']) {
+    if ((await findCommand(name, plainPath)) === undefined)
+      throw unfit(`${name} is missing`, `Install the package that holds ${name}.`)
+  }
+  if (isolated && setpriv === undefined)
+    throw unfit(
+      'setpriv is missing: workers cannot get users of their own',
+      'Install util-linux, or set `users: off` to do without isolation.',
+    )
+}

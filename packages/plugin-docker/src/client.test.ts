@@ -1,0 +1,243 @@
+import { once } from 'node:events'
+import { createServer, type IncomingMessage, type Server, type ServerResponse } from 'node:http'
+import type { AddressInfo } from 'node:net'
+import { join } from 'node:path'
+import { Readable } from 'node:stream'
+import { tempFolder, type TempFolder } from '@muster/test/systems/temp'
+import { afterEach, beforeEach, describe, expect, test } from 'vitest'
+import { compareVersions, createEngine, type Engine, smaller } from './client.ts'
+import type { EngineFailure } from './errors.ts'
+
+type Answer = (request: IncomingMessage, reply: ServerResponse) => void | Promise<void>
+
+let folder: TempFolder
+let server: Server
+let socketPath: string
+let engine: Engine
+let asked: string[] = []
+let version: object = {}
+let answer: Answer = (_request, reply) => void reply.end('{}')
+
+beforeEach(async () => {
+  folder = await tempFolder('client')
+  socketPath = join(folder.path, 'engine.sock')
+  asked = []
+  version = { ApiVersion: '1.41', MinAPIVersion: '1.12', Version: '20.10.24' }
+  answer = (_request, reply) => void reply.end('{}')
+  server = createServer((request, reply) => {
+    asked.push(`${request.method} ${request.url}`)
+    if (request.url === '/version') reply.end(JSON.stringify(version))
+    else void answer(request, reply)
+  })
+  await new Promise<void>((resolve) => server.listen(socketPath, resolve))
+  engine = createEngine({ socketPath })
+})
+
+afterEach(async () => {
+  engine.close()
+  server.closeAllConnections()
+  server.close()
+  await folder.remove()
+})
+
+const signal = new AbortController().signal
+const get = (path: string, query?: Record<string, unknown>) => ({
+  method: 'GET' as const,
+  path,
+  signal,
+  ...(query === undefined ? {} : { query }),
+})
+const fails = (work: Promise<unknown>): Promise<EngineFailure> =>
+  work.then(
+    () => expect.unreachable(),
+    (error: EngineFailure) => error,
+  )
+
+describe('the version', () => {
+  test.each([
+    ['1.41', '1.41'],
+    ['1.47', '1.47'],
+    ['1.52', '1.47'],
+    ['1.9', '1.9'],
+  ])('of an engine that speaks up to %s is %s, asked for once', async (theirs, agreed) => {
+    version = { ApiVersion: theirs }
+    await Promise.all([engine.json(get('/info')), engine.json(get('/info')), engine.json(get('/info'))])
+    expect(asked.toSorted()).toEqual(
+      [`GET /v${agreed}/info`, `GET /v${agreed}/info`, `GET /v${agreed}/info`, 'GET /version'].toSorted(),
+    )
+  })
+
+  test('is agreed on again after the engine was away or another one is there', async () => {
+    await engine.json(get('/info'))
+    version = { ApiVersion: '1.44' }
+    answer = (request, reply) => {
+      if (request.url?.startsWith('/v1.44') === true) return void reply.end('{}')
+      reply.writeHead(400).end('{"message":"client version 1.41 is too old. Minimum supported API version is 1.44"}')
+    }
+    expect((await fails(engine.json(get('/info')))).status).toBe(400)
+    expect(await engine.json(get('/info'))).toEqual({})
+    expect(asked.at(-1)).toBe('GET /v1.44/info')
+    answer = (request) => void request.socket.destroy()
+    await fails(engine.json(get('/info')))
+    answer = (_request, reply) => void reply.end('{}')
+    await engine.json(get('/info'))
+    expect(asked.filter((line) => line === 'GET /version')).toHaveLength(3)
+  })
+
+  test('is compared as numbers', () => {
+    expect(compareVersions('1.9', '1.41')).toBeLessThan(0)
+    expect(compareVersions('2.0', '1.99')).toBeGreaterThan(0)
+    expect(smaller('1.9', '1.41')).toBe('1.9')
+  })
+})
+
+test('the environment does not choose the engine', async () => {
+  process.env['DOCKER_HOST'] = 'tcp://192.0.2.1:1'
+  try {
+    expect(await engine.json(get('/info'))).toEqual({})
+  } finally {
+    delete process.env['DOCKER_HOST']
+  }
+})
+
+test('over TCP on loopback too', async () => {
+  const tcp = createServer(
+    (request, reply) => void reply.end(request.url === '/version' ? '{"ApiVersion":"1.41"}' : `{"url":"${request.url}"}`),
+  )
+  await new Promise<void>((resolve) => tcp.listen(0, '127.0.0.1', resolve))
+  const other = createEngine({ host: '127.0.0.1', port: (tcp.address() as AddressInfo).port })
+  expect(await other.json(get('/info'))).toEqual({ url: '/v1.41/info' })
+  other.close()
+  tcp.closeAllConnections()
+  tcp.close()
+})
+
+test('queries, bodies and uploads as the engine wants them', async () => {
+  let seen: { type?: string | undefined; body: string } = { body: '' }
+  answer = async (request, reply) => {
+    const body = Buffer.concat(await request.toArray()).toString()
+    seen = { type: request.headers['content-type'], body }
+    reply.writeHead(204).end()
+  }
+  await engine.json({
+    ...get('/a', { all: true, filters: { label: ['x=y'] }, none: undefined, many: ['1', '2'] }),
+    method: 'POST',
+    body: { a: 1 },
+  })
+  expect(asked.at(-1)).toBe(`POST /v1.41/a?all=true&filters=${encodeURIComponent('{"label":["x=y"]}')}&many=1&many=2`)
+  expect(seen).toEqual({ type: 'application/json', body: '{"a":1}' })
+  await engine.json({ method: 'POST', path: '/b', signal })
+  expect(asked.at(-1)).toBe('POST /v1.41/b')
+  expect(seen.body).toBe('')
+  await engine.json({ method: 'PUT', path: '/c', query: { path: '/x y' }, upload: Readable.from([Buffer.from('tar')]), signal })
+  expect(asked.at(-1)).toBe('PUT /v1.41/c?path=%2Fx%20y')
+  expect(seen).toEqual({ type: 'application/tar', body: 'tar' })
+})
+
+describe('a failure', () => {
+  test('has the status and the words of the engine', async () => {
+    answer = (_request, reply) => void reply.writeHead(409).end('{"message":"Container x is not running"}')
+    expect(await fails(engine.json(get('/x')))).toMatchObject({ status: 409, message: 'Container x is not running', sent: true })
+    answer = (_request, reply) => void reply.writeHead(500).end('plain words')
+    expect(await fails(engine.stream(get('/x')))).toMatchObject({ status: 500, message: 'plain words' })
+    answer = (_request, reply) => void reply.writeHead(304).end()
+    expect(await fails(engine.json(get('/x')))).toMatchObject({ status: 304 })
+    expect(await fails(engine.stream({ ...get('/x'), method: 'HEAD' }))).toMatchObject({ status: 304 })
+  })
+
+  test('without a connection has sent nothing', async () => {
+    const nobody = createEngine({ socketPath: join(folder.path, 'nobody.sock') })
+    expect(await fails(nobody.json(get('/x')))).toMatchObject({ code: 'ENOENT', sent: false, status: undefined })
+    await engine.json(get('/x'))
+    server.closeAllConnections()
+    await new Promise((resolve) => server.close(resolve))
+    const failure = await fails(engine.json({ ...get('/x'), method: 'POST' }))
+    expect(['ENOENT', 'ECONNREFUSED', 'ECONNRESET', 'EPIPE']).toContain(failure.code)
+  })
+
+  test.each<[string, Answer]>([
+    ['before the answer', (request) => void request.socket.destroy()],
+    [
+      'in the middle of the answer',
+      (_request, reply) =>
+        void (
+          reply.writeHead(200, { 'content-length': 100 }),
+          reply.write('{"half":'),
+          setImmediate(() => reply.socket?.destroy())
+        ),
+    ],
+    [
+      'in the middle of a refusal',
+      (_request, reply) =>
+        void (
+          reply.writeHead(500, { 'content-length': 100 }),
+          reply.write('{"half":'),
+          setImmediate(() => reply.socket?.destroy())
+        ),
+    ],
+  ])('of a connection that breaks %s settles, with an effect possible', async (_name, breaks) => {
+    await engine.json(get('/x'))
+    answer = breaks
+    expect(await fails(engine.json({ ...get('/x'), method: 'POST' }))).toMatchObject({ name: 'EngineFailure', sent: true })
+  })
+
+  test('of an answer that is not JSON', async () => {
+    answer = (_request, reply) => void reply.end('<html>')
+    expect(await fails(engine.json(get('/x')))).toMatchObject({ status: 200, message: 'the answer is not JSON' })
+  })
+
+  test("of an upload's source comes through", async () => {
+    answer = () => {}
+    const upload = Readable.from(
+      (async function* () {
+        yield Buffer.from('x')
+        throw new Error('the disk is gone')
+      })(),
+    )
+    expect((await fails(engine.json({ ...get('/x'), method: 'PUT', upload }))).message).toBe('the disk is gone')
+  })
+})
+
+describe('an abort', () => {
+  test('ends a request that nobody answers, and one whose answer stands still', async () => {
+    for (const silent of [() => {}, (_request, reply) => void (reply.writeHead(200), reply.write('{'))] as Answer[]) {
+      answer = silent
+      expect(await fails(engine.json({ ...get('/x'), signal: AbortSignal.timeout(50) }))).toMatchObject({
+        name: expect.stringMatching(/AbortError|TimeoutError|EngineFailure/) as string,
+      })
+    }
+    expect(await fails(engine.json({ ...get('/x'), signal: AbortSignal.abort() }))).toMatchObject({ name: 'AbortError' })
+  })
+
+  test('of one who waits for the version does not end it for others', async () => {
+    let release = (): void => {}
+    server.removeAllListeners('request')
+    server.on('request', (_request: IncomingMessage, reply: ServerResponse) => {
+      release = () => void reply.end(JSON.stringify(version))
+    })
+    const hasty = fails(engine.agreed(AbortSignal.timeout(30)))
+    const patient = engine.agreed(signal)
+    expect(await hasty).toMatchObject({ name: 'TimeoutError' })
+    release()
+    expect(await patient).toMatchObject({ api: '1.41' })
+  })
+})
+
+test('a raw connection goes both ways, and ends with the signal', async () => {
+  server.on('upgrade', (_request: IncomingMessage, socket: Readable & NodeJS.WritableStream) => {
+    socket.write('HTTP/1.1 101 UPGRADED\r\nConnection: Upgrade\r\nUpgrade: tcp\r\n\r\nhello ')
+    socket.on('data', (data: Buffer) => socket.write(data))
+  })
+  const abort = new AbortController()
+  const connection = await engine.hijack({ method: 'POST', path: '/exec/x/start', body: { Tty: false }, signal: abort.signal })
+  connection.write('there')
+  let text = ''
+  connection.on('data', (data: Buffer) => {
+    text += data.toString()
+    if (text.includes('there')) abort.abort()
+  })
+  await once(connection, 'error')
+  expect(text).toContain('hello ')
+  expect(connection.destroyed).toBe(true)
+  server.removeAllListeners('upgrade')
+})

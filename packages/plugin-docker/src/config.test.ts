@@ -1,0 +1,78 @@
+import { pluginManifestSchema } from '@muster/core'
+import { expect, test } from 'vitest'
+import * as z from 'zod'
+import manifest from '../muster-plugin.json' with { type: 'json' }
+import packed from '../package.json' with { type: 'json' }
+import { configSchema, defaultSocket, parseConfig, settingsSchema } from './config.ts'
+import { plugin } from './index.ts'
+import { envBytes } from './translate.ts'
+
+test.each([
+  [undefined, { socketPath: defaultSocket }],
+  [{}, { socketPath: defaultSocket }],
+  [{ socket: '/run/engine.sock' }, { socketPath: '/run/engine.sock' }],
+  [{ address: '127.0.0.1:2375' }, { host: '127.0.0.1', port: 2375 }],
+  [{ address: '127.8.8.8:1' }, { host: '127.8.8.8', port: 1 }],
+  [{ address: 'localhost:65535' }, { host: 'localhost', port: 65_535 }],
+  [{ address: '[::1]:2375' }, { host: '::1', port: 2375 }],
+])('%j is an engine at %j', (input, expected) => {
+  expect(parseConfig(input)).toEqual(expected)
+})
+
+test.each([
+  [{ socket: 'relative.sock' }, 'config.socket'],
+  [{ socket: 7 }, 'config.socket'],
+  [{ address: '10.0.0.1:2375' }, 'config.address'],
+  [{ address: 'example.org:2375' }, 'config.address'],
+  [{ address: '127.0.0.1' }, 'config.address'],
+  [{ address: '127.0.0.1:0' }, 'config.address'],
+  [{ address: '127.0.0.1:65536' }, 'config.address'],
+  [{ socket: '/run/a.sock', address: '127.0.0.1:2375' }, 'config.address'],
+  [{ sockets: '/run/a.sock' }, 'config'],
+  ['/run/a.sock', 'config'],
+])('%j is refused at %s', (input, path) => {
+  expect(() => parseConfig(input)).toThrow(expect.objectContaining({ code: 'invalid-spec', effect: 'none', path }) as Error)
+})
+
+test('what is parsed cannot be changed', () => {
+  expect(Object.isFrozen(parseConfig({}))).toBe(true)
+})
+
+test('the manifest is valid, says what the package says, and its schemas are those that are parsed with', () => {
+  expect(pluginManifestSchema.safeParse(manifest).error).toBeUndefined()
+  expect(manifest).toMatchObject({ name: packed.name, version: packed.version, capabilities: { envBytes } })
+  expect(manifest.config).toEqual(z.toJSONSchema(configSchema))
+  expect(manifest.settings).toEqual(z.toJSONSchema(settingsSchema))
+})
+
+test('the provider has the methods that the manifest declares, and no others', async () => {
+  const log = { debug() {}, info() {}, warn() {}, error() {} }
+  const provider = await plugin.create({}, { provider: 'docker', owner: 'owner', dataDir: '/nonexistent', log, now: Date.now })
+  const { capabilities: declared } = plugin.manifest
+  const wanted: Record<string, boolean> = {
+    probe: true,
+    launch: true,
+    terminate: true,
+    list: true,
+    inspect: true,
+    watch: declared.watch,
+    logs: declared.logs !== undefined,
+    exec: declared.exec !== undefined,
+    execState: declared.exec !== undefined,
+    execKill: declared.exec !== undefined,
+    copyIn: declared.copy?.in === true,
+    copyOut: declared.copy?.out === true,
+    forward: declared.forward,
+    suspend: declared.suspend !== undefined,
+    resume: declared.suspend !== undefined,
+    stats: declared.stats,
+    headroom: declared.headroom,
+    quote: declared.quote,
+    preparePool: declared.preparePool,
+  }
+  expect(Object.keys(provider).toSorted()).toEqual(
+    Object.keys(wanted)
+      .filter((name) => wanted[name])
+      .toSorted(),
+  )
+})

@@ -1,0 +1,211 @@
+/** The containers of one provider of one owner, found by worker id; anybody else's are not there. */
+import type { Call, Instant, ListQuery, OwnerTags, WorkerId, WorkerObservation } from '@muster/core'
+import { type ContainerInspect, type ContainerRow, type Engine } from './client.ts'
+import { abortError, EngineFailure, isStatus, toDockerError } from './errors.ts'
+import { type EngineFacts, readFacts } from './facts.ts'
+import { containerName, label, ownerFilter, tagsOf } from './labels.ts'
+import { killedForMemory } from './memory-kill.ts'
+import { exitInDoubt, exitOf, handleOf, instantOf, isDoubtful, observe, phaseOf } from './translate.ts'
+import { mapWide, raceAbort } from './waiting.ts'
+
+export interface Found {
+  container: ContainerInspect
+  tags: OwnerTags
+}
+
+export interface Row {
+  id: WorkerId
+  tags: OwnerTags
+  container: string
+  /** The engine's word. */
+  state: string
+  /** What it has reserved: vCPU and bytes. */
+  cpu: number
+  memoryBytes: number
+}
+
+export interface Containers {
+  readonly engine: Engine
+  /** What the engine is; asked once, and again after the engine was away. */
+  facts(signal: AbortSignal): Promise<EngineFacts>
+  /** The worker's container; undefined when there is none of this owner and provider. */
+  find(id: WorkerId, signal: AbortSignal): Promise<Found | undefined>
+  /** As `find`; one that is not there is a failure with status 404. */
+  get(id: WorkerId, signal: AbortSignal): Promise<Found>
+  /** Whatever container has the worker's name. */
+  holder(id: WorkerId, signal: AbortSignal): Promise<ContainerInspect | undefined>
+  /** Removes it with its volumes, killing it first. `busy`: another removal is under way. */
+  remove(id: WorkerId, signal: AbortSignal): Promise<'gone' | 'busy'>
+}
+
+/** `/containers/<name>`, the path of everything about one worker. */
+export function containerPath(id: WorkerId): string {
+  return `/containers/${containerName(id)}`
+}
+
+/** An engine answers within some 10 ms; on a machine under full load it was seen to take a second. */
+const FACTS_TIMEOUT_MS = 10_000
+
+export function createContainers(engine: Engine, owner: Pick<OwnerTags, 'muster-owner' | 'muster-provider'>): Containers {
+  let known: { api: string; facts: Promise<EngineFacts> } | undefined
+
+  async function holder(id: WorkerId, signal: AbortSignal): Promise<ContainerInspect | undefined> {
+    try {
+      return await engine.json<ContainerInspect>({ method: 'GET', path: `${containerPath(id)}/json`, signal })
+    } catch (error) {
+      if (isStatus(error, 404)) return undefined
+      throw error
+    }
+  }
+
+  async function find(id: WorkerId, signal: AbortSignal): Promise<Found | undefined> {
+    const container = await holder(id, signal)
+    const tags = container === undefined ? undefined : tagsOf(container.Config.Labels)
+    if (container === undefined || tags === undefined || tags['muster-worker'] !== id) return undefined
+    const ours = tags['muster-owner'] === owner['muster-owner'] && tags['muster-provider'] === owner['muster-provider']
+    return ours ? { container, tags } : undefined
+  }
+
+  return {
+    engine,
+    holder,
+    find,
+    async facts(signal) {
+      const { api } = await engine.agreed(signal)
+      if (known?.api !== api) {
+        // Shared by all callers, so that no caller's end may end it.
+        const asked = { api, facts: readFacts(engine, AbortSignal.timeout(FACTS_TIMEOUT_MS)) }
+        asked.facts.catch(() => {
+          if (known === asked) known = undefined
+        })
+        known = asked
+      }
+      return raceAbort(known.facts, signal)
+    },
+    async get(id, signal) {
+      const found = await find(id, signal)
+      if (found === undefined) throw new EngineFailure(`No such container: ${containerName(id)}`, { status: 404, sent: true })
+      return found
+    },
+    async remove(id, signal) {
+      try {
+        await engine.json({ method: 'DELETE', path: containerPath(id), query: { force: true, v: true }, signal })
+        return 'gone'
+      } catch (error) {
+        if (isStatus(error, 404)) return 'gone'
+        if (isStatus(error, 409, /already in progress/i)) return 'busy'
+        throw error
+      }
+    },
+  }
+}
+
+/** All workers with these tags, in the order of their ids. An engine gives all at once: it has no pages. */
+export async function listRows(engine: Engine, tags: ListQuery['tags'] | undefined, signal: AbortSignal): Promise<Row[]> {
+  const filters = { label: tags === undefined ? ['muster-worker'] : ownerFilter(tags) }
+  const rows = await engine.json<ContainerRow[]>({
+    method: 'GET',
+    path: '/containers/json',
+    query: { all: true, filters },
+    signal,
+  })
+  return rows.flatMap(rowOf).sort((left, right) => (left.id < right.id ? -1 : 1))
+}
+
+function rowOf({ Id, Labels, State, Names }: ContainerRow): Row[] {
+  const tags = tagsOf(Labels)
+  // Labels can be given to any container; the name belongs to one.
+  if (tags === undefined || !Names.includes(`/${containerName(tags['muster-worker'])}`)) return []
+  const [cpu, memoryBytes] = [Number(Labels[label.cpu] ?? 0) / 1e9, Number(Labels[label.memory] ?? 0)]
+  return [{ id: tags['muster-worker'], tags, container: Id, state: State, cpu, memoryBytes }]
+}
+
+/** Inspections at once: enough to hide their round trips, few enough for an engine to answer others meanwhile. */
+const INSPECT_WIDTH = 8
+
+export interface Observing {
+  stopping: (id: WorkerId) => boolean
+  signal: AbortSignal
+}
+
+/** One page's observations. Only an ended worker needs a second question: a list has no exit code. */
+export async function observeRows(rows: readonly Row[], containers: Containers, how: Observing): Promise<WorkerObservation[]> {
+  return observeEach(rows, { containers, how }, async ({ id, tags, container, state }) => {
+    const phase = phaseOf(state, how.stopping(id))
+    if (phase === 'exited' || phase === 'provisioning') return containers.find(id, how.signal)
+    return { id, handle: handleOf(container), tags, phase, ready: phase === 'running' }
+  })
+}
+
+/** Inspects many, in their order; the absent are left out. */
+export async function observeMany(
+  ids: readonly WorkerId[],
+  containers: Containers,
+  how: Observing,
+): Promise<WorkerObservation[]> {
+  return observeEach(ids, { containers, how }, (id) => containers.find(id, how.signal))
+}
+
+async function observeEach<T>(
+  items: readonly T[],
+  { containers, how }: { containers: Containers; how: Observing },
+  look: (item: T) => Promise<Found | WorkerObservation | undefined>,
+): Promise<WorkerObservation[]> {
+  let started: Promise<Instant | undefined> | undefined
+  const observed = await mapWide(items, INSPECT_WIDTH, async (item) => {
+    const seen = await look(item)
+    if (seen === undefined || 'phase' in seen) return seen
+    const observation = observe(seen.container, seen.tags, how.stopping(seen.tags['muster-worker']))
+    if (observation.exit === undefined || !isDoubtful(observation.exit)) return observation
+    const { container } = seen
+    if (await killedForMemory(containers.engine, container, how.signal))
+      return { ...observation, exit: exitOf({ ...container.State, OOMKilled: true }) }
+    started ??= engineStart(containers.engine, how.signal)
+    return { ...observation, exit: exitInDoubt(observation.exit, await started) }
+  })
+  return observed.filter((observation) => observation !== undefined)
+}
+
+/** When the engine started: it makes its bridge anew each time. Undefined where it has none. */
+async function engineStart(engine: Engine, signal: AbortSignal): Promise<Instant | undefined> {
+  try {
+    const { Created } = await engine.json<{ Created: string }>({ method: 'GET', path: '/networks/bridge', signal })
+    return instantOf(Created)
+  } catch (error) {
+    if (isStatus(error, 404)) return undefined
+    throw error
+  }
+}
+
+export interface Doing {
+  /** Begins the message, as in "cannot <doing>: …". */
+  doing: string
+  mutates: boolean
+  /** The path in the worker that it is about. */
+  place?: string
+}
+
+/** The door: whatever is thrown becomes a ProviderError, and an abort says which of the two it was. */
+export function asProviderError(thrown: unknown, call: Call, doing: Doing): Error {
+  const { signal } = call
+  const timedOut = signal.aborted && signal.reason instanceof Error && signal.reason.name === 'TimeoutError'
+  const judgement = { ...doing, deadline: call.deadline, now: call.now(), timedOut }
+  const given = call.signal.aborted && !(thrown instanceof Error && thrown.name === 'ProviderError')
+  return given ? abortError(judgement) : toDockerError(thrown, judgement)
+}
+
+export async function guarded<T>(call: Call, doing: Doing, work: () => Promise<T>): Promise<T> {
+  try {
+    return await work()
+  } catch (error) {
+    throw asProviderError(error, call, doing)
+  }
+}
+
+export async function* guardedStream<T>(call: Call, doing: Doing, work: () => AsyncIterable<T>): AsyncGenerator<T> {
+  try {
+    yield* work()
+  } catch (error) {
+    throw asProviderError(error, call, doing)
+  }
+}

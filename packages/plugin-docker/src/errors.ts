@@ -1,0 +1,233 @@
+/** What the engine's failures mean: one table from status and words to the contract's codes. */
+import { type Effect, ProviderError, type ProviderErrorCode, type ThrottleScope } from '@muster/core'
+
+/** A failure of one request to the engine, before it is judged. */
+export class EngineFailure extends Error {
+  override readonly name = 'EngineFailure'
+  /** The HTTP status; absent when there was no answer. */
+  readonly status: number | undefined
+  /** The system's error code, as `ECONNREFUSED`. */
+  readonly code: string | undefined
+  /** Could the engine have read the request? */
+  readonly sent: boolean
+
+  constructor(
+    message: string,
+    facts: { status?: number | undefined; code?: string | undefined; sent: boolean; cause?: unknown },
+  ) {
+    super(message, { cause: facts.cause })
+    this.status = facts.status
+    this.code = facts.code
+    this.sent = facts.sent
+  }
+}
+
+/** One row: what to look for, and what it means. The first row that fits wins. */
+export interface ErrorRow {
+  status?: readonly number[]
+  systemCode?: readonly string[]
+  words?: RegExp
+  code: ProviderErrorCode
+  /** Default: `none` for a refusal (status 4xx), `possible` otherwise. */
+  effect?: Effect
+  path?: string
+  hint?: string
+  retryAfterMs?: number
+  scope?: ThrottleScope
+}
+
+/** A registry's pull limit is counted over hours; a minute keeps the queue moving without a storm. */
+const PULL_LIMIT_RETRY_MS = 60_000
+
+export const errorTable: readonly ErrorRow[] = [
+  // No answer.
+  {
+    systemCode: ['ENOENT', 'ECONNREFUSED', 'ENOTSOCK'],
+    code: 'transient',
+    effect: 'none',
+    hint: "Start the Docker engine, or correct `socket` or `address` in the provider's config.",
+  },
+  {
+    systemCode: ['EACCES', 'EPERM'],
+    code: 'auth',
+    effect: 'none',
+    hint: "Let the host's user open the engine's socket, for example through the group `docker`.",
+  },
+  { systemCode: ['EHOSTUNREACH', 'ENETUNREACH', 'ENOTFOUND', 'EAI_AGAIN'], code: 'transient', effect: 'none' },
+  {
+    systemCode: ['EMFILE', 'ENFILE'],
+    code: 'transient',
+    effect: 'none',
+    hint: "The plugin's process has no free file descriptor.",
+  },
+
+  // The registry, asked by the engine; most of these come as status 500 or inside a stream of status 200.
+  {
+    words: /toomanyrequests|pull rate limit/i,
+    code: 'throttled',
+    effect: 'none',
+    scope: 'launch',
+    retryAfterMs: PULL_LIMIT_RETRY_MS,
+  },
+  {
+    words: /repository does not exist or may require/i,
+    code: 'invalid-spec',
+    effect: 'none',
+    path: 'image',
+    hint: "Correct the image's name; if it is private, put it where the engine can read it without a login.",
+  },
+  {
+    words: /no basic auth credentials|unauthorized|authentication required|access to the resource is denied|401 unauthorized/i,
+    code: 'auth',
+    effect: 'none',
+    path: 'image',
+    hint: 'The registry asks for a login.',
+  },
+  {
+    words: /x509:|server gave HTTP response to HTTPS client|tls: failed to verify/i,
+    code: 'unsupported',
+    effect: 'none',
+    path: 'image',
+    hint: "Give the engine the registry's certificate authority, or list it under `insecure-registries`.",
+  },
+  {
+    words: /no matching manifest for|does not match the specified platform|no match for platform/i,
+    code: 'unsupported',
+    effect: 'none',
+    path: 'arch',
+    hint: 'The image has no variant for this operating system and processor.',
+  },
+  {
+    words: /manifest unknown|manifest for .* not found|name unknown|repository name not known|failed to resolve reference/i,
+    code: 'invalid-spec',
+    effect: 'none',
+    path: 'image',
+    hint: "Correct the image's name and tag.",
+  },
+  { words: /invalid reference format|invalid repository name/i, code: 'invalid-spec', effect: 'none', path: 'image' },
+  {
+    words: /dial tcp|i\/o timeout|TLS handshake timeout|request canceled|connection reset by peer|unexpected EOF|no such host/i,
+    code: 'transient',
+    effect: 'none',
+    hint: "The engine did not reach the image's registry.",
+  },
+
+  // Room on the machine.
+  {
+    words: /no space left on device|disk quota exceeded/i,
+    code: 'capacity',
+    hint: "Free space on the engine's disk: `docker system df` shows what uses it.",
+  },
+  { words: /cannot allocate memory|resource temporarily unavailable|too many open files/i, code: 'capacity' },
+  { words: /range of cpus is from/i, code: 'capacity', effect: 'none', path: 'resources.cpu' },
+  { words: /could not find an available.*address pool|no available ip/i, code: 'capacity' },
+
+  // What was asked for.
+  { words: /minimum memory limit/i, code: 'invalid-spec', effect: 'none', path: 'resources.memoryBytes' },
+  { words: /unknown capability|invalid Cap(?:Add|Drop)/i, code: 'invalid-spec', effect: 'none', path: 'security' },
+  {
+    words: /unable to find (?:user|group)|no matching entries in (?:passwd|group)/i,
+    code: 'invalid-spec',
+    path: 'security.user',
+  },
+  {
+    words: /working directory .* is invalid|cannot mkdir|chdir to cwd|mkdir .*: not a directory/i,
+    code: 'invalid-spec',
+    path: 'workdir',
+  },
+  { words: /argument list too long/i, code: 'invalid-spec', path: 'env' },
+  { words: /invalid mount (?:config|path|target|specification)|duplicate mount point/i, code: 'invalid-spec', path: 'mounts' },
+  {
+    words: /executable file not found|stat .*: no such file or directory|exec: .*permission denied|exec format error/i,
+    code: 'invalid-spec',
+    path: 'work.command',
+  },
+  { words: /network \S+ not found/i, code: 'unsupported', effect: 'none', path: 'network.egress' },
+
+  // The state it is in.
+  {
+    status: [409],
+    words: /removal of container .* is already in progress|marked for removal/i,
+    code: 'conflict',
+    effect: 'none',
+  },
+  { status: [404], words: /no such container|no such exec/i, code: 'not-found', effect: 'none' },
+  { status: [404], words: /could not find the file/i, code: 'not-found', effect: 'none', path: 'path' },
+  { words: /is not running|is paused|is already paused|is not paused|container stopped/i, code: 'conflict', effect: 'none' },
+  { words: /container rootfs is marked read-only/i, code: 'unsupported', effect: 'none', path: 'security.readOnlyRoot' },
+  { words: /extraction point is not a directory|not a directory/i, code: 'invalid-spec', effect: 'none', path: 'path' },
+  { words: /error processing tar|invalid tar header/i, code: 'invalid-spec', path: 'tar' },
+  { words: /client version .* is too (?:new|old)/i, code: 'unsupported', effect: 'none' },
+
+  // By status alone.
+  { status: [401, 403], code: 'auth', effect: 'none' },
+  { status: [429], code: 'throttled', effect: 'none', scope: 'all', retryAfterMs: 1_000 },
+  { status: [400, 406], code: 'invalid-spec', effect: 'none' },
+  { status: [404], code: 'not-found', effect: 'none' },
+  { status: [409], code: 'conflict', effect: 'none' },
+  // A failure inside a stream comes after status 200.
+  { status: [200, 500, 502, 503, 504], code: 'transient' },
+]
+
+/** The surroundings in which a failure is judged. */
+export interface Judgement {
+  /** What was being done, as `create the container`: begins the message. */
+  doing: string
+  /** The call's end: an abort at or after it is `deadline`, before it `cancelled`. */
+  deadline?: number
+  now?: number
+  /** The call's signal says that its time is up: a timer may be a little before the clock. */
+  timedOut?: boolean
+  /** The path in the worker that was asked for: named instead of the field. */
+  place?: string | undefined
+  /** False for a request that changes nothing: its effect is always `none`. */
+  mutates: boolean
+}
+
+/** Judges anything thrown while the engine was asked. A ProviderError passes as it is. */
+export function toDockerError(thrown: unknown, judgement: Judgement): ProviderError {
+  if (thrown instanceof ProviderError) return thrown
+  const { doing, mutates } = judgement
+  if (isAbort(thrown)) return abortError(judgement)
+  const failure = thrown instanceof EngineFailure ? thrown : undefined
+  const text = thrown instanceof Error ? thrown.message : String(thrown)
+  const row = failure === undefined ? undefined : errorTable.find((candidate) => fits(candidate, failure))
+  const code = row?.code ?? (failure?.status === undefined && failure !== undefined ? 'transient' : 'internal')
+  return new ProviderError(code, `cannot ${doing}: ${text}`, {
+    effect: mutates ? effectOf(row, failure) : 'none',
+    ...(row?.hint === undefined ? {} : { hint: row.hint }),
+    ...(row?.path === undefined ? {} : { path: row.path === 'path' ? (judgement.place ?? row.path) : row.path }),
+    ...(row?.retryAfterMs === undefined ? {} : { retryAfterMs: row.retryAfterMs }),
+    ...(row?.scope === undefined ? {} : { scope: row.scope }),
+    cause: thrown,
+  })
+}
+
+/** The error of a call that was given up. */
+export function abortError({ doing, deadline, now, timedOut = false, mutates }: Judgement): ProviderError {
+  const late = timedOut || (deadline !== undefined && now !== undefined && now >= deadline)
+  const message = late ? `the deadline passed before the engine could ${doing}` : `given up: ${doing}`
+  return new ProviderError(late ? 'deadline' : 'cancelled', message, { effect: mutates ? 'possible' : 'none' })
+}
+
+export function isAbort(thrown: unknown): boolean {
+  return thrown instanceof Error && (thrown.name === 'AbortError' || thrown.name === 'TimeoutError')
+}
+
+/** Did the engine answer with this status (and these words)? */
+export function isStatus(thrown: unknown, status: number, words?: RegExp): boolean {
+  return thrown instanceof EngineFailure && thrown.status === status && (words === undefined || words.test(thrown.message))
+}
+
+function fits(row: ErrorRow, failure: EngineFailure): boolean {
+  if (row.status !== undefined && (failure.status === undefined || !row.status.includes(failure.status))) return false
+  if (row.systemCode !== undefined && (failure.code === undefined || !row.systemCode.includes(failure.code))) return false
+  return row.words === undefined || row.words.test(failure.message)
+}
+
+function effectOf(row: ErrorRow | undefined, failure: EngineFailure | undefined): Effect {
+  if (row?.effect !== undefined) return row.effect
+  if (failure === undefined) return 'possible'
+  if (!failure.sent) return 'none'
+  return failure.status !== undefined && failure.status >= 400 && failure.status < 500 ? 'none' : 'possible'
+}

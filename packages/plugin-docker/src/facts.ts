@@ -1,0 +1,79 @@
+/** What an engine is and can: read from /version and /info, kept until the engine was away. */
+import type { Engine } from './client.ts'
+
+export interface EngineFacts {
+  /** The engine's own version and the agreed version of its API. */
+  version: string
+  api: string
+  oldestApi: string
+  name: string
+  os: string
+  /** As the contract says it; another processor under the engine's own word. */
+  arch: string
+  cpus: number
+  memoryBytes: number
+  /** Which limits its kernel honours; the others would be dropped with a mere warning. */
+  limits: { cpu: boolean; memory: boolean; swap: boolean; pids: boolean }
+  /** Is docker-init there? */
+  init: boolean
+  cgroup: string
+  storage: string
+  rootless: boolean
+  /** Do containers outlive a restart of the engine? */
+  liveRestore: boolean
+}
+
+/** The part of GET /info that is used. */
+export interface EngineInfo {
+  Name: string
+  OSType: string
+  Architecture: string
+  NCPU: number
+  MemTotal: number
+  MemoryLimit: boolean
+  SwapLimit: boolean
+  PidsLimit: boolean
+  CpuCfsPeriod: boolean
+  CpuCfsQuota: boolean
+  InitBinary?: string
+  InitCommit?: { ID: string }
+  CgroupVersion?: string
+  Driver: string
+  SecurityOptions?: string[] | null
+  LiveRestoreEnabled?: boolean
+}
+
+const archNames: Readonly<Record<string, string>> = { x86_64: 'amd64', aarch64: 'arm64' }
+
+/** Asks the engine. */
+export async function readFacts(engine: Engine, signal: AbortSignal): Promise<EngineFacts> {
+  const [{ api, theirs }, info] = await Promise.all([
+    engine.agreed(signal),
+    engine.json<EngineInfo>({ method: 'GET', path: '/info', signal }),
+  ])
+  return factsOf(info, { api, version: theirs.Version, oldestApi: theirs.MinAPIVersion })
+}
+
+/** Pure. */
+export function factsOf(info: EngineInfo, version: { api: string; version: string; oldestApi: string }): EngineFacts {
+  return {
+    ...version,
+    name: info.Name,
+    os: info.OSType,
+    arch: archNames[info.Architecture] ?? info.Architecture,
+    cpus: info.NCPU,
+    memoryBytes: info.MemTotal,
+    limits: {
+      cpu: info.CpuCfsPeriod && info.CpuCfsQuota,
+      memory: info.MemoryLimit,
+      swap: info.SwapLimit,
+      pids: info.PidsLimit,
+    },
+    // An engine that does not find the program says so in its version.
+    init: (info.InitBinary ?? '') !== '' && info.InitCommit?.ID !== 'N/A',
+    cgroup: info.CgroupVersion ?? '1',
+    storage: info.Driver,
+    rootless: (info.SecurityOptions ?? []).some((option) => option.includes('rootless')),
+    liveRestore: info.LiveRestoreEnabled === true,
+  }
+}

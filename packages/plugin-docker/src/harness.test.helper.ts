@@ -1,0 +1,144 @@
+/** What the integration tests of this plugin share: a provider on a real engine under an owner of its own, and calls to it. */
+import { randomBytes } from 'node:crypto'
+import type { Call, ExecInput, LaunchSpec, LogChunk, SpecField, WorkerExit, WorkerObservation } from '@muster/core'
+import { engineJson } from '@muster/test/systems/engine'
+import { ensureImage } from '@muster/test/systems/images'
+import { waitFor } from '@muster/test/systems/wait'
+import manifest from '../muster-plugin.json' with { type: 'json' }
+import { type DockerProvider, dockerProvider } from './provider.ts'
+
+export const busybox = 'muster-test/busybox:1'
+
+export interface Harness {
+  socket: string
+  owner: string
+  provider: DockerProvider
+  /** Another provider object, as a second process of the plugin would have it. */
+  another(): DockerProvider
+  /** A spec of a new worker; what is given replaces the defaults. */
+  spec(parts?: Partial<LaunchSpec>): LaunchSpec
+  command(...command: string[]): LaunchSpec
+  hold(parts?: Partial<LaunchSpec>): LaunchSpec
+  phase(id: string): Promise<string | undefined>
+  observe(id: string): Promise<WorkerObservation | undefined>
+  /** Waits for the worker's end. */
+  exit(id: string): Promise<WorkerExit>
+  /** Launches, waits for the end, answers exit and output. */
+  run(spec: LaunchSpec): Promise<{ exit: WorkerExit; stdout: Buffer; stderr: Buffer }>
+  exec(id: string, command: string[], more?: Partial<ExecInput>): Promise<{ exit: WorkerExit; stdout: string; stderr: string }>
+  /** Containers of this owner, whatever provider object made them. */
+  left(): Promise<string[]>
+  clean(): Promise<void>
+}
+
+let workers = 0
+
+function workerId(): string {
+  return `w${Date.now().toString(36)}${(++workers).toString(36).padStart(4, '0')}${randomBytes(16).toString('hex')}`.slice(0, 27)
+}
+
+export function execId(): string {
+  return `x${workerId().slice(1)}`
+}
+
+/** A call with a minute, unless the test says otherwise. */
+export function callOf(options: { signal?: AbortSignal; timeoutMs?: number; log?: (line: string) => void } = {}): Call {
+  const { timeoutMs = 60_000, log = () => {} } = options
+  const signals = [AbortSignal.timeout(timeoutMs), ...(options.signal === undefined ? [] : [options.signal])]
+  const write = (message: string, data?: Record<string, unknown>): void => log(`${message} ${JSON.stringify(data ?? {})}`)
+  return {
+    signal: AbortSignal.any(signals),
+    deadline: Date.now() + timeoutMs,
+    idempotencyKey: 'key',
+    epoch: 1,
+    attempt: 1,
+    log: { debug: write, info: write, warn: write, error: write },
+    trace: { traceparent: '00-00000000000000000000000000000001-0000000000000001-01' },
+    now: () => Date.now(),
+    secret: () => Promise.reject(new Error('this plugin asks for no secret')),
+  }
+}
+
+export async function createHarness(socket: string, providerName = 'docker'): Promise<Harness> {
+  await ensureImage(socket, 'busybox')
+  const owner = `t${randomBytes(6).toString('hex')}`
+  const another = (): DockerProvider =>
+    dockerProvider({
+      endpoint: { socketPath: socket },
+      context: { owner, provider: providerName, now: () => Date.now() },
+      fields: manifest.capabilities.fields as SpecField[],
+    })
+  const provider = another()
+  const spec = (parts: Partial<LaunchSpec> = {}): LaunchSpec => {
+    const id = workerId()
+    const tags = {
+      'muster-owner': owner,
+      'muster-provider': providerName,
+      'muster-pool': 'pool',
+      'muster-worker': id,
+      'muster-epoch': '1',
+    }
+    return { id, tags, image: busybox, work: { mode: 'command', command: ['true'] }, ...parts }
+  }
+  const observe = async (id: string): Promise<WorkerObservation | undefined> => (await provider.inspect([{ id }], callOf()))[0]
+  const exit = async (id: string): Promise<WorkerExit> => {
+    const seen = await waitFor('the exit', async () => (await observe(id))?.exit, { timeoutMs: 120_000 })
+    return seen as WorkerExit
+  }
+  const containers = async (): Promise<string[]> => {
+    const filters = JSON.stringify({ label: [`muster-owner=${owner}`] })
+    const rows = await engineJson<{ Id: string; Names: string[] }[]>(socket, {
+      path: '/containers/json',
+      query: { all: '1', filters },
+    })
+    return rows.map(({ Names }) => Names[0] ?? '')
+  }
+  return {
+    socket,
+    owner,
+    provider,
+    another,
+    spec,
+    command: (...command) => spec({ work: { mode: 'command', command } }),
+    hold: (parts = {}) => spec({ work: { mode: 'hold' }, ...parts }),
+    observe,
+    phase: async (id) => (await observe(id))?.phase,
+    exit,
+    async run(wanted) {
+      await provider.launch(wanted, callOf())
+      const output = { stdout: [] as Uint8Array[], stderr: [] as Uint8Array[] }
+      for await (const { stream, data } of provider.logs({ id: wanted.id }, { follow: true }, callOf({ timeoutMs: 120_000 })))
+        output[stream].push(data)
+      return { exit: await exit(wanted.id), stdout: Buffer.concat(output.stdout), stderr: Buffer.concat(output.stderr) }
+    },
+    async exec(id, command, more = {}) {
+      const input = { id: execId(), command, stdin: false, from: { stdout: 0, stderr: 0 }, ...more }
+      const session = await provider.exec({ id }, input, callOf())
+      const output = { stdout: '', stderr: '' }
+      for await (const { stream, data } of session.output) output[stream] += Buffer.from(data).toString()
+      return { exit: await session.exit, ...output }
+    },
+    left: containers,
+    async clean() {
+      for (const name of await containers())
+        await engineJson(socket, { method: 'DELETE', path: `/containers${name}`, query: { force: '1', v: '1' } }).catch(() => {})
+    },
+  }
+}
+
+/** All of a log, from a cursor on. */
+export async function readAll(
+  provider: DockerProvider,
+  id: string,
+  options: { cursor?: string; follow?: boolean } = {},
+): Promise<{ chunks: LogChunk[]; stdout: Buffer; stderr: Buffer }> {
+  const chunks: LogChunk[] = []
+  for await (const chunk of provider.logs(
+    { id },
+    { follow: options.follow ?? true, ...(options.cursor === undefined ? {} : { cursor: options.cursor }) },
+    callOf(),
+  ))
+    chunks.push(chunk)
+  const of = (stream: string): Buffer => Buffer.concat(chunks.filter((chunk) => chunk.stream === stream).map(({ data }) => data))
+  return { chunks, stdout: of('stdout'), stderr: of('stderr') }
+}

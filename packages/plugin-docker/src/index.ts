@@ -1,0 +1,15 @@
+/** Worker provider that makes workers of containers: see {@link dockerProvider}. */
+import { definePlugin, type WorkerPlugin, type WorkerPluginManifest } from '@muster/core'
+import manifest from '../muster-plugin.json' with { type: 'json' }
+import { parseConfig } from './config.ts'
+import { dockerProvider } from './provider.ts'
+
+const declared = manifest as unknown as WorkerPluginManifest
+
+export const plugin: WorkerPlugin = definePlugin({
+  manifest: declared,
+  create: async (config, context) =>
+    dockerProvider({ endpoint: parseConfig(config), context, fields: declared.capabilities.fields }),
+})
+
+export default plugin

@@ -1,0 +1,68 @@
+/** Names and labels of our containers: how they are found again, and by whom. Pure. */
+import { createHash } from 'node:crypto'
+import { type LaunchSpec, type OwnerTags, ownerTagsSchema, type WorkerId, workerIdSchema } from '@muster/core'
+
+/** A container's name: an engine gives each name once, which makes launch idempotent. */
+export function containerName(id: WorkerId): string {
+  return `muster-${id}`
+}
+
+/** Labels beside the owner tags, which are labels under their own names. */
+export const label = {
+  /** Digest of the spec: the same id with another spec is a conflict. */
+  spec: 'muster-spec',
+  /** Reserved shares, so that one list tells what is free: nano-CPUs and bytes. */
+  cpu: 'muster-cpu',
+  memory: 'muster-memory',
+  /** Ports that `forward` may reach, with commas between; absent: any. */
+  ports: 'muster-ports',
+  /** The user's own labels stand below this prefix. */
+  user: 'muster-label.',
+} as const
+
+/** All labels of a worker's container. */
+export function labelsOf(spec: LaunchSpec): Record<string, string> {
+  const { resources = {}, network } = spec
+  return {
+    ...Object.fromEntries(Object.entries(spec.labels ?? {}).map(([name, value]) => [label.user + name, value])),
+    ...spec.tags,
+    [label.spec]: specDigest(spec),
+    ...(resources.cpu === undefined ? {} : { [label.cpu]: String(Math.ceil(resources.cpu * 1e9)) }),
+    ...(resources.memoryBytes === undefined ? {} : { [label.memory]: String(resources.memoryBytes) }),
+    ...(network?.ports === undefined ? {} : { [label.ports]: network.ports.join(',') }),
+  }
+}
+
+/** The owner tags among a container's labels (null where it has none); undefined when it is none of ours. */
+export function tagsOf(labels: Readonly<Record<string, string>> | null): OwnerTags | undefined {
+  const tags = Object.fromEntries(Object.entries(labels ?? {}).filter(([name]) => tagNames.has(name)))
+  const parsed = ownerTagsSchema.safeParse(tags)
+  return parsed.success && workerIdSchema.safeParse(parsed.data['muster-worker']).success ? parsed.data : undefined
+}
+
+const tagNames: ReadonlySet<string> = new Set<keyof OwnerTags>([
+  'muster-owner',
+  'muster-provider',
+  'muster-pool',
+  'muster-worker',
+  'muster-epoch',
+])
+
+/** The engine's filter for the workers of one provider of one owner. */
+export function ownerFilter(tags: Pick<OwnerTags, 'muster-owner' | 'muster-provider'>): string[] {
+  return [`muster-owner=${tags['muster-owner']}`, `muster-provider=${tags['muster-provider']}`]
+}
+
+/** sha256 over the spec with its names in order, cut to 128 bits: enough to tell specs apart. */
+export function specDigest(spec: LaunchSpec): string {
+  return createHash('sha256').update(canonical(spec)).digest('hex').slice(0, 32)
+}
+
+function canonical(value: unknown): string {
+  if (Array.isArray(value)) return `[${value.map(canonical).join(',')}]`
+  if (typeof value !== 'object' || value === null) return JSON.stringify(value)
+  const entries = Object.entries(value)
+    .filter(([, inner]) => inner !== undefined)
+    .sort(([left], [right]) => (left < right ? -1 : 1))
+  return `{${entries.map(([name, inner]) => `${JSON.stringify(name)}:${canonical(inner)}`).join(',')}}`
+}

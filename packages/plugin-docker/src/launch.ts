@@ -1,0 +1,247 @@
+/** Makes a worker: create under the worker's own name, prepare, start. The name makes every step repeatable by anybody. */
+import { posix } from 'node:path'
+import { type Call, type LaunchedWorker, type LaunchSpec, ProviderError, type SpecField } from '@muster/core'
+import { folderEntry, missingFolders, ownerOf, type Place, putEntries, type SmallEntry, statPath } from './archive.ts'
+import type { ContainerInspect } from './client.ts'
+import { asProviderError, type Containers, containerPath } from './containers.ts'
+import { isStatus } from './errors.ts'
+import type { EngineFacts } from './facts.ts'
+import type { Puller } from './image.ts'
+import { containerName, label, specDigest } from './labels.ts'
+import { checkHidden, checkSpec, createBody, grantedOf, handleOf, platformOf, stateRoot } from './translate.ts'
+import type { Ids } from './users.ts'
+import { pause, type Turns } from './waiting.ts'
+
+export interface LauncherParts {
+  containers: Containers
+  puller: Puller
+  turns: Turns
+  fields: readonly SpecField[]
+}
+
+/** A name that is taken though nobody holds it is being made or removed: an engine is done with that within a second or two. */
+const NAME_WAIT_MS = 10_000
+const NAME_POLL_MS = 50
+/** Another process that prepares the same worker is done by then: it unpacks one small tar and starts, together about 200 ms. */
+const OTHERS_WAIT_MS = 600
+
+/** Failures that another try of the same spec would meet again: nothing of it is kept. */
+const hopeless: ReadonlySet<string> = new Set(['invalid-spec', 'unsupported', 'capacity'])
+
+interface Attempt {
+  spec: LaunchSpec
+  call: Call
+  facts: EngineFacts
+  place: Place
+  doomed: AbortSignal
+}
+
+export function createLauncher({
+  containers,
+  puller,
+  turns,
+  fields,
+}: LauncherParts): (spec: LaunchSpec, call: Call) => Promise<LaunchedWorker> {
+  const { engine } = containers
+  /** Images seen to have a shell. */
+  const withShell = new Set<string>()
+
+  /** Until the engine has a container of this name. */
+  async function make(attempt: Attempt): Promise<{ id: string; found?: ContainerInspect }> {
+    const { spec, call, facts, doomed } = attempt
+    const { signal } = call
+    let pulled = false
+    const giveUpAt = call.now() + NAME_WAIT_MS
+    for (;;) {
+      stopIfDoomed(doomed, 'none')
+      try {
+        const query = { name: containerName(spec.id), platform: platformOf(spec) }
+        const body = createBody(spec, facts)
+        const made = await engine.json<{ Id: string; Warnings?: string[] | null }>({
+          method: 'POST',
+          path: '/containers/create',
+          query,
+          body,
+          signal,
+        })
+        for (const warning of made.Warnings ?? []) call.log.warn('the engine warns', { worker: spec.id, warning })
+        return { id: made.Id }
+      } catch (error) {
+        if (isStatus(error, 409)) {
+          const found = await containers.holder(spec.id, signal)
+          if (found !== undefined) return { id: found.Id, found }
+          if (call.now() > giveUpAt) throw error
+          await pause(NAME_POLL_MS, signal)
+        } else if (isStatus(error, 404, /no such image|specified platform/i)) {
+          if (pulled) throw missing(spec, error)
+          await pull(attempt)
+          pulled = true
+        } else throw refused(attempt, error)
+      }
+    }
+  }
+
+  /** An engine that refuses to make a container has undone what it began. */
+  function refused({ call }: Attempt, error: unknown): unknown {
+    const judged = asProviderError(error, call, { doing: 'make the worker', mutates: true })
+    return judged instanceof ProviderError && hopeless.has(judged.code) ? withoutEffect(judged) : error
+  }
+
+  async function pull({ spec, call, doomed }: Attempt): Promise<void> {
+    const image = spec.image ?? ''
+    const signal = AbortSignal.any([call.signal, doomed])
+    try {
+      await puller.pull({ image, platform: platformOf(spec) }, { signal, log: call.log })
+    } catch (error) {
+      stopIfDoomed(doomed, 'none')
+      throw asProviderError(error, call, { doing: `pull the image ${image}`, mutates: false })
+    }
+  }
+
+  /** What must be there before the first process. */
+  async function prepare({ spec, place }: Attempt): Promise<void> {
+    const holds = spec.work.mode === 'hold'
+    if (holds && !withShell.has(spec.image ?? '')) {
+      if ((await statPath(place, '/bin/sh')) === undefined) throw noShell()
+      withShell.add(spec.image ?? '')
+    }
+    if (spec.workdir === undefined && spec.files === undefined && !holds) return
+    const { container } = await containers.get(spec.id, place.signal)
+    const owner = await ownerOf(place, container)
+    if (holds && owner.uid !== 0) await prepareRunFolder(place, container)
+    const folder = await newWorkdir(place, container, owner)
+    await putEntries(place, [...folder, ...(await fileEntries(spec, place, { container, owner }))])
+  }
+
+  async function start({ spec, call }: Attempt): Promise<void> {
+    try {
+      await engine.json({ method: 'POST', path: `${containerPath(spec.id)}/start`, signal: call.signal })
+    } catch (error) {
+      if (!isStatus(error, 304)) throw error
+    }
+  }
+
+  /** Another process may be preparing it right now: files that are put twice would be missing for a moment. */
+  async function isStartedByOthers({ spec, call }: Attempt): Promise<boolean> {
+    const until = call.now() + (spec.files === undefined ? 0 : OTHERS_WAIT_MS)
+    for (;;) {
+      const found = await containers.get(spec.id, call.signal)
+      if (found.container.State.Status !== 'created') return true
+      if (call.now() >= until) return false
+      await pause(NAME_POLL_MS, call.signal)
+    }
+  }
+
+  async function finish(attempt: Attempt): Promise<void> {
+    const { call, doomed } = attempt
+    try {
+      stopIfDoomed(doomed, 'possible')
+      await prepare(attempt)
+      stopIfDoomed(doomed, 'possible')
+      await start(attempt)
+    } catch (error) {
+      const judged = asProviderError(error, call, { doing: 'start the worker', mutates: true })
+      if (!(judged instanceof ProviderError) || call.signal.aborted) throw judged
+      if (!hopeless.has(judged.code) && !doomed.aborted) throw judged
+      throw (await isRemoved(attempt)) ? withoutEffect(judged) : judged
+    }
+  }
+
+  async function isRemoved({ spec, call }: Attempt): Promise<boolean> {
+    return containers.remove(spec.id, call.signal).then(
+      (state) => state === 'gone',
+      () => false,
+    )
+  }
+
+  return async (spec, call) => {
+    const facts = await containers.facts(call.signal)
+    checkSpec(spec, fields, facts)
+    return turns.take(spec.id, call.signal, async (doomed) => {
+      const attempt = { spec, call, facts, doomed, place: { engine, id: spec.id, signal: call.signal } }
+      const { id, found } = await make(attempt)
+      if (found !== undefined) checkSame(spec, found)
+      const made = found === undefined || (found.State.Status === 'created' && !(await isStartedByOthers(attempt)))
+      if (made) await finish(attempt)
+      const granted = grantedOf(spec)
+      return { handle: handleOf(id), ...(granted === undefined ? {} : { granted }) }
+    })
+  }
+}
+
+/** Where the runner of a worker keeps its runs. */
+export function runFolderOf(container: ContainerInspect): string {
+  return container.HostConfig.ReadonlyRootfs === true ? `${stateRoot}/run` : stateRoot
+}
+
+/** Makes the runner's folder for all users of the worker; each run in it is open to its own user only. */
+export async function prepareRunFolder(place: Place, container: ContainerInspect): Promise<void> {
+  const folder = { mode: 0o1777, owner: { uid: 0, gid: 0 } }
+  // Under a read-only root only the volume can be written, and an engine leaves a volume's own top folder as it is.
+  if (container.HostConfig.ReadonlyRootfs === true) await putEntries(place, [{ ...folder, path: 'run' }], stateRoot)
+  else await putEntries(place, [{ ...folder, path: stateRoot }])
+}
+
+/** An engine makes a missing working directory as root's: then it is given to the worker's user. One of the image stays as it is. */
+async function newWorkdir(place: Place, container: ContainerInspect, owner: Ids): Promise<SmallEntry[]> {
+  const path = posix.resolve('/', container.Config.WorkingDir)
+  if (owner.uid === 0 || path === '/' || container.HostConfig.ReadonlyRootfs === true) return []
+  const stat = await statPath(place, path)
+  return stat?.folder === true && stat.modifiedMs >= Date.parse(container.Created) ? [folderEntry(path, owner)] : []
+}
+
+async function fileEntries(
+  spec: LaunchSpec,
+  place: Place,
+  target: { container: ContainerInspect; owner: Ids },
+): Promise<SmallEntry[]> {
+  const { container, owner } = target
+  const folders = new Set<string>()
+  const files: SmallEntry[] = []
+  for (const file of spec.files ?? []) {
+    const path = posix.resolve('/', container.Config.WorkingDir, file.path)
+    checkHidden(file, path, spec.mounts ?? [])
+    for (const folder of await missingFolders(place, posix.dirname(path))) folders.add(folder)
+    files.push({ path, mode: file.mode ?? 0o600, owner, content: Buffer.from(file.base64, 'base64') })
+  }
+  return [...[...folders].map((folder) => folderEntry(folder, owner)), ...files]
+}
+
+function checkSame(spec: LaunchSpec, found: ContainerInspect): void {
+  const labels = found.Config.Labels as Record<string, string> | null
+  const same = labels?.[label.spec] === specDigest(spec)
+  if (same && found.State.Status !== 'removing' && found.State.Status !== 'dead') return
+  const message = same ? 'the worker of this id is being removed' : "a container of this worker's name was made from another spec"
+  throw new ProviderError('conflict', message, { effect: 'none' })
+}
+
+function stopIfDoomed(doomed: AbortSignal, effect: 'none' | 'possible'): void {
+  if (doomed.aborted) throw new ProviderError('cancelled', 'the worker was terminated while it was launched', { effect })
+}
+
+function missing(spec: LaunchSpec, cause: unknown): ProviderError {
+  const hint = "Correct the image's name, tag or platform."
+  return new ProviderError('invalid-spec', `the engine has no image ${spec.image}, also after a pull`, {
+    effect: 'none',
+    path: 'image',
+    hint,
+    cause,
+  })
+}
+
+function noShell(): ProviderError {
+  const hint = 'Use an image with /bin/sh, or work mode `command`.'
+  return new ProviderError('unsupported', 'a worker that holds needs /bin/sh in its image', { path: 'work.mode', hint })
+}
+
+function withoutEffect(error: ProviderError): ProviderError {
+  const { code, message, hint, path, retryAfterMs, scope } = error
+  return new ProviderError(code, message, {
+    effect: 'none',
+    ...(hint === undefined ? {} : { hint }),
+    ...(path === undefined ? {} : { path }),
+    ...(retryAfterMs === undefined ? {} : { retryAfterMs }),
+    ...(scope === undefined ? {} : { scope }),
+    cause: error,
+  })
+}

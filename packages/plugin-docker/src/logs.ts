@@ -1,0 +1,93 @@
+/** A worker's output, every byte once, from a cursor on. */
+import type { LogChunk, LogOptions, OutputStream } from '@muster/core'
+import { type ContainerInspect, type Engine, toFailure } from './client.ts'
+import { EngineFailure } from './errors.ts'
+import { createFrameReader, type Frame } from './frames.ts'
+import { createLogPosition, type LogPosition } from './log-position.ts'
+
+/** The contract's limit for one chunk. */
+const CHUNK_BYTES = 64 * 1024
+
+export interface LogSource {
+  engine: Engine
+  /** Path of the container, as `/containers/name`. */
+  path: string
+  /** Asks how the container is; undefined when it is not there any more. */
+  inspect(): Promise<ContainerInspect | undefined>
+  signal: AbortSignal
+}
+
+/** Reads to the end of what is there, or with `follow` to the container's end. Throws an EngineFailure. */
+export async function* readLogs(source: LogSource, options: LogOptions): AsyncGenerator<LogChunk> {
+  let cursor = options.cursor
+  for (;;) {
+    const before = await mustExist(source)
+    const live = options.follow && isLive(before)
+    const position = createLogPosition(cursor)
+    yield* readOnce(source, position, live)
+    // What was read after the end is whole.
+    if (!live) return
+    // A followed stream also ends when the container vanishes, and may end before the last lines: look, then read the rest.
+    if (isLive(await mustExist(source)))
+      throw new EngineFailure('the log ended before its worker', { code: 'ECONNRESET', sent: true })
+    cursor = position.cursor()
+  }
+}
+
+async function mustExist(source: LogSource): Promise<ContainerInspect> {
+  const container = await source.inspect()
+  if (container === undefined) throw new EngineFailure('No such container: it vanished', { status: 404, sent: true })
+  return container
+}
+
+function isLive({ State: state }: ContainerInspect): boolean {
+  return state.Running || state.Paused || state.Restarting
+}
+
+async function* readOnce(source: LogSource, position: LogPosition, follow: boolean): AsyncGenerator<LogChunk> {
+  const { engine, path, signal } = source
+  const query = { follow, stdout: true, stderr: true, timestamps: true, since: position.since }
+  const reply = await engine.stream({ method: 'GET', path: `${path}/logs`, query, signal })
+  const reader = createFrameReader()
+  try {
+    for await (const chunk of reply) yield* chunksOf(reader.push(chunk as Buffer), position)
+    reader.end()
+  } catch (error) {
+    throw toFailure(error)
+  } finally {
+    reply.destroy()
+  }
+}
+
+/** Puts neighbouring entries of one stream together: a chunk for each line would cost more than the lines. */
+function* chunksOf(frames: readonly Frame[], position: LogPosition): Generator<LogChunk> {
+  let stream: OutputStream = 'stdout'
+  let held: Buffer[] = []
+  let bytes = 0
+  let cursor = ''
+  const flush = function* (): Generator<LogChunk> {
+    if (bytes > 0) yield { stream, cursor, data: held.length === 1 ? (held[0] as Buffer) : Buffer.concat(held, bytes) }
+    held = []
+    bytes = 0
+  }
+  for (const frame of frames) {
+    const { time, data } = splitTime(frame.data)
+    const taken = position.take({ stream: frame.stream, time, data })
+    const size = taken.reduce((sum, part) => sum + part.length, 0)
+    if (size === 0) continue
+    if (frame.stream !== stream || bytes + size > CHUNK_BYTES) yield* flush()
+    stream = frame.stream
+    cursor = position.cursor()
+    if (size > CHUNK_BYTES) throw new EngineFailure('a log entry is longer than an engine writes', { sent: true })
+    held.push(...taken)
+    bytes += size
+  }
+  yield* flush()
+}
+
+/** `2026-01-31T09:30:00.000000000Z text` */
+function splitTime(entry: Buffer): { time: string; data: Buffer } {
+  const space = entry.indexOf(0x20)
+  if (space < 20 || space > 40) throw new EngineFailure('a log entry has no time', { sent: true })
+  return { time: entry.toString('latin1', 0, space), data: entry.subarray(space + 1) }
+}

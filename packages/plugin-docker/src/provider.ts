@@ -1,0 +1,274 @@
+/** Workers as containers of one Docker engine: the contract's methods, in its order. */
+import { posix } from 'node:path'
+import type {
+  Call,
+  Headroom,
+  PluginContext,
+  Probe,
+  SpecField,
+  WorkerId,
+  WorkerObservation,
+  WorkerPage,
+  WorkerProvider,
+} from '@muster/core'
+import { ownerOf, packFrom, type Place, unpackInto } from './archive.ts'
+import { apiRange, compareVersions, type ContainerStats, createEngine, type Engine } from './client.ts'
+import type { Endpoint } from './config.ts'
+import {
+  containerPath,
+  createContainers,
+  type Doing,
+  type Found,
+  guarded,
+  guardedStream,
+  listRows,
+  observeMany,
+  observeRows,
+  type Row,
+} from './containers.ts'
+import { EngineFailure, isStatus, toDockerError } from './errors.ts'
+import { createRunners } from './exec.ts'
+import { readFacts, type EngineFacts } from './facts.ts'
+import { forwardPort } from './forward.ts'
+import { createPuller } from './image.ts'
+import { createLauncher } from './launch.ts'
+import { readLogs } from './logs.ts'
+import { createStopper } from './stop.ts'
+import { statsOf } from './translate.ts'
+import { createTurns } from './waiting.ts'
+import { watchWorkers } from './watch.ts'
+
+/** All of the contract but what an engine has no part in: prices, and things of a whole pool. */
+export type DockerProvider = Required<Omit<WorkerProvider, 'preparePool' | 'unpreparePool' | 'quote'>>
+
+export interface DockerProviderOptions {
+  endpoint: Endpoint
+  context: Pick<PluginContext, 'owner' | 'provider' | 'now'>
+  /** The optional spec fields that the manifest declares. */
+  fields: readonly SpecField[]
+  /** Only for tests: another way to the engine. */
+  engine?: Engine
+}
+
+/** The pages of one list belong to one answer of the engine, as long as they are asked for in one go. */
+const SNAPSHOT_MS = 30_000
+
+const reads = (doing: string): Doing => ({ doing, mutates: false })
+const changes = (doing: string): Doing => ({ doing, mutates: true })
+
+export function dockerProvider({
+  endpoint,
+  context,
+  fields,
+  engine = createEngine(endpoint),
+}: DockerProviderOptions): DockerProvider {
+  const containers = createContainers(engine, { 'muster-owner': context.owner, 'muster-provider': context.provider })
+  const turns = createTurns()
+  const puller = createPuller(engine, () => context.now())
+  const stopper = createStopper(containers, turns)
+  const launch = createLauncher({ containers, puller, turns, fields })
+  const runners = createRunners()
+  let snapshot: { key: string; asOf: number; rows: Row[] } | undefined
+
+  const observing = (call: Call): { stopping: (id: WorkerId) => boolean; signal: AbortSignal } => ({
+    stopping: (id) => stopper.stopping(id),
+    signal: call.signal,
+  })
+  const placeOf = (id: WorkerId, call: Call): Place => ({ engine, id, signal: call.signal })
+
+  async function running(id: WorkerId, call: Call): Promise<Found> {
+    const found = await containers.get(id, call.signal)
+    const { Status: status } = found.container.State
+    if (status !== 'running') throw new EngineFailure(`the worker is not running: it is ${status}`, { status: 409, sent: true })
+    return found
+  }
+
+  return {
+    async probe(call) {
+      try {
+        return describe(await readFacts(engine, call.signal))
+      } catch (error) {
+        if (call.signal.aborted)
+          throw toDockerError(call.signal.reason, { ...reads('answer'), deadline: call.deadline, now: call.now() })
+        const { message, hint } = toDockerError(error, reads('reach the engine'))
+        return { state: 'failed', message, ...(hint === undefined ? {} : { hint }) }
+      }
+    },
+
+    launch: (spec, call) => guarded(call, changes('launch the worker'), () => launch(spec, call)),
+
+    terminate: ({ id }, how, call) =>
+      guarded(call, changes('terminate the worker'), async () => {
+        const terminated = await stopper.terminate(id, how, call)
+        if (terminated.state === 'gone') runners.forget(id)
+        return terminated
+      }),
+
+    list: ({ tags, limit, cursor }, call) =>
+      guarded(call, reads('list the workers'), async (): Promise<WorkerPage> => {
+        const key = `${tags['muster-owner']} ${tags['muster-provider']}`
+        if (cursor === undefined || snapshot?.key !== key || call.now() - snapshot.asOf > SNAPSHOT_MS) {
+          // The answer is at least as new as the question.
+          const asOf = call.now()
+          snapshot = { key, asOf, rows: await listRows(engine, tags, call.signal) }
+        }
+        const { rows, asOf } = snapshot
+        const first = cursor === undefined ? 0 : rows.findIndex(({ id }) => id > cursor)
+        const page = first < 0 ? [] : rows.slice(first, first + limit)
+        const last = page.at(-1)
+        const more = last !== undefined && last !== rows.at(-1)
+        const workers = await observeRows(page, containers, observing(call))
+        return { workers, asOf: new Date(asOf).toISOString(), ...(more ? { next: last.id } : {}) }
+      }),
+
+    inspect: (targets, call) =>
+      guarded(call, reads('inspect workers'), () =>
+        observeMany(
+          targets.map(({ id }) => id),
+          containers,
+          observing(call),
+        ),
+      ),
+
+    async *watch(query, call): AsyncGenerator<WorkerObservation> {
+      const parts = { containers, stopping: stopper.stopping, removed: stopper.removed }
+      yield* guardedStream(call, reads('watch the workers'), () => watchWorkers(parts, query, call))
+    },
+
+    logs: ({ id }, options, call) =>
+      guardedStream(call, reads('read the log'), async function* () {
+        const inspect = async () => (await containers.find(id, call.signal))?.container
+        const path = containerPath(id)
+        yield* readLogs({ engine, path, inspect, signal: call.signal }, options)
+      }),
+
+    exec: ({ id }, command, call) =>
+      guarded(call, changes('start the command'), async () => {
+        const { container } = await running(id, call)
+        const runner = await runners.of(container, placeOf(id, call), command.user)
+        return runner.exec(command, call.signal)
+      }),
+
+    execState: ({ id }, exec, call) =>
+      guarded(call, reads('ask for the command'), async () => {
+        const { container } = await running(id, call)
+        for (const user of usersOf(container.Config.User)) {
+          const state = await (await runners.of(container, placeOf(id, call), user)).state(exec, call.signal)
+          if (state.state !== 'unknown') return state
+        }
+        return { state: 'unknown' }
+      }),
+
+    execKill: ({ id }, { id: exec, signal: name }, call) =>
+      guarded(call, changes('end the command'), async () => {
+        const { container } = await running(id, call)
+        for (const user of usersOf(container.Config.User))
+          await (await runners.of(container, placeOf(id, call), user)).kill(exec, name, call.signal)
+      }),
+
+    copyIn: ({ id }, { path, tar }, call) =>
+      guarded(call, { ...changes('copy into the worker'), place: path }, async () => {
+        const { container } = await containers.get(id, call.signal)
+        const place = placeOf(id, call)
+        const target = posix.resolve('/', container.Config.WorkingDir, path)
+        await unpackInto(place, target, { tar, owner: await ownerOf(place, container) })
+      }),
+
+    copyOut: ({ id }, path, call) =>
+      guardedStream(call, { ...reads('copy out of the worker'), place: path }, async function* () {
+        const { container } = await containers.get(id, call.signal)
+        yield* packFrom(placeOf(id, call), posix.resolve('/', container.Config.WorkingDir, path))
+      }),
+
+    forward: ({ id }, input, call) =>
+      guardedStream(call, reads('forward to the worker'), async function* () {
+        const { container } = await running(id, call)
+        yield* forwardPort(container, input, call.signal)
+      }),
+
+    suspend: ({ id }, call) =>
+      guarded(call, changes('suspend the worker'), async () => {
+        await containers.get(id, call.signal)
+        await ignoring(
+          /already paused/i,
+          engine.json({ method: 'POST', path: `${containerPath(id)}/pause`, signal: call.signal }),
+        )
+      }),
+
+    resume: ({ id }, call) =>
+      guarded(call, changes('resume the worker'), async () => {
+        const { container } = await containers.get(id, call.signal)
+        if (container.State.Status === 'running') return
+        await engine.json({ method: 'POST', path: `${containerPath(id)}/unpause`, signal: call.signal })
+      }),
+
+    stats: ({ id }, call) =>
+      guarded(call, reads('measure the worker'), async () => {
+        await running(id, call)
+        // Without one-shot an engine waits for a second sample, which takes a second.
+        const query = { stream: false, 'one-shot': true }
+        return statsOf(
+          await engine.json<ContainerStats>({ method: 'GET', path: `${containerPath(id)}/stats`, query, signal: call.signal }),
+        )
+      }),
+
+    headroom: (call) =>
+      guarded(call, reads('ask for headroom'), async () => {
+        const [facts, rows] = await Promise.all([containers.facts(call.signal), listRows(engine, undefined, call.signal)])
+        return headroomOf(facts, rows)
+      }),
+  }
+}
+
+/** What the limits of running workers, of whatever owner, leave. A worker without limits reserves nothing. Pure. */
+export function headroomOf(facts: EngineFacts, rows: readonly Row[]): Headroom {
+  const holding = rows.filter(({ state }) => state !== 'exited' && state !== 'dead')
+  const free = (total: number, used: number): { free: number; total: number } => ({ free: Math.max(0, total - used), total })
+  return {
+    cpu: free(
+      facts.cpus,
+      holding.reduce((sum, { cpu }) => sum + cpu, 0),
+    ),
+    memoryBytes: free(
+      facts.memoryBytes,
+      holding.reduce((sum, { memoryBytes }) => sum + memoryBytes, 0),
+    ),
+  }
+}
+
+/** What an operator should know of this engine. Pure. */
+export function describe(facts: EngineFacts): Probe {
+  const { version, api, oldestApi, name, os, arch, cgroup, storage, cpus, memoryBytes, limits } = facts
+  const engineFacts = {
+    ...{ engine: version, api, name, os, arch, cgroup, storage },
+    ...{ cpus: String(cpus), memoryBytes: String(memoryBytes) },
+  }
+  const failed = (message: string, hint: string): Probe => ({ state: 'failed', message, hint, facts: engineFacts })
+  if (os !== 'linux') return failed(`the engine runs ${os} containers`, 'Switch it to Linux containers.')
+  if (compareVersions(api, apiRange.oldest) < 0 || compareVersions(oldestApi, apiRange.newest) > 0)
+    return failed(
+      `the engine speaks API ${oldestApi} to ${api}, this plugin ${apiRange.oldest} to ${apiRange.newest}`,
+      'Use an engine of version 20.10 or newer, or another version of this plugin.',
+    )
+  const missing = Object.entries({ cpu: limits.cpu, memory: limits.memory, pids: limits.pids }).filter(([, there]) => !there)
+  const notes = [
+    ...missing.map(([limit]) => `no ${limit} limit: the engine's kernel has none`),
+    ...(facts.init ? [] : ["no docker-init: a worker's command is process 1"]),
+    ...(facts.liveRestore ? [] : ['workers end when the engine restarts: live-restore is off']),
+    ...(facts.rootless ? ['rootless engine'] : []),
+  ]
+  return { state: 'ready', facts: engineFacts, ...(notes.length === 0 ? {} : { notes }) }
+}
+
+/** A command may run as another user than the worker's own; then only root sees it. */
+function usersOf(own: string): (string | undefined)[] {
+  return /^(?:root|0)?(?::|$)/.test(own) ? [undefined] : [undefined, '0']
+}
+
+async function ignoring(words: RegExp, work: Promise<unknown>): Promise<void> {
+  try {
+    await work
+  } catch (error) {
+    if (!isStatus(error, 409, words)) throw error
+  }
+}

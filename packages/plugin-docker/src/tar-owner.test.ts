@@ -1,0 +1,152 @@
+import * as fc from 'fast-check'
+import * as tar from 'tar-stream'
+import { describe, expect, test } from 'vitest'
+import { reown } from './tar-owner.ts'
+import { idsOf, isNumeric } from './users.ts'
+
+const owner = { uid: 1000, gid: 2000 }
+
+async function packed(entries: readonly (Partial<tar.Header> & { name: string; content?: string })[]): Promise<Buffer> {
+  const pack = tar.pack()
+  for (const { content, ...header } of entries) {
+    if (content === undefined) pack.entry(header)
+    else pack.entry(header, content)
+  }
+  pack.finalize()
+  return Buffer.concat(await Array.fromAsync(pack as AsyncIterable<Buffer>))
+}
+
+async function unpacked(bytes: Buffer): Promise<(tar.Header & { content: string })[]> {
+  const entries: (tar.Header & { content: string })[] = []
+  const extract = tar.extract()
+  const read = (async () => {
+    for await (const found of extract)
+      entries.push({ ...found.header, content: Buffer.concat(await Array.fromAsync(found as AsyncIterable<Buffer>)).toString() })
+  })()
+  extract.end(bytes)
+  await read
+  return entries
+}
+
+async function owned(bytes: Buffer, chunk = bytes.length): Promise<Buffer> {
+  const chunks = async function* (): AsyncGenerator<Buffer> {
+    for (let at = 0; at < bytes.length; at += chunk) yield bytes.subarray(at, at + chunk)
+  }
+  return Buffer.concat(await Array.fromAsync(reown(chunks(), owner)))
+}
+
+const long = `${'folder/'.repeat(40)}file with ünicode`
+
+test('everything but the owner stays, whatever kind of entry, in whatever pieces it comes', async () => {
+  const bytes = await packed([
+    { name: 'folder/', type: 'directory', mode: 0o1777, uid: 1, gid: 2 },
+    { name: 'folder/file', mode: 0o640, uid: 501, gid: 20, uname: 'me', gname: 'staff', content: 'x'.repeat(1_500) },
+    { name: long, mode: 0o600, content: 'long' },
+    { name: 'link', type: 'symlink', linkname: long },
+    { name: 'hard', type: 'link', linkname: 'folder/file' },
+    { name: 'empty', content: '' },
+    { name: 'pipe', type: 'fifo' },
+  ])
+  const before = await unpacked(bytes)
+  for (const chunk of [bytes.length, 512, 700, 1]) {
+    const after = await unpacked(await owned(bytes, chunk))
+    expect(after).toEqual(before.map((entry) => ({ ...entry, ...owner, uname: '', gname: '' })))
+  }
+})
+
+test('an owner in extended headers goes, the rest of them stays', async () => {
+  const record = (key: string, value: string): string => {
+    const body = ` ${key}=${value}\n`
+    const length =
+      [1, 2, 3].map((digits) => body.length + digits).find((total) => String(total).length === total - body.length) ?? 0
+    return `${length}${body}`
+  }
+  const records =
+    record('uid', '99') + record('path', 'renamed') + record('gid', '98') + record('uname', 'x') + record('comment', 'kept')
+  const bytes = await packed([
+    { name: 'pax', content: records },
+    { name: 'plain', content: 'body' },
+  ])
+  bytes.write('x', 156)
+  sealed(bytes)
+  const out = await owned(bytes)
+  expect(out.includes('uid=')).toBe(false)
+  expect(out.includes('comment=kept')).toBe(true)
+  expect(await unpacked(out)).toMatchObject([{ name: 'renamed', content: 'body', ...owner }])
+})
+
+test('large numbers are written in base 256', async () => {
+  const bytes = await packed([{ name: 'a', content: 'a' }])
+  const out = Buffer.concat(await Array.fromAsync(reown(one(bytes), { uid: 3_000_000_000, gid: 8 ** 7 })))
+  expect(await unpacked(out)).toMatchObject([{ uid: 3_000_000_000, gid: 8 ** 7 }])
+})
+
+describe('what is no tar is an error', () => {
+  test.each<[string, (bytes: Buffer) => Buffer]>([
+    ['a broken header', (bytes) => Buffer.concat([Buffer.from('x'), bytes.subarray(1)])],
+    ['a size that is none', (bytes) => sealed(Buffer.concat([bytes.subarray(0, 124), Buffer.from('zzzz'), bytes.subarray(128)]))],
+    ['an end in a header', (bytes) => bytes.subarray(0, 100)],
+    ['an end in a body', (bytes) => bytes.subarray(0, 700)],
+    ['no tar at all', () => Buffer.alloc(1024, 'text')],
+  ])('%s', async (_name, spoil) => {
+    const bytes = await packed([{ name: 'a', content: 'a'.repeat(1_000) }])
+    await expect(owned(spoil(bytes))).rejects.toMatchObject({
+      name: 'EngineFailure',
+      message: expect.stringContaining('invalid tar') as string,
+    })
+  })
+
+  test('nothing at all is an empty tar', async () => {
+    expect(await owned(Buffer.alloc(0))).toEqual(Buffer.alloc(0))
+  })
+})
+
+test('any bytes end in a tar or in an error', async () => {
+  const good = await packed([
+    { name: 'a', content: 'abc' },
+    { name: long, content: 'x' },
+  ])
+  await fc.assert(
+    fc.asyncProperty(fc.nat(good.length - 1), fc.nat(255), async (at, byte) => {
+      const bytes = Buffer.from(good)
+      bytes[at] = byte
+      await owned(bytes).catch((error: Error) => expect(error.name).toBe('EngineFailure'))
+    }),
+  )
+})
+
+function sealed(bytes: Buffer): Buffer {
+  bytes.fill(0x20, 148, 156)
+  const sum = bytes.subarray(0, 512).reduce((total, byte) => total + byte, 0)
+  bytes.write(`${sum.toString(8).padStart(6, '0')}\0 `, 148, 'latin1')
+  return bytes
+}
+
+async function* one(bytes: Buffer): AsyncGenerator<Buffer> {
+  yield bytes
+}
+
+describe('users', () => {
+  const files = { passwd: 'root:x:0:0::/:\nuser:x:1000:1001::/:/bin/sh\n\n', group: 'root:x:0:\nstaff:x:50:user\n' }
+  test.each([
+    ['', { uid: 0, gid: 0 }],
+    ['root', { uid: 0, gid: 0 }],
+    ['0', { uid: 0, gid: 0 }],
+    ['user', { uid: 1000, gid: 1001 }],
+    ['1000', { uid: 1000, gid: 1001 }],
+    ['7', { uid: 7, gid: 0 }],
+    ['7:8', { uid: 7, gid: 8 }],
+    ['user:8', { uid: 1000, gid: 8 }],
+    ['user:staff', { uid: 1000, gid: 50 }],
+    ['7:staff', { uid: 7, gid: 50 }],
+    ['nobody-here', undefined],
+    ['user:nothing-here', undefined],
+  ])('%s is %j', (user, ids) => {
+    expect(idsOf(user, files)).toEqual(ids)
+  })
+
+  test('root and numbers need no files', () => {
+    expect(['', '0', 'root', '7:8', '7', 'user', 'user:8'].map(isNumeric)).toEqual([true, true, true, true, false, false, false])
+    expect(idsOf('root', { passwd: '', group: '' })).toEqual({ uid: 0, gid: 0 })
+  })
+})

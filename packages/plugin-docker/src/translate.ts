@@ -1,0 +1,262 @@
+/** From the contract's spec to the engine's request, and from the engine's objects to observations. Pure. */
+import { posix } from 'node:path'
+import {
+  fieldsOf,
+  type FileSpec,
+  type Handle,
+  type Instant,
+  type LaunchSpec,
+  type Mount,
+  type OwnerTags,
+  ProviderError,
+  type ProviderPhase,
+  type Resources,
+  type SpecField,
+  type WorkerExit,
+  type WorkerObservation,
+  type WorkerStats,
+} from '@muster/core'
+import type { ContainerInspect, ContainerStats, CreateBody } from './client.ts'
+import { EngineFailure, toDockerError } from './errors.ts'
+import type { EngineFacts } from './facts.ts'
+import { labelsOf } from './labels.ts'
+
+/** The most bytes of environment. A kernel takes at most 128 KiB for one variable, its name and two more bytes included. */
+export const envBytes: number = 120 * 1024
+
+/** Where a holding worker keeps what is needed between commands; a volume of its own under a read-only root. */
+export const stateRoot = '/.muster'
+
+/** The least an engine gives. Source: its own refusals ("Range of CPUs is from 0.01", "Minimum memory limit allowed is 6MB"). */
+const LEAST = { cpu: 0.01, memoryBytes: 6 * 1024 * 1024 }
+
+/**
+ * What holds a worker open. It ends at SIGTERM, but first hands the signal to every command inside (`kill -1` means all processes this
+ * user may signal, but itself and process 1) and waits until none is left, so that they have the grace too. A shell sees a signal only
+ * between commands: hence `wait`.
+ */
+const holdScript = [
+  'end() { trap "" TERM; kill -TERM -1; wait; while kill -0 -1; do sleep 0.1 || sleep 1; done; exit 0; }',
+  'trap end TERM INT',
+  'while sleep 2147483 & wait $!; do :; done',
+  'exit 127',
+].join('\n')
+
+/** Log files are kept whole, for a cursor to count in: a second file is begun only at a size no reader lags behind by. */
+const LOG_FILE_SIZE = '16g'
+
+/**
+ * Refuses what this engine would not honour: the first such field as `unsupported` with its path, a value that cannot be as
+ * `invalid-spec`, more than the machine has as `capacity`.
+ */
+export function checkSpec(spec: LaunchSpec, fields: readonly SpecField[], facts: EngineFacts): void {
+  for (const field of fieldsOf(spec))
+    if (!fields.includes(field)) throw refuse('unsupported', field, 'this provider does not honour it')
+  if (spec.work.mode === 'agent') throw refuse('unsupported', 'work.mode', 'a Docker worker runs a command or holds')
+  if (spec.image === undefined) throw refuse('invalid-spec', 'image', 'a Docker worker needs an image')
+  if (spec.os !== undefined && spec.os !== facts.os) throw refuse('unsupported', 'os', `the engine runs ${facts.os}`)
+  if (spec.arch !== undefined && spec.arch !== facts.arch) throw refuse('unsupported', 'arch', `the engine runs on ${facts.arch}`)
+  if (spec.work.mode === 'command' && spec.work.command[0] === '')
+    throw refuse('invalid-spec', 'work.command', 'a program has a name')
+  checkResources(spec.resources ?? {}, facts)
+  const bytes = Object.entries(spec.env ?? {}).reduce((sum, pair) => sum + Buffer.byteLength(pair.join('')), 0)
+  if (bytes > envBytes) throw refuse('invalid-spec', 'env', `names and values together are more than ${envBytes} bytes`)
+  for (const [index, mount] of (spec.mounts ?? []).entries()) {
+    if (!mount.target.startsWith('/')) throw refuse('invalid-spec', `mounts.${index}.target`, 'it is an absolute path')
+    if (/[,:]/.test(mount.target)) throw refuse('unsupported', `mounts.${index}.target`, 'a comma or colon cannot be passed on')
+  }
+  if ((spec.files?.length ?? 0) > 0 && spec.security?.readOnlyRoot === true)
+    throw refuse('unsupported', 'files', 'files cannot be put into a read-only root')
+}
+
+function checkResources({ cpu, memoryBytes, pids }: Resources, facts: EngineFacts): void {
+  if (cpu !== undefined && !facts.limits.cpu)
+    throw refuse('unsupported', 'resources.cpu', "the engine's kernel does not limit it")
+  if (memoryBytes !== undefined && !facts.limits.memory)
+    throw refuse('unsupported', 'resources.memoryBytes', "the engine's kernel does not limit it")
+  if (pids !== undefined && !facts.limits.pids)
+    throw refuse('unsupported', 'resources.pids', "the engine's kernel does not limit it")
+  if (cpu !== undefined && cpu > facts.cpus) throw refuse('capacity', 'resources.cpu', `the engine has ${facts.cpus}`)
+  // The engine itself accepts a limit beyond the machine's memory, which then is a promise it cannot keep.
+  if (memoryBytes !== undefined && memoryBytes > facts.memoryBytes)
+    throw refuse('capacity', 'resources.memoryBytes', `the engine has ${facts.memoryBytes}`)
+}
+
+function refuse(code: 'unsupported' | 'invalid-spec' | 'capacity', path: string, why: string): ProviderError {
+  return new ProviderError(code, `${path}: ${why}`, { effect: 'none', path })
+}
+
+/** What is given instead of what was asked, where an engine's least is more; undefined when nothing was rounded up. */
+export function grantedOf({ resources }: LaunchSpec): Resources | undefined {
+  const { cpu, memoryBytes } = resources ?? {}
+  const more: Resources = {
+    ...(cpu !== undefined && cpu < LEAST.cpu ? { cpu: LEAST.cpu } : {}),
+    ...(memoryBytes !== undefined && memoryBytes < LEAST.memoryBytes ? { memoryBytes: LEAST.memoryBytes } : {}),
+  }
+  return Object.keys(more).length === 0 ? undefined : { ...resources, ...more }
+}
+
+/** The body of POST /containers/create. */
+export function createBody(spec: LaunchSpec, facts: EngineFacts): CreateBody {
+  const { work, security = {}, network = {} } = spec
+  const { cpu, memoryBytes, pids } = grantedOf(spec) ?? spec.resources ?? {}
+  const program = work.mode === 'command' ? work.command : ['/bin/sh', '-c', holdScript]
+  return {
+    Image: spec.image ?? '',
+    Hostname: spec.id,
+    Labels: labelsOf(spec),
+    // Both are given, so that nothing of the image's own is put before or behind.
+    Entrypoint: program.slice(0, 1),
+    Cmd: program.slice(1),
+    Env: Object.entries(spec.env ?? {}).map(([name, value]) => `${name}=${value}`),
+    // An image's own check would run beside the job and count against its limits.
+    Healthcheck: { Test: ['NONE'] },
+    ...(work.mode === 'hold' ? { StopSignal: 'SIGTERM' } : {}),
+    ...(work.mode === 'hold' && security.readOnlyRoot === true ? { Volumes: { [stateRoot]: {} } } : {}),
+    ...(spec.workdir === undefined ? {} : { WorkingDir: posix.resolve('/', spec.workdir) }),
+    ...(security.user === undefined ? {} : { User: security.user }),
+    HostConfig: {
+      // A worker stays listed with its exit until terminate.
+      AutoRemove: false,
+      RestartPolicy: { Name: 'no' },
+      // Reaps orphans, and makes a job's death by a signal an exit code: process 1 would not die of one.
+      Init: facts.init,
+      // The other driver that can be read, json-file, replaces every byte that is not UTF-8.
+      LogConfig: { Type: 'local', Config: { 'max-size': LOG_FILE_SIZE, 'max-file': '2', compress: 'false' } },
+      ...(cpu === undefined ? {} : { NanoCpus: Math.ceil(cpu * 1e9) }),
+      // The same for both means no swap: otherwise a worker gets as much swap again.
+      ...(memoryBytes === undefined ? {} : { Memory: memoryBytes, MemorySwap: memoryBytes }),
+      ...(pids === undefined ? {} : { PidsLimit: pids }),
+      ...(network.egress === undefined ? {} : { NetworkMode: network.egress === 'none' ? 'none' : 'bridge' }),
+      ...(security.readOnlyRoot === undefined ? {} : { ReadonlyRootfs: security.readOnlyRoot }),
+      ...(security.noNewPrivileges === undefined ? {} : { SecurityOpt: [`no-new-privileges=${security.noNewPrivileges}`] }),
+      ...(security.capabilitiesAdd === undefined ? {} : { CapAdd: security.capabilitiesAdd }),
+      ...(security.capabilitiesDrop === undefined ? {} : { CapDrop: security.capabilitiesDrop }),
+      ...(spec.mounts === undefined ? {} : { Tmpfs: Object.fromEntries(spec.mounts.map(tmpfsOf)) }),
+    },
+  }
+}
+
+/** An engine's default is `noexec`; a build that runs what it has made needs the opposite. */
+function tmpfsOf({ target, source, readOnly }: Mount): [string, string] {
+  const size = source.kind === 'tmpfs' && source.bytes !== undefined ? `,size=${source.bytes}` : ''
+  return [target, `${readOnly === true ? 'ro' : 'rw'},exec,nosuid,nodev,mode=1777${size}`]
+}
+
+/** `linux/amd64`, when the spec names a processor: an image of another one is then refused instead of started. */
+export function platformOf({ os = 'linux', arch }: LaunchSpec): string | undefined {
+  return arch === undefined ? undefined : `${os}/${arch}`
+}
+
+/** An image's name in the parts that a pull wants. Without tag and digest it is `latest`: an engine would pull every tag. */
+export function pullQuery(image: string): { fromImage: string; tag: string } {
+  const at = image.indexOf('@')
+  if (at >= 0) return { fromImage: image.slice(0, at), tag: image.slice(at + 1) }
+  // A colon before the last slash belongs to the registry's port.
+  const colon = image.indexOf(':', image.lastIndexOf('/') + 1)
+  return colon < 0 ? { fromImage: image, tag: 'latest' } : { fromImage: image.slice(0, colon), tag: image.slice(colon + 1) }
+}
+
+/** Refuses a file that a tmpfs mount would hide: files are put in before the mounts exist. `at` is the file's absolute path. */
+export function checkHidden(file: FileSpec, at: string, mounts: readonly Mount[]): void {
+  const mount = mounts.find(({ target }) => `${at}/`.startsWith(`${target.replace(/\/+$/, '')}/`))
+  if (mount !== undefined) throw refuse('unsupported', 'files', `${file.path} would be hidden by the mount at ${mount.target}`)
+}
+
+/** A reference to a container: found by its name alone, the engine's own id is there for people. */
+export function handleOf(container: string): Handle {
+  return { v: 1, data: { container } }
+}
+
+const phases: Readonly<Record<string, ProviderPhase>> = {
+  created: 'provisioning',
+  restarting: 'provisioning',
+  running: 'running',
+  paused: 'suspended',
+  removing: 'stopping',
+  exited: 'exited',
+  // The engine failed to remove it; the next terminate tries again.
+  dead: 'stopping',
+}
+
+/** An engine's word for a state as the contract's. `stopping`: have we asked it to end? */
+export function phaseOf(state: string, stopping: boolean): ProviderPhase {
+  const phase = phases[state] ?? 'provisioning'
+  return stopping && (phase === 'running' || phase === 'suspended') ? 'stopping' : phase
+}
+
+/** What is known of one container. */
+export function observe(container: ContainerInspect, tags: OwnerTags, stopping: boolean): WorkerObservation {
+  const { State: state } = container
+  const phase = phaseOf(state.Status, stopping)
+  const problem = phase === 'provisioning' ? problemOf(state) : undefined
+  return {
+    id: tags['muster-worker'],
+    handle: handleOf(container.Id),
+    tags,
+    phase,
+    ready: phase === 'running',
+    ...(problem === undefined ? {} : { problem }),
+    ...(phase === 'exited' ? { exit: exitOf(state) } : {}),
+  }
+}
+
+/** A container whose start failed stays `created` and says why. */
+function problemOf(state: ContainerInspect['State']): WorkerObservation['problem'] {
+  if (state.ExitCode === 0 || state.Error === '') return undefined
+  const { code, message } = toDockerError(new EngineFailure(state.Error, { sent: true }), { doing: 'start', mutates: true })
+  return { code, message, final: true }
+}
+
+/**
+ * How it ended. An engine gives 128 + signal for a death by signal, which a program can also return by itself: the signal is named
+ * only where the kernel killed it for memory.
+ */
+export function exitOf(state: ContainerInspect['State']): WorkerExit {
+  const code = state.ExitCode
+  const killed = state.OOMKilled && code !== 0
+  const at = instantOf(state.FinishedAt)
+  return {
+    ...(code >= 0 && code <= 255 ? { code } : {}),
+    ...(killed ? { oomKilled: true } : {}),
+    ...(killed && code === 137 ? { signal: 'SIGKILL' } : {}),
+    reason: killed ? 'out of memory' : state.Error === '' ? `exited with code ${code}` : state.Error,
+    ...(at === undefined ? {} : { at }),
+  }
+}
+
+/** Statuses of a death by SIGKILL and SIGTERM, which is also how an engine ends its containers when it stops or comes back. */
+const KILLED_CODES: readonly number[] = [137, 143]
+
+/** Could the engine have ended it by itself? Then it must be asked when it started. */
+export function isDoubtful({ code, oomKilled }: WorkerExit): boolean {
+  return oomKilled !== true && code !== undefined && KILLED_CODES.includes(code)
+}
+
+/** A doubtful exit from before the engine's start is nobody's word: without a code. */
+export function exitInDoubt(exit: WorkerExit, engineStartedAt: Instant | undefined): WorkerExit {
+  if (!isDoubtful(exit) || exit.at === undefined || engineStartedAt === undefined || exit.at >= engineStartedAt) return exit
+  return { reason: `unknown: the engine restarted; it says ${exit.reason}`, at: exit.at }
+}
+
+/** An engine's time (RFC 3339 with nanoseconds); year 1 means never. */
+export function instantOf(time: string): Instant | undefined {
+  const at = new Date(time)
+  return Number.isNaN(at.getTime()) || at.getUTCFullYear() <= 1 ? undefined : at.toISOString()
+}
+
+/** One sample. The page cache that could be given back at once is not counted, as `docker stats` does. */
+export function statsOf(sample: ContainerStats): WorkerStats {
+  const { usage, max_usage: peak, stats } = sample.memory_stats
+  const detail = stats as unknown as Record<string, number> | undefined
+  // cgroup v1 and v2 name the same thing differently.
+  const cache = detail?.['total_inactive_file'] ?? detail?.['inactive_file'] ?? 0
+  const pids = sample.pids_stats?.current
+  return {
+    at: instantOf(sample.read) ?? new Date(0).toISOString(),
+    cpuSeconds: sample.cpu_stats.cpu_usage.total_usage / 1e9,
+    memoryBytes: Math.max(0, ((usage as number | undefined) ?? 0) - cache),
+    ...(peak === undefined ? {} : { memoryPeakBytes: peak }),
+    ...(pids === undefined ? {} : { pids }),
+  }
+}

@@ -1,0 +1,22 @@
+// The packages of the monorepo that are built.
+import { existsSync, readdirSync, readFileSync } from 'node:fs'
+import { join } from 'node:path'
+import { root } from './paths.mjs'
+
+/** Their folders, relative to the repository. */
+export function workspaces() {
+  return ['packages', 'apps'].flatMap((folder) =>
+    readdirSync(join(root, folder))
+      .map((name) => `${folder}/${name}`)
+      .filter((path) => existsSync(join(root, path, 'package.json')))
+      .sort(),
+  )
+}
+
+/**
+ * @param {string} folder
+ * @returns {{ name: string, version: string, private?: boolean, muster?: string, exports?: Record<string, unknown> } & Record<string, unknown>}
+ */
+export function manifestOf(folder) {
+  return JSON.parse(readFileSync(join(root, folder, 'package.json'), 'utf8'))
+}
