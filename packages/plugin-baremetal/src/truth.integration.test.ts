@@ -22,6 +22,7 @@ import {
   seen,
   specOf,
 } from './rig.test.helper.ts'
+import { plainPath } from './tools.ts'
 
 const run = promisify(execFile)
 
@@ -146,8 +147,9 @@ describe('on a full disk', () => {
     if (task.result?.state !== 'skip') await run('umount', [mount])
   })
 
+  // Its own PATH: where nobody but root can reach the host's node, a copy of that would fill the disk before any worker does.
   test('a launch is capacity and leaves no half worker', async () => {
-    const small = await openRig({ root: join(mount, 'root') })
+    const small = await openRig({ root: join(mount, 'root'), path: plainPath })
     await chmod(mount, 0o711)
     await small.provider.probe(callOf())
     await writeFile(join(mount, 'filler'), Buffer.alloc(8 * 2 ** 20)).catch(() => undefined)
@@ -162,7 +164,7 @@ describe('on a full disk', () => {
   })
 
   test('output that finds no room is said to be missing', async () => {
-    const small = await openRig({ root: join(mount, 'root') })
+    const small = await openRig({ root: join(mount, 'root'), path: plainPath })
     try {
       const spec = specOf('head -c 8000000 /dev/zero; echo $? >&2; exit 0')
       await small.provider.launch(spec, callOf())
