@@ -8,6 +8,7 @@ import type { GuardedProvider, PluginRoom } from '../plugins/api.ts'
 import type { Sealer } from '../store/seal.ts'
 import type { AfterCommit, Store, Tx } from '../store/store.ts'
 import type { Clock } from './clock.ts'
+import type { EngineSettings } from './context.ts'
 import type {
   ConditionRecord,
   JournalEntry,
@@ -38,9 +39,17 @@ export interface Engine {
   reconcile(provider?: string): Promise<void>
   /** Lets one pass of a provider remove more orphans than the bound allows; an operator's decision. */
   reclaimOrphans(provider: string): Promise<number>
+  /**
+   * Takes another configuration, all of it at once: `commit` lets its providers take over. Leases and workers that are there go on as they
+   * are; what it names no longer is drained. Nothing has changed when it rejects (StoreError).
+   */
+  configure(next: EngineConfig, how: { principal: string; changes: readonly unknown[]; commit(): void }): Promise<void>
   /** Takes no new work, lets open calls settle, leaves every worker as it is. */
   stop(): Promise<void>
 }
+
+/** The parts of a configuration that the engine goes by. */
+export type EngineConfig = Omit<EngineSettings, 'owner'> & { pools: readonly PoolConfig[] }
 
 /** A further change in the same transaction: the run driver writes its own rows with it. */
 export type Also<T> = (tx: Tx, after: AfterCommit, value: T) => Promise<void>

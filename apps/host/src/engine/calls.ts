@@ -58,7 +58,6 @@ export function callQueues(context: Context, memory: Memory, make: Record<CallKi
   const doubtful = new Set<string>()
   const late = new Map<string, number>()
   let onIdle: (() => void)[] = []
-  const providers = new Map(context.plugins.list().map((provider) => [provider.name, provider]))
 
   const laneOf = (provider: string, kind: CallKind): Lane => {
     const key = `${kind}/${provider}`
@@ -71,10 +70,10 @@ export function callQueues(context: Context, memory: Memory, make: Record<CallKi
 
   /** Half of what the plugin takes at once: the other half is for reads, streams and the other kind. */
   const places = (provider: string): number =>
-    Math.max(1, Math.floor((providers.get(provider)?.manifest.limits.inFlight ?? 2) / 2))
+    Math.max(1, Math.floor((context.plugins.find(provider)?.manifest.limits.inFlight ?? 2) / 2))
 
   function pump(name: string, kind: CallKind): void {
-    const provider = providers.get(name)
+    const provider = context.plugins.find(name)
     if (provider === undefined || !answers(provider)) return
     const lane = laneOf(name, kind)
     for (const id of lane.waiting) {
@@ -158,7 +157,7 @@ export function callQueues(context: Context, memory: Memory, make: Record<CallKi
     settledAt: (id) => settled.get(id) ?? null,
     lateUntil: (id) => late.get(id) ?? 0,
     gaveUp: (provider, id, at) => {
-      const until = at + (providers.get(provider)?.capabilities.visibility.launchMs ?? 0) + SETTLE_MS
+      const until = at + (context.plugins.find(provider)?.capabilities.visibility.launchMs ?? 0) + SETTLE_MS
       late.set(id, Math.max(until, late.get(id) ?? 0))
     },
     inDoubt: (id) => doubtful.has(id),

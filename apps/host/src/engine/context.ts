@@ -23,6 +23,7 @@ export interface Context {
   clock: Clock
   fence: Fence
   plugins: PluginRoom
+  /** Replaced as a whole by another configuration. */
   settings: EngineSettings
   state: EngineState
   journal: JournalRoom

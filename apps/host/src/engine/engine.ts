@@ -5,6 +5,7 @@ import { type Store, StoreError } from '../store/store.ts'
 import type { Engine, PoolStatus } from './api.ts'
 import { type Clock, systemClock } from './clock.ts'
 import { openConditions } from './conditions.ts'
+import { configureOf } from './configure.ts'
 import { background, type Context, type EngineSettings } from './context.ts'
 import { deadlines as deadlinesOf } from './deadlines.ts'
 import { setDraining } from './drain.ts'
@@ -79,13 +80,24 @@ export async function startEngine(options: EngineOptions): Promise<Engine> {
       background(context, 'a list failed', () => parts.observer(status.name)?.list() ?? Promise.resolve())
   })
   parts.passes.start()
-  for (const provider of plugins.list()) {
-    parts.launcher.calls.pump(provider.name)
-    parts.observer(provider.name)?.start()
+  const observing = new Set<string>()
+  function observe(): void {
+    for (const name of observing) {
+      if (plugins.find(name) !== undefined) continue
+      parts.forget(name)
+      observing.delete(name)
+    }
+    for (const { name } of plugins.list()) {
+      observing.add(name)
+      parts.launcher.calls.pump(name)
+      parts.observer(name)?.start()
+    }
   }
+  observe()
   parts.passes.poke()
   startRetention(context)
 
+  const configure = configureOf(context, { ...parts, observe })
   const statusOf = (pool: PoolState): PoolStatus => ({
     config: pool.config,
     workers: Object.fromEntries(pool.counts),
@@ -110,15 +122,15 @@ export async function startEngine(options: EngineOptions): Promise<Engine> {
     events: context.journal.events,
     conditions: context.conditions,
     pools: {
-      list: () => [...state.pools.values()].map(statusOf),
+      list: () => [...state.pools.values()].filter(isThere).map(statusOf),
       get: (name) => {
         const pool = state.pools.get(name)
-        return pool === undefined ? undefined : statusOf(pool)
+        return pool === undefined || !isThere(pool) ? undefined : statusOf(pool)
       },
       drain: async (name, how) => statusOf(await setDraining(context, parts.passes, { name, draining: true, ...how })),
       resume: async (name, how) => statusOf(await setDraining(context, parts.passes, { name, draining: false, ...how })),
     },
-    providerOf: (worker) => plugins.list().find((provider) => provider.name === worker.provider),
+    providerOf: (worker) => plugins.find(worker.provider),
     reconcile: async (name) => {
       await Promise.all(observers(name).map((observer) => observer.list()))
     },
@@ -129,6 +141,7 @@ export async function startEngine(options: EngineOptions): Promise<Engine> {
       await parts.orphans.settled(name)
       return before - parts.orphans.count(name)
     },
+    configure,
     stop: async () => {
       stop.abort()
       unsubscribe()
@@ -150,6 +163,13 @@ interface Parts {
   passes: ReturnType<typeof passesOf>
   orphans: Awaited<ReturnType<typeof openOrphans>>
   observer(name: string): Observer | undefined
+  /** The provider is gone. */
+  forget(name: string): void
+}
+
+/** A pool that the configuration no longer names is shown until it is empty. */
+function isThere({ config, total, leases, queue }: PoolState): boolean {
+  return config.placement.length > 0 || total > 0 || leases > 0 || queue.length > 0
 }
 
 /** The parts listen to the memory in this order: whoever waits for a lease is told last, when all is in place. */
@@ -163,14 +183,20 @@ async function assemble(context: Context): Promise<Parts> {
   const follower: Follower = followerOf(context, { memory, pool, deadlines, calls })
   const preparation = preparationOf(context)
   const observers = new Map<string, Observer>()
+  const observer = (name: string): Observer | undefined => {
+    const known = observers.get(name)
+    const provider = plugins.find(name)
+    if (known !== undefined || provider === undefined) return known
+    const made = observerOf(context, provider, { memory, pool, follower, calls: launcher.calls, orphans })
+    observers.set(name, made)
+    return made
+  }
   const relist = (name: string): void =>
     background(context, 'a list failed', () => observers.get(name)?.list() ?? Promise.resolve())
   const launcher: Launcher = launcherOf(context, { memory, pool, follower, preparation, relist, startDue: watchdog.startDue })
   const passes = passesOf(context, { memory, launcher })
   const watchers = watchersOf(context)
   const orphans = await openOrphans(context, { deadlines, relist })
-  for (const provider of plugins.list())
-    observers.set(provider.name, observerOf(context, provider, { memory, pool, follower, calls: launcher.calls, orphans }))
   return {
     memory,
     preparation,
@@ -180,7 +206,11 @@ async function assemble(context: Context): Promise<Parts> {
     launcher,
     passes,
     orphans,
-    observer: (name) => observers.get(name),
+    observer,
+    forget: (name) => {
+      observers.get(name)?.stop()
+      observers.delete(name)
+    },
   }
 }
 

@@ -50,7 +50,6 @@ export function followerOf(context: Context, parts: FollowerParts): Follower {
   const due = new Map<string, Set<string>>()
   const busy = new Set<string>()
   const failures = new Map<string, number>()
-  const providers = new Map(context.plugins.list().map((provider) => [provider.name, provider]))
 
   state.onWorker((now, before) => {
     if (now.phase === before?.phase) return
@@ -63,7 +62,7 @@ export function followerOf(context: Context, parts: FollowerParts): Follower {
   function lookAgain(worker: LiveWorker): void {
     const times = (looks.get(worker.id) ?? 0) + 1
     looks.set(worker.id, times)
-    const watched = providers.get(worker.provider)?.capabilities.watch === true
+    const watched = context.plugins.find(worker.provider)?.capabilities.watch === true
     const curve = worker.phase === 'terminating' ? ending : watched ? startingWithWatch : startingWithout
     // The first look of an unwatched start comes at once.
     const delay = times === 1 && curve === startingWithout ? 0 : ceiling(curve, times)
@@ -79,7 +78,7 @@ export function followerOf(context: Context, parts: FollowerParts): Follower {
   }
 
   function flush(name: string): void {
-    const provider = providers.get(name)
+    const provider = context.plugins.find(name)
     const ids = due.get(name)
     if (provider === undefined || ids === undefined || ids.size === 0 || busy.has(name) || context.stopping.aborted) return
     busy.add(name)
@@ -189,7 +188,7 @@ export function followerOf(context: Context, parts: FollowerParts): Follower {
     verify,
     confirm: (id, by) => {
       const worker = state.workers.get(id)
-      const provider = worker === undefined ? undefined : providers.get(worker.provider)
+      const provider = worker === undefined ? undefined : context.plugins.find(worker.provider)
       if (worker?.phase !== 'terminating' || provider === undefined) return
       const times = (looks.get(id) ?? 0) + 1
       looks.set(id, times)

@@ -170,12 +170,11 @@ function offerOf(
   request: LeaseRequest,
   how: { plugins: PluginRoom; digest: (text: string) => string },
 ): PoolOffer {
-  const running = new Map(how.plugins.list().map((provider) => [provider.name, provider]))
   return {
     pool: config,
     demand: demandOf(config, request, how.digest),
     providers: config.placement.map((name) => {
-      const capabilities = running.get(name)?.capabilities
+      const capabilities = how.plugins.find(name)?.capabilities
       return { name, ...(capabilities === undefined ? {} : { capabilities }) }
     }),
   }

@@ -17,7 +17,9 @@ import type { PoolRoom } from './pool.ts'
 import { brief } from './words.ts'
 
 export interface Observer {
+  /** Starts what does not run yet: a newer version of the plugin may be able to watch. */
   start(): void
+  stop(): void
   /** Lists now, or joins the list that is asked for already. Resolves when what it showed is applied. */
   list(): Promise<void>
 }
@@ -42,6 +44,10 @@ export function observerOf(context: Context, provider: GuardedProvider, parts: O
   let next: Promise<void> | undefined
   let failures = 0
   let cancelTimer = (): void => {}
+  let started = false
+  let watches = false
+  const mine = new AbortController()
+  const over = AbortSignal.any([context.stopping, mine.signal])
 
   function accept(seen: WorkerObservation): boolean {
     // A provider that shows others' workers is wrong; nothing of theirs may change because of it.
@@ -55,7 +61,7 @@ export function observerOf(context: Context, provider: GuardedProvider, parts: O
     const cursors = new Set<string>()
     let cursor: string | undefined
     do {
-      const page = await provider.list({ limit: PAGE, ...(cursor === undefined ? {} : { cursor }) }, { signal: context.stopping })
+      const page = await provider.list({ limit: PAGE, ...(cursor === undefined ? {} : { cursor }) }, { signal: over })
       for (const one of page.workers.filter(accept)) {
         seen.set(one.id, one)
         parts.pool.observe(name, one)
@@ -72,7 +78,7 @@ export function observerOf(context: Context, provider: GuardedProvider, parts: O
   async function pass(): Promise<void> {
     const held = parts.memory.heldUntil(name, 'read') - clock.now()
     if (held > 0) await pause(context, held)
-    if (context.stopping.aborted) return
+    if (over.aborted) return
     const { facts, seen } = await readAll()
     const suspects: string[] = []
     for (const id of state.ofProvider(name)) {
@@ -110,7 +116,7 @@ export function observerOf(context: Context, provider: GuardedProvider, parts: O
       failures = 0
       context.conditions.clear({ scope: 'provider', name, type: 'list-failing' })
     } catch (thrown) {
-      if (context.stopping.aborted) return
+      if (over.aborted) return
       failures += 1
       if (!isProviderError(thrown)) {
         // Not the provider's doing: the store could not take what was seen, or the engine is wrong.
@@ -132,7 +138,7 @@ export function observerOf(context: Context, provider: GuardedProvider, parts: O
 
   /** One list at a time; who asks while one runs gets the one after it, which begins later than the question. */
   function list(): Promise<void> {
-    if (context.stopping.aborted) return Promise.resolve()
+    if (over.aborted) return Promise.resolve()
     if (running !== undefined) {
       next ??= running.then(() => {
         next = undefined
@@ -143,7 +149,7 @@ export function observerOf(context: Context, provider: GuardedProvider, parts: O
     cancelTimer()
     running = guarded().finally(() => {
       running = undefined
-      if (context.stopping.aborted) return
+      if (over.aborted) return
       // A failed list comes again sooner than the interval, but not at once; jitter keeps providers apart.
       const retry = failures === 0 ? Infinity : ceiling(providerBackoff, failures)
       const interval = context.settings.reconcileMs * (0.9 + 0.2 * clock.random())
@@ -154,10 +160,10 @@ export function observerOf(context: Context, provider: GuardedProvider, parts: O
 
   async function watchOn(): Promise<void> {
     let broken = 0
-    while (!context.stopping.aborted) {
+    while (!over.aborted && provider.capabilities.watch) {
       const began = clock.now()
       try {
-        for await (const seen of provider.watch({ signal: context.stopping })) {
+        for await (const seen of provider.watch({ signal: over })) {
           broken = 0
           if (accept(seen)) parts.pool.observe(name, seen)
         }
@@ -167,22 +173,27 @@ export function observerOf(context: Context, provider: GuardedProvider, parts: O
         if (error.code !== 'deadline') broken += 1
         await pause(context, askedPause(error, 0))
       }
-      if (context.stopping.aborted) return
+      if (over.aborted) break
       // One that ends as soon as it began is broken too, however politely it ends.
       if (clock.now() - began < watchBackoff.baseMs) broken += 1
       if (broken > 0) await pause(context, Math.max(1, fullJitter(watchBackoff, broken, clock.random())))
       // What happened between two watches is seen by a list only.
       background(context, 'a list failed', list)
     }
+    watches = false
   }
 
   return {
     list,
     start: () => {
-      context.stopping.addEventListener('abort', () => cancelTimer())
-      background(context, 'a list failed', list)
-      if (provider.capabilities.watch) background(context, 'a watch failed', watchOn)
+      if (!started) over.addEventListener('abort', () => cancelTimer())
+      if (!started) background(context, 'a list failed', list)
+      started = true
+      if (watches || !provider.capabilities.watch) return
+      watches = true
+      background(context, 'a watch failed', watchOn)
     },
+    stop: () => mine.abort(),
   }
 }
 

@@ -32,6 +32,8 @@ export interface Memory {
   /** A launch succeeded, or the provider was started anew: it may be asked for everything again. */
   forgive(provider: string, how: 'launched' | 'restarted'): void
   forgetLease(id: string): void
+  /** What these pools ask of a worker may have changed. */
+  reconfigured(pools: ReadonlySet<string>): void
   /** Launches that are open or waiting to be called. Set by the launcher. */
   backlog: { of(provider: string): number; limit(provider: string): number }
 }
@@ -53,7 +55,6 @@ export function engineMemory(context: Context): Memory {
   const leases = new Map<string, LeaseMemory>()
   const stocks = new Map<string, Demand | undefined>()
   const stockHolds = new Map<string, { until: number; times: number }>()
-  const providers = new Map(context.plugins.list().map((provider) => [provider.name, provider]))
 
   const ofLease = (id: string): LeaseMemory => {
     const known = leases.get(id)
@@ -75,7 +76,7 @@ export function engineMemory(context: Context): Memory {
   function candidates(pool: PoolConfig, demand: Demand, leaseId?: string): Candidate[] {
     const avoid = leaseId === undefined ? undefined : leases.get(leaseId)?.avoid
     return pool.placement.map((name) => {
-      const provider = providers.get(name)
+      const provider = context.plugins.find(name)
       const until = exhausted.get(`${name}/${demand.size}`)?.until
       const away = avoid?.get(name)?.until
       const path = lacking.get(`${name}/${demand.shape}`)
@@ -142,6 +143,13 @@ export function engineMemory(context: Context): Memory {
         for (const key of kept.keys()) if (key.startsWith(`${provider}/`)) kept.delete(key)
     },
     forgetLease: (id) => leases.delete(id),
+    reconfigured: (pools) => {
+      for (const name of pools) {
+        stocks.delete(name)
+        stockHolds.delete(name)
+      }
+      for (const [id, lease] of leases) if (pools.has(context.state.leases.get(id)?.pool ?? '')) delete lease.demand
+    },
     backlog: { of: () => 0, limit: () => Infinity },
   }
   return memory

@@ -193,6 +193,8 @@ export function passesOf(context: Context, parts: { memory: Memory; launcher: La
       const w = writing(context, tx, after)
       const lease = decision.leaseId === undefined ? undefined : state.leases.get(decision.leaseId)
       if (decision.leaseId !== undefined && lease?.state !== 'queued') return
+      // Another configuration came between plan and write: the next plan is made from that.
+      if (!pool.config.placement.includes(decision.provider)) return
       const row = newWorker(w, { pool, decision })
       await insertWorker(w, row)
       if (lease !== undefined) await changeLease(w, lease, { state: 'assigned', worker_id: row.id, assigned_at: w.now })
@@ -265,10 +267,7 @@ export function passesOf(context: Context, parts: { memory: Memory; launcher: La
       // The journal names the states alone: what a provider says of one may change with each of its tries.
       const { placement } = state.pool(pool).config
       const troubles = placement.flatMap((name) => {
-        const status = context.plugins
-          .list()
-          .find((provider) => provider.name === name)
-          ?.status()
+        const status = context.plugins.find(name)?.status()
         if (status?.reason === undefined || status.state === 'ready') return []
         return [` (${name}: ${status.reason}${status.hint === undefined ? '' : `. ${status.hint}`})`]
       })

@@ -8,6 +8,8 @@ export interface Preparation {
   ready(provider: GuardedProvider, pool: string): Promise<void>
   /** The provider was started anew: it is asked again, which is idempotent. */
   forget(provider: string): void
+  /** What these pools need may have changed. */
+  reconfigured(pools: ReadonlySet<string>): void
 }
 
 export function preparationOf(context: Context): Preparation {
@@ -44,6 +46,9 @@ export function preparationOf(context: Context): Preparation {
     },
     forget: (provider) => {
       for (const key of done.keys()) if (key.startsWith(`${provider}/`)) done.delete(key)
+    },
+    reconfigured: (pools) => {
+      for (const key of done.keys()) if (pools.has(key.slice(key.indexOf('/') + 1))) done.delete(key)
     },
   }
 }

@@ -2,11 +2,13 @@
  * The engine's memory: live workers and leases, indexed so that no event needs a walk over all of them. It mirrors the store: it is
  * filled at start and changed only right after a commit, by `pool.ts` and `lease.ts`. Everybody else reads, or listens.
  */
+import { isDeepStrictEqual } from 'node:util'
 import { isFinal, type RecordPhase } from '@muster/core'
 import type { LeaseRecord, LiveWorker, PoolConfig } from './model.ts'
 
 export interface PoolState {
-  readonly config: PoolConfig
+  /** Replaced as a whole by another configuration. */
+  config: PoolConfig
   /** By phase; absent is 0. */
   readonly counts: Map<RecordPhase, number>
   /** All live workers, those that are ending too: what counts against `max`. */
@@ -35,6 +37,8 @@ export interface EngineState {
   leaseOfRun(runId: string): string | undefined
   /** A pool that the configuration no longer names gets a state with no room, so that its last workers end in order. */
   pool(name: string): PoolState
+  /** Takes the pools of another configuration. Returns the names of those that are not as they were. */
+  configure(configs: readonly PoolConfig[]): Set<string>
   setWorker(now: LiveWorker): void
   setLease(now: LeaseRecord): void
   onWorker(listener: WorkerListener): void
@@ -50,7 +54,6 @@ export function engineState(configs: readonly PoolConfig[]): EngineState {
   const workerListeners: WorkerListener[] = []
   const leaseListeners: LeaseListener[] = []
   const none: ReadonlySet<string> = new Set()
-  for (const config of configs) pools.set(config.name, poolState(config))
 
   function pool(name: string): PoolState {
     const known = pools.get(name)
@@ -60,11 +63,31 @@ export function engineState(configs: readonly PoolConfig[]): EngineState {
     return made
   }
 
+  function configure(next: readonly PoolConfig[]): Set<string> {
+    const changed = new Set<string>()
+    const given = new Map(next.map((config) => [config.name, config]))
+    for (const [name, state] of pools) {
+      // It keeps the times of its last workers, and has no room for more.
+      const config = given.get(name) ?? { ...state.config, ...closed }
+      given.delete(name)
+      if (isDeepStrictEqual(state.config, config)) continue
+      state.config = config
+      changed.add(name)
+    }
+    for (const [name, config] of given) {
+      pools.set(name, poolState(config))
+      changed.add(name)
+    }
+    return changed
+  }
+  configure(configs)
+
   return {
     workers,
     leases,
     pools,
     pool,
+    configure,
     ofProvider: (name) => providers.get(name) ?? none,
     leaseOfRun: (runId) => runs.get(runId),
     onWorker: (listener) => workerListeners.push(listener),
@@ -107,16 +130,18 @@ function poolState(config: PoolConfig): PoolState {
   return { config, counts: new Map(), total: 0, coming: new Map(), idle: new Map(), queue: [], leases: 0, draining: false }
 }
 
+/** A pool that the configuration does not name. */
+const closed = { placement: [], scale: { min: 0, max: 0, warm: 0, idleMs: 0 } } satisfies Partial<PoolConfig>
+
 function retired(name: string): PoolConfig {
   return {
     name,
-    placement: [],
+    ...closed,
     work: 'auto',
     worker: {},
     lifetimeMs: 0,
     graceMs: 0,
     startDeadlineMs: 0,
-    scale: { min: 0, max: 0, warm: 0, idleMs: 0 },
     uses: 1,
     queueTimeoutMs: 0,
     credentials: [],

@@ -111,9 +111,15 @@ export interface Fence {
 }
 
 export interface PluginRoom {
+  /** Error: when there is none of that name. */
   provider(name: string): GuardedProvider
+  find(name: string): GuardedProvider | undefined
   list(): readonly GuardedProvider[]
   /** Told after each change of a provider's status. Returns the unsubscriber. */
   onChange(listener: (status: ProviderStatus) => void): () => void
+  /** Providers that the configuration names no longer; they run until they are dropped. */
+  leaving(): readonly string[]
+  /** Ends the process of a leaving provider, and forgets it. */
+  drop(name: string): Promise<void>
   stop(): Promise<void>
 }

@@ -2,15 +2,17 @@
 import { mkdtemp, rm } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
-import type { MusterConfig, ProviderConfig } from '../config/load.ts'
-import type { LoadedConfig } from '../config/load.ts'
+import { isDeepStrictEqual } from 'node:util'
+import type { LoadedConfig, MusterConfig } from '../config/load.ts'
 import type { Problem } from '../config/problem.ts'
 import type { Fence, PluginRoom, ProviderStatus } from './api.ts'
-import type { DiscoveredPlugin, Discovery } from './discover.ts'
-import { createRedactor } from './redactor.ts'
+import type { Discovery } from './discover.ts'
+import { probeOnce } from './health.ts'
+import type { PluginProcess } from './process.ts'
+import { createRedactor, type Redactor } from './redactor.ts'
 import { secretReader } from './secrets.ts'
-import { startSession, type StartFault } from './session.ts'
-import { retire, type RoomLog, supervise } from './supervise.ts'
+import { type StartFault, type StartOptions, startSession } from './session.ts'
+import { retire, type RoomLog, supervise, type Supervised, type Target } from './supervise.ts'
 
 export interface RoomDeps {
   config: MusterConfig
@@ -22,42 +24,111 @@ export interface RoomDeps {
   random?(): number
 }
 
-/** Starts every provider and resolves at once; `settled` of the result waits for each one's first start. */
-export function startPlugins(deps: RoomDeps): PluginRoom & { settled(): Promise<void> } {
-  const { config, discovery } = deps
+/** Another set of providers, started beside those that run. */
+export interface Staged {
+  /** They take over, in this turn. What is named no longer is leaving, and runs until it is dropped. */
+  commit(): void
+  /** They end again, and nothing has changed. */
+  discard(): Promise<void>
+}
+
+export interface StartedRoom extends PluginRoom {
+  /** Resolves when each provider's first start has ended. */
+  settled(): Promise<void>
+  /** Starts and probes each provider that is new or not as it was. When one fails, all of them end, and the problems say why. */
+  stage(next: Pick<RoomDeps, 'config' | 'discovery'>, at: LoadedConfig['problem']): Promise<Staged | { problems: Problem[] }>
+}
+
+/** Starts every provider and resolves at once. */
+export function startPlugins(deps: RoomDeps): StartedRoom {
+  const { owner, fence, log } = deps
   const listeners = new Set<(status: ProviderStatus) => void>()
-  const all = new Map(
-    config.providers.flatMap((provider) => {
-      const plugin = discovery.plugins.find((one) => one.alias === provider.alias)
-      if (plugin?.manifest.kind !== 'worker-provider') return []
-      const supervised = supervise({
-        plugin,
-        provider,
-        owner: deps.owner,
-        fence: deps.fence,
-        dataDir: config.data,
-        ownDir: providerDir(config, provider),
-        log: deps.log,
-        now: deps.now ?? Date.now,
-        random: deps.random ?? Math.random,
-        keepBundles: config.retention.crashes,
-        onChange(status) {
-          for (const listener of listeners) listener(status)
-        },
-      })
-      return [[provider.name, supervised] as const]
-    }),
-  )
+  const all = new Map<string, Supervised>()
+  const leaving = new Set<string>()
+  let { config } = deps
+
+  function start(target: Target, running: { redactor: Redactor; process?: PluginProcess }): void {
+    const supervised = supervise({
+      target,
+      owner,
+      fence,
+      log,
+      ...running,
+      dataDir: config.data,
+      ownDir: providerDir(config, target.provider),
+      now: deps.now ?? Date.now,
+      random: deps.random ?? Math.random,
+      keepBundles: () => config.retention.crashes,
+      onChange(status) {
+        for (const listener of listeners) listener(status)
+      },
+    })
+    all.set(target.provider.name, supervised)
+  }
+  for (const target of targetsOf(deps)) start(target, { redactor: createRedactor() })
+
   return {
     provider(name) {
       const found = all.get(name)
       if (found === undefined) throw new Error(`no provider is named '${name}'`)
       return found.provider
     },
+    find: (name) => all.get(name)?.provider,
     list: () => [...all.values()].map((one) => one.provider),
     onChange(listener) {
       listeners.add(listener)
       return () => void listeners.delete(listener)
+    },
+    leaving: () => [...leaving],
+    async drop(name) {
+      if (!leaving.delete(name)) return
+      const found = all.get(name)
+      all.delete(name)
+      await found?.stop()
+    },
+    async stage(next, at) {
+      const wanted = targetsOf(next)
+      const fresh = wanted.filter((target) => !isDeepStrictEqual(all.get(target.provider.name)?.target(), target))
+      const started = await Promise.all(
+        fresh.map(async (target) => {
+          const { name } = target.provider
+          const redactor = all.get(name)?.redactor ?? createRedactor()
+          const session = { ...target, owner, dataDir: providerDir(config, target.provider), redactor, epoch: fence.epoch() }
+          return {
+            target,
+            redactor,
+            ...(await startProbed({ ...session, onLine: (line) => log.debug({ provider: name }, line) })),
+          }
+        }),
+      )
+      const discard = async (): Promise<void> => {
+        await Promise.all(
+          started.map(async ({ child, target }) => child && retire(child, target.plugin.manifest.limits.retireMs)),
+        )
+      }
+      const problems = started.flatMap(({ target, fault }) =>
+        fault === undefined ? [] : [faultProblem(target.provider.name, { ...fault, at })],
+      )
+      if (problems.length > 0) {
+        await discard()
+        return { problems }
+      }
+      return {
+        discard,
+        commit() {
+          config = next.config
+          for (const { target, redactor, child } of started) {
+            const running = all.get(target.provider.name)
+            if (child === undefined) continue
+            if (running === undefined) start(target, { redactor, process: child })
+            else running.swap(target, child)
+          }
+          const names = new Set(wanted.map((target) => target.provider.name))
+          for (const name of all.keys())
+            if (names.has(name)) leaving.delete(name)
+            else leaving.add(name)
+        },
+      }
     },
     async settled() {
       await Promise.all([...all.values()].map((one) => one.first))
@@ -66,6 +137,13 @@ export function startPlugins(deps: RoomDeps): PluginRoom & { settled(): Promise<
       await Promise.all([...all.values()].map((one) => one.stop()))
     },
   }
+}
+
+function targetsOf({ config, discovery }: Pick<RoomDeps, 'config' | 'discovery'>): Target[] {
+  return config.providers.flatMap((provider) => {
+    const plugin = discovery.plugins.find((one) => one.alias === provider.alias)
+    return plugin?.manifest.kind === 'worker-provider' ? [{ plugin, provider }] : []
+  })
 }
 
 /** A provider's own folder inside the data folder. */
@@ -92,53 +170,52 @@ export async function checkPlugins({
   /** Names of providers that are left out. */
   refused?: readonly string[]
 }): Promise<PluginCheck> {
-  const checks = await Promise.all(
-    config.providers.flatMap((provider) => {
-      const plugin = discovery.plugins.find((one) => one.alias === provider.alias)
-      return plugin?.manifest.kind === 'worker-provider' && !refused.includes(provider.name)
-        ? [checkOne(plugin, provider, at)]
-        : []
-    }),
-  )
+  const targets = targetsOf({ config, discovery }).filter(({ provider }) => !refused.includes(provider.name))
+  const checks = await Promise.all(targets.map((target) => checkOne(target, at)))
   return { problems: checks.flatMap((one) => one.problems), notes: checks.flatMap((one) => one.notes) }
 }
 
-async function checkOne(plugin: DiscoveredPlugin, provider: ProviderConfig, at: LoadedConfig['problem']): Promise<PluginCheck> {
-  const here = ['providers', provider.name]
+async function checkOne(target: Target, at: LoadedConfig['problem']): Promise<PluginCheck> {
+  const { name } = target.provider
   const dataDir = await mkdtemp(join(tmpdir(), 'muster-check-'))
-  const redactor = createRedactor()
+  const session = { ...target, owner: 'check', dataDir, redactor: createRedactor(), onLine: () => undefined, epoch: 0 }
   try {
-    const child = await startSession({ plugin, provider, owner: 'check', dataDir, redactor, onLine: () => undefined })
-    const read = secretReader(provider.secrets)
-    const options = {
-      deadlineMs: 10_000,
-      idempotencyKey: 'check',
-      epoch: 0,
-      attempt: 1,
-      traceparent: `00-${'1'.repeat(32)}-${'1'.repeat(16)}-00`,
-    }
-    const found = await child.connection.worker
-      .probe({ ...options, secret: (name) => read(name) })
-      .catch((error: Error & { hint?: string }) => ({
-        state: 'failed' as const,
-        message: error.message,
-        hint: error.hint,
-        notes: [] as string[],
-      }))
-    await retire(child, plugin.manifest.limits.retireMs)
-    const notes = (found.notes ?? []).map((text) => ({ provider: provider.name, text }))
-    if (found.state !== 'failed') return { problems: [], notes }
-    const reason = `provider '${provider.name}' is not usable: ${redactor.clean(found.message ?? 'its probe failed')}`
-    return { problems: [at(here, { at: 'key', reason, fix: found.hint ?? 'see the reason' })], notes }
-  } catch (error) {
-    const fault = error as StartFault
+    const { child, fault, notes } = await startProbed(session)
+    if (child !== undefined) await retire(child, target.plugin.manifest.limits.retireMs)
     return {
-      problems: [
-        at(here, { at: 'key', reason: `the plugin of '${provider.name}' cannot start: ${fault.message}`, fix: fault.hint }),
-      ],
-      notes: [],
+      problems: fault === undefined ? [] : [faultProblem(name, { ...fault, at })],
+      notes: notes.map((text) => ({ provider: name, text })),
     }
   } finally {
     await rm(dataDir, { recursive: true, force: true })
   }
+}
+
+interface Probed {
+  /** Absent when it could not be started. */
+  child?: PluginProcess
+  fault?: { reason: string; fix: string }
+  notes: string[]
+}
+
+/** A configured process that has been probed once. */
+async function startProbed(options: StartOptions & { epoch: number }): Promise<Probed> {
+  const { redactor, epoch } = options
+  let child: PluginProcess
+  try {
+    child = await startSession(options)
+  } catch (error) {
+    const { message, hint } = error as StartFault
+    return { fault: { reason: `cannot start: ${message}`, fix: hint }, notes: [] }
+  }
+  const found = await probeOnce(child, { epoch, secret: secretReader(options.provider.secrets), redactor })
+  const notes = found.notes ?? []
+  if (found.state !== 'failed') return { child, notes }
+  const reason = `is not usable: ${redactor.clean(found.message ?? 'its probe failed')}`
+  return { child, fault: { reason, fix: found.hint ?? 'see the reason' }, notes }
+}
+
+function faultProblem(name: string, { reason, fix, at }: { reason: string; fix: string; at: LoadedConfig['problem'] }): Problem {
+  const subject = reason.startsWith('cannot start') ? `the plugin of '${name}'` : `provider '${name}'`
+  return at(['providers', name], { at: 'key', reason: `${subject} ${reason}`, fix })
 }

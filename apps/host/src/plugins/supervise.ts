@@ -1,13 +1,14 @@
 /** Keeps one provider's process running: start, probe, restart with back-off, quarantine after a violation, crash bundles. */
 import { setTimeout as sleep } from 'node:timers/promises'
-import { type CloseReason, type Probe, type ProviderError, type WorkerPluginManifest } from '@muster/core'
+import type { CloseReason, WorkerPluginManifest } from '@muster/core'
 import type { ProviderConfig } from '../config/load.ts'
 import type { Fence, GuardedProvider, ProviderState, ProviderStatus } from './api.ts'
 import { writeBundle } from './bundle.ts'
 import type { DiscoveredPlugin } from './discover.ts'
 import { createGuard, type Current, type Guard } from './guard.ts'
+import { healthOf, probeOnce, whyOf } from './health.ts'
 import type { PluginProcess } from './process.ts'
-import { createRedactor } from './redactor.ts'
+import type { Redactor } from './redactor.ts'
 import { type SecretReader, secretReader } from './secrets.ts'
 import { describeEnd, startSession, StartFault } from './session.ts'
 
@@ -18,9 +19,17 @@ export interface RoomLog {
   error(data: object, message: string): void
 }
 
-export interface SuperviseDeps {
+/** What a provider is: a plugin of one version, and how it is configured. */
+export interface Target {
   plugin: DiscoveredPlugin
   provider: ProviderConfig
+}
+
+export interface SuperviseDeps {
+  target: Target
+  redactor: Redactor
+  /** A process of the target that runs already. */
+  process?: PluginProcess
   owner: string
   fence: Fence
   /** The host's data folder. */
@@ -29,7 +38,7 @@ export interface SuperviseDeps {
   ownDir: string
   log: RoomLog
   now(): number
-  keepBundles: number
+  keepBundles(): number
   /** 0 to 1; for the jitter. */
   random(): number
   onChange(status: ProviderStatus): void
@@ -39,6 +48,10 @@ export interface Supervised {
   readonly provider: GuardedProvider
   /** Settles when the first start has ended, well or not. */
   readonly first: Promise<void>
+  readonly redactor: Redactor
+  target(): Target
+  /** A process that runs and was found well takes over at once. The one before it takes no more calls, and ends when its open ones have. */
+  swap(target: Target, process: PluginProcess): void
   stop(): Promise<void>
 }
 
@@ -52,21 +65,18 @@ const healthyMs = minute
 /** A plugin that broke the protocol is left alone this long, then tried once more, twice as long each time. */
 const quarantineBaseMs = 5 * minute
 const quarantineCapMs = 60 * minute
-/** How often a degraded provider is asked again. */
-const probeEveryMs = 15 * second
-/** A plugin that says `initialising` is asked again after this. */
-const initialisingMs = second
 
 export function supervise(deps: SuperviseDeps): Supervised {
-  const { plugin, provider, log } = deps
-  const manifest = plugin.manifest as WorkerPluginManifest
-  const redactor = createRedactor()
+  const { redactor, log } = deps
+  const { name } = deps.target.provider
   const stopping = new AbortController()
+  let target = deps.target
+  let secret: SecretReader = secretReader(target.provider.secrets)
+  const manifest = (): WorkerPluginManifest => target.plugin.manifest as WorkerPluginManifest
   const first = Promise.withResolvers<void>()
   const status: Omit<ProviderStatus, 'breaker' | 'inFlight'> = {
-    name: provider.name,
-    alias: provider.alias,
-    plugin: { name: manifest.name, version: manifest.version, contract: plugin.contract },
+    name,
+    ...namesOf(target),
     state: 'starting',
     since: deps.now(),
     notes: [],
@@ -77,13 +87,25 @@ export function supervise(deps: SuperviseDeps): Supervised {
   let faults = 0
   let violations = 0
   let retryAt = 0
-  let probeNow = Promise.withResolvers<void>()
+  /** What shall run next, when it runs already. */
+  let incoming = deps.process
+  let swapped = new AbortController()
+  const retiring = new Set<Promise<void>>()
 
-  const secret: SecretReader = secretReader(provider.secrets)
+  const health = healthOf(
+    (process) => probeOnce(process, { epoch: deps.fence.epoch(), secret, redactor }),
+    (found) => {
+      status.notes = found.notes ?? []
+      status.facts = found.facts ?? {}
+      if (found.state === 'ready') set('ready')
+      else if (found.state === 'failed') set('degraded', whyOf(found, 'the probe failed'))
+      else if (status.state !== 'starting') set('degraded', whyOf(found, 'it is initialising'))
+    },
+  )
   const guard: Guard = createGuard({
-    tags: { 'muster-owner': deps.owner, 'muster-provider': provider.name },
+    tags: { 'muster-owner': deps.owner, 'muster-provider': name },
     fence: deps.fence,
-    secret,
+    secret: (wanted) => secret(wanted),
     redactor,
     current: (): Current =>
       child === undefined || status.state === 'starting'
@@ -91,7 +113,7 @@ export function supervise(deps: SuperviseDeps): Supervised {
         : { worker: child.connection.worker },
     onFailure(method, error) {
       // Only a call that failed for the vendor's or the plugin's sake asks for a look; a refused request does not.
-      if (error.code === 'transient' || error.code === 'deadline' || error.code === 'auth') probeNow.resolve()
+      if (error.code === 'transient' || error.code === 'deadline' || error.code === 'auth') health.look()
       if (error.code === 'auth')
         set('degraded', { reason: `${method}: ${error.message}`, hint: error.hint ?? 'renew the credentials of this provider' })
     },
@@ -122,20 +144,31 @@ export function supervise(deps: SuperviseDeps): Supervised {
 
   async function main(): Promise<void> {
     while (!stopping.signal.aborted) {
-      const started = await start()
+      const started = await next()
       first.resolve()
-      if (started === 'given-up') return
-      if (started !== undefined) await live(started)
+      if (started === 'given-up') await until(Infinity)
+      else if (started !== undefined) await live(started)
       if (stopping.signal.aborted) return
-      await pause(Math.max(0, retryAt - deps.now()))
-      status.restarts += 1
+      if (incoming !== undefined) continue
+      await until(retryAt - deps.now())
+      if (incoming === undefined) status.restarts += 1
     }
+  }
+
+  async function next(): Promise<PluginProcess | 'given-up' | undefined> {
+    const started = incoming ?? (await start())
+    // Another one took over while this one started.
+    if (incoming !== undefined && typeof started === 'object' && started !== incoming) started.kill()
+    const process = incoming ?? started
+    incoming = undefined
+    swapped = new AbortController()
+    return process
   }
 
   async function start(): Promise<PluginProcess | 'given-up' | undefined> {
     try {
-      const session = { plugin, provider, owner: deps.owner, dataDir: deps.ownDir, redactor }
-      const process = await startSession({ ...session, onLine: (line) => log.debug({ provider: provider.name }, line) })
+      const session = { ...target, owner: deps.owner, dataDir: deps.ownDir, redactor }
+      const process = await startSession({ ...session, onLine: (line) => log.debug({ provider: name }, line) })
       if (stopping.signal.aborted) {
         process.kill()
         return undefined
@@ -144,6 +177,7 @@ export function supervise(deps: SuperviseDeps): Supervised {
     } catch (error) {
       const fault = error as StartFault
       const final = fault instanceof StartFault && fault.final
+      if (incoming !== undefined) return undefined
       await fell(fault.message, { output: fault instanceof StartFault ? fault.tail : [] })
       set(final ? 'failed' : 'degraded', { reason: fault.message, hint: fault.hint })
       return final ? 'given-up' : undefined
@@ -160,13 +194,14 @@ export function supervise(deps: SuperviseDeps): Supervised {
       over.abort()
       return reason
     })
-    await watchHealth(process, over.signal)
+    await health.watch(process, AbortSignal.any([over.signal, swapped.signal, stopping.signal]))
+    if (swapped.signal.aborted) return retireAside(process)
     const reason = await closed
-    child = undefined
+    if (child === process) child = undefined
     delete status.pid
     process.kill()
     const end = await process.exited
-    if (stopping.signal.aborted) return
+    if (stopping.signal.aborted || incoming !== undefined) return
     if (deps.now() - since > healthyMs) faults = violations = 0
     await ended(reason, { end, process })
   }
@@ -182,12 +217,13 @@ export function supervise(deps: SuperviseDeps): Supervised {
       output: process.tail(),
       ...(reason.violation === undefined ? {} : { violation: reason.violation }),
     })
+    if (incoming !== undefined) return
     if (!violated) return set('degraded', { reason: text, hint: 'it is started again; see its crash bundle' })
     violations += 1
     retryAt = deps.now() + Math.min(quarantineCapMs, quarantineBaseMs * 2 ** (violations - 1))
     set('quarantined', {
       reason: text,
-      hint: `it is tried again at ${new Date(retryAt).toISOString()}; tell the author of ${manifest.name}`,
+      hint: `it is tried again at ${new Date(retryAt).toISOString()}; tell the author of ${manifest().name}`,
     })
   }
 
@@ -199,88 +235,79 @@ export function supervise(deps: SuperviseDeps): Supervised {
     faults += 1
     // Full jitter: https://aws.amazon.com/blogs/architecture/exponential-backoff-and-jitter/
     retryAt = deps.now() + deps.random() * Math.min(restartCapMs, restartBaseMs * 2 ** faults)
-    log.warn(
-      { provider: provider.name, reason, ...(facts.exit === undefined ? {} : { exit: facts.exit }) },
-      'a plugin process fell',
-    )
+    log.warn({ provider: name, reason, ...(facts.exit === undefined ? {} : { exit: facts.exit }) }, 'a plugin process fell')
     try {
       const bundle = {
         at: deps.now(),
-        provider: provider.name,
-        plugin: { name: manifest.name, version: manifest.version },
+        provider: name,
+        plugin: { name: manifest().name, version: manifest().version },
         restarts: status.restarts,
       }
-      status.crashBundle = await writeBundle(deps.dataDir, { ...bundle, reason, ...facts }, deps.keepBundles)
+      status.crashBundle = await writeBundle(deps.dataDir, { ...bundle, reason, ...facts }, deps.keepBundles())
     } catch (error) {
       // A full disk must not stop the restart.
-      log.error({ provider: provider.name, error: (error as Error).message }, 'a crash bundle could not be written')
+      log.error({ provider: name, error: (error as Error).message }, 'a crash bundle could not be written')
     }
   }
 
-  /** Probes until it is ready, then again whenever a call has failed or the provider is degraded. Ends with the connection. */
-  async function watchHealth(process: PluginProcess, over: AbortSignal): Promise<void> {
-    while (!over.aborted && !stopping.signal.aborted) {
-      probeNow = Promise.withResolvers<void>()
-      const found = await ask(process)
-      if (over.aborted || stopping.signal.aborted) return
-      status.notes = found.notes ?? []
-      status.facts = found.facts ?? {}
-      if (found.state === 'ready') set('ready')
-      else if (found.state === 'failed') set('degraded', why(found, 'the probe failed'))
-      else if (status.state !== 'starting') set('degraded', why(found, 'it is initialising'))
-      const wait = found.state === 'ready' ? undefined : found.state === 'failed' ? probeEveryMs : initialisingMs
-      await untilNextProbe(wait, over)
-    }
+  function retireAside(process: PluginProcess): void {
+    const retired = retire(process, manifest().limits.retireMs).finally(() => retiring.delete(retired))
+    retiring.add(retired)
   }
 
-  async function untilNextProbe(wait: number | undefined, over: AbortSignal): Promise<void> {
-    const ends = AbortSignal.any([over, stopping.signal])
-    const aborted = new Promise<void>((resolve) => ends.addEventListener('abort', () => resolve(), { once: true }))
-    if (wait !== undefined)
-      return Promise.race([sleep(wait, undefined, { signal: ends, ref: false }).catch(() => undefined), aborted])
-    await Promise.race([probeNow.promise, aborted])
-    // Many calls fail together; one look is enough.
-    await sleep(second, undefined, { signal: ends, ref: false }).catch(() => undefined)
-  }
-
-  async function ask(process: PluginProcess): Promise<Probe> {
-    try {
-      return await process.connection.worker.probe({
-        deadlineMs: 10 * second,
-        idempotencyKey: 'probe',
-        epoch: deps.fence.epoch(),
-        attempt: 1,
-        traceparent: noTrace,
-        secret: learn,
-      })
-    } catch (error) {
-      const { message, hint } = error as ProviderError
-      return { state: 'failed', message: redactor.clean(message), ...(hint === undefined ? {} : { hint: redactor.clean(hint) }) }
-    }
-  }
-
-  async function learn(name: string): ReturnType<SecretReader> {
-    const found = await secret(name)
-    redactor.learn(found.value)
-    return found
-  }
-
-  async function pause(ms: number): Promise<void> {
-    await sleep(ms, undefined, { signal: stopping.signal }).catch(() => undefined)
+  /** Waits, at most until the process is swapped or the host stops. */
+  async function until(ms: number): Promise<void> {
+    const signal = AbortSignal.any([stopping.signal, swapped.signal])
+    if (ms === Infinity) await once(signal)
+    else if (ms > 0) await sleep(ms, undefined, { signal }).catch(() => undefined)
   }
 
   const done = main().finally(() => first.resolve())
   return {
-    provider: { name: provider.name, manifest, capabilities: manifest.capabilities, status: show, ...guard.calls },
+    provider: {
+      name,
+      get manifest() {
+        return manifest()
+      },
+      get capabilities() {
+        return manifest().capabilities
+      },
+      status: show,
+      ...guard.calls,
+    },
     first: first.promise,
+    redactor,
+    target: () => target,
+    swap(next, process) {
+      target = next
+      secret = secretReader(next.provider.secrets)
+      Object.assign(status, namesOf(next))
+      faults = violations = retryAt = 0
+      // One that never came to its turn.
+      if (incoming !== undefined) retireAside(incoming)
+      incoming = child = process
+      // Told anew: whoever remembers what this provider could not do finds out again.
+      status.state = 'starting'
+      set('ready')
+      swapped.abort()
+    },
     async stop() {
       const process = child
       stopping.abort()
-      if (process !== undefined) await retire(process, manifest.limits.retireMs)
-      await done
+      if (process !== undefined) await retire(process, manifest().limits.retireMs)
+      await Promise.all([done, ...retiring])
       set('stopped')
     },
   }
+}
+
+function namesOf({ plugin, provider }: Target): Pick<ProviderStatus, 'alias' | 'plugin'> {
+  const { name, version } = plugin.manifest
+  return { alias: provider.alias, plugin: { name, version, contract: plugin.contract } }
+}
+
+async function once(signal: AbortSignal): Promise<void> {
+  if (!signal.aborted) await new Promise((resolve) => signal.addEventListener('abort', resolve, { once: true }))
 }
 
 /** Lets open calls end, then ends the process; kills it when it does not go in time. */
@@ -291,9 +318,3 @@ export async function retire(process: PluginProcess, retireMs: number): Promise<
   await process.exited
   clearTimeout(timer)
 }
-
-function why(found: Probe, otherwise: string): { reason: string; hint?: string } {
-  return { reason: found.message ?? otherwise, ...(found.hint === undefined ? {} : { hint: found.hint }) }
-}
-
-const noTrace = `00-${'0'.repeat(31)}1-${'0'.repeat(15)}1-00`

@@ -15,7 +15,7 @@ export function conditionRoutes(app: App, { engine, runs }: AppDeps): void {
     lease: async (id: string) => (engine.leases.get(id) ?? (await engine.leases.find(id))) !== undefined,
     run: async (id: string) => (runs.get(id) ?? (await runs.find(id))) !== undefined,
     pool: (name: string) => Promise.resolve(engine.pools.get(name) !== undefined),
-    provider: (name: string) => Promise.resolve(engine.plugins.list().some((provider) => provider.name === name)),
+    provider: (name: string) => Promise.resolve(engine.plugins.find(name) !== undefined),
   }
 
   app.get(

@@ -204,6 +204,9 @@ function roomOf(providers: readonly ScriptedProvider[], mine: { dead: boolean })
   )
   return {
     list: () => wrapped,
+    find: (name) => wrapped.find((one) => one.name === name),
+    leaving: () => [],
+    drop: async () => {},
     provider: (name) => {
       const found = wrapped.find((one) => one.name === name)
       if (found === undefined) throw new Error(`no provider ${name}`)

@@ -1,0 +1,110 @@
+/** Another configuration while the engine runs: pools and settings change between two plans, and what is no longer named is drained. */
+import type { EngineConfig } from './api.ts'
+import { background, type Context, mutate } from './context.ts'
+import { beginEnd } from './ending.ts'
+import type { Memory } from './memory.ts'
+import type { LiveWorker } from './model.ts'
+import type { Passes } from './passes.ts'
+import type { Preparation } from './prepare.ts'
+import { journal, writing } from './records.ts'
+
+export interface Configure {
+  /** Durable first; then `commit` and the change of the engine happen in one turn, so that no plan sees half of it. */
+  (next: EngineConfig, how: ConfigureHow): Promise<void>
+}
+
+export interface ConfigureHow {
+  principal: string
+  /** What differs, for the journal. */
+  changes: readonly unknown[]
+  /** Lets the providers of the next configuration take over. */
+  commit(): void
+}
+
+export interface ConfigureParts {
+  memory: Memory
+  preparation: Preparation
+  passes: Passes
+  /** Observes the providers that are there now, and no others. */
+  observe(): void
+  orphans: { count(provider: string): number }
+}
+
+export function configureOf(context: Context, parts: ConfigureParts): Configure {
+  const { state, clock, plugins, conditions } = context
+  state.onWorker((now, before) => {
+    if (now.phase === 'idle' && before?.phase !== 'idle') endMisplaced(now)
+    if (now.ended_at !== null) dropEmpty(now.provider)
+  })
+  for (const worker of state.workers.values()) endMisplaced(worker)
+
+  /** An idle worker at a provider that its pool has no more would be handed out otherwise. */
+  function endMisplaced({ id, phase }: LiveWorker): void {
+    if (phase !== 'idle') return
+    background(context, 'a worker at a provider that its pool no longer names could not be ended', () =>
+      mutate(context, async (tx, after) => {
+        const worker = state.workers.get(id)
+        if (worker?.phase !== 'idle') return
+        const { placement } = state.pool(worker.pool).config
+        if (placement.includes(worker.provider)) return
+        await beginEnd(writing(context, tx, after), worker, {
+          rule: 'placement-removed',
+          reason: 'its pool no longer names this provider',
+          inputs: { placement },
+          change: 'The pool names the provider.',
+        })
+      }),
+    )
+  }
+
+  /** A leaving provider goes when nothing of ours is left there. */
+  function dropEmpty(name: string): void {
+    if (!plugins.leaving().includes(name) || state.ofProvider(name).size > 0 || parts.orphans.count(name) > 0) return
+    background(context, 'a provider could not be let go', async () => {
+      await plugins.drop(name)
+      parts.observe()
+      conditions.clear({ scope: 'provider', name, type: 'leaving' })
+    })
+  }
+
+  /** Orphans end without a record that would tell. */
+  function lookAfter(name: string): void {
+    dropEmpty(name)
+    if (!plugins.leaving().includes(name)) {
+      conditions.clear({ scope: 'provider', name, type: 'leaving' })
+      return
+    }
+    conditions.raise({
+      scope: 'provider',
+      name,
+      type: 'leaving',
+      message: 'the configuration names it no longer; it goes on until its last worker is gone',
+      hint: `See what holds them with: muster workers --provider ${name}`,
+    })
+    const cancel = clock.after(context.settings.reconcileMs, () => lookAfter(name))
+    context.stopping.addEventListener('abort', cancel, { once: true })
+  }
+
+  return async (next, { principal, changes, commit }) => {
+    await mutate(context, async (tx, after) => {
+      await journal(writing(context, tx, after), {
+        rule: 'config-applied',
+        decision: `another configuration is in force: ${changes.length} change${changes.length === 1 ? '' : 's'}`,
+        inputs: { principal, changes },
+        change: 'The file says something else, and is applied again.',
+      })
+      after(() => {
+        commit()
+        const { pools, ...settings } = next
+        context.settings = { ...context.settings, ...settings }
+        const changed = state.configure(pools)
+        parts.memory.reconfigured(changed)
+        parts.preparation.reconfigured(changed)
+        parts.observe()
+        for (const worker of state.workers.values()) if (changed.has(worker.pool)) endMisplaced(worker)
+        for (const name of plugins.leaving()) lookAfter(name)
+        parts.passes.poke()
+      })
+    })
+  }
+}
