@@ -15,6 +15,8 @@ export interface Examined {
   found?: {
     config: MusterConfig
     discovery: Discovery
+    /** The file as written. */
+    written: unknown
     /** Names of providers that need not be started to know that they are wrong. */
     refused: string[]
   }
@@ -40,7 +42,7 @@ export async function examine(
   const problems = sortProblems([...loaded.problems, ...discovery.problems, ...crossCheck(loaded, manifests, { strictly })])
   if (config === undefined) return { problems, at: loaded.problem }
   const refused = problems.length === 0 ? [] : refusedProviders(loaded, manifests)
-  return { problems, at: loaded.problem, found: { config, discovery, refused } }
+  return { problems, at: loaded.problem, found: { config, discovery, written: loaded.written, refused } }
 }
 
 function discovered(registry: string, store: string): Promise<Discovery> {

@@ -4,14 +4,14 @@ import { hostname } from 'node:os'
 import { join } from 'node:path'
 import type { Logger } from 'pino'
 import { startApi } from './api/server.ts'
+import { type Apply, applyOf, engineConfig } from './apply.ts'
 import type { MusterConfig } from './config/load.ts'
 import { formatProblem } from './config/problem.ts'
 import { startEngine } from './engine/engine.ts'
 import { killpoint } from './engine/killpoint.ts'
 import { startRuns } from './engine/runs/index.ts'
-import { examine } from './examine.ts'
+import { type Examined, examine } from './examine.ts'
 import { createLog, type LogLevel } from './observe/log.ts'
-import type { Discovery } from './plugins/discover.ts'
 import { startPlugins } from './plugins/room.ts'
 import { openIdentity, type Restore } from './store/identity.ts'
 import { openSqliteStore } from './store/open.ts'
@@ -45,7 +45,8 @@ export async function runDaemon(file: string, options: DaemonOptions): Promise<D
   process.stderr.on('error', () => undefined)
   process.on('uncaughtException', fatal)
   process.on('unhandledRejection', fatal)
-  const stop = stopSignal(log)
+  const reload = { now: (): void => log.warn('SIGHUP: it has not started yet') }
+  const stop = stopSignal(log, () => reload.now())
   const began = process.uptime()
   let running: Running
   try {
@@ -60,7 +61,9 @@ export async function runDaemon(file: string, options: DaemonOptions): Promise<D
       ...(options.data && { data: options.data }),
       ...(options.listen && { listen: options.listen }),
     }
-    running = await startRooms({ config, discovery: examined.found.discovery, log, restore: options.restore })
+    running = await startRooms({ config, found: examined.found, log, restore: options.restore })
+    const { apply } = running
+    reload.now = () => void reloaded(apply, log)
   } catch (error) {
     say(startFailure(error))
     return 1
@@ -70,6 +73,7 @@ export async function runDaemon(file: string, options: DaemonOptions): Promise<D
     'ready',
   )
   const reason = await Promise.race([stop.asked, running.lost])
+  reload.now = () => undefined
   if (reason === 'lost') log.error('another host has taken the term: this one must not act any more and stops')
   log.info({ reason }, 'stopping; workers and runs go on')
   await running.stop()
@@ -82,18 +86,21 @@ interface Running {
   url: string
   /** Resolves when another host acts instead of this one. */
   lost: Promise<'lost'>
+  apply: Apply
   stop(): Promise<void>
 }
 
 interface Start {
   config: MusterConfig
-  discovery: Discovery
+  found: NonNullable<Examined['found']>
   log: Logger
   restore: Restore | undefined
 }
 
-async function startRooms({ config, discovery, log, restore }: Start): Promise<Running> {
+async function startRooms({ config, found, log, restore }: Start): Promise<Running> {
   const dataDir = config.data
+  const { discovery } = found
+  let { retention } = config
   // What was started is stopped in reverse, also when a later room cannot start.
   const stops: (() => Promise<unknown>)[] = []
   const stop = async (): Promise<void> => {
@@ -121,10 +128,7 @@ async function startRooms({ config, discovery, log, restore }: Start): Promise<R
       owner,
       fence: term,
       plugins,
-      pools: config.pools,
-      reconcileMs: config.reconcileMs,
-      orphanGraceMs: config.orphanGraceMs,
-      retention: { recordsMs: config.retention.runsMs, journalMs: config.retention.journalMs },
+      ...engineConfig(config),
       report: (message, error) => log.error({ err: error }, message),
     })
     stops.push(() => engine.stop())
@@ -132,13 +136,20 @@ async function startRooms({ config, discovery, log, restore }: Start): Promise<R
       engine,
       dataDir,
       killpoint,
-      retention: config.retention,
+      retention: () => retention,
       report: (message, data) => log.error(data, message),
     })
     stops.push(() => runs.stop())
-    const api = await startApi({ engine, runs, dataDir, listen: config.listen, version: hostVersion, log })
+    const apply = applyOf({
+      running: { ...found, config },
+      store: join(dataDir, 'plugins'),
+      engine,
+      plugins,
+      applied: (next) => void ({ retention } = next),
+    })
+    const api = await startApi({ engine, runs, apply, dataDir, listen: config.listen, version: hostVersion, log })
     stops.push(() => api.close())
-    return { url: api.url, lost: term.lost.then(() => 'lost' as const), stop }
+    return { url: api.url, apply, lost: term.lost.then(() => 'lost' as const), stop }
   } catch (error) {
     await stop()
     throw error
@@ -158,13 +169,28 @@ interface StopSignal {
   forget(): void
 }
 
+/** What the operator's SIGHUP leads to; all of it is said in the log. */
+async function reloaded(apply: Apply, log: Logger): Promise<void> {
+  try {
+    const { changes, problems, applied } = await apply({ principal: 'SIGHUP', dryRun: false })
+    for (const problem of problems) log.error({ ...problem }, 'the configuration is refused')
+    for (const change of applied ? changes : []) log.info({ ...change }, 'changed')
+    if (problems.length > 0) log.error('nothing has changed; `muster apply --dry-run` says the same')
+    else log.info(applied ? 'another configuration is in force' : 'the configuration is as it was')
+  } catch (error) {
+    log.error({ err: error }, 'the configuration could not be applied; nothing has changed')
+  }
+}
+
 const signals = { SIGTERM: 15, SIGINT: 2, SIGHUP: 1 } as const
 
-function stopSignal(log: Logger): StopSignal {
+/** The end of the terminal that it was started in ends the daemon as well; without one, SIGHUP is the usual wish to read the files again. */
+function stopSignal(log: Logger, reload: () => void): StopSignal {
   const { promise, resolve } = Promise.withResolvers<string>()
   let first = true
   const listeners = Object.entries(signals).map(([name, number]) => {
     const listener = (): void => {
+      if (name === 'SIGHUP' && !process.stderr.isTTY) return reload()
       if (!first) {
         log.warn({ signal: name }, 'a second signal: ending at once')
         process.exit(128 + number)

@@ -5,6 +5,7 @@ import { type EventOptions, readEvents } from './events.ts'
 import type {
   Artifact,
   Condition,
+  ConfigChange,
   Decision,
   ExecRequest,
   Lease,
@@ -54,6 +55,8 @@ export interface MusterClient {
   why(kind: WhyKind, id: string, limit?: number): Promise<Decision[]>
   /** Decisions as they are made. Never ends by itself. */
   events(options?: EventOptions): AsyncIterable<Decision>
+  /** Lets the daemon read its configuration again and apply what differs; `config-refused` with all problems when anything is wrong. */
+  apply(how?: Body<'applyConfig'>): Promise<{ applied: boolean; changes: ConfigChange[] }>
   readonly pools: {
     list(): Promise<Pool[]>
     get(name: string): Promise<Pool>
@@ -127,6 +130,7 @@ export function connect(address: Address, options: { patienceMs?: number } = {})
     conditions: () => items(call('listConditions', {})),
     why: (kind, id, limit) => items(call('why', { params: { kind, id }, query: limit === undefined ? {} : { limit } })),
     events: (given) => readEvents(caller, given),
+    apply: (given = {}) => call('applyConfig', { body: given }),
     pools: {
       list: () => items(call('listPools', {})),
       get: (name) => call('getPool', { params: { name } }),

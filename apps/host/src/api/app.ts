@@ -15,6 +15,7 @@ import { toProblem } from './errors.ts'
 import { rawBody } from './describe.ts'
 import { ApiProblem, problemBody, problemKinds } from './problems.ts'
 import { conditionRoutes } from './routes/conditions.ts'
+import { configRoutes } from './routes/config.ts'
 import { eventRoutes } from './routes/events.ts'
 import { leaseRoutes } from './routes/leases.ts'
 import { metaRoutes } from './routes/meta.ts'
@@ -95,6 +96,7 @@ export async function buildApp(deps: AppDeps): Promise<App> {
     conditionRoutes,
     eventRoutes,
     tokenRoutes,
+    configRoutes,
   ])
     // A scope of its own, so that swagger's hook sees the routes.
     await app.register(async (scope) => routes(scope as App, deps))

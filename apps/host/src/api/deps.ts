@@ -2,6 +2,7 @@
 import type { IncomingMessage, ServerResponse } from 'node:http'
 import type { FastifyBaseLogger, FastifyInstance, RawServerDefault } from 'fastify'
 import type { ZodTypeProvider } from 'fastify-type-provider-zod'
+import type { Apply } from '../apply.ts'
 import type { Engine } from '../engine/api.ts'
 import type { Runs } from '../engine/runs-api.ts'
 import type { AccessOptions } from './access.ts'
@@ -13,6 +14,7 @@ export type App = FastifyInstance<RawServerDefault, IncomingMessage, ServerRespo
 export interface AppDeps {
   engine: Engine
   runs: Runs
+  apply: Apply
   access: AccessOptions
   idempotency: Idempotency
   streams: Streams

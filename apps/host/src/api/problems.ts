@@ -29,6 +29,7 @@ export const problemCodes = [
   'unsupported-media',
   'bad-offset',
   'refused',
+  'config-refused',
   'unsupported',
   'digest-mismatch',
   'idempotency-mismatch',
@@ -112,6 +113,11 @@ export const problemKinds: Readonly<Record<ProblemCode, ProblemKind>> = {
     status: 422,
     title: 'No pool could ever serve this',
     meaning: 'As asked, it would wait for ever. `nearest` names the pool that comes nearest and the field that differs.',
+  },
+  'config-refused': {
+    status: 422,
+    title: 'The configuration is refused',
+    meaning: 'Nothing has changed. `errors` names each place as `file:line:column`, what is wrong there, and how to mend it.',
   },
   unsupported: {
     status: 422,

@@ -7,7 +7,7 @@ import { startTestDaemon, type TestDaemon } from './testing/daemon.ts'
 
 function start(daemon: TestDaemon, dataDir: string, port = 0): ReturnType<typeof startApi> {
   const { engine } = daemon.harness
-  const deps = { engine, runs: daemon.runs, version: '1', log: pino({ level: 'silent' }) }
+  const deps = { engine, runs: daemon.runs, apply: daemon.apply, version: '1', log: pino({ level: 'silent' }) }
   return startApi({ ...deps, dataDir, listen: { host: '127.0.0.1', port } })
 }
 

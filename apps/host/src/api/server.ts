@@ -4,6 +4,7 @@ import { chmodSync, renameSync, rmSync, writeFileSync } from 'node:fs'
 import type { AddressInfo, Socket } from 'node:net'
 import { join } from 'node:path'
 import type { FastifyBaseLogger } from 'fastify'
+import type { Apply } from '../apply.ts'
 import type { Engine } from '../engine/api.ts'
 import type { Runs } from '../engine/runs-api.ts'
 import { buildApp } from './app.ts'
@@ -15,6 +16,7 @@ import { ensureAdminToken, tokens } from './tokens.ts'
 export interface ApiDeps {
   engine: Engine
   runs: Runs
+  apply: Apply
   dataDir: string
   listen: { host: string; port: number }
   version: string

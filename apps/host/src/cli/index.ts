@@ -1,5 +1,6 @@
 /** `muster`: parses the arguments; what a command does, and all it needs for that, is loaded when it is called. */
 import { Command, CommanderError } from 'commander'
+import { applyCommand } from './apply.ts'
 import { checkCommand } from './check.ts'
 import { addressed, tell } from './context.ts'
 import { execCommand } from './exec.ts'
@@ -29,6 +30,7 @@ const program = addressed(new Command('muster'))
 for (const command of [
   upCommand(),
   checkCommand(),
+  applyCommand(),
   runCommand(),
   runsCommand(),
   logsCommand(),

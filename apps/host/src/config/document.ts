@@ -8,6 +8,8 @@ import type { Problem } from './problem.ts'
 export interface Loaded<T> {
   /** Absent when there are problems. */
   value?: T
+  /** As `value`, before units were read and defaults were put in. */
+  written?: unknown
   /** With problems: what is right of it, if anything. */
   kept?: Kept<T>
   problems: Problem[]
@@ -57,7 +59,7 @@ export function loadDocument<T>(file: string, text: string, schema: z.ZodType<T>
     }
   }
   const parsed = schema.safeParse(value)
-  if (parsed.success) return { value: parsed.data, problems: [], problem }
+  if (parsed.success) return { value: parsed.data, written: value, problems: [], problem }
   const kept = keepRight(value, schema)
   const problems = parsed.error.issues.flatMap((issue) => describeIssue(issue, problem))
   return { problems, problem, ...(kept === undefined ? {} : { kept }) }

@@ -33,6 +33,8 @@ export interface MusterConfig {
 
 export interface LoadedConfig {
   config?: MusterConfig
+  /** With `config`: the file as written. */
+  written?: unknown
   /** With problems: what is right of the file, to be checked further but never to be run, and what is missing in it. */
   partial?: { config: MusterConfig; dropped: readonly Path[] }
   problems: Problem[]
@@ -65,7 +67,7 @@ export function parseConfig(file: string, text: string, shown: string = file): L
     if (kept === undefined) return { problems, problem }
     return { problems, problem, partial: { config: resolveConfig(file, kept.value), dropped: kept.dropped } }
   }
-  return { config: resolveConfig(file, loaded.value), problems, problem }
+  return { config: resolveConfig(file, loaded.value), written: loaded.written, problems, problem }
 }
 
 function unreadable(file: string, error: unknown): Problem {

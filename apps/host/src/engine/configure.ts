@@ -61,9 +61,10 @@ export function configureOf(context: Context, parts: ConfigureParts): Configure 
   function dropEmpty(name: string): void {
     if (!plugins.leaving().includes(name) || state.ofProvider(name).size > 0 || parts.orphans.count(name) > 0) return
     background(context, 'a provider could not be let go', async () => {
-      await plugins.drop(name)
-      parts.observe()
+      const dropped = plugins.drop(name)
       conditions.clear({ scope: 'provider', name, type: 'leaving' })
+      parts.observe()
+      await dropped
     })
   }
 

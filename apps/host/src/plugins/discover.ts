@@ -1,4 +1,5 @@
 /** Every plugin of the registry manifest, opened and checked without being run. */
+import { createHash } from 'node:crypto'
 import { readdir, readFile } from 'node:fs/promises'
 import { join, relative, resolve, sep } from 'node:path'
 import { type PluginManifest, pluginManifestSchema } from '@muster/core'
@@ -19,6 +20,8 @@ export interface DiscoveredPlugin {
   main: string
   /** The contract version both speak. */
   contract: string
+  /** SHA-256 of the file that runs. */
+  digest: string
 }
 
 export interface Discovery {
@@ -93,9 +96,10 @@ async function openPlugin(entry: PluginEntry, { store, registry }: { store: stri
   problems.push(...(await checkManifest(manifest.value, { pack: pack.value, at: manifest.problem, root })))
   const contract = negotiate(hostContracts, manifest.value.contract)
   if (problems.length > 0 || contract === undefined) return { problems }
+  const main = resolve(root, manifest.value.entry)
   return {
     problems,
-    plugin: { alias: entry.alias, entry, manifest: manifest.value, root, main: resolve(root, manifest.value.entry), contract },
+    plugin: { alias: entry.alias, entry, manifest: manifest.value, root, main, contract, digest: await digestOf(main) },
   }
 }
 
@@ -201,6 +205,12 @@ async function checkManifest(manifest: PluginManifest, { pack, at, root }: Manif
       at(['entry'], { reason: `the entry '${manifest.entry}' does not exist`, fix: 'build the plugin before it is packed' }),
     )
   return problems
+}
+
+async function digestOf(file: string): Promise<string> {
+  return createHash('sha256')
+    .update(await readFile(file))
+    .digest('hex')
 }
 
 function inside(root: string, name: string): boolean {

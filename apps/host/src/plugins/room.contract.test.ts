@@ -3,10 +3,9 @@ import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import type { LaunchSpec } from '@muster/core'
 import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, it } from 'vitest'
-import { parseConfig } from '../config/load.ts'
 import type { GuardedProvider, ProviderStatus } from './api.ts'
-import { discover } from './discover.ts'
 import { checkPlugins, startPlugins } from './room.ts'
+import { configureFixture } from './testing/configure.ts'
 import { fixtureManifest, packFixture } from './testing/package.ts'
 
 let shared: string
@@ -39,20 +38,8 @@ const log = {
   error: () => undefined,
 }
 
-async function configured(knobs: object, { plugin = 'good', secrets = '' }: { plugin?: string; secrets?: string } = {}) {
-  await writeFile(
-    join(data, 'plugins.json'),
-    JSON.stringify({
-      plugins: { fix: { package: fixtureManifest.name, version: '1.0.0', source: { folder: join(shared, plugin) } } },
-    }),
-  )
-  const text = `host: { data: ${data} }\nproviders:\n  p: { plugin: fix, config: ${JSON.stringify(knobs)}${secrets} }\npools:\n  a: { placement: [p] }\n`
-  const { config, problem, problems } = parseConfig(join(data, 'muster.yaml'), text)
-  if (config === undefined) throw new Error(JSON.stringify(problems))
-  const discovery = await discover(config.pluginsFile, { store: join(data, 'plugins'), shown: 'plugins.json' })
-  expect(discovery.problems).toEqual([])
-  return { config, discovery, at: problem }
-}
+const configured = (knobs: object, { plugin = 'good', secrets = '' } = {}): ReturnType<typeof configureFixture> =>
+  configureFixture({ data, folder: join(shared, plugin), providers: { p: { knobs, secrets } } })
 
 interface Started {
   provider: GuardedProvider

@@ -74,7 +74,7 @@ export function supervise(deps: SuperviseDeps): Supervised {
   let secret: SecretReader = secretReader(target.provider.secrets)
   const manifest = (): WorkerPluginManifest => target.plugin.manifest as WorkerPluginManifest
   const first = Promise.withResolvers<void>()
-  const status: Omit<ProviderStatus, 'breaker' | 'inFlight'> = {
+  const status: Omit<ProviderStatus, 'breaker' | 'inFlight' | 'pid'> = {
     name,
     ...namesOf(target),
     state: 'starting',
@@ -120,12 +120,12 @@ export function supervise(deps: SuperviseDeps): Supervised {
   })
 
   function show(): ProviderStatus {
-    const { reason, hint, pid, ...rest } = status
+    const { reason, hint, ...rest } = status
     return {
       ...rest,
       ...(reason === undefined ? {} : { reason }),
       ...(hint === undefined ? {} : { hint }),
-      ...(pid === undefined ? {} : { pid }),
+      ...(child === undefined ? {} : { pid: child.pid }),
       breaker: guard.breaker(),
       inFlight: child?.connection.stats().asked ?? 0,
     }
@@ -187,7 +187,6 @@ export function supervise(deps: SuperviseDeps): Supervised {
   /** From the first probe to the end of the process. */
   async function live(process: PluginProcess): Promise<void> {
     child = process
-    status.pid = process.pid
     const since = deps.now()
     const over = new AbortController()
     const closed = process.connection.closed.then((reason) => {
@@ -198,7 +197,6 @@ export function supervise(deps: SuperviseDeps): Supervised {
     if (swapped.signal.aborted) return retireAside(process)
     const reason = await closed
     if (child === process) child = undefined
-    delete status.pid
     process.kill()
     const end = await process.exited
     if (stopping.signal.aborted || incoming !== undefined) return

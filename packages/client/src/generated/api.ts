@@ -20,6 +20,18 @@ export interface Condition {
   updatedAt: string
 }
 
+export interface ConfigChange {
+  /** As written in the file. */
+  path: string
+  kind: 'added' | 'removed' | 'changed'
+  /** As written; absent where it may be secret. */
+  before?: string
+  after?: string
+  /** What happens when it is applied. */
+  effect: string
+  restart?: true
+}
+
 export interface Decision {
   seq: number
   at: string
@@ -183,7 +195,7 @@ export interface Problem {
   type: string
   title: string
   status: number
-  code: 'invalid-request' | 'unauthorized' | 'forbidden' | 'wrong-host' | 'not-found' | 'not-acceptable' | 'conflict' | 'ended' | 'leased' | 'gap' | 'no-stdin' | 'not-ready' | 'gone' | 'too-large' | 'unsupported-media' | 'bad-offset' | 'refused' | 'unsupported' | 'digest-mismatch' | 'idempotency-mismatch' | 'rate-limited' | 'internal' | 'busy' | 'stopping' | 'store-unavailable' | 'disk-full'
+  code: 'invalid-request' | 'unauthorized' | 'forbidden' | 'wrong-host' | 'not-found' | 'not-acceptable' | 'conflict' | 'ended' | 'leased' | 'gap' | 'no-stdin' | 'not-ready' | 'gone' | 'too-large' | 'unsupported-media' | 'bad-offset' | 'refused' | 'config-refused' | 'unsupported' | 'digest-mismatch' | 'idempotency-mismatch' | 'rate-limited' | 'internal' | 'busy' | 'stopping' | 'store-unavailable' | 'disk-full'
   detail: string
   /** What can be done about it. */
   hint?: string
@@ -429,6 +441,20 @@ export interface WorkerPage {
 
 /** What each operation takes and answers; `binary` is bytes. */
 export interface Operations {
+  /** Reads the configuration again, and applies what differs. All of it or nothing: every plugin that is new or not as it was is started and probed first. Workers and leases go on; pools and providers that are named no longer are drained. */
+  applyConfig: {
+    params: undefined
+    query: undefined
+    body: {
+      /** Only says what would change. Default false. */
+      dryRun?: boolean
+    }
+    answer: {
+      /** False when nothing differs, and with `dryRun`. */
+      applied: boolean
+      changes: ConfigChange[]
+    }
+  }
   /** Asks for the end of a run. Answers when the wish is stored, not when the run has ended. A run that has ended stays as it ended. */
   cancelRun: {
     params: {
@@ -832,6 +858,7 @@ export interface Operations {
 }
 
 export const operations: { readonly [K in keyof Operations]: { method: string; path: string } } = {
+  applyConfig: { method: 'POST', path: '/v1/config/apply' },
   cancelRun: { method: 'POST', path: '/v1/runs/{id}/cancel' },
   createLease: { method: 'POST', path: '/v1/leases' },
   createRun: { method: 'POST', path: '/v1/runs' },

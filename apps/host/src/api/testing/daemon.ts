@@ -4,6 +4,7 @@ import { type IncomingHttpHeaders, type IncomingMessage, request } from 'node:ht
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { pino } from 'pino'
+import type { Apply } from '../../apply.ts'
 import { type Harness, openHarness, poolConfig } from '../../engine/testing/harness.ts'
 import { adminTokenPath } from '../tokens.ts'
 import { type Api, startApi } from '../server.ts'
@@ -14,6 +15,8 @@ export interface TestDaemon extends AsyncDisposable {
   readonly harness: Harness
   readonly runs: FakeRuns
   readonly api: Api
+  /** What applying the configuration leads to. Default: nothing differs. */
+  apply: Apply
   readonly token: string
   /** Lines of the log. */
   readonly log: Record<string, unknown>[]
@@ -47,6 +50,7 @@ export async function startTestDaemon(): Promise<TestDaemon> {
     providers: [{ name: 'one', readyMs: 0 }],
   })
   const runs = fakeRuns(() => harness.engine.store)
+  let apply: Apply = async () => ({ changes: [], problems: [], applied: false })
   const log: Record<string, unknown>[] = []
   const logger = pino({ level: 'debug' }, { write: (line: string) => void log.push(JSON.parse(line) as Record<string, unknown>) })
   let port = 0
@@ -54,6 +58,7 @@ export async function startTestDaemon(): Promise<TestDaemon> {
     const started = await startApi({
       engine: harness.engine,
       runs,
+      apply: (how) => apply(how),
       dataDir: dir,
       listen: { host: '127.0.0.1', port },
       version: '1.2.3',
@@ -72,6 +77,12 @@ export async function startTestDaemon(): Promise<TestDaemon> {
     log,
     get api() {
       return api
+    },
+    get apply() {
+      return apply
+    },
+    set apply(next) {
+      apply = next
     },
     ask: async (method, path, { body, headers = {}, token: other = token } = {}) => {
       const bytes = body === undefined || body instanceof Uint8Array ? body : Buffer.from(JSON.stringify(body))

@@ -22,8 +22,8 @@ export interface RunsOptions {
   /** The host's data folder. */
   dataDir: string
   killpoint: PassKillPoint
-  /** Absent: everything is kept. */
-  retention?: RunRetention
+  /** Asked for each round. Absent: everything is kept. */
+  retention?(): RunRetention
   report(message: string, data: object): void
 }
 

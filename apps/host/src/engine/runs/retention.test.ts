@@ -59,7 +59,7 @@ async function run(id: string, endedAt: number | null, bytes: number): Promise<v
 const deps = (logsBytes: number): RetentionDeps => ({
   engine: { store, clock: systemClock },
   dataDir: data,
-  retention: { runsMs: 30 * day, logsBytes },
+  retention: () => ({ runsMs: 30 * day, logsBytes }),
   stopping: new AbortController().signal,
   report: (message) => expect.fail(message),
 })

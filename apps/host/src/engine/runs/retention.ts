@@ -20,7 +20,7 @@ const slice = 500
 export interface RetentionDeps {
   engine: Pick<Engine, 'store' | 'clock'>
   dataDir: string
-  retention: RunRetention
+  retention(): RunRetention
   stopping: AbortSignal
   report(message: string, data: object): void
 }
@@ -43,7 +43,7 @@ export function startRunRetention(deps: RetentionDeps): void {
 /** One round. Records go before their files: a file without a record is found by nobody, the other way round is a lie. */
 export async function dropOldRuns(deps: RetentionDeps): Promise<void> {
   const { engine, retention, stopping } = deps
-  const until = engine.clock.now() - retention.runsMs
+  const until = engine.clock.now() - retention().runsMs
   for (let full = true; full && !stopping.aborted;) {
     const old = await engine.store.read.selectFrom('runs').select('id').where('ended_at', '<', until).limit(slice).execute()
     full = old.length === slice
@@ -63,7 +63,7 @@ async function dropByRoom(deps: RetentionDeps): Promise<void> {
   for (const name of names) sizes.set(name, await sizeOf(runDir(deps, name)))
   let total = [...sizes.values()].reduce((sum, one) => sum + one, 0)
   for (const [id, bytes] of sizes) {
-    if (total <= retention.logsBytes || stopping.aborted) return
+    if (total <= retention().logsBytes || stopping.aborted) return
     const row = await engine.store.read.selectFrom('runs').select('ended_at').where('id', '=', id).executeTakeFirst()
     if (row !== undefined && row.ended_at === null) continue
     await rm(runDir(deps, id), { recursive: true, force: true })

@@ -19,6 +19,8 @@ export interface Harness {
   readonly engine: Engine
   readonly reports: { message: string; error: unknown }[]
   provider(name?: string): ScriptedProvider
+  /** Providers that the configuration names no longer; the engine takes them out when it lets them go. */
+  readonly leaving: Set<string>
   /** Lets everything happen that needs no time to pass. */
   settle(): Promise<void>
   /** Lets time pass, with everything that happens in it. */
@@ -70,6 +72,8 @@ export async function openHarness(options: HarnessOptions): Promise<Harness> {
   const clock = testClock(undefined, options.random)
   const providers = options.providers.map((given) => scriptedProvider({ ...given, owner, clock }))
   const reports: Harness['reports'] = []
+  const leaving = new Set<string>()
+  const gone = new Set<string>()
   let epoch = 0
   let life = { dead: false }
   let armed: { point: KillPoint; left: number } | undefined
@@ -97,7 +101,7 @@ export async function openHarness(options: HarnessOptions): Promise<Harness> {
       ...options.engine,
       store: mortalStore(store, mine),
       clock: mortalClock(clock, mine),
-      plugins: roomOf(providers, mine),
+      plugins: roomOf(providers, { mine, leaving, gone }),
       killpoint: (name) => {
         activity += 1
         if (mine.dead || armed?.point !== name) return
@@ -137,6 +141,7 @@ export async function openHarness(options: HarnessOptions): Promise<Harness> {
   return {
     clock,
     reports,
+    leaving,
     get engine() {
       return engine
     },
@@ -183,7 +188,10 @@ export async function openHarness(options: HarnessOptions): Promise<Harness> {
 }
 
 /** Calls made by a dead engine reach nobody, and answers to it are never read. */
-function roomOf(providers: readonly ScriptedProvider[], mine: { dead: boolean }): PluginRoom {
+function roomOf(
+  providers: readonly ScriptedProvider[],
+  { mine, leaving, gone }: { mine: { dead: boolean }; leaving: Set<string>; gone: Set<string> },
+): PluginRoom {
   const wrapped = providers.map(
     (provider) =>
       new Proxy(provider, {
@@ -202,13 +210,17 @@ function roomOf(providers: readonly ScriptedProvider[], mine: { dead: boolean })
         },
       }) as GuardedProvider,
   )
+  const find = (name: string): GuardedProvider | undefined =>
+    gone.has(name) ? undefined : wrapped.find((one) => one.name === name)
   return {
-    list: () => wrapped,
-    find: (name) => wrapped.find((one) => one.name === name),
-    leaving: () => [],
-    drop: async () => {},
+    list: () => wrapped.filter((one) => !gone.has(one.name)),
+    find,
+    leaving: () => [...leaving],
+    drop: async (name) => {
+      if (leaving.delete(name)) gone.add(name)
+    },
     provider: (name) => {
-      const found = wrapped.find((one) => one.name === name)
+      const found = find(name)
       if (found === undefined) throw new Error(`no provider ${name}`)
       return found
     },

@@ -1,5 +1,6 @@
 /** A plugin for tests of the plugins room: does what its configuration says, the worse things too. Bundled and run as a process. */
-import { appendFileSync, writeSync } from 'node:fs'
+import { appendFileSync, existsSync, watch, writeSync } from 'node:fs'
+import { dirname } from 'node:path'
 import { type Call, definePlugin, ProviderError, serve, type WorkerPluginManifest, type WorkerObservation } from '@muster/core'
 
 declare const MANIFEST: WorkerPluginManifest
@@ -11,6 +12,8 @@ interface Knobs {
   probes?: ('ready' | 'initialising' | 'failed')[]
   /** What `launch` does. */
   launch?: 'exit' | 'throw' | 'garbage' | 'secret' | 'auth' | 'hang' | 'ignore' | 'env'
+  /** `launch` answers once this file is there. */
+  gate?: string
   /** What `list` answers with. */
   list?: 'foreign' | 'other-provider'
   /** A file that gets one line for each start. */
@@ -41,6 +44,7 @@ const plugin = definePlugin({
       },
       launch: async (spec, call) => {
         await misbehave(knobs.launch, call)
+        if (knobs.gate !== undefined) await present(knobs.gate)
         return { handle: { v: 1, data: { id: spec.id, env: knobs.launch === 'env' ? Object.keys(process.env).sort() : [] } } }
       },
       terminate: async () => ({ state: 'gone' }),
@@ -69,6 +73,18 @@ async function misbehave(how: Knobs['launch'], call: Call): Promise<void> {
       hint: `try another than ${Buffer.from(value).toString('base64')}`,
     })
   }
+}
+
+async function present(file: string): Promise<void> {
+  await new Promise<void>((resolve) => {
+    const watcher = watch(dirname(file), look)
+    function look(): void {
+      if (!existsSync(file)) return
+      watcher.close()
+      resolve()
+    }
+    look()
+  })
 }
 
 function stranger(kind: 'foreign' | 'other-provider', owner: string): WorkerObservation {

@@ -1,0 +1,88 @@
+/** Another configuration while the daemon runs: read, compared, refused whole when anything is wrong, else in force at once. */
+import type { LoadedConfig, MusterConfig } from './config/load.ts'
+import { type Change, diffConfig, type Written } from './config/diff.ts'
+import type { Problem } from './config/problem.ts'
+import type { Engine } from './engine/api.ts'
+import { type Examined, examine } from './examine.ts'
+import type { Discovery } from './plugins/discover.ts'
+import type { StartedRoom } from './plugins/room.ts'
+
+export interface Applied {
+  changes: Change[]
+  /** When there are any, nothing has changed. */
+  problems: Problem[]
+  /** False: there was nothing to do, or it was only looked at. */
+  applied: boolean
+}
+
+/** Reads the file again. One at a time; errors: StoreError, and nothing has changed. */
+export type Apply = (how: { principal: string; dryRun: boolean }) => Promise<Applied>
+
+export interface ApplyDeps {
+  /** What runs. */
+  running: { config: MusterConfig; discovery: Discovery; written: unknown }
+  /** Where tarballs are unpacked. */
+  store: string
+  engine: Pick<Engine, 'configure'>
+  plugins: Pick<StartedRoom, 'stage'>
+  /** Told of the configuration that is in force from now on. */
+  applied(config: MusterConfig): void
+}
+
+export function applyOf({ running, store, engine, plugins, applied }: ApplyDeps): Apply {
+  let now = running
+  let last: Promise<unknown> = Promise.resolve()
+
+  async function apply({ principal, dryRun }: { principal: string; dryRun: boolean }): Promise<Applied> {
+    const { problems, found, at } = await examine(now.config.file, () => store, { strictly: true })
+    if (found === undefined || problems.length > 0) return { changes: [], problems, applied: false }
+    const changes = diffConfig(writtenOf(now), writtenOf(found))
+    const fixed = changes.filter((change) => change.restart).map((change) => restartProblem(change, at))
+    if (fixed.length > 0 || changes.length === 0) return { changes, problems: fixed, applied: false }
+    // Whoever started the daemon may have given these by hand.
+    const { data, listen } = now.config
+    const next = { ...found, config: { ...found.config, data, listen } }
+    // Also when only looked at: a plugin that cannot start with it is what one wants to know.
+    const staged = await plugins.stage(next, at)
+    if ('problems' in staged) return { changes, problems: staged.problems, applied: false }
+    if (dryRun) {
+      await staged.discard()
+      return { changes, problems: [], applied: false }
+    }
+    try {
+      await engine.configure(engineConfig(next.config), { principal, changes, commit: () => staged.commit() })
+    } catch (error) {
+      await staged.discard()
+      throw error
+    }
+    now = next
+    applied(next.config)
+    return { changes, problems: [], applied: true }
+  }
+
+  return (how) => {
+    const mine = last.then(() => apply(how))
+    last = mine.catch(() => undefined)
+    return mine
+  }
+}
+
+/** The parts of a configuration that the engine goes by. */
+export function engineConfig({ pools, reconcileMs, orphanGraceMs, retention }: MusterConfig): Parameters<Engine['configure']>[0] {
+  const { runsMs: recordsMs, journalMs } = retention
+  return { pools, reconcileMs, orphanGraceMs, retention: { recordsMs, journalMs } }
+}
+
+function writtenOf({ written, discovery }: Pick<NonNullable<Examined['found']>, 'written' | 'discovery'>): Written {
+  const plugins = discovery.plugins.map(({ alias, manifest, digest }) => [alias, { version: manifest.version, digest }] as const)
+  return { file: written, plugins: Object.fromEntries(plugins) }
+}
+
+function restartProblem({ path, before, after }: Change, at: LoadedConfig['problem']): Problem {
+  const value = (given: string | undefined): string => (given === undefined ? 'its default' : `'${given}'`)
+  return at(path.split('.'), {
+    at: 'key',
+    reason: `${path} cannot change from ${value(before)} to ${value(after)} while the daemon runs`,
+    fix: 'restart the daemon (workers and runs live on), or write it as it was',
+  })
+}

@@ -1,0 +1,34 @@
+/** A configuration whose providers are all the fixture, as the daemon reads it. */
+import { writeFile } from 'node:fs/promises'
+import { join } from 'node:path'
+import { type LoadedConfig, type MusterConfig, parseConfig } from '../../config/load.ts'
+import { discover, type Discovery } from '../discover.ts'
+import { fixtureManifest } from './package.ts'
+
+export interface FixtureSite {
+  /** The data folder; plugins.json goes into it as well. */
+  data: string
+  /** Of the packed fixture. */
+  folder: string
+  providers: Record<string, { knobs: object; secrets?: string }>
+}
+
+/** Throws when anything is wrong with it. */
+export async function configureFixture({
+  data,
+  folder,
+  providers,
+}: FixtureSite): Promise<{ config: MusterConfig; discovery: Discovery; at: LoadedConfig['problem'] }> {
+  const source = { package: fixtureManifest.name, version: '1.0.0', source: { folder } }
+  await writeFile(join(data, 'plugins.json'), JSON.stringify({ plugins: { fix: source } }))
+  const sections = Object.entries(providers).map(
+    ([name, { knobs, secrets = '' }]) => `  ${name}: { plugin: fix, config: ${JSON.stringify(knobs)}${secrets} }\n`,
+  )
+  const pool = `pools:\n  a: { placement: [${Object.keys(providers).join(', ')}] }\n`
+  const text = `host: { data: ${data} }\nproviders:\n${sections.join('')}${pool}`
+  const { config, problem, problems } = parseConfig(join(data, 'muster.yaml'), text)
+  if (config === undefined) throw new Error(JSON.stringify(problems))
+  const discovery = await discover(config.pluginsFile, { store: join(data, 'plugins'), shown: 'plugins.json' })
+  if (discovery.problems.length > 0) throw new Error(JSON.stringify(discovery.problems))
+  return { config, discovery, at: problem }
+}
