@@ -20,6 +20,8 @@ export interface CallOptions {
   bytes?: Uint8Array
   /** A body of bytes that come piece by piece; asked for anew at each try. */
   stream?: () => AsyncIterable<Uint8Array>
+  /** Both ways at once, and never repeated: what went there cannot be sent again. */
+  duplex?: boolean
   silenceMs?: number
 }
 
@@ -71,6 +73,7 @@ export function createCaller(transport: Transport, options: { patienceMs?: numbe
         if ((answer.statusCode ?? 0) < 400) return answer
         throw fromProblem(answer.statusCode ?? 0, await textOf(answer), answer.headers['retry-after'])
       } catch (error) {
+        if (input.duplex === true) throw explain(error, transport.name)
         await again(error)
       }
     }
@@ -117,6 +120,7 @@ function requestOf<K extends OperationName>(name: K, input: CallInput<K>): Outgo
     ...(body === undefined ? {} : { body: Buffer.from(JSON.stringify(body)) }),
     ...(input.bytes === undefined ? {} : { body: input.bytes }),
     ...(input.stream === undefined ? {} : { body: input.stream() }),
+    ...(input.duplex === undefined ? {} : { duplex: input.duplex }),
     ...(input.signal === undefined ? {} : { signal: input.signal }),
   }
 }

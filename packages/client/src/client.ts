@@ -25,6 +25,7 @@ import type {
   WorkerPage,
 } from './generated/api.ts'
 import { type LogChunk, type LogReadOptions, readLog } from './log-stream.ts'
+import { reachOf } from './reach.ts'
 import { sendStdin } from './stdin.ts'
 import { getOutput, type Output, putInput, saveOutput } from './transfer.ts'
 import { type Address, openTransport } from './transport.ts'
@@ -103,6 +104,12 @@ export interface MusterClient {
     terminate(id: string, how?: Body<'terminateWorker'>): Promise<WorkerInfo>
     /** A run of kind `exec`: follow it as any other. */
     exec(id: string, request: ExecRequest, options?: Creating): Promise<Run>
+    /** Unpacks a tar under `path`; `tar` is asked anew for each try. See `packTree`. */
+    putFiles(id: string, copy: Waiting & { path: string; tar: () => AsyncIterable<Uint8Array> }): Promise<void>
+    /** `path` as the file or folder `target`, all or nothing. */
+    saveFiles(id: string, copy: Waiting & { path: string; target: string }): Promise<void>
+    /** A connection to a port inside: `input` goes there, the result comes from there. Cut off, it fails, and is not made again. */
+    forward(id: string, to: Waiting & { port: number; input: AsyncIterable<Uint8Array> }): Promise<AsyncIterable<Uint8Array>>
   }
   readonly tokens: {
     /** The text of the token is given this once. */
@@ -150,6 +157,7 @@ export function connect(address: Address, options: { patienceMs?: number } = {})
       list: (query = {}) => call('listWorkers', { query }),
       terminate: (id, how = {}) => call('terminateWorker', { params: { id }, body: how }),
       exec: (id, body, given) => call('execInWorker', { params: { id }, body, ...keyed(given) }),
+      ...reachOf(caller),
     },
     tokens: {
       create: (body) => call('createToken', { body }),

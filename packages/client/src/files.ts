@@ -39,6 +39,33 @@ export async function* packFolder(
   for await (const chunk of pack as AsyncIterable<Uint8Array>) yield chunk
 }
 
+/** A file or a folder with all below it as a tar of one tree called `name`. As {@link packFolder} otherwise. */
+export async function* packTree(path: string, name: string): AsyncGenerator<Uint8Array, void, undefined> {
+  const root = resolve(path)
+  if ((await stat(root).catch(() => undefined)) === undefined)
+    throw new MusterError('local', `'${path}' does not exist or cannot be read`, {
+      hint: 'Name a file or a folder of this machine.',
+    })
+  const { create } = await import('tar')
+  const own = basename(root)
+  const pack = create(
+    {
+      cwd: dirname(root),
+      portable: true,
+      jobs: 1,
+      filter: (_, entry) => {
+        const kind = entry as { isFile?: () => boolean; isDirectory?: () => boolean; isSymbolicLink?: () => boolean }
+        return kind.isFile?.() === true || kind.isDirectory?.() === true || kind.isSymbolicLink?.() === true
+      },
+      onWriteEntry: (entry) => {
+        entry.path = `${name}${entry.path.slice(own.length)}`
+      },
+    },
+    [own],
+  )
+  for await (const chunk of pack as AsyncIterable<Uint8Array>) yield chunk
+}
+
 /** Unpacks a tar under `folder`, which is made. Entries that would leave it are refused. */
 export async function unpackTo(folder: string, tar: AsyncIterable<Uint8Array>): Promise<void> {
   await mkdir(folder, { recursive: true })

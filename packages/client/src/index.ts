@@ -3,7 +3,7 @@ export { connect, type Creating, type MusterClient, type Waiting } from './clien
 export { dataFolder, discover, type DiscoverOptions } from './discover.ts'
 export { isMusterError, MusterError, type MusterErrorCode, type MusterErrorOptions } from './errors.ts'
 export type { EventOptions } from './events.ts'
-export { packFolder, type PackOptions, unpackTo } from './files.ts'
+export { packFolder, packTree, type PackOptions, unpackTo } from './files.ts'
 export type * from './generated/api.ts'
 export type { LogChunk, LogReadOptions } from './log-stream.ts'
 export type { Output } from './transfer.ts'

@@ -12,6 +12,8 @@ export interface Outgoing {
   path: string
   headers?: Record<string, string>
   body?: Uint8Array | AsyncIterable<Uint8Array>
+  /** The body goes on after the answer has begun. */
+  duplex?: boolean
   signal?: AbortSignal
   /** Longest silence of the server, in milliseconds; also within the body. */
   silenceMs: number
@@ -55,7 +57,7 @@ export function openTransport(address: Address): Transport {
           resolve(answer)
         })
         outgoing.once('error', reject)
-        void sendBody(outgoing, request.body).catch((error: unknown) => outgoing.destroy(asError(error)))
+        void sendBody(outgoing, request).catch((error: unknown) => outgoing.destroy(asError(error)))
       }),
   }
 }
@@ -86,14 +88,14 @@ function lengthOf(body: Outgoing['body']): Record<string, string> {
   return body instanceof Uint8Array ? { 'content-length': String(body.length) } : {}
 }
 
-async function sendBody(outgoing: http.ClientRequest, body: Outgoing['body']): Promise<void> {
+async function sendBody(outgoing: http.ClientRequest, { body, duplex }: Outgoing): Promise<void> {
   if (body === undefined || body instanceof Uint8Array) {
     outgoing.end(body)
     return
   }
   // An answer may come before the body's end (an input that is too large): then nobody wants the rest.
   let wanted = true
-  outgoing.once('response', () => (wanted = false))
+  outgoing.once('response', () => (wanted = duplex === true))
   outgoing.once('close', () => (wanted = false))
   for await (const chunk of body) {
     if (!wanted) return

@@ -20,6 +20,7 @@ import { eventRoutes } from './routes/events.ts'
 import { leaseRoutes } from './routes/leases.ts'
 import { metaRoutes } from './routes/meta.ts'
 import { poolRoutes } from './routes/pools.ts'
+import { reachRoutes } from './routes/reach.ts'
 import { runDataRoutes } from './routes/run-data.ts'
 import { runRoutes } from './routes/runs.ts'
 import { tokenRoutes } from './routes/tokens.ts'
@@ -93,6 +94,7 @@ export async function buildApp(deps: AppDeps): Promise<App> {
     runRoutes,
     runDataRoutes,
     workerRoutes,
+    reachRoutes,
     conditionRoutes,
     eventRoutes,
     tokenRoutes,

@@ -1,6 +1,7 @@
 /** From whatever a room throws to the problem a client gets. */
 import type { FastifyError } from 'fastify'
 import { hasZodFastifySchemaValidationErrors } from 'fastify-type-provider-zod'
+import { isProviderError, type ProviderErrorCode } from '@muster/core'
 import { EngineError, type EngineErrorCode } from '../engine/api.ts'
 import { RunError, type RunErrorCode } from '../engine/runs-api.ts'
 import { StoreError } from '../store/store.ts'
@@ -27,6 +28,14 @@ const ofRuns: Readonly<Record<RunErrorCode, ProblemCode>> = {
   'no-stdin': 'no-stdin',
   gap: 'gap',
   'bad-offset': 'bad-offset',
+}
+
+/** The others are no fault of whoever asks. */
+const ofProvider: Partial<Record<ProviderErrorCode, ProblemCode>> = {
+  'not-found': 'not-found',
+  'invalid-spec': 'invalid-request',
+  unsupported: 'unsupported',
+  conflict: 'conflict',
 }
 
 const ofFastify: Readonly<Record<string, ProblemCode>> = {
@@ -57,6 +66,11 @@ export function toProblem(error: unknown): ApiProblem {
       ...(error.code === 'not-ready' ? { retryAfterMs: RETRY_MS } : {}),
     })
   if (error instanceof StoreError) return ofStore(error)
+  if (isProviderError(error))
+    return new ApiProblem(ofProvider[error.code] ?? 'provider-failed', error.message, {
+      ...(error.hint === undefined ? {} : { hint: error.hint }),
+      ...(error.retryAfterMs === undefined ? {} : { retryAfterMs: error.retryAfterMs }),
+    })
   if (hasZodFastifySchemaValidationErrors(error))
     return new ApiProblem('invalid-request', 'The request fails its schema.', {
       errors: error.validation.map((issue) => ({

@@ -35,6 +35,7 @@ export const problemCodes = [
   'idempotency-mismatch',
   'rate-limited',
   'internal',
+  'provider-failed',
   'busy',
   'stopping',
   'store-unavailable',
@@ -141,6 +142,13 @@ export const problemKinds: Readonly<Record<ProblemCode, ProblemKind>> = {
     retry: true,
   },
   internal: { status: 500, title: 'Internal error', meaning: "A fault of Muster; the daemon's log has it under `id`." },
+  'provider-failed': {
+    status: 502,
+    title: 'The provider failed',
+    meaning:
+      'What was asked of the worker went wrong at its provider; the detail says what the provider said. `muster providers` says how it does.',
+    retry: true,
+  },
   busy: { status: 503, title: 'Busy', meaning: 'More work waits than may. Ask again later.', retry: true },
   stopping: {
     status: 503,

@@ -2,8 +2,12 @@
 import { Command, CommanderError } from 'commander'
 import { applyCommand } from './apply.ts'
 import { checkCommand } from './check.ts'
+import { completeCommand, completionCommand } from './completion.ts'
 import { addressed, tell } from './context.ts'
+import { cpCommand } from './cp.ts'
+import { eventsCommand } from './events.ts'
 import { execCommand } from './exec.ts'
+import { forwardCommand } from './forward.ts'
 import { exits, say } from './io.ts'
 import { leasesCommand } from './leases.ts'
 import { logsCommand } from './logs.ts'
@@ -12,6 +16,7 @@ import { providersCommand } from './providers.ts'
 import { runCommand } from './run.ts'
 import { runsCommand } from './runs.ts'
 import { tokensCommand } from './tokens.ts'
+import { topCommand } from './top.ts'
 import { upCommand } from './up.ts'
 import { versionCommand } from './version.ts'
 import { whyCommand } from './why.ts'
@@ -35,15 +40,21 @@ for (const command of [
   runsCommand(),
   logsCommand(),
   execCommand(),
+  cpCommand(),
+  forwardCommand(),
   workersCommand(),
   poolsCommand(),
   leasesCommand(),
   providersCommand(),
   whyCommand(),
+  eventsCommand(),
+  topCommand(),
   tokensCommand(),
+  completionCommand(),
   versionCommand(),
 ])
   program.addCommand(inherit(command))
+program.addCommand(inherit(completeCommand()), { hidden: true })
 
 // Started by an older Node that passes signals on: once that is killed, nobody could end this process any more.
 if (process.env['MUSTER_FORWARDED'] !== undefined) {

@@ -195,7 +195,7 @@ export interface Problem {
   type: string
   title: string
   status: number
-  code: 'invalid-request' | 'unauthorized' | 'forbidden' | 'wrong-host' | 'not-found' | 'not-acceptable' | 'conflict' | 'ended' | 'leased' | 'gap' | 'no-stdin' | 'not-ready' | 'gone' | 'too-large' | 'unsupported-media' | 'bad-offset' | 'refused' | 'config-refused' | 'unsupported' | 'digest-mismatch' | 'idempotency-mismatch' | 'rate-limited' | 'internal' | 'busy' | 'stopping' | 'store-unavailable' | 'disk-full'
+  code: 'invalid-request' | 'unauthorized' | 'forbidden' | 'wrong-host' | 'not-found' | 'not-acceptable' | 'conflict' | 'ended' | 'leased' | 'gap' | 'no-stdin' | 'not-ready' | 'gone' | 'too-large' | 'unsupported-media' | 'bad-offset' | 'refused' | 'config-refused' | 'unsupported' | 'digest-mismatch' | 'idempotency-mismatch' | 'rate-limited' | 'internal' | 'provider-failed' | 'busy' | 'stopping' | 'store-unavailable' | 'disk-full'
   detail: string
   /** What can be done about it. */
   hint?: string
@@ -515,6 +515,28 @@ export interface Operations {
     body: ExecRequest
     answer: Run
   }
+  /** A connection to a port inside a worker that lives. The body goes to the port, and the answer comes from there, both at once: it begins before the body ends. Cut off, it cannot be resumed, as any connection. */
+  forwardPort: {
+    params: {
+      id: string
+      port: number
+    }
+    query: undefined
+    body: Uint8Array
+    answer: 'binary'
+  }
+  /** A path of a worker that lives, as a tar. One entry tree, named by the last part of the path. */
+  getFiles: {
+    params: {
+      id: string
+    }
+    query: {
+      /** In the worker; a relative one is below its workspace. */
+      path: string
+    }
+    body: undefined
+    answer: 'binary'
+  }
   /** A lease and its worker */
   getLease: {
     params: {
@@ -679,6 +701,18 @@ export interface Operations {
     }
     body: undefined
     answer: WorkerPage
+  }
+  /** Unpacks a tar in a worker that lives */
+  putFiles: {
+    params: {
+      id: string
+    }
+    query: {
+      /** In the worker; a relative one is below its workspace. */
+      path: string
+    }
+    body: Uint8Array
+    answer: undefined
   }
   /** Uploads an input, a tar. The last one missing starts the run. The same bytes again are fine. */
   putInput: {
@@ -865,6 +899,8 @@ export const operations: { readonly [K in keyof Operations]: { method: string; p
   createToken: { method: 'POST', path: '/v1/tokens' },
   drainPool: { method: 'POST', path: '/v1/pools/{name}/drain' },
   execInWorker: { method: 'POST', path: '/v1/workers/{id}/exec' },
+  forwardPort: { method: 'POST', path: '/v1/workers/{id}/forward/{port}' },
+  getFiles: { method: 'GET', path: '/v1/workers/{id}/files' },
   getLease: { method: 'GET', path: '/v1/leases/{id}' },
   getLogState: { method: 'GET', path: '/v1/runs/{id}/log' },
   getOutput: { method: 'GET', path: '/v1/runs/{id}/outputs/{name}' },
@@ -881,6 +917,7 @@ export const operations: { readonly [K in keyof Operations]: { method: string; p
   listRuns: { method: 'GET', path: '/v1/runs' },
   listTokens: { method: 'GET', path: '/v1/tokens' },
   listWorkers: { method: 'GET', path: '/v1/workers' },
+  putFiles: { method: 'PUT', path: '/v1/workers/{id}/files' },
   putInput: { method: 'PUT', path: '/v1/runs/{id}/inputs/{name}' },
   readEvents: { method: 'GET', path: '/v1/events' },
   readLog: { method: 'GET', path: '/v1/runs/{id}/logs' },

@@ -1,0 +1,111 @@
+/** Into a worker that lives, beside its commands: files in and out, a connection to one of its ports. */
+import type { IncomingMessage } from 'node:http'
+import { z } from 'zod'
+import { reachOf } from '../../engine/reach.ts'
+import { principalOf } from '../access.ts'
+import type { App, AppDeps } from '../deps.ts'
+import { bytes, byId, content, failures, needs, rawBody } from '../describe.ts'
+import { ApiProblem } from '../problems.ts'
+
+/** Bytes both ways at once: the answer begins before the body has ended. */
+const TCP_TYPE = 'application/vnd.muster.tcp'
+
+const atPath = z.strictObject({
+  path: z
+    .string()
+    .min(1)
+    .max(4096)
+    .regex(/^[^\0]*$/, 'holds a NUL character')
+    .describe('In the worker; a relative one is below its workspace.'),
+})
+
+export function reachRoutes(app: App, { engine, streams }: AppDeps): void {
+  const reach = reachOf(engine)
+  app.addContentTypeParser(TCP_TYPE, (_request, body, done) => done(null, body))
+
+  app.put(
+    '/v1/workers/:id/files',
+    {
+      ...needs('operator'),
+      schema: {
+        operationId: 'putFiles',
+        summary: 'Unpacks a tar in a worker that lives',
+        consumes: ['application/x-tar'],
+        body: rawBody,
+        params: byId,
+        querystring: atPath,
+        response: { 204: z.null().describe('All of it is there.'), ...failures },
+      },
+    },
+    async (request, reply) => {
+      if (request.headers['content-type'] !== 'application/x-tar')
+        throw new ApiProblem('unsupported-media', 'files travel as a tar', { hint: 'Send it as application/x-tar.' })
+      const signal = streams.signalOf(reply)
+      await reach.copyIn(request.params.id, {
+        path: request.query.path,
+        tar: incoming(request.body as IncomingMessage, signal),
+        principal: principalOf(request),
+        signal,
+      })
+      return reply.code(204).send(null)
+    },
+  )
+
+  app.get(
+    '/v1/workers/:id/files',
+    {
+      ...needs('operator'),
+      schema: {
+        operationId: 'getFiles',
+        summary: 'A path of a worker that lives, as a tar',
+        description: 'One entry tree, named by the last part of the path.',
+        params: byId,
+        querystring: atPath,
+        response: { 200: content('The tar.', { 'application/x-tar': bytes }), ...failures },
+      },
+    },
+    async (request, reply) => {
+      const signal = streams.signalOf(reply)
+      const tar = await reach.copyOut(request.params.id, { path: request.query.path, principal: principalOf(request), signal })
+      return streams.send(reply, { type: 'application/x-tar', source: () => tar })
+    },
+  )
+
+  app.post(
+    '/v1/workers/:id/forward/:port',
+    {
+      ...needs('operator'),
+      schema: {
+        operationId: 'forwardPort',
+        summary: 'A connection to a port inside a worker that lives',
+        description:
+          'The body goes to the port, and the answer comes from there, both at once: it begins before the body ends. Cut off, it cannot be resumed, as any connection.',
+        consumes: [TCP_TYPE],
+        body: rawBody,
+        params: z.object({ id: z.string(), port: z.coerce.number().int().min(1).max(65_535) }),
+        response: { 200: content('What comes from the port.', { [TCP_TYPE]: bytes }), ...failures },
+      },
+    },
+    async (request, reply) => {
+      if (request.headers['content-type'] !== TCP_TYPE)
+        throw new ApiProblem('unsupported-media', 'a connection is bytes both ways', { hint: `Send ${TCP_TYPE}.` })
+      const signal = streams.signalOf(reply)
+      const output = await reach.forward(request.params.id, {
+        port: request.params.port,
+        input: incoming(request.body as IncomingMessage, signal),
+        principal: principalOf(request),
+        signal,
+      })
+      return streams.send(reply, { type: TCP_TYPE, source: () => output })
+    },
+  )
+}
+
+/** The body as it comes in; an error when the client goes before its end. */
+async function* incoming(body: IncomingMessage, signal: AbortSignal): AsyncGenerator<Uint8Array, void, undefined> {
+  for await (const chunk of body) {
+    signal.throwIfAborted()
+    yield chunk as Buffer
+  }
+  if (!body.complete) throw new Error('the body was cut off')
+}

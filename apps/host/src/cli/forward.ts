@@ -1,0 +1,97 @@
+/** `muster forward`: ports of a worker that lives, on this machine. */
+import { createServer, type Server, type Socket } from 'node:net'
+import type { AddressInfo } from 'node:net'
+import { pipeline } from 'node:stream/promises'
+import type { MusterClient } from '@muster/client'
+import type { Command } from 'commander'
+import { acting, openClient, parsing, subcommand } from './context.ts'
+import { exits, say } from './io.ts'
+
+interface Ports {
+  /** 0: any. */
+  here: number
+  there: number
+}
+
+export function forwardCommand(): Command {
+  return subcommand('forward', 'reach ports of a worker that lives from this machine, until Ctrl-C')
+    .argument('<worker>')
+    .argument(
+      '<ports...>',
+      'PORT or HERE:PORT; HERE 0: any',
+      (text: string, before: Ports[]) => [...before, parsing(parsePorts, 'PORT or HERE:PORT, as 8080 or 0:80')(text)],
+      [],
+    )
+    .option('--address <address>', 'address of this machine to listen on', '127.0.0.1')
+    .action(
+      acting(async ([worker, ports]: [string, Ports[]], { address }: { address: string }, command: Command) =>
+        forward(worker, { ports, address, command }),
+      ),
+    )
+}
+
+export function parsePorts(text: string): Ports | undefined {
+  const [, here, there] = /^(?:(\d{1,5}):)?(\d{1,5})$/.exec(text) ?? []
+  const ports = { here: Number(here ?? there), there: Number(there) }
+  return there === undefined || ports.there === 0 || ports.here > 65_535 || ports.there > 65_535 ? undefined : ports
+}
+
+async function forward(
+  worker: string,
+  { ports, address, command }: { ports: Ports[]; address: string; command: Command },
+): Promise<number> {
+  const client = await openClient(command)
+  // A worker that is not there is said at once, not with the first connection.
+  await client.workers.get(worker)
+  const over = new AbortController()
+  const stop = (): void => over.abort()
+  for (const name of ['SIGINT', 'SIGTERM', 'SIGHUP'] as const) process.on(name, stop)
+  const servers: Server[] = []
+  try {
+    for (const { here, there } of ports) {
+      const server = createServer(
+        { allowHalfOpen: true },
+        (socket) => void connectOne(client, { worker, port: there, socket, over: over.signal }),
+      )
+      await listen(server, { port: here, host: address })
+      servers.push(server)
+      say(`${address}:${(server.address() as AddressInfo).port} is port ${there} of ${worker}`)
+    }
+    await new Promise((resolve) => over.signal.addEventListener('abort', resolve, { once: true }))
+  } finally {
+    for (const server of servers) server.close()
+  }
+  return exits.ok
+}
+
+function listen(server: Server, where: { port: number; host: string }): Promise<void> {
+  return new Promise((resolve, reject) => {
+    server.once('error', (error: NodeJS.ErrnoException) =>
+      reject(
+        Object.assign(new Error(`cannot listen on ${where.host}:${where.port}: ${error.code ?? error.message}`), {
+          name: 'MusterError',
+          hint: 'Choose another port here, as 0:PORT.',
+        }),
+      ),
+    )
+    server.listen(where, resolve)
+  })
+}
+
+async function connectOne(
+  client: MusterClient,
+  { worker, port, socket, over }: { worker: string; port: number; socket: Socket; over: AbortSignal },
+): Promise<void> {
+  const gone = new AbortController()
+  socket.on('error', () => gone.abort())
+  socket.once('close', () => gone.abort())
+  try {
+    const input = socket.iterator({ destroyOnReturn: false }) as AsyncIterable<Uint8Array>
+    const output = await client.workers.forward(worker, { port, input, signal: AbortSignal.any([gone.signal, over]) })
+    await pipeline(output, socket)
+  } catch (error) {
+    if (!gone.signal.aborted && !over.aborted) say(`port ${port}: ${(error as Error).message}`)
+  } finally {
+    socket.destroy()
+  }
+}

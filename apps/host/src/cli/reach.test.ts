@@ -1,0 +1,82 @@
+import { Argument, Command, InvalidArgumentError } from 'commander'
+import { stripVTControlCharacters } from 'node:util'
+import { describe, expect, test } from 'vitest'
+import type { Pool, Run } from '@muster/client'
+import { suggest } from './completion.ts'
+import { placeOf, targetOf } from './cp.ts'
+import { parsePorts } from './forward.ts'
+import { drawn } from './top.ts'
+
+const worker = `w${'1'.repeat(26)}`
+
+test('a place is in a worker only by a whole id', () => {
+  expect(placeOf(`${worker}:/srv/a b`)).toEqual({ worker, path: '/srv/a b' })
+  expect(placeOf(`${worker}:a:b`)).toEqual({ worker, path: 'a:b' })
+  for (const here of ['a', './w1:x', 'C:x', worker, `x/${worker}:y`]) expect(placeOf(here)).toEqual({ path: here })
+  expect(() => placeOf(`${worker}:`)).toThrow(InvalidArgumentError)
+})
+
+test('a target with a slash at its end is a folder that the source goes into', () => {
+  expect(targetOf('/srv/app', './dist')).toEqual({ folder: '/srv', name: 'app' })
+  expect(targetOf('/srv/', './dist/')).toEqual({ folder: '/srv/', name: 'dist' })
+  expect(targetOf('app', 'dist')).toEqual({ folder: '.', name: 'app' })
+  expect(targetOf('.', 'a/dist')).toEqual({ folder: '.', name: 'dist' })
+})
+
+test('ports: one for both sides, or one for each', () => {
+  expect(parsePorts('80')).toEqual({ here: 80, there: 80 })
+  expect(parsePorts('0:80')).toEqual({ here: 0, there: 80 })
+  for (const wrong of ['', '0', 'a', '80:', ':80', '1:2:3', '70000', '1:70000', '-1']) expect(parsePorts(wrong)).toBeUndefined()
+})
+
+describe('completion', () => {
+  const program = new Command('muster')
+  program.addCommand(new Command('run').requiredOption('--pool <pool>').option('-q, --quiet').argument('<command...>'))
+  const workers = new Command('workers').option('--json')
+  workers.addCommand(new Command('show').argument('<worker>'))
+  program.addCommand(workers)
+  program.addCommand(new Command('completion').addArgument(new Argument('<shell>').choices(['bash', 'zsh'])))
+  program.addCommand(new Command('__complete'), { hidden: true })
+
+  test.each<[string[], string[], string | undefined]>([
+    [[''], ['run', 'workers', 'completion'], undefined],
+    [[], ['run', 'workers', 'completion'], undefined],
+    [['run', '-'], ['--pool', '--quiet'], undefined],
+    [['run', '--pool', ''], [], 'pool'],
+    [['run', '--pool', 'ci', '--q'], ['--pool', '--quiet'], undefined],
+    [['run', '--pool=ci', '--', 'ls', '-'], [], undefined],
+    [['workers', ''], ['show'], undefined],
+    [['workers', 'show', 'w0'], [], 'worker'],
+    [['completion', ''], ['bash', 'zsh'], undefined],
+    [['nothing', ''], [], undefined],
+  ])('%j', (words, fixed, names) => {
+    const found = suggest(program, words)
+    expect([found.fixed, found.names]).toEqual([fixed, names])
+  })
+})
+
+test('top shows what is wrong first, and cuts to the terminal', () => {
+  const pool = { name: 'ci', workers: { leased: 2, idle: 1, terminating: 1 }, scale: { max: 8 }, queued: 3, waiting: 'full' }
+  const run = { id: 'r1', state: 'running', createdAt: '2026-01-01T00:00:00.000Z', pool: 'ci', command: ['npm', 'test'] }
+  const picture = {
+    pools: [pool as unknown as Pool],
+    providers: [],
+    conditions: [{ scope: 'pool', name: 'ci', type: 'stock', message: 'none is left', hint: '', since: '', updatedAt: '' }],
+    runs: [run as unknown as Run, { ...run, id: 'r2' } as unknown as Run],
+  }
+  const now = Date.parse('2026-01-01T00:05:00.000Z')
+  const lines = drawn(picture, { columns: 200, rows: 100, now }).map(stripVTControlCharacters)
+  expect(lines).toEqual([
+    'stock  pool ci  none is left',
+    'POOL  WORKERS         STARTING  IDLE  LEASED  ENDING  QUEUED  WAITS FOR',
+    'ci    #####..... 4/8  0         1     2       1       3       full',
+    '',
+    'PROVIDER  STATE  SINCE  RESTARTS  CALLS  NOTE',
+    '',
+    'RUN  STATE    AGE  POOL  COMMAND',
+    'r1   running  5m   ci    npm test',
+    'r2   running  5m   ci    npm test',
+  ])
+  const small = drawn(picture, { columns: 12, rows: 3, now }).map(stripVTControlCharacters)
+  expect(small).toEqual(['stock  pool ', 'POOL  WORKER', 'ci    #####.'])
+})

@@ -1,0 +1,105 @@
+/** What somebody does with a worker that lives, beside its commands: files in and out, a connection to one of its ports. */
+import type { WorkerTarget } from '@muster/core'
+import type { GuardedProvider } from '../plugins/api.ts'
+import type { Engine } from './api.ts'
+import { RunError } from './runs-api.ts'
+
+/**
+ * Errors of all: RunError `not-found` (no live worker), `not-ready` (it takes nothing now), `unsupported` (its provider cannot), StoreError,
+ * and the ProviderError of the call itself.
+ */
+export interface Reach {
+  /** Unpacks a tar under a path. */
+  copyIn(workerId: string, copy: Reaching & { path: string; tar: AsyncIterable<Uint8Array> }): Promise<void>
+  /** A tar of a path: one tree, named by the last part of the path. */
+  copyOut(workerId: string, copy: Reaching & { path: string }): Promise<AsyncIterable<Uint8Array>>
+  /** A connection to a port inside: `input` goes there, the result comes from there. */
+  forward(workerId: string, to: Reaching & { port: number; input: AsyncIterable<Uint8Array> }): Promise<AsyncIterable<Uint8Array>>
+}
+
+/** Who reaches into a worker, and until when. */
+export interface Reaching {
+  principal: string
+  signal: AbortSignal
+}
+
+type Ability = 'copy files in' | 'copy files out' | 'forward ports'
+
+/** A worker takes these once it is there, and until it is to end. */
+const phases: readonly string[] = ['starting', 'idle', 'leased', 'draining']
+
+export function reachOf(engine: Engine): Reach {
+  /** Finds the worker, and stores who reaches into it and what for. */
+  async function enter(
+    id: string,
+    {
+      principal,
+      ability,
+      able,
+      inputs,
+    }: { principal: string; ability: Ability; able: (of: GuardedProvider) => boolean; inputs: object },
+  ): Promise<{ provider: GuardedProvider; target: WorkerTarget }> {
+    const worker = engine.workers.get(id)
+    if (worker === undefined) throw new RunError('not-found', `no live worker ${id}`)
+    const provider = engine.providerOf(worker)
+    if (provider === undefined || !able(provider))
+      throw new RunError('unsupported', `provider '${worker.provider}' cannot ${ability}`)
+    if (!phases.includes(worker.phase)) throw new RunError('not-ready', `worker ${id} is ${worker.phase}`)
+    await engine.store.write((tx, after) =>
+      engine.journal.append(tx, after, {
+        rule: 'worker-reached',
+        decision: ability,
+        pool: worker.pool,
+        provider: worker.provider,
+        workerId: id,
+        inputs: { principal, ...inputs },
+      }),
+    )
+    return { provider, target: engine.workers.target(worker) }
+  }
+
+  return {
+    async copyIn(id, { path, tar, principal, signal }) {
+      const { provider, target } = await enter(id, {
+        principal,
+        ability: 'copy files in',
+        able: (of) => of.capabilities.copy?.in === true,
+        inputs: { path },
+      })
+      await provider.copyIn(target, { path, tar }, { signal })
+    },
+
+    async copyOut(id, { path, principal, signal }) {
+      const { provider, target } = await enter(id, {
+        principal,
+        ability: 'copy files out',
+        able: (of) => of.capabilities.copy?.out === true,
+        inputs: { path },
+      })
+      return begun(provider.copyOut(target, path, { signal }))
+    },
+
+    async forward(id, { port, input, principal, signal }) {
+      const { provider, target } = await enter(id, {
+        principal,
+        ability: 'forward ports',
+        able: (of) => of.capabilities.forward,
+        inputs: { port },
+      })
+      return provider.forward(target, { port, input }, { signal })
+    },
+  }
+}
+
+/** A stream that has begun: what is wrong from the start is thrown here, before anything is answered. */
+async function begun(source: AsyncIterable<Uint8Array>): Promise<AsyncIterable<Uint8Array>> {
+  const iterator = source[Symbol.asyncIterator]()
+  const first = await iterator.next()
+  return (async function* () {
+    try {
+      for (let next = first; next.done !== true; next = await iterator.next()) yield next.value
+    } finally {
+      await iterator.return?.()
+    }
+  })()
+}
