@@ -15,6 +15,7 @@ readonly SYSTEMS=(
   "apache2-utils /usr/bin/htpasswd"        # bcrypt lines for the registry's users
   "busybox-static /bin/busybox"            # the test images are made of it
   "ca-certificates /etc/ssl/certs/ca-certificates.crt"
+  "openssl /usr/bin/openssl"               # makes certificates for tests
   "util-linux /usr/bin/setpriv"            # runs a test as an unprivileged user
 )
 

@@ -6,6 +6,7 @@ import { dirname, join, relative } from 'node:path'
 import { crossCheck, refusedProviders } from './config/check.ts'
 import { loadConfig, type LoadedConfig, type MusterConfig } from './config/load.ts'
 import { type Problem, sortProblems } from './config/problem.ts'
+import { readTls, type TlsFault } from './config/tls.ts'
 import { discover, type Discovery } from './plugins/discover.ts'
 
 export interface Examined {
@@ -39,10 +40,26 @@ export async function examine(
       (alias) => [alias, discovery.plugins.find((plugin) => plugin.alias === alias)?.manifest ?? null] as const,
     ),
   )
-  const problems = sortProblems([...loaded.problems, ...discovery.problems, ...crossCheck(loaded, manifests, { strictly })])
+  const problems = sortProblems([
+    ...loaded.problems,
+    ...discovery.problems,
+    ...crossCheck(loaded, manifests, { strictly }),
+    ...(await checkTls(loaded)),
+  ])
   if (config === undefined) return { problems, at: loaded.problem }
   const refused = problems.length === 0 ? [] : refusedProviders(loaded, manifests)
   return { problems, at: loaded.problem, found: { config, discovery, written: loaded.written, refused } }
+}
+
+async function checkTls({ config, problem: at }: LoadedConfig): Promise<Problem[]> {
+  if (config?.tls === undefined) return []
+  try {
+    await readTls(config.tls)
+    return []
+  } catch (error) {
+    const { which, message, fix } = error as TlsFault
+    return [at(['host', 'tls', which], { reason: message, fix })]
+  }
 }
 
 function discovered(registry: string, store: string): Promise<Discovery> {

@@ -3,7 +3,7 @@ import { chmodSync, mkdirSync, statSync } from 'node:fs'
 import { hostname } from 'node:os'
 import { join } from 'node:path'
 import type { Logger } from 'pino'
-import { startApi } from './api/server.ts'
+import { type Api, startApi } from './api/server.ts'
 import { type Apply, applyOf, engineConfig } from './apply.ts'
 import type { MusterConfig } from './config/load.ts'
 import { formatProblem } from './config/problem.ts'
@@ -140,14 +140,23 @@ async function startRooms({ config, found, log, restore }: Start): Promise<Runni
       report: (message, data) => log.error(data, message),
     })
     stops.push(() => runs.stop())
-    const apply = applyOf({
+    let renewed: Api['renewed'] = async () => undefined
+    const changed = applyOf({
       running: { ...found, config },
       store: join(dataDir, 'plugins'),
       engine,
       plugins,
       applied: (next) => void ({ retention } = next),
     })
-    const api = await startApi({ engine, runs, apply, dataDir, listen: config.listen, version: hostVersion, log })
+    // A certificate is not part of what differs: its files change while their names stay.
+    const apply: Apply = async (how) => {
+      if (!how.dryRun) await renewed()
+      return changed(how)
+    }
+    const { listen, tls, socket } = config
+    const shown = { version: hostVersion, log }
+    const api = await startApi({ engine, runs, apply, dataDir, listen, socket, ...(tls && { tls }), ...shown })
+    ;({ renewed } = api)
     stops.push(() => api.close())
     return { url: api.url, apply, lost: term.lost.then(() => 'lost' as const), stop }
   } catch (error) {
@@ -211,15 +220,17 @@ function stopSignal(log: Logger, reload: () => void): StopSignal {
 
 function startFailure(error: unknown): string {
   if (error instanceof StoreError) return [`not started: ${error.message}`, error.hint].filter((text) => text !== '').join('\n  ')
-  const { code, message, port } = error as NodeJS.ErrnoException & { port?: number }
+  const { code, message, port } = error as NodeJS.ErrnoException & { port?: number | string }
   if (code === 'EADDRINUSE')
-    return `not started: port ${port ?? ''} is in use\n  Stop what listens there, or choose another: host.listen, or --listen.`
+    return typeof port === 'string'
+      ? `not started: ${message}\n  Stop that process, or choose another path: host.socket.path.`
+      : `not started: port ${port ?? ''} is in use\n  Stop what listens there, or choose another: host.listen, or --listen.`
   if (code === 'EROFS')
     return `not started: ${message}\n  Mount the disk so that it can be written, or choose another data folder: --data.`
   if (code === 'EACCES' || code === 'EPERM')
     return `not started: ${message}\n  Give this user the right to it, or choose another data folder: --data.`
   if (code === 'EEXIST' || code === 'ENOTDIR')
-    return `not started: ${message}\n  The data folder is a file, or lies below one: choose another, host.data or --data.`
+    return `not started: ${message}\n  The data folder or the socket would replace something else: choose another path, host.data (--data) or host.socket.path.`
   if (code === 'ENOSPC') return `not started: ${message}\n  Make room on the disk, or choose another data folder: --data.`
   return `not started: ${error instanceof Error ? (error.stack ?? error.message) : String(error)}`
 }

@@ -16,14 +16,21 @@ export interface DiscoverOptions {
 }
 
 /**
- * Where the daemon is: `MUSTER_URL` (with `MUSTER_TOKEN`) when set and no folder is named; else as the daemon of the data folder has
+ * Where the daemon is: `MUSTER_URL` (with `MUSTER_TOKEN`, and `MUSTER_CA`, the file of who signed its certificate; or `unix:` and the path of
+ * a socket) when set and no folder is named; else as the daemon of the data folder has
  * written down, its socket before its URL. Error: `no-daemon`.
  */
 export async function discover(options: DiscoverOptions = {}): Promise<Address> {
   const env = options.env ?? process.env
-  const { MUSTER_URL: url, MUSTER_TOKEN: token } = env
+  const { MUSTER_URL: url, MUSTER_TOKEN: token, MUSTER_CA: ca } = env
   if (url !== undefined && url !== '' && options.config === undefined && options.data === undefined)
-    return { url, ...(token === undefined || token === '' ? {} : { token }) }
+    return url.startsWith('unix:')
+      ? { socket: url.slice('unix:'.length).replace(/^\/\/(?=\/)/, '') }
+      : {
+          url,
+          ...(token === undefined || token === '' ? {} : { token }),
+          ...(ca === undefined || ca === '' ? {} : { ca: await readCa(ca) }),
+        }
   const data = await dataFolder(options)
   const text = await readFile(join(data, 'endpoint.json'), 'utf8').catch((error: NodeJS.ErrnoException) => {
     const hint = error.code === 'EACCES' ? 'Set MUSTER_URL and MUSTER_TOKEN.' : 'Start it with `muster up`.'
@@ -35,6 +42,12 @@ export async function discover(options: DiscoverOptions = {}): Promise<Address> 
   if (endpoint.socket !== undefined) return { socket: endpoint.socket }
   const own = await readFile(join(data, 'admin.token'), 'utf8').catch(() => token ?? '')
   return { url: endpoint.url, ...(own.trim() === '' ? {} : { token: own.trim() }) }
+}
+
+async function readCa(file: string): Promise<string> {
+  return readFile(file, 'utf8').catch((cause: Error) => {
+    throw new MusterError('local', `the file of MUSTER_CA cannot be read: ${cause.message}`, { hint: 'Name a PEM file.', cause })
+  })
 }
 
 /** The data folder that is meant: given, or that of the configuration (default `.muster` beside it). Error: `no-daemon` without one. */

@@ -1,10 +1,11 @@
 /** HTTP over TCP or a unix socket: one request, one answer whose body is read as fast as its reader takes it. */
 import * as http from 'node:http'
 import * as https from 'node:https'
+import { getCACertificates } from 'node:tls'
 import { MusterError } from './errors.ts'
 
-/** Where a daemon is: a URL with a token, or its unix socket. */
-export type Address = { url: string; token?: string } | { socket: string; token?: string }
+/** Where a daemon is: a URL with a token (`ca`: PEM of who signed its certificate, besides the usual ones), or its unix socket. */
+export type Address = { url: string; token?: string; ca?: string } | { socket: string; token?: string }
 
 export interface Outgoing {
   method: string
@@ -29,7 +30,7 @@ export interface Transport {
 export function openTransport(address: Address): Transport {
   const target = targetOf(address)
   const { module } = target
-  const agent = new module.Agent({ keepAlive: true })
+  const agent = new module.Agent({ keepAlive: true, ...target.trust })
   const auth = address.token === undefined ? {} : { authorization: `Bearer ${address.token}` }
   return {
     name: target.name,
@@ -67,11 +68,12 @@ interface Target {
   module: typeof http | typeof https
   options: http.RequestOptions
   base: string
+  trust: { ca?: string[] }
 }
 
 function targetOf(address: Address): Target {
   if ('socket' in address)
-    return { name: address.socket, module: http, options: { socketPath: address.socket, host: 'localhost' }, base: '' }
+    return { name: address.socket, module: http, options: { socketPath: address.socket, host: 'localhost' }, base: '', trust: {} }
   const url = URL.parse(address.url)
   if (url === null || !['http:', 'https:'].includes(url.protocol))
     throw new MusterError('unreachable', `'${address.url}' is no URL of a daemon`, { hint: 'Write http://127.0.0.1:7420.' })
@@ -80,6 +82,7 @@ function targetOf(address: Address): Target {
     module: url.protocol === 'https:' ? https : http,
     options: { hostname: url.hostname.replace(/^\[|\]$/g, ''), ...(url.port === '' ? {} : { port: url.port }) },
     base: url.pathname.replace(/\/$/, ''),
+    trust: address.ca === undefined ? {} : { ca: [...getCACertificates('default'), address.ca] },
   }
 }
 

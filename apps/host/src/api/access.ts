@@ -18,6 +18,8 @@ export interface AccessOptions {
   tokens: Tokens
   /** The address that the TCP server listens on. */
   host: string
+  /** Over TLS, the certificate says which names are this server's, and a browser looks at that. */
+  tls: boolean
   /** Did the request come through the unix socket? Its file mode has let only the owner (and root) in. */
   isLocal(request: FastifyRequest): boolean
 }
@@ -25,7 +27,7 @@ export interface AccessOptions {
 /** Throws `wrong-host`, `unauthorized` or `forbidden`; sets `request.principal`. */
 export async function checkAccess(request: FastifyRequest, options: AccessOptions): Promise<void> {
   const local = options.isLocal(request)
-  if (!local) checkOrigin(request.headers, options.host)
+  if (!local) checkOrigin(request.headers, options)
   const needed = request.routeOptions.config.role
   if (needed === 'public' || request.is404) return
   const principal = await whoIs(request.headers.authorization, local, options.tokens)
@@ -59,14 +61,17 @@ async function whoIs(header: string | undefined, local: boolean, tokens: Tokens)
  * DNS rebinding: a page of another site lets its own name point at 127.0.0.1; the browser then sends that name as Host. Cross-site
  * requests carry the other site as Origin.
  */
-function checkOrigin(headers: { host?: string | undefined; origin?: string | undefined }, listen: string): void {
+function checkOrigin(
+  headers: { host?: string | undefined; origin?: string | undefined },
+  { host: listen, tls }: Pick<AccessOptions, 'host' | 'tls'>,
+): void {
   const host = headers.host ?? ''
   const name = /^(?:\[([0-9a-f:]+)\]|([a-z0-9.-]+))(?::\d{1,5})?$/i
     .exec(host)
     ?.slice(1)
     .find((part) => part !== undefined)
     ?.toLowerCase()
-  if (name === undefined || !(isLoopback(name) || name === listen.toLowerCase()))
+  if (!tls && (name === undefined || !(isLoopback(name) || name === listen.toLowerCase())))
     throw new ApiProblem('wrong-host', `this is not the server '${host}'`, {
       hint: 'Use the address that the daemon listens on; a proxy in front sends that address as Host.',
     })

@@ -29,6 +29,9 @@ import { workerRoutes } from './routes/workers.ts'
 /** JSON only: streams are not held in memory. The contract's own cap for one message is of the same size. */
 const BODY_BYTES = 1_048_576
 
+/** A request's head must come quickly; bodies and answers may be streams that last. */
+export const serverTimes = { headersTimeout: 15_000, requestTimeout: 0, keepAliveTimeout: 60_000 } as const
+
 export async function buildApp(deps: AppDeps): Promise<App> {
   const app = fastify({
     loggerInstance: deps.log,
@@ -37,8 +40,8 @@ export async function buildApp(deps: AppDeps): Promise<App> {
     // Ids in paths are short; a longer one is no id.
     routerOptions: { maxParamLength: 100 },
     genReqId: () => newId('x').slice(1, 17),
-    // A request's head must come quickly; bodies and answers may be streams that last.
-    http: { headersTimeout: 15_000, requestTimeout: 0, keepAliveTimeout: 60_000 },
+    http: serverTimes,
+    ...(deps.makeServer === undefined ? {} : { serverFactory: deps.makeServer }),
     return503OnClosing: false,
     forceCloseConnections: true,
   }).withTypeProvider<ZodTypeProvider>() as App

@@ -1,5 +1,5 @@
 /** What the routes are given: the fastify instance that they add themselves to, and the rooms behind them. */
-import type { IncomingMessage, ServerResponse } from 'node:http'
+import type { IncomingMessage, RequestListener, Server, ServerResponse } from 'node:http'
 import type { FastifyBaseLogger, FastifyInstance, RawServerDefault } from 'fastify'
 import type { ZodTypeProvider } from 'fastify-type-provider-zod'
 import type { Apply } from '../apply.ts'
@@ -19,5 +19,7 @@ export interface AppDeps {
   idempotency: Idempotency
   streams: Streams
   version: string
+  /** Makes the server; absent: one in clear. */
+  makeServer?(handler: RequestListener): Server
   log: FastifyBaseLogger
 }

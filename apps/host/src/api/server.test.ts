@@ -1,14 +1,20 @@
-import { existsSync, readFileSync, statSync, writeFileSync } from 'node:fs'
+import { once } from 'node:events'
+import { existsSync, mkdirSync, readFileSync, renameSync, statSync, writeFileSync } from 'node:fs'
+import { createServer } from 'node:net'
 import { join } from 'node:path'
 import { pino } from 'pino'
 import { expect, test } from 'vitest'
 import { endpointPath, socketPath, startApi } from './server.ts'
 import { startTestDaemon, type TestDaemon } from './testing/daemon.ts'
 
-function start(daemon: TestDaemon, dataDir: string, port = 0): ReturnType<typeof startApi> {
+function start(
+  daemon: TestDaemon,
+  dataDir: string,
+  { port = 0, ...more }: { port?: number } & Pick<Parameters<typeof startApi>[0], 'socket'> = {},
+): ReturnType<typeof startApi> {
   const { engine } = daemon.harness
   const deps = { engine, runs: daemon.runs, apply: daemon.apply, version: '1', log: pino({ level: 'silent' }) }
-  return startApi({ ...deps, dataDir, listen: { host: '127.0.0.1', port } })
+  return startApi({ ...deps, ...more, dataDir, listen: { host: '127.0.0.1', port } })
 }
 
 test('says where it is, for this user alone, as long as it is there', async () => {
@@ -29,15 +35,46 @@ test('says where it is, for this user alone, as long as it is there', async () =
 test('a socket that a killed daemon left is replaced', async () => {
   await using daemon = await startTestDaemon()
   await daemon.stop()
-  writeFileSync(socketPath(daemon.dir), '')
+  // Its name is taken away before it closes, so that the file stays.
+  const made = join(daemon.dir, 'left.sock')
+  const left = createServer().listen(made)
+  await once(left, 'listening')
+  renameSync(made, socketPath(daemon.dir))
+  left.close()
   await daemon.start()
   expect(statSync(socketPath(daemon.dir)).isSocket()).toBe(true)
+})
+
+test('a socket that somebody listens on, and a file that is no socket, are left alone', async () => {
+  await using daemon = await startTestDaemon()
+  const path = join(daemon.dir, 'other.sock')
+  const other = createServer().listen(path)
+  await once(other, 'listening')
+  const start_ = (): ReturnType<typeof startApi> => start(daemon, join(daemon.dir, 'second'), { socket: { path, mode: 0o600 } })
+  mkdirSync(join(daemon.dir, 'second'))
+  await expect(start_()).rejects.toMatchObject({ code: 'EADDRINUSE', port: path })
+  other.close()
+  await once(other, 'close')
+  writeFileSync(path, 'precious')
+  await expect(start_()).rejects.toMatchObject({ code: 'EEXIST' })
+  expect(readFileSync(path, 'utf8')).toBe('precious')
+})
+
+test('the socket is where the configuration wants it, and open to whom it says', async () => {
+  await using daemon = await startTestDaemon()
+  const path = join(daemon.dir, 'open.sock')
+  mkdirSync(join(daemon.dir, 'second'))
+  const api = await start(daemon, join(daemon.dir, 'second'), { socket: { path, mode: 0o660 } })
+  expect([api.socket, statSync(path).mode & 0o777]).toEqual([path, 0o660])
+  expect(JSON.parse(readFileSync(endpointPath(join(daemon.dir, 'second')), 'utf8'))).toMatchObject({ socket: path })
+  await api.close()
+  expect(existsSync(path)).toBe(false)
 })
 
 test('a port that is taken is an error that names it', async () => {
   await using daemon = await startTestDaemon()
   const port = Number(new URL(daemon.api.url).port)
-  await expect(start(daemon, daemon.dir, port)).rejects.toMatchObject({ code: 'EADDRINUSE', port })
+  await expect(start(daemon, daemon.dir, { port })).rejects.toMatchObject({ code: 'EADDRINUSE', port })
 })
 
 test('without room for a socket path it listens on TCP alone', async () => {

@@ -124,7 +124,7 @@ describe('a wrong file names place, reason and fix', () => {
       good.replace('plugin: baremetal,', 'plugin: baremetal, secrets: { tokn: { env: A } },'),
       [/never asks for a secret 'tokn' \| did you mean 'token'/],
     ],
-    ['listening off loopback', `host: { listen: "0.0.0.0:7420" }\n${good}`, [/not loopback, and this host has no TLS/]],
+    ['listening off loopback', `host: { listen: "0.0.0.0:7420" }\n${good}`, [/not loopback, and there is no TLS/]],
   ])('%s', (_name, text, wanted) => {
     const found = problemsOf(text)
     expect(found).toHaveLength(wanted.length)

@@ -45,11 +45,11 @@ function checkListen(config: MusterConfig, at: At): Problem[] {
   const problems: Problem[] = []
   if (config.listen.port > 65_535)
     problems.push(at(['host', 'listen'], { reason: `port ${config.listen.port} does not exist`, fix: 'use 0 to 65535' }))
-  if (!isLoopback(config.listen.host))
+  if (!isLoopback(config.listen.host) && config.tls === undefined)
     problems.push(
       at(['host', 'listen'], {
-        reason: `'${config.listen.host}' is not loopback, and this host has no TLS: tokens would travel in clear`,
-        fix: 'listen on 127.0.0.1 and put a TLS proxy in front',
+        reason: `'${config.listen.host}' is not loopback, and there is no TLS: tokens would travel in clear`,
+        fix: 'add host.tls with a certificate and its key, or listen on 127.0.0.1',
       }),
     )
   return problems

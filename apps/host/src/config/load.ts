@@ -6,6 +6,7 @@ import type { PoolConfig, WorkerTemplate } from '../engine/model.ts'
 import { type Loaded, loadDocument } from './document.ts'
 import type { Path } from './keep.ts'
 import type { Problem } from './problem.ts'
+import type { TlsFiles } from './tls.ts'
 import { fileSchema, type MusterFile, type PoolFile, type WorkerFile } from './schema.ts'
 
 export interface ProviderConfig {
@@ -22,6 +23,10 @@ export interface MusterConfig {
   /** Absolute path of the data folder. */
   data: string
   listen: { host: string; port: number }
+  /** Absent: in clear. */
+  tls?: TlsFiles
+  /** `path` absolute; absent: in the data folder. */
+  socket: { path?: string; mode: number }
   /** Absolute path of the registry manifest. */
   pluginsFile: string
   reconcileMs: number
@@ -92,6 +97,11 @@ function resolveConfig(file: string, value: MusterFile): MusterConfig {
     file,
     data: resolve(base, host.data ?? '.muster'),
     listen: { host: listen.slice(0, colon).replace(/^\[|\]$/g, ''), port: Number(listen.slice(colon + 1)) },
+    ...(host.tls === undefined ? {} : { tls: { cert: resolve(base, host.tls.cert), key: resolve(base, host.tls.key) } }),
+    socket: {
+      mode: Number.parseInt(host.socket?.mode ?? '0600', 8),
+      ...(host.socket?.path === undefined ? {} : { path: resolve(base, host.socket.path) }),
+    },
     pluginsFile: resolve(base, host.plugins ?? 'plugins.json'),
     // Watch carries most changes; the full pass repairs what it missed, so it need not be often.
     reconcileMs: host.reconcile ?? 30 * second,

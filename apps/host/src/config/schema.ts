@@ -83,6 +83,17 @@ const host = strict({
     .regex(/^(\[[0-9a-fA-F:]+\]|[^:]+):\d{1,5}$/, 'write host:port, as 127.0.0.1:7420')
     .exactOptional()
     .describe('Address of the API. Default 127.0.0.1:7420. Off loopback only with TLS.'),
+  tls: strict({ cert: text, key: text })
+    .exactOptional()
+    .describe('PEM files of the certificate, with its chain, and of its key. Read again when they change.'),
+  socket: strict({
+    path: text.exactOptional().describe('Default muster.sock in the data folder, which only its owner can reach.'),
+    mode: z
+      .string()
+      .regex(/^0?[0-7]{3}$/, "write it in octal, as '0660'")
+      .exactOptional()
+      .describe("Who may open it: whoever can, is admin. Default '0600'."),
+  }).exactOptional(),
   plugins: text.exactOptional().describe('The registry manifest. Default plugins.json.'),
   reconcile: atLeast('1s').exactOptional().describe('Time between two full looks at every provider. Default 30s.'),
   orphanGrace: durationSchema.exactOptional().describe('How long an unknown worker with our tag is left alone. Default 2m.'),
@@ -104,7 +115,15 @@ export const fileSchema: z.ZodType<MusterFile> = strict({
 
 /** `muster.yaml` as written, with units already numbers. */
 export interface MusterFile {
-  host?: { data?: string; listen?: string; plugins?: string; reconcile?: number; orphanGrace?: number }
+  host?: {
+    data?: string
+    listen?: string
+    tls?: { cert: string; key: string }
+    socket?: { path?: string; mode?: string }
+    plugins?: string
+    reconcile?: number
+    orphanGrace?: number
+  }
   providers: Record<string, ProviderFile>
   pools: Record<string, PoolFile>
   retention?: { runs?: number; logs?: number; journal?: number; crashes?: number }

@@ -1,0 +1,65 @@
+/** The two places where the API listens: a TCP address, and a unix socket of this machine. */
+import { chmodSync, lstatSync, rmSync } from 'node:fs'
+import { createServer, type Server } from 'node:http'
+import { connect, type Socket } from 'node:net'
+import type { FastifyBaseLogger } from 'fastify'
+import { serverTimes } from './app.ts'
+import type { App } from './deps.ts'
+
+/** `sun_path` of Linux and the BSDs, less the final NUL; macOS has 103. */
+const SOCKET_PATH_BYTES = 103
+/** Short requests that are under way when the daemon stops; streams are cut at once. */
+const CLOSE_MS = 2000
+
+export function listenOn(server: Server, where: { host: string; port: number } | { path: string }): Promise<void> {
+  return new Promise((resolve, reject) => {
+    server.once('error', reject)
+    server.listen(where, () => {
+      server.removeListener('error', reject)
+      resolve()
+    })
+  })
+}
+
+/** The same routes on a unix socket: whoever its mode lets open it may do everything. Errors: `EADDRINUSE`, `EEXIST`. */
+export async function listenLocal(
+  app: App,
+  { path, mode, local, log }: { path: string; mode: number; local: WeakSet<Socket>; log: FastifyBaseLogger },
+): Promise<Server | undefined> {
+  if (Buffer.byteLength(path) > SOCKET_PATH_BYTES) {
+    log.warn({ path }, 'the path is too long for a unix socket: clients use TCP and the token in admin.token')
+    return undefined
+  }
+  await removeLeft(path)
+  const server = createServer(serverTimes, (request, response) => app.routing(request, response))
+  server.on('connection', (socket) => local.add(socket))
+  // The name appears with its mode: libuv binds within the call.
+  const before = process.umask(0o777 & ~mode)
+  const listening = listenOn(server, { path })
+  process.umask(before)
+  await listening
+  chmodSync(path, mode)
+  return server
+}
+
+/** What a killed daemon left; never another daemon's, and nothing that is no socket. */
+async function removeLeft(path: string): Promise<void> {
+  const found = lstatSync(path, { throwIfNoEntry: false })
+  if (found === undefined) return
+  if (!found.isSocket()) throw Object.assign(new Error(`${path} exists and is no socket`), { code: 'EEXIST' })
+  const answers = await new Promise<boolean>((resolve) => {
+    const socket = connect(path, () => resolve(true))
+    socket.once('error', () => resolve(false))
+    socket.once('connect', () => socket.destroy())
+  })
+  if (answers) throw Object.assign(new Error(`another process listens on ${path}`), { code: 'EADDRINUSE', port: path })
+  rmSync(path, { force: true })
+}
+
+export async function closeServer(server: Server): Promise<void> {
+  const closed = new Promise<void>((resolve) => server.close(() => resolve()))
+  server.closeIdleConnections()
+  const timer = setTimeout(() => server.closeAllConnections(), CLOSE_MS)
+  await closed
+  clearTimeout(timer)
+}
