@@ -11,6 +11,7 @@ import { killpoint } from './engine/killpoint.ts'
 import { startRuns } from './engine/runs/index.ts'
 import { examine } from './examine.ts'
 import { createLog, type LogLevel } from './observe/log.ts'
+import { openObserve } from './observe/room.ts'
 import type { Discovery } from './plugins/discover.ts'
 import { startPlugins } from './plugins/room.ts'
 import { openIdentity, type Restore } from './store/identity.ts'
@@ -101,7 +102,9 @@ async function startRooms({ config, discovery, log, restore }: Start): Promise<R
       await close().catch((error: unknown) => log.error({ err: error }, 'a part did not stop as it should'))
   }
   try {
-    const store = await openSqliteStore(dataDir)
+    const observe = await openObserve({ config, log })
+    stops.push(() => observe.stop())
+    const store = await openSqliteStore(dataDir, { onCommit: observe.committed })
     stops.push(() => store.close())
     const identity = await openIdentity(store, dataDir, restore === undefined ? {} : { restore })
     const seals = await openSealer(store, dataDir)
@@ -109,7 +112,7 @@ async function startRooms({ config, discovery, log, restore }: Start): Promise<R
     stops.push(() => term.release())
     identity.note(term.epoch())
     const { owner } = identity
-    const plugins = startPlugins({ config, discovery, owner, fence: term, log })
+    const plugins = startPlugins({ config, discovery, owner, fence: term, log, witness: observe.witness })
     stops.push(() => plugins.stop())
     plugins.onChange(({ name, state, reason, hint }) => {
       const bad = state === 'degraded' || state === 'quarantined' || state === 'failed'
@@ -125,19 +128,24 @@ async function startRooms({ config, discovery, log, restore }: Start): Promise<R
       reconcileMs: config.reconcileMs,
       orphanGraceMs: config.orphanGraceMs,
       retention: { recordsMs: config.retention.runsMs, journalMs: config.retention.journalMs },
+      tracing: observe.tracing,
       report: (message, error) => log.error({ err: error }, message),
     })
     stops.push(() => engine.stop())
+    observe.engine(engine)
     const runs = await startRuns({
       engine,
       dataDir,
       killpoint,
       retention: config.retention,
+      ended: observe.runEnded,
+      measured: observe.measured,
       report: (message, data) => log.error(data, message),
     })
     stops.push(() => runs.stop())
-    const api = await startApi({ engine, runs, dataDir, listen: config.listen, version: hostVersion, log })
+    const api = await startApi({ engine, runs, dataDir, listen: config.listen, version: hostVersion, log, observer: observe.api })
     stops.push(() => api.close())
+    await observe.serve()
     return { url: api.url, lost: term.lost.then(() => 'lost' as const), stop }
   } catch (error) {
     await stop()

@@ -6,6 +6,7 @@ import type { Engine } from '../engine/api.ts'
 import type { Runs } from '../engine/runs-api.ts'
 import type { AccessOptions } from './access.ts'
 import type { Idempotency } from './idempotency.ts'
+import type { ApiObserver } from './observing.ts'
 import type { Streams } from './streams.ts'
 
 export type App = FastifyInstance<RawServerDefault, IncomingMessage, ServerResponse, FastifyBaseLogger, ZodTypeProvider>
@@ -16,6 +17,7 @@ export interface AppDeps {
   access: AccessOptions
   idempotency: Idempotency
   streams: Streams
+  observer: ApiObserver
   version: string
   log: FastifyBaseLogger
 }

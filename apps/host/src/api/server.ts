@@ -8,6 +8,7 @@ import type { Engine } from '../engine/api.ts'
 import type { Runs } from '../engine/runs-api.ts'
 import { buildApp } from './app.ts'
 import type { App } from './deps.ts'
+import { type ApiObserver, unobserved } from './observing.ts'
 import { idempotency, KEEP_MS } from './idempotency.ts'
 import { streams } from './streams.ts'
 import { ensureAdminToken, tokens } from './tokens.ts'
@@ -19,6 +20,8 @@ export interface ApiDeps {
   listen: { host: string; port: number }
   version: string
   log: FastifyBaseLogger
+  /** Absent: nobody looks. */
+  observer?: ApiObserver
 }
 
 export interface Api {
@@ -48,14 +51,16 @@ export function endpointPath(dataDir: string): string {
 
 /** Listens. Errors: those of listen (`EADDRINUSE`, `EACCES`) and StoreError. */
 export async function startApi(deps: ApiDeps): Promise<Api> {
-  const { engine, dataDir, listen, log } = deps
+  const { engine, dataDir, listen, log, observer = unobserved } = deps
   await ensureAdminToken(engine.store, dataDir)
   const local = new WeakSet<Socket>()
   const open = streams()
+  observer.streams(open.count)
   const keys = idempotency(engine.store, engine.sealer)
   const app = await buildApp({
     ...deps,
     streams: open,
+    observer,
     idempotency: keys,
     access: { tokens: tokens(engine.store), host: listen.host, isLocal: (request) => local.has(request.raw.socket) },
   })

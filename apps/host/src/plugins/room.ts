@@ -5,7 +5,7 @@ import { join } from 'node:path'
 import type { MusterConfig, ProviderConfig } from '../config/load.ts'
 import type { LoadedConfig } from '../config/load.ts'
 import type { Problem } from '../config/problem.ts'
-import type { Fence, PluginRoom, ProviderStatus } from './api.ts'
+import type { CallWitness, Fence, PluginRoom, ProviderStatus } from './api.ts'
 import type { DiscoveredPlugin, Discovery } from './discover.ts'
 import { createRedactor } from './redactor.ts'
 import { secretReader } from './secrets.ts'
@@ -18,6 +18,8 @@ export interface RoomDeps {
   owner: string
   fence: Fence
   log: RoomLog
+  /** Told of every call to every provider. */
+  witness?: CallWitness
   now?(): number
   random?(): number
 }
@@ -41,6 +43,7 @@ export function startPlugins(deps: RoomDeps): PluginRoom & { settled(): Promise<
         now: deps.now ?? Date.now,
         random: deps.random ?? Math.random,
         keepBundles: config.retention.crashes,
+        ...(deps.witness === undefined ? {} : { witness: deps.witness }),
         onChange(status) {
           for (const listener of listeners) listener(status)
         },
