@@ -3,7 +3,7 @@ import { request as ask } from 'node:http'
 import { waitFor } from '@muster/test/systems/wait'
 import { expect, test } from 'vitest'
 import { createMetrics } from '../observe/metrics/metrics.ts'
-import { readExposition, valueOf } from '../observe/testing/exposition.ts'
+import { readExposition, sampleOf } from '../observe/testing/exposition.ts'
 import { traceOfRequest, type Tracing, untraced } from '../observe/trace.ts'
 import { type ApiObserver, unobserved } from './observing.ts'
 import { startTestDaemon, type TestDaemon } from './testing/daemon.ts'
@@ -34,7 +34,7 @@ test('metrics are for viewers, unless they are opened', async () => {
   const answer = await daemon.ask('GET', '/metrics', { token: await viewer(daemon) })
   expect(answer.status).toBe(200)
   expect(answer.headers['content-type']).toBe('text/plain; version=0.0.4; charset=utf-8')
-  expect(valueOf(readExposition(answer.text), 'muster_api_streams')).toBe(0)
+  expect(sampleOf(readExposition(answer.text), 'muster_api_streams')).toBe(0)
   await using opened = await startTestDaemon({ observer: observer({ publicMetrics: true }) })
   expect((await opened.ask('GET', '/metrics', { token: null })).status).toBe(200)
   // Opened for metrics is not opened for the rest.
@@ -57,14 +57,14 @@ test('requests by operation and status: what is not there makes no names, and a 
   const [answer] = (await once(stream, 'response')) as [NodeJS.ReadableStream]
   const read = async (): Promise<ReturnType<typeof readExposition>> => readExposition((await daemon.ask('GET', '/metrics')).text)
   const during = await read()
-  expect(valueOf(during, 'muster_api_streams')).toBe(1)
-  expect(valueOf(during, 'muster_api_requests_total', { operation: 'listPools', status: '200' })).toBe(1)
-  expect(valueOf(during, 'muster_api_requests_total', { operation: 'listPools', status: '401' })).toBe(1)
-  expect(valueOf(during, 'muster_api_requests_total', { operation: 'other', status: '404' })).toBe(3)
-  expect(valueOf(during, 'muster_api_request_seconds_count', { operation: 'listPools' })).toBe(2)
+  expect(sampleOf(during, 'muster_api_streams')).toBe(1)
+  expect(sampleOf(during, 'muster_api_requests_total', { operation: 'listPools', status: '200' })).toBe(1)
+  expect(sampleOf(during, 'muster_api_requests_total', { operation: 'listPools', status: '401' })).toBe(1)
+  expect(sampleOf(during, 'muster_api_requests_total', { operation: 'other', status: '404' })).toBe(3)
+  expect(sampleOf(during, 'muster_api_request_seconds_count', { operation: 'listPools' })).toBe(2)
   answer.resume()
   stream.destroy()
-  await waitFor('the stream to be over', async () => valueOf(await read(), 'muster_api_streams') === 0, { timeoutMs: 30_000 })
+  await waitFor('the stream to be over', async () => sampleOf(await read(), 'muster_api_streams') === 0, { timeoutMs: 30_000 })
 })
 
 test('health and readiness: a status for everybody, the parts for those with a token', async () => {

@@ -60,5 +60,5 @@ export function traceOf(request: FastifyRequest): { traceparent: string } {
 
 /** By the OpenAPI document; what is not in it shares one name, so that nobody makes names by asking. */
 function operationOf(request: FastifyRequest): string {
-  return (request.routeOptions.schema as { operationId?: string } | undefined)?.operationId ?? 'other'
+  return request.routeOptions.schema?.operationId ?? 'other'
 }

@@ -1,5 +1,5 @@
 /** Traces sent to a collector, OTLP over HTTP with JSON. Loaded only when one is configured. */
-import { type Attributes, type Context, ROOT_CONTEXT, SpanKind, SpanStatusCode, trace } from '@opentelemetry/api'
+import { type Context, ROOT_CONTEXT, SpanKind, SpanStatusCode, trace } from '@opentelemetry/api'
 import { OTLPTraceExporter } from '@opentelemetry/exporter-trace-otlp-http'
 import { resourceFromAttributes } from '@opentelemetry/resources'
 import {
@@ -79,7 +79,7 @@ export function startOtlp(options: OtlpOptions): Tracing {
       name,
       {
         kind: kinds[kind],
-        ...(facts === undefined ? {} : { attributes: facts as Attributes }),
+        ...(facts === undefined ? {} : { attributes: facts }),
         ...(at === undefined ? {} : { startTime: at }),
       },
       contextOf(parent),
@@ -88,7 +88,7 @@ export function startOtlp(options: OtlpOptions): Tracing {
     return {
       traceparent: `00-${traceId}-${spanId}-0${traceFlags & 1}`,
       end: (how: SpanEnd = {}) => {
-        if (how.facts !== undefined) span.setAttributes(how.facts as Attributes)
+        if (how.facts !== undefined) span.setAttributes(how.facts)
         // The code only: a message may hold what a vendor or a user wrote.
         if (how.failed !== undefined) span.setStatus({ code: SpanStatusCode.ERROR, message: how.failed })
         span.end(how.at)

@@ -2,7 +2,7 @@ import { ProviderError } from '@muster/core'
 import { afterEach, expect, test } from 'vitest'
 import { type Harness, type HarnessOptions, leaseRequest, openHarness, poolConfig } from '../../engine/testing/harness.ts'
 import type { LiveWorker, RunRecord } from '../../engine/model.ts'
-import { type Family, readExposition, valueOf } from '../testing/exposition.ts'
+import { type Family, readExposition, sampleOf } from '../testing/exposition.ts'
 import { metricDefinitions, type MetricName, metricNames } from './definitions.ts'
 import { countEngine, countRun } from './engine.ts'
 import { createMetrics, type Metrics } from './metrics.ts'
@@ -37,31 +37,31 @@ test('a lease from its request to the end of its worker, in numbers', async () =
         .map((one) => [one.labels['phase'] ?? '', one.value]),
     )
   expect(phases(early, 'ci')).toEqual({ starting: 1 })
-  expect(valueOf(early, 'muster_leases', { pool: 'small', state: 'queued' })).toBe(1)
-  expect(valueOf(early, 'muster_leases', { pool: 'small', state: 'held' })).toBe(1)
-  expect(valueOf(early, 'muster_lease_queue_seconds_count', { pool: 'ci' })).toBe(1)
+  expect(sampleOf(early, 'muster_leases', { pool: 'small', state: 'queued' })).toBe(1)
+  expect(sampleOf(early, 'muster_leases', { pool: 'small', state: 'held' })).toBe(1)
+  expect(sampleOf(early, 'muster_lease_queue_seconds_count', { pool: 'ci' })).toBe(1)
   await h.pass(3500)
   const ready = await scrape()
   expect(phases(ready, 'ci')).toEqual({ leased: 1 })
   const made = { pool: 'ci', provider: 'one' }
-  expect(valueOf(ready, 'muster_worker_ready_seconds_count', made)).toBe(1)
-  const took = valueOf(ready, 'muster_worker_ready_seconds_sum', made) ?? 0
+  expect(sampleOf(ready, 'muster_worker_ready_seconds_count', made)).toBe(1)
+  const took = sampleOf(ready, 'muster_worker_ready_seconds_sum', made) ?? 0
   expect(took).toBeGreaterThanOrEqual(3)
   expect(took).toBeLessThan(3.5)
-  expect(valueOf(ready, 'muster_worker_ready_seconds_bucket', { ...made, le: '2.5' })).toBe(0)
-  expect(valueOf(ready, 'muster_worker_ready_seconds_bucket', { ...made, le: '5' })).toBe(1)
-  expect(valueOf(ready, 'muster_lease_active_seconds_count', { pool: 'ci' })).toBe(1)
+  expect(sampleOf(ready, 'muster_worker_ready_seconds_bucket', { ...made, le: '2.5' })).toBe(0)
+  expect(sampleOf(ready, 'muster_worker_ready_seconds_bucket', { ...made, le: '5' })).toBe(1)
+  expect(sampleOf(ready, 'muster_lease_active_seconds_count', { pool: 'ci' })).toBe(1)
   await h.engine.leases.release(id, { reason: 'done' })
   await h.pass(2000)
   const over = await scrape()
   expect(phases(over, 'ci')).toEqual({})
-  expect(valueOf(over, 'muster_workers_ended_total', { ...made, end: 'gone' })).toBe(1)
-  expect(valueOf(over, 'muster_worker_terminate_seconds_count', made)).toBe(1)
-  expect(valueOf(over, 'muster_leases_ended_total', { pool: 'ci', end: 'released' })).toBe(1)
-  expect(valueOf(over, 'muster_decisions_total', { rule: 'worker-gone' })).toBe(1)
-  expect(valueOf(over, 'muster_journal_rows_total')).toBe(h.engine.events.last())
-  expect(valueOf(over, 'muster_acting')).toBe(1)
-  expect(valueOf(over, 'muster_store_ok')).toBe(1)
+  expect(sampleOf(over, 'muster_workers_ended_total', { ...made, end: 'gone' })).toBe(1)
+  expect(sampleOf(over, 'muster_worker_terminate_seconds_count', made)).toBe(1)
+  expect(sampleOf(over, 'muster_leases_ended_total', { pool: 'ci', end: 'released' })).toBe(1)
+  expect(sampleOf(over, 'muster_decisions_total', { rule: 'worker-gone' })).toBe(1)
+  expect(sampleOf(over, 'muster_journal_rows_total')).toBe(h.engine.events.last())
+  expect(sampleOf(over, 'muster_acting')).toBe(1)
+  expect(sampleOf(over, 'muster_store_ok')).toBe(1)
 })
 
 test('what is counted before the library is there is not lost, and numbers of workers never drift', async () => {
@@ -71,13 +71,13 @@ test('what is counted before the library is there is not lost, and numbers of wo
   for (const id of ids.slice(0, 5)) await h.engine.leases.release(id, { reason: 'done' })
   await h.pass(4000)
   const families = await scrape()
-  expect(valueOf(families, 'muster_worker_ready_seconds_count', { pool: 'ci', provider: 'one' })).toBe(8)
-  expect(valueOf(families, 'muster_workers', { pool: 'ci', provider: 'one', phase: 'leased' })).toBe(3)
+  expect(sampleOf(families, 'muster_worker_ready_seconds_count', { pool: 'ci', provider: 'one' })).toBe(8)
+  expect(sampleOf(families, 'muster_workers', { pool: 'ci', provider: 'one', phase: 'leased' })).toBe(3)
   expect((families.get('muster_workers')?.samples ?? []).reduce((sum, one) => sum + one.value, 0)).toBe(
     [...h.engine.workers.live()].length,
   )
   // A scrape changes nothing.
-  expect(valueOf(await scrape(), 'muster_worker_ready_seconds_count', { pool: 'ci', provider: 'one' })).toBe(8)
+  expect(sampleOf(await scrape(), 'muster_worker_ready_seconds_count', { pool: 'ci', provider: 'one' })).toBe(8)
 })
 
 test('after a restart the workers that live on are there, as adopted', async () => {
@@ -88,8 +88,8 @@ test('after a restart the workers that live on are there, as adopted', async () 
   metrics = createMetrics()
   countEngine(metrics, h.engine)
   const families = await scrape()
-  expect(valueOf(families, 'muster_workers_adopted_total', { provider: 'one' })).toBe(1)
-  expect(valueOf(families, 'muster_workers', { pool: 'ci', provider: 'one', phase: 'leased' })).toBe(1)
+  expect(sampleOf(families, 'muster_workers_adopted_total', { provider: 'one' })).toBe(1)
+  expect(sampleOf(families, 'muster_workers', { pool: 'ci', provider: 'one', phase: 'leased' })).toBe(1)
 })
 
 test('orphans and conditions by state, and gone from the scrape with their cause', async () => {
@@ -104,7 +104,7 @@ test('orphans and conditions by state, and gone from the scrape with their cause
     ],
   })
   await h.pass(120_000)
-  expect(valueOf(await scrape(), 'muster_conditions', { scope: 'provider', type: 'list-failing' })).toBe(1)
+  expect(sampleOf(await scrape(), 'muster_conditions', { scope: 'provider', type: 'list-failing' })).toBe(1)
   broken = false
   const { vendor } = h.provider()
   const { lease } = await h.engine.leases.wait((await h.engine.leases.request(leaseRequest())).id, () => true)
@@ -119,13 +119,13 @@ test('orphans and conditions by state, and gone from the scrape with their cause
   await h.engine.reconcile()
   await h.settle()
   const found = await scrape()
-  expect(valueOf(found, 'muster_conditions', { scope: 'provider', type: 'list-failing' })).toBeUndefined()
-  expect(valueOf(found, 'muster_orphans', { provider: 'one', state: 'quarantined' })).toBe(1)
-  expect(valueOf(found, 'muster_orphans_total', { provider: 'one', event: 'quarantined' })).toBe(1)
+  expect(sampleOf(found, 'muster_conditions', { scope: 'provider', type: 'list-failing' })).toBeUndefined()
+  expect(sampleOf(found, 'muster_orphans', { provider: 'one', state: 'quarantined' })).toBe(1)
+  expect(sampleOf(found, 'muster_orphans_total', { provider: 'one', event: 'quarantined' })).toBe(1)
   await h.pass(300_000)
   const over = await scrape()
-  expect(valueOf(over, 'muster_orphans', { provider: 'one', state: 'quarantined' })).toBeUndefined()
-  expect(valueOf(over, 'muster_orphans_total', { provider: 'one', event: 'gone' })).toBe(1)
+  expect(sampleOf(over, 'muster_orphans', { provider: 'one', state: 'quarantined' })).toBeUndefined()
+  expect(sampleOf(over, 'muster_orphans_total', { provider: 'one', event: 'gone' })).toBe(1)
   expect(lease.pool).toBe('ci')
 })
 
@@ -133,9 +133,9 @@ test('providers: one state of all is 1, restarts are a counter', async () => {
   await open()
   h.provider().setState('degraded', { reason: 'away' })
   const families = await scrape()
-  expect(valueOf(families, 'muster_provider_state', { provider: 'one', state: 'degraded' })).toBe(1)
-  expect(valueOf(families, 'muster_provider_state', { provider: 'one', state: 'ready' })).toBe(0)
-  expect(valueOf(families, 'muster_provider_breaker', { provider: 'one', state: 'closed' })).toBe(1)
+  expect(sampleOf(families, 'muster_provider_state', { provider: 'one', state: 'degraded' })).toBe(1)
+  expect(sampleOf(families, 'muster_provider_state', { provider: 'one', state: 'ready' })).toBe(0)
+  expect(sampleOf(families, 'muster_provider_breaker', { provider: 'one', state: 'closed' })).toBe(1)
   expect(families.get('muster_provider_restarts_total')?.type).toBe('counter')
 })
 
@@ -150,8 +150,8 @@ test('a store that is ill does not take the scrape with it', async () => {
     },
   })
   const families = await scrape()
-  expect(valueOf(families, 'muster_store_ok')).toBe(0)
-  expect(valueOf(families, 'muster_conditions', { scope: 'host', type: 'store-full' })).toBe(1)
+  expect(sampleOf(families, 'muster_store_ok')).toBe(0)
+  expect(sampleOf(families, 'muster_conditions', { scope: 'host', type: 'store-full' })).toBe(1)
   expect(families.has('muster_orphans')).toBe(false)
 })
 
@@ -161,10 +161,10 @@ test('runs by outcome, and how long their commands took', async () => {
   countRun(metrics, run)
   countRun(metrics, { ...run, outcome: 'cancelled', started_at: null })
   const families = await scrape()
-  expect(valueOf(families, 'muster_runs_ended_total', { pool: 'ci', outcome: 'passed' })).toBe(1)
-  expect(valueOf(families, 'muster_runs_ended_total', { pool: 'ci', outcome: 'cancelled' })).toBe(1)
-  expect(valueOf(families, 'muster_run_seconds_sum', { pool: 'ci' })).toBe(2.5)
-  expect(valueOf(families, 'muster_run_seconds_count', { pool: 'ci' })).toBe(1)
+  expect(sampleOf(families, 'muster_runs_ended_total', { pool: 'ci', outcome: 'passed' })).toBe(1)
+  expect(sampleOf(families, 'muster_runs_ended_total', { pool: 'ci', outcome: 'cancelled' })).toBe(1)
+  expect(sampleOf(families, 'muster_run_seconds_sum', { pool: 'ci' })).toBe(2.5)
+  expect(sampleOf(families, 'muster_run_seconds_count', { pool: 'ci' })).toBe(1)
 })
 
 test('every metric of the table can be scraped as what the table says: kind, help, labels, buckets', async () => {

@@ -2,7 +2,7 @@
 import type { Counter, Histogram, Observable } from '@opentelemetry/api'
 import { PrometheusSerializer } from '@opentelemetry/exporter-prometheus'
 import { AggregationTemporality, InstrumentType, MeterProvider, MetricReader } from '@opentelemetry/sdk-metrics'
-import { type Labels, type MetricDefinition, metricDefinitions, type MetricName } from './definitions.ts'
+import { type MetricDefinition, metricDefinitions, type MetricName } from './definitions.ts'
 import type { SetGauge, Sink } from './metrics.ts'
 
 /** Label sets of one metric; a deployment with more pools than this has them summed up in one more set. */
@@ -42,7 +42,7 @@ export function prometheusSink(readers: readonly ((set: SetGauge) => void | Prom
     async (result) => {
       const set: SetGauge = (name, value, labels = {}) => {
         const instrument = observed.get(name)
-        if (instrument !== undefined) result.observe(instrument, value, labels as Record<string, string>)
+        if (instrument !== undefined) result.observe(instrument, value, labels)
       }
       for (const read of readers)
         try {
@@ -54,8 +54,8 @@ export function prometheusSink(readers: readonly ((set: SetGauge) => void | Prom
     [...observed.values()],
   )
   return {
-    count: (name, labels: Labels, by) => counters.get(name)?.add(by, labels as Record<string, string>),
-    record: (name, value, labels: Labels) => histograms.get(name)?.record(value, labels as Record<string, string>),
+    count: (name, labels, by) => counters.get(name)?.add(by, labels),
+    record: (name, value, labels) => histograms.get(name)?.record(value, labels),
     scrape: async () => serializer.serialize((await reader.collect()).resourceMetrics),
   }
 }

@@ -28,7 +28,7 @@ export function readExposition(text: string): Map<string, Family> {
     const family = families.get(name) ?? families.get(name.replace(/_(bucket|sum|count)$/, ''))
     if (family === undefined || family.type === '') throw new Error(`a sample without a type: ${line}`)
     const labels = labelsOf(inner)
-    const key = `${name}${JSON.stringify(Object.entries(labels).sort())}`
+    const key = `${name}${JSON.stringify(Object.entries(labels).map(String).sort())}`
     if (seen.has(key)) throw new Error(`a series comes twice: ${line}`)
     seen.add(key)
     family.samples.push({ name, labels, value: Number(value) })
@@ -61,7 +61,7 @@ function checkHistogram(name: string, { samples }: Family): void {
 }
 
 /** The value of one series; undefined when there is none. */
-export function valueOf(families: Map<string, Family>, name: string, labels: Record<string, string> = {}): number | undefined {
+export function sampleOf(families: Map<string, Family>, name: string, labels: Record<string, string> = {}): number | undefined {
   const family = families.get(name) ?? families.get(name.replace(/_(bucket|sum|count)$/, ''))
   return family?.samples.find(
     (one) =>
