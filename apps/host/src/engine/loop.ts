@@ -122,7 +122,8 @@ export function observerOf(context: Context, provider: GuardedProvider, parts: O
         return
       }
       const error = thrown
-      look = { looked: true, failed: `${error.code}: ${brief(error.message)}` }
+      // Of a process that is not there yet nothing was asked.
+      if (provider.status().state !== 'starting') look = { looked: true, failed: `${error.code}: ${brief(error.message)}` }
       if (error.code === 'throttled') throttle(parts.memory, name, { error, scope: 'read', now: clock.now() })
       if (failures === CONDITION_AT)
         context.conditions.raise({

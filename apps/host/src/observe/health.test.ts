@@ -85,6 +85,34 @@ test('a process that starts is waited for', async () => {
   expect(part('provider one')).toMatchObject({ state: 'pending', reason: 'its process starts' })
 })
 
+test('a list that failed because the process was not there yet is no look', async () => {
+  let down = false
+  await open({
+    providers: [
+      {
+        name: 'one',
+        fault: (method) =>
+          method === 'list' && down
+            ? { error: new ProviderError('transient', 'the process is down', { effect: 'none' }) }
+            : method === 'list-page' && !down
+              ? { delayMs: 5000 }
+              : undefined,
+      },
+      { name: 'two' },
+    ],
+  })
+  down = true
+  h.provider('one').setState('starting')
+  await h.crash()
+  expect(part('provider one')).toMatchObject({ state: 'pending', reason: 'its process starts' })
+  down = false
+  h.provider('one').setState('ready')
+  expect(part('provider one')).toMatchObject({ state: 'pending', reason: 'its workers are listed for the first time' })
+  expect(readinessOf(h.engine).ok).toBe(false)
+  await h.pass(6000)
+  expect(readinessOf(h.engine).ok).toBe(true)
+})
+
 test('a term that has run out is neither healthy nor ready', async () => {
   let acting = true
   await open({ engine: { fence: { epoch: () => 1, mayAct: () => acting } } })
