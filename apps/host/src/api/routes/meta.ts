@@ -48,7 +48,7 @@ export function metaRoutes(app: App, { engine, version: own, observer }: AppDeps
         operationId: 'healthz',
         summary: 'Does it answer?',
         security: [],
-        response: { 200: z.object({ status: z.literal('ok') }) },
+        response: { 200: z.object({ status: z.literal('ok') }), ...failures },
       },
     },
     async () => ({ status: 'ok' as const }),
@@ -71,7 +71,7 @@ export function metaRoutes(app: App, { engine, version: own, observer }: AppDeps
         description:
           'It answers, holds the term, and its store takes writes; else 503. A full disk is not mended by a restart: for a check that restarts the daemon use `/healthz`, which only says that it answers.',
         security: [],
-        response: { 200: health, 503: health },
+        response: { 200: health, 503: health, ...failures },
       },
     },
     async (request, reply) => told(request, reply as FastifyReply, healthOf(engine)),
@@ -91,7 +91,7 @@ export function metaRoutes(app: App, { engine, version: own, observer }: AppDeps
           description:
             'The daemon is well, every provider that answers was looked at once since the start, and at least one pool has a provider that is ready; else 503. Providers and pools that are worse than they should be are among the parts and do not make it fail.',
           security: [],
-          response: { 200: health, 503: health },
+          response: { 200: health, 503: health, ...failures },
         },
       },
       async (request, reply) => told(request, reply as FastifyReply, readinessOf(engine)),
