@@ -4,6 +4,7 @@ import { connect, type MusterClient } from '@muster/client'
 import { fakeControl } from '@muster/core/testing'
 import { waitFor } from '@muster/test/systems/wait'
 import { afterEach, expect, test } from 'vitest'
+import { muster } from '../cli/muster.test.helper.ts'
 import { makeSite, patienceMs, type Site } from '../faults/daemon.test.helper.ts'
 import { fakeVendor, vendorDir } from '../faults/vendors.test.helper.ts'
 import { type CollectedSpan, type Collector, startCollector } from './testing/collector.ts'
@@ -115,6 +116,16 @@ test('without a collector contexts travel all the same', { timeout }, async () =
   const calls = fakeControl(vendorDir(site.data)).events()
   for (const op of ['launch', 'logs', 'terminate'])
     expect([op, calls.find((event) => event.kind === 'call' && event.op === op)?.traceparent]).toEqual([op, traceparent])
+  expect(await site.client.runs.get(run.id)).toMatchObject({ trace: clientTrace })
+  // The command line passes on what its environment says, as CI systems set it for their steps.
+  const other = traceparent.replace(clientTrace, 'cafe'.repeat(8))
+  expect(await muster(['run', '--pool', 'cold', '--', 'true'], { cwd: site.dir, env: { TRACEPARENT: other } })).toMatchObject({
+    code: 0,
+  })
+  expect((await site.client.runs.list({ ended: 'true' })).items.map(({ trace }) => trace)).toEqual([
+    'cafe'.repeat(8),
+    clientTrace,
+  ])
 })
 
 test('metrics at an address of their own, and nothing else there', { timeout }, async () => {

@@ -310,6 +310,8 @@ export interface Run {
   exit?: Exit
   reason?: string
   timeoutMs?: number
+  /** W3C trace id of all that is done for it. */
+  trace?: string
   createdAt: string
   queuedAt?: string
   startedAt?: string
