@@ -12,6 +12,7 @@ import { killpoint } from './engine/killpoint.ts'
 import { startRuns } from './engine/runs/index.ts'
 import { type Examined, examine } from './examine.ts'
 import { createLog, type LogLevel } from './observe/log.ts'
+import { openObserve } from './observe/room.ts'
 import { startPlugins } from './plugins/room.ts'
 import { openIdentity, type Restore } from './store/identity.ts'
 import { openSqliteStore } from './store/open.ts'
@@ -108,7 +109,9 @@ async function startRooms({ config, found, log, restore }: Start): Promise<Runni
       await close().catch((error: unknown) => log.error({ err: error }, 'a part did not stop as it should'))
   }
   try {
-    const store = await openSqliteStore(dataDir)
+    const observe = await openObserve({ config, log })
+    stops.push(() => observe.stop())
+    const store = await openSqliteStore(dataDir, { onCommit: observe.committed })
     stops.push(() => store.close())
     const identity = await openIdentity(store, dataDir, restore === undefined ? {} : { restore })
     const seals = await openSealer(store, dataDir)
@@ -116,7 +119,7 @@ async function startRooms({ config, found, log, restore }: Start): Promise<Runni
     stops.push(() => term.release())
     identity.note(term.epoch())
     const { owner } = identity
-    const plugins = startPlugins({ config, discovery, owner, fence: term, log })
+    const plugins = startPlugins({ config, discovery, owner, fence: term, log, witness: observe.witness })
     stops.push(() => plugins.stop())
     plugins.onChange(({ name, state, reason, hint }) => {
       const bad = state === 'degraded' || state === 'quarantined' || state === 'failed'
@@ -129,14 +132,18 @@ async function startRooms({ config, found, log, restore }: Start): Promise<Runni
       fence: term,
       plugins,
       ...engineConfig(config),
+      tracing: observe.tracing,
       report: (message, error) => log.error({ err: error }, message),
     })
     stops.push(() => engine.stop())
+    observe.engine(engine)
     const runs = await startRuns({
       engine,
       dataDir,
       killpoint,
       retention: () => retention,
+      ended: observe.runEnded,
+      measured: observe.measured,
       report: (message, data) => log.error(data, message),
     })
     stops.push(() => runs.stop())
@@ -154,10 +161,11 @@ async function startRooms({ config, found, log, restore }: Start): Promise<Runni
       return changed(how)
     }
     const { listen, tls, socket } = config
-    const shown = { version: hostVersion, log }
+    const shown = { version: hostVersion, log, observer: observe.api }
     const api = await startApi({ engine, runs, apply, dataDir, listen, socket, ...(tls && { tls }), ...shown })
     ;({ renewed } = api)
     stops.push(() => api.close())
+    await observe.serve()
     return { url: api.url, apply, lost: term.lost.then(() => 'lost' as const), stop }
   } catch (error) {
     await stop()

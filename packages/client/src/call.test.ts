@@ -191,3 +191,21 @@ test('a signal ends the call and the waiting between calls, with its reason', as
   await expect(client.runs.wait('r1', { signal: stop.signal })).rejects.toBe(reason)
   expect(server.asked).toHaveLength(1)
 })
+
+test('calls carry the trace context that the caller gives, and of a creation its own', async () => {
+  await using server = await startServer((_request, response) => json(response, { items: [], id: 'r1' }))
+  const context = (span: string): string => `00-${'a'.repeat(32)}-${span.repeat(16)}-01`
+  let active: string | undefined
+  const client = connect({ url: server.url }, { traceparent: () => active })
+  await client.pools.list()
+  active = context('b')
+  await client.pools.list()
+  await client.runs.create({ pool: 'ci', command: ['true'] })
+  await client.runs.create({ pool: 'ci', command: ['true'] }, { traceparent: context('c') })
+  expect(server.requests.map(({ headers }) => headers['traceparent'])).toEqual([
+    undefined,
+    context('b'),
+    context('b'),
+    context('c'),
+  ])
+})

@@ -45,7 +45,17 @@ const LONGEST_PAUSE_MS = 1000
 const passing = new Set(['ECONNREFUSED', 'ENOENT', 'ECONNRESET', 'EPIPE', 'ETIMEDOUT', 'EAGAIN'])
 const passingCodes = new Set(['stopping', 'busy', 'rate-limited', 'store-unavailable'])
 
-export function createCaller(transport: Transport, options: { patienceMs?: number } = {}): Caller {
+export interface ConnectOptions {
+  /** How long calls are repeated while the daemon is away, in milliseconds; default a minute. */
+  patienceMs?: number
+  /**
+   * The W3C trace context that calls belong to, asked for at each call; undefined: none. With OpenTelemetry:
+   * `() => { const carrier = {}; propagation.inject(context.active(), carrier); return carrier.traceparent }`.
+   */
+  traceparent?: () => string | undefined
+}
+
+export function createCaller(transport: Transport, options: ConnectOptions = {}): Caller {
   const patienceMs = options.patienceMs ?? PATIENCE_MS
   // Where nobody has ever answered and nobody listens, most likely no daemon runs: nothing to be patient for.
   let met = false
@@ -68,7 +78,9 @@ export function createCaller(transport: Transport, options: { patienceMs?: numbe
     const again = patience(input.signal)
     for (;;) {
       try {
-        const answer = await transport.send(requestOf(name, input))
+        const traceparent = options.traceparent?.()
+        const headers = { ...(traceparent === undefined ? {} : { traceparent }), ...input.headers }
+        const answer = await transport.send(requestOf(name, { ...input, headers }))
         met = true
         if ((answer.statusCode ?? 0) < 400) return answer
         throw fromProblem(answer.statusCode ?? 0, await textOf(answer), answer.headers['retry-after'])

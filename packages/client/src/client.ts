@@ -1,6 +1,6 @@
 /** The client of a daemon: every operation of its API as a function, streams as async iterables. */
 import { randomUUID } from 'node:crypto'
-import { type CallInput, type Caller, createCaller, type OperationName } from './call.ts'
+import { type CallInput, type Caller, type ConnectOptions, createCaller, type OperationName } from './call.ts'
 import { type EventOptions, readEvents } from './events.ts'
 import type {
   Artifact,
@@ -37,6 +37,8 @@ export interface Waiting {
 export interface Creating extends Waiting {
   /** Makes a repeated call one; a random one by default, so that a call that is repeated while the daemon restarts creates nothing twice. */
   key?: string
+  /** The W3C trace context that it belongs to, instead of the one of {@link connect}. */
+  traceparent?: string
 }
 
 type Query<K extends OperationName> = NonNullable<Operations[K]['query']>
@@ -124,8 +126,8 @@ export interface MusterClient {
 /** One long poll. The server's most is 60 s. */
 const POLL_MS = 30_000
 
-/** Connects to nothing yet: the first call does. `patienceMs`: how long calls are repeated while the daemon is away; default a minute. */
-export function connect(address: Address, options: { patienceMs?: number } = {}): MusterClient {
+/** Connects to nothing yet: the first call does. */
+export function connect(address: Address, options: ConnectOptions = {}): MusterClient {
   const transport = openTransport(address)
   const caller = createCaller(transport, options)
   const { call } = caller
@@ -211,6 +213,6 @@ function picked(given: { signal?: AbortSignal | undefined } = {}): { signal?: Ab
   return given.signal === undefined ? {} : { signal: given.signal }
 }
 
-function keyed({ key = randomUUID(), ...given }: Creating = {}): Pick<CallInput<'listPools'>, 'signal' | 'headers'> {
-  return { headers: { 'idempotency-key': key }, ...picked(given) }
+function keyed({ key = randomUUID(), traceparent, ...given }: Creating = {}): Pick<CallInput<'listPools'>, 'signal' | 'headers'> {
+  return { headers: { 'idempotency-key': key, ...(traceparent === undefined ? {} : { traceparent }) }, ...picked(given) }
 }

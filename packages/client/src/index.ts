@@ -1,4 +1,5 @@
 /** The client of Muster's HTTP API. */
+export type { ConnectOptions } from './call.ts'
 export { connect, type Creating, type MusterClient, type Waiting } from './client.ts'
 export { dataFolder, discover, type DiscoverOptions } from './discover.ts'
 export { isMusterError, MusterError, type MusterErrorCode, type MusterErrorOptions } from './errors.ts'

@@ -74,7 +74,8 @@ async function main(args: readonly string[]): Promise<number> {
 async function run(file: string, flags: RunFlags): Promise<number> {
   const plan = await loadPipeline(file)
   const { pool, only, keepGoing, parallel, artifacts, config, data } = flags
-  const client = connect(await discover({ ...(config === undefined ? {} : { config }), ...(data === undefined ? {} : { data }) }))
+  const address = await discover({ ...(config === undefined ? {} : { config }), ...(data === undefined ? {} : { data }) })
+  const client = connect(address, { traceparent: () => process.env['TRACEPARENT'] || undefined })
   const [cancel, force] = [new AbortController(), new AbortController()]
   const unhook = hookSignals(cancel, force)
   const show = flags.json === true ? showJson() : showOnTerminal(process)

@@ -7,6 +7,8 @@ import { tempFolder, type TempFolder } from '@muster/test/systems/temp'
 import { afterEach, beforeEach, describe, expect, test } from 'vitest'
 import { compareVersions, createEngine, type Engine, smaller } from './client.ts'
 import type { EngineFailure } from './errors.ts'
+import { callOf } from './harness.test.helper.ts'
+import { dockerProvider } from './provider.ts'
 
 type Answer = (request: IncomingMessage, reply: ServerResponse) => void | Promise<void>
 
@@ -52,6 +54,32 @@ const fails = (work: Promise<unknown>): Promise<EngineFailure> =>
     () => expect.unreachable(),
     (error: EngineFailure) => error,
   )
+
+test('a request carries the trace of the call that it serves, that of a stream too', async () => {
+  const traceparent = `00-${'a'.repeat(32)}-${'b'.repeat(16)}-01`
+  const seen: [string | undefined, unknown][] = []
+  answer = (request, reply) => {
+    seen.push([request.url?.split('?')[0], request.headers['traceparent']])
+    reply.end(request.url?.includes('/events') === true ? '' : '{}')
+  }
+  const provider = dockerProvider({
+    endpoint: { socketPath },
+    context: { owner: 'o', provider: 'docker', now: () => Date.now() },
+    fields: [],
+  })
+  const call = { ...callOf(), trace: { traceparent } }
+  await provider.probe(call)
+  const tags = { 'muster-owner': 'o', 'muster-provider': 'docker' }
+  const watching = provider.watch?.({ tags, limit: 1 }, call)[Symbol.asyncIterator]()
+  void watching?.next().catch(() => undefined)
+  await expect.poll(() => seen.some(([path]) => path?.endsWith('/events'))).toBe(true)
+  await watching?.return?.().catch(() => undefined)
+  expect(seen.length).toBeGreaterThan(1)
+  expect(seen.filter(([, header]) => header !== traceparent)).toEqual([])
+  // Outside of any call there is none.
+  await engine.json(get('/info'))
+  expect(seen.at(-1)).toEqual(['/v1.41/info', undefined])
+})
 
 describe('the version', () => {
   test.each([

@@ -5,6 +5,7 @@
  * read as a stream, since a broken answer never settles there otherwise; every failure becomes an {@link EngineFailure} that knows
  * whether the engine can have read the request.
  */
+import { AsyncLocalStorage } from 'node:async_hooks'
 import { once } from 'node:events'
 import { Agent, type IncomingMessage } from 'node:http'
 import { addAbortSignal, type Duplex, type Readable } from 'node:stream'
@@ -51,6 +52,13 @@ export type ContainerInspect = Docker.ContainerInspectInfo
 export type ContainerRow = Docker.ContainerInfo
 export type ContainerStats = Docker.ContainerStats
 export type CreateBody = Docker.ContainerCreateOptions
+
+const traces = new AsyncLocalStorage<string>()
+
+/** Requests that `work` makes carry this W3C trace context: an engine that traces goes on in it. */
+export function inTrace<T>(traceparent: string, work: () => T): T {
+  return traces.run(traceparent, work)
+}
 
 /** Opens nothing: the SDK is loaded and the version agreed on with the first request, and again after the engine was away. */
 export function createEngine(endpoint: Endpoint): Engine {
@@ -155,6 +163,7 @@ async function dial(docker: Docker, wanted: EngineRequest, hijack = false): Prom
   const { method, path, query = {}, body, upload, signal } = wanted
   signal.throwIfAborted()
   const { promise, resolve, reject } = Promise.withResolvers<IncomingMessage | Duplex>()
+  const traceparent = traces.getStore() ?? ''
   const options = {
     path: Object.keys(query).length === 0 ? path : `${path}?`,
     method,
@@ -163,6 +172,7 @@ async function dial(docker: Docker, wanted: EngineRequest, hijack = false): Prom
     hijack,
     statusCodes: ok,
     abortSignal: signal,
+    headers: traceparent === '' ? {} : { traceparent },
     options: { _query: withoutUndefined(query), _body: body ?? {} },
     ...(upload === undefined ? {} : { file: upload }),
   }

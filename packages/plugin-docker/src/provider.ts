@@ -12,7 +12,7 @@ import type {
   WorkerProvider,
 } from '@muster/core'
 import { ownerOf, packFrom, type Place, unpackInto } from './archive.ts'
-import { apiRange, compareVersions, type ContainerStats, createEngine, type Engine } from './client.ts'
+import { apiRange, compareVersions, type ContainerStats, createEngine, type Engine, inTrace } from './client.ts'
 import type { Endpoint } from './config.ts'
 import {
   containerPath,
@@ -86,7 +86,7 @@ export function dockerProvider({
   return {
     async probe(call) {
       try {
-        return describe(await readFacts(engine, call.signal))
+        return describe(await inTrace(call.trace.traceparent, () => readFacts(engine, call.signal)))
       } catch (error) {
         if (call.signal.aborted)
           throw toDockerError(call.signal.reason, { ...reads('answer'), deadline: call.deadline, now: call.now() })

@@ -29,7 +29,14 @@ export async function checkAccess(request: FastifyRequest, options: AccessOption
   const local = options.isLocal(request)
   if (!local) checkOrigin(request.headers, options)
   const needed = request.routeOptions.config.role
-  if (needed === 'public' || request.is404) return
+  if (request.is404) return
+  if (needed === 'public') {
+    // Who shows a valid token may be told more; who does not, or when the store cannot be asked, is nobody.
+    const { authorization } = request.headers
+    if (local || authorization !== undefined)
+      request.principal = await whoIs(authorization, local, options.tokens).catch(() => undefined)
+    return
+  }
   const principal = await whoIs(request.headers.authorization, local, options.tokens)
   if (needed === undefined || roles.indexOf(principal.role) < roles.indexOf(needed))
     throw new ApiProblem('forbidden', `the role ${principal.role} may not do this`, {

@@ -13,6 +13,7 @@ import { checkAccess } from './access.ts'
 import type { App, AppDeps } from './deps.ts'
 import { toProblem } from './errors.ts'
 import { rawBody } from './describe.ts'
+import { observeRequests } from './observing.ts'
 import { ApiProblem, problemBody, problemKinds } from './problems.ts'
 import { conditionRoutes } from './routes/conditions.ts'
 import { configRoutes } from './routes/config.ts'
@@ -48,6 +49,7 @@ export async function buildApp(deps: AppDeps): Promise<App> {
   app.setValidatorCompiler(validatorCompiler)
   app.setSerializerCompiler(serializerCompiler)
   app.decorateRequest('principal', undefined)
+  observeRequests(app, deps.observer)
   app.addHook('onRequest', async (request) => checkAccess(request, deps.access))
   // A POST that says nothing more needs no body at all.
   app.addHook('preValidation', async (request) => {

@@ -7,6 +7,7 @@ import type { Engine } from '../engine/api.ts'
 import type { Runs } from '../engine/runs-api.ts'
 import type { AccessOptions } from './access.ts'
 import type { Idempotency } from './idempotency.ts'
+import type { ApiObserver } from './observing.ts'
 import type { Streams } from './streams.ts'
 
 export type App = FastifyInstance<RawServerDefault, IncomingMessage, ServerResponse, FastifyBaseLogger, ZodTypeProvider>
@@ -18,6 +19,7 @@ export interface AppDeps {
   access: AccessOptions
   idempotency: Idempotency
   streams: Streams
+  observer: ApiObserver
   version: string
   /** Makes the server; absent: one in clear. */
   makeServer?(handler: RequestListener): Server

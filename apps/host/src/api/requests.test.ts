@@ -134,10 +134,16 @@ test('a store that cannot be written is said, with what to do, and not ready', a
   const health = store.health()
   store.health = () => ({ ...health, state: 'full', message: 'no room on the disk', hint: 'Make room.' })
   const ready = await daemon.ask('GET', '/readyz', { token: null })
-  expect(ready.status).toBe(507)
-  expect(ready.json).toMatchObject({ code: 'disk-full', detail: 'no room on the disk', hint: 'Make room.' })
+  expect(ready.status).toBe(503)
+  expect(ready.json).toEqual({ status: 'failing' })
+  expect((await daemon.ask('GET', '/readyz')).json['parts']).toContainEqual({
+    name: 'store',
+    state: 'failed',
+    reason: 'no room on the disk',
+    hint: 'Make room.',
+  })
   store.health = () => ({ ...health, state: 'busy', message: 'locked', hint: '' })
-  expect((await daemon.ask('GET', '/readyz', { token: null })).json['code']).toBe('store-unavailable')
+  expect((await daemon.ask('GET', '/readyz', { token: null })).status).toBe(503)
   expect((await daemon.ask('GET', '/healthz', { token: null })).status).toBe(200)
 })
 

@@ -149,6 +149,7 @@ export const runSchema: z.ZodType<RunView> = named(
     exit: exitSchema.exactOptional(),
     reason: z.string().exactOptional(),
     timeoutMs: ms.exactOptional(),
+    trace: z.string().describe('W3C trace id of all that is done for it.').exactOptional(),
     createdAt: instant,
     queuedAt: instant.exactOptional(),
     startedAt: instant.exactOptional(),

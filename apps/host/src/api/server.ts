@@ -10,6 +10,7 @@ import type { Runs } from '../engine/runs-api.ts'
 import { readTls, type TlsFiles } from '../config/tls.ts'
 import { buildApp, serverTimes } from './app.ts'
 import { followCertificate } from './certificate.ts'
+import { type ApiObserver, unobserved } from './observing.ts'
 import { idempotency, KEEP_MS } from './idempotency.ts'
 import { closeServer, listenLocal, listenOn } from './listen.ts'
 import { streams } from './streams.ts'
@@ -25,6 +26,8 @@ export interface ApiDeps {
   socket?: { path?: string; mode: number }
   version: string
   log: FastifyBaseLogger
+  /** Absent: nobody looks. */
+  observer?: ApiObserver
 }
 
 export interface Api {
@@ -52,16 +55,18 @@ export function endpointPath(dataDir: string): string {
 
 /** Listens. Errors: those of listen (`EADDRINUSE`, `EACCES`) and StoreError. */
 export async function startApi(deps: ApiDeps): Promise<Api> {
-  const { engine, dataDir, listen, log } = deps
+  const { engine, dataDir, listen, log, observer = unobserved } = deps
   await ensureAdminToken(engine.store, dataDir)
   const local = new WeakSet<Socket>()
   const open = streams()
+  observer.streams(open.count)
   const keys = idempotency(engine.store, engine.sealer)
   const material = deps.tls === undefined ? undefined : await readTls(deps.tls)
   const app = await buildApp({
     ...deps,
     ...(material === undefined ? {} : { makeServer: (handler) => createTlsServer({ ...serverTimes, ...material }, handler) }),
     streams: open,
+    observer,
     idempotency: keys,
     access: {
       tokens: tokens(engine.store),

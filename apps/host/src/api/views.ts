@@ -11,6 +11,7 @@ import type {
   RunRecord,
   RunState,
 } from '../engine/model.ts'
+import { traceIdOf } from '../observe/trace.ts'
 import type { GuardedProvider, ProviderState } from '../plugins/api.ts'
 
 export interface PoolView {
@@ -70,6 +71,7 @@ export interface RunView {
   exit?: WorkerExit
   reason?: string
   timeoutMs?: number
+  trace?: string
   createdAt: string
   queuedAt?: string
   startedAt?: string
@@ -199,6 +201,7 @@ export function runView(row: RunRecord): RunView {
     stdin?: boolean
     labels?: Record<string, string>
     timeoutMs?: number
+    traceparent?: string
   }
   return {
     id: row.id,
@@ -219,6 +222,7 @@ export function runView(row: RunRecord): RunView {
       exit: parsed(row.exit) as WorkerExit | null,
       reason: row.reason,
       timeoutMs: request.timeoutMs,
+      trace: traceIdOf(request.traceparent),
     }),
     ...times({ queuedAt: row.queued_at, startedAt: row.started_at, endedAt: row.ended_at, deadline: row.deadline }),
   }

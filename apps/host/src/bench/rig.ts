@@ -5,6 +5,8 @@ import { join } from 'node:path'
 import { parseConfig, type MusterConfig } from '../config/load.ts'
 import type { Engine } from '../engine/api.ts'
 import { startEngine } from '../engine/engine.ts'
+import { createLog } from '../observe/log.ts'
+import { type ObserveRoom, openObserve } from '../observe/room.ts'
 import type { PluginRoom } from '../plugins/api.ts'
 import { discover } from '../plugins/discover.ts'
 import { startPlugins } from '../plugins/room.ts'
@@ -32,8 +34,6 @@ export interface RigOptions {
   pool: string
 }
 
-const quiet = { debug: () => undefined, info: () => undefined, warn: () => undefined, error: () => undefined }
-
 export async function startRig({ plugin, name, config: providerConfig = {}, pool }: RigOptions): Promise<Rig> {
   const dir = await mkdtemp(join(tmpdir(), 'muster-bench-'))
   const data = join(dir, 'data')
@@ -47,27 +47,32 @@ export async function startRig({ plugin, name, config: providerConfig = {}, pool
   if (config === undefined) throw new Error(JSON.stringify(problems))
   const discovery = await discover(config.pluginsFile, { store: join(data, 'plugins'), shown: 'plugins.json' })
   if (discovery.problems.length > 0) throw new Error(JSON.stringify(discovery.problems))
-  let part = await openStore(data)
+  const log = createLog({ level: 'error', format: 'json', write: () => undefined })
+  // As in the daemon: what it counts is part of its cost.
+  const observe = await openObserve({ config, log })
+  await observe.metrics.load()
+  let part = await openStore(data, observe)
   const plugins = startPlugins({
     config,
     discovery,
     owner: part.owner,
     fence: { epoch: () => part.term.epoch(), mayAct: () => part.term.mayAct() },
-    log: quiet,
+    log,
+    witness: observe.witness,
   })
   await plugins.settled()
   while (plugins.provider('p').status().state !== 'ready') await new Promise((resolve) => setTimeout(resolve, 10))
   const rig: Rig = {
-    engine: await openEngine(config, { part, plugins }),
+    engine: await openEngine(config, { part, plugins, observe }),
     store: part.store,
     plugins,
     async restart() {
       await rig.engine.stop()
       await part.close()
       const begin = performance.now()
-      part = await openStore(data)
+      part = await openStore(data, observe)
       rig.store = part.store
-      rig.engine = await openEngine(config, { part, plugins })
+      rig.engine = await openEngine(config, { part, plugins, observe })
       await rig.engine.reconcile()
       return performance.now() - begin
     },
@@ -75,6 +80,7 @@ export async function startRig({ plugin, name, config: providerConfig = {}, pool
       await rig.engine.stop()
       await plugins.stop()
       await part.close()
+      await observe.stop()
       await rm(dir, { recursive: true, force: true })
     },
   }
@@ -89,8 +95,8 @@ interface Part {
   sealer: ReturnType<typeof sealer>
 }
 
-async function openStore(data: string): Promise<Part> {
-  const store = await openSqliteStore(data)
+async function openStore(data: string, observe: ObserveRoom): Promise<Part> {
+  const store = await openSqliteStore(data, { onCommit: observe.committed })
   const identity = await openIdentity(store, data, {})
   const term = await acquireTerm(store, { holder: `bench:${process.pid}`, exclusive: true })
   identity.note(term.epoch())
@@ -106,10 +112,13 @@ async function openStore(data: string): Promise<Part> {
   }
 }
 
-function openEngine(config: MusterConfig, { part, plugins }: { part: Part; plugins: PluginRoom }): Promise<Engine> {
+async function openEngine(
+  config: MusterConfig,
+  { part, plugins, observe }: { part: Part; plugins: PluginRoom; observe: ObserveRoom },
+): Promise<Engine> {
   const { store, owner, term, sealer: seal } = part
   const { pools, reconcileMs, orphanGraceMs } = config
-  return startEngine({
+  const engine = await startEngine({
     store,
     owner,
     fence: term,
@@ -120,4 +129,6 @@ function openEngine(config: MusterConfig, { part, plugins }: { part: Part; plugi
     orphanGraceMs,
     retention: { recordsMs: 1e10, journalMs: 1e10 },
   })
+  observe.engine(engine)
+  return engine
 }

@@ -14,7 +14,9 @@ export async function openClient(command: Command): Promise<MusterClient> {
   const { config, data, url } = command.optsWithGlobals<GlobalOptions>()
   const { connect, discover } = await import('@muster/client')
   const env = url === undefined ? process.env : { ...process.env, MUSTER_URL: url }
-  return connect(await discover({ env, ...(config === undefined ? {} : { config }), ...(data === undefined ? {} : { data }) }))
+  const address = await discover({ env, ...(config === undefined ? {} : { config }), ...(data === undefined ? {} : { data }) })
+  // Where a CI system traces its steps, what a step asks for belongs to its trace.
+  return connect(address, { traceparent: () => process.env['TRACEPARENT'] || undefined })
 }
 
 /** Runs an action; its result is the exit code. A failure is told with its hint. */

@@ -45,6 +45,13 @@ function checkListen(config: MusterConfig, at: At): Problem[] {
   const problems: Problem[] = []
   if (config.listen.port > 65_535)
     problems.push(at(['host', 'listen'], { reason: `port ${config.listen.port} does not exist`, fix: 'use 0 to 65535' }))
+  if ((config.metrics.listen?.port ?? 0) > 65_535)
+    problems.push(
+      at(['host', 'metrics', 'listen'], {
+        reason: `port ${config.metrics.listen?.port ?? 0} does not exist`,
+        fix: 'use 0 to 65535',
+      }),
+    )
   if (!isLoopback(config.listen.host) && config.tls === undefined)
     problems.push(
       at(['host', 'listen'], {

@@ -3,11 +3,12 @@ import { readFile } from 'node:fs/promises'
 import { dirname, resolve } from 'node:path'
 import type { Readiness, Resources } from '@muster/core'
 import type { PoolConfig, WorkerTemplate } from '../engine/model.ts'
+import type { OtlpSettings } from '../observe/otlp.ts'
 import { type Loaded, loadDocument } from './document.ts'
 import type { Path } from './keep.ts'
 import type { Problem } from './problem.ts'
 import type { TlsFiles } from './tls.ts'
-import { fileSchema, type MusterFile, type PoolFile, type WorkerFile } from './schema.ts'
+import { fileSchema, type MusterFile, type OtlpFile, type PoolFile, type WorkerFile } from './schema.ts'
 
 export interface ProviderConfig {
   name: string
@@ -27,6 +28,8 @@ export interface MusterConfig {
   tls?: TlsFiles
   /** `path` absolute; absent: in the data folder. */
   socket: { path?: string; mode: number }
+  metrics: { public: boolean; listen?: { host: string; port: number } }
+  otlp?: OtlpSettings
   /** Absolute path of the registry manifest. */
   pluginsFile: string
   reconcileMs: number
@@ -90,18 +93,21 @@ function unreadable(file: string, error: unknown): Problem {
 function resolveConfig(file: string, value: MusterFile): MusterConfig {
   const base = dirname(file)
   const host = value.host ?? {}
-  const listen = host.listen ?? '127.0.0.1:7420'
-  const colon = listen.lastIndexOf(':')
   const keep = value.retention ?? {}
   return freeze({
     file,
     data: resolve(base, host.data ?? '.muster'),
-    listen: { host: listen.slice(0, colon).replace(/^\[|\]$/g, ''), port: Number(listen.slice(colon + 1)) },
+    listen: addressOf(host.listen ?? '127.0.0.1:7420'),
     ...(host.tls === undefined ? {} : { tls: { cert: resolve(base, host.tls.cert), key: resolve(base, host.tls.key) } }),
     socket: {
       mode: Number.parseInt(host.socket?.mode ?? '0600', 8),
       ...(host.socket?.path === undefined ? {} : { path: resolve(base, host.socket.path) }),
     },
+    metrics: {
+      public: host.metrics?.public ?? false,
+      ...(host.metrics?.listen === undefined ? {} : { listen: addressOf(host.metrics.listen) }),
+    },
+    ...(host.telemetry?.otlp === undefined ? {} : { otlp: otlpOf(base, host.telemetry.otlp) }),
     pluginsFile: resolve(base, host.plugins ?? 'plugins.json'),
     // Watch carries most changes; the full pass repairs what it missed, so it need not be often.
     reconcileMs: host.reconcile ?? 30 * second,
@@ -121,6 +127,19 @@ function resolveConfig(file: string, value: MusterFile): MusterConfig {
       crashes: keep.crashes ?? 20,
     },
   })
+}
+
+function addressOf(text: string): { host: string; port: number } {
+  const colon = text.lastIndexOf(':')
+  return { host: text.slice(0, colon).replace(/^\[|\]$/g, ''), port: Number(text.slice(colon + 1)) }
+}
+
+function otlpOf(base: string, { url, headers = {}, sample = 1 }: OtlpFile): OtlpSettings {
+  const placed = Object.entries(headers).map(([name, value]) => [
+    name,
+    typeof value === 'object' && 'file' in value ? { file: resolve(base, value.file) } : value,
+  ])
+  return { url, headers: Object.fromEntries(placed) as OtlpSettings['headers'], sample }
 }
 
 function resolvePool(name: string, given: PoolFile): PoolConfig {

@@ -9,6 +9,10 @@ const name = z.string().regex(namePattern, 'a name has 1 to 40 of a-z, 0-9 and -
 const text = z.string().min(1)
 const envSchema = z.record(z.string().regex(/^[A-Za-z_][A-Za-z0-9_]*$/), z.string())
 
+function addressSchema(example: string): z.ZodString {
+  return z.string().regex(/^(\[[0-9a-fA-F:]+\]|[^:]+):\d{1,5}$/, `write host:port, as ${example}`)
+}
+
 /** A strict object that answers an unknown key with the nearest known one. */
 function strict<S extends z.core.$ZodLooseShape>(shape: S): z.ZodObject<S, z.core.$strict> {
   return z.strictObject(shape, withKeys(Object.keys(shape)))
@@ -76,11 +80,27 @@ const provider = strict({
     .describe('Where the secrets that the plugin may ask for come from.'),
 })
 
+const metrics = strict({
+  public: z.boolean().exactOptional().describe('`/metrics` of the API asks for no token. Default false: a viewer may read them.'),
+  listen: addressSchema('127.0.0.1:9464')
+    .exactOptional()
+    .describe(
+      'An address of their own, in clear and without a token: whoever reaches it reads the names of pools and providers.',
+    ),
+})
+
+const otlp = strict({
+  url: z.url({ protocol: /^https?$/ }).describe('Base address of a collector that takes OTLP over HTTP; `/v1/traces` is added.'),
+  headers: z
+    .record(z.string().regex(/^[A-Za-z0-9-]{1,100}$/), z.union([text, strict({ env: text }), strict({ file: text })]))
+    .exactOptional()
+    .describe('Headers for the collector. What is secret comes from a variable or a file, read for each batch.'),
+  sample: z.number().min(0).max(1).exactOptional().describe('Share of the traces that begin here and are recorded. Default 1.'),
+})
+
 const host = strict({
   data: text.exactOptional().describe('Store, content store, logs; made 0700. Default .muster.'),
-  listen: z
-    .string()
-    .regex(/^(\[[0-9a-fA-F:]+\]|[^:]+):\d{1,5}$/, 'write host:port, as 127.0.0.1:7420')
+  listen: addressSchema('127.0.0.1:7420')
     .exactOptional()
     .describe('Address of the API. Default 127.0.0.1:7420. Off loopback only with TLS.'),
   tls: strict({ cert: text, key: text })
@@ -97,6 +117,8 @@ const host = strict({
   plugins: text.exactOptional().describe('The registry manifest. Default plugins.json.'),
   reconcile: atLeast('1s').exactOptional().describe('Time between two full looks at every provider. Default 30s.'),
   orphanGrace: durationSchema.exactOptional().describe('How long an unknown worker with our tag is left alone. Default 2m.'),
+  metrics: metrics.exactOptional().describe('Who may read `/metrics`.'),
+  telemetry: strict({ otlp: otlp.exactOptional().describe('Where traces go. Default: nowhere.') }).exactOptional(),
 })
 
 const retention = strict({
@@ -115,18 +137,28 @@ export const fileSchema: z.ZodType<MusterFile> = strict({
 
 /** `muster.yaml` as written, with units already numbers. */
 export interface MusterFile {
-  host?: {
-    data?: string
-    listen?: string
-    tls?: { cert: string; key: string }
-    socket?: { path?: string; mode?: string }
-    plugins?: string
-    reconcile?: number
-    orphanGrace?: number
-  }
+  host?: HostFile
   providers: Record<string, ProviderFile>
   pools: Record<string, PoolFile>
   retention?: { runs?: number; logs?: number; journal?: number; crashes?: number }
+}
+
+export interface HostFile {
+  data?: string
+  listen?: string
+  tls?: { cert: string; key: string }
+  socket?: { path?: string; mode?: string }
+  plugins?: string
+  reconcile?: number
+  orphanGrace?: number
+  metrics?: { public?: boolean; listen?: string }
+  telemetry?: { otlp?: OtlpFile }
+}
+
+export interface OtlpFile {
+  url: string
+  headers?: Record<string, string | { env: string } | { file: string }>
+  sample?: number
 }
 
 export interface ProviderFile {

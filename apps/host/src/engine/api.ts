@@ -33,8 +33,13 @@ export interface Engine {
   readonly journal: Journal
   readonly events: EngineEvents
   readonly conditions: Conditions
+  readonly changes: Changes
   /** The provider that has a worker; undefined when the configuration no longer names it. */
   providerOf(worker: { provider: string }): GuardedProvider | undefined
+  /** May this host act now? By its term. */
+  acting(): boolean
+  /** What came of the first list of a provider since the start, and of the last one. */
+  looked(provider: string): Look
   /** Lists now instead of at the next interval; resolves when the pass has been applied. Without a name: all providers. */
   reconcile(provider?: string): Promise<void>
   /** Lets one pass of a provider remove more orphans than the bound allows; an operator's decision. */
@@ -50,6 +55,22 @@ export interface Engine {
 
 /** The parts of a configuration that the engine goes by. */
 export type EngineConfig = Omit<EngineSettings, 'owner'> & { pools: readonly PoolConfig[] }
+/**
+ * Told right after each commit, in order, for those who count. A listener is quick, never throws, and stays as long as the engine.
+ * What was there at the start is not told.
+ */
+export interface Changes {
+  onWorker(listener: (now: LiveWorker, before: LiveWorker | undefined) => void): void
+  onLease(listener: (now: LeaseRecord, before: LeaseRecord | undefined) => void): void
+  onDecision(listener: (row: JournalRow) => void): void
+}
+
+export interface Look {
+  /** A list has ended, well or not. */
+  looked: boolean
+  /** Why the last one failed; absent: it did not. */
+  failed?: string
+}
 
 /** A further change in the same transaction: the run driver writes its own rows with it. */
 export type Also<T> = (tx: Tx, after: AfterCommit, value: T) => Promise<void>

@@ -1,4 +1,5 @@
 /** What the engine's parts share. Made once at start; nobody else holds engine state. */
+import type { Tracing } from '../observe/trace.ts'
 import type { Fence, PluginRoom } from '../plugins/api.ts'
 import type { Sealer } from '../store/seal.ts'
 import { type Store, StoreError, type StoreWork } from '../store/store.ts'
@@ -29,6 +30,7 @@ export interface Context {
   journal: JournalRoom
   conditions: ConditionsRoom
   killpoint: PassKillPoint
+  tracing: Tracing
   /** Aborts when the engine stops. */
   stopping: AbortSignal
   /** When this engine started: deadlines of records from before are counted from here, since nobody watched meanwhile. */

@@ -2,6 +2,7 @@
 import type { Fence, PluginRoom } from '../plugins/api.ts'
 import type { Sealer } from '../store/seal.ts'
 import { type Store, StoreError } from '../store/store.ts'
+import { type Tracing, untraced } from '../observe/trace.ts'
 import type { Engine, PoolStatus } from './api.ts'
 import { type Clock, systemClock } from './clock.ts'
 import { openConditions } from './conditions.ts'
@@ -23,6 +24,7 @@ import { poolRoom } from './pool.ts'
 import { type Preparation, preparationOf } from './prepare.ts'
 import { startRetention } from './retention.ts'
 import { engineState, type PoolState } from './state.ts'
+import { tracesOf } from './traces.ts'
 import { watchdogOf } from './watchdog.ts'
 import { watchersOf } from './watchers.ts'
 import { liveColumns, workerRoom } from './workers.ts'
@@ -37,6 +39,8 @@ export interface EngineOptions extends EngineSettings {
   drainMs?: number
   clock?: Clock
   killpoint?: PassKillPoint
+  /** Absent: contexts are passed on, no span is recorded. */
+  tracing?: Tracing
   /** Told of what went wrong inside and was not lost by it. */
   report?: (message: string, error: unknown) => void
 }
@@ -59,6 +63,7 @@ export async function startEngine(options: EngineOptions): Promise<Engine> {
     journal: await openJournal(store, clock),
     conditions: await openConditions(store, clock),
     killpoint: options.killpoint ?? killpoint,
+    tracing: options.tracing ?? untraced,
     stopping: stop.signal,
     startedAt: clock.now(),
     report: (message, error) => {
@@ -121,6 +126,9 @@ export async function startEngine(options: EngineOptions): Promise<Engine> {
     journal: context.journal,
     events: context.journal.events,
     conditions: context.conditions,
+    changes: { onWorker: state.onWorker, onLease: state.onLease, onDecision: context.journal.onDecision },
+    acting: () => fence.mayAct(),
+    looked: (name) => parts.observer(name)?.look() ?? { looked: false },
     pools: {
       list: () => [...state.pools.values()].filter(isThere).map(statusOf),
       get: (name) => {
@@ -176,6 +184,7 @@ function isThere({ config, total, leases, queue }: PoolState): boolean {
 async function assemble(context: Context): Promise<Parts> {
   const { clock, plugins } = context
   const memory = engineMemory(context)
+  const traces = tracesOf(context)
   const deadlines = deadlinesOf(clock)
   const calls = (): Launcher['calls'] => launcher.calls
   const pool = poolRoom(context, memory)
@@ -193,7 +202,15 @@ async function assemble(context: Context): Promise<Parts> {
   }
   const relist = (name: string): void =>
     background(context, 'a list failed', () => observers.get(name)?.list() ?? Promise.resolve())
-  const launcher: Launcher = launcherOf(context, { memory, pool, follower, preparation, relist, startDue: watchdog.startDue })
+  const launcher: Launcher = launcherOf(context, {
+    memory,
+    pool,
+    follower,
+    preparation,
+    relist,
+    traces,
+    startDue: watchdog.startDue,
+  })
   const passes = passesOf(context, { memory, launcher })
   const watchers = watchersOf(context)
   const orphans = await openOrphans(context, { deadlines, relist })

@@ -6,6 +6,8 @@ import type { AfterCommit, Store, Tx } from '../store/store.ts'
 
 export interface JournalRoom extends Journal {
   readonly events: EngineEvents
+  /** Told of every row, right after its commit. */
+  onDecision(listener: (row: JournalRow) => void): void
   /** Ends all subscriptions. */
   close(): void
 }
@@ -21,6 +23,7 @@ export async function openJournal(store: Store, clock: Clock): Promise<JournalRo
   let last = newest?.seq ?? 0
   const recent: JournalRow[] = []
   const wakes = new Set<() => void>()
+  const listeners: ((row: JournalRow) => void)[] = []
   let closed = false
 
   async function append(tx: Tx, after: AfterCommit, entry: JournalEntry): Promise<void> {
@@ -39,9 +42,11 @@ export async function openJournal(store: Store, clock: Clock): Promise<JournalRo
     const { seq } = await tx.insertInto('journal').values(row).returning('seq').executeTakeFirstOrThrow()
     after(() => {
       last = seq
-      recent.push({ seq, ...row })
+      const stored: JournalRow = { seq, ...row }
+      recent.push(stored)
       if (recent.length > RECENT) recent.splice(0, recent.length - RECENT / 2)
       for (const wake of wakes) wake()
+      for (const listener of listeners) listener(stored)
     })
   }
 
@@ -111,6 +116,7 @@ export async function openJournal(store: Store, clock: Clock): Promise<JournalRo
     after,
     why,
     events: { subscribe, last: () => last },
+    onDecision: (listener) => void listeners.push(listener),
     close: () => {
       closed = true
       for (const wake of wakes) wake()

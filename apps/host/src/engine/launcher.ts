@@ -1,6 +1,7 @@
 /** Makes the launch and terminate calls and handles their outcomes. The one place where calls are repeated. */
 import { type LaunchedWorker, type LaunchSpec, type ProviderError, type Terminated, toProviderError } from '@muster/core'
 import type { GuardedProvider } from '../plugins/api.ts'
+import type { TraceSpan } from '../observe/trace.ts'
 import { askedPause, fullJitter, terminateBackoff } from './backoff.ts'
 import { type CallQueues, callQueues } from './calls.ts'
 import { type Context, persist } from './context.ts'
@@ -12,6 +13,7 @@ import type { PoolRoom } from './pool.ts'
 import type { Preparation } from './prepare.ts'
 import { reactToLaunch } from './react.ts'
 import { changeWorker, journal, writing } from './records.ts'
+import type { Traces } from './traces.ts'
 import { brief, minutes } from './words.ts'
 
 export interface Launcher {
@@ -25,6 +27,7 @@ export interface LauncherParts {
   pool: PoolRoom
   follower: Follower
   preparation: Preparation
+  traces: Traces
   /** Lists a provider's workers soon. */
   relist(provider: string): void
   /** When a worker must be ready. */
@@ -98,6 +101,7 @@ export function launcherOf(context: Context, parts: LauncherParts): Launcher {
     const left = parts.startDue(worker) - clock.now()
     const doubt = calls.inDoubt(id)
     let launched: LaunchedWorker
+    const span = spanOf('launch', worker, parts.traces.of(id))
     try {
       await parts.preparation.ready(provider, worker.pool)
       calls.setDoubt(id, true)
@@ -105,6 +109,7 @@ export function launcherOf(context: Context, parts: LauncherParts): Launcher {
         idempotencyKey: id,
         attempt: worker.attempt + 1,
         timeoutMs: Math.max(1, Math.min(left, Math.max(LAUNCH_MS, left / 2))),
+        traceparent: span.traceparent,
         signal,
       })
       killpoint('call-sent')
@@ -112,17 +117,25 @@ export function launcherOf(context: Context, parts: LauncherParts): Launcher {
       killpoint('effect-done-answer-unread')
     } catch (thrown) {
       const error = toProviderError(thrown)
+      span.end({ failed: error.code })
       if (error.effect === 'possible') calls.gaveUp(provider.name, id, clock.now())
       else if (!doubt) calls.setDoubt(id, false)
       await launchFailed(worker, { error, doubt })
       return
     }
+    span.end()
     memory.forgive(provider.name, 'launched')
     context.conditions.clear({ scope: 'provider', name: provider.name, type: 'auth' })
     context.conditions.clear({ scope: 'pool', name: worker.pool, type: quotaCondition(provider.name) })
     killpoint('answer-read-not-stored')
     await pool.launched(id, launched)
     killpoint('launched-stored')
+  }
+
+  function spanOf(what: 'launch' | 'terminate', worker: LiveWorker, parent: string | undefined): TraceSpan {
+    const { id, pool, provider, attempt } = worker
+    const facts = { 'muster.pool': pool, 'muster.provider': provider, 'muster.worker': id, 'muster.attempt': attempt + 1 }
+    return context.tracing.start(`worker ${what}`, { parent, facts })
   }
 
   async function launchFailed(worker: LiveWorker, how: { error: ProviderError; doubt: boolean }): Promise<void> {
@@ -190,18 +203,28 @@ export function launcherOf(context: Context, parts: LauncherParts): Launcher {
     }
     const force = await forced(worker)
     let ended: Terminated
+    const span = spanOf('terminate', worker, await parts.traces.find(id))
     try {
       const answer = provider.terminate(
         { id, ...(worker.handle === null ? {} : { handle: JSON.parse(worker.handle) }) },
         { graceMs: worker.grace_ms, force, reason: worker.terminate_reason ?? 'ended' },
-        { idempotencyKey: `${id}:terminate`, attempt: worker.attempt + 1, timeoutMs: worker.grace_ms + TERMINATE_MS, signal },
+        {
+          idempotencyKey: `${id}:terminate`,
+          attempt: worker.attempt + 1,
+          timeoutMs: worker.grace_ms + TERMINATE_MS,
+          traceparent: span.traceparent,
+          signal,
+        },
       )
       killpoint('terminate-sent')
       ended = await answer
     } catch (thrown) {
-      await terminateFailed(worker, toProviderError(thrown))
+      const error = toProviderError(thrown)
+      span.end({ failed: error.code })
+      await terminateFailed(worker, error)
       return
     }
+    span.end()
     killpoint('terminate-accepted')
     context.conditions.clear({ scope: 'provider', name: provider.name, type: 'terminate-failing' })
     if (ended.state === 'gone' && clock.now() >= calls.lateUntil(id)) await pool.gone(id, { end: 'gone', by: 'terminate' })

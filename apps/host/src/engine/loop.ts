@@ -7,6 +7,7 @@ import type { GuardedProvider } from '../plugins/api.ts'
 import { StoreError } from '../store/store.ts'
 import { absenceExcuse, type ListFacts } from './absence.ts'
 import { askedPause, ceiling, fullJitter, providerBackoff, watchBackoff } from './backoff.ts'
+import type { Look } from './api.ts'
 import type { CallQueues } from './calls.ts'
 import { background, type Context, pause } from './context.ts'
 import type { Follower } from './follow.ts'
@@ -22,6 +23,7 @@ export interface Observer {
   stop(): void
   /** Lists now, or joins the list that is asked for already. Resolves when what it showed is applied. */
   list(): Promise<void>
+  look(): Look
 }
 
 export interface ObserverParts {
@@ -43,6 +45,7 @@ export function observerOf(context: Context, provider: GuardedProvider, parts: O
   let running: Promise<void> | undefined
   let next: Promise<void> | undefined
   let failures = 0
+  let look: Look = { looked: false }
   let cancelTimer = (): void => {}
   let started = false
   let watches = false
@@ -114,6 +117,7 @@ export function observerOf(context: Context, provider: GuardedProvider, parts: O
     try {
       await pass()
       failures = 0
+      look = { looked: true }
       context.conditions.clear({ scope: 'provider', name, type: 'list-failing' })
     } catch (thrown) {
       if (over.aborted) return
@@ -124,6 +128,8 @@ export function observerOf(context: Context, provider: GuardedProvider, parts: O
         return
       }
       const error = thrown
+      // Of a process that is not there yet nothing was asked.
+      if (provider.status().state !== 'starting') look = { looked: true, failed: `${error.code}: ${brief(error.message)}` }
       if (error.code === 'throttled') throttle(parts.memory, name, { error, scope: 'read', now: clock.now() })
       if (failures === CONDITION_AT)
         context.conditions.raise({
@@ -185,6 +191,7 @@ export function observerOf(context: Context, provider: GuardedProvider, parts: O
 
   return {
     list,
+    look: () => look,
     start: () => {
       if (!started) over.addEventListener('abort', () => cancelTimer())
       if (!started) background(context, 'a list failed', list)

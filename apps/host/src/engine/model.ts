@@ -67,6 +67,8 @@ export interface LeaseRequest {
   /** For `command` mode: the worker is this command. */
   command?: { argv: string[]; files?: FileSpec[]; workdir?: string }
   ofRun?: string
+  /** W3C context of the call that asked; launch and terminate of its worker belong to this trace. */
+  traceparent?: string
 }
 
 export interface RunRequest {
@@ -87,6 +89,8 @@ export interface RunRequest {
   labels?: Record<string, string>
   /** Ends the run when no client renews or reads for this long; absent: it runs on. */
   detachMs?: number
+  /** W3C context of the call that asked for it; everything done for the run belongs to this trace. */
+  traceparent?: string
 }
 
 /** waiting for inputs → queued → starting → running → collecting (outputs) → ended */

@@ -72,7 +72,10 @@ export interface Runs {
   stop(): Promise<void>
 }
 
-export type ExecRequest = Pick<RunRequest, 'command' | 'env' | 'workdir' | 'stdin' | 'timeoutMs' | 'detachMs' | 'labels'> & {
+export type ExecRequest = Pick<
+  RunRequest,
+  'command' | 'env' | 'workdir' | 'stdin' | 'timeoutMs' | 'detachMs' | 'labels' | 'traceparent'
+> & {
   user?: string
 }
 

@@ -1,5 +1,5 @@
 /** A full disk, a locked store, a second daemon: a clear error, no half record, and on again when it is over. */
-import { writeFile, rm } from 'node:fs/promises'
+import { readFile, rm, writeFile } from 'node:fs/promises'
 import { join } from 'node:path'
 import { DatabaseSync } from 'node:sqlite'
 import { runProcess } from '@muster/test/systems/process'
@@ -61,8 +61,11 @@ suiteWith(mounts, 'a full disk', () => {
       timeoutMs: patienceMs,
     })
     expect((await site.client.leases.get(held.id)).lease.state).toBe('active')
+    // It answers, and says that it is not well, also to somebody who has no token.
+    expect(await probes(site)).toEqual([200, 503, 503])
     await rm(ballast)
     await waitFor('room to be found', () => passes(site).then(() => true), { timeoutMs: patienceMs })
+    expect(await probes(site)).toEqual([200, 200, 200])
     const runs = (await site.client.runs.list({ ended: 'true' })).items
     // Those that were taken in before the disk was full, and those after: every one whole, none that was refused.
     expect(runs.length).toBeGreaterThan(before)
@@ -75,6 +78,12 @@ suiteWith(mounts, 'a full disk', () => {
     })
   })
 })
+
+async function probes(site: Site): Promise<number[]> {
+  const { url } = JSON.parse(await readFile(join(site.data, 'endpoint.json'), 'utf8')) as { url: string }
+  const paths = ['/healthz', '/v1/health', '/v1/ready']
+  return Promise.all(paths.map(async (path) => (await fetch(`${url}${path}`)).status))
+}
 
 /** Makes runs until the store refuses one. */
 async function untilRefused(site: Site): Promise<unknown> {

@@ -14,6 +14,7 @@ import type {
   PoolRequest,
   Handle,
   Probe,
+  ProviderErrorCode,
   Quote,
   QuoteShape,
   Terminated,
@@ -102,6 +103,24 @@ export interface ProviderStatus {
   inFlight: number
   /** Path of the last crash bundle, relative to the data folder. */
   crashBundle?: string
+}
+
+/** A call to a provider that begins. */
+export interface WitnessedCall {
+  provider: string
+  method: string
+  attempt: number
+  /** An answer that lasts: its duration says nothing of the provider. */
+  stream: boolean
+  /** The context that the caller gave. */
+  traceparent?: string
+}
+
+/** Told of each call when it begins; what it returns is told how the call ended. Neither throws. */
+export type CallWitness = (call: WitnessedCall) => {
+  /** The context that travels with the call. */
+  traceparent: string
+  end(code: ProviderErrorCode | 'ok'): void
 }
 
 /** May this host act now? From the store's term; the guard asks before each mutating call. */

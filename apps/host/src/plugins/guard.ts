@@ -1,7 +1,8 @@
 /** The one clever thing between engine and provider: term, deadline, breaker, ownership of answers, redaction, one kind of error. */
-import { randomBytes, randomUUID } from 'node:crypto'
+import { randomUUID } from 'node:crypto'
 import {
   ProviderError,
+  type ProviderErrorCode,
   reactions,
   toProviderError,
   type CallOptions as WireOptions,
@@ -18,7 +19,8 @@ import {
   handleWhen,
   type CircuitBreakerPolicy,
 } from 'cockatiel'
-import type { CallOptions, Fence, GuardedProvider } from './api.ts'
+import { newTraceparent } from '../observe/trace.ts'
+import type { CallOptions, CallWitness, Fence, GuardedProvider } from './api.ts'
 import type { Redactor } from './redactor.ts'
 import type { SecretReader } from './secrets.ts'
 
@@ -31,6 +33,8 @@ export interface GuardDeps {
   current(): Current
   secret: SecretReader
   redactor: Redactor
+  /** Absent: nobody looks. */
+  witness?: CallWitness
   /** A call failed; the supervisor decides what it says about the provider. */
   onFailure(method: string, error: ProviderError): void
 }
@@ -185,31 +189,54 @@ function createDoor(deps: GuardDeps, breaker: CircuitBreakerPolicy): Door {
   }
 
   return {
-    async once(method, call, options) {
+    async once(method, call, options = {}) {
+      const seen = witness({ method, options, stream: false })
       try {
         const worker = enter(method)
-        return await breaker.execute(() => call(worker, wireOptions(method, options, deps)))
+        const answer = await breaker.execute(() =>
+          call(worker, wireOptions(method, { ...options, traceparent: seen.traceparent }, deps)),
+        )
+        seen.end('ok')
+        return answer
       } catch (thrown) {
-        throw fail(method, thrown)
+        const error = fail(method, thrown)
+        seen.end(error.code)
+        throw error
       }
     },
-    async *stream(method, call, options) {
+    async *stream(method, call, options = {}) {
+      const seen = witness({ method, options, stream: true })
+      // A reader that leaves ends the call well.
+      let code: ProviderErrorCode | 'ok' = 'ok'
       try {
-        yield* call(enter(method), wireOptions(method, options, deps))
+        yield* call(enter(method), wireOptions(method, { ...options, traceparent: seen.traceparent }, deps))
       } catch (thrown) {
-        throw fail(method, thrown)
+        const error = fail(method, thrown)
+        code = error.code
+        throw error
+      } finally {
+        seen.end(code)
       }
     },
   }
+
+  function witness(call: { method: Method; options: CallOptions; stream: boolean }): ReturnType<CallWitness> {
+    const { method, options, stream } = call
+    const { traceparent, attempt = 1 } = options
+    const given = { provider: deps.tags['muster-provider'], method, attempt, stream }
+    return (deps.witness ?? unseen)({ ...given, ...(traceparent === undefined ? {} : { traceparent }) })
+  }
 }
 
-function wireOptions(method: Method, options: CallOptions = {}, deps: GuardDeps): WireOptions {
+const unseen: CallWitness = ({ traceparent = newTraceparent() }) => ({ traceparent, end: () => undefined })
+
+function wireOptions(method: Method, options: CallOptions & { traceparent: string }, deps: GuardDeps): WireOptions {
   return {
     deadlineMs: options.timeoutMs ?? deadlines[method],
     idempotencyKey: options.idempotencyKey ?? randomUUID(),
     epoch: deps.fence.epoch(),
     attempt: options.attempt ?? 1,
-    traceparent: options.traceparent ?? newTrace(),
+    traceparent: options.traceparent,
     ...(options.signal === undefined ? {} : { signal: options.signal }),
     async secret(name) {
       const secret = await deps.secret(name)
@@ -217,11 +244,6 @@ function wireOptions(method: Method, options: CallOptions = {}, deps: GuardDeps)
       return secret
     },
   }
-}
-
-/** A new W3C trace, not sampled: https://www.w3.org/TR/trace-context/#traceparent-header */
-function newTrace(): string {
-  return `00-${randomBytes(16).toString('hex')}-${randomBytes(8).toString('hex')}-00`
 }
 
 function checkOwner(one: WorkerObservation, tags: GuardDeps['tags']): void {

@@ -3,7 +3,7 @@ import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import type { LaunchSpec } from '@muster/core'
 import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, it } from 'vitest'
-import type { GuardedProvider, ProviderStatus } from './api.ts'
+import type { GuardedProvider, ProviderStatus, WitnessedCall } from './api.ts'
 import { checkPlugins, startPlugins } from './room.ts'
 import { configureFixture } from './testing/configure.ts'
 import { fixtureManifest, packFixture } from './testing/package.ts'
@@ -24,12 +24,15 @@ const stops: (() => Promise<void>)[] = []
 beforeEach(async () => {
   data = await mkdtemp(join(tmpdir(), 'muster-room-data-'))
   mayAct = true
+  witnessed.length = 0
 })
 afterEach(async () => {
   for (const stop of stops.splice(0)) await stop()
   await rm(data, { recursive: true, force: true })
 })
 
+const context = `00-${'a'.repeat(32)}-${'b'.repeat(16)}-01`
+const witnessed: (WitnessedCall & { code: string })[] = []
 const lines: string[] = []
 const log = {
   debug: (_: object, line: string) => void lines.push(line),
@@ -55,6 +58,11 @@ async function start(knobs: object, options: { plugin?: string; secrets?: string
     fence: { epoch: () => 3, mayAct: () => mayAct },
     log,
     random: () => 0.01,
+    witness: (call) => {
+      const seen = { ...call, code: 'open' as string }
+      witnessed.push(seen)
+      return { traceparent: call.traceparent ?? context, end: (code) => void (seen.code = code) }
+    },
   })
   stops.push(() => room.stop())
   const provider = room.provider('p')
@@ -206,6 +214,23 @@ describe('the guard', () => {
       effect: 'none',
     })
     expect(await provider.list({ limit: 1 })).toMatchObject({ workers: [] })
+  })
+
+  it('tells a witness of each call once: what was asked, how it ended, also when it was refused at the door', async () => {
+    const { provider, until } = await start({ launch: 'auth' })
+    await until((status) => status.state === 'ready')
+    await provider.list({ limit: 1 })
+    await provider
+      .launch(spec, { idempotencyKey: 'k', attempt: 3, traceparent: context })
+      .catch((error: unknown) => expect(error).toMatchObject({ code: 'auth' }))
+    mayAct = false
+    await provider.launch(spec, {}).catch((error: unknown) => expect(error).toMatchObject({ code: 'cancelled' }))
+    const call = { provider: 'p', stream: false }
+    expect(witnessed).toEqual([
+      { ...call, method: 'list', attempt: 1, code: 'ok' },
+      { ...call, method: 'launch', attempt: 3, traceparent: context, code: 'auth' },
+      { ...call, method: 'launch', attempt: 1, code: 'cancelled' },
+    ])
   })
 
   it('opens its breaker after plugin faults in a row, and no more calls reach the plugin', async () => {

@@ -5,7 +5,7 @@ import { join } from 'node:path'
 import { isDeepStrictEqual } from 'node:util'
 import type { LoadedConfig, MusterConfig } from '../config/load.ts'
 import type { Problem } from '../config/problem.ts'
-import type { Fence, PluginRoom, ProviderStatus } from './api.ts'
+import type { CallWitness, Fence, PluginRoom, ProviderStatus } from './api.ts'
 import type { Discovery } from './discover.ts'
 import { probeOnce } from './health.ts'
 import type { PluginProcess } from './process.ts'
@@ -20,6 +20,8 @@ export interface RoomDeps {
   owner: string
   fence: Fence
   log: RoomLog
+  /** Told of every call to every provider. */
+  witness?: CallWitness
   now?(): number
   random?(): number
 }
@@ -59,6 +61,7 @@ export function startPlugins(deps: RoomDeps): StartedRoom {
       now: deps.now ?? Date.now,
       random: deps.random ?? Math.random,
       keepBundles: () => config.retention.crashes,
+      ...(deps.witness === undefined ? {} : { witness: deps.witness }),
       onChange(status) {
         for (const listener of listeners) listener(status)
       },

@@ -2,7 +2,7 @@
 import { setTimeout as sleep } from 'node:timers/promises'
 import type { CloseReason, WorkerPluginManifest } from '@muster/core'
 import type { ProviderConfig } from '../config/load.ts'
-import type { Fence, GuardedProvider, ProviderState, ProviderStatus } from './api.ts'
+import type { CallWitness, Fence, GuardedProvider, ProviderState, ProviderStatus } from './api.ts'
 import { writeBundle } from './bundle.ts'
 import type { DiscoveredPlugin } from './discover.ts'
 import { createGuard, type Current, type Guard } from './guard.ts'
@@ -39,6 +39,7 @@ export interface SuperviseDeps {
   log: RoomLog
   now(): number
   keepBundles(): number
+  witness?: CallWitness
   /** 0 to 1; for the jitter. */
   random(): number
   onChange(status: ProviderStatus): void
@@ -107,6 +108,7 @@ export function supervise(deps: SuperviseDeps): Supervised {
     fence: deps.fence,
     secret: (wanted) => secret(wanted),
     redactor,
+    ...(deps.witness === undefined ? {} : { witness: deps.witness }),
     current: (): Current =>
       child === undefined || status.state === 'starting'
         ? { down: status.reason ?? 'it is starting', retryAfterMs: Math.max(100, retryAt - deps.now()) }

@@ -12,6 +12,8 @@ export interface GroupOptions {
   /** Waits this long for another process's lock before the writes fail. Milliseconds. */
   busyMs: number
   onHealth(health: StoreHealth): void
+  /** Told of each commit: the writes in it, and how long it took in milliseconds. */
+  onCommit?: (writes: number, ms: number) => void
   now(): number
 }
 
@@ -94,6 +96,7 @@ export function groupCommit(options: GroupOptions): Group {
 
   async function runGroup(items: Item[]): Promise<void> {
     const settles: (() => void)[] = []
+    const began = performance.now()
     try {
       await begin()
       for (const item of items) settles.push(await runOne(item))
@@ -106,6 +109,7 @@ export function groupCommit(options: GroupOptions): Group {
     }
     commits += 1
     writes += items.length
+    options.onCommit?.(items.length, performance.now() - began)
     for (const item of items) for (const hook of item.hooks) runHook(hook)
     for (const settle of settles) settle()
     report()

@@ -16,6 +16,8 @@ export interface StoreOptions {
   busyMs?: number
   migrations?: Readonly<Record<string, Migration>>
   now?: () => number
+  /** Told of each commit: the writes in it, and how long it took in milliseconds. */
+  onCommit?: (writes: number, ms: number) => void
 }
 
 /** Blocks the reader's thread at most this long, which happens only while another process repairs or backs up the file. */
@@ -59,6 +61,7 @@ export async function openSqliteStore(dir: string, options: StoreOptions = {}): 
       tx: db,
       busyMs: options.busyMs ?? 5000,
       now,
+      ...(options.onCommit === undefined ? {} : { onCommit: options.onCommit }),
       onHealth: (changed) => {
         health = changed
         for (const listener of listeners) listener(changed)

@@ -73,6 +73,20 @@ export interface Exit {
   at?: string
 }
 
+export interface Health {
+  status: 'ok' | 'failing'
+  /** Only for those who show a valid token. */
+  parts?: ({
+    /** store, term, `provider NAME`, `pool NAME`. */
+    name: string
+    /** pending: not known yet · degraded: others go on · failed: nothing goes without it. */
+    state: 'ok' | 'pending' | 'degraded' | 'failed'
+    reason?: string
+    /** What can be done about it. */
+    hint?: string
+  })[]
+}
+
 export interface Lease {
   id: string
   pool: string
@@ -308,6 +322,8 @@ export interface Run {
   exit?: Exit
   reason?: string
   timeoutMs?: number
+  /** W3C trace id of all that is done for it. */
+  trace?: string
   createdAt: string
   queuedAt?: string
   startedAt?: string
@@ -610,8 +626,15 @@ export interface Operations {
     body: undefined
     answer: WorkerInfo
   }
-  /** Alive? */
+  /** Is the daemon well?. It answers, holds the term, and its store takes writes; else 503. A full disk is not mended by a restart: for a check that restarts the daemon use `/healthz`, which only says that it answers. */
   health: {
+    params: undefined
+    query: undefined
+    body: undefined
+    answer: Health
+  }
+  /** Does it answer? */
+  healthz: {
     params: undefined
     query: undefined
     body: undefined
@@ -702,6 +725,13 @@ export interface Operations {
     body: undefined
     answer: WorkerPage
   }
+  /** Metrics for Prometheus. Its text format 0.0.4. The metrics are described in metrics.md; `host.metrics` of the configuration opens them. */
+  metrics: {
+    params: undefined
+    query: undefined
+    body: undefined
+    answer: 'binary'
+  }
   /** Unpacks a tar in a worker that lives */
   putFiles: {
     params: {
@@ -750,14 +780,19 @@ export interface Operations {
     body: undefined
     answer: 'binary'
   }
-  /** Takes work? */
+  /** May work be sent to it?. The daemon is well, every provider that answers was looked at once since the start, and at least one pool has a provider that is ready; else 503. Providers and pools that are worse than they should be are among the parts and do not make it fail. */
   ready: {
     params: undefined
     query: undefined
     body: undefined
-    answer: {
-      status: 'ready'
-    }
+    answer: Health
+  }
+  /** May work be sent to it?. The daemon is well, every provider that answers was looked at once since the start, and at least one pool has a provider that is ready; else 503. Providers and pools that are worse than they should be are among the parts and do not make it fail. */
+  readyz: {
+    params: undefined
+    query: undefined
+    body: undefined
+    answer: Health
   }
   /** Looks at a provider now. Lists its workers at once instead of at the next interval, and answers when the pass has been applied. */
   reconcileProvider: {
@@ -909,7 +944,8 @@ export const operations: { readonly [K in keyof Operations]: { method: string; p
   getRun: { method: 'GET', path: '/v1/runs/{id}' },
   getStdin: { method: 'GET', path: '/v1/runs/{id}/stdin' },
   getWorker: { method: 'GET', path: '/v1/workers/{id}' },
-  health: { method: 'GET', path: '/healthz' },
+  health: { method: 'GET', path: '/v1/health' },
+  healthz: { method: 'GET', path: '/healthz' },
   listConditions: { method: 'GET', path: '/v1/conditions' },
   listLeases: { method: 'GET', path: '/v1/leases' },
   listPools: { method: 'GET', path: '/v1/pools' },
@@ -917,11 +953,13 @@ export const operations: { readonly [K in keyof Operations]: { method: string; p
   listRuns: { method: 'GET', path: '/v1/runs' },
   listTokens: { method: 'GET', path: '/v1/tokens' },
   listWorkers: { method: 'GET', path: '/v1/workers' },
+  metrics: { method: 'GET', path: '/metrics' },
   putFiles: { method: 'PUT', path: '/v1/workers/{id}/files' },
   putInput: { method: 'PUT', path: '/v1/runs/{id}/inputs/{name}' },
   readEvents: { method: 'GET', path: '/v1/events' },
   readLog: { method: 'GET', path: '/v1/runs/{id}/logs' },
-  ready: { method: 'GET', path: '/readyz' },
+  ready: { method: 'GET', path: '/v1/ready' },
+  readyz: { method: 'GET', path: '/readyz' },
   reconcileProvider: { method: 'POST', path: '/v1/providers/{name}/reconcile' },
   releaseLease: { method: 'POST', path: '/v1/leases/{id}/release' },
   renewLease: { method: 'POST', path: '/v1/leases/{id}/renew' },

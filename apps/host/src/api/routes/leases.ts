@@ -5,6 +5,7 @@ import type { LeaseRecord } from '../../engine/model.ts'
 import { principalOf } from '../access.ts'
 import type { App, AppDeps } from '../deps.ts'
 import { byId, failures, keyHeader, needs } from '../describe.ts'
+import { traceOf } from '../observing.ts'
 import { ApiProblem } from '../problems.ts'
 import { checkInline, toLeaseRequest } from '../requests.ts'
 import { leaseBodySchema } from '../bodies.ts'
@@ -43,7 +44,7 @@ export function leaseRoutes(app: App, { engine, idempotency, streams }: AppDeps)
     async (request, reply) => {
       const principal = principalOf(request)
       checkInline(request.body)
-      const wanted = toLeaseRequest(request.body, principal)
+      const wanted = { ...toLeaseRequest(request.body, principal), ...traceOf(request) }
       const made = await idempotency.once(
         { key: request.headers['idempotency-key'], principal, request: { path: '/v1/leases', body: request.body } },
         (also) => leases.request(wanted, also),

@@ -4,6 +4,7 @@ import { type RunRecord, type RunState, runStates } from '../../engine/model.ts'
 import { principalOf } from '../access.ts'
 import type { App, AppDeps } from '../deps.ts'
 import { byId, failures, keyHeader, needs } from '../describe.ts'
+import { traceOf } from '../observing.ts'
 import { ApiProblem } from '../problems.ts'
 import { checkInline, toRunRequest } from '../requests.ts'
 import { runBodySchema } from '../bodies.ts'
@@ -41,7 +42,7 @@ export function runRoutes(app: App, { runs, idempotency, streams }: AppDeps): vo
     async (request, reply) => {
       const principal = principalOf(request)
       checkInline(request.body)
-      const wanted = toRunRequest(request.body)
+      const wanted = { ...toRunRequest(request.body), ...traceOf(request) }
       const made = await idempotency.once(
         { key: request.headers['idempotency-key'], principal, request: { path: '/v1/runs', body: request.body } },
         (also) => runs.create(wanted, { principal }, also),

@@ -3,6 +3,7 @@ import { z } from 'zod'
 import { principalOf } from '../access.ts'
 import type { App, AppDeps } from '../deps.ts'
 import { byId, failures, keyHeader, needs } from '../describe.ts'
+import { traceOf } from '../observing.ts'
 import { ApiProblem } from '../problems.ts'
 import { checkInline, toExecRequest } from '../requests.ts'
 import { execBodySchema } from '../bodies.ts'
@@ -90,7 +91,7 @@ export function workerRoutes(app: App, { engine, runs, idempotency }: AppDeps): 
     async (request, reply) => {
       const principal = principalOf(request)
       checkInline(request.body)
-      const wanted = toExecRequest(request.body)
+      const wanted = { ...toExecRequest(request.body), ...traceOf(request) }
       const { id } = request.params
       const made = await idempotency.once(
         { key: request.headers['idempotency-key'], principal, request: { path: `/v1/workers/${id}/exec`, body: request.body } },

@@ -6,6 +6,7 @@ import { join } from 'node:path'
 import { pino } from 'pino'
 import type { Apply } from '../../apply.ts'
 import { type Harness, openHarness, poolConfig } from '../../engine/testing/harness.ts'
+import type { ApiObserver } from '../observing.ts'
 import { adminTokenPath } from '../tokens.ts'
 import { type Api, startApi } from '../server.ts'
 import { type FakeRuns, fakeRuns } from './fake-runs.ts'
@@ -43,7 +44,7 @@ export interface Answer {
   json: Record<string, unknown>
 }
 
-export async function startTestDaemon(): Promise<TestDaemon> {
+export async function startTestDaemon({ observer }: { observer?: ApiObserver } = {}): Promise<TestDaemon> {
   const dir = mkdtempSync(join(tmpdir(), 'muster-api-'))
   const harness = await openHarness({
     pools: [poolConfig({ worker: { env: { FROM_POOL: 'pool-canary' } } }), poolConfig({ name: 'full', scale: { max: 1 } })],
@@ -63,6 +64,7 @@ export async function startTestDaemon(): Promise<TestDaemon> {
       listen: { host: '127.0.0.1', port },
       version: '1.2.3',
       log: logger,
+      ...(observer === undefined ? {} : { observer }),
     })
     port = Number(new URL(started.url).port)
     return started

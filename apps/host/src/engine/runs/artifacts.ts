@@ -6,7 +6,7 @@ import { dirname } from 'node:path'
 import { type FileSpec, ProviderError, toProviderError } from '@muster/core'
 import { pack } from 'tar-stream'
 import type { Artifact } from '../model.ts'
-import { inputPath, isPassing, type Job, outputPath, pauseFor, retryDelay, type RunDeps } from './deps.ts'
+import { inputPath, isPassing, type Job, outputPath, pauseFor, retryDelay, type RunDeps, traced } from './deps.ts'
 import { artifactsOf, sealContext } from './records.ts'
 import { type Digest, readSealed } from './sealed-file.ts'
 
@@ -37,11 +37,12 @@ export async function deliverInputs(job: Job): Promise<void> {
 }
 
 async function copyIn(job: Job, path: string, tar: () => AsyncIterable<Uint8Array>): Promise<void> {
-  const { deps, run, provider, target, watch } = job
+  const { deps, run, request, provider, target, watch } = job
   const stopped = new AbortController()
   void watch.stopped.then(() => stopped.abort())
   const cut = AbortSignal.any([deps.stopping, watch.lost, stopped.signal])
-  await persistently(job, () => provider.copyIn(target, { path, tar: tar() }, { idempotencyKey: `${run.id}-in`, signal: cut }))
+  const call = { ...traced(request), idempotencyKey: `${run.id}-in`, signal: cut }
+  await persistently(job, () => provider.copyIn(target, { path, tar: tar() }, call))
 }
 
 /** Tries again while the fault may pass and somebody still wants it. */
@@ -67,7 +68,7 @@ export async function collectOutputs(job: Job): Promise<string[]> {
     if (artifact.direction !== 'out' || artifact.state !== 'awaited') continue
     const signal = AbortSignal.any([deps.stopping, watch.lost])
     try {
-      const copy = (): AsyncIterable<Uint8Array> => provider.copyOut(target, artifact.path, { signal })
+      const copy = (): AsyncIterable<Uint8Array> => provider.copyOut(target, artifact.path, { ...traced(request), signal })
       const digest = await persistently(job, () => storeFile(outputPath(deps, run.id, artifact.name), copy()))
       await setArtifact(deps, run.id, { ...artifact, ...digest, state: 'stored' })
     } catch (error) {

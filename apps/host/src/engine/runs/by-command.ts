@@ -1,7 +1,7 @@
 /** A run whose worker is its command: the log followed by cursor, the exit as the provider observes it. */
 import { type ProviderError, reactions, toProviderError, type WorkerExit } from '@muster/core'
 import { exitOfWorker, leaseNow, started } from './by-exec.ts'
-import { isPassing, type Job, pauseFor, retryDelay } from './deps.ts'
+import { isPassing, type Job, pauseFor, retryDelay, traced } from './deps.ts'
 import { type Ending, endingOf, endingWithoutWorker } from './outcome.ts'
 import { enforceStop } from './watch.ts'
 
@@ -91,9 +91,10 @@ function isAway(error: ProviderError | undefined): boolean {
 }
 
 async function readLog(job: Job, signal: AbortSignal): Promise<void> {
-  const { deps, provider, target, writer } = job
+  const { deps, request, provider, target, writer } = job
   const { cursor } = writer.totals()
-  for await (const chunk of provider.logs(target, { follow: true, ...(cursor === undefined ? {} : { cursor }) }, { signal })) {
+  const options = { follow: true, ...(cursor === undefined ? {} : { cursor }) }
+  for await (const chunk of provider.logs(target, options, { ...traced(request), signal })) {
     deps.killpoint('run-output-not-stored')
     await writer.append({ stream: chunk.stream, data: chunk.data, cursor: chunk.cursor })
   }

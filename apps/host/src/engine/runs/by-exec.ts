@@ -1,6 +1,6 @@
 /** A run in a worker that holds: its command by exec, attached again after every cut, every byte stored once. */
 import { ProviderError, reactions, toProviderError, type WorkerExit } from '@muster/core'
-import { isPassing, type Job, pauseFor, retryDelay } from './deps.ts'
+import { isPassing, type Job, pauseFor, retryDelay, traced } from './deps.ts'
 import { type Ending, endingOf, endingWithoutWorker } from './outcome.ts'
 import { enforceStop } from './watch.ts'
 
@@ -23,7 +23,11 @@ export async function runByExec(job: Job): Promise<Ending> {
         await provider.execKill(
           target,
           { id, signal },
-          { idempotencyKey: `${id}-${signal}`, signal: AbortSignal.any([over.signal, watch.lost]) },
+          {
+            ...traced(job.request),
+            idempotencyKey: `${id}-${signal}`,
+            signal: AbortSignal.any([over.signal, watch.lost]),
+          },
         )
         return
       } catch (error) {
@@ -124,7 +128,7 @@ async function attach(job: Job, signal: AbortSignal, ok: () => void): Promise<Wo
         ...(request.workdir === undefined ? {} : { workdir: request.workdir }),
         ...(request.stdin ? { input: (await deps.spool(run.id)).read(until) } : {}),
       },
-      { idempotencyKey: run.exec_id ?? '', signal: until },
+      { ...traced(request), idempotencyKey: run.exec_id ?? '', signal: until },
     )
     session.exit.catch(() => undefined)
     await started(job)

@@ -66,6 +66,11 @@ export function requestOf(deps: RunDeps, run: RunRecord): RunRequest {
   return JSON.parse(deps.engine.sealer.open(run.request_sealed, sealContext(run.id))) as RunRequest
 }
 
+/** For each call to a provider on behalf of a run. */
+export function traced({ traceparent }: RunRequest): { traceparent?: string } {
+  return traceparent === undefined ? {} : { traceparent }
+}
+
 /** Failures that another try may cure. The rest will be the same again. */
 export function isPassing(error: ProviderError): boolean {
   return ['transient', 'deadline', 'throttled', 'internal', 'auth', 'cancelled', 'capacity', 'quota'].includes(error.code)

@@ -24,6 +24,10 @@ export interface RunsOptions {
   killpoint: PassKillPoint
   /** Asked for each round. Absent: everything is kept. */
   retention?(): RunRetention
+  /** Told of each run that has ended, right after that is stored. */
+  ended?: (run: RunRecord) => void
+  /** Told how much room logs and outputs take, whenever retention has looked. */
+  measured?: (bytes: number) => void
   report(message: string, data: object): void
 }
 
@@ -31,7 +35,7 @@ export interface RunsOptions {
 export async function startRuns(options: RunsOptions): Promise<Runs> {
   const { engine, dataDir, killpoint, report } = options
   const stopping = new AbortController()
-  const records = createRecords(engine)
+  const records = createRecords(engine, options.ended)
   const spools = new Map<string, Promise<Spool>>()
   const driving = new Set<Promise<void>>()
   const logs = createLogs({ records, dataDir, stopping: stopping.signal })
@@ -222,7 +226,14 @@ export async function startRuns(options: RunsOptions): Promise<Runs> {
 
   for (const run of await records.load()) drive(run)
   if (options.retention !== undefined)
-    startRunRetention({ engine, dataDir, retention: options.retention, stopping: stopping.signal, report })
+    startRunRetention({
+      engine,
+      dataDir,
+      retention: options.retention,
+      stopping: stopping.signal,
+      report,
+      ...(options.measured === undefined ? {} : { measured: options.measured }),
+    })
 
   return {
     create,

@@ -13,7 +13,7 @@ export function leaseRequestOf(
 ): LeaseRequest {
   const config = engine.pools.get(pool)?.config
   const mode = modeFor(engine, config, request)
-  const { requirements, env, queueTimeoutMs } = request
+  const { requirements, env, queueTimeoutMs, traceparent } = request
   const byCommand = mode === 'command'
   return {
     pool,
@@ -22,6 +22,7 @@ export function leaseRequestOf(
     ofRun: id,
     requirements: { ...requirements, mode, ...(byCommand && env !== undefined ? { env: { ...requirements.env, ...env } } : {}) },
     ...(queueTimeoutMs === undefined ? {} : { queueTimeoutMs }),
+    ...(traceparent === undefined ? {} : { traceparent }),
     ...(byCommand
       ? {
           command: {

@@ -27,7 +27,7 @@ export interface Within {
   after: AfterCommit
 }
 
-export function createRecords(engine: Pick<Engine, 'store'>): RunRecords {
+export function createRecords(engine: Pick<Engine, 'store'>, onEnded: (run: RunRecord) => void = () => undefined): RunRecords {
   const live = new Map<string, RunRecord>()
   const listeners = new Map<string, Set<(run: RunRecord) => void>>()
 
@@ -36,7 +36,10 @@ export function createRecords(engine: Pick<Engine, 'store'>): RunRecords {
     // Commits of one group come in order; an older one must not win over a newer.
     if (before !== undefined && before.rev > run.rev) return
     if (run.ended_at === null) live.set(run.id, run)
-    else live.delete(run.id)
+    else {
+      live.delete(run.id)
+      onEnded(run)
+    }
     for (const listener of listeners.get(run.id) ?? []) listener(run)
   }
 

@@ -23,6 +23,8 @@ export interface RetentionDeps {
   retention(): RunRetention
   stopping: AbortSignal
   report(message: string, data: object): void
+  /** Told how much room is taken after a round. */
+  measured?(bytes: number): void
 }
 
 export function startRunRetention(deps: RetentionDeps): void {
@@ -63,12 +65,13 @@ async function dropByRoom(deps: RetentionDeps): Promise<void> {
   for (const name of names) sizes.set(name, await sizeOf(runDir(deps, name)))
   let total = [...sizes.values()].reduce((sum, one) => sum + one, 0)
   for (const [id, bytes] of sizes) {
-    if (total <= retention().logsBytes || stopping.aborted) return
+    if (total <= retention().logsBytes || stopping.aborted) break
     const row = await engine.store.read.selectFrom('runs').select('ended_at').where('id', '=', id).executeTakeFirst()
     if (row !== undefined && row.ended_at === null) continue
     await rm(runDir(deps, id), { recursive: true, force: true })
     total -= bytes
   }
+  deps.measured?.(total)
 }
 
 async function sizeOf(folder: string): Promise<number> {

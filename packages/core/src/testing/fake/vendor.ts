@@ -55,6 +55,7 @@ export interface VendorEvent {
   epoch?: number
   attempt?: number
   key?: string
+  traceparent?: string
 }
 
 export interface FakeVendor {
@@ -202,7 +203,10 @@ export function openVendor(options: VendorOptions): FakeVendor {
     note({ kind, op }, { worker, call } = {}) {
       const event: VendorEvent = { at: options.now(), pid: process.pid, kind, op }
       if (worker !== undefined) event.worker = worker
-      if (call !== undefined) Object.assign(event, { epoch: call.epoch, attempt: call.attempt, key: call.idempotencyKey })
+      if (call !== undefined) {
+        const { epoch, attempt, idempotencyKey: key, trace } = call
+        Object.assign(event, { epoch, attempt, key, traceparent: trace.traceparent })
+      }
       appendFileSync(join(dir, 'calls.log'), `${JSON.stringify(event)}\n`)
     },
   }

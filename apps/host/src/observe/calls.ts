@@ -1,0 +1,37 @@
+/** Every call to a provider, as metrics, spans and log lines see it. */
+import type { CallWitness } from '../plugins/api.ts'
+import type { Metrics } from './metrics/metrics.ts'
+import { newTraceparent, traceIdOf, type Tracing } from './trace.ts'
+
+export interface WitnessParts {
+  metrics: Metrics
+  tracing: Tracing
+  log: { debug(data: object, message: string): void }
+}
+
+export function callWitness({ metrics, tracing, log }: WitnessParts): CallWitness {
+  return ({ provider, method, attempt, stream, traceparent }) => {
+    const began = performance.now()
+    // Looks of the host's own, as lists and probes, belong to nobody's trace and would drown the others.
+    const span =
+      traceparent === undefined || !tracing.on
+        ? undefined
+        : tracing.start(`provider ${method}`, {
+            parent: traceparent,
+            kind: 'client',
+            facts: { 'muster.provider': provider, 'muster.method': method, 'muster.attempt': attempt },
+          })
+    const context = span?.traceparent ?? traceparent ?? newTraceparent()
+    return {
+      traceparent: context,
+      end: (code) => {
+        const ms = performance.now() - began
+        metrics.count('muster_provider_calls_total', { provider, method, code })
+        if (!stream) metrics.record('muster_provider_call_seconds', ms / 1000, { provider, method })
+        if (code !== 'ok')
+          log.debug({ provider, method, code, attempt, ms: Math.round(ms), trace: traceIdOf(context) }, 'a provider call failed')
+        span?.end(code === 'ok' ? {} : { failed: code })
+      },
+    }
+  }
+}

@@ -1,0 +1,163 @@
+/** Traces sent to a collector, OTLP over HTTP with JSON. Loaded only when one is configured. */
+import { type Context, ROOT_CONTEXT, SpanKind, SpanStatusCode, trace } from '@opentelemetry/api'
+import { OTLPTraceExporter } from '@opentelemetry/exporter-trace-otlp-http'
+import { resourceFromAttributes } from '@opentelemetry/resources'
+import {
+  AlwaysOnSampler,
+  BatchSpanProcessor,
+  ParentBasedSampler,
+  type SpanExporter,
+  TracerProvider,
+  TraceIdRatioBasedSampler,
+} from '@opentelemetry/sdk-trace'
+import type { SecretSources } from '../plugins/secrets.ts'
+import { secretReader } from '../plugins/secrets.ts'
+import type { SpanEnd, SpanStart, TraceSpan, Tracing } from './trace.ts'
+
+export interface OtlpSettings {
+  /** Base address of the collector. */
+  url: string
+  headers: Readonly<Record<string, string | { env: string } | { file: string }>>
+  /** Share of the traces that begin here and are recorded; one that comes from a client is recorded when the client says so. */
+  sample: number
+}
+
+export interface OtlpOptions extends OtlpSettings {
+  version: string
+  log: { info(data: object, message: string): void; warn(data: object, message: string): void }
+  /** Between two batches; absent: a second. */
+  everyMs?: number
+}
+
+/** Spans that wait for the collector. More are dropped: telemetry never grows into the host's memory, and never holds a call up. */
+const MOST_WAITING = 4096
+const BATCH = 512
+const EVERY_MS = 1000
+/** One batch, with its repeats. */
+const SEND_MS = 5000
+/** At a stop; a collector that is away must not keep the daemon. */
+const FLUSH_MS = 2000
+/** A tag or a code is short: what is longer is no fact of ours. */
+const FACT_CHARS = 200
+
+const kinds = { internal: SpanKind.INTERNAL, server: SpanKind.SERVER, client: SpanKind.CLIENT } as const
+
+export function startOtlp(options: OtlpOptions): Tracing {
+  const headers = headersOf(options)
+  const exporter = telling(
+    new OTLPTraceExporter({
+      url: `${options.url.replace(/\/+$/, '')}/v1/traces`,
+      headers,
+      timeoutMillis: SEND_MS,
+      concurrencyLimit: 2,
+    }),
+    options.log,
+  )
+  const provider = new TracerProvider({
+    resource: resourceFromAttributes({
+      'service.name': 'muster',
+      'service.version': options.version,
+    }),
+    sampler: new ParentBasedSampler({
+      root: options.sample >= 1 ? new AlwaysOnSampler() : new TraceIdRatioBasedSampler(options.sample),
+    }),
+    spanLimits: { attributeValueLengthLimit: FACT_CHARS },
+    spanProcessors: [
+      new BatchSpanProcessor({
+        exporter,
+        maxQueueSize: MOST_WAITING,
+        maxExportBatchSize: BATCH,
+        scheduledDelayMillis: options.everyMs ?? EVERY_MS,
+        exportTimeoutMillis: SEND_MS,
+      }),
+    ],
+  })
+  const tracer = provider.getTracer('muster', options.version)
+
+  function start(name: string, { parent, kind = 'internal', facts, at }: SpanStart = {}): TraceSpan {
+    const span = tracer.startSpan(
+      name,
+      {
+        kind: kinds[kind],
+        ...(facts === undefined ? {} : { attributes: facts }),
+        ...(at === undefined ? {} : { startTime: at }),
+      },
+      contextOf(parent),
+    )
+    const { traceId, spanId, traceFlags } = span.spanContext()
+    return {
+      traceparent: `00-${traceId}-${spanId}-0${traceFlags & 1}`,
+      end: (how: SpanEnd = {}) => {
+        if (how.facts !== undefined) span.setAttributes(how.facts)
+        // The code only: a message may hold what a vendor or a user wrote.
+        if (how.failed !== undefined) span.setStatus({ code: SpanStatusCode.ERROR, message: how.failed })
+        span.end(how.at)
+      },
+    }
+  }
+
+  return {
+    on: true,
+    start,
+    stop: async () => {
+      const over = Promise.withResolvers<void>()
+      const timer = setTimeout(over.resolve, FLUSH_MS)
+      await Promise.race([provider.shutdown().catch(() => undefined), over.promise])
+      clearTimeout(timer)
+    },
+  }
+}
+
+function contextOf(traceparent: string | undefined): Context {
+  const [, traceId = '', spanId = '', flags = ''] = traceparent?.split('-') ?? []
+  if (traceparent === undefined) return ROOT_CONTEXT
+  return trace.setSpanContext(ROOT_CONTEXT, { traceId, spanId, traceFlags: Number.parseInt(flags, 16), isRemote: true })
+}
+
+/** Read anew for each batch, so that a rotated secret needs no restart. One that cannot be read is left out, and the collector refuses. */
+function headersOf({ headers, log }: OtlpOptions): () => Promise<Record<string, string>> {
+  const plain = Object.entries(headers).filter((entry): entry is [string, string] => typeof entry[1] === 'string')
+  const sources = Object.fromEntries(Object.entries(headers).filter(([, value]) => typeof value !== 'string')) as SecretSources
+  const read = secretReader(sources)
+  let missing = ''
+  return async () => {
+    const found: [string, string][] = [...plain]
+    const failed: string[] = []
+    for (const name of Object.keys(sources))
+      await read(name).then(
+        ({ value }) => found.push([name, value]),
+        () => failed.push(name),
+      )
+    if (failed.join() !== missing && failed.length > 0)
+      log.warn({ headers: failed }, 'headers for the trace collector cannot be read: see host.telemetry.otlp.headers')
+    missing = failed.join()
+    return Object.fromEntries(found)
+  }
+}
+
+/** An exporter that says once that it fails, and once that it works again. */
+function telling(inner: SpanExporter, log: OtlpOptions['log']): SpanExporter {
+  let failing = false
+  return {
+    export: (spans, done) =>
+      inner.export(spans, (result) => {
+        const failed = result.error !== undefined
+        if (failed && !failing)
+          log.warn(
+            { reason: briefly(result.error) },
+            'traces cannot be sent to the collector; those that find no room are dropped',
+          )
+        if (!failed && failing) log.info({}, 'traces reach the collector again')
+        failing = failed
+        done(result)
+      }),
+    shutdown: () => inner.shutdown(),
+    ...(inner.forceFlush === undefined ? {} : { forceFlush: () => inner.forceFlush?.() ?? Promise.resolve() }),
+  }
+}
+
+/** What the collector answers may echo what was sent to it. */
+function briefly(error: Error | undefined): string {
+  const { code } = (error ?? {}) as { code?: unknown }
+  return typeof code === 'string' || typeof code === 'number' ? String(code) : (error?.name ?? 'unknown')
+}

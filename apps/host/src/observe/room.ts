@@ -1,0 +1,94 @@
+/** What the daemon tells of itself, put together: metrics, traces, and the lines of the log about runs, workers and calls. */
+import type { Logger } from 'pino'
+import type { ApiObserver } from '../api/observing.ts'
+import type { MusterConfig } from '../config/load.ts'
+import type { Engine } from '../engine/api.ts'
+import type { RunRecord } from '../engine/model.ts'
+import type { CallWitness } from '../plugins/api.ts'
+import { hostVersion } from '../version.ts'
+import { callWitness } from './calls.ts'
+import { countEngine, countRun } from './metrics/engine.ts'
+import { createMetrics, type Metrics } from './metrics/metrics.ts'
+import { countProcess, countStoreFiles } from './metrics/process.ts'
+import { serveMetrics } from './metrics/server.ts'
+import { tellDecisions, tellRun, tellWaiting } from './stories.ts'
+import { type Tracing, untraced } from './trace.ts'
+
+export interface ObserveOptions {
+  config: Pick<MusterConfig, 'data' | 'metrics' | 'otlp'>
+  log: Logger
+}
+
+export interface ObserveRoom {
+  readonly metrics: Metrics
+  readonly tracing: Tracing
+  readonly witness: CallWitness
+  readonly api: ApiObserver
+  committed(writes: number, ms: number): void
+  engine(engine: Engine): void
+  runEnded(run: RunRecord): void
+  /** Room that logs and outputs take. */
+  measured(bytes: number): void
+  /** Opens the address for scrapers, if there is one, and loads what nobody had to wait for. Errors: those of listen. */
+  serve(): Promise<void>
+  /** Ends what runs by itself; sends the last spans, for a bounded time. */
+  stop(): Promise<void>
+}
+
+/** The exporter of traces is loaded here where one is configured, and only then. */
+export async function openObserve({ config, log }: ObserveOptions): Promise<ObserveRoom> {
+  const metrics = createMetrics()
+  const tracing =
+    config.otlp === undefined ? untraced : (await import('./otlp.ts')).startOtlp({ ...config.otlp, version: hostVersion, log })
+  const stopProcess = countProcess(metrics)
+  const stops = [tracing.stop, async () => stopProcess()]
+  countStoreFiles(metrics, config.data)
+  let runFiles: number | undefined
+  metrics.onScrape((set) => {
+    if (runFiles !== undefined) set('muster_run_files_bytes', runFiles)
+  })
+  return {
+    metrics,
+    tracing,
+    witness: callWitness({ metrics, tracing, log }),
+    api: {
+      tracing,
+      publicMetrics: config.metrics.public,
+      scrape: metrics.scrape,
+      answered: ({ operation, status, seconds }) => {
+        metrics.count('muster_api_requests_total', { operation, status: String(status) })
+        metrics.record('muster_api_request_seconds', seconds, { operation })
+      },
+      streams: (count) => metrics.onScrape((set) => set('muster_api_streams', count())),
+    },
+    committed: (writes, ms) => {
+      metrics.record('muster_store_commit_seconds', ms / 1000)
+      metrics.record('muster_store_commit_writes', writes)
+    },
+    engine: (engine) => {
+      countEngine(metrics, engine)
+      tellDecisions({ engine, log, tracing })
+      tellWaiting({ engine, log, tracing })
+    },
+    runEnded: (run) => {
+      countRun(metrics, run)
+      tellRun({ log, tracing }, run)
+    },
+    measured: (bytes) => {
+      runFiles = bytes
+    },
+    serve: async () => {
+      if (config.metrics.listen !== undefined) {
+        const server = await serveMetrics(metrics, config.metrics.listen)
+        stops.push(server.close)
+        log.info({ url: server.url }, 'metrics are served')
+      }
+      setImmediate(() => {
+        metrics.load().catch((error: unknown) => log.error({ err: error }, 'the metrics cannot be loaded'))
+      })
+    },
+    stop: async () => {
+      await Promise.all(stops.map((stop) => stop()))
+    },
+  }
+}

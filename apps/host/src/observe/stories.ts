@@ -1,0 +1,64 @@
+/** What becomes of leases, workers and runs, told with their ids: as lines of the log, and as spans once their times are known. */
+import type { Logger } from 'pino'
+import type { Engine } from '../engine/api.ts'
+import type { JournalRow, RunRecord } from '../engine/model.ts'
+import { traceIdOf, traceOfRequest, type Tracing } from './trace.ts'
+
+export interface StoryParts {
+  engine: Engine
+  log: Logger
+  tracing: Tracing
+}
+
+/** Every decision is a line of level `debug`; the journal has them all, with their inputs. */
+export function tellDecisions({ engine, log }: StoryParts): void {
+  engine.changes.onDecision((row) => {
+    if (!log.isLevelEnabled('debug')) return
+    const lease = row.lease_id ?? engine.workers.get(row.worker_id ?? '')?.lease_id ?? undefined
+    const trace = traceIdOf(traceOfRequest(engine.leases.get(lease ?? '')?.request))
+    log.debug({ rule: row.rule, seq: row.seq, ...idsOf(row), ...(trace === undefined ? {} : { trace }) }, row.decision)
+  })
+}
+
+/** The end of a run is the one line that everybody looks for. */
+export function tellRun({ log, tracing }: Omit<StoryParts, 'engine'>, run: RunRecord): void {
+  const parent = traceOfRequest(run.request)
+  const { id, kind, pool, outcome, worker_id: worker, lease_id: lease } = run
+  const ended = run.ended_at ?? run.created_at
+  log.info(
+    {
+      run: id,
+      kind,
+      pool,
+      outcome,
+      ms: ended - run.created_at,
+      ...(worker === null ? {} : { worker }),
+      ...(lease === null ? {} : { lease }),
+      ...(parent === undefined ? {} : { trace: traceIdOf(parent) }),
+    },
+    'run ended',
+  )
+  if (!tracing.on || parent === undefined) return
+  const facts = { 'muster.run': id, 'muster.pool': pool, 'muster.outcome': outcome ?? 'unknown' }
+  const span = tracing.start('run', { parent, at: run.created_at, facts })
+  span.end({ at: ended, ...(outcome === 'passed' ? {} : { failed: outcome ?? 'unknown' }) })
+}
+
+/** Waiting has no call that a span could follow: told when it is over, from the instants of the records. */
+export function tellWaiting({ engine, tracing }: StoryParts): void {
+  if (!tracing.on) return
+  engine.changes.onLease((now, before) => {
+    const parent = traceOfRequest(now.request)
+    if (parent === undefined) return
+    const facts = { 'muster.lease': now.id, 'muster.pool': now.pool }
+    if (now.assigned_at !== null && before?.assigned_at === null)
+      tracing.start('lease queued', { parent, at: now.requested_at, facts }).end({ at: now.assigned_at })
+    if (now.active_at !== null && now.assigned_at !== null && before?.active_at === null)
+      tracing.start('worker readied', { parent, at: now.assigned_at, facts }).end({ at: now.active_at })
+  })
+}
+
+function idsOf(row: JournalRow): Record<string, string> {
+  const ids = { pool: row.pool, provider: row.provider, worker: row.worker_id, lease: row.lease_id, run: row.run_id }
+  return Object.fromEntries(Object.entries(ids).filter((entry): entry is [string, string] => entry[1] !== null))
+}

@@ -1,0 +1,93 @@
+/** A collector of traces that keeps what it is sent: OTLP over HTTP with JSON, on loopback. */
+import { createServer, type IncomingHttpHeaders } from 'node:http'
+import type { AddressInfo } from 'node:net'
+
+export interface CollectedSpan {
+  name: string
+  trace: string
+  span: string
+  parent: string
+  /** OTLP's number: 1 internal, 2 server, 3 client. */
+  kind: number
+  failed: string | undefined
+  ms: number
+  facts: Record<string, unknown>
+}
+
+export interface Collector extends AsyncDisposable {
+  readonly url: string
+  /** Whole, in the order they came. */
+  spans(): CollectedSpan[]
+  /** Bodies as they came. */
+  text(): string
+  headers(): IncomingHttpHeaders[]
+  asked(): number
+  /** From now on it answers so; `never`: not at all. */
+  answer(how: number | 'never'): void
+}
+
+interface Sent {
+  resourceSpans: { scopeSpans: { spans: SentSpan[] }[] }[]
+}
+interface SentSpan {
+  name: string
+  traceId: string
+  spanId: string
+  parentSpanId?: string
+  kind: number
+  startTimeUnixNano: string
+  endTimeUnixNano: string
+  status: { code?: number; message?: string }
+  attributes: { key: string; value: Record<string, unknown> }[]
+}
+
+export async function startCollector(): Promise<Collector> {
+  const bodies: string[] = []
+  const headers: IncomingHttpHeaders[] = []
+  let asked = 0
+  let how: number | 'never' = 200
+  const server = createServer((request, response) => {
+    const chunks: Buffer[] = []
+    request.on('data', (chunk: Buffer) => chunks.push(chunk))
+    request.on('end', () => {
+      asked += 1
+      if (how === 'never') return
+      if (how === 200 && request.url === '/v1/traces') {
+        bodies.push(Buffer.concat(chunks).toString())
+        headers.push(request.headers)
+      }
+      response.writeHead(how, { 'content-type': 'application/json' }).end('{}')
+    })
+  })
+  await new Promise<void>((resolve) => server.listen(0, '127.0.0.1', resolve))
+  return {
+    url: `http://127.0.0.1:${(server.address() as AddressInfo).port}`,
+    spans: () => bodies.flatMap(spansOf),
+    text: () => bodies.join('\n'),
+    headers: () => headers,
+    asked: () => asked,
+    answer: (next) => (how = next),
+    [Symbol.asyncDispose]: () =>
+      new Promise((resolve) => {
+        server.close(() => resolve())
+        server.closeAllConnections()
+      }),
+  }
+}
+
+function spansOf(body: string): CollectedSpan[] {
+  const sent = JSON.parse(body) as Sent
+  return sent.resourceSpans
+    .flatMap((one) => one.scopeSpans)
+    .flatMap((one) => one.spans)
+    .map((one) => ({
+      name: one.name,
+      trace: one.traceId,
+      span: one.spanId,
+      parent: one.parentSpanId ?? '',
+      kind: one.kind,
+      failed: one.status.code === 2 ? (one.status.message ?? '') : undefined,
+      ms: Number((BigInt(one.endTimeUnixNano) - BigInt(one.startTimeUnixNano)) / 1_000_000n),
+      facts: Object.fromEntries(one.attributes.map(({ key, value }) => [key, Object.values(value)[0]])),
+    }))
+}
