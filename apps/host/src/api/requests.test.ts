@@ -1,3 +1,4 @@
+import { ProviderError } from '@muster/core'
 import { expect, test } from 'vitest'
 import { EngineError } from '../engine/api.ts'
 import { RunError } from '../engine/runs-api.ts'
@@ -93,7 +94,7 @@ test('every code has its own status and meaning, and every failure of a room its
     const { status, title, meaning, retry } = problemKinds[code]
     expect(status >= 400 && status < 600 && title !== '' && meaning.endsWith('.')).toBe(true)
     // What may pass by itself is said by 409 (not yet), 429 or 5xx.
-    if (retry === true) expect([409, 429, 503, 507]).toContain(status)
+    if (retry === true) expect([409, 429, 502, 503, 507]).toContain(status)
   }
   const given: [unknown, string][] = [
     [new EngineError('busy', 'x'), 'busy'],
@@ -104,6 +105,10 @@ test('every code has its own status and meaning, and every failure of a room its
     [new StoreError('closed', 'x'), 'stopping'],
     [new StoreError('overloaded', 'x'), 'busy'],
     [new StoreError('io', 'x'), 'store-unavailable'],
+    [new ProviderError('not-found', 'x'), 'not-found'],
+    [new ProviderError('invalid-spec', 'x'), 'invalid-request'],
+    [new ProviderError('unsupported', 'x'), 'unsupported'],
+    [new ProviderError('transient', 'x'), 'provider-failed'],
     [new Error('secret inside'), 'internal'],
     ['text', 'internal'],
     [undefined, 'internal'],
