@@ -118,6 +118,8 @@ export interface ReleaseHow {
   discard?: boolean
   /** Kill at once, and do not wait for the log. */
   force?: boolean
+  /** Its run never took the worker up: there is no log to wait for. */
+  unread?: boolean
 }
 
 export interface Workers {

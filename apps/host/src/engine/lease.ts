@@ -6,7 +6,7 @@ import { type Context, mutate } from './context.ts'
 import { letGo } from './ending.ts'
 import type { LeaseRecord, LeaseRequest, PoolConfig, Refusal } from './model.ts'
 import { type PoolOffer, refuse, unknownPool } from './placement.ts'
-import { changeLease, endLease, insertLease, journal, writing, type Writing } from './records.ts'
+import { changeLease, changeWorker, endLease, insertLease, journal, writing, type Writing } from './records.ts'
 import { demandOf, openRequest } from './spec.ts'
 import type { Watchdog } from './watchdog.ts'
 import type { Watchers } from './watchers.ts'
@@ -124,7 +124,9 @@ export function leaseRoom(context: Context, parts: { watchdog: Watchdog; watcher
   }
 
   async function letWorkerGo(w: Writing, lease: LeaseRecord, how: ReleaseHow): Promise<void> {
-    const worker = lease.worker_id === null ? undefined : state.workers.get(lease.worker_id)
+    const found = lease.worker_id === null ? undefined : state.workers.get(lease.worker_id)
+    const unread = how.unread === true && found?.lease_id === lease.id && found.log_hold === 1
+    const worker = unread ? await changeWorker(w, found, { log_hold: 0 }) : found
     const end = how.end ?? 'released'
     await journal(w, {
       rule: `lease-${end}`,

@@ -41,6 +41,8 @@ export async function finish(deps: RunDeps, id: string, ending: Ending): Promise
     const how = {
       reason: `its run ended: ${ending.outcome}`,
       ...(ending.outcome === 'cancelled' ? { end: 'cancelled' as const } : {}),
+      // It may have got ready in this very moment.
+      unread: run.worker_id === null,
     }
     await engine.leases.release(lease.id, how, (tx, after) => write(tx, after))
     // The lease had ended meanwhile, and its end took no note of the run.
