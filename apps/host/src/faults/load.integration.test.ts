@@ -1,0 +1,115 @@
+/** Many at once: what cannot be served now waits or is refused in clear words, and nothing is left. */
+import { connect, type MusterClient } from '@muster/client'
+import { waitFor } from '@muster/test/systems/wait'
+import { readFileSync, readdirSync } from 'node:fs'
+import { join } from 'node:path'
+import { afterEach, expect, test } from 'vitest'
+import { startMuster } from '../cli/muster.test.helper.ts'
+import { makeSite, patienceMs, type Site } from './daemon.test.helper.ts'
+import { fakeVendor, type Vendor } from './vendors.test.helper.ts'
+
+const timeout = 600_000
+const disposals: (() => unknown)[] = []
+afterEach(async () => {
+  for (const dispose of disposals.splice(0).reverse()) await dispose()
+})
+
+interface Endpoint {
+  pid: number
+  url: string
+}
+
+async function openSite(): Promise<{ site: Site; vendor: Vendor; endpoint(): Endpoint }> {
+  const vendor = await fakeVendor()
+  disposals.push(() => vendor.dispose?.())
+  const site = await makeSite(vendor.files())
+  disposals.push(() => site.dispose())
+  const endpoint = (): Endpoint => JSON.parse(readFileSync(join(site.data, 'endpoint.json'), 'utf8')) as Endpoint
+  return { site, vendor, endpoint }
+}
+
+const openFiles = (pid: number): number => readdirSync(`/proc/${pid}/fd`).length
+
+async function nothingLeft({ site, vendor }: { site: Site; vendor: Vendor }): Promise<void> {
+  await waitFor('every worker to be gone', async () => (await site.client.workers.list({ limit: 1 })).items.length === 0, {
+    timeoutMs: patienceMs,
+  })
+  const { owner } = await site.client.version()
+  expect(await vendor.existing({ data: site.data, owner })).toEqual([])
+  expect((await site.client.leases.list({ limit: 1 })).items).toEqual([])
+  expect((await site.client.runs.list({ limit: 1 })).items).toEqual([])
+}
+
+test(
+  'a thousand runs at once, half of them cancelled while they wait or run, each followed by its log',
+  { timeout },
+  async () => {
+    const opened = await openSite()
+    const { site, endpoint } = opened
+    await site.start()
+    await site.ready()
+    const before = openFiles(endpoint().pid)
+    const client = connect({ socket: join(site.data, 'muster.sock') }, { patienceMs })
+    const ends = await Promise.all(
+      Array.from({ length: 1000 }, async (_, index) => {
+        const run = await client.runs.create({ pool: 'cold', command: ['/bin/sh', '-c', `echo ${index}; exit ${index % 3}`] })
+        const follow = index < 200 ? readAll(client, run.id) : undefined
+        if (index % 2 === 1) {
+          // Some before they are looked at, some while they start or run.
+          if (index % 4 === 1) await client.runs.wait(run.id, { until: 'starting' })
+          await client.runs.cancel(run.id, { force: index % 8 === 7 })
+        }
+        const { outcome, exit } = await client.runs.wait(run.id)
+        return { index, outcome, code: exit?.code, text: await follow }
+      }),
+    )
+    client.close()
+    for (const { index, outcome, code, text } of ends) {
+      if (outcome === 'cancelled') expect(index % 2).toBe(1)
+      else expect([outcome, code]).toEqual(index % 3 === 0 ? ['passed', 0] : ['failed', index % 3])
+      if (text !== undefined && outcome !== 'cancelled') expect(text).toBe(`${index}\n`)
+    }
+    await nothingLeft(opened)
+    await waitFor('the files to be closed', () => openFiles(endpoint().pid) <= before + 5, { timeoutMs: patienceMs })
+  },
+)
+
+test('sixty commands from one shell, Ctrl-C on half of them', { timeout }, async () => {
+  const opened = await openSite()
+  const { site } = opened
+  await site.start()
+  await site.ready()
+  const command = ['run', '-q', '-c', site.config, '--pool', 'cold', '--', '/bin/sh', '-c', 'echo begun; sleep 1; echo over']
+  const all = Array.from({ length: 60 }, () => startMuster(command, { cwd: site.dir }))
+  disposals.push(async () => {
+    for (const one of all) one.kill('SIGKILL')
+    await Promise.all(all.map((one) => one.exited))
+  })
+  const ends = await Promise.all(
+    all.map(async (one, index) => {
+      if (index % 2 === 1) {
+        // A signal to a program that has not set itself up yet is no Ctrl-C at the command.
+        await waitFor(
+          'it to have begun',
+          async () => one.stdout().includes('begun') || (await site.client.runs.list({ limit: 500 })).items.length > index / 2,
+          {
+            timeoutMs: patienceMs,
+          },
+        )
+        one.kill('SIGINT')
+      }
+      return one.exited
+    }),
+  )
+  for (const [index, { code, stdout }] of ends.entries())
+    if (index % 2 === 0) expect([code, stdout.text]).toEqual([0, 'begun\nover\n'])
+    else expect([0, 130, null]).toContain(code)
+  expect(ends.filter(({ code }) => code === 130).length).toBeGreaterThan(0)
+  await nothingLeft(opened)
+})
+
+async function readAll(client: MusterClient, id: string): Promise<string> {
+  const chunks: Uint8Array[] = []
+  for await (const { data } of client.runs.logs(id)) chunks.push(data)
+  return Buffer.concat(chunks).toString()
+}
