@@ -1,19 +1,14 @@
 /** The API as a fastify instance: every route, no socket yet. */
 import swagger from '@fastify/swagger'
 import { fastify, LogController } from 'fastify'
-import {
-  jsonSchemaTransform,
-  jsonSchemaTransformObject,
-  serializerCompiler,
-  validatorCompiler,
-  type ZodTypeProvider,
-} from 'fastify-type-provider-zod'
+import { jsonSchemaTransformObject, serializerCompiler, validatorCompiler, type ZodTypeProvider } from 'fastify-type-provider-zod'
 import { newId } from '../store/ids.ts'
 import { checkAccess } from './access.ts'
 import type { App, AppDeps } from './deps.ts'
 import { toProblem } from './errors.ts'
 import { rawBody } from './describe.ts'
 import { ApiProblem, problemBody, problemKinds } from './problems.ts'
+import { describeRoute } from './openapi.ts'
 import { conditionRoutes } from './routes/conditions.ts'
 import { eventRoutes } from './routes/events.ts'
 import { leaseRoutes } from './routes/leases.ts'
@@ -82,7 +77,7 @@ export async function buildApp(deps: AppDeps): Promise<App> {
       components: { securitySchemes: { token: { type: 'http', scheme: 'bearer' } } },
       security: [{ token: [] }],
     },
-    transform: jsonSchemaTransform,
+    transform: describeRoute,
     transformObject: jsonSchemaTransformObject,
   })
   for (const routes of [

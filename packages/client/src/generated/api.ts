@@ -183,7 +183,7 @@ export interface Problem {
   type: string
   title: string
   status: number
-  code: 'invalid-request' | 'unauthorized' | 'forbidden' | 'wrong-host' | 'not-found' | 'not-acceptable' | 'conflict' | 'ended' | 'leased' | 'gap' | 'no-stdin' | 'not-ready' | 'gone' | 'too-large' | 'unsupported-media' | 'bad-offset' | 'refused' | 'unsupported' | 'digest-mismatch' | 'idempotency-mismatch' | 'rate-limited' | 'internal' | 'busy' | 'stopping' | 'store-unavailable' | 'disk-full'
+  code: 'invalid-request' | 'unauthorized' | 'forbidden' | 'wrong-host' | 'not-found' | 'not-acceptable' | 'too-slow' | 'conflict' | 'ended' | 'leased' | 'gap' | 'no-stdin' | 'not-ready' | 'gone' | 'too-large' | 'unsupported-media' | 'bad-offset' | 'refused' | 'unsupported' | 'digest-mismatch' | 'idempotency-mismatch' | 'rate-limited' | 'head-too-large' | 'internal' | 'busy' | 'stopping' | 'store-unavailable' | 'disk-full'
   detail: string
   /** What can be done about it. */
   hint?: string

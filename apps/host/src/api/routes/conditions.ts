@@ -1,7 +1,7 @@
 /** What lasts and deserves an operator's eye; and why things are as they are. */
 import { z } from 'zod'
 import type { App, AppDeps } from '../deps.ts'
-import { failures, needs } from '../describe.ts'
+import { needs } from '../describe.ts'
 import { ApiProblem } from '../problems.ts'
 import { conditionSchema, decisionSchema } from '../schemas.ts'
 import { conditionView, decisionView } from '../views.ts'
@@ -25,7 +25,7 @@ export function conditionRoutes(app: App, { engine, runs }: AppDeps): void {
       schema: {
         operationId: 'listConditions',
         summary: 'Conditions that hold now, oldest first',
-        response: { 200: z.object({ items: z.array(conditionSchema) }), ...failures },
+        response: { 200: z.object({ items: z.array(conditionSchema) }) },
       },
     },
     async () => ({ items: engine.conditions.list().map(conditionView) }),
@@ -34,13 +34,13 @@ export function conditionRoutes(app: App, { engine, runs }: AppDeps): void {
   app.get(
     '/v1/why/:kind/:id',
     {
-      ...needs('viewer'),
+      ...needs('viewer', 'not-found'),
       schema: {
         operationId: 'why',
         summary: 'Every decision about one thing, oldest first',
         params: z.object({ kind: z.enum(['worker', 'lease', 'run', 'pool', 'provider']), id: z.string() }),
         querystring: z.strictObject({ limit: z.coerce.number().int().min(1).max(1000).default(MOST_DECISIONS) }),
-        response: { 200: z.object({ items: z.array(decisionSchema) }), ...failures },
+        response: { 200: z.object({ items: z.array(decisionSchema) }) },
       },
     },
     async ({ params: { kind, id }, query: { limit } }) => {

@@ -1,7 +1,7 @@
 /** Events: every decision as it is made, as server-sent events that resume by `Last-Event-ID`. */
 import { z } from 'zod'
 import type { App, AppDeps } from '../deps.ts'
-import { bytes, content, failures, needs } from '../describe.ts'
+import { bytes, content, needs } from '../describe.ts'
 import { NDJSON_TYPE } from '../log-frames.ts'
 import { ApiProblem } from '../problems.ts'
 import { decisionSchema } from '../schemas.ts'
@@ -14,7 +14,7 @@ export function eventRoutes(app: App, { engine, streams }: AppDeps): void {
   app.get(
     '/v1/events',
     {
-      ...needs('viewer'),
+      ...needs('viewer', 'not-acceptable'),
       schema: {
         operationId: 'readEvents',
         summary: 'Decisions as they are made',
@@ -26,7 +26,7 @@ export function eventRoutes(app: App, { engine, streams }: AppDeps): void {
           pool: z.string().exactOptional(),
           run: z.string().exactOptional(),
         }),
-        response: { 200: content('The events.', { [SSE_TYPE]: bytes, [NDJSON_TYPE]: decisionSchema }), ...failures },
+        response: { 200: content('The events.', { [SSE_TYPE]: bytes, [NDJSON_TYPE]: decisionSchema }) },
       },
     },
     async (request, reply) => {

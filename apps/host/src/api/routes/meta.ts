@@ -1,7 +1,7 @@
 /** Is it alive, is it ready, what is it. */
 import { z } from 'zod'
 import type { App, AppDeps } from '../deps.ts'
-import { failures, needs } from '../describe.ts'
+import { needs } from '../describe.ts'
 import { openApiOf } from '../openapi.ts'
 import { ApiProblem } from '../problems.ts'
 import { named } from '../schemas.ts'
@@ -35,12 +35,12 @@ export function metaRoutes(app: App, { engine, version: own }: AppDeps): void {
   app.get(
     '/readyz',
     {
-      ...needs('public'),
+      ...needs('public', 'store-unavailable', 'disk-full', 'stopping'),
       schema: {
         operationId: 'ready',
         summary: 'Takes work?',
         security: [],
-        response: { 200: z.object({ status: z.literal('ready') }), ...failures },
+        response: { 200: z.object({ status: z.literal('ready') }) },
       },
     },
     async () => {
@@ -52,7 +52,7 @@ export function metaRoutes(app: App, { engine, version: own }: AppDeps): void {
 
   app.get(
     '/v1/version',
-    { ...needs('viewer'), schema: { operationId: 'version', summary: 'What runs', response: { 200: version, ...failures } } },
+    { ...needs('viewer'), schema: { operationId: 'version', summary: 'What runs', response: { 200: version } } },
     async () => ({
       version: own,
       api: 'v1' as const,

@@ -4,7 +4,7 @@ import { z } from 'zod'
 import type { FastifyBaseLogger } from 'fastify'
 import { RunError, type Runs } from '../../engine/runs-api.ts'
 import type { App, AppDeps } from '../deps.ts'
-import { byId, bytes, content, failures, needs, rawBody } from '../describe.ts'
+import { byId, bytes, content, needs, rawBody } from '../describe.ts'
 import { encodeFrame, encodeLine, LOG_TYPE, type LogEvent, NDJSON_TYPE } from '../log-frames.ts'
 import { toProblem } from '../errors.ts'
 import { ApiProblem, problemBody } from '../problems.ts'
@@ -38,7 +38,7 @@ export function runDataRoutes(app: App, { runs, streams }: AppDeps): void {
   app.put(
     '/v1/runs/:id/inputs/:name',
     {
-      ...needs('operator'),
+      ...needs('operator', 'not-found', 'ended', 'conflict', 'digest-mismatch'),
       schema: {
         operationId: 'putInput',
         summary: 'Uploads an input, a tar',
@@ -53,7 +53,7 @@ export function runDataRoutes(app: App, { runs, streams }: AppDeps): void {
             .describe('When given, the bytes must have it.')
             .exactOptional(),
         }),
-        response: { 200: artifactSchema, ...failures },
+        response: { 200: artifactSchema },
       },
     },
     async (request, reply) => {
@@ -68,14 +68,14 @@ export function runDataRoutes(app: App, { runs, streams }: AppDeps): void {
   app.get(
     '/v1/runs/:id/outputs/:name',
     {
-      ...needs('viewer'),
+      ...needs('viewer', 'not-found', 'not-ready', 'gone'),
       schema: {
         operationId: 'getOutput',
         summary: 'Downloads an output, a tar',
         description:
           'One entry tree, named by the last part of its path in the worker. The header Muster-Sha256 has the digest of the tar.',
         params: part,
-        response: { 200: content('The tar.', { 'application/x-tar': bytes }), ...failures },
+        response: { 200: content('The tar.', { 'application/x-tar': bytes }) },
       },
     },
     async (request, reply) => {
@@ -94,7 +94,7 @@ export function runDataRoutes(app: App, { runs, streams }: AppDeps): void {
   app.post(
     '/v1/runs/:id/stdin',
     {
-      ...needs('operator'),
+      ...needs('operator', 'not-found', 'no-stdin', 'ended', 'gap'),
       schema: {
         operationId: 'writeStdin',
         summary: 'Hands a piece to standard input',
@@ -107,7 +107,7 @@ export function runDataRoutes(app: App, { runs, streams }: AppDeps): void {
           offset: position.describe('Where the piece begins in the whole input.'),
           end: flag.describe('Nothing follows.'),
         }),
-        response: { 200: stdinState, ...failures },
+        response: { 200: stdinState },
       },
     },
     async (request, reply) => {
@@ -121,12 +121,12 @@ export function runDataRoutes(app: App, { runs, streams }: AppDeps): void {
   app.get(
     '/v1/runs/:id/stdin',
     {
-      ...needs('viewer'),
+      ...needs('viewer', 'not-found', 'no-stdin', 'ended'),
       schema: {
         operationId: 'getStdin',
         summary: 'How far standard input has come',
         params: byId,
-        response: { 200: stdinState, ...failures },
+        response: { 200: stdinState },
       },
     },
     async ({ params }) => runs.stdinState(params.id),
@@ -135,12 +135,12 @@ export function runDataRoutes(app: App, { runs, streams }: AppDeps): void {
   app.get(
     '/v1/runs/:id/log',
     {
-      ...needs('viewer'),
+      ...needs('viewer', 'not-found', 'gone'),
       schema: {
         operationId: 'getLogState',
         summary: 'How much output is stored',
         params: byId,
-        response: { 200: logState, ...failures },
+        response: { 200: logState },
       },
     },
     async ({ params }) => runs.logState(params.id),
@@ -149,7 +149,7 @@ export function runDataRoutes(app: App, { runs, streams }: AppDeps): void {
   app.get(
     '/v1/runs/:id/logs',
     {
-      ...needs('viewer'),
+      ...needs('viewer', 'not-found', 'gone', 'bad-offset', 'not-acceptable'),
       schema: {
         operationId: 'readLog',
         summary: "A run's output from a position on",
@@ -161,7 +161,6 @@ export function runDataRoutes(app: App, { runs, streams }: AppDeps): void {
         }),
         response: {
           200: content('The output, in the order it was stored.', { [LOG_TYPE]: bytes, [NDJSON_TYPE]: logLine }),
-          ...failures,
         },
       },
     },

@@ -1,7 +1,7 @@
 /** Tokens of other users and machines. */
 import { z } from 'zod'
 import type { App, AppDeps } from '../deps.ts'
-import { byId, failures, needs } from '../describe.ts'
+import { byId, needs } from '../describe.ts'
 import { ApiProblem } from '../problems.ts'
 import { named } from '../schemas.ts'
 import { roles, type TokenView } from '../tokens.ts'
@@ -32,7 +32,7 @@ export function tokenRoutes(app: App, { access: { tokens } }: AppDeps): void {
           role: z.enum(roles),
           ttlMs: z.int().min(1).describe('Default: until it is revoked.').exactOptional(),
         }),
-        response: { 201: z.object({ token: z.string(), details: tokenSchema }), ...failures },
+        response: { 201: z.object({ token: z.string(), details: tokenSchema }) },
       },
     },
     async ({ body }, reply) => {
@@ -51,7 +51,7 @@ export function tokenRoutes(app: App, { access: { tokens } }: AppDeps): void {
       schema: {
         operationId: 'listTokens',
         summary: 'All that are not revoked',
-        response: { 200: z.object({ items: z.array(tokenSchema) }), ...failures },
+        response: { 200: z.object({ items: z.array(tokenSchema) }) },
       },
     },
     async () => ({ items: (await tokens.list()).map(shown) }),
@@ -60,12 +60,12 @@ export function tokenRoutes(app: App, { access: { tokens } }: AppDeps): void {
   app.delete(
     '/v1/tokens/:id',
     {
-      ...needs('admin'),
+      ...needs('admin', 'not-found'),
       schema: {
         operationId: 'revokeToken',
         summary: 'Makes a token worthless, at once',
         params: byId,
-        response: { 204: z.undefined(), ...failures },
+        response: { 204: z.undefined() },
       },
     },
     async ({ params }, reply) => {
