@@ -17,10 +17,10 @@ interface Document {
 }
 /** A route as the generator wants it, and with it the problems that it may answer. */
 export const describeRoute: SwaggerTransform = (given) => {
-  const told = jsonSchemaTransform(given as Parameters<typeof jsonSchemaTransform>[0])
+  const told = jsonSchemaTransform(given)
   const { method, config } = given.route
   const problems = problemsOf({ method: String(method), role: config?.role, problems: config?.problems })
-  return { ...told, schema: { ...(told.schema as FastifySchema), 'x-problems': [...problems] } as FastifySchema }
+  return { ...told, schema: { ...told.schema, 'x-problems': [...problems] } as FastifySchema }
 }
 
 /** What the generator gives, without what says nothing. */

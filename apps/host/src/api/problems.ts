@@ -139,7 +139,8 @@ export const problemKinds: Readonly<Record<ProblemCode, ProblemKind>> = {
   'rate-limited': {
     status: 429,
     title: 'Too many at once',
-    meaning: 'So many streams are open that this one must wait.',
+    meaning:
+      'The principal has asked too often or waits for too many answers, or requests without a valid token came from its address too often. `Retry-After` says when to ask again.',
     retry: true,
   },
   'head-too-large': {

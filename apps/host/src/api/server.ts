@@ -3,12 +3,15 @@ import { createServer, type Server } from 'node:http'
 import { chmodSync, renameSync, rmSync, writeFileSync } from 'node:fs'
 import type { AddressInfo, Socket } from 'node:net'
 import { join } from 'node:path'
+import { promisify } from 'node:util'
 import type { FastifyBaseLogger } from 'fastify'
 import type { Engine } from '../engine/api.ts'
 import type { Runs } from '../engine/runs-api.ts'
-import { buildApp } from './app.ts'
+import { buildApp, httpOptions } from './app.ts'
 import type { App } from './deps.ts'
 import { idempotency, KEEP_MS } from './idempotency.ts'
+import { limits, type LimitOptions } from './limits.ts'
+import { ignoreExpectations, refuseBroken } from './refuse.ts'
 import { streams } from './streams.ts'
 import { ensureAdminToken, tokens } from './tokens.ts'
 
@@ -19,6 +22,8 @@ export interface ApiDeps {
   listen: { host: string; port: number }
   version: string
   log: FastifyBaseLogger
+  /** Other than the defaults. */
+  limits?: Partial<LimitOptions>
 }
 
 export interface Api {
@@ -26,6 +31,10 @@ export interface Api {
   url: string
   /** Absent when the data folder's path is too long for one. */
   socket?: string
+  /** Answers that stream now. */
+  streams(): number
+  /** Connections that are open now, over TCP. */
+  connections(): Promise<number>
   /** Takes no new connections, cuts streams off, lets short requests finish. */
   close(): Promise<void>
 }
@@ -57,8 +66,14 @@ export async function startApi(deps: ApiDeps): Promise<Api> {
     ...deps,
     streams: open,
     idempotency: keys,
-    access: { tokens: tokens(engine.store), host: listen.host, isLocal: (request) => local.has(request.raw.socket) },
+    access: {
+      tokens: tokens(engine.store),
+      limits: limits(deps.limits),
+      host: listen.host,
+      isLocal: (request) => local.has(request.raw.socket),
+    },
   })
+  ignoreExpectations(app.server, app)
   await listenOn(app.server, listen)
   const { port } = app.server.address() as AddressInfo
   const url = `http://${listen.host.includes(':') ? `[${listen.host}]` : listen.host}:${port}`
@@ -70,6 +85,8 @@ export async function startApi(deps: ApiDeps): Promise<Api> {
   return {
     url,
     ...(unix === undefined ? {} : { socket: socketPath(dataDir) }),
+    streams: open.count,
+    connections: () => promisify(app.server.getConnections.bind(app.server))(),
     close: async () => {
       clearInterval(sweep)
       open.stop()
@@ -100,10 +117,10 @@ async function listenLocal(
     log.warn({ path }, 'the path of the data folder is too long for a unix socket: clients use TCP and the token in admin.token')
     return undefined
   }
-  const server = createServer({ headersTimeout: 15_000, requestTimeout: 0, keepAliveTimeout: 60_000 }, (request, response) =>
-    app.routing(request, response),
-  )
+  const server = createServer(httpOptions, (request, response) => app.routing(request, response))
   server.on('connection', (socket) => local.add(socket))
+  server.on('clientError', refuseBroken)
+  ignoreExpectations(server, app)
   // Left by a daemon that was killed; the lock of the data folder says that it is gone.
   rmSync(path, { force: true })
   // The name appears with its mode: libuv binds within the call.

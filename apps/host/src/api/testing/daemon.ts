@@ -4,7 +4,10 @@ import { type IncomingHttpHeaders, type IncomingMessage, request } from 'node:ht
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { pino } from 'pino'
+import { startRuns } from '../../engine/runs/index.ts'
+import type { Runs } from '../../engine/runs-api.ts'
 import { type Harness, openHarness, poolConfig } from '../../engine/testing/harness.ts'
+import type { LimitOptions } from '../limits.ts'
 import { adminTokenPath } from '../tokens.ts'
 import { type Api, startApi } from '../server.ts'
 import { type FakeRuns, fakeRuns } from './fake-runs.ts'
@@ -40,7 +43,13 @@ export interface Answer {
   json: Record<string, unknown>
 }
 
-export async function startTestDaemon(): Promise<TestDaemon> {
+export interface DaemonOptions {
+  /** The run driver itself, instead of runs that do what a test tells them. */
+  realRuns?: boolean
+  limits?: Partial<LimitOptions>
+}
+
+export async function startTestDaemon({ realRuns = false, limits = {} }: DaemonOptions = {}): Promise<TestDaemon> {
   const dir = mkdtempSync(join(tmpdir(), 'muster-api-'))
   const harness = await openHarness({
     pools: [poolConfig({ worker: { env: { FROM_POOL: 'pool-canary' } } }), poolConfig({ name: 'full', scale: { max: 1 } })],
@@ -49,15 +58,17 @@ export async function startTestDaemon(): Promise<TestDaemon> {
   const runs = fakeRuns(() => harness.engine.store)
   const log: Record<string, unknown>[] = []
   const logger = pino({ level: 'debug' }, { write: (line: string) => void log.push(JSON.parse(line) as Record<string, unknown>) })
+  const driver = realRuns ? await startDriver(harness, dir) : undefined
   let port = 0
   const start = async (): Promise<Api> => {
     const started = await startApi({
       engine: harness.engine,
-      runs,
+      runs: driver ?? runs,
       dataDir: dir,
       listen: { host: '127.0.0.1', port },
       version: '1.2.3',
       log: logger,
+      limits,
     })
     port = Number(new URL(started.url).port)
     return started
@@ -104,10 +115,20 @@ export async function startTestDaemon(): Promise<TestDaemon> {
     },
     [Symbol.asyncDispose]: async () => {
       await api.close()
+      await driver?.stop()
       await harness.close()
       rmSync(dir, { recursive: true, force: true })
     },
   }
+}
+
+function startDriver(harness: Harness, dataDir: string): Promise<Runs> {
+  return startRuns({
+    engine: harness.engine,
+    dataDir,
+    killpoint: () => undefined,
+    report: (message, data) => harness.reports.push({ message, error: data }),
+  })
 }
 
 /** A connection of its own for each, so that none outlives the daemon. */

@@ -1,6 +1,7 @@
 import { mkdtemp, readdir, rm } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
+import { waitFor } from '@muster/test/systems/wait'
 import { afterEach, beforeEach, expect, it } from 'vitest'
 import { type Harness, openHarness, poolConfig } from '../testing/harness.ts'
 import type { RunRequest } from '../model.ts'
@@ -77,4 +78,19 @@ it('a run whose inputs never come ends, and says so', async () => {
     outcome: 'infrastructure',
     reason: 'its inputs did not come within 5 s',
   })
+})
+
+it('an upload that outlives its run ends with it, and nothing of it stays', async () => {
+  const { id } = await runs.create(request(), { principal: 'x' })
+  const upload = slow('too late')
+  const late = runs.putInput(id, { name: 'a', tar: upload.tar })
+  const left = async (): Promise<string[]> =>
+    (await readdir(join(data, 'runs', id), { recursive: true }).catch(() => [])).filter((name) => name.startsWith('in'))
+  await waitFor('the upload to begin', async () => (await left()).length === 2)
+  await runs.cancel(id, { principal: 'x', reason: 'enough' })
+  await runs.wait(id, () => false)
+  await waitFor('its inputs to be removed', async () => (await left()).length === 0)
+  upload.go()
+  await expect(late).rejects.toMatchObject({ code: 'ended' })
+  expect(await left()).toEqual([])
 })

@@ -1,12 +1,11 @@
 /** The run driver: every run of this host, driven to its end; {@link Runs} for the API. */
-import { rm } from 'node:fs/promises'
 import { newId } from '../../store/ids.ts'
 import type { AfterCommit, Tx } from '../../store/store.ts'
 import { type Also, type Engine, EngineError } from '../api.ts'
 import type { PassKillPoint } from '../killpoint.ts'
 import type { Artifact, RunRecord, RunRequest } from '../model.ts'
 import { type ExecRequest, RunError, type Runs } from '../runs-api.ts'
-import { runDir, type RunDeps, stdinPath } from './deps.ts'
+import { removeFolder, runDir, type RunDeps, stdinPath } from './deps.ts'
 import { driveRun } from './driver.ts'
 import { inputsAndOutputs } from './exchange.ts'
 import { leaseRequestOf } from './lease-request.ts'
@@ -60,7 +59,7 @@ export async function startRuns(options: RunsOptions): Promise<Runs> {
         if (stopping.signal.aborted) return
         await (await spools.get(run.id))?.close()
         spools.delete(run.id)
-        for (const part of ['in', 'stdin']) await rm(`${runDir(deps, run.id)}/${part}`, { recursive: true, force: true })
+        for (const part of ['in', 'stdin']) await removeFolder(`${runDir(deps, run.id)}/${part}`)
       })
       .catch((error: unknown) => report('what is left of a run could not be removed', { run: run.id, error: String(error) }))
       .finally(() => {
