@@ -103,7 +103,8 @@ export interface MusterClient {
   }
   readonly tokens: {
     /** The text of the token is given this once. */
-    create(request: Body<'createToken'>): Promise<{ token: string; details: Token }>
+    create(request: Body<'createToken'>, options?: Creating): Promise<{ token: string; details: Token }>
+    /** All that are not revoked, newest first. */
     list(): Promise<Token[]>
     revoke(id: string): Promise<void>
   }
@@ -113,6 +114,9 @@ export interface MusterClient {
 
 /** One long poll. The server's most is 60 s. */
 const POLL_MS = 30_000
+/** As many as a reader takes in at once, and the server's most for one page. */
+const WHY_DEFAULT = 200
+const WHY_PAGE = 500
 
 /** Connects to nothing yet: the first call does. `patienceMs`: how long calls are repeated while the daemon is away; default a minute. */
 export function connect(address: Address, options: { patienceMs?: number } = {}): MusterClient {
@@ -125,7 +129,16 @@ export function connect(address: Address, options: { patienceMs?: number } = {})
     close: transport.close,
     version: (given) => call('version', picked(given)),
     conditions: () => items(call('listConditions', {})),
-    why: (kind, id, limit) => items(call('why', { params: { kind, id }, query: limit === undefined ? {} : { limit } })),
+    why: async (kind, id, limit = WHY_DEFAULT) => {
+      let all: Decision[] = []
+      for (let before: string | undefined; ;) {
+        const query = { limit: Math.min(limit - all.length, WHY_PAGE), ...(before === undefined ? {} : { before }) }
+        const { items: some, next } = await call('why', { params: { kind, id }, query })
+        all = [...some, ...all]
+        if (next === undefined || all.length >= limit) return all
+        before = next
+      }
+    },
     events: (given) => readEvents(caller, given),
     pools: {
       list: () => items(call('listPools', {})),
@@ -148,8 +161,16 @@ export function connect(address: Address, options: { patienceMs?: number } = {})
       exec: (id, body, given) => call('execInWorker', { params: { id }, body, ...keyed(given) }),
     },
     tokens: {
-      create: (body) => call('createToken', { body }),
-      list: () => items(call('listTokens', {})),
+      create: (body, given) => call('createToken', { body, ...keyed(given) }),
+      list: async () => {
+        const all: Token[] = []
+        for (let before: string | undefined; ;) {
+          const { items: some, next } = await call('listTokens', { query: before === undefined ? {} : { before } })
+          all.push(...some)
+          if (next === undefined) return all
+          before = next
+        }
+      },
       revoke: (id) => call('revokeToken', { params: { id } }),
     },
   }

@@ -49,6 +49,15 @@ export const bytes: z.ZodType<string> = z.string().meta({ format: 'binary' })
 
 export const byId: z.ZodType<{ id: string }> = z.object({ id: z.string() })
 
+/** Where a client of server-sent events goes on: what it sends by itself after a cut. Positions are whole and safe numbers. */
+export const lastEventHeader: z.ZodType<{ 'last-event-id'?: string }> = z.looseObject({
+  'last-event-id': z
+    .string()
+    .regex(/^\d{1,15}$/)
+    .describe('The id of the last event seen; it counts more than `from`.')
+    .exactOptional(),
+})
+
 export const keyHeader: z.ZodType<{ 'idempotency-key'?: string }> = z.looseObject({
   'idempotency-key': z
     .string()

@@ -114,7 +114,8 @@ export const problemKinds: Readonly<Record<ProblemCode, ProblemKind>> = {
   'bad-offset': {
     status: 416,
     title: 'No such position',
-    meaning: 'The offset is no position of this log. Start at 0, or at a position it gave.',
+    meaning:
+      'The offset is no position of this log, or the number not one of a decision. Start at 0, or at a position that was given.',
   },
   refused: {
     status: 422,

@@ -20,8 +20,8 @@ export function refuse(error: unknown, request: FastifyRequest, reply: FastifyRe
   const problem = toProblem(error)
   const fault = problem.code === 'internal'
   if (fault && !reply.raw.destroyed) request.log.error({ err: error, id: request.id }, 'a request failed inside the daemon')
-  const { retryAfterMs } = problem.details
-  if (retryAfterMs !== undefined) void reply.header('retry-after', Math.max(1, Math.ceil(retryAfterMs / 1000)))
+  const seconds = retrySeconds(problem)
+  if (seconds !== undefined) void reply.header('retry-after', seconds)
   if (problem.code === 'unauthorized') void reply.header('www-authenticate', 'Bearer')
   // What is still on its way of the body is not wanted any more.
   if (!request.raw.complete) void reply.header('connection', 'close')
@@ -52,8 +52,15 @@ export function refuseBroken(error: NodeJS.ErrnoException, socket: Socket): void
     'content-type: application/problem+json',
     `content-length: ${Buffer.byteLength(body)}`,
     'connection: close',
+    ...[retrySeconds(problem)].flatMap((seconds) => (seconds === undefined ? [] : [`retry-after: ${seconds}`])),
   ]
   socket.end(`${head.join('\r\n')}\r\n\r\n${body}`, () => socket.destroySoon())
+}
+
+/** Whole seconds until it makes sense to ask again; where nobody knows better, one. */
+function retrySeconds({ code, details }: ApiProblem): number | undefined {
+  const { retryAfterMs = problemKinds[code].retry === true ? 1000 : undefined } = details
+  return retryAfterMs === undefined ? undefined : Math.max(1, Math.ceil(retryAfterMs / 1000))
 }
 
 function brokenProblem(code: string | undefined): ApiProblem {

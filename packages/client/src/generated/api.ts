@@ -37,6 +37,12 @@ export interface Decision {
   change: string
 }
 
+export interface DecisionPage {
+  items: Decision[]
+  /** Ask with `before` for the page after this one; absent: there is none. */
+  next?: string
+}
+
 export interface ExecRequest {
   /** Program and arguments; no shell is put around them. */
   command: string[]
@@ -372,6 +378,12 @@ export interface Token {
   lastUsedAt?: string
 }
 
+export interface TokenPage {
+  items: Token[]
+  /** Ask with `before` for the page after this one; absent: there is none. */
+  next?: string
+}
+
 export interface Version {
   version: string
   api: 'v1'
@@ -630,14 +642,16 @@ export interface Operations {
     body: undefined
     answer: RunPage
   }
-  /** All that are not revoked */
+  /** All that are not revoked, newest first */
   listTokens: {
     params: undefined
-    query: undefined
-    body: undefined
-    answer: {
-      items: Token[]
+    query: {
+      limit?: number
+      /** `next` of the page before. */
+      before?: string
     }
+    body: undefined
+    answer: TokenPage
   }
   /** Workers, newest first */
   listWorkers: {
@@ -676,7 +690,7 @@ export interface Operations {
     body: undefined
     answer: 'binary'
   }
-  /** A run's output from a position on. With `Accept: application/vnd.muster.log` (default) frames: u8 kind (1 stdout, 2 stderr, 3 nothing new, 0 the last frame), u64 big-endian position after this frame, u32 big-endian length, bytes. The last frame's bytes are JSON: `complete` is false when the run's output goes on, and `problem` says why it cannot be read further. With `Accept: application/x-ndjson` one JSON object a line. A stream that ends without its last frame was cut off: ask again with `from` set to the last position. */
+  /** A run's output from a position on. With `Accept: application/vnd.muster.log` (default) frames: u8 kind (1 stdout, 2 stderr, 3 nothing new, 0 the last frame), u64 big-endian position after this frame, u32 big-endian length, bytes. The last frame's bytes are JSON: `complete` is false when the run's output goes on, and `problem` says why it cannot be read further. With `Accept: application/x-ndjson` one JSON object a line. With `Accept: text/event-stream` server-sent events `stdout` and `stderr`, each of base64 with the position after it as id, and at last `end`: a browser goes on by itself after a cut, and closes at `end`. A stream that ends without its last frame was cut off: ask again with `from` set to the last position. */
   readLog: {
     params: {
       id: string
@@ -801,7 +815,7 @@ export interface Operations {
     body: undefined
     answer: Run
   }
-  /** Every decision about one thing, oldest first */
+  /** Every decision about one thing, oldest first: the newest page of them */
   why: {
     params: {
       kind: 'worker' | 'lease' | 'run' | 'pool' | 'provider'
@@ -809,11 +823,11 @@ export interface Operations {
     }
     query: {
       limit?: number
+      /** `next` of the page before: those that were decided earlier. */
+      before?: string
     }
     body: undefined
-    answer: {
-      items: Decision[]
-    }
+    answer: DecisionPage
   }
   /** Hands a piece to standard input. Answers once the piece is stored, and waits while the command reads too slowly. It may be repeated: what is stored is skipped. */
   writeStdin: {

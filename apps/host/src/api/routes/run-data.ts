@@ -4,8 +4,8 @@ import { z } from 'zod'
 import type { FastifyBaseLogger } from 'fastify'
 import { RunError, type Runs } from '../../engine/runs-api.ts'
 import type { App, AppDeps } from '../deps.ts'
-import { byId, bytes, content, needs, rawBody } from '../describe.ts'
-import { encodeFrame, encodeLine, LOG_TYPE, type LogEvent, NDJSON_TYPE } from '../log-frames.ts'
+import { byId, bytes, content, lastEventHeader, needs, rawBody } from '../describe.ts'
+import { encodeEvent, encodeFrame, encodeLine, LOG_TYPE, type LogEvent, NDJSON_TYPE, SSE_TYPE } from '../log-frames.ts'
 import { toProblem } from '../errors.ts'
 import { ApiProblem, problemBody } from '../problems.ts'
 import { artifactSchema, flag, named, problem } from '../schemas.ts'
@@ -155,19 +155,26 @@ export function runDataRoutes(app: App, { runs, streams }: AppDeps): void {
         summary: "A run's output from a position on",
         description: LOG_FORM,
         params: byId,
+        headers: lastEventHeader,
         querystring: z.strictObject({
           from: position.describe('0, or a position that this log gave.'),
           follow: flag.describe('Stay until every byte has been given.'),
         }),
         response: {
-          200: content('The output, in the order it was stored.', { [LOG_TYPE]: bytes, [NDJSON_TYPE]: logLine }),
+          200: content('The output, in the order it was stored.', {
+            [LOG_TYPE]: bytes,
+            [NDJSON_TYPE]: logLine,
+            [SSE_TYPE]: bytes,
+          }),
         },
       },
     },
     async (request, reply) => {
       const type = logType(request.headers.accept)
-      const encode = type === LOG_TYPE ? encodeFrame : encodeLine
-      const { params, query } = request
+      const encode = encoders[type]
+      const { params, headers } = request
+      const last = headers['last-event-id']
+      const query = last === undefined ? request.query : { ...request.query, from: Number(last) }
       // Whatever is known to be wrong with the request is said before the stream begins.
       const { end } = await runs.logState(params.id)
       if (query.from > end) throw new RunError('bad-offset', `the log of run ${params.id} ends at ${end}`)
@@ -186,8 +193,10 @@ export function runDataRoutes(app: App, { runs, streams }: AppDeps): void {
 
 const LOG_FORM = `With \`Accept: ${LOG_TYPE}\` (default) frames: u8 kind (1 stdout, 2 stderr, 3 nothing new, 0 the last frame), u64 big-endian
 position after this frame, u32 big-endian length, bytes. The last frame's bytes are JSON: \`complete\` is false when the run's output goes
-on, and \`problem\` says why it cannot be read further. With \`Accept: ${NDJSON_TYPE}\` one JSON object a line. A stream that ends
-without its last frame was cut off: ask again with \`from\` set to the last position.`
+on, and \`problem\` says why it cannot be read further. With \`Accept: ${NDJSON_TYPE}\` one JSON object a line. With
+\`Accept: ${SSE_TYPE}\` server-sent events \`stdout\` and \`stderr\`, each of base64 with the position after it as id, and at last \`end\`: a
+browser goes on by itself after a cut, and closes at \`end\`. A stream that ends without its last frame was cut off: ask again with \`from\`
+set to the last position.`
 
 async function* logEvents(
   runs: Runs,
@@ -212,10 +221,15 @@ async function* logEvents(
   }
 }
 
-function logType(accept: string | undefined): string {
-  if (accept === undefined || accept.includes('*/*') || accept.includes(LOG_TYPE)) return LOG_TYPE
-  if (accept.includes(NDJSON_TYPE)) return NDJSON_TYPE
-  throw new ApiProblem('not-acceptable', `a log is not ${accept}`, { hint: `Accept ${LOG_TYPE} or ${NDJSON_TYPE}.` })
+const encoders = { [LOG_TYPE]: encodeFrame, [NDJSON_TYPE]: encodeLine, [SSE_TYPE]: encodeEvent } as const
+type LogType = keyof typeof encoders
+
+function logType(accept: string | undefined): LogType {
+  if (accept === undefined || accept.includes('*/*')) return LOG_TYPE
+  const types = Object.keys(encoders) as LogType[]
+  const found = types.find((type) => accept.includes(type))
+  if (found !== undefined) return found
+  throw new ApiProblem('not-acceptable', `a log is not ${accept}`, { hint: `Accept one of ${types.join(', ')}.` })
 }
 
 /** The body as it comes in; an error when the client goes before its end. */

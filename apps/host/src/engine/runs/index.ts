@@ -251,9 +251,9 @@ export async function startRuns(options: RunsOptions): Promise<Runs> {
     attach: (id) => presence.attach(id),
     ...inputsAndOutputs(deps),
     ...logs.api,
-    why: async (id, limit) => {
+    why: async (id, page) => {
       const run = await records.find(id)
-      return run === undefined ? [] : whyRun(engine.journal, run, limit)
+      return run === undefined ? [] : whyRun(engine.journal, run, page)
     },
     async stop() {
       stopping.abort(new DOMException('the host is stopping', 'AbortError'))

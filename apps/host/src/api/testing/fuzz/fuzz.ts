@@ -30,6 +30,9 @@ const CONNECTIONS = 12
 const TURN_EVERY_MS = 10
 const TURN_MS = 100
 
+/** Pino's number of `error`. */
+const FAULT = 50
+
 export async function fuzz(daemon: TestDaemon, { seed, requests }: FuzzOptions): Promise<FuzzReport> {
   const draw = chance(seed)
   const document = (await daemon.ask('GET', '/v1/openapi.json')).json as unknown as OpenApiDocument
@@ -76,6 +79,8 @@ export async function fuzz(daemon: TestDaemon, { seed, requests }: FuzzOptions):
   } finally {
     clearInterval(turning)
   }
+  for (const line of daemon.log)
+    if (Number(line['level']) >= FAULT) report.wrong.push(`in the log: ${JSON.stringify(line).slice(0, 1000)}`)
   const log = JSON.stringify(daemon.log)
   for (const secret of secrets) if (log.includes(secret)) report.wrong.push('a secret is in the log')
   return report

@@ -21,6 +21,9 @@ const STREAMS = ['text/event-stream', 'application/x-ndjson', 'application/vnd.m
 /** A long poll that was not asked to be short, and standard input of a command that does not read, wait: nobody waits for them here. */
 const PATIENCE_MS = 200
 const waiting = new Set(['waitRun', 'waitLease', 'writeStdin'])
+/** What is read of a stream before the client goes. */
+const STREAM_PIECES = 3
+const STREAM_MS = 20
 /** Everything else answers at once, also on a machine that is very busy. */
 const SILENCE_MS = 60_000
 
@@ -66,13 +69,17 @@ async function readAnswer(answer: IncomingMessage): Promise<FuzzAnswer | undefin
   const type = answer.headers['content-type']
   const stream = STREAMS.some((one) => type?.startsWith(one) === true)
   const chunks: Buffer[] = []
+  const timer = stream ? setTimeout(() => answer.destroy(), STREAM_MS) : undefined
   try {
     for await (const chunk of answer) {
       chunks.push(chunk as Buffer)
-      if (stream) break
+      if (stream && chunks.length === STREAM_PIECES) break
     }
   } catch {
-    return undefined
+    // Cut off, and a stream most likely by this side.
+    if (!stream) return undefined
+  } finally {
+    clearTimeout(timer)
   }
   const text = Buffer.concat(chunks).toString()
   return { status: answer.statusCode ?? 0, type, retryAfter: answer.headers['retry-after'], text, stream }
