@@ -136,7 +136,7 @@ async function startRooms({ config, discovery, log, restore }: Start): Promise<R
       report: (message, data) => log.error(data, message),
     })
     stops.push(() => runs.stop())
-    const api = await startApi({ engine, runs, dataDir, listen: config.listen, version: hostVersion, log })
+    const api = await startApi({ engine, runs, dataDir, listen: config.listen, limits: config.limits, version: hostVersion, log })
     stops.push(() => api.close())
     return { url: api.url, lost: term.lost.then(() => 'lost' as const), stop }
   } catch (error) {

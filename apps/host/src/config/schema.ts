@@ -86,6 +86,13 @@ const host = strict({
   plugins: text.exactOptional().describe('The registry manifest. Default plugins.json.'),
   reconcile: atLeast('1s').exactOptional().describe('Time between two full looks at every provider. Default 30s.'),
   orphanGrace: durationSchema.exactOptional().describe('How long an unknown worker with our tag is left alone. Default 2m.'),
+  limits: strict({
+    perSecond: z.int().min(1).exactOptional().describe('Requests in a second. Default 2000.'),
+    burst: z.int().min(1).exactOptional().describe('Requests at once, after a rest. Default 10000.'),
+    inFlight: z.int().min(1).exactOptional().describe('Requests without a whole answer, streams too. Default 5000.'),
+  })
+    .exactOptional()
+    .describe('What one token may ask of the API, with all clients that share it.'),
 })
 
 const retention = strict({
@@ -102,9 +109,16 @@ export const fileSchema: z.ZodType<MusterFile> = strict({
   retention: retention.exactOptional(),
 })
 
+/** Absent: the API's own. */
+export interface RequestLimits {
+  perSecond?: number
+  burst?: number
+  inFlight?: number
+}
+
 /** `muster.yaml` as written, with units already numbers. */
 export interface MusterFile {
-  host?: { data?: string; listen?: string; plugins?: string; reconcile?: number; orphanGrace?: number }
+  host?: { data?: string; listen?: string; plugins?: string; reconcile?: number; orphanGrace?: number; limits?: RequestLimits }
   providers: Record<string, ProviderFile>
   pools: Record<string, PoolFile>
   retention?: { runs?: number; logs?: number; journal?: number; crashes?: number }
