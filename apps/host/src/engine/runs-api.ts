@@ -1,7 +1,7 @@
 /**
  * The run driver, as the API and the command line see it. Everything that changes something resolves when it is durable.
  *
- * Errors are RunError (below), EngineError `refused` and `stopping`, and StoreError; nothing else is thrown on purpose.
+ * Errors are RunError (below), EngineError `refused`, `busy` and `stopping`, and StoreError; nothing else is thrown on purpose.
  */
 import type { Also, JournalPage } from './api.ts'
 import type { Artifact, JournalRow, RunRecord, RunRequest, RunState } from './model.ts'

@@ -21,14 +21,19 @@ export interface RunsOptions {
   /** The host's data folder. */
   dataDir: string
   killpoint: PassKillPoint
+  /** Live runs at once. Default {@link MOST_RUNS}. */
+  mostRuns?: number
   /** Absent: everything is kept. */
   retention?: RunRetention
   report(message: string, data: object): void
 }
 
+/** Each has a driver in memory, also while it waits for its inputs; as many as leases may wait in one pool. */
+const MOST_RUNS = 50_000
+
 /** Takes up every run that has not ended. */
 export async function startRuns(options: RunsOptions): Promise<Runs> {
-  const { engine, dataDir, killpoint, report } = options
+  const { engine, dataDir, killpoint, report, mostRuns = MOST_RUNS } = options
   const stopping = new AbortController()
   const records = createRecords(engine)
   const spools = new Map<string, Promise<Spool>>()
@@ -122,8 +127,13 @@ export async function startRuns(options: RunsOptions): Promise<Runs> {
     return run
   }
 
-  async function create(request: RunRequest, { principal }: { principal: string }, also?: Also<RunRecord>): Promise<RunRecord> {
+  function checkRoom(): void {
     if (stopping.signal.aborted) throw new EngineError('stopping', 'the host is stopping')
+    if (driving.size >= mostRuns) throw new EngineError('busy', `${mostRuns} runs live already`)
+  }
+
+  async function create(request: RunRequest, { principal }: { principal: string }, also?: Also<RunRecord>): Promise<RunRecord> {
+    checkRoom()
     const id = newId('r')
     const run =
       request.lease === undefined
@@ -173,6 +183,7 @@ export async function startRuns(options: RunsOptions): Promise<Runs> {
     request: ExecRequest,
     { principal, also }: { principal: string; also?: Also<RunRecord> },
   ): Promise<RunRecord> {
+    checkRoom()
     const worker = engine.workers.get(workerId)
     if (worker === undefined) throw new RunError('not-found', `no live worker ${workerId}`)
     const provider = engine.providerOf(worker)
