@@ -7,7 +7,7 @@ test('a few requests of each operation, right and wrong', { timeout: 60_000 }, a
   await using daemon = await startTestDaemon()
   const made = await daemon.ask('POST', '/v1/runs', { body: { pool: 'ci', command: ['true'] } })
   daemon.runs.output(made.json['id'] as string, 'stdout', 'something')
-  const told = await fuzz(daemon, { seed: 20_260_101, requests: 37 * 6 })
+  const told = await fuzz(daemon, { seed: 20_260_101, requests: 38 * 6 })
   expect(told.wrong).toEqual([])
   expect(told.statuses[200]).toBeGreaterThan(30)
   expect(daemon.harness.reports).toEqual([])

@@ -668,6 +668,15 @@ export interface Operations {
     body: undefined
     answer: WorkerPage
   }
+  /** This document */
+  openapi: {
+    params: undefined
+    query: undefined
+    body: undefined
+    answer: {
+      openapi: '3.1.0'
+    }
+  }
   /** Uploads an input, a tar. The last one missing starts the run. The same bytes again are fine. */
   putInput: {
     params: {
@@ -868,6 +877,7 @@ export const operations: { readonly [K in keyof Operations]: { method: string; p
   listRuns: { method: 'GET', path: '/v1/runs' },
   listTokens: { method: 'GET', path: '/v1/tokens' },
   listWorkers: { method: 'GET', path: '/v1/workers' },
+  openapi: { method: 'GET', path: '/v1/openapi.json' },
   putInput: { method: 'PUT', path: '/v1/runs/{id}/inputs/{name}' },
   readEvents: { method: 'GET', path: '/v1/events' },
   readLog: { method: 'GET', path: '/v1/runs/{id}/logs' },

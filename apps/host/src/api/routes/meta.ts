@@ -63,8 +63,23 @@ export function metaRoutes(app: App, { engine, version: own }: AppDeps): void {
   )
 
   let document: string | undefined
-  app.get('/v1/openapi.json', { ...needs('public'), schema: { hide: true } }, async (_request, reply) => {
-    document ??= JSON.stringify(openApiOf(app))
-    return reply.type('application/json').serializer(String).send(document)
-  })
+  app.get(
+    '/v1/openapi.json',
+    {
+      ...needs('public'),
+      schema: {
+        operationId: 'openapi',
+        summary: 'This document',
+        security: [],
+        response: { 200: z.looseObject({ openapi: z.literal('3.1.0') }) },
+      },
+    },
+    async (_request, reply) => {
+      document ??= JSON.stringify(openApiOf(app))
+      return reply
+        .type('application/json')
+        .serializer(String)
+        .send(document as never)
+    },
+  )
 }
