@@ -18,6 +18,7 @@ test(`${REQUESTS} requests from the document`, { timeout: 900_000 }, async () =>
   const told = await fuzz(daemon, { seed: SEED, requests: REQUESTS })
   process.stdout.write(`fuzz: ${JSON.stringify(told.statuses)}, ${told.cut} cut off\n`)
   expect(told.wrong.slice(0, 20)).toEqual([])
+  expect(Object.keys(told.statuses).filter((status) => Number(status) >= 500)).toEqual([])
   expect(told.sent).toBeGreaterThanOrEqual(REQUESTS)
   const perOperation = Object.values(told.perOperation)
   expect(perOperation.length).toBeGreaterThanOrEqual(38)

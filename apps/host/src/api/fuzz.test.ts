@@ -12,3 +12,14 @@ test('a few requests of each operation, right and wrong', { timeout: 60_000 }, a
   expect(told.statuses[200]).toBeGreaterThan(30)
   expect(daemon.harness.reports).toEqual([])
 })
+
+test.each([
+  ['full', 507],
+  ['io', 503],
+  ['overloaded', 503],
+] as const)('a store that is ill (%s) is said as documented', { timeout: 60_000 }, async (ill, status) => {
+  await using daemon = await startTestDaemon({ realRuns: true })
+  const told = await fuzz(daemon, { seed: 20_260_102, requests: 38 * 4, ill })
+  expect(told.wrong).toEqual([])
+  expect(told.statuses[status]).toBeGreaterThan(0)
+})

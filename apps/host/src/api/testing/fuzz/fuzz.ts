@@ -1,4 +1,5 @@
 /** Asks a daemon everything that its document describes, rightly and wrongly, and judges every answer. */
+import type { StoreErrorCode } from '../../../store/store.ts'
 import type { TestDaemon } from '../daemon.ts'
 import { chance } from './chance.ts'
 import { type OpenApiDocument, operationsOf } from './document.ts'
@@ -11,6 +12,8 @@ import { openWire } from './wire.ts'
 export interface FuzzOptions {
   seed: number
   requests: number
+  /** What ails the store meanwhile. */
+  ill?: StoreErrorCode
 }
 
 export interface FuzzReport {
@@ -33,7 +36,7 @@ const TURN_MS = 100
 /** Pino's number of `error`. */
 const FAULT = 50
 
-export async function fuzz(daemon: TestDaemon, { seed, requests }: FuzzOptions): Promise<FuzzReport> {
+export async function fuzz(daemon: TestDaemon, { seed, requests, ill }: FuzzOptions): Promise<FuzzReport> {
   const draw = chance(seed)
   const document = (await daemon.ask('GET', '/v1/openapi.json')).json as unknown as OpenApiDocument
   const operations = operationsOf(document)
@@ -71,6 +74,7 @@ export async function fuzz(daemon: TestDaemon, { seed, requests }: FuzzOptions):
     const until = clock.now() + TURN_MS
     while (clock.step(until));
   }, TURN_EVERY_MS)
+  daemon.harness.ill = ill
   try {
     const worker = async (): Promise<void> => {
       while (report.sent < requests) await one()
@@ -78,6 +82,7 @@ export async function fuzz(daemon: TestDaemon, { seed, requests }: FuzzOptions):
     await Promise.all(Array.from({ length: CONNECTIONS }, worker))
   } finally {
     clearInterval(turning)
+    daemon.harness.ill = undefined
   }
   for (const line of daemon.log)
     if (Number(line['level']) >= FAULT) report.wrong.push(`in the log: ${JSON.stringify(line).slice(0, 1000)}`)

@@ -10,7 +10,7 @@ export interface Judge {
 }
 
 /** Where no operation answers: the path or the method leads nowhere, or the request is not HTTP. */
-const NOWHERE = [400, 403, 404, 408, 413, 415, 431]
+const NOWHERE = [400, 403, 404, 408, 413, 415, 431, 503, 507]
 
 export function judge(document: OpenApiDocument): Judge {
   const ajv = new Ajv2020({ strict: false, validateFormats: false, allErrors: false })
@@ -27,8 +27,8 @@ export function judge(document: OpenApiDocument): Judge {
 
   function verdict(request: FuzzRequest, answer: FuzzAnswer): string | undefined {
     const { status, type, text } = answer
-    if (status >= 500 && status !== 503) return `status ${status}`
-    if ([429, 503].includes(status) && !/^\d+$/.test(answer.retryAfter ?? '')) return `${status} without Retry-After`
+    if (status === 500) return 'a fault'
+    if ([429, 503, 507].includes(status) && !/^\d+$/.test(answer.retryAfter ?? '')) return `${status} without Retry-After`
     const documented = request.operation?.answers[status]
     const named =
       documented ??

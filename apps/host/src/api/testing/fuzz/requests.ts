@@ -174,9 +174,15 @@ const bendHeaders: Bend = (draft, operation, { chance, values }) => {
 
 const bendPath: Bend = (draft, _operation, { chance, values }) => {
   const names = Object.keys(draft.path)
+  if (names.length > 0 && chance.is(0.8)) {
+    const name = chance.pick(names)
+    draft.path[name] = values.oddText()
+    // Nothing between two slashes is another path; all else is a strange name.
+    draft.astray = draft.path[name] === ''
+    return
+  }
   draft.astray = true
-  if (names.length > 0 && chance.is(0.8)) draft.path[chance.pick(names)] = values.oddText()
-  else draft.suffix = chance.pick(['/', '//', '/x', ';a=b', '%2f', '%', '%00', '/..', '/../../healthz', '\\'])
+  draft.suffix = chance.pick(['/', '//', '/x', ';a=b', '%2f', '%', '%00', '/..', '/../../healthz', '\\'])
 }
 
 const bendMethod: Bend = (draft, _operation, { chance }) => {
@@ -195,7 +201,7 @@ const bendBody: Bend = (draft, operation, { chance, values }) => {
     () => bytes(Buffer.from(chance.pick(BROKEN_JSON))),
     type,
     () => delete draft.headers['content-type'],
-    () => (chance.is(0.1) ? bytes(HUGE) : cut()),
+    () => (chance.is(0.4) ? bytes(HUGE) : cut()),
     cut,
     () => bytes(Buffer.from([0xff, 0xfe, 0x00, 0x80])),
   ]
