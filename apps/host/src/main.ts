@@ -160,9 +160,9 @@ async function startRooms({ config, found, log, restore }: Start): Promise<Runni
       if (!how.dryRun) await renewed()
       return changed(how)
     }
-    const { listen, tls, socket } = config
+    const { listen, tls, socket, limits } = config
     const shown = { version: hostVersion, log, observer: observe.api }
-    const api = await startApi({ engine, runs, apply, dataDir, listen, socket, ...(tls && { tls }), ...shown })
+    const api = await startApi({ engine, runs, apply, dataDir, listen, socket, limits, ...(tls && { tls }), ...shown })
     ;({ renewed } = api)
     stops.push(() => api.close())
     await observe.serve()

@@ -170,6 +170,40 @@ test('a daemon that is stopping or busy is asked again; other problems are not',
   expect(server.asked).toHaveLength(before + 1)
 })
 
+test('who asked too much asks again when it was told to', async () => {
+  await using server = await startServer((_request, response) => {
+    response.setHeader('retry-after', '1')
+    problem(response, 429, { code: 'rate-limited' })
+    server.handle((_again, answer) => json(answer, { items: [] }))
+  })
+  const before = performance.now()
+  expect(await connect({ url: server.url }).pools.list()).toEqual([])
+  // Timers of Node may be a millisecond early.
+  expect(performance.now() - before).toBeGreaterThan(990)
+  expect(server.asked).toHaveLength(2)
+})
+
+test('why: as many pages as it takes, oldest first', async () => {
+  await using server = await startServer((request, response) => {
+    const older = request.url?.includes('before=9') === true
+    json(response, older ? { items: [{ seq: 8 }] } : { items: [{ seq: 9 }], next: '9' })
+  })
+  expect(await connect({ url: server.url }).why('pool', 'ci', 700)).toEqual([{ seq: 8 }, { seq: 9 }])
+  expect(server.asked).toEqual(['GET /v1/why/pool/ci?limit=500', 'GET /v1/why/pool/ci?limit=500&before=9'])
+})
+
+test('tokens: all pages, and a key for each that is made', async () => {
+  await using server = await startServer((request, response) => {
+    const { url = '' } = request
+    if (request.method === 'POST') json(response, { token: 'x', details: {} })
+    else json(response, url.includes('before') ? { items: [{ id: 'a' }] } : { items: [{ id: 'b' }], next: 'b' })
+  })
+  const client = connect({ url: server.url })
+  expect(await client.tokens.list()).toEqual([{ id: 'b' }, { id: 'a' }])
+  await client.tokens.create({ name: 'a', role: 'viewer' })
+  expect(server.requests.at(-1)?.headers['idempotency-key']).toMatch(/^[0-9a-f-]{36}$/)
+})
+
 test('patience ends', async () => {
   await using server = await startServer((_request, response) => json(response, { items: [] }))
   const client = connect({ url: server.url }, { patienceMs: 50 })

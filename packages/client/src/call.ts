@@ -43,7 +43,7 @@ const LONGEST_PAUSE_MS = 1000
 
 /** What a dead or restarting daemon gives: nobody can have done the call, or a repeat is recognised. */
 const passing = new Set(['ECONNREFUSED', 'ENOENT', 'ECONNRESET', 'EPIPE', 'ETIMEDOUT', 'EAGAIN'])
-const passingCodes = new Set(['stopping', 'busy', 'rate-limited', 'store-unavailable'])
+const passingCodes = new Set(['stopping', 'busy', 'rate-limited', 'store-unavailable', 'too-slow'])
 
 export interface ConnectOptions {
   /** How long calls are repeated while the daemon is away, in milliseconds; default a minute. */

@@ -115,7 +115,8 @@ export interface MusterClient {
   }
   readonly tokens: {
     /** The text of the token is given this once. */
-    create(request: Body<'createToken'>): Promise<{ token: string; details: Token }>
+    create(request: Body<'createToken'>, options?: Creating): Promise<{ token: string; details: Token }>
+    /** All that are not revoked, newest first. */
     list(): Promise<Token[]>
     revoke(id: string): Promise<void>
   }
@@ -125,6 +126,9 @@ export interface MusterClient {
 
 /** One long poll. The server's most is 60 s. */
 const POLL_MS = 30_000
+/** As many as a reader takes in at once, and the server's most for one page. */
+const WHY_DEFAULT = 200
+const WHY_PAGE = 500
 
 /** Connects to nothing yet: the first call does. */
 export function connect(address: Address, options: ConnectOptions = {}): MusterClient {
@@ -137,7 +141,16 @@ export function connect(address: Address, options: ConnectOptions = {}): MusterC
     close: transport.close,
     version: (given) => call('version', picked(given)),
     conditions: () => items(call('listConditions', {})),
-    why: (kind, id, limit) => items(call('why', { params: { kind, id }, query: limit === undefined ? {} : { limit } })),
+    why: async (kind, id, limit = WHY_DEFAULT) => {
+      let all: Decision[] = []
+      for (let before: string | undefined; ;) {
+        const query = { limit: Math.min(limit - all.length, WHY_PAGE), ...(before === undefined ? {} : { before }) }
+        const { items: some, next } = await call('why', { params: { kind, id }, query })
+        all = [...some, ...all]
+        if (next === undefined || all.length >= limit) return all
+        before = next
+      }
+    },
     events: (given) => readEvents(caller, given),
     apply: (given = {}) => call('applyConfig', { body: given }),
     pools: {
@@ -162,8 +175,16 @@ export function connect(address: Address, options: ConnectOptions = {}): MusterC
       ...reachOf(caller),
     },
     tokens: {
-      create: (body) => call('createToken', { body }),
-      list: () => items(call('listTokens', {})),
+      create: (body, given) => call('createToken', { body, ...keyed(given) }),
+      list: async () => {
+        const all: Token[] = []
+        for (let before: string | undefined; ;) {
+          const { items: some, next } = await call('listTokens', { query: before === undefined ? {} : { before } })
+          all.push(...some)
+          if (next === undefined) return all
+          before = next
+        }
+      },
       revoke: (id) => call('revokeToken', { params: { id } }),
     },
   }

@@ -65,7 +65,7 @@ test('a token is worthless once it is revoked or has expired; the list shows no 
   const made = await daemon.ask('POST', '/v1/tokens', { body: { name: 'ci', role: 'viewer', ttlMs: 1 } })
   const kept = await daemon.ask('POST', '/v1/tokens', { body: { name: 'ops', role: 'viewer' } })
   const list = await daemon.ask('GET', '/v1/tokens')
-  expect((list.json['items'] as { name: string }[]).map((one) => one.name)).toEqual(['admin', 'ci', 'ops'])
+  expect((list.json['items'] as { name: string }[]).map((one) => one.name)).toEqual(['ops', 'ci', 'admin'])
   expect(list.text).not.toContain('mst_')
   const later = tokens(daemon.harness.engine.store, () => Date.now() + 10)
   expect(await later.verify(made.json['token'] as string)).toBeUndefined()
@@ -74,6 +74,49 @@ test('a token is worthless once it is revoked or has expired; the list shows no 
   expect((await daemon.ask('DELETE', `/v1/tokens/${id}`)).status).toBe(204)
   expect((await daemon.ask('GET', '/v1/pools', { token: kept.json['token'] as string })).status).toBe(401)
   expect((await daemon.ask('DELETE', `/v1/tokens/${id}`)).status).toBe(404)
+})
+
+test('a token that is made again with its key is the same one; the store holds its text in no form', async () => {
+  await using daemon = await startTestDaemon()
+  const make = (key: string, body: object = { name: 'ci', role: 'viewer' }): ReturnType<typeof daemon.ask> =>
+    daemon.ask('POST', '/v1/tokens', { body, headers: { 'idempotency-key': key } })
+  const [first, again, other] = [await make('a'), await make('a'), await make('b')]
+  expect([first.status, again.status, again.json]).toEqual([201, 201, first.json])
+  expect(other.json['token']).not.toBe(first.json['token'])
+  expect((await make('a', { name: 'ci', role: 'admin' })).json['code']).toBe('idempotency-mismatch')
+  const text = first.json['token'] as string
+  expect((await daemon.ask('GET', '/v1/runs', { token: text })).status).toBe(200)
+  // With the key of the request and the id of the token, but without the key file, nobody can make it.
+  const { read } = daemon.harness.engine.store
+  const kept = JSON.stringify([
+    await read.selectFrom('tokens').selectAll().execute(),
+    await read.selectFrom('idempotency').selectAll().execute(),
+  ])
+  for (const secret of [text, text.split('_').slice(2).join('_')]) expect(kept).not.toContain(secret)
+  expect(kept).toContain('"key":"a"')
+})
+
+test('tokens come in pages, newest first', async () => {
+  await using daemon = await startTestDaemon()
+  for (const name of ['a', 'b', 'c', 'd']) await daemon.ask('POST', '/v1/tokens', { body: { name, role: 'viewer' } })
+  const pages: string[][] = []
+  for (let before = ''; ;) {
+    const { json } = await daemon.ask('GET', `/v1/tokens?limit=2${before}`)
+    pages.push((json['items'] as { name: string }[]).map((one) => one.name))
+    if (json['next'] === undefined) break
+    before = `&before=${json['next'] as string}`
+  }
+  expect(pages).toEqual([['d', 'c'], ['b', 'a'], ['admin']])
+})
+
+test('a token is looked up by its id and compared by its digest: one character more or less right makes no difference', async () => {
+  await using daemon = await startTestDaemon()
+  const room = tokens(daemon.harness.engine.store)
+  const [head, body] = [daemon.token.slice(0, -43), daemon.token.slice(-43)]
+  const other = (at: number): string => `${body.slice(0, at)}${body[at] === 'A' ? 'B' : 'A'}${body.slice(at + 1)}`
+  for (const at of [0, 21, 41]) expect(await room.verify(head + other(at))).toBeUndefined()
+  expect(await room.verify(daemon.token)).toMatchObject({ role: 'admin' })
+  expect([room.wasValid(daemon.token), room.wasValid(head + other(0))]).toEqual([true, false])
 })
 
 test('the store and the log hold no token', async () => {

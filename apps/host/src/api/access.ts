@@ -1,6 +1,7 @@
 /** Who may ask what: tokens, the unix socket, roles, and requests that a web page of somebody else makes a browser send. */
-import type { FastifyRequest } from 'fastify'
+import type { FastifyReply, FastifyRequest } from 'fastify'
 import { isLoopback } from '../config/check.ts'
+import type { Limits } from './limits.ts'
 import { ApiProblem } from './problems.ts'
 import { type Principal, type Role, roles, type Tokens } from './tokens.ts'
 
@@ -16,6 +17,7 @@ declare module 'fastify' {
 
 export interface AccessOptions {
   tokens: Tokens
+  limits: Limits
   /** The address that the TCP server listens on. */
   host: string
   /** Over TLS, the certificate says which names are this server's, and a browser looks at that. */
@@ -24,8 +26,8 @@ export interface AccessOptions {
   isLocal(request: FastifyRequest): boolean
 }
 
-/** Throws `wrong-host`, `unauthorized` or `forbidden`; sets `request.principal`. */
-export async function checkAccess(request: FastifyRequest, options: AccessOptions): Promise<void> {
+/** Throws `wrong-host`, `unauthorized`, `rate-limited` or `forbidden`; sets `request.principal`. */
+export async function checkAccess(request: FastifyRequest, reply: FastifyReply, options: AccessOptions): Promise<void> {
   const local = options.isLocal(request)
   if (!local) checkOrigin(request.headers, options)
   const needed = request.routeOptions.config.role
@@ -33,11 +35,13 @@ export async function checkAccess(request: FastifyRequest, options: AccessOption
   if (needed === 'public') {
     // Who shows a valid token may be told more; who does not, or when the store cannot be asked, is nobody.
     const { authorization } = request.headers
-    if (local || authorization !== undefined)
-      request.principal = await whoIs(authorization, local, options.tokens).catch(() => undefined)
+    if (local || authorization !== undefined) request.principal = await whoIs(request, local, options).catch(() => undefined)
     return
   }
-  const principal = await whoIs(request.headers.authorization, local, options.tokens)
+  const principal = await whoIs(request, local, options)
+  const leave = options.limits.enter(principal.name)
+  if (reply.raw.destroyed) leave()
+  else reply.raw.once('close', leave)
   if (needed === undefined || roles.indexOf(principal.role) < roles.indexOf(needed))
     throw new ApiProblem('forbidden', `the role ${principal.role} may not do this`, {
       hint: `Use a token with the role ${needed ?? 'admin'}.`,
@@ -51,16 +55,20 @@ export function principalOf(request: FastifyRequest): string {
   return request.principal.name
 }
 
-async function whoIs(header: string | undefined, local: boolean, tokens: Tokens): Promise<Principal> {
-  if (header === undefined) {
-    if (local) return { name: 'local', role: 'admin' }
+async function whoIs(request: FastifyRequest, local: boolean, { tokens, limits }: AccessOptions): Promise<Principal> {
+  const { authorization } = request.headers
+  if (local && authorization === undefined) return { name: 'local', role: 'admin' }
+  const text = /^Bearer ([!-~]{1,200})$/i.exec(authorization ?? '')?.[1]
+  // Before it is looked up, so that nobody learns more by guessing faster; a token that was valid here is not guessed.
+  const address = request.socket.remoteAddress ?? 'local'
+  if (text === undefined || !tokens.wasValid(text)) limits.checkAddress(address)
+  const principal = text === undefined ? undefined : await tokens.verify(text)
+  if (principal !== undefined) return principal
+  limits.failed(address)
+  if (authorization === undefined)
     throw new ApiProblem('unauthorized', 'this needs a bearer token', {
       hint: "The first admin token is in admin.token of the daemon's data folder; on its machine the unix socket needs none.",
     })
-  }
-  const text = /^Bearer ([!-~]{1,200})$/i.exec(header)?.[1]
-  const principal = text === undefined ? undefined : await tokens.verify(text)
-  if (principal !== undefined) return principal
   throw new ApiProblem('unauthorized', 'the token is unknown, expired or revoked', { hint: 'Ask an admin for a new one.' })
 }
 

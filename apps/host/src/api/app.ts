@@ -1,20 +1,15 @@
 /** The API as a fastify instance: every route, no socket yet. */
 import swagger from '@fastify/swagger'
 import { fastify, LogController } from 'fastify'
-import {
-  jsonSchemaTransform,
-  jsonSchemaTransformObject,
-  serializerCompiler,
-  validatorCompiler,
-  type ZodTypeProvider,
-} from 'fastify-type-provider-zod'
+import { jsonSchemaTransformObject, serializerCompiler, validatorCompiler, type ZodTypeProvider } from 'fastify-type-provider-zod'
 import { newId } from '../store/ids.ts'
 import { checkAccess } from './access.ts'
 import type { App, AppDeps } from './deps.ts'
-import { toProblem } from './errors.ts'
 import { rawBody } from './describe.ts'
 import { observeRequests } from './observing.ts'
-import { ApiProblem, problemBody, problemKinds } from './problems.ts'
+import { describeRoute } from './openapi.ts'
+import { ApiProblem } from './problems.ts'
+import { noteAnswer, refuse, refuseBroken } from './refuse.ts'
 import { conditionRoutes } from './routes/conditions.ts'
 import { configRoutes } from './routes/config.ts'
 import { eventRoutes } from './routes/events.ts'
@@ -30,8 +25,8 @@ import { workerRoutes } from './routes/workers.ts'
 /** JSON only: streams are not held in memory. The contract's own cap for one message is of the same size. */
 const BODY_BYTES = 1_048_576
 
-/** A request's head must come quickly; bodies and answers may be streams that last. */
-export const serverTimes = { headersTimeout: 15_000, requestTimeout: 0, keepAliveTimeout: 60_000 } as const
+/** A request's head must come quickly; bodies and answers may be streams that last. A missing Host is refused as a wrong one is. */
+export const httpOptions = { headersTimeout: 15_000, requestTimeout: 0, keepAliveTimeout: 60_000, requireHostHeader: false }
 
 export async function buildApp(deps: AppDeps): Promise<App> {
   const app = fastify({
@@ -41,8 +36,10 @@ export async function buildApp(deps: AppDeps): Promise<App> {
     // Ids in paths are short; a longer one is no id.
     routerOptions: { maxParamLength: 100 },
     genReqId: () => newId('x').slice(1, 17),
-    http: serverTimes,
+    http: httpOptions,
     ...(deps.makeServer === undefined ? {} : { serverFactory: deps.makeServer }),
+    clientErrorHandler: refuseBroken,
+    frameworkErrors: refuse,
     return503OnClosing: false,
     forceCloseConnections: true,
   }).withTypeProvider<ZodTypeProvider>() as App
@@ -50,7 +47,10 @@ export async function buildApp(deps: AppDeps): Promise<App> {
   app.setSerializerCompiler(serializerCompiler)
   app.decorateRequest('principal', undefined)
   observeRequests(app, deps.observer)
-  app.addHook('onRequest', async (request) => checkAccess(request, deps.access))
+  app.addHook('onRequest', async (request, reply) => {
+    noteAnswer(reply)
+    await checkAccess(request, reply, deps.access)
+  })
   // A POST that says nothing more needs no body at all.
   app.addHook('preValidation', async (request) => {
     const { schema } = request.routeOptions
@@ -64,21 +64,7 @@ export async function buildApp(deps: AppDeps): Promise<App> {
       hint: 'GET /v1/openapi.json names all there is.',
     })
   })
-  app.setErrorHandler((error, request, reply) => {
-    const problem = toProblem(error)
-    const fault = problem.code === 'internal'
-    if (fault && !reply.raw.destroyed) request.log.error({ err: error, id: request.id }, 'a request failed inside the daemon')
-    const { retryAfterMs } = problem.details
-    if (retryAfterMs !== undefined) void reply.header('retry-after', Math.max(1, Math.ceil(retryAfterMs / 1000)))
-    if (problem.code === 'unauthorized') void reply.header('www-authenticate', 'Bearer')
-    // What is still on its way of the body is not wanted any more.
-    if (!request.raw.complete) void reply.header('connection', 'close')
-    void reply
-      .code(problemKinds[problem.code].status)
-      .type('application/problem+json')
-      .serializer(JSON.stringify)
-      .send(problemBody(problem, fault ? request.id : undefined))
-  })
+  app.setErrorHandler(refuse)
   app.removeContentTypeParser('text/plain')
   app.addContentTypeParser('application/x-tar', (_request, body, done) => done(null, body))
   app.addContentTypeParser('application/octet-stream', { parseAs: 'buffer' }, (_request, body, done) => done(null, body))
@@ -89,7 +75,7 @@ export async function buildApp(deps: AppDeps): Promise<App> {
       components: { securitySchemes: { token: { type: 'http', scheme: 'bearer' } } },
       security: [{ token: [] }],
     },
-    transform: jsonSchemaTransform,
+    transform: describeRoute,
     transformObject: jsonSchemaTransformObject,
   })
   for (const routes of [

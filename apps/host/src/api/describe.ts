@@ -1,25 +1,44 @@
 /** Small words for the description of routes. */
 import type { FastifyContextConfig } from 'fastify'
 import { z } from 'zod'
-import { problem } from './schemas.ts'
+import type { ProblemCode } from './problems.ts'
 import type { Role } from './tokens.ts'
+
+declare module 'fastify' {
+  interface FastifyContextConfig {
+    /** What this route may answer beside the problems of its role and method. */
+    problems?: readonly ProblemCode[]
+  }
+}
 
 export interface ContentAnswer {
   description: string
   content: Record<string, { schema: z.ZodType }>
 }
 
-/** Every route may answer a problem. */
-export const failures: { default: ContentAnswer } = {
-  default: { description: 'A problem.', content: { 'application/problem+json': { schema: problem } } },
-}
-
 export function content(description: string, types: Record<string, z.ZodType>): ContentAnswer {
   return { description, content: Object.fromEntries(Object.entries(types).map(([type, schema]) => [type, { schema }])) }
 }
 
-export function needs(role: Role | 'public'): { config: FastifyContextConfig } {
-  return { config: { role } }
+/** Who may ask, and which problems the route itself may answer; those that all routes of its kind have are added: {@link problemsOf}. */
+export function needs(role: Role | 'public', ...problems: ProblemCode[]): { config: FastifyContextConfig } {
+  return { config: { role, problems } }
+}
+
+export interface RouteKind {
+  method: string
+  role: Role | 'public' | undefined
+  problems: readonly ProblemCode[] | undefined
+}
+
+/** Every problem that a route may answer. */
+export function problemsOf({ method, role, problems = [] }: RouteKind): Set<ProblemCode> {
+  const all = new Set<ProblemCode>(['invalid-request', 'wrong-host', 'too-slow', 'head-too-large', 'internal', ...problems])
+  const add = (...codes: ProblemCode[]): unknown => codes.map((code) => all.add(code))
+  if (role !== 'public') add('unauthorized', 'rate-limited', 'busy', 'stopping', 'store-unavailable')
+  if (role === 'operator' || role === 'admin') add('forbidden')
+  if (method !== 'GET') add('too-large', 'unsupported-media', 'disk-full')
+  return all
 }
 
 /** A body that the route reads by itself. */
@@ -29,6 +48,15 @@ export const rawBody: z.ZodType = z.any().meta({ type: 'string', format: 'binary
 export const bytes: z.ZodType<string> = z.string().meta({ format: 'binary' })
 
 export const byId: z.ZodType<{ id: string }> = z.object({ id: z.string() })
+
+/** Where a client of server-sent events goes on: what it sends by itself after a cut. Positions are whole and safe numbers. */
+export const lastEventHeader: z.ZodType<{ 'last-event-id'?: string }> = z.looseObject({
+  'last-event-id': z
+    .string()
+    .regex(/^\d{1,15}$/)
+    .describe('The id of the last event seen; it counts more than `from`.')
+    .exactOptional(),
+})
 
 export const keyHeader: z.ZodType<{ 'idempotency-key'?: string }> = z.looseObject({
   'idempotency-key': z

@@ -22,6 +22,8 @@ export interface KeyedRequest {
 export interface Idempotency {
   /** Runs `create` once per key. `create` must write with the `also` it gets. `show` makes the answer that is stored and given. */
   once<R, A>(keyed: KeyedRequest, create: (also?: Also<R>) => Promise<R>, show: (record: R) => A): Promise<A>
+  /** 32 secret bytes for what {@link once} made, the same each time: an answer that holds a secret is not stored, it is made again. */
+  secret(keyed: Pick<KeyedRequest, 'key' | 'principal'>, id: string): Buffer
   /** Forgets keys that are too old. */
   sweep(): Promise<void>
 }
@@ -68,6 +70,7 @@ export function idempotency(store: Store, sealer: Sealer, now: () => number = Da
         return meanwhile.answer
       }
     },
+    secret: ({ key = '', principal }, id) => sealer.derive(canonical({ principal, key, id })),
     async sweep() {
       await store.write((tx) =>
         tx

@@ -3,8 +3,9 @@ import { chmodSync, lstatSync, rmSync } from 'node:fs'
 import { createServer, type Server } from 'node:http'
 import { connect, type Socket } from 'node:net'
 import type { FastifyBaseLogger } from 'fastify'
-import { serverTimes } from './app.ts'
+import { httpOptions } from './app.ts'
 import type { App } from './deps.ts'
+import { ignoreExpectations, refuseBroken } from './refuse.ts'
 
 /** `sun_path` of Linux and the BSDs, less the final NUL; macOS has 103. */
 const SOCKET_PATH_BYTES = 103
@@ -31,8 +32,10 @@ export async function listenLocal(
     return undefined
   }
   await removeLeft(path)
-  const server = createServer(serverTimes, (request, response) => app.routing(request, response))
+  const server = createServer(httpOptions, (request, response) => app.routing(request, response))
   server.on('connection', (socket) => local.add(socket))
+  server.on('clientError', refuseBroken)
+  ignoreExpectations(server, app)
   // The name appears with its mode: libuv binds within the call.
   const before = process.umask(0o777 & ~mode)
   const listening = listenOn(server, { path })

@@ -1,9 +1,11 @@
+import { readFileSync } from 'node:fs'
 import { pino } from 'pino'
 import { expect, test } from 'vitest'
 import { buildApp } from './app.ts'
 import type { AppDeps } from './deps.ts'
 import { unobserved } from './observing.ts'
 import { openApiOf } from './openapi.ts'
+import { problemCodes } from './problems.ts'
 import { streams } from './streams.ts'
 
 const committed = new URL('../../../../docs/reference/openapi.json', import.meta.url).pathname
@@ -21,4 +23,25 @@ test('the committed document is that of the routes (write it anew: `pnpm vitest 
   const text = `${JSON.stringify(openApiOf(app), null, 2)}\n`
   await app.close()
   await expect(text).toMatchFileSnapshot(committed)
+})
+
+test('each operation names what it may answer, and each problem is one that some operation may answer', () => {
+  const { paths, components } = JSON.parse(readFileSync(committed, 'utf8')) as {
+    paths: Record<string, Record<string, { responses: Record<string, { $ref?: string }> }>>
+    components: { responses: Record<string, unknown> }
+  }
+  const operations = Object.values(paths).flatMap((methods) => Object.values(methods))
+  for (const { responses } of operations) {
+    const statuses = Object.keys(responses).map(Number)
+    expect(statuses.filter((status) => status < 300)).toHaveLength(1)
+    expect(statuses).toEqual(expect.arrayContaining([400, 403, 500]))
+    expect(responses).not.toHaveProperty('default')
+  }
+  const used = new Set(operations.flatMap(({ responses }) => Object.values(responses).flatMap((answer) => answer.$ref ?? [])))
+  expect(
+    Object.keys(components.responses)
+      .map((name) => `#/components/responses/${name}`)
+      .sort(),
+  ).toEqual([...used].sort())
+  expect(Object.keys(components.responses).flatMap((name) => name.split('.'))).toEqual(expect.arrayContaining([...problemCodes]))
 })

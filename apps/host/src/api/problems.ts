@@ -18,6 +18,7 @@ export const problemCodes = [
   'wrong-host',
   'not-found',
   'not-acceptable',
+  'too-slow',
   'conflict',
   'ended',
   'leased',
@@ -34,6 +35,7 @@ export const problemCodes = [
   'digest-mismatch',
   'idempotency-mismatch',
   'rate-limited',
+  'head-too-large',
   'internal',
   'provider-failed',
   'busy',
@@ -66,6 +68,12 @@ export const problemKinds: Readonly<Record<ProblemCode, ProblemKind>> = {
     status: 406,
     title: 'No such representation',
     meaning: 'The Accept header names no media type of this resource.',
+  },
+  'too-slow': {
+    status: 408,
+    title: 'The request did not arrive in time',
+    meaning: 'The head of a request must come within 15 seconds. Send it again.',
+    retry: true,
   },
   conflict: {
     status: 409,
@@ -108,7 +116,8 @@ export const problemKinds: Readonly<Record<ProblemCode, ProblemKind>> = {
   'bad-offset': {
     status: 416,
     title: 'No such position',
-    meaning: 'The offset is no position of this log. Start at 0, or at a position it gave.',
+    meaning:
+      'The offset is no position of this log, or the number not one of a decision. Start at 0, or at a position that was given.',
   },
   refused: {
     status: 422,
@@ -138,8 +147,14 @@ export const problemKinds: Readonly<Record<ProblemCode, ProblemKind>> = {
   'rate-limited': {
     status: 429,
     title: 'Too many at once',
-    meaning: 'So many streams are open that this one must wait.',
+    meaning:
+      'The principal has asked too often or waits for too many answers, or requests without a valid token came from its address too often. `Retry-After` says when to ask again.',
     retry: true,
+  },
+  'head-too-large': {
+    status: 431,
+    title: 'The head is too large',
+    meaning: 'Request line and headers together hold more than 16 KiB. Send less in headers and query.',
   },
   internal: { status: 500, title: 'Internal error', meaning: "A fault of Muster; the daemon's log has it under `id`." },
   'provider-failed': {

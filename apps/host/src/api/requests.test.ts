@@ -93,8 +93,8 @@ test('every code has its own status and meaning, and every failure of a room its
   for (const code of problemCodes) {
     const { status, title, meaning, retry } = problemKinds[code]
     expect(status >= 400 && status < 600 && title !== '' && meaning.endsWith('.')).toBe(true)
-    // What may pass by itself is said by 409 (not yet), 429 or 5xx.
-    if (retry === true) expect([409, 429, 502, 503, 507]).toContain(status)
+    // What may pass by itself is said by 408 (too slow), 409 (not yet), 429 or 5xx.
+    if (retry === true) expect([408, 409, 429, 502, 503, 507]).toContain(status)
   }
   const given: [unknown, string][] = [
     [new EngineError('busy', 'x'), 'busy'],

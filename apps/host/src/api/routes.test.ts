@@ -161,6 +161,23 @@ test('a list comes in pages, newest first, each once', async () => {
   expect(seen).toEqual(ids)
 })
 
+test('why comes in pages, from the newest back, none left out', async () => {
+  await using daemon = await startTestDaemon()
+  for (let i = 0; i < 4; i++) await daemon.ask('POST', '/v1/leases', { body: { pool: 'ci' } })
+  await daemon.harness.pass(100)
+  const all = (await daemon.ask('GET', '/v1/why/pool/ci')).json as { items: { seq: number }[]; next?: string }
+  expect(all.items.length).toBeGreaterThan(6)
+  const seen: number[] = []
+  for (let before = ''; ;) {
+    const { items, next } = (await daemon.ask('GET', `/v1/why/pool/ci?limit=3${before}`)).json as typeof all
+    seen.unshift(...items.map((one) => one.seq))
+    if (next === undefined) break
+    before = `&before=${next}`
+  }
+  expect(seen).toEqual(all.items.map((one) => one.seq))
+  expect((await daemon.ask('GET', '/v1/why/pool/ci?before=x')).json['code']).toBe('invalid-request')
+})
+
 test('a query or body that nobody could serve is refused by name', async () => {
   await using daemon = await startTestDaemon()
   const asked = async (method: 'GET' | 'POST', path: string, body?: object): Promise<unknown> => {

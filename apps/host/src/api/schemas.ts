@@ -236,7 +236,7 @@ export function pageParts(kinds: string): PageParts {
   }
 }
 
-/** A page of a list, newest first. */
+/** A page of a list; pages go from the newest to the oldest. */
 export function pageOf<T>(id: string, item: z.ZodType<T>): z.ZodType<{ items: T[]; next?: string }> {
   return named(
     id,

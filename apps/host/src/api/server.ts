@@ -3,16 +3,19 @@ import { createServer as createTlsServer, type Server as TlsServer } from 'node:
 import { renameSync, rmSync, writeFileSync } from 'node:fs'
 import type { AddressInfo, Socket } from 'node:net'
 import { join } from 'node:path'
+import { promisify } from 'node:util'
 import type { FastifyBaseLogger } from 'fastify'
 import type { Apply } from '../apply.ts'
 import type { Engine } from '../engine/api.ts'
 import type { Runs } from '../engine/runs-api.ts'
 import { readTls, type TlsFiles } from '../config/tls.ts'
-import { buildApp, serverTimes } from './app.ts'
+import { buildApp, httpOptions } from './app.ts'
 import { followCertificate } from './certificate.ts'
 import { type ApiObserver, unobserved } from './observing.ts'
 import { idempotency, KEEP_MS } from './idempotency.ts'
+import { limits, type LimitOptions } from './limits.ts'
 import { closeServer, listenLocal, listenOn } from './listen.ts'
+import { ignoreExpectations } from './refuse.ts'
 import { streams } from './streams.ts'
 import { ensureAdminToken, tokens } from './tokens.ts'
 
@@ -28,6 +31,8 @@ export interface ApiDeps {
   log: FastifyBaseLogger
   /** Absent: nobody looks. */
   observer?: ApiObserver
+  /** Other than the defaults. */
+  limits?: Partial<LimitOptions>
 }
 
 export interface Api {
@@ -37,6 +42,10 @@ export interface Api {
   socket?: string
   /** Reads the certificate again; without TLS nothing happens. */
   renewed(): Promise<void>
+  /** Answers that stream now. */
+  streams(): number
+  /** Connections that are open now, over TCP. */
+  connections(): Promise<number>
   /** Takes no new connections, cuts streams off, lets short requests finish. */
   close(): Promise<void>
 }
@@ -64,17 +73,19 @@ export async function startApi(deps: ApiDeps): Promise<Api> {
   const material = deps.tls === undefined ? undefined : await readTls(deps.tls)
   const app = await buildApp({
     ...deps,
-    ...(material === undefined ? {} : { makeServer: (handler) => createTlsServer({ ...serverTimes, ...material }, handler) }),
+    ...(material === undefined ? {} : { makeServer: (handler) => createTlsServer({ ...httpOptions, ...material }, handler) }),
     streams: open,
     observer,
     idempotency: keys,
     access: {
       tokens: tokens(engine.store),
+      limits: limits(deps.limits),
       host: listen.host,
       tls: material !== undefined,
       isLocal: (request) => local.has(request.raw.socket),
     },
   })
+  ignoreExpectations(app.server, app)
   await listenOn(app.server, listen)
   const { port } = app.server.address() as AddressInfo
   const url = `${material === undefined ? 'http' : 'https'}://${listen.host.includes(':') ? `[${listen.host}]` : listen.host}:${port}`
@@ -98,6 +109,8 @@ export async function startApi(deps: ApiDeps): Promise<Api> {
     url,
     ...(unix === undefined ? {} : { socket: path }),
     renewed: async () => certificate?.look(),
+    streams: open.count,
+    connections: () => promisify(app.server.getConnections.bind(app.server))(),
     close: async () => {
       certificate?.stop()
       clearInterval(sweep)

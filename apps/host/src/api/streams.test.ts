@@ -70,6 +70,28 @@ test('a log as lines, from a position on, by Accept; nothing else is acceptable'
   expect([beyond.status, beyond.json['code']]).toEqual([416, 'bad-offset'])
 })
 
+test('a log as server-sent events: after a cut it goes on by Last-Event-ID, each byte once, and says its end', async () => {
+  await using daemon = await startTestDaemon()
+  const id = await makeRun(daemon)
+  const path = `/v1/runs/${id}/logs?follow=true&from=0`
+  const accept = 'text/event-stream'
+  daemon.runs.output(id, 'stdout', 'one')
+  const first = await open(daemon, path, { accept })
+  expect(first.headers['content-type']).toBe(accept)
+  const data = (text: string): string => Buffer.from(text).toString('base64')
+  expect(await nextText(first, 'data: ')).toBe(`:\n\nid: 13\nevent: stdout\ndata: ${data('one')}\n\n`)
+  first.destroy()
+  await waitFor('the stream to be let go', () => daemon.runs.given.open === 0)
+  daemon.runs.output(id, 'stderr', 'two')
+  daemon.runs.end(id)
+  const rest = await open(daemon, path, { accept, 'last-event-id': '13' })
+  expect(Buffer.concat(await rest.toArray()).toString()).toBe(
+    `:\n\nid: 26\nevent: stderr\ndata: ${data('two')}\n\nid: 26\nevent: end\ndata: {"next":26,"complete":true}\n\n`,
+  )
+  const beyond = await daemon.ask('GET', path, { headers: { accept, 'last-event-id': '999' } })
+  expect([beyond.status, beyond.json['code']]).toEqual([416, 'bad-offset'])
+})
+
 test('a slow reader holds back the source and costs no memory', async () => {
   await using daemon = await startTestDaemon()
   const id = await makeRun(daemon)
@@ -160,6 +182,9 @@ test('events: as server-sent events with ids, resumed by Last-Event-ID without a
   again.destroy()
   const ids = [...more.matchAll(/^id: (\d+)$/gm)].map((match) => Number(match[1]))
   expect(ids.slice(0, 2)).toEqual([first, first + 1])
+  // Seen elsewhere, as before the store was restored: what comes now would be missed.
+  const beyond = await daemon.ask('GET', '/v1/events', { headers: { 'last-event-id': '999999' } })
+  expect([beyond.status, beyond.json['code']]).toEqual([416, 'bad-offset'])
 })
 
 test('events as lines, of one pool only', async () => {

@@ -5,9 +5,10 @@
 import { createHash, randomBytes, timingSafeEqual } from 'node:crypto'
 import { closeSync, fsyncSync, openSync, readFileSync, renameSync, writeSync } from 'node:fs'
 import { dirname, join } from 'node:path'
+import type { Also } from '../engine/api.ts'
 import { newId } from '../store/ids.ts'
 import { syncDirectory } from '../store/seal.ts'
-import type { Store } from '../store/store.ts'
+import type { Store, Tx } from '../store/store.ts'
 
 export const roles = ['viewer', 'operator', 'admin'] as const
 /** viewer: reads · operator: works with runs, leases and workers too · admin: tokens too */
@@ -28,41 +29,75 @@ export interface TokenView {
   lastUsedAt?: number
 }
 
+export interface NewToken {
+  id: string
+  /** From {@link tokenText}. */
+  text: string
+  name: string
+  role: Role
+  ttlMs?: number
+}
+
+export interface CreateOptions {
+  /** Writes in the same transaction. */
+  also?: Also<TokenView> | undefined
+}
+
 export interface Tokens {
   /** Who this is; undefined for anything but a valid token. Takes as long for a wrong one as for a right one of the same id. */
   verify(text: string): Promise<Principal | undefined>
-  create(request: { name: string; role: Role; ttlMs?: number }): Promise<{ view: TokenView; token: string }>
-  list(): Promise<TokenView[]>
+  /** Did {@link verify} say so of it lately? It may have been revoked since. Knows digests only. */
+  wasValid(text: string): boolean
+  create(request: NewToken, options?: CreateOptions): Promise<TokenView>
+  /** Newest first. */
+  list(page?: { limit?: number; before?: string }): Promise<TokenView[]>
   /** False when there is no live token of this id. */
   revoke(id: string): Promise<boolean>
 }
 
+/** As of the other lists. */
+const PAGE = 100
 const FORM = /^mst_(t[0-9a-z]{26})_[A-Za-z0-9_-]{43}$/
 /** `last used` is for finding forgotten tokens: a minute is fine enough, and costs no write per request. */
 const USED_EVERY_MS = 60_000
 
+/** Digests of tokens that were valid. More than any farm has; who is forgotten is only asked to be patient while guesses come. */
+const MOST_KNOWN = 10_000
+
 export function tokens(store: Store, now: () => number = Date.now): Tokens {
+  const known = new Set<string>()
   return {
+    wasValid: (text) => known.has(digest(text).toString('hex')),
     async verify(text) {
       const id = FORM.exec(text)?.[1]
       if (id === undefined) return undefined
       const row = await store.read.selectFrom('tokens').selectAll().where('id', '=', id).executeTakeFirst()
-      const right = timingSafeEqual(digest(text), Buffer.from(row?.hash ?? '0'.repeat(64), 'hex'))
+      const own = digest(text)
+      const right = timingSafeEqual(own, Buffer.from(row?.hash ?? '0'.repeat(64), 'hex'))
       const at = now()
-      if (row === undefined || !right || row.revoked_at !== null || (row.expires_at ?? at + 1) <= at) return undefined
+      if (row === undefined || !right || row.revoked_at !== null || (row.expires_at ?? at + 1) <= at) {
+        known.delete(own.toString('hex'))
+        return undefined
+      }
+      known.add(own.toString('hex'))
+      if (known.size > MOST_KNOWN) known.delete(known.values().next().value ?? '')
       if (at - (row.last_used_at ?? 0) > USED_EVERY_MS) noteUse(store, id, at)
       return { name: `token:${row.name}`, role: row.role as Role }
     },
-    async create({ name, role, ttlMs }) {
-      const { id, text } = draw()
+    async create({ id, text, name, role, ttlMs }, { also } = {}) {
       const at = now()
       const expires = ttlMs === undefined ? null : at + ttlMs
-      await insert(store, { id, name, role, text, at, expires })
       const view: TokenView = { id, name, role, createdAt: at, ...(expires === null ? {} : { expiresAt: expires }) }
-      return { view, token: text }
+      await store.write(async (tx, after) => {
+        await also?.(tx, after, view)
+        await insert(tx, { id, name, role, text, at, expires })
+      })
+      return view
     },
-    async list() {
-      const rows = await store.read.selectFrom('tokens').selectAll().where('revoked_at', 'is', null).orderBy('id').execute()
+    async list({ limit = PAGE, before } = {}) {
+      let query = store.read.selectFrom('tokens').selectAll().where('revoked_at', 'is', null)
+      if (before !== undefined) query = query.where('id', '<', before)
+      const rows = await query.orderBy('id', 'desc').limit(limit).execute()
       return rows.map((row) => ({
         id: row.id,
         name: row.name,
@@ -101,12 +136,13 @@ export async function ensureAdminToken(store: Store, dataDir: string, now: () =>
   const path = adminTokenPath(dataDir)
   // The file first: killed between the two, the next start takes the token from it.
   const kept = readToken(path)
-  const text = kept ?? draw().text
+  const text = kept ?? tokenText(newId('t'), randomBytes(32))
   if (kept === undefined) writeToken(path, text)
-  await insert(store, { id: FORM.exec(text)?.[1] ?? newId('t'), name: 'admin', role: 'admin', text, at: now(), expires: null })
+  const token: TokenRow = { id: FORM.exec(text)?.[1] ?? newId('t'), name: 'admin', role: 'admin', text, at: now(), expires: null }
+  await store.write((tx) => insert(tx, token))
 }
 
-interface NewToken {
+interface TokenRow {
   id: string
   name: string
   role: Role
@@ -115,27 +151,25 @@ interface NewToken {
   expires: number | null
 }
 
-async function insert(store: Store, token: NewToken): Promise<void> {
-  await store.write((tx) =>
-    tx
-      .insertInto('tokens')
-      .values({
-        id: token.id,
-        name: token.name,
-        role: token.role,
-        hash: digest(token.text).toString('hex'),
-        created_at: token.at,
-        expires_at: token.expires,
-        revoked_at: null,
-        last_used_at: null,
-      })
-      .execute(),
-  )
+async function insert(tx: Tx, token: TokenRow): Promise<void> {
+  await tx
+    .insertInto('tokens')
+    .values({
+      id: token.id,
+      name: token.name,
+      role: token.role,
+      hash: digest(token.text).toString('hex'),
+      created_at: token.at,
+      expires_at: token.expires,
+      revoked_at: null,
+      last_used_at: null,
+    })
+    .execute()
 }
 
-function draw(): { id: string; text: string } {
-  const id = newId('t')
-  return { id, text: `mst_${id}_${randomBytes(32).toString('base64url')}` }
+/** The text of a token with 32 secret bytes. */
+export function tokenText(id: string, secret: Buffer): string {
+  return `mst_${id}_${secret.toString('base64url')}`
 }
 
 function digest(text: string): Buffer {

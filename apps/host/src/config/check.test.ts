@@ -62,6 +62,7 @@ describe('a right file', () => {
       data: '/x/.muster',
       listen: { host: '127.0.0.1', port: 7420 },
       pluginsFile: '/x/plugins.json',
+      limits: {},
       pools: [
         { name: 'ci', work: 'hold', lifetimeMs: 7_200_000, uses: 1, worker: { resources: { cpu: 2, memoryBytes: 4 * 2 ** 30 } } },
       ],
@@ -124,6 +125,7 @@ describe('a wrong file names place, reason and fix', () => {
       good.replace('plugin: baremetal,', 'plugin: baremetal, secrets: { tokn: { env: A } },'),
       [/never asks for a secret 'tokn' \| did you mean 'token'/],
     ],
+    ['a limit of nothing', `host: { limits: { burst: 0 } }\n${good}`, [/'host.limits.burst'/]],
     ['listening off loopback', `host: { listen: "0.0.0.0:7420" }\n${good}`, [/not loopback, and there is no TLS/]],
   ])('%s', (_name, text, wanted) => {
     const found = problemsOf(text)

@@ -8,7 +8,7 @@ import { type Loaded, loadDocument } from './document.ts'
 import type { Path } from './keep.ts'
 import type { Problem } from './problem.ts'
 import type { TlsFiles } from './tls.ts'
-import { fileSchema, type MusterFile, type OtlpFile, type PoolFile, type WorkerFile } from './schema.ts'
+import { fileSchema, type MusterFile, type OtlpFile, type PoolFile, type RequestLimits, type WorkerFile } from './schema.ts'
 
 export interface ProviderConfig {
   name: string
@@ -34,6 +34,8 @@ export interface MusterConfig {
   pluginsFile: string
   reconcileMs: number
   orphanGraceMs: number
+  /** Absent ones: the API's own. */
+  limits: RequestLimits
   providers: ProviderConfig[]
   pools: PoolConfig[]
   retention: { runsMs: number; logsBytes: number; journalMs: number; crashes: number }
@@ -112,6 +114,7 @@ function resolveConfig(file: string, value: MusterFile): MusterConfig {
     // Watch carries most changes; the full pass repairs what it missed, so it need not be often.
     reconcileMs: host.reconcile ?? 30 * second,
     orphanGraceMs: host.orphanGrace ?? 2 * minute,
+    limits: host.limits ?? {},
     providers: Object.entries(value.providers).map(([name, given]) => ({
       name,
       alias: given.plugin,

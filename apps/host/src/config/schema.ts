@@ -119,6 +119,13 @@ const host = strict({
   orphanGrace: durationSchema.exactOptional().describe('How long an unknown worker with our tag is left alone. Default 2m.'),
   metrics: metrics.exactOptional().describe('Who may read `/metrics`.'),
   telemetry: strict({ otlp: otlp.exactOptional().describe('Where traces go. Default: nowhere.') }).exactOptional(),
+  limits: strict({
+    perSecond: z.int().min(1).exactOptional().describe('Requests in a second. Default 2000.'),
+    burst: z.int().min(1).exactOptional().describe('Requests at once, after a rest. Default 10000.'),
+    inFlight: z.int().min(1).exactOptional().describe('Requests without a whole answer, streams too. Default 5000.'),
+  })
+    .exactOptional()
+    .describe('What one token may ask of the API, with all clients that share it.'),
 })
 
 const retention = strict({
@@ -134,6 +141,13 @@ export const fileSchema: z.ZodType<MusterFile> = strict({
   pools: z.record(name, pool),
   retention: retention.exactOptional(),
 })
+
+/** Absent: the API's own. */
+export interface RequestLimits {
+  perSecond?: number
+  burst?: number
+  inFlight?: number
+}
 
 /** `muster.yaml` as written, with units already numbers. */
 export interface MusterFile {
@@ -152,6 +166,7 @@ export interface HostFile {
   reconcile?: number
   orphanGrace?: number
   metrics?: { public?: boolean; listen?: string }
+  limits?: RequestLimits
   telemetry?: { otlp?: OtlpFile }
 }
 

@@ -173,11 +173,18 @@ export interface Pools {
   resume(name: string, how: { principal: string }): Promise<PoolStatus>
 }
 
+export interface JournalPage {
+  /** At most 500; default 200. */
+  limit?: number
+  /** Those before this number. */
+  before?: number
+}
+
 export interface Journal {
   /** Adds a decision to a transaction; it becomes an event after the commit. */
   append(tx: Tx, after: AfterCommit, entry: JournalEntry): Promise<void>
-  /** Every decision about one thing, oldest first; at most `limit` (default 200) of the newest. */
-  why(kind: 'worker' | 'lease' | 'run' | 'pool' | 'provider', id: string, limit?: number): Promise<JournalRow[]>
+  /** Every decision about one thing, oldest first: the newest of the page. */
+  why(kind: 'worker' | 'lease' | 'run' | 'pool' | 'provider', id: string, page?: JournalPage): Promise<JournalRow[]>
   /** Rows after `seq`, oldest first. */
   after(seq: number, limit: number): Promise<JournalRow[]>
 }

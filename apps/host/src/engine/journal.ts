@@ -1,6 +1,6 @@
 /** The decision journal: one row a decision, written with what it decided; each committed row is an event. */
 import type { Clock } from './clock.ts'
-import type { EngineEvents, Journal } from './api.ts'
+import type { EngineEvents, Journal, JournalPage } from './api.ts'
 import type { JournalEntry, JournalRow } from './model.ts'
 import type { AfterCommit, Store, Tx } from '../store/store.ts'
 
@@ -67,15 +67,15 @@ export async function openJournal(store: Store, clock: Clock): Promise<JournalRo
       .execute()
   }
 
-  async function why(kind: Parameters<Journal['why']>[0], id: string, limit = 200): Promise<JournalRow[]> {
+  async function why(
+    kind: Parameters<Journal['why']>[0],
+    id: string,
+    { limit = 200, before }: JournalPage = {},
+  ): Promise<JournalRow[]> {
     const column = ({ worker: 'worker_id', lease: 'lease_id', run: 'run_id', pool: 'pool', provider: 'provider' } as const)[kind]
-    const rows = await store.read
-      .selectFrom('journal')
-      .selectAll()
-      .where(column, '=', id)
-      .orderBy('seq', 'desc')
-      .limit(Math.min(limit, PAGE))
-      .execute()
+    let query = store.read.selectFrom('journal').selectAll().where(column, '=', id)
+    if (before !== undefined) query = query.where('seq', '<', before)
+    const rows = await query.orderBy('seq', 'desc').limit(Math.min(limit, PAGE)).execute()
     return rows.reverse()
   }
 

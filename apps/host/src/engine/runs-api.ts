@@ -1,9 +1,9 @@
 /**
  * The run driver, as the API and the command line see it. Everything that changes something resolves when it is durable.
  *
- * Errors are RunError (below), EngineError `refused` and `stopping`, and StoreError; nothing else is thrown on purpose.
+ * Errors are RunError (below), EngineError `refused`, `busy` and `stopping`, and StoreError; nothing else is thrown on purpose.
  */
-import type { Also } from './api.ts'
+import type { Also, JournalPage } from './api.ts'
 import type { Artifact, JournalRow, RunRecord, RunRequest, RunState } from './model.ts'
 
 export interface Runs {
@@ -66,8 +66,8 @@ export interface Runs {
   readLog(id: string, options: LogQuery): AsyncIterable<LogPiece>
   /** How much output is stored. `complete`: no more will come. Errors: `not-found`, `gone`. */
   logState(id: string): Promise<LogState>
-  /** Every decision about a run, its leases and its workers, oldest first; at most `limit` (default 200) of the newest. */
-  why(id: string, limit?: number): Promise<JournalRow[]>
+  /** Every decision about a run, its leases and its workers, oldest first: the newest of the page. */
+  why(id: string, page?: JournalPage): Promise<JournalRow[]>
   /** Takes no new runs, lets go of every open stream, and leaves every command as it is. */
   stop(): Promise<void>
 }

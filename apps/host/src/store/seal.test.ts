@@ -73,3 +73,10 @@ test('a store whose key is missing or another one is not opened, and nothing tak
     await store.close()
   }
 })
+
+test('what is derived is the same for the same context and key, and for no other', () => {
+  const [one, two] = [sealer(new Uint8Array(32)), sealer(new Uint8Array(32).fill(1))]
+  expect(one.derive('a')).toEqual(one.derive('a'))
+  expect(one.derive('a')).toHaveLength(32)
+  for (const other of [one.derive('b'), two.derive('a')]) expect(other).not.toEqual(one.derive('a'))
+})

@@ -16,6 +16,8 @@ export interface Sealer {
   openBytes(sealed: Uint8Array, context: string): Buffer
   /** A digest under the key, 16 hex digits: equal for equal texts, and no way to try guesses without the key. */
   digest(text: string): string
+  /** 32 bytes that nobody without the key can know, the same for the same context. */
+  derive(context: string): Buffer
 }
 
 class SealError extends Error {
@@ -34,6 +36,7 @@ export function sealer(key: Uint8Array): Sealer {
   const digestKey = Buffer.from(hkdfSync('sha256', key, '', 'muster digest', KEY_BYTES))
   return {
     digest: (text) => createHmac('sha256', digestKey).update(text).digest('hex').slice(0, 16),
+    derive: (context) => Buffer.from(hkdfSync('sha256', key, '', `muster derived ${context}`, KEY_BYTES)),
     seal: (plain, context) => sealBytes(key, Buffer.from(plain), context).toString('base64'),
     open: (sealed, context) => openBytes(key, Buffer.from(sealed, 'base64'), context).toString('utf8'),
     sealBytes: (plain, context) => sealBytes(key, plain, context),

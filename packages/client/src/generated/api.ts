@@ -49,6 +49,12 @@ export interface Decision {
   change: string
 }
 
+export interface DecisionPage {
+  items: Decision[]
+  /** Ask with `before` for the page after this one; absent: there is none. */
+  next?: string
+}
+
 export interface ExecRequest {
   /** Program and arguments; no shell is put around them. */
   command: string[]
@@ -209,7 +215,7 @@ export interface Problem {
   type: string
   title: string
   status: number
-  code: 'invalid-request' | 'unauthorized' | 'forbidden' | 'wrong-host' | 'not-found' | 'not-acceptable' | 'conflict' | 'ended' | 'leased' | 'gap' | 'no-stdin' | 'not-ready' | 'gone' | 'too-large' | 'unsupported-media' | 'bad-offset' | 'refused' | 'config-refused' | 'unsupported' | 'digest-mismatch' | 'idempotency-mismatch' | 'rate-limited' | 'internal' | 'provider-failed' | 'busy' | 'stopping' | 'store-unavailable' | 'disk-full'
+  code: 'invalid-request' | 'unauthorized' | 'forbidden' | 'wrong-host' | 'not-found' | 'not-acceptable' | 'too-slow' | 'conflict' | 'ended' | 'leased' | 'gap' | 'no-stdin' | 'not-ready' | 'gone' | 'too-large' | 'unsupported-media' | 'bad-offset' | 'refused' | 'config-refused' | 'unsupported' | 'digest-mismatch' | 'idempotency-mismatch' | 'rate-limited' | 'head-too-large' | 'internal' | 'provider-failed' | 'busy' | 'stopping' | 'store-unavailable' | 'disk-full'
   detail: string
   /** What can be done about it. */
   hint?: string
@@ -398,6 +404,12 @@ export interface Token {
   expiresAt?: string
   /** To a minute. */
   lastUsedAt?: string
+}
+
+export interface TokenPage {
+  items: Token[]
+  /** Ask with `before` for the page after this one; absent: there is none. */
+  next?: string
 }
 
 export interface Version {
@@ -701,14 +713,16 @@ export interface Operations {
     body: undefined
     answer: RunPage
   }
-  /** All that are not revoked */
+  /** All that are not revoked, newest first */
   listTokens: {
     params: undefined
-    query: undefined
-    body: undefined
-    answer: {
-      items: Token[]
+    query: {
+      limit?: number
+      /** `next` of the page before. */
+      before?: string
     }
+    body: undefined
+    answer: TokenPage
   }
   /** Workers, newest first */
   listWorkers: {
@@ -731,6 +745,15 @@ export interface Operations {
     query: undefined
     body: undefined
     answer: 'binary'
+  }
+  /** This document */
+  openapi: {
+    params: undefined
+    query: undefined
+    body: undefined
+    answer: {
+      openapi: '3.1.0'
+    }
   }
   /** Unpacks a tar in a worker that lives */
   putFiles: {
@@ -766,7 +789,7 @@ export interface Operations {
     body: undefined
     answer: 'binary'
   }
-  /** A run's output from a position on. With `Accept: application/vnd.muster.log` (default) frames: u8 kind (1 stdout, 2 stderr, 3 nothing new, 0 the last frame), u64 big-endian position after this frame, u32 big-endian length, bytes. The last frame's bytes are JSON: `complete` is false when the run's output goes on, and `problem` says why it cannot be read further. With `Accept: application/x-ndjson` one JSON object a line. A stream that ends without its last frame was cut off: ask again with `from` set to the last position. */
+  /** A run's output from a position on. With `Accept: application/vnd.muster.log` (default) frames: u8 kind (1 stdout, 2 stderr, 3 nothing new, 0 the last frame), u64 big-endian position after this frame, u32 big-endian length, bytes. The last frame's bytes are JSON: `complete` is false when the run's output goes on, and `problem` says why it cannot be read further. With `Accept: application/x-ndjson` one JSON object a line. With `Accept: text/event-stream` server-sent events `stdout` and `stderr`, each of base64 with the position after it as id, and at last `end`: a browser goes on by itself after a cut, and closes at `end`. A stream that ends without its last frame was cut off: ask again with `from` set to the last position. */
   readLog: {
     params: {
       id: string
@@ -896,7 +919,7 @@ export interface Operations {
     body: undefined
     answer: Run
   }
-  /** Every decision about one thing, oldest first */
+  /** Every decision about one thing, oldest first: the newest page of them */
   why: {
     params: {
       kind: 'worker' | 'lease' | 'run' | 'pool' | 'provider'
@@ -904,11 +927,11 @@ export interface Operations {
     }
     query: {
       limit?: number
+      /** `next` of the page before: those that were decided earlier. */
+      before?: string
     }
     body: undefined
-    answer: {
-      items: Decision[]
-    }
+    answer: DecisionPage
   }
   /** Hands a piece to standard input. Answers once the piece is stored, and waits while the command reads too slowly. It may be repeated: what is stored is skipped. */
   writeStdin: {
@@ -954,6 +977,7 @@ export const operations: { readonly [K in keyof Operations]: { method: string; p
   listTokens: { method: 'GET', path: '/v1/tokens' },
   listWorkers: { method: 'GET', path: '/v1/workers' },
   metrics: { method: 'GET', path: '/metrics' },
+  openapi: { method: 'GET', path: '/v1/openapi.json' },
   putFiles: { method: 'PUT', path: '/v1/workers/{id}/files' },
   putInput: { method: 'PUT', path: '/v1/runs/{id}/inputs/{name}' },
   readEvents: { method: 'GET', path: '/v1/events' },

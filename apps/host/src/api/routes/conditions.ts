@@ -1,13 +1,15 @@
 /** What lasts and deserves an operator's eye; and why things are as they are. */
 import { z } from 'zod'
 import type { App, AppDeps } from '../deps.ts'
-import { failures, needs } from '../describe.ts'
+import { needs } from '../describe.ts'
 import { ApiProblem } from '../problems.ts'
-import { conditionSchema, decisionSchema } from '../schemas.ts'
+import { conditionSchema, decisionSchema, pageOf } from '../schemas.ts'
 import { conditionView, decisionView } from '../views.ts'
 
-/** As many as a reader takes in at once; the newest are kept. */
+/** As many as a reader takes in at once. */
 const MOST_DECISIONS = 200
+
+const page = pageOf('DecisionPage', decisionSchema)
 
 export function conditionRoutes(app: App, { engine, runs }: AppDeps): void {
   const exists = {
@@ -25,7 +27,7 @@ export function conditionRoutes(app: App, { engine, runs }: AppDeps): void {
       schema: {
         operationId: 'listConditions',
         summary: 'Conditions that hold now, oldest first',
-        response: { 200: z.object({ items: z.array(conditionSchema) }), ...failures },
+        response: { 200: z.object({ items: z.array(conditionSchema) }) },
       },
     },
     async () => ({ items: engine.conditions.list().map(conditionView) }),
@@ -34,19 +36,28 @@ export function conditionRoutes(app: App, { engine, runs }: AppDeps): void {
   app.get(
     '/v1/why/:kind/:id',
     {
-      ...needs('viewer'),
+      ...needs('viewer', 'not-found'),
       schema: {
         operationId: 'why',
-        summary: 'Every decision about one thing, oldest first',
+        summary: 'Every decision about one thing, oldest first: the newest page of them',
         params: z.object({ kind: z.enum(['worker', 'lease', 'run', 'pool', 'provider']), id: z.string() }),
-        querystring: z.strictObject({ limit: z.coerce.number().int().min(1).max(1000).default(MOST_DECISIONS) }),
-        response: { 200: z.object({ items: z.array(decisionSchema) }), ...failures },
+        querystring: z.strictObject({
+          limit: z.coerce.number().int().min(1).max(500).default(MOST_DECISIONS),
+          before: z
+            .string()
+            .regex(/^\d{1,15}$/, 'not a `next` that this list gave')
+            .describe('`next` of the page before: those that were decided earlier.')
+            .exactOptional(),
+        }),
+        response: { 200: page },
       },
     },
-    async ({ params: { kind, id }, query: { limit } }) => {
-      const rows = kind === 'run' ? await runs.why(id, limit) : await engine.journal.why(kind, id, limit)
+    async ({ params: { kind, id }, query: { limit, before } }) => {
+      const asked = { limit, ...(before === undefined ? {} : { before: Number(before) }) }
+      const rows = kind === 'run' ? await runs.why(id, asked) : await engine.journal.why(kind, id, asked)
       if (rows.length === 0 && !(await exists[kind](id))) throw new ApiProblem('not-found', `there is no ${kind} ${id}`)
-      return { items: rows.map(decisionView) }
+      const first = rows.length === limit ? rows[0]?.seq : undefined
+      return { items: rows.map(decisionView), ...(first === undefined ? {} : { next: String(first) }) }
     },
   )
 }

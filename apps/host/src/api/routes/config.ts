@@ -3,7 +3,7 @@ import { z } from 'zod'
 import type { Change } from '../../config/diff.ts'
 import { principalOf } from '../access.ts'
 import type { App, AppDeps } from '../deps.ts'
-import { failures, needs } from '../describe.ts'
+import { needs } from '../describe.ts'
 import { ApiProblem } from '../problems.ts'
 import { named } from '../schemas.ts'
 
@@ -23,7 +23,7 @@ export function configRoutes(app: App, { apply }: AppDeps): void {
   app.post(
     '/v1/config/apply',
     {
-      ...needs('admin'),
+      ...needs('admin', 'config-refused'),
       schema: {
         operationId: 'applyConfig',
         summary: 'Reads the configuration again, and applies what differs',
@@ -37,7 +37,6 @@ export function configRoutes(app: App, { apply }: AppDeps): void {
             applied: z.boolean().describe('False when nothing differs, and with `dryRun`.'),
             changes: z.array(changeSchema),
           }),
-          ...failures,
         },
       },
     },

@@ -1,32 +1,30 @@
 /** Events: every decision as it is made, as server-sent events that resume by `Last-Event-ID`. */
 import { z } from 'zod'
 import type { App, AppDeps } from '../deps.ts'
-import { bytes, content, failures, needs } from '../describe.ts'
-import { NDJSON_TYPE } from '../log-frames.ts'
+import { bytes, content, lastEventHeader, needs } from '../describe.ts'
+import { NDJSON_TYPE, SSE_TYPE } from '../log-frames.ts'
 import { ApiProblem } from '../problems.ts'
 import { decisionSchema } from '../schemas.ts'
 import { withBeats } from '../streams.ts'
 import { decisionView } from '../views.ts'
 
-const SSE_TYPE = 'text/event-stream'
-
 export function eventRoutes(app: App, { engine, streams }: AppDeps): void {
   app.get(
     '/v1/events',
     {
-      ...needs('viewer'),
+      ...needs('viewer', 'not-acceptable', 'bad-offset'),
       schema: {
         operationId: 'readEvents',
         summary: 'Decisions as they are made',
         description:
           'Server-sent events of the name `decision`, whose id is the number of the decision; NDJSON by Accept. Goes on after the last one seen, without a gap, by `Last-Event-ID` or `from`; without either, with the next one. The header Muster-Seq says after which number it begins.',
-        headers: z.looseObject({ 'last-event-id': z.string().regex(/^\d+$/).exactOptional() }),
+        headers: lastEventHeader,
         querystring: z.strictObject({
           from: z.coerce.number().int().min(0).describe('Those after this number.').exactOptional(),
           pool: z.string().exactOptional(),
           run: z.string().exactOptional(),
         }),
-        response: { 200: content('The events.', { [SSE_TYPE]: bytes, [NDJSON_TYPE]: decisionSchema }), ...failures },
+        response: { 200: content('The events.', { [SSE_TYPE]: bytes, [NDJSON_TYPE]: decisionSchema }) },
       },
     },
     async (request, reply) => {
@@ -38,6 +36,11 @@ export function eventRoutes(app: App, { engine, streams }: AppDeps): void {
         })
       const last = headers['last-event-id']
       const from = (last === undefined ? query.from : Number(last)) ?? engine.events.last()
+      // Numbers only grow: whoever has seen a later one has seen it elsewhere, as before a restore, and would miss what comes now.
+      if (from > engine.events.last())
+        throw new ApiProblem('bad-offset', `the newest decision has the number ${engine.events.last()}`, {
+          hint: 'Begin anew, without a position.',
+        })
       return streams.send(reply, {
         type: lines ? NDJSON_TYPE : SSE_TYPE,
         headers: { 'muster-seq': String(from) },

@@ -4,7 +4,7 @@ import type { LeaseView as EngineLease } from '../../engine/api.ts'
 import type { LeaseRecord } from '../../engine/model.ts'
 import { principalOf } from '../access.ts'
 import type { App, AppDeps } from '../deps.ts'
-import { byId, failures, keyHeader, needs } from '../describe.ts'
+import { byId, keyHeader, needs } from '../describe.ts'
 import { traceOf } from '../observing.ts'
 import { ApiProblem } from '../problems.ts'
 import { checkInline, toLeaseRequest } from '../requests.ts'
@@ -31,14 +31,14 @@ export function leaseRoutes(app: App, { engine, idempotency, streams }: AppDeps)
   app.post(
     '/v1/leases',
     {
-      ...needs('operator'),
+      ...needs('operator', 'refused', 'idempotency-mismatch'),
       schema: {
         operationId: 'createLease',
         summary: 'Asks for a worker',
         description: 'Answers at once with a queued lease; wait for it to become active.',
         headers: keyHeader,
         body: leaseBodySchema,
-        response: { 201: leaseSchema, ...failures },
+        response: { 201: leaseSchema },
       },
     },
     async (request, reply) => {
@@ -62,7 +62,7 @@ export function leaseRoutes(app: App, { engine, idempotency, streams }: AppDeps)
         operationId: 'listLeases',
         summary: 'Leases, newest first',
         querystring: z.strictObject({ ...pageParts('l'), pool: z.string().exactOptional() }),
-        response: { 200: page, ...failures },
+        response: { 200: page },
       },
     },
     async ({ query }) => {
@@ -75,12 +75,12 @@ export function leaseRoutes(app: App, { engine, idempotency, streams }: AppDeps)
   app.get(
     '/v1/leases/:id',
     {
-      ...needs('viewer'),
+      ...needs('viewer', 'not-found'),
       schema: {
         operationId: 'getLease',
         summary: 'A lease and its worker',
         params: byId,
-        response: { 200: leaseAnswerSchema, ...failures },
+        response: { 200: leaseAnswerSchema },
       },
     },
     async ({ params }) => answer(await find(params.id)),
@@ -89,7 +89,7 @@ export function leaseRoutes(app: App, { engine, idempotency, streams }: AppDeps)
   app.get(
     '/v1/leases/:id/wait',
     {
-      ...needs('viewer'),
+      ...needs('viewer', 'not-found'),
       schema: {
         operationId: 'waitLease',
         summary: 'A lease, once it is as wanted',
@@ -99,7 +99,7 @@ export function leaseRoutes(app: App, { engine, idempotency, streams }: AppDeps)
           until: z.enum(['assigned', 'active', 'ended']).default('active'),
           timeoutMs: z.coerce.number().int().min(1).max(60_000).default(30_000),
         }),
-        response: { 200: leaseAnswerSchema, ...failures },
+        response: { 200: leaseAnswerSchema },
       },
     },
     async ({ params, query }, reply) => {
@@ -121,13 +121,13 @@ export function leaseRoutes(app: App, { engine, idempotency, streams }: AppDeps)
   app.post(
     '/v1/leases/:id/renew',
     {
-      ...needs('operator'),
+      ...needs('operator', 'not-found', 'ended'),
       schema: {
         operationId: 'renewLease',
         summary: 'Extends a lease from now on',
         params: byId,
         body: z.strictObject({ ttlMs: z.int().min(1).exactOptional() }).default({}),
-        response: { 200: leaseSchema, ...failures },
+        response: { 200: leaseSchema },
       },
     },
     async ({ params, body }) => leaseView(await leases.renew(params.id, body.ttlMs)),
@@ -136,7 +136,7 @@ export function leaseRoutes(app: App, { engine, idempotency, streams }: AppDeps)
   app.post(
     '/v1/leases/:id/release',
     {
-      ...needs('operator'),
+      ...needs('operator', 'not-found'),
       schema: {
         operationId: 'releaseLease',
         summary: 'Ends a lease and lets its worker go',
@@ -148,7 +148,7 @@ export function leaseRoutes(app: App, { engine, idempotency, streams }: AppDeps)
             force: z.boolean().describe('Kill at once.').exactOptional(),
           })
           .default({}),
-        response: { 200: leaseSchema, ...failures },
+        response: { 200: leaseSchema },
       },
     },
     async (request) => {

@@ -4,7 +4,7 @@ import { z } from 'zod'
 import { type Health, healthOf, readinessOf } from '../../observe/health.ts'
 import { SCRAPE_TYPE } from '../../observe/metrics/server.ts'
 import type { App, AppDeps } from '../deps.ts'
-import { content, failures, needs } from '../describe.ts'
+import { content, needs } from '../describe.ts'
 import { openApiOf } from '../openapi.ts'
 import { named } from '../schemas.ts'
 
@@ -48,7 +48,7 @@ export function metaRoutes(app: App, { engine, version: own, observer }: AppDeps
         operationId: 'healthz',
         summary: 'Does it answer?',
         security: [],
-        response: { 200: z.object({ status: z.literal('ok') }), ...failures },
+        response: { 200: z.object({ status: z.literal('ok') }) },
       },
     },
     async () => ({ status: 'ok' as const }),
@@ -71,7 +71,7 @@ export function metaRoutes(app: App, { engine, version: own, observer }: AppDeps
         description:
           'It answers, holds the term, and its store takes writes; else 503. A full disk is not mended by a restart: for a check that restarts the daemon use `/healthz`, which only says that it answers.',
         security: [],
-        response: { 200: health, 503: health, ...failures },
+        response: { 200: health, 503: health },
       },
     },
     async (request, reply) => told(request, reply as FastifyReply, healthOf(engine)),
@@ -91,7 +91,7 @@ export function metaRoutes(app: App, { engine, version: own, observer }: AppDeps
           description:
             'The daemon is well, every provider that answers was looked at once since the start, and at least one pool has a provider that is ready; else 503. Providers and pools that are worse than they should be are among the parts and do not make it fail.',
           security: [],
-          response: { 200: health, 503: health, ...failures },
+          response: { 200: health, 503: health },
         },
       },
       async (request, reply) => told(request, reply as FastifyReply, readinessOf(engine)),
@@ -106,7 +106,7 @@ export function metaRoutes(app: App, { engine, version: own, observer }: AppDeps
         summary: 'Metrics for Prometheus',
         description:
           'Its text format 0.0.4. The metrics are described in metrics.md; `host.metrics` of the configuration opens them.',
-        response: { 200: content('The metrics.', { 'text/plain': z.string() }), ...failures },
+        response: { 200: content('The metrics.', { 'text/plain': z.string() }) },
       },
     },
     async (_request, reply) =>
@@ -118,7 +118,7 @@ export function metaRoutes(app: App, { engine, version: own, observer }: AppDeps
 
   app.get(
     '/v1/version',
-    { ...needs('viewer'), schema: { operationId: 'version', summary: 'What runs', response: { 200: version, ...failures } } },
+    { ...needs('viewer'), schema: { operationId: 'version', summary: 'What runs', response: { 200: version } } },
     async () => ({
       version: own,
       api: 'v1' as const,
@@ -129,8 +129,23 @@ export function metaRoutes(app: App, { engine, version: own, observer }: AppDeps
   )
 
   let document: string | undefined
-  app.get('/v1/openapi.json', { ...needs('public'), schema: { hide: true } }, async (_request, reply) => {
-    document ??= JSON.stringify(openApiOf(app))
-    return reply.type('application/json').serializer(String).send(document)
-  })
+  app.get(
+    '/v1/openapi.json',
+    {
+      ...needs('public'),
+      schema: {
+        operationId: 'openapi',
+        summary: 'This document',
+        security: [],
+        response: { 200: z.looseObject({ openapi: z.literal('3.1.0') }) },
+      },
+    },
+    async (_request, reply) => {
+      document ??= JSON.stringify(openApiOf(app))
+      return reply
+        .type('application/json')
+        .serializer(String)
+        .send(document as never)
+    },
+  )
 }

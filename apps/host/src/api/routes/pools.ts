@@ -2,7 +2,7 @@
 import { z } from 'zod'
 import { principalOf } from '../access.ts'
 import type { App, AppDeps } from '../deps.ts'
-import { failures, needs } from '../describe.ts'
+import { needs } from '../describe.ts'
 import { ApiProblem } from '../problems.ts'
 import { poolSchema, providerSchema } from '../schemas.ts'
 import { poolView, providerView } from '../views.ts'
@@ -17,7 +17,7 @@ export function poolRoutes(app: App, { engine }: AppDeps): void {
       schema: {
         operationId: 'listPools',
         summary: 'All pools',
-        response: { 200: z.object({ items: z.array(poolSchema) }), ...failures },
+        response: { 200: z.object({ items: z.array(poolSchema) }) },
       },
     },
     async () => ({ items: engine.pools.list().map(poolView) }),
@@ -26,8 +26,8 @@ export function poolRoutes(app: App, { engine }: AppDeps): void {
   app.get(
     '/v1/pools/:name',
     {
-      ...needs('viewer'),
-      schema: { operationId: 'getPool', summary: 'A pool', params: byName, response: { 200: poolSchema, ...failures } },
+      ...needs('viewer', 'not-found'),
+      schema: { operationId: 'getPool', summary: 'A pool', params: byName, response: { 200: poolSchema } },
     },
     async ({ params }) => {
       const status = engine.pools.get(params.name)
@@ -40,14 +40,14 @@ export function poolRoutes(app: App, { engine }: AppDeps): void {
   app.post(
     '/v1/pools/:name/drain',
     {
-      ...needs('operator'),
+      ...needs('operator', 'not-found'),
       schema: {
         operationId: 'drainPool',
         summary: 'Empties a pool',
         description:
           'From now on it keeps no worker that nobody holds; what is asked for is still served. Until it is resumed, or the daemon starts again.',
         params: byName,
-        response: { 200: poolSchema, ...failures },
+        response: { 200: poolSchema },
       },
     },
     async (request) => poolView(await engine.pools.drain(request.params.name, { principal: principalOf(request) })),
@@ -56,12 +56,12 @@ export function poolRoutes(app: App, { engine }: AppDeps): void {
   app.post(
     '/v1/pools/:name/resume',
     {
-      ...needs('operator'),
+      ...needs('operator', 'not-found'),
       schema: {
         operationId: 'resumePool',
         summary: 'Ends the drain of a pool',
         params: byName,
-        response: { 200: poolSchema, ...failures },
+        response: { 200: poolSchema },
       },
     },
     async (request) => poolView(await engine.pools.resume(request.params.name, { principal: principalOf(request) })),
@@ -74,7 +74,7 @@ export function poolRoutes(app: App, { engine }: AppDeps): void {
       schema: {
         operationId: 'listProviders',
         summary: 'All providers, and how each does',
-        response: { 200: z.object({ items: z.array(providerSchema) }), ...failures },
+        response: { 200: z.object({ items: z.array(providerSchema) }) },
       },
     },
     async () => ({ items: engine.plugins.list().map(providerView) }),
@@ -83,12 +83,12 @@ export function poolRoutes(app: App, { engine }: AppDeps): void {
   app.get(
     '/v1/providers/:name',
     {
-      ...needs('viewer'),
+      ...needs('viewer', 'not-found'),
       schema: {
         operationId: 'getProvider',
         summary: 'A provider',
         params: byName,
-        response: { 200: providerSchema, ...failures },
+        response: { 200: providerSchema },
       },
     },
     async ({ params }) => {
@@ -104,13 +104,13 @@ export function poolRoutes(app: App, { engine }: AppDeps): void {
   app.post(
     '/v1/providers/:name/reconcile',
     {
-      ...needs('operator'),
+      ...needs('operator', 'not-found'),
       schema: {
         operationId: 'reconcileProvider',
         summary: 'Looks at a provider now',
         description: 'Lists its workers at once instead of at the next interval, and answers when the pass has been applied.',
         params: byName,
-        response: { 200: z.object({ orphansReclaimed: z.int() }), ...failures },
+        response: { 200: z.object({ orphansReclaimed: z.int() }) },
         querystring: z.strictObject({
           reclaimOrphans: z
             .enum(['true', 'false'])

@@ -4,7 +4,7 @@ import { z } from 'zod'
 import { reachOf } from '../../engine/reach.ts'
 import { principalOf } from '../access.ts'
 import type { App, AppDeps } from '../deps.ts'
-import { bytes, byId, content, failures, needs, rawBody } from '../describe.ts'
+import { bytes, byId, content, needs, rawBody } from '../describe.ts'
 import { ApiProblem } from '../problems.ts'
 
 /** Bytes both ways at once: the answer begins before the body has ended. */
@@ -26,7 +26,7 @@ export function reachRoutes(app: App, { engine, streams }: AppDeps): void {
   app.put(
     '/v1/workers/:id/files',
     {
-      ...needs('operator'),
+      ...needs('operator', 'not-found', 'not-ready', 'unsupported', 'conflict', 'provider-failed'),
       schema: {
         operationId: 'putFiles',
         summary: 'Unpacks a tar in a worker that lives',
@@ -34,7 +34,7 @@ export function reachRoutes(app: App, { engine, streams }: AppDeps): void {
         body: rawBody,
         params: byId,
         querystring: atPath,
-        response: { 204: z.null().describe('All of it is there.'), ...failures },
+        response: { 204: z.null().describe('All of it is there.') },
       },
     },
     async (request, reply) => {
@@ -54,14 +54,14 @@ export function reachRoutes(app: App, { engine, streams }: AppDeps): void {
   app.get(
     '/v1/workers/:id/files',
     {
-      ...needs('operator'),
+      ...needs('operator', 'not-found', 'not-ready', 'unsupported', 'conflict', 'provider-failed'),
       schema: {
         operationId: 'getFiles',
         summary: 'A path of a worker that lives, as a tar',
         description: 'One entry tree, named by the last part of the path.',
         params: byId,
         querystring: atPath,
-        response: { 200: content('The tar.', { 'application/x-tar': bytes }), ...failures },
+        response: { 200: content('The tar.', { 'application/x-tar': bytes }) },
       },
     },
     async (request, reply) => {
@@ -74,7 +74,7 @@ export function reachRoutes(app: App, { engine, streams }: AppDeps): void {
   app.post(
     '/v1/workers/:id/forward/:port',
     {
-      ...needs('operator'),
+      ...needs('operator', 'not-found', 'not-ready', 'unsupported', 'conflict', 'provider-failed'),
       schema: {
         operationId: 'forwardPort',
         summary: 'A connection to a port inside a worker that lives',
@@ -83,7 +83,7 @@ export function reachRoutes(app: App, { engine, streams }: AppDeps): void {
         consumes: [TCP_TYPE],
         body: rawBody,
         params: z.object({ id: z.string(), port: z.coerce.number().int().min(1).max(65_535) }),
-        response: { 200: content('What comes from the port.', { [TCP_TYPE]: bytes }), ...failures },
+        response: { 200: content('What comes from the port.', { [TCP_TYPE]: bytes }) },
       },
     },
     async (request, reply) => {

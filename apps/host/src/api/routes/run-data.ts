@@ -4,8 +4,8 @@ import { z } from 'zod'
 import type { FastifyBaseLogger } from 'fastify'
 import { RunError, type Runs } from '../../engine/runs-api.ts'
 import type { App, AppDeps } from '../deps.ts'
-import { byId, bytes, content, failures, needs, rawBody } from '../describe.ts'
-import { encodeFrame, encodeLine, LOG_TYPE, type LogEvent, NDJSON_TYPE } from '../log-frames.ts'
+import { byId, bytes, content, lastEventHeader, needs, rawBody } from '../describe.ts'
+import { encodeEvent, encodeFrame, encodeLine, LOG_TYPE, type LogEvent, NDJSON_TYPE, SSE_TYPE } from '../log-frames.ts'
 import { toProblem } from '../errors.ts'
 import { ApiProblem, problemBody } from '../problems.ts'
 import { artifactSchema, flag, named, problem } from '../schemas.ts'
@@ -38,7 +38,7 @@ export function runDataRoutes(app: App, { runs, streams }: AppDeps): void {
   app.put(
     '/v1/runs/:id/inputs/:name',
     {
-      ...needs('operator'),
+      ...needs('operator', 'not-found', 'ended', 'conflict', 'digest-mismatch'),
       schema: {
         operationId: 'putInput',
         summary: 'Uploads an input, a tar',
@@ -53,7 +53,7 @@ export function runDataRoutes(app: App, { runs, streams }: AppDeps): void {
             .describe('When given, the bytes must have it.')
             .exactOptional(),
         }),
-        response: { 200: artifactSchema, ...failures },
+        response: { 200: artifactSchema },
       },
     },
     async (request, reply) => {
@@ -68,14 +68,14 @@ export function runDataRoutes(app: App, { runs, streams }: AppDeps): void {
   app.get(
     '/v1/runs/:id/outputs/:name',
     {
-      ...needs('viewer'),
+      ...needs('viewer', 'not-found', 'not-ready', 'gone'),
       schema: {
         operationId: 'getOutput',
         summary: 'Downloads an output, a tar',
         description:
           'One entry tree, named by the last part of its path in the worker. The header Muster-Sha256 has the digest of the tar.',
         params: part,
-        response: { 200: content('The tar.', { 'application/x-tar': bytes }), ...failures },
+        response: { 200: content('The tar.', { 'application/x-tar': bytes }) },
       },
     },
     async (request, reply) => {
@@ -94,7 +94,7 @@ export function runDataRoutes(app: App, { runs, streams }: AppDeps): void {
   app.post(
     '/v1/runs/:id/stdin',
     {
-      ...needs('operator'),
+      ...needs('operator', 'not-found', 'no-stdin', 'ended', 'gap'),
       schema: {
         operationId: 'writeStdin',
         summary: 'Hands a piece to standard input',
@@ -107,7 +107,7 @@ export function runDataRoutes(app: App, { runs, streams }: AppDeps): void {
           offset: position.describe('Where the piece begins in the whole input.'),
           end: flag.describe('Nothing follows.'),
         }),
-        response: { 200: stdinState, ...failures },
+        response: { 200: stdinState },
       },
     },
     async (request, reply) => {
@@ -121,12 +121,12 @@ export function runDataRoutes(app: App, { runs, streams }: AppDeps): void {
   app.get(
     '/v1/runs/:id/stdin',
     {
-      ...needs('viewer'),
+      ...needs('viewer', 'not-found', 'no-stdin', 'ended'),
       schema: {
         operationId: 'getStdin',
         summary: 'How far standard input has come',
         params: byId,
-        response: { 200: stdinState, ...failures },
+        response: { 200: stdinState },
       },
     },
     async ({ params }) => runs.stdinState(params.id),
@@ -135,12 +135,12 @@ export function runDataRoutes(app: App, { runs, streams }: AppDeps): void {
   app.get(
     '/v1/runs/:id/log',
     {
-      ...needs('viewer'),
+      ...needs('viewer', 'not-found', 'gone'),
       schema: {
         operationId: 'getLogState',
         summary: 'How much output is stored',
         params: byId,
-        response: { 200: logState, ...failures },
+        response: { 200: logState },
       },
     },
     async ({ params }) => runs.logState(params.id),
@@ -149,26 +149,32 @@ export function runDataRoutes(app: App, { runs, streams }: AppDeps): void {
   app.get(
     '/v1/runs/:id/logs',
     {
-      ...needs('viewer'),
+      ...needs('viewer', 'not-found', 'gone', 'bad-offset', 'not-acceptable'),
       schema: {
         operationId: 'readLog',
         summary: "A run's output from a position on",
         description: LOG_FORM,
         params: byId,
+        headers: lastEventHeader,
         querystring: z.strictObject({
           from: position.describe('0, or a position that this log gave.'),
           follow: flag.describe('Stay until every byte has been given.'),
         }),
         response: {
-          200: content('The output, in the order it was stored.', { [LOG_TYPE]: bytes, [NDJSON_TYPE]: logLine }),
-          ...failures,
+          200: content('The output, in the order it was stored.', {
+            [LOG_TYPE]: bytes,
+            [NDJSON_TYPE]: logLine,
+            [SSE_TYPE]: bytes,
+          }),
         },
       },
     },
     async (request, reply) => {
       const type = logType(request.headers.accept)
-      const encode = type === LOG_TYPE ? encodeFrame : encodeLine
-      const { params, query } = request
+      const encode = encoders[type]
+      const { params, headers } = request
+      const last = headers['last-event-id']
+      const query = last === undefined ? request.query : { ...request.query, from: Number(last) }
       // Whatever is known to be wrong with the request is said before the stream begins.
       const { end } = await runs.logState(params.id)
       if (query.from > end) throw new RunError('bad-offset', `the log of run ${params.id} ends at ${end}`)
@@ -187,8 +193,10 @@ export function runDataRoutes(app: App, { runs, streams }: AppDeps): void {
 
 const LOG_FORM = `With \`Accept: ${LOG_TYPE}\` (default) frames: u8 kind (1 stdout, 2 stderr, 3 nothing new, 0 the last frame), u64 big-endian
 position after this frame, u32 big-endian length, bytes. The last frame's bytes are JSON: \`complete\` is false when the run's output goes
-on, and \`problem\` says why it cannot be read further. With \`Accept: ${NDJSON_TYPE}\` one JSON object a line. A stream that ends
-without its last frame was cut off: ask again with \`from\` set to the last position.`
+on, and \`problem\` says why it cannot be read further. With \`Accept: ${NDJSON_TYPE}\` one JSON object a line. With
+\`Accept: ${SSE_TYPE}\` server-sent events \`stdout\` and \`stderr\`, each of base64 with the position after it as id, and at last \`end\`: a
+browser goes on by itself after a cut, and closes at \`end\`. A stream that ends without its last frame was cut off: ask again with \`from\`
+set to the last position.`
 
 async function* logEvents(
   runs: Runs,
@@ -213,10 +221,15 @@ async function* logEvents(
   }
 }
 
-function logType(accept: string | undefined): string {
-  if (accept === undefined || accept.includes('*/*') || accept.includes(LOG_TYPE)) return LOG_TYPE
-  if (accept.includes(NDJSON_TYPE)) return NDJSON_TYPE
-  throw new ApiProblem('not-acceptable', `a log is not ${accept}`, { hint: `Accept ${LOG_TYPE} or ${NDJSON_TYPE}.` })
+const encoders = { [LOG_TYPE]: encodeFrame, [NDJSON_TYPE]: encodeLine, [SSE_TYPE]: encodeEvent } as const
+type LogType = keyof typeof encoders
+
+function logType(accept: string | undefined): LogType {
+  if (accept === undefined || accept.includes('*/*')) return LOG_TYPE
+  const types = Object.keys(encoders) as LogType[]
+  const found = types.find((type) => accept.includes(type))
+  if (found !== undefined) return found
+  throw new ApiProblem('not-acceptable', `a log is not ${accept}`, { hint: `Accept one of ${types.join(', ')}.` })
 }
 
 /** The body as it comes in; an error when the client goes before its end. */

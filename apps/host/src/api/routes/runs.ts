@@ -3,7 +3,7 @@ import { z } from 'zod'
 import { type RunRecord, type RunState, runStates } from '../../engine/model.ts'
 import { principalOf } from '../access.ts'
 import type { App, AppDeps } from '../deps.ts'
-import { byId, failures, keyHeader, needs } from '../describe.ts'
+import { byId, keyHeader, needs } from '../describe.ts'
 import { traceOf } from '../observing.ts'
 import { ApiProblem } from '../problems.ts'
 import { checkInline, toRunRequest } from '../requests.ts'
@@ -29,14 +29,14 @@ export function runRoutes(app: App, { runs, idempotency, streams }: AppDeps): vo
   app.post(
     '/v1/runs',
     {
-      ...needs('operator'),
+      ...needs('operator', 'refused', 'not-found', 'ended', 'idempotency-mismatch'),
       schema: {
         operationId: 'createRun',
         summary: 'Runs a command on a worker of a pool',
         description: 'Answers at once. A run with inputs waits until all of them are uploaded; then it is queued for a worker.',
         headers: keyHeader,
         body: runBodySchema,
-        response: { 201: runSchema, ...failures },
+        response: { 201: runSchema },
       },
     },
     async (request, reply) => {
@@ -66,7 +66,7 @@ export function runRoutes(app: App, { runs, idempotency, streams }: AppDeps): vo
           state: z.enum(runStates).exactOptional(),
           label: labelQuery,
         }),
-        response: { 200: page, ...failures },
+        response: { 200: page },
       },
     },
     async ({ query: { label, ...query } }) => {
@@ -80,8 +80,8 @@ export function runRoutes(app: App, { runs, idempotency, streams }: AppDeps): vo
   app.get(
     '/v1/runs/:id',
     {
-      ...needs('viewer'),
-      schema: { operationId: 'getRun', summary: 'A run', params: byId, response: { 200: runSchema, ...failures } },
+      ...needs('viewer', 'not-found'),
+      schema: { operationId: 'getRun', summary: 'A run', params: byId, response: { 200: runSchema } },
     },
     async ({ params }) => runView(await find(params.id)),
   )
@@ -89,7 +89,7 @@ export function runRoutes(app: App, { runs, idempotency, streams }: AppDeps): vo
   app.get(
     '/v1/runs/:id/wait',
     {
-      ...needs('viewer'),
+      ...needs('viewer', 'not-found'),
       schema: {
         operationId: 'waitRun',
         summary: 'A run, once it has come so far',
@@ -99,7 +99,7 @@ export function runRoutes(app: App, { runs, idempotency, streams }: AppDeps): vo
           until: z.enum(runStates).default('ended'),
           timeoutMs: z.coerce.number().int().min(1).max(60_000).default(30_000),
         }),
-        response: { 200: runSchema, ...failures },
+        response: { 200: runSchema },
       },
     },
     async ({ params, query }, reply) => {
@@ -122,7 +122,7 @@ export function runRoutes(app: App, { runs, idempotency, streams }: AppDeps): vo
   app.post(
     '/v1/runs/:id/cancel',
     {
-      ...needs('operator'),
+      ...needs('operator', 'not-found'),
       schema: {
         operationId: 'cancelRun',
         summary: 'Asks for the end of a run',
@@ -134,7 +134,7 @@ export function runRoutes(app: App, { runs, idempotency, streams }: AppDeps): vo
             force: z.boolean().describe('Kill at once, without grace.').exactOptional(),
           })
           .default({}),
-        response: { 200: runSchema, ...failures },
+        response: { 200: runSchema },
       },
     },
     async (request) => {

@@ -1,10 +1,13 @@
 /** Tokens of other users and machines. */
+import { randomBytes } from 'node:crypto'
 import { z } from 'zod'
+import { newId } from '../../store/ids.ts'
+import { principalOf } from '../access.ts'
 import type { App, AppDeps } from '../deps.ts'
-import { byId, failures, needs } from '../describe.ts'
+import { byId, keyHeader, needs } from '../describe.ts'
 import { ApiProblem } from '../problems.ts'
-import { named } from '../schemas.ts'
-import { roles, type TokenView } from '../tokens.ts'
+import { named, pageOf, pageParts } from '../schemas.ts'
+import { roles, tokenText, type TokenView } from '../tokens.ts'
 
 const tokenSchema = named(
   'Token',
@@ -18,29 +21,41 @@ const tokenSchema = named(
   }),
 )
 
-export function tokenRoutes(app: App, { access: { tokens } }: AppDeps): void {
+const page = pageOf('TokenPage', tokenSchema)
+const { limit, before } = pageParts('t')
+
+export function tokenRoutes(app: App, { access: { tokens }, idempotency }: AppDeps): void {
   app.post(
     '/v1/tokens',
     {
-      ...needs('admin'),
+      ...needs('admin', 'idempotency-mismatch'),
       schema: {
         operationId: 'createToken',
         summary: 'Makes a token',
         description: 'Its text is shown this once; the store has only its hash.',
+        headers: keyHeader,
         body: z.strictObject({
           name: z.string().regex(/^[a-z0-9-]{1,40}$/),
           role: z.enum(roles),
           ttlMs: z.int().min(1).describe('Default: until it is revoked.').exactOptional(),
         }),
-        response: { 201: z.object({ token: z.string(), details: tokenSchema }), ...failures },
+        response: { 201: z.object({ token: z.string(), details: tokenSchema }) },
       },
     },
-    async ({ body }, reply) => {
-      const { view, token } = await tokens.create(body)
-      return reply
-        .code(201)
-        .header('cache-control', 'no-store')
-        .send({ token, details: shown(view) })
+    async (request, reply) => {
+      const { body } = request
+      const keyed = { key: request.headers['idempotency-key'], principal: principalOf(request) }
+      const fresh = randomBytes(32)
+      const secretOf = (of: string): Buffer => (keyed.key === undefined ? fresh : idempotency.secret(keyed, of))
+      const id = newId('t')
+      const details = await idempotency.once(
+        { ...keyed, request: { path: '/v1/tokens', body } },
+        (also) => tokens.create({ ...body, id, text: tokenText(id, secretOf(id)) }, { also }),
+        shown,
+      )
+      // Repeated with its key: the text of the token that was made then.
+      const token = tokenText(details.id, secretOf(details.id))
+      return reply.code(201).header('cache-control', 'no-store').send({ token, details })
     },
   )
 
@@ -50,22 +65,27 @@ export function tokenRoutes(app: App, { access: { tokens } }: AppDeps): void {
       ...needs('admin'),
       schema: {
         operationId: 'listTokens',
-        summary: 'All that are not revoked',
-        response: { 200: z.object({ items: z.array(tokenSchema) }), ...failures },
+        summary: 'All that are not revoked, newest first',
+        querystring: z.strictObject({ limit, before }),
+        response: { 200: page },
       },
     },
-    async () => ({ items: (await tokens.list()).map(shown) }),
+    async ({ query }) => {
+      const views = await tokens.list(query)
+      const last = views.length === query.limit ? views.at(-1)?.id : undefined
+      return { items: views.map(shown), ...(last === undefined ? {} : { next: last }) }
+    },
   )
 
   app.delete(
     '/v1/tokens/:id',
     {
-      ...needs('admin'),
+      ...needs('admin', 'not-found'),
       schema: {
         operationId: 'revokeToken',
         summary: 'Makes a token worthless, at once',
         params: byId,
-        response: { 204: z.undefined(), ...failures },
+        response: { 204: z.undefined() },
       },
     },
     async ({ params }, reply) => {

@@ -2,7 +2,7 @@
 import { z } from 'zod'
 import { principalOf } from '../access.ts'
 import type { App, AppDeps } from '../deps.ts'
-import { byId, failures, keyHeader, needs } from '../describe.ts'
+import { byId, keyHeader, needs } from '../describe.ts'
 import { traceOf } from '../observing.ts'
 import { ApiProblem } from '../problems.ts'
 import { checkInline, toExecRequest } from '../requests.ts'
@@ -25,7 +25,7 @@ export function workerRoutes(app: App, { engine, runs, idempotency }: AppDeps): 
           pool: z.string().exactOptional(),
           provider: z.string().exactOptional(),
         }),
-        response: { 200: page, ...failures },
+        response: { 200: page },
       },
     },
     async ({ query }) => {
@@ -38,8 +38,8 @@ export function workerRoutes(app: App, { engine, runs, idempotency }: AppDeps): 
   app.get(
     '/v1/workers/:id',
     {
-      ...needs('viewer'),
-      schema: { operationId: 'getWorker', summary: 'A worker', params: byId, response: { 200: workerSchema, ...failures } },
+      ...needs('viewer', 'not-found'),
+      schema: { operationId: 'getWorker', summary: 'A worker', params: byId, response: { 200: workerSchema } },
     },
     async ({ params }) => {
       const row = engine.workers.get(params.id) ?? (await engine.workers.find(params.id))
@@ -51,7 +51,7 @@ export function workerRoutes(app: App, { engine, runs, idempotency }: AppDeps): 
   app.post(
     '/v1/workers/:id/terminate',
     {
-      ...needs('operator'),
+      ...needs('operator', 'not-found', 'leased'),
       schema: {
         operationId: 'terminateWorker',
         summary: 'Ends a worker',
@@ -63,7 +63,7 @@ export function workerRoutes(app: App, { engine, runs, idempotency }: AppDeps): 
             force: z.boolean().describe('Also a leased one, and kill at once.').exactOptional(),
           })
           .default({}),
-        response: { 200: workerSchema, ...failures },
+        response: { 200: workerSchema },
       },
     },
     async (request) => {
@@ -76,7 +76,7 @@ export function workerRoutes(app: App, { engine, runs, idempotency }: AppDeps): 
   app.post(
     '/v1/workers/:id/exec',
     {
-      ...needs('operator'),
+      ...needs('operator', 'not-found', 'not-ready', 'unsupported', 'idempotency-mismatch'),
       schema: {
         operationId: 'execInWorker',
         summary: 'Runs a command in a worker that lives',
@@ -85,7 +85,7 @@ export function workerRoutes(app: App, { engine, runs, idempotency }: AppDeps): 
         params: byId,
         headers: keyHeader,
         body: execBodySchema,
-        response: { 201: runSchema, ...failures },
+        response: { 201: runSchema },
       },
     },
     async (request, reply) => {

@@ -5,7 +5,10 @@ import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { pino } from 'pino'
 import type { Apply } from '../../apply.ts'
+import { startRuns } from '../../engine/runs/index.ts'
+import type { Runs } from '../../engine/runs-api.ts'
 import { type Harness, openHarness, poolConfig } from '../../engine/testing/harness.ts'
+import type { LimitOptions } from '../limits.ts'
 import type { ApiObserver } from '../observing.ts'
 import { adminTokenPath } from '../tokens.ts'
 import { type Api, startApi } from '../server.ts'
@@ -44,7 +47,14 @@ export interface Answer {
   json: Record<string, unknown>
 }
 
-export async function startTestDaemon({ observer }: { observer?: ApiObserver } = {}): Promise<TestDaemon> {
+export interface DaemonOptions {
+  /** The run driver itself, instead of runs that do what a test tells them. */
+  realRuns?: boolean
+  limits?: Partial<LimitOptions>
+  observer?: ApiObserver
+}
+
+export async function startTestDaemon({ realRuns = false, limits = {}, observer }: DaemonOptions = {}): Promise<TestDaemon> {
   const dir = mkdtempSync(join(tmpdir(), 'muster-api-'))
   const harness = await openHarness({
     pools: [poolConfig({ worker: { env: { FROM_POOL: 'pool-canary' } } }), poolConfig({ name: 'full', scale: { max: 1 } })],
@@ -54,17 +64,19 @@ export async function startTestDaemon({ observer }: { observer?: ApiObserver } =
   let apply: Apply = async () => ({ changes: [], problems: [], applied: false })
   const log: Record<string, unknown>[] = []
   const logger = pino({ level: 'debug' }, { write: (line: string) => void log.push(JSON.parse(line) as Record<string, unknown>) })
+  const driver = realRuns ? await startDriver(harness, dir) : undefined
   let port = 0
   const start = async (): Promise<Api> => {
     const started = await startApi({
       engine: harness.engine,
-      runs,
+      runs: driver ?? runs,
       apply: (how) => apply(how),
       dataDir: dir,
       listen: { host: '127.0.0.1', port },
       version: '1.2.3',
       log: logger,
       ...(observer === undefined ? {} : { observer }),
+      limits,
     })
     port = Number(new URL(started.url).port)
     return started
@@ -117,10 +129,20 @@ export async function startTestDaemon({ observer }: { observer?: ApiObserver } =
     },
     [Symbol.asyncDispose]: async () => {
       await api.close()
+      await driver?.stop()
       await harness.close()
       rmSync(dir, { recursive: true, force: true })
     },
   }
+}
+
+function startDriver(harness: Harness, dataDir: string): Promise<Runs> {
+  return startRuns({
+    engine: harness.engine,
+    dataDir,
+    killpoint: () => undefined,
+    report: (message, data) => harness.reports.push({ message, error: data }),
+  })
 }
 
 /** A connection of its own for each, so that none outlives the daemon. */

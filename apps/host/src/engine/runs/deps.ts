@@ -1,4 +1,5 @@
 /** What the parts of the run driver share, and the small things they all need. */
+import { rm } from 'node:fs/promises'
 import { join } from 'node:path'
 import type { ProviderError, WorkerTarget } from '@muster/core'
 import type { GuardedProvider } from '../../plugins/api.ts'
@@ -99,4 +100,9 @@ export function pauseFor(deps: RunDeps, ms: number, signal: AbortSignal): Promis
 /** Is this run's worker ready to take it? */
 export function hasWorker(view: LeaseView): boolean {
   return view.lease.state === 'active'
+}
+
+/** Also while an upload still puts a file into it: emptied again until nothing comes any more. */
+export function removeFolder(path: string): Promise<void> {
+  return rm(path, { recursive: true, force: true, maxRetries: 5, retryDelay: 20 })
 }

@@ -1,8 +1,9 @@
 import { mkdtemp, readdir, rm } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
+import { waitFor } from '@muster/test/systems/wait'
 import { afterEach, beforeEach, expect, it } from 'vitest'
-import { type Harness, openHarness, poolConfig } from '../testing/harness.ts'
+import { type Harness, leaseRequest, openHarness, poolConfig } from '../testing/harness.ts'
 import type { RunRequest } from '../model.ts'
 import type { Runs } from '../runs-api.ts'
 import { startRuns } from './index.ts'
@@ -77,4 +78,47 @@ it('a run whose inputs never come ends, and says so', async () => {
     outcome: 'infrastructure',
     reason: 'its inputs did not come within 5 s',
   })
+})
+
+it('live runs are bounded, also those whose inputs never come; who stops takes none', async () => {
+  const few = await startRuns({
+    engine: h.engine,
+    dataDir: data,
+    killpoint: () => undefined,
+    report: (message) => expect.fail(message),
+    mostRuns: 1,
+  })
+  const { id } = await few.create(request(), { principal: 'x' })
+  await expect(few.create(request(), { principal: 'x' })).rejects.toMatchObject({ code: 'busy' })
+  const lease = await h.engine.leases.request(leaseRequest())
+  await h.pass(100)
+  const worker = h.engine.leases.get(lease.id)?.worker_id ?? ''
+  const exec = { command: ['true'], stdin: false }
+  await expect(few.exec(worker, exec, { principal: 'x' })).rejects.toMatchObject({ code: 'busy' })
+  await few.cancel(id, { principal: 'x', reason: 'enough' })
+  await few.wait(id, () => false)
+  await waitFor('room again', () =>
+    few.create(request(), { principal: 'x' }).then(
+      () => true,
+      () => false,
+    ),
+  )
+  await few.stop()
+  await expect(few.create(request(), { principal: 'x' })).rejects.toMatchObject({ code: 'stopping' })
+  await expect(few.exec(worker, exec, { principal: 'x' })).rejects.toMatchObject({ code: 'stopping' })
+})
+
+it('an upload that outlives its run ends with it, and nothing of it stays', async () => {
+  const { id } = await runs.create(request(), { principal: 'x' })
+  const upload = slow('too late')
+  const late = runs.putInput(id, { name: 'a', tar: upload.tar })
+  const left = async (): Promise<string[]> =>
+    (await readdir(join(data, 'runs', id), { recursive: true }).catch(() => [])).filter((name) => name.startsWith('in'))
+  await waitFor('the upload to begin', async () => (await left()).length === 2)
+  await runs.cancel(id, { principal: 'x', reason: 'enough' })
+  await runs.wait(id, () => false)
+  await waitFor('its inputs to be removed', async () => (await left()).length === 0)
+  upload.go()
+  await expect(late).rejects.toMatchObject({ code: 'ended' })
+  expect(await left()).toEqual([])
 })

@@ -1,10 +1,11 @@
 /** What goes into a run and comes out of it through the API: inputs, outputs, standard input. */
 import { randomUUID } from 'node:crypto'
 import { rename, rm } from 'node:fs/promises'
+import { dirname } from 'node:path'
 import type { Artifact, RunRecord } from '../model.ts'
 import { RunError, type Runs } from '../runs-api.ts'
 import { inputContext, maxArtifactBytes, readOutput, storedName } from './artifacts.ts'
-import { inputPath, type RunDeps } from './deps.ts'
+import { inputPath, removeFolder, type RunDeps } from './deps.ts'
 import { artifactsOf } from './records.ts'
 import { writeSealed } from './sealed-file.ts'
 
@@ -57,17 +58,20 @@ export function inputsAndOutputs(deps: RunDeps): Pick<Runs, 'putInput' | 'openOu
       artifact(await live(id), 'in', name)
       // Two uploads at once each have a file of their own; the record decides which one counts.
       const draft = inputPath(deps, id, `${name}.${randomUUID()}`)
-      const digest = await writeSealed(draft, bounded(tar), { sealer: engine.sealer, context: inputContext(id, name) })
       try {
+        const digest = await writeSealed(draft, bounded(tar), { sealer: engine.sealer, context: inputContext(id, name) })
         if (sha256 !== undefined && sha256 !== digest.sha256)
           throw new RunError('digest', `the input has sha256 ${digest.sha256}, not ${sha256}`)
         // Named by its content: another upload never takes this one's place.
         await rename(draft, inputPath(deps, id, storedName(name, digest.sha256)))
+        return await store(id, { name, ...digest })
       } catch (error) {
         await rm(draft, { force: true })
-        throw error
+        if (records.get(id) !== undefined) throw error
+        // The run ended meanwhile, and what it had was removed, perhaps while this was being written.
+        await removeFolder(dirname(draft))
+        throw new RunError('ended', `run ${id} has ended`)
       }
-      return store(id, { name, ...digest })
     },
 
     async openOutput(id, name) {

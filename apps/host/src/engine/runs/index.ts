@@ -1,12 +1,11 @@
 /** The run driver: every run of this host, driven to its end; {@link Runs} for the API. */
-import { rm } from 'node:fs/promises'
 import { newId } from '../../store/ids.ts'
 import type { AfterCommit, Tx } from '../../store/store.ts'
 import { type Also, type Engine, EngineError } from '../api.ts'
 import type { PassKillPoint } from '../killpoint.ts'
 import type { Artifact, RunRecord, RunRequest } from '../model.ts'
 import { type ExecRequest, RunError, type Runs } from '../runs-api.ts'
-import { runDir, type RunDeps, stdinPath } from './deps.ts'
+import { removeFolder, runDir, type RunDeps, stdinPath } from './deps.ts'
 import { driveRun } from './driver.ts'
 import { inputsAndOutputs } from './exchange.ts'
 import { leaseRequestOf } from './lease-request.ts'
@@ -22,6 +21,8 @@ export interface RunsOptions {
   /** The host's data folder. */
   dataDir: string
   killpoint: PassKillPoint
+  /** Live runs at once. Default {@link MOST_RUNS}. */
+  mostRuns?: number
   /** Asked for each round. Absent: everything is kept. */
   retention?(): RunRetention
   /** Told of each run that has ended, right after that is stored. */
@@ -31,9 +32,12 @@ export interface RunsOptions {
   report(message: string, data: object): void
 }
 
+/** Each has a driver in memory, also while it waits for its inputs; as many as leases may wait in one pool. */
+const MOST_RUNS = 50_000
+
 /** Takes up every run that has not ended. */
 export async function startRuns(options: RunsOptions): Promise<Runs> {
-  const { engine, dataDir, killpoint, report } = options
+  const { engine, dataDir, killpoint, report, mostRuns = MOST_RUNS } = options
   const stopping = new AbortController()
   const records = createRecords(engine, options.ended)
   const spools = new Map<string, Promise<Spool>>()
@@ -64,7 +68,7 @@ export async function startRuns(options: RunsOptions): Promise<Runs> {
         if (stopping.signal.aborted) return
         await (await spools.get(run.id))?.close()
         spools.delete(run.id)
-        for (const part of ['in', 'stdin']) await rm(`${runDir(deps, run.id)}/${part}`, { recursive: true, force: true })
+        for (const part of ['in', 'stdin']) await removeFolder(`${runDir(deps, run.id)}/${part}`)
       })
       .catch((error: unknown) => report('what is left of a run could not be removed', { run: run.id, error: String(error) }))
       .finally(() => {
@@ -127,8 +131,13 @@ export async function startRuns(options: RunsOptions): Promise<Runs> {
     return run
   }
 
-  async function create(request: RunRequest, { principal }: { principal: string }, also?: Also<RunRecord>): Promise<RunRecord> {
+  function checkRoom(): void {
     if (stopping.signal.aborted) throw new EngineError('stopping', 'the host is stopping')
+    if (driving.size >= mostRuns) throw new EngineError('busy', `${mostRuns} runs live already`)
+  }
+
+  async function create(request: RunRequest, { principal }: { principal: string }, also?: Also<RunRecord>): Promise<RunRecord> {
+    checkRoom()
     const id = newId('r')
     const run =
       request.lease === undefined
@@ -178,6 +187,7 @@ export async function startRuns(options: RunsOptions): Promise<Runs> {
     request: ExecRequest,
     { principal, also }: { principal: string; also?: Also<RunRecord> },
   ): Promise<RunRecord> {
+    checkRoom()
     const worker = engine.workers.get(workerId)
     if (worker === undefined) throw new RunError('not-found', `no live worker ${workerId}`)
     const provider = engine.providerOf(worker)
@@ -263,9 +273,9 @@ export async function startRuns(options: RunsOptions): Promise<Runs> {
     attach: (id) => presence.attach(id),
     ...inputsAndOutputs(deps),
     ...logs.api,
-    why: async (id, limit) => {
+    why: async (id, page) => {
       const run = await records.find(id)
-      return run === undefined ? [] : whyRun(engine.journal, run, limit)
+      return run === undefined ? [] : whyRun(engine.journal, run, page)
     },
     async stop() {
       stopping.abort(new DOMException('the host is stopping', 'AbortError'))

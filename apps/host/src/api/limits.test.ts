@@ -1,0 +1,125 @@
+import { expect, test } from 'vitest'
+import { limits } from './limits.ts'
+import { ApiProblem } from './problems.ts'
+import { startTestDaemon } from './testing/daemon.ts'
+
+function clock(): { now: () => number; pass(ms: number): void } {
+  let at = 1000
+  return { now: () => at, pass: (ms) => void (at += ms) }
+}
+
+/** Milliseconds until the call is allowed; 0: it was. */
+function waitOf(call: () => unknown): number {
+  try {
+    call()
+    return 0
+  } catch (error) {
+    if (!(error instanceof ApiProblem)) throw error
+    expect(error).toMatchObject({ code: 'rate-limited' })
+    return error.details.retryAfterMs ?? 0
+  }
+}
+
+test('a burst is free, then requests flow at the rate; each principal has its own', () => {
+  const { now, pass } = clock()
+  const room = limits({ burst: 3, perSecond: 10, now })
+  const ask = (who = 'a'): number => waitOf(() => room.enter(who)())
+  expect([ask(), ask(), ask(), ask()]).toEqual([0, 0, 0, 100])
+  expect(ask('b')).toBe(0)
+  pass(99)
+  expect(ask()).toBe(1)
+  pass(1)
+  expect([ask(), ask()]).toEqual([0, 100])
+  pass(3_600_000)
+  expect([ask(), ask(), ask(), ask()]).toEqual([0, 0, 0, 100])
+})
+
+test('requests without a whole answer are bounded; what is over makes room, once', () => {
+  const { now } = clock()
+  const room = limits({ inFlight: 2, now })
+  const leave = room.enter('a')
+  room.enter('a')
+  expect(waitOf(() => room.enter('a'))).toBe(1000)
+  leave()
+  leave()
+  expect(waitOf(() => room.enter('a'))).toBe(0)
+  expect(waitOf(() => room.enter('a'))).toBe(1000)
+  expect(waitOf(() => room.enter('b'))).toBe(0)
+})
+
+test('failures are counted by address, by network where that is IPv6', () => {
+  const { now, pass } = clock()
+  const room = limits({ failures: { burst: 2, perSecond: 0.5 }, now })
+  const fail = (address: string): number =>
+    waitOf(() => {
+      room.checkAddress(address)
+      room.failed(address)
+    })
+  expect([fail('10.0.0.1'), fail('::ffff:10.0.0.1'), fail('10.0.0.1'), fail('10.0.0.2')]).toEqual([0, 0, 2000, 0])
+  pass(2000)
+  expect([fail('10.0.0.1'), fail('10.0.0.1')]).toEqual([0, 2000])
+  expect([fail('2001:db8::1'), fail('2001:db8:0:0:ffff::2'), fail('2001:db8::3')]).toEqual([0, 0, 2000])
+  expect([fail('2001:db8:0:1::1'), fail('::1')]).toEqual([0, 0])
+})
+
+test('callers that are at rest are forgotten when many come', () => {
+  const { now } = clock()
+  const room = limits({ failures: { burst: 1, perSecond: 1 }, now })
+  room.failed('10.0.0.1')
+  expect(waitOf(() => room.checkAddress('10.0.0.1'))).toBe(1000)
+  for (let i = 0; i < 10_000; i++) room.failed(`host-${i}`)
+  expect(waitOf(() => room.checkAddress('10.0.0.1'))).toBe(0)
+})
+
+test('the default is no hindrance to a thousand clients of one token', () => {
+  const { now } = clock()
+  const room = limits({ now })
+  for (let i = 0; i < 1000; i++)
+    for (let request = 0; request < 6; request++)
+      expect(
+        waitOf(() => {
+          const leave = room.enter('farm')
+          if (request < 4) leave()
+        }),
+      ).toBe(0)
+})
+
+test('the API says when to ask again, and counts an answer until it is over', async () => {
+  const { now, pass } = clock()
+  await using daemon = await startTestDaemon({ limits: { burst: 3, perSecond: 1, inFlight: 2, now } })
+  const made = await daemon.ask('POST', '/v1/runs', { body: { pool: 'ci', command: ['true'] } })
+  const waiting = [1, 2].map(() => daemon.ask('GET', `/v1/runs/${made.json['id'] as string}/wait`))
+  await expect.poll(() => daemon.runs.given.clients).toBe(2)
+  const limited = await daemon.ask('GET', '/v1/pools')
+  expect([limited.status, limited.json['code'], limited.headers['retry-after']]).toEqual([429, 'rate-limited', '1'])
+  pass(10_000)
+  const busy = await daemon.ask('GET', '/v1/pools')
+  expect([busy.status, busy.json['detail']]).toEqual([429, 'token:admin waits for 2 answers already'])
+  daemon.runs.end(made.json['id'] as string)
+  expect((await Promise.all(waiting)).map((one) => one.status)).toEqual([200, 200])
+  expect((await daemon.ask('GET', '/v1/pools')).status).toBe(200)
+  // Whoever looks after the daemon asks it without a token.
+  for (let i = 0; i < 10; i++) expect((await daemon.ask('GET', '/healthz', { token: null })).status).toBe(200)
+})
+
+test('who guesses tokens is slowed down; a token that has been seen to be valid is not', async () => {
+  const { now, pass } = clock()
+  await using daemon = await startTestDaemon({ limits: { failures: { burst: 2, perSecond: 0.1 }, now } })
+  const fresh = (await daemon.ask('POST', '/v1/tokens', { body: { name: 'x', role: 'viewer' } })).json
+  const guess = `mst_t${'0'.repeat(26)}_${'x'.repeat(43)}`
+  const ask = async (token: string | null): Promise<number> => (await daemon.ask('GET', '/v1/pools', { token })).status
+  expect([await ask(guess), await ask(null), await ask(guess), await ask(null)]).toEqual([401, 401, 429, 429])
+  const limited = await daemon.ask('GET', '/v1/pools', { token: guess })
+  expect(limited.headers['retry-after']).toBe('10')
+  expect(await ask(daemon.token)).toBe(200)
+  // A right guess is not told from a wrong one until its turn comes.
+  expect(await ask(fresh['token'] as string)).toBe(429)
+  pass(10_000)
+  expect(await ask(fresh['token'] as string)).toBe(200)
+  expect(await ask(guess)).toBe(401)
+  expect(await ask(guess)).toBe(429)
+  expect(await ask(fresh['token'] as string)).toBe(200)
+  await daemon.ask('DELETE', `/v1/tokens/${(fresh['details'] as { id: string }).id}`)
+  expect(await ask(fresh['token'] as string)).toBe(401)
+  expect(await ask(fresh['token'] as string)).toBe(429)
+})

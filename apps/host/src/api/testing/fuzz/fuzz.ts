@@ -1,0 +1,102 @@
+/** Asks a daemon everything that its document describes, rightly and wrongly, and judges every answer. */
+import type { StoreErrorCode } from '../../../store/store.ts'
+import type { TestDaemon } from '../daemon.ts'
+import { chance } from './chance.ts'
+import { type OpenApiDocument, operationsOf } from './document.ts'
+import { judge } from './judge.ts'
+import { CANARY, knownThings } from './known.ts'
+import { type FuzzRequest, requestOf } from './requests.ts'
+import { values as valuesOf } from './values.ts'
+import { openWire } from './wire.ts'
+
+export interface FuzzOptions {
+  seed: number
+  requests: number
+  /** What ails the store meanwhile. */
+  ill?: StoreErrorCode
+}
+
+export interface FuzzReport {
+  sent: number
+  perOperation: Record<string, number>
+  /** Operations that did at least once what was asked. */
+  done: Set<string>
+  statuses: Record<number, number>
+  /** Requests without an answer: cut off by either side. */
+  cut: number
+  /** Answers that should not be, each with its request. */
+  wrong: string[]
+}
+
+const CONNECTIONS = 12
+/** The daemon's time runs faster than the test's, so that deadlines fall due meanwhile. */
+const TURN_EVERY_MS = 10
+const TURN_MS = 100
+
+/** Pino's number of `error`. */
+const FAULT = 50
+
+export async function fuzz(daemon: TestDaemon, { seed, requests, ill }: FuzzOptions): Promise<FuzzReport> {
+  const draw = chance(seed)
+  const document = (await daemon.ask('GET', '/v1/openapi.json')).json as unknown as OpenApiDocument
+  const operations = operationsOf(document)
+  const viewer = await makeToken(daemon, 'viewer')
+  const operator = await makeToken(daemon, 'operator')
+  const tokens = { admin: daemon.token, viewer, operator, wrong: `mst_t${'0'.repeat(26)}_${'x'.repeat(43)}` }
+  const known = knownThings(draw, new Set(Object.values(tokens).map((token) => token.split('_')[1] ?? '')))
+  const values = valuesOf({ chance: draw, document, known: known.of })
+  const { verdict } = judge(document)
+  const secrets = [daemon.token, viewer, operator, CANARY, Buffer.from(CANARY).toString('base64'), 'pool-canary']
+  const report: FuzzReport = { sent: 0, perOperation: {}, done: new Set(), statuses: {}, cut: 0, wrong: [] }
+  using wire = openWire(Number(new URL(daemon.api.url).port), CONNECTIONS)
+
+  async function one(): Promise<void> {
+    const operation = operations[report.sent++ % operations.length]
+    if (operation === undefined) throw new Error('the document has no operations')
+    report.perOperation[operation.id] = (report.perOperation[operation.id] ?? 0) + 1
+    const request = requestOf(operation, { chance: draw, values, tokens, operations, mend: known.mend })
+    const answer = await wire.send(request)
+    if (answer === undefined) {
+      report.cut += 1
+      return
+    }
+    report.statuses[answer.status] = (report.statuses[answer.status] ?? 0) + 1
+    const leaked = secrets.find((secret) => answer.text.includes(secret))
+    const fault = leaked === undefined ? verdict(request, answer) : 'a secret is in the answer'
+    if (fault !== undefined) report.wrong.push(`${operation.id}: ${fault}\n${shown(request)}\n→ ${answer.text.slice(0, 500)}`)
+    if (answer.status >= 300) return
+    known.learn(answer.text)
+    if (request.operation !== undefined) report.done.add(request.operation.id)
+  }
+
+  const { clock } = daemon.harness
+  const turning = setInterval(() => {
+    const until = clock.now() + TURN_MS
+    while (clock.step(until));
+  }, TURN_EVERY_MS)
+  daemon.harness.ill = ill
+  try {
+    const worker = async (): Promise<void> => {
+      while (report.sent < requests) await one()
+    }
+    await Promise.all(Array.from({ length: CONNECTIONS }, worker))
+  } finally {
+    clearInterval(turning)
+    daemon.harness.ill = undefined
+  }
+  for (const line of daemon.log)
+    if (Number(line['level']) >= FAULT) report.wrong.push(`in the log: ${JSON.stringify(line).slice(0, 1000)}`)
+  const log = JSON.stringify(daemon.log)
+  for (const secret of secrets) if (log.includes(secret)) report.wrong.push('a secret is in the log')
+  return report
+}
+
+async function makeToken(daemon: TestDaemon, role: string): Promise<string> {
+  return (await daemon.ask('POST', '/v1/tokens', { body: { name: `fuzz-${role}`, role } })).json['token'] as string
+}
+
+function shown({ method, target, headers, body, raw }: FuzzRequest): string {
+  if (raw !== undefined) return JSON.stringify(raw.replaceAll(/mst_\S+/g, 'TOKEN').slice(0, 500))
+  const { authorization: _secret, ...rest } = headers
+  return `${method} ${target.slice(0, 300)} ${JSON.stringify(rest).slice(0, 300)} ${body?.toString().slice(0, 500) ?? ''}`
+}

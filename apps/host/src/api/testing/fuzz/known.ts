@@ -1,0 +1,80 @@
+/** What exists in a daemon that is fuzzed: ids its answers gave, names of its configuration, and canaries for what it must not show. */
+import { createHash } from 'node:crypto'
+import type { Chance } from './chance.ts'
+import type { Operation, Schema } from './document.ts'
+
+export interface Known {
+  /** Takes ids from an answer. */
+  learn(text: string): void
+  of(path: string, schema: Schema): unknown
+  mend(operation: Operation, body: unknown): unknown
+}
+
+export const CANARY = 'fuzz-canary-value'
+/** Of one kind; older ones make room. */
+const MOST = 40
+/** Of a list only the newest. */
+const FROM_ONE = 3
+
+export function knownThings(chance: Chance, keep: ReadonlySet<string>): Known {
+  const ids = new Map<string, string[]>()
+
+  function id(kinds: string): string {
+    const kind = chance.pick(kinds.split(''))
+    const kept = ids.get(kind) ?? []
+    if (kept.length === 0 || chance.is(0.1)) return `${kind}${'0'.repeat(26)}`
+    // What is new is more likely to live.
+    return chance.pick(chance.is(0.6) ? kept.slice(-5) : kept)
+  }
+
+  const kindsOf = (operation: string): string => {
+    if (/lease/i.test(operation)) return 'l'
+    if (/worker/i.test(operation)) return 'w'
+    if (/token/i.test(operation)) return 't'
+    return operation === 'why' ? 'lrxw' : 'rx'
+  }
+  const inputs = (direction: 'in' | 'out'): { name: string; path: string }[] =>
+    ['a', 'b'].slice(0, chance.int(3)).map((name) => ({ name, path: direction }))
+
+  function of(path: string, schema: Schema): unknown {
+    const [, where = '', operation = '', rest = ''] = /^(\w+):(\w+)\.?(.*)$/.exec(path) ?? []
+    if (where === 'path' && rest === 'id') return chance.is(0.05) ? undefined : id(kindsOf(operation))
+    if (where === 'path' && rest === 'name')
+      return chance.pick(/pool/i.test(operation) ? ['ci', 'full'] : /provider/i.test(operation) ? ['one'] : ['a', 'b', 'c'])
+    if (rest === 'timeoutMs' && where === 'query') return 1 + chance.int(3)
+    if (rest === 'before') return id(/\[(\w+)\]/.exec(schema.pattern ?? '')?.[1] ?? 'r')
+    if (rest === 'pool') return chance.is(0.9) ? chance.pick(['ci', 'ci', 'full']) : undefined
+    if (rest === 'lease') return id('l')
+    if (rest === 'from' || rest === 'offset') return chance.pick([0, 0, 1, 100])
+    if (rest === 'idempotency-key') return `key-${chance.int(60)}`
+    if (rest === 'muster-sha256') return createHash('sha256').update('').digest('hex')
+    if (rest === 'image' || rest === 'profile' || rest === 'os' || rest === 'arch')
+      return chance.is(0.5) ? undefined : chance.pick(['x', 'linux'])
+    if (rest === 'stdin') return chance.is(0.7)
+    if (rest === 'inputs') return inputs('in')
+    if (rest === 'outputs') return inputs('out')
+    if (/^env\.[^.]+$/.test(rest)) return `${CANARY}-${chance.int(1000)}`
+    if (/^files\.\d+\.base64$/.test(rest)) return Buffer.from(CANARY).toString('base64')
+    return undefined
+  }
+
+  return {
+    of,
+    learn: (text) => {
+      for (const [, found = ''] of [...text.matchAll(/"id":"([lrxwt][0-9a-z]{26})"/g)].slice(0, FROM_ONE)) {
+        const kind = found.charAt(0)
+        const kept = ids.get(kind) ?? []
+        if (keep.has(found) || kept.includes(found)) continue
+        ids.set(kind, [...kept, found].slice(-MOST))
+      }
+    },
+    mend: ({ id: operation }, body) => {
+      if (operation !== 'createRun') return body
+      const { pool, lease, ...same } = body as Record<string, unknown>
+      if (chance.is(0.15)) return { ...same, lease: lease ?? id('l') }
+      // As most are: it stays for a while, and has what can be uploaded.
+      const plain = chance.is(0.5) ? { command: ['true'], stdin: true, inputs: [{ name: 'a', path: 'in' }] } : {}
+      return { ...(chance.is(0.5) ? same : {}), command: same['command'], ...plain, pool: pool ?? 'ci' }
+    },
+  }
+}
