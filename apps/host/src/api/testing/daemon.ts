@@ -7,6 +7,7 @@ import { pino } from 'pino'
 import type { Apply } from '../../apply.ts'
 import { startRuns } from '../../engine/runs/index.ts'
 import type { Runs } from '../../engine/runs-api.ts'
+import type { GuardedProvider } from '../../plugins/api.ts'
 import { type Harness, openHarness, poolConfig } from '../../engine/testing/harness.ts'
 import type { LimitOptions } from '../limits.ts'
 import type { ApiObserver } from '../observing.ts'
@@ -54,12 +55,24 @@ export interface DaemonOptions {
   observer?: ApiObserver
 }
 
+/** Workers that take any tar, give a small one, and say back what they hear at each port. */
+const reachable: Pick<GuardedProvider, 'copyIn' | 'copyOut' | 'forward'> = {
+  copyIn: async (_target, { tar }) => {
+    for await (const _chunk of tar);
+  },
+  copyOut: async function* () {
+    yield Buffer.alloc(1024)
+  },
+  forward: (_target, { input }) => input,
+}
+
 export async function startTestDaemon({ realRuns = false, limits = {}, observer }: DaemonOptions = {}): Promise<TestDaemon> {
   const dir = mkdtempSync(join(tmpdir(), 'muster-api-'))
   const harness = await openHarness({
     pools: [poolConfig({ worker: { env: { FROM_POOL: 'pool-canary' } } }), poolConfig({ name: 'full', scale: { max: 1 } })],
-    providers: [{ name: 'one', readyMs: 0 }],
+    providers: [{ name: 'one', readyMs: 0, capabilities: { copy: { in: true, out: true, afterExit: false }, forward: true } }],
   })
+  Object.assign(harness.provider(), reachable)
   const runs = fakeRuns(() => harness.engine.store)
   let apply: Apply = async () => ({ changes: [], problems: [], applied: false })
   const log: Record<string, unknown>[] = []

@@ -187,6 +187,9 @@ export async function openHarness(options: HarnessOptions): Promise<Harness> {
   }
 }
 
+/** What gives no promise. */
+const direct = new Set<string | symbol>(['status', 'watch', 'logs', 'copyOut', 'forward'])
+
 /** Calls made by a dead engine reach nobody, and answers to it are never read. */
 function roomOf(
   providers: readonly ScriptedProvider[],
@@ -197,7 +200,7 @@ function roomOf(
       new Proxy(provider, {
         get: (target, key) => {
           const value = Reflect.get(target, key) as unknown
-          if (typeof value !== 'function' || key === 'status' || key === 'watch') return value
+          if (typeof value !== 'function' || direct.has(key)) return value
           return (...given: unknown[]) => {
             if (mine.dead) return new Promise(() => {})
             const answer = Reflect.apply(value, target, given) as Promise<unknown>

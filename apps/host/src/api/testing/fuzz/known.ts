@@ -29,7 +29,7 @@ export function knownThings(chance: Chance, keep: ReadonlySet<string>): Known {
 
   const kindsOf = (operation: string): string => {
     if (/lease/i.test(operation)) return 'l'
-    if (/worker/i.test(operation)) return 'w'
+    if (/worker|files|forward/i.test(operation)) return 'w'
     if (/token/i.test(operation)) return 't'
     return operation === 'why' ? 'lrxw' : 'rx'
   }

@@ -17,7 +17,13 @@ export interface Wire extends Disposable {
   send(wanted: FuzzRequest): Promise<FuzzAnswer | undefined>
 }
 
-const STREAMS = ['text/event-stream', 'application/x-ndjson', 'application/vnd.muster.log', 'application/x-tar']
+const STREAMS = [
+  'text/event-stream',
+  'application/x-ndjson',
+  'application/vnd.muster.log',
+  'application/vnd.muster.tcp',
+  'application/x-tar',
+]
 /** A long poll that was not asked to be short, and standard input of a command that does not read, wait: nobody waits for them here. */
 const PATIENCE_MS = 200
 const waiting = new Set(['waitRun', 'waitLease', 'writeStdin'])
@@ -85,6 +91,19 @@ async function readAnswer(answer: IncomingMessage): Promise<FuzzAnswer | undefin
   return { status: answer.statusCode ?? 0, type, retryAfter: answer.headers['retry-after'], text, stream }
 }
 
+/** What came of a body in chunks, whole or not (RFC 9112, 7.1). */
+function unchunked(body: string): string {
+  let text = ''
+  for (let rest = body; ;) {
+    const [line = '', ...after] = rest.split('\r\n')
+    const size = Number.parseInt(line, 16)
+    if (!(size > 0) || after.length === 0) return text
+    const inner = after.join('\r\n')
+    text += inner.slice(0, size)
+    rest = inner.slice(size + 2)
+  }
+}
+
 function sendRaw(port: number, text: string): Promise<FuzzAnswer | undefined> {
   return new Promise((resolve) => {
     const socket = connect(port, '127.0.0.1')
@@ -101,10 +120,9 @@ function sendRaw(port: number, text: string): Promise<FuzzAnswer | undefined> {
         .subarray(0, Number(header('content-length') ?? Infinity))
         .toString()
       const stream = header('transfer-encoding') !== undefined
+      const text = stream ? unchunked(body) : body
       resolve(
-        status === undefined
-          ? undefined
-          : { status: Number(status), type, retryAfter: header('retry-after'), text: body, stream },
+        status === undefined ? undefined : { status: Number(status), type, retryAfter: header('retry-after'), text, stream },
       )
     }
     const timer = setTimeout(done, PATIENCE_MS)
