@@ -107,10 +107,15 @@ function readKey(path: string): Uint8Array {
 
 /** Makes a rename or a new name in a folder durable. */
 export function syncDirectory(path: string): void {
-  const folder = openSync(path, 'r')
+  syncFile(path)
+}
+
+/** Makes what was written to a file durable. */
+export function syncFile(path: string): void {
+  const file = openSync(path, 'r')
   try {
-    fsyncSync(folder)
+    fsyncSync(file)
   } finally {
-    closeSync(folder)
+    closeSync(file)
   }
 }
