@@ -107,12 +107,17 @@ export interface MusterClient {
     list(): Promise<Token[]>
     revoke(id: string): Promise<void>
   }
+  /** A backup, one consistent state of the store, as a tar that ends with its manifest. Role admin; one at a time. */
+  backup(content?: Body<'createBackup'> & Waiting): Promise<AsyncIterable<Uint8Array>>
   /** Lets go of idle connections. */
   close(): void
 }
 
 /** One long poll. The server's most is 60 s. */
 const POLL_MS = 30_000
+
+/** The store is copied before the first byte: some seconds a GB, more on a slow disk. */
+const COPY_MS = 600_000
 
 /** Connects to nothing yet: the first call does. `patienceMs`: how long calls are repeated while the daemon is away; default a minute. */
 export function connect(address: Address, options: { patienceMs?: number } = {}): MusterClient {
@@ -147,6 +152,13 @@ export function connect(address: Address, options: { patienceMs?: number } = {})
       terminate: (id, how = {}) => call('terminateWorker', { params: { id }, body: how }),
       exec: (id, body, given) => call('execInWorker', { params: { id }, body, ...keyed(given) }),
     },
+    backup: ({ signal, ...body } = {}) =>
+      caller.open('createBackup', {
+        body,
+        silenceMs: COPY_MS,
+        headers: { accept: 'application/x-tar' },
+        ...picked({ signal }),
+      }),
     tokens: {
       create: (body) => call('createToken', { body }),
       list: () => items(call('listTokens', {})),

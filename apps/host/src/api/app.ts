@@ -14,6 +14,7 @@ import type { App, AppDeps } from './deps.ts'
 import { toProblem } from './errors.ts'
 import { rawBody } from './describe.ts'
 import { ApiProblem, problemBody, problemKinds } from './problems.ts'
+import { backupRoutes } from './routes/backup.ts'
 import { conditionRoutes } from './routes/conditions.ts'
 import { eventRoutes } from './routes/events.ts'
 import { leaseRoutes } from './routes/leases.ts'
@@ -95,6 +96,7 @@ export async function buildApp(deps: AppDeps): Promise<App> {
     conditionRoutes,
     eventRoutes,
     tokenRoutes,
+    backupRoutes,
   ])
     // A scope of its own, so that swagger's hook sees the routes.
     await app.register(async (scope) => routes(scope as App, deps))

@@ -5,6 +5,7 @@ import type { ZodTypeProvider } from 'fastify-type-provider-zod'
 import type { Engine } from '../engine/api.ts'
 import type { Runs } from '../engine/runs-api.ts'
 import type { AccessOptions } from './access.ts'
+import type { Backups } from '../store/backup.ts'
 import type { Idempotency } from './idempotency.ts'
 import type { Streams } from './streams.ts'
 
@@ -15,6 +16,7 @@ export interface AppDeps {
   runs: Runs
   access: AccessOptions
   idempotency: Idempotency
+  backups: Backups
   streams: Streams
   version: string
   log: FastifyBaseLogger

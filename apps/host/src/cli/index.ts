@@ -1,5 +1,6 @@
 /** `muster`: parses the arguments; what a command does, and all it needs for that, is loaded when it is called. */
 import { Command, CommanderError } from 'commander'
+import { backupCommand } from './backup.ts'
 import { checkCommand } from './check.ts'
 import { addressed, tell } from './context.ts'
 import { execCommand } from './exec.ts'
@@ -8,6 +9,7 @@ import { leasesCommand } from './leases.ts'
 import { logsCommand } from './logs.ts'
 import { poolsCommand } from './pools.ts'
 import { providersCommand } from './providers.ts'
+import { restoreCommand } from './restore.ts'
 import { runCommand } from './run.ts'
 import { runsCommand } from './runs.ts'
 import { tokensCommand } from './tokens.ts'
@@ -39,6 +41,8 @@ for (const command of [
   providersCommand(),
   whyCommand(),
   tokensCommand(),
+  backupCommand(),
+  restoreCommand(),
   versionCommand(),
 ])
   program.addCommand(inherit(command))

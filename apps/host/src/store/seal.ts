@@ -23,7 +23,7 @@ class SealError extends Error {
 }
 
 const VERSION = 1
-const KEY_BYTES = 32
+export const KEY_BYTES: number = 32
 /** NIST SP 800-38D: 96-bit nonces; random ones are safe for 2^32 messages of a key, far above any retention. */
 const NONCE_BYTES = 12
 const TAG_BYTES = 16

@@ -442,6 +442,18 @@ export interface Operations {
     }
     answer: Run
   }
+  /** A backup, a tar. One consistent copy of the store while the daemon works. The last entry is its manifest: without that it is not whole. One at a time. */
+  createBackup: {
+    params: undefined
+    query: undefined
+    body: {
+      /** With the seal key: who has the backup can then read the env, files and inputs of runs that were live. */
+      key?: boolean
+      /** With the logs, outputs and waiting inputs of runs. */
+      logs?: boolean
+    }
+    answer: 'binary'
+  }
   /** Asks for a worker. Answers at once with a queued lease; wait for it to become active. */
   createLease: {
     params: undefined
@@ -833,6 +845,7 @@ export interface Operations {
 
 export const operations: { readonly [K in keyof Operations]: { method: string; path: string } } = {
   cancelRun: { method: 'POST', path: '/v1/runs/{id}/cancel' },
+  createBackup: { method: 'POST', path: '/v1/backup' },
   createLease: { method: 'POST', path: '/v1/leases' },
   createRun: { method: 'POST', path: '/v1/runs' },
   createToken: { method: 'POST', path: '/v1/tokens' },
