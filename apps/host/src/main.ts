@@ -6,6 +6,7 @@ import type { Logger } from 'pino'
 import { startApi } from './api/server.ts'
 import type { MusterConfig } from './config/load.ts'
 import { formatProblem } from './config/problem.ts'
+import { startDiskWatch } from './engine/disk.ts'
 import { startEngine } from './engine/engine.ts'
 import { killpoint } from './engine/killpoint.ts'
 import { startRuns } from './engine/runs/index.ts'
@@ -124,10 +125,11 @@ async function startRooms({ config, discovery, log, restore }: Start): Promise<R
       pools: config.pools,
       reconcileMs: config.reconcileMs,
       orphanGraceMs: config.orphanGraceMs,
-      retention: { recordsMs: config.retention.runsMs, journalMs: config.retention.journalMs },
+      retention: { ...config.retention, recordsMs: config.retention.runsMs },
       report: (message, error) => log.error({ err: error }, message),
     })
     stops.push(() => engine.stop())
+    stops.push(startDiskWatch({ dataDir, conditions: engine.conditions, clock: engine.clock }))
     const runs = await startRuns({
       engine,
       dataDir,

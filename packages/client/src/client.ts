@@ -107,6 +107,8 @@ export interface MusterClient {
     list(): Promise<Token[]>
     revoke(id: string): Promise<void>
   }
+  /** What the daemon has on its disk, by kind. */
+  storage(): Promise<Operations['storage']['answer']>
   /** A backup, one consistent state of the store, as a tar that ends with its manifest. Role admin; one at a time. */
   backup(content?: Body<'createBackup'> & Waiting): Promise<AsyncIterable<Uint8Array>>
   /** Lets go of idle connections. */
@@ -152,6 +154,7 @@ export function connect(address: Address, options: { patienceMs?: number } = {})
       terminate: (id, how = {}) => call('terminateWorker', { params: { id }, body: how }),
       exec: (id, body, given) => call('execInWorker', { params: { id }, body, ...keyed(given) }),
     },
+    storage: () => call('storage', {}),
     backup: ({ signal, ...body } = {}) =>
       caller.open('createBackup', {
         body,

@@ -22,6 +22,7 @@ import { metaRoutes } from './routes/meta.ts'
 import { poolRoutes } from './routes/pools.ts'
 import { runDataRoutes } from './routes/run-data.ts'
 import { runRoutes } from './routes/runs.ts'
+import { storageRoutes } from './routes/storage.ts'
 import { tokenRoutes } from './routes/tokens.ts'
 import { workerRoutes } from './routes/workers.ts'
 
@@ -97,6 +98,7 @@ export async function buildApp(deps: AppDeps): Promise<App> {
     eventRoutes,
     tokenRoutes,
     backupRoutes,
+    storageRoutes,
   ])
     // A scope of its own, so that swagger's hook sees the routes.
     await app.register(async (scope) => routes(scope as App, deps))

@@ -6,6 +6,7 @@ import { join } from 'node:path'
 import type { FastifyBaseLogger } from 'fastify'
 import type { Engine } from '../engine/api.ts'
 import type { Runs } from '../engine/runs-api.ts'
+import { openStorage } from '../engine/storage.ts'
 import { openBackups } from '../store/backup.ts'
 import { buildApp } from './app.ts'
 import type { App } from './deps.ts'
@@ -59,6 +60,7 @@ export async function startApi(deps: ApiDeps): Promise<Api> {
     streams: open,
     idempotency: keys,
     backups: await openBackups({ store: engine.store, dataDir, version: deps.version }),
+    storage: openStorage({ store: engine.store, dataDir }),
     access: { tokens: tokens(engine.store), host: listen.host, isLocal: (request) => local.has(request.raw.socket) },
   })
   await listenOn(app.server, listen)

@@ -12,6 +12,7 @@ import { providersCommand } from './providers.ts'
 import { restoreCommand } from './restore.ts'
 import { runCommand } from './run.ts'
 import { runsCommand } from './runs.ts'
+import { storageCommand } from './storage.ts'
 import { tokensCommand } from './tokens.ts'
 import { upCommand } from './up.ts'
 import { versionCommand } from './version.ts'
@@ -43,6 +44,7 @@ for (const command of [
   tokensCommand(),
   backupCommand(),
   restoreCommand(),
+  storageCommand(),
   versionCommand(),
 ])
   program.addCommand(inherit(command))

@@ -6,6 +6,7 @@ import type { MusterConfig, ProviderConfig } from '../config/load.ts'
 import type { LoadedConfig } from '../config/load.ts'
 import type { Problem } from '../config/problem.ts'
 import type { Fence, PluginRoom, ProviderStatus } from './api.ts'
+import { dropBundles } from './bundle.ts'
 import type { DiscoveredPlugin, Discovery } from './discover.ts'
 import { createRedactor } from './redactor.ts'
 import { secretReader } from './secrets.ts'
@@ -26,6 +27,9 @@ export interface RoomDeps {
 export function startPlugins(deps: RoomDeps): PluginRoom & { settled(): Promise<void> } {
   const { config, discovery } = deps
   const listeners = new Set<(status: ProviderStatus) => void>()
+  const now = deps.now ?? Date.now
+  const keepBundles = { most: config.retention.crashes, ms: config.retention.crashesMs }
+  dropBundles(config.data, now(), keepBundles).catch((error: unknown) => deps.log.warn({ err: error }, 'old crash bundles stay'))
   const all = new Map(
     config.providers.flatMap((provider) => {
       const plugin = discovery.plugins.find((one) => one.alias === provider.alias)
@@ -38,9 +42,9 @@ export function startPlugins(deps: RoomDeps): PluginRoom & { settled(): Promise<
         dataDir: config.data,
         ownDir: providerDir(config, provider),
         log: deps.log,
-        now: deps.now ?? Date.now,
+        now,
         random: deps.random ?? Math.random,
-        keepBundles: config.retention.crashes,
+        keepBundles,
         onChange(status) {
           for (const listener of listeners) listener(status)
         },

@@ -3,7 +3,7 @@ import { setTimeout as sleep } from 'node:timers/promises'
 import { type CloseReason, type Probe, type ProviderError, type WorkerPluginManifest } from '@muster/core'
 import type { ProviderConfig } from '../config/load.ts'
 import type { Fence, GuardedProvider, ProviderState, ProviderStatus } from './api.ts'
-import { writeBundle } from './bundle.ts'
+import { type BundleLimits, writeBundle } from './bundle.ts'
 import type { DiscoveredPlugin } from './discover.ts'
 import { createGuard, type Current, type Guard } from './guard.ts'
 import type { PluginProcess } from './process.ts'
@@ -29,7 +29,7 @@ export interface SuperviseDeps {
   ownDir: string
   log: RoomLog
   now(): number
-  keepBundles: number
+  keepBundles: BundleLimits
   /** 0 to 1; for the jitter. */
   random(): number
   onChange(status: ProviderStatus): void

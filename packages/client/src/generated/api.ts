@@ -362,6 +362,25 @@ export interface StdinState {
   ended: boolean
 }
 
+export interface Storage {
+  /** When it was looked at; at most a minute ago. */
+  at: string
+  /** Bytes of the disk of the data folder. */
+  disk: {
+    free: number
+    total: number
+  }
+  store: {
+    bytes: number
+    /** Free inside its file; used again, or given back. */
+    freeBytes: number
+  }
+  /** Of the store, by table. */
+  rows: Record<string, number>
+  /** Bytes, by folder of the data folder. */
+  folders: Record<string, number>
+}
+
 export interface Token {
   id: string
   name: string
@@ -769,6 +788,13 @@ export interface Operations {
     body: undefined
     answer: undefined
   }
+  /** What it takes of its disk */
+  storage: {
+    params: undefined
+    query: undefined
+    body: undefined
+    answer: Storage
+  }
   /** Ends a worker. A worker that somebody holds is ended with `force` only. */
   terminateWorker: {
     params: {
@@ -876,6 +902,7 @@ export const operations: { readonly [K in keyof Operations]: { method: string; p
   renewLease: { method: 'POST', path: '/v1/leases/{id}/renew' },
   resumePool: { method: 'POST', path: '/v1/pools/{name}/resume' },
   revokeToken: { method: 'DELETE', path: '/v1/tokens/{id}' },
+  storage: { method: 'GET', path: '/v1/storage' },
   terminateWorker: { method: 'POST', path: '/v1/workers/{id}/terminate' },
   version: { method: 'GET', path: '/v1/version' },
   waitLease: { method: 'GET', path: '/v1/leases/{id}/wait' },
