@@ -54,8 +54,9 @@ await section(
   `${pairs} pairs in turn: a worker that holds through the host, and a bare shell that prints a line, both killed.`,
   () => benchLocal(pairs),
 )
-if (socket === undefined) process.stdout.write('docker: not measured, since MUSTER_BENCH_DOCKER names no engine\n')
-else
+if (socket === undefined && only === undefined)
+  process.stdout.write('docker: not measured, since MUSTER_BENCH_DOCKER names no engine\n')
+if (socket !== undefined)
   await section(
     'Docker',
     `${pairs} pairs in turn: a worker through the host, and the engine's own create and start, then forced removal, over the same socket; image ${image}.`,

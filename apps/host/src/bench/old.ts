@@ -115,7 +115,7 @@ async function measure(site: Site, times: Times, records: number): Promise<void>
   }
   times.ready.push(ms)
   await timed('first', () => client.runs.list({ ended: 'true', limit: 100 }))
-  const far = records < 10_000 ? {} : { after: id('r', records - 9900) }
+  const far = records < 10_000 ? {} : { before: id('r', records - 9900) }
   await timed('far', () => client.runs.list({ ended: 'true', limit: 100, ...far }))
   await timed('pool', () => client.workers.list({ ended: 'true', limit: 100, pool: 'none' }))
   await timed('why', () => client.why('run', id('r', Math.ceil(records / 2))).catch(() => []))
@@ -135,13 +135,21 @@ function fill(path: string, records: number): void {
   const as = (letter: string): string => `printf('${letter}%026d', i)`
   const at = (before: number): string => `${end} - (${records} - i) * 80 - ${before}`
   const spec = JSON.stringify({ work: { mode: 'command', command: ['npm', 'test'] }, image: 'node:26', env: { CI: '' } })
+  const request = JSON.stringify({
+    pool: 'p',
+    requirements: {},
+    command: ['npm', 'test'],
+    inputs: [],
+    outputs: [],
+    principal: 'token:ci',
+  })
   db.exec(`pragma synchronous = off; begin;
     ${numbers} insert into workers (id, pool, provider, phase, rev, spec, shape, epoch, created_at, launched_at, ready_at, grace_ms, ended_at, "end", terminate_reason, handle)
       select ${as('w')}, 'p', 'p', 'terminated', 9, '${spec}', '0123456789abcdef', 1, ${at(9000)}, ${at(8000)}, ${at(7000)}, 10000, ${at(0)}, 'gone', 'its run is over', '{"v":1,"data":{"id":"' || ${as('w')} || '"}}' from n;
     ${numbers} insert into leases (id, pool, state, rev, request, shape, worker_id, principal, of_run, requested_at, assigned_at, active_at, ttl_ms, ended_at, "end", end_reason)
       select ${as('l')}, 'p', 'ended', 5, '{"pool":"p","requirements":{}}', '0123456789abcdef', ${as('w')}, 'token:ci', 1, ${at(9000)}, ${at(8500)}, ${at(7000)}, 3600000, ${at(0)}, 'released', 'its run ended: passed' from n;
     ${numbers} insert into runs (id, kind, pool, lease_id, worker_id, state, rev, request, principal, created_at, queued_at, started_at, ended_at, outcome, exit, artifacts)
-      select ${as('r')}, 'run', 'p', ${as('l')}, ${as('w')}, 'ended', 7, '${spec}', 'token:ci', ${at(9000)}, ${at(9000)}, ${at(6000)}, ${at(0)}, 'passed', '{"code":0}', '[]' from n;
+      select ${as('r')}, 'run', 'p', ${as('l')}, ${as('w')}, 'ended', 7, '${request}', 'token:ci', ${at(9000)}, ${at(9000)}, ${at(6000)}, ${at(0)}, 'passed', '{"code":0,"reason":"exited"}', '[]' from n;
     ${numbers} insert into journal (seq, at, rule, decision, pool, provider, worker_id, lease_id, run_id, inputs, change)
       select ${seq} + i, ${at(0)}, 'run-ended', 'the run ended: passed', 'p', 'p', ${as('w')}, ${as('l')}, ${as('r')}, '{"outcome":"passed","reason":null,"exit":{"code":0}}', '' from n;
     commit`)
@@ -154,7 +162,14 @@ async function sweep({ data }: Site, records: number): Promise<Figure[]> {
   const stopping = new AbortController().signal
   const write = async (): Promise<number> => {
     const begin = performance.now()
-    await store.write((tx) => tx.updateTable('meta').set({ value: '0' }).where('key', '=', 'probe').execute())
+    const value = String(begin)
+    await store.write((tx) =>
+      tx
+        .insertInto('meta')
+        .values({ key: 'probe', value })
+        .onConflict((conflict) => conflict.column('key').doUpdateSet({ value }))
+        .execute(),
+    )
     return performance.now() - begin
   }
   const alone: number[] = []
@@ -182,8 +197,8 @@ async function sweep({ data }: Site, records: number): Promise<Figure[]> {
   const shrunk = (performance.now() - shrinking) / 1000
   swept = true
   await writer
-  const { bytes } = store.size()
   await store.close()
+  const { size: bytes } = statSync(storePath(data))
   return [
     {
       name: 'rows dropped by a sweep',
