@@ -3,7 +3,7 @@ import type { IncomingMessage, ServerResponse } from 'node:http'
 import type { FastifyBaseLogger, FastifyInstance, RawServerDefault } from 'fastify'
 import type { ZodTypeProvider } from 'fastify-type-provider-zod'
 import type { Engine } from '../engine/api.ts'
-import type { Storage } from '../engine/storage.ts'
+import type { StorageRoom } from '../engine/storage.ts'
 import type { Runs } from '../engine/runs-api.ts'
 import type { AccessOptions } from './access.ts'
 import type { Backups } from '../store/backup.ts'
@@ -18,7 +18,7 @@ export interface AppDeps {
   access: AccessOptions
   idempotency: Idempotency
   backups: Backups
-  storage: Storage
+  storage: StorageRoom
   streams: Streams
   version: string
   log: FastifyBaseLogger

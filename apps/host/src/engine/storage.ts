@@ -16,7 +16,7 @@ export interface StorageFacts {
   folders: Record<string, number>
 }
 
-export interface Storage {
+export interface StorageRoom {
   /** Looks at most once a minute: a walk over many files is not for everybody who asks. */
   facts(): Promise<StorageFacts>
 }
@@ -30,7 +30,7 @@ export interface StorageOptions {
 const FRESH_MS = 60_000
 const tables = ['workers', 'leases', 'runs', 'idempotency', 'tokens', 'orphans', 'conditions'] as const
 
-export function openStorage({ store, dataDir, now = Date.now }: StorageOptions): Storage {
+export function openStorage({ store, dataDir, now = Date.now }: StorageOptions): StorageRoom {
   let known: { at: number; facts: Promise<StorageFacts> } | undefined
 
   async function look(): Promise<StorageFacts> {
@@ -39,7 +39,7 @@ export function openStorage({ store, dataDir, now = Date.now }: StorageOptions):
     for (const table of tables) {
       const { count } = await store.read
         .selectFrom(table)
-        .select((all) => all.fn.countAll<number>().as('count'))
+        .select((all) => all.fn.countAll<number | string>().as('count'))
         .executeTakeFirstOrThrow()
       rows[table] = Number(count)
       // Each count is a walk over an index: not all of them in one turn.

@@ -8,7 +8,7 @@ import { pipeline } from 'node:stream/promises'
 import { extract, type Header } from 'tar-stream'
 import { z } from 'zod'
 
-export const FORMAT: 1 = 1
+export const FORMAT = 1 as const
 
 /** Entries of the tar; `runs` is a folder of many. */
 export const names = { database: 'muster.db', key: 'seal.key', runs: 'runs', manifest: 'manifest.json' } as const
@@ -52,7 +52,7 @@ export function headOf(name: string, size: number): string {
 }
 
 /** The file is no backup, or not the whole of one. */
-export class ArchiveError extends Error {
+class ArchiveError extends Error {
   override readonly name = 'ArchiveError'
   readonly hint: string
 
@@ -73,7 +73,7 @@ export interface ReadOptions {
   onBytes?: (bytes: number) => void
 }
 
-/** Reads a whole backup and checks every byte of it. Errors: {@link ArchiveError}, those of the file system. */
+/** Reads a whole backup and checks every byte of it. Errors: ArchiveError with a `hint`, those of the file system. */
 export async function readArchive(file: string, { into, onBytes }: ReadOptions = {}): Promise<Manifest> {
   const hashes = new Map<string, { hash: ReturnType<typeof createHash>; bytes: number }>()
   let text: string | undefined
@@ -99,7 +99,7 @@ export async function readArchive(file: string, { into, onBytes }: ReadOptions =
     await pipeline(
       stream,
       async function* (chunks) {
-        for await (const chunk of chunks as AsyncIterable<Buffer>) {
+        for await (const chunk of chunks) {
           known.hash.update(chunk)
           yield chunk
         }

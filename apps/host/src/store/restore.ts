@@ -40,7 +40,7 @@ export interface Restored {
 }
 
 /** Nothing was changed. */
-export class RestoreError extends Error {
+class RestoreError extends Error {
   override readonly name = 'RestoreError'
   readonly hint: string
 
@@ -50,7 +50,7 @@ export class RestoreError extends Error {
   }
 }
 
-/** Errors: {@link RestoreError}, ArchiveError, StoreError `held`, `newer`, `corrupt`, those of the file system. After each the folder is as before. */
+/** Errors: RestoreError, ArchiveError (each with a `hint`), StoreError `held`, `newer`, `corrupt`, those of the file system. After each the folder is as before. */
 export async function restore(options: RestoreOptions): Promise<Restored> {
   const { file, dir, force, now = Date.now } = options
   const there = existsSync(dir) ? readdirSync(dir) : []

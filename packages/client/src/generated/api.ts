@@ -362,7 +362,7 @@ export interface StdinState {
   ended: boolean
 }
 
-export interface Storage {
+export interface StorageFacts {
   /** When it was looked at; at most a minute ago. */
   at: string
   /** Bytes of the disk of the data folder. */
@@ -793,7 +793,7 @@ export interface Operations {
     params: undefined
     query: undefined
     body: undefined
-    answer: Storage
+    answer: StorageFacts
   }
   /** Ends a worker. A worker that somebody holds is ended with `force` only. */
   terminateWorker: {

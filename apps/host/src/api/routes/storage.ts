@@ -5,7 +5,7 @@ import { failures, needs } from '../describe.ts'
 import { named } from '../schemas.ts'
 
 const storage = named(
-  'Storage',
+  'StorageFacts',
   z.object({
     at: z.string().describe('When it was looked at; at most a minute ago.'),
     disk: z.object({ free: z.int(), total: z.int() }).describe('Bytes of the disk of the data folder.'),
