@@ -113,15 +113,18 @@ async function measure(site: Site, times: Times, records: number): Promise<void>
     await work()
     times[key].push(performance.now() - begin)
   }
-  times.ready.push(ms)
-  await timed('first', () => client.runs.list({ ended: 'true', limit: 100 }))
-  const far = records < 10_000 ? {} : { before: id('r', records - 9900) }
-  await timed('far', () => client.runs.list({ ended: 'true', limit: 100, ...far }))
-  await timed('pool', () => client.workers.list({ ended: 'true', limit: 100, pool: 'none' }))
-  await timed('why', () => client.why('run', id('r', Math.ceil(records / 2))).catch(() => []))
-  const rss = /VmRSS:\s+(\d+) kB/.exec(readFileSync(`/proc/${daemon.pid ?? 0}/status`, 'utf8'))?.[1]
-  times.memory.push(Number(rss) / 1024)
-  await stop(daemon, client)
+  try {
+    times.ready.push(ms)
+    await timed('first', () => client.runs.list({ ended: 'true', limit: 100 }))
+    const far = records < 10_000 ? {} : { before: id('r', records - 9900) }
+    await timed('far', () => client.runs.list({ ended: 'true', limit: 100, ...far }))
+    await timed('pool', () => client.workers.list({ ended: 'true', limit: 100, pool: 'none' }))
+    await timed('why', () => client.why('run', id('r', Math.ceil(records / 2))).catch(() => []))
+    const rss = /VmRSS:\s+(\d+) kB/.exec(readFileSync(`/proc/${daemon.pid ?? 0}/status`, 'utf8'))?.[1]
+    times.memory.push(Number(rss) / 1024)
+  } finally {
+    await stop(daemon, client)
+  }
 }
 
 const id = (letter: string, n: number): string => `${letter}${String(n).padStart(26, '0')}`
