@@ -158,7 +158,7 @@ function fill(path: string, records: number): void {
     commit`)
 }
 
-/** Drops everything, with a writer beside it. */
+/** Copies everything, then drops it, with a writer beside it. */
 async function sweep({ data }: Site, records: number): Promise<Figure[]> {
   const store = await openSqliteStore(data)
   const clock = { ...systemClock, now: () => Date.now() + 48 * hour }
@@ -177,11 +177,26 @@ async function sweep({ data }: Site, records: number): Promise<Figure[]> {
   }
   const alone: number[] = []
   for (let n = 0; n < 500; n++) alone.push(await write())
-  const beside: number[] = []
-  let swept = false
-  const writer = (async () => {
-    while (!swept) beside.push(await write())
-  })()
+  /** Writes again and again until it is told to stop. */
+  const writing = (): (() => Promise<number[]>) => {
+    const times: number[] = []
+    let over = false
+    const done = (async () => {
+      while (!over) times.push(await write())
+      return times
+    })()
+    return () => {
+      over = true
+      return done
+    }
+  }
+  const whileCopied = writing()
+  const copying = performance.now()
+  await store.copyTo(join(data, 'copy.db'))
+  const copied = (performance.now() - copying) / 1000
+  const besideCopy = await whileCopied()
+  const whileSwept = writing()
+  const { bytes: size } = store.size()
   const settings = { retention: { recordsMs: hour, journalMs: hour } }
   const journal = await openJournal(store, clock)
   const begin = performance.now()
@@ -198,25 +213,29 @@ async function sweep({ data }: Site, records: number): Promise<Figure[]> {
   const shrinking = performance.now()
   while (await store.shrink());
   const shrunk = (performance.now() - shrinking) / 1000
-  swept = true
-  await writer
+  const beside = await whileSwept()
   await store.close()
   const { size: bytes } = statSync(storePath(data))
+  const three = (values: number[]): string =>
+    `${quantile(values, 0.5).toFixed(1)} / ${quantile(values, 0.99).toFixed(1)} / ${values.reduce((most, one) => Math.max(most, one), 0).toFixed(0)} ms`
+  const besideRow = (what: string, values: number[]): Figure => ({
+    name: `a small write beside ${what}, P50 / P99 / longest`,
+    value: three(values),
+    baseline: `alone: ${three(alone)}`,
+    ratio: `P50 × ${(quantile(values, 0.5) / quantile(alone, 0.5)).toFixed(1)}`,
+    aim: '',
+  })
   return [
     {
-      name: 'rows dropped by a sweep',
-      value: `${((records * 4) / seconds).toFixed(0)}/s`,
+      name: 'copy of the store for a backup',
+      value: `${(size / 1e6 / copied).toFixed(0)} MB/s, ${copied.toFixed(1)} s`,
       baseline: '',
       ratio: '',
       aim: '',
     },
-    {
-      name: 'a small write beside the sweep, P50 / P99 / longest',
-      value: `${quantile(beside, 0.5).toFixed(1)} / ${quantile(beside, 0.99).toFixed(1)} / ${Math.max(...beside).toFixed(0)} ms`,
-      baseline: `alone: ${quantile(alone, 0.5).toFixed(1)} / ${quantile(alone, 0.99).toFixed(1)} / ${Math.max(...alone).toFixed(0)} ms`,
-      ratio: `P50 × ${(quantile(beside, 0.5) / quantile(alone, 0.5)).toFixed(1)}`,
-      aim: '',
-    },
+    besideRow('the copy', besideCopy),
+    { name: 'rows dropped by a sweep', value: `${((records * 4) / seconds).toFixed(0)}/s`, baseline: '', ratio: '', aim: '' },
+    besideRow('the sweep', beside),
     {
       name: 'files of the store after it gave its room back',
       value: `${(bytes / 1e6).toFixed(0)} MB, in ${shrunk.toFixed(1)} s`,
