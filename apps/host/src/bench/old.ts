@@ -26,7 +26,7 @@ interface Site {
 }
 
 /** What is measured of a daemon, in milliseconds; memory in MB. */
-type Times = Record<'ready' | 'first' | 'far' | 'pool' | 'why' | 'memory', number[]>
+type Times = Record<'ready' | 'first' | 'far' | 'live' | 'pool' | 'why' | 'memory', number[]>
 
 export async function benchOld({ records, rounds }: { records: number; rounds: number }): Promise<Figure[]> {
   const dir = await mkdtemp(join(tmpdir(), 'muster-bench-old-'))
@@ -46,7 +46,7 @@ export async function benchOld({ records, rounds }: { records: number; rounds: n
   }
 }
 
-const none = (): Times => ({ ready: [], first: [], far: [], pool: [], why: [], memory: [] })
+const none = (): Times => ({ ready: [], first: [], far: [], live: [], pool: [], why: [], memory: [] })
 
 function figuresOf({ empty, full }: { empty: Times; full: Times }, what: string): Figure[] {
   const row = (key: keyof Times, name: string, aim = ''): Figure => {
@@ -65,6 +65,7 @@ function figuresOf({ empty, full }: { empty: Times; full: Times }, what: string)
     row('ready', `start to an API that answers, records of each kind: ${what}`, '< 1 s'),
     row('first', 'list of ended runs, first page of 100', ''),
     row('far', 'list of ended runs, page 100', ''),
+    row('live', 'list of live workers of the pool that all of them were of', ''),
     row('pool', 'list of ended workers of a pool that has none', ''),
     row('why', 'why of one run', ''),
     row('memory', 'memory of the daemon after these', '< 512 MB'),
@@ -118,6 +119,7 @@ async function measure(site: Site, times: Times, records: number): Promise<void>
     await timed('first', () => client.runs.list({ ended: 'true', limit: 100 }))
     const far = records < 10_000 ? {} : { before: id('r', records - 9900) }
     await timed('far', () => client.runs.list({ ended: 'true', limit: 100, ...far }))
+    await timed('live', () => client.workers.list({ limit: 100, pool: 'p' }))
     await timed('pool', () => client.workers.list({ ended: 'true', limit: 100, pool: 'none' }))
     await timed('why', () => client.why('run', id('r', Math.ceil(records / 2))).catch(() => []))
     const rss = /VmRSS:\s+(\d+) kB/.exec(readFileSync(`/proc/${daemon.pid ?? 0}/status`, 'utf8'))?.[1]

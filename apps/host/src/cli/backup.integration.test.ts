@@ -205,6 +205,14 @@ describe('a backup that is not what was written', () => {
     const taken = await run(site, 'backup', folder, '--with-key', '--json')
     expect(taken.code).toBe(0)
     const { file } = JSON.parse(taken.stdout.text) as { file: string }
+    const storage = await run(site, 'storage')
+    expect([storage.code, storage.stdout.text, storage.stderr.text]).toEqual([
+      0,
+      expect.stringMatching(/store +\d[^]*providers/),
+      expect.stringContaining('free on its disk'),
+    ])
+    const nowhere = await run(site, 'backup', join(site.dir, 'no', 'folder.tar'))
+    expect([nowhere.code, nowhere.stderr.text]).toEqual([1, expect.stringContaining('there is no folder')])
     expect(await readdir(folder)).toEqual([file.slice(folder.length + 1)])
     await site.stop()
     const whole = await readFile(file)
