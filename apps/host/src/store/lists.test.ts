@@ -39,6 +39,13 @@ test.each([
   }
 })
 
+test('runs of a worker', () => {
+  for (const live of ['', 'ended_at is null and '])
+    expect(plan(`select * from runs where ${live}worker_id = 'a' order by id desc limit 100`)).toContain(
+      'USING INDEX runs_worker',
+    )
+})
+
 test.each(['workers', 'leases', 'runs'])('live %s, and those to drop', (table) => {
   for (const query of [
     `select * from ${table} where ended_at is null order by id desc limit 100`,

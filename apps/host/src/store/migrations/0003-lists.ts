@@ -13,6 +13,7 @@ const indexes: { name: string; table: string; columns: string[]; where?: string 
   { name: 'leases_live_pool', table: 'leases', columns: ['pool', 'id'], where: live },
   { name: 'runs_pool', table: 'runs', columns: ['pool', 'id'] },
   { name: 'runs_live_pool', table: 'runs', columns: ['pool', 'id'], where: live },
+  { name: 'runs_worker', table: 'runs', columns: ['worker_id', 'id'], where: 'worker_id is not null' },
   { name: 'idempotency_created', table: 'idempotency', columns: ['created_at'] },
 ]
 
