@@ -214,6 +214,9 @@ describe('a backup that is not what was written', () => {
     const nowhere = await run(site, 'backup', join(site.dir, 'no', 'folder.tar'))
     expect([nowhere.code, nowhere.stderr.text]).toEqual([1, expect.stringContaining('there is no folder')])
     expect(await readdir(folder)).toEqual([file.slice(folder.length + 1)])
+    const replaced = await run(site, 'backup', file, '--force', '--json')
+    expect([replaced.code, JSON.parse(replaced.stdout.text)]).toEqual([0, expect.objectContaining({ file, key: false })])
+    expect(await readdir(folder)).toHaveLength(1)
     await site.stop()
     const whole = await readFile(file)
     const there = join(site.dir, 'there')
@@ -250,6 +253,21 @@ describe('a backup that is not what was written', () => {
     expect(await refused(site)).toMatch(
       /not started: the store was written by a newer Muster: this one does not know its 9999-later/,
     )
+  })
+})
+
+describe('a backup that is cut', () => {
+  it('is said, and nothing is left of it', { timeout }, async () => {
+    const { site } = await open(fakeVendor)
+    // Without its key the daemon goes on, and cannot put it into a backup.
+    await rm(join(site.data, 'seal.key'))
+    const cut = await run(site, 'backup', join(site.dir, 'cut.tar'), '--with-key')
+    expect([cut.code, cut.stderr.text]).toEqual([1, expect.stringContaining('cut before the whole backup')])
+    expect((await readdir(site.dir)).filter((name) => name.startsWith('cut'))).toEqual([])
+    await waitFor('the copy to be gone', async () => !(await readdir(site.data)).includes('backup.part'), {
+      timeoutMs: patienceMs,
+    })
+    expect((await run(site, 'backup', join(site.dir, 'whole.tar'))).code).toBe(0)
   })
 })
 

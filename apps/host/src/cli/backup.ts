@@ -100,6 +100,11 @@ function local(error: unknown): unknown {
   const { code, path } = error as NodeJS.ErrnoException
   if (code === 'ENOSPC')
     return new MusterError('local', 'there is no room for the backup', { hint: 'Name a file on another disk.' })
+  if (code === 'ECONNRESET' || code === 'EPIPE')
+    return new MusterError('unreachable', 'the connection was cut before the whole backup had come', {
+      hint: 'Take it again; when it is cut again, see the log of the daemon.',
+      cause: error,
+    })
   if (path !== undefined)
     return new MusterError('local', message, { hint: 'Name a file that this user may write.', cause: error })
   return error
