@@ -69,8 +69,7 @@ export function applyOf({ running, store, engine, plugins, applied }: ApplyDeps)
 
 /** The parts of a configuration that the engine goes by. */
 export function engineConfig({ pools, reconcileMs, orphanGraceMs, retention }: MusterConfig): Parameters<Engine['configure']>[0] {
-  const { runsMs: recordsMs, journalMs } = retention
-  return { pools, reconcileMs, orphanGraceMs, retention: { recordsMs, journalMs } }
+  return { pools, reconcileMs, orphanGraceMs, retention: { ...retention, recordsMs: retention.runsMs } }
 }
 
 function writtenOf({ written, discovery }: Pick<NonNullable<Examined['found']>, 'written' | 'discovery'>): Written {

@@ -7,6 +7,7 @@ import { type Api, startApi } from './api/server.ts'
 import { type Apply, applyOf, engineConfig } from './apply.ts'
 import type { MusterConfig } from './config/load.ts'
 import { formatProblem } from './config/problem.ts'
+import { startDiskWatch } from './engine/disk.ts'
 import { startEngine } from './engine/engine.ts'
 import { killpoint } from './engine/killpoint.ts'
 import { startRuns } from './engine/runs/index.ts'
@@ -137,6 +138,7 @@ async function startRooms({ config, found, log, restore }: Start): Promise<Runni
     })
     stops.push(() => engine.stop())
     observe.engine(engine)
+    stops.push(startDiskWatch({ dataDir, conditions: engine.conditions, clock: engine.clock }))
     const runs = await startRuns({
       engine,
       dataDir,

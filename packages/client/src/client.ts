@@ -120,6 +120,10 @@ export interface MusterClient {
     list(): Promise<Token[]>
     revoke(id: string): Promise<void>
   }
+  /** What the daemon has on its disk, by kind. */
+  storage(): Promise<Operations['storage']['answer']>
+  /** A backup, one consistent state of the store, as a tar that ends with its manifest. Role admin; one at a time. */
+  backup(content?: Body<'createBackup'> & Waiting): Promise<AsyncIterable<Uint8Array>>
   /** Lets go of idle connections. */
   close(): void
 }
@@ -129,6 +133,9 @@ const POLL_MS = 30_000
 /** As many as a reader takes in at once, and the server's most for one page. */
 const WHY_DEFAULT = 200
 const WHY_PAGE = 500
+
+/** The store is copied before the first byte: some seconds a GB, more on a slow disk. */
+const COPY_MS = 600_000
 
 /** Connects to nothing yet: the first call does. */
 export function connect(address: Address, options: ConnectOptions = {}): MusterClient {
@@ -174,6 +181,14 @@ export function connect(address: Address, options: ConnectOptions = {}): MusterC
       exec: (id, body, given) => call('execInWorker', { params: { id }, body, ...keyed(given) }),
       ...reachOf(caller),
     },
+    storage: () => call('storage', {}),
+    backup: ({ signal, ...body } = {}) =>
+      caller.open('createBackup', {
+        body,
+        silenceMs: COPY_MS,
+        headers: { accept: 'application/x-tar' },
+        ...picked({ signal }),
+      }),
     tokens: {
       create: (body, given) => call('createToken', { body, ...keyed(given) }),
       list: async () => {

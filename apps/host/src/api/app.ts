@@ -10,6 +10,7 @@ import { observeRequests } from './observing.ts'
 import { describeRoute } from './openapi.ts'
 import { ApiProblem } from './problems.ts'
 import { noteAnswer, refuse, refuseBroken } from './refuse.ts'
+import { backupRoutes } from './routes/backup.ts'
 import { conditionRoutes } from './routes/conditions.ts'
 import { configRoutes } from './routes/config.ts'
 import { eventRoutes } from './routes/events.ts'
@@ -19,6 +20,7 @@ import { poolRoutes } from './routes/pools.ts'
 import { reachRoutes } from './routes/reach.ts'
 import { runDataRoutes } from './routes/run-data.ts'
 import { runRoutes } from './routes/runs.ts'
+import { storageRoutes } from './routes/storage.ts'
 import { tokenRoutes } from './routes/tokens.ts'
 import { workerRoutes } from './routes/workers.ts'
 
@@ -90,6 +92,8 @@ export async function buildApp(deps: AppDeps): Promise<App> {
     eventRoutes,
     tokenRoutes,
     configRoutes,
+    backupRoutes,
+    storageRoutes,
   ])
     // A scope of its own, so that swagger's hook sees the routes.
     await app.register(async (scope) => routes(scope as App, deps))

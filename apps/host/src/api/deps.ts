@@ -4,8 +4,10 @@ import type { FastifyBaseLogger, FastifyInstance, RawServerDefault } from 'fasti
 import type { ZodTypeProvider } from 'fastify-type-provider-zod'
 import type { Apply } from '../apply.ts'
 import type { Engine } from '../engine/api.ts'
+import type { StorageRoom } from '../engine/storage.ts'
 import type { Runs } from '../engine/runs-api.ts'
 import type { AccessOptions } from './access.ts'
+import type { Backups } from '../store/backup.ts'
 import type { Idempotency } from './idempotency.ts'
 import type { ApiObserver } from './observing.ts'
 import type { Streams } from './streams.ts'
@@ -18,6 +20,8 @@ export interface AppDeps {
   apply: Apply
   access: AccessOptions
   idempotency: Idempotency
+  backups: Backups
+  storage: StorageRoom
   streams: Streams
   observer: ApiObserver
   version: string

@@ -32,8 +32,9 @@ test(`${REQUESTS} requests from the document`, { timeout: 900_000 }, async () =>
   if (REQUESTS < 20_000) return
   for (const status of [200, 201, 204, 400, 401, 403, 404, 409, 413, 415, 422])
     expect([status, told.statuses[status]]).not.toEqual([status, undefined])
-  // No vendor is behind this daemon, so no command leaves an output.
-  expect(Object.keys(told.perOperation).filter((one) => !told.done.has(one))).toEqual(['getOutput'])
+  // A command of this vendor seldom gets to leave an output.
+  const rare = ['getOutput']
+  expect(Object.keys(told.perOperation).filter((one) => !told.done.has(one) && !rare.includes(one))).toEqual([])
 })
 
 function heapBytes(): number {

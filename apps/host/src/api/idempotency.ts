@@ -11,6 +11,11 @@ import { ApiProblem } from './problems.ts'
 /** Longer than any client retries; short enough that the table stays small. */
 export const KEEP_MS = 86_400_000
 
+/** Keys kept at most, whatever their age: two a second for a day. */
+const KEYS = 200_000
+/** Rows of one delete: some milliseconds of the store's time. */
+const SLICE = 2000
+
 export interface KeyedRequest {
   /** The header's value; absent: nothing is remembered. */
   key: string | undefined
@@ -72,12 +77,24 @@ export function idempotency(store: Store, sealer: Sealer, now: () => number = Da
     },
     secret: ({ key = '', principal }, id) => sealer.derive(canonical({ principal, key, id })),
     async sweep() {
-      await store.write((tx) =>
-        tx
-          .deleteFrom('idempotency')
-          .where('created_at', '<', now() - KEEP_MS)
-          .execute(),
-      )
+      for (let full = true; full;) {
+        // The newest of the slice, or of those beyond the number.
+        const at = async (order: 'asc' | 'desc', offset: number): Promise<number | undefined> =>
+          (
+            await store.read
+              .selectFrom('idempotency')
+              .select('created_at')
+              .orderBy('created_at', order)
+              .offset(offset)
+              .limit(1)
+              .executeTakeFirst()
+          )?.created_at
+        const end = Math.max(now() - KEEP_MS - 1, (await at('desc', KEYS)) ?? 0)
+        const slice = await at('asc', SLICE)
+        full = slice !== undefined && slice < end
+        const until = full ? (slice ?? end) : end
+        await store.write((tx) => tx.deleteFrom('idempotency').where('created_at', '<=', until).execute())
+      }
     },
   }
 }

@@ -162,4 +162,23 @@ test('keys are forgotten after a day', async () => {
   expect(await count()).toBe(1)
   await idempotency(store, sealer, () => Date.now() + KEEP_MS + 60_000).sweep()
   expect(await count()).toBe(0)
+  // Many of them go slice by slice, and none that is young.
+  const now = Date.now()
+  const old = (n: number): number => now - KEEP_MS - 10_000 + Math.floor(n / 2)
+  const row = { principal: 'p', request_digest: '', status: 201, response: '{}' }
+  for (let from = 0; from < 5000; from += 1000)
+    await store.write((tx) =>
+      tx
+        .insertInto('idempotency')
+        .values(Array.from({ length: 1000 }, (_, n) => ({ ...row, key: `k${from + n}`, created_at: old(from + n) })))
+        .execute(),
+    )
+  await store.write((tx) =>
+    tx
+      .insertInto('idempotency')
+      .values({ ...row, key: 'young', created_at: now })
+      .execute(),
+  )
+  await idempotency(store, sealer, () => now).sweep()
+  expect(await count()).toBe(1)
 })

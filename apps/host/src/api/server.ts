@@ -8,6 +8,8 @@ import type { FastifyBaseLogger } from 'fastify'
 import type { Apply } from '../apply.ts'
 import type { Engine } from '../engine/api.ts'
 import type { Runs } from '../engine/runs-api.ts'
+import { openStorage } from '../engine/storage.ts'
+import { openBackups } from '../store/backup.ts'
 import { readTls, type TlsFiles } from '../config/tls.ts'
 import { buildApp, httpOptions } from './app.ts'
 import { followCertificate } from './certificate.ts'
@@ -77,6 +79,8 @@ export async function startApi(deps: ApiDeps): Promise<Api> {
     streams: open,
     observer,
     idempotency: keys,
+    backups: await openBackups({ store: engine.store, dataDir, version: deps.version }),
+    storage: openStorage({ store: engine.store, dataDir }),
     access: {
       tokens: tokens(engine.store),
       limits: limits(deps.limits),

@@ -1,21 +1,27 @@
-/** `pnpm bench`: measures, prints, and writes docs/benchmarks.md. `--quick` takes few samples and writes nothing. */
+/**
+ * `pnpm bench`: measures, prints, and writes docs/benchmarks.md. `--quick` takes few samples and writes nothing; `--only old` measures the
+ * part of that name alone, and puts it in the place of its former figures.
+ */
 import { execFileSync } from 'node:child_process'
-import { writeFileSync } from 'node:fs'
+import { readFileSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { benchNull } from './null.ts'
+import { benchOld } from './old.ts'
 import { benchReady } from './ready.ts'
 import { benchDocker, benchLocal } from './real.ts'
-import { machine, page, type Section } from './report.ts'
+import { machine, page, replaced, type Section } from './report.ts'
 
 const root = join(import.meta.dirname, '../../../..')
 const quick = process.argv.includes('--quick')
 const socket = process.env['MUSTER_BENCH_DOCKER']?.replace(/^unix:\/\//, '')
 const image = process.env['MUSTER_BENCH_IMAGE'] ?? 'muster-test/busybox:1'
 const pairs = quick ? 5 : 40
+const only = process.argv[process.argv.indexOf('--only') + 1 || process.argv.length]
 
 const sections: Section[] = []
 
 async function section(title: string, method: string, work: () => Promise<Section['figures']>): Promise<void> {
+  if (only !== undefined && !title.toLowerCase().includes(only)) return
   process.stderr.write(`${title} …\n`)
   const figures = await work()
   sections.push({ title, method, figures })
@@ -37,13 +43,20 @@ await section(
   `${quick ? 3 : 20} rounds in turn, from the built bundles: a bare Node, the daemon on an empty data folder until its API answers, each plugin until it has described itself and is configured.`,
   () => benchReady(quick ? 3 : 20),
 )
+const records = quick ? 20_000 : 1_000_000
+await section(
+  'A store with many old records',
+  `${records} ended workers, as many leases, runs and decisions, put into the store directly; the daemon from its built bundle, asked over its socket. In turn with the same daemon on an empty store. The sweep drops all of them, while a small write is made again and again.`,
+  () => benchOld({ records, rounds: quick ? 2 : 10 }),
+)
 await section(
   'Local processes',
   `${pairs} pairs in turn: a worker that holds through the host, and a bare shell that prints a line, both killed.`,
   () => benchLocal(pairs),
 )
-if (socket === undefined) process.stdout.write('docker: not measured, since MUSTER_BENCH_DOCKER names no engine\n')
-else
+if (socket === undefined && only === undefined)
+  process.stdout.write('docker: not measured, since MUSTER_BENCH_DOCKER names no engine\n')
+if (socket !== undefined)
   await section(
     'Docker',
     `${pairs} pairs in turn: a worker through the host, and the engine's own create and start, then forced removal, over the same socket; image ${image}.`,
@@ -51,5 +64,6 @@ else
   )
 if (!quick) {
   const commit = execFileSync('git', ['rev-parse', '--short', 'HEAD'], { cwd: root, encoding: 'utf8' }).trim()
-  writeFileSync(join(root, 'docs/benchmarks.md'), page(sections, commit))
+  const file = join(root, 'docs/benchmarks.md')
+  writeFileSync(file, only === undefined ? page(sections, commit) : replaced(readFileSync(file, 'utf8'), sections, commit))
 }

@@ -26,24 +26,36 @@ export function machine(): string {
 }
 
 export function page(sections: readonly Section[], commit: string): string {
-  const parts = sections.map(({ title, method, figures }) => {
-    const rows = figures.map((one) => `| ${one.name} | ${one.ratio} | ${one.value} | ${one.baseline} | ${one.aim} |`)
-    return [
-      `## ${title}`,
-      '',
-      method,
-      '',
-      '| what | ratio | value | baseline in the same run | to hold |',
-      '| --- | --- | --- | --- | --- |',
-      ...rows,
-    ].join('\n')
-  })
   return `# Benchmarks
 
 Written by \`pnpm bench\`. Ratios come first: single times depend on the machine, and this one is shared.
 
 Machine: ${machine()}. Commit: ${commit}.
 
-${parts.join('\n\n')}
+${sections.map((one) => partOf(one)).join('\n\n')}
 `
+}
+
+/** The page with some parts measured anew, each with the commit it was measured at; a new part comes last. */
+export function replaced(text: string, sections: readonly Section[], commit: string): string {
+  const [head = '', ...parts] = text.trimEnd().split(/\n+(?=## )/)
+  for (const one of sections) {
+    const part = partOf({ ...one, method: `${one.method} Measured alone, at ${commit}: ${machine()}.` })
+    const index = parts.findIndex((known) => known.startsWith(`## ${one.title}\n`))
+    if (index === -1) parts.push(part)
+    else parts[index] = part
+  }
+  return `${[head, ...parts].join('\n\n')}\n`
+}
+
+function partOf({ title, method, figures }: Section): string {
+  return [
+    `## ${title}`,
+    '',
+    method,
+    '',
+    '| what | ratio | value | baseline in the same run | to hold |',
+    '| --- | --- | --- | --- | --- |',
+    ...figures.map((one) => `| ${one.name} | ${one.ratio} | ${one.value} | ${one.baseline} | ${one.aim} |`),
+  ].join('\n')
 }

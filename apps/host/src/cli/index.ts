@@ -1,6 +1,7 @@
 /** `muster`: parses the arguments; what a command does, and all it needs for that, is loaded when it is called. */
 import { Command, CommanderError } from 'commander'
 import { applyCommand } from './apply.ts'
+import { backupCommand } from './backup.ts'
 import { checkCommand } from './check.ts'
 import { completeCommand, completionCommand } from './completion.ts'
 import { addressed, tell } from './context.ts'
@@ -13,8 +14,10 @@ import { leasesCommand } from './leases.ts'
 import { logsCommand } from './logs.ts'
 import { poolsCommand } from './pools.ts'
 import { providersCommand } from './providers.ts'
+import { restoreCommand } from './restore.ts'
 import { runCommand } from './run.ts'
 import { runsCommand } from './runs.ts'
+import { storageCommand } from './storage.ts'
 import { tokensCommand } from './tokens.ts'
 import { topCommand } from './top.ts'
 import { upCommand } from './up.ts'
@@ -50,6 +53,9 @@ for (const command of [
   eventsCommand(),
   topCommand(),
   tokensCommand(),
+  backupCommand(),
+  restoreCommand(),
+  storageCommand(),
   completionCommand(),
   versionCommand(),
 ])

@@ -94,3 +94,22 @@ export function duration(ms: number): string {
   if (seconds < 86_400) return `${Math.floor(seconds / 3600)}h`
   return `${Math.floor(seconds / 86_400)}d`
 }
+
+/** `512 B`, `3.4 MiB`: as sizes are written in the configuration. */
+export function bytes(count: number): string {
+  const units = ['B', 'KiB', 'MiB', 'GiB', 'TiB']
+  const power = count < 1 ? 0 : Math.min(units.length - 1, Math.floor(Math.log2(count) / 10))
+  return `${power === 0 ? count : (count / 2 ** (10 * power)).toFixed(1)} ${units[power] ?? ''}`
+}
+
+/** Says how far the work is, after a second and then now and again. */
+export function ticking(text: () => string): { stop(): void } {
+  const first = setTimeout(() => say(text()), 1000)
+  const again = setInterval(() => say(text()), 5000)
+  return {
+    stop: () => {
+      clearTimeout(first)
+      clearInterval(again)
+    },
+  }
+}

@@ -38,7 +38,20 @@ export interface MusterConfig {
   limits: RequestLimits
   providers: ProviderConfig[]
   pools: PoolConfig[]
-  retention: { runsMs: number; logsBytes: number; journalMs: number; crashes: number }
+  retention: RetentionConfig
+}
+
+/** Every kind by age and by number or size. */
+export interface RetentionConfig {
+  runsMs: number
+  records: number
+  logsBytes: number
+  logsMs: number
+  journalMs: number
+  journalRows: number
+  crashes: number
+  crashesMs: number
+  tokensMs: number
 }
 
 export interface LoadedConfig {
@@ -125,9 +138,15 @@ function resolveConfig(file: string, value: MusterFile): MusterConfig {
     pools: Object.entries(value.pools).map(([name, given]) => resolvePool(name, given)),
     retention: {
       runsMs: keep.runs ?? 30 * day,
+      // About 1 GB of records, and 2 GB of journal (six rows for each worker).
+      records: keep.records ?? 500_000,
       logsBytes: keep.logs ?? 10 * 2 ** 30,
+      logsMs: keep.logAge ?? keep.runs ?? 30 * day,
       journalMs: keep.journal ?? 90 * day,
+      journalRows: keep.journalRows ?? 5_000_000,
       crashes: keep.crashes ?? 20,
+      crashesMs: keep.crashAge ?? 90 * day,
+      tokensMs: keep.tokens ?? 90 * day,
     },
   })
 }

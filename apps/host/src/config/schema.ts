@@ -129,10 +129,15 @@ const host = strict({
 })
 
 const retention = strict({
-  runs: durationSchema.exactOptional(),
-  logs: sizeSchema.exactOptional(),
-  journal: durationSchema.exactOptional(),
-  crashes: z.int().min(0).exactOptional(),
+  runs: durationSchema.exactOptional().describe('Runs, leases and workers are dropped this long after their end. Default 30d.'),
+  records: z.int().min(1).exactOptional().describe('Ended runs, leases and workers kept at most, of each. Default 500000.'),
+  logs: sizeSchema.exactOptional().describe('Logs and outputs of ended runs together; the oldest go first. Default 10GiB.'),
+  logAge: durationSchema.exactOptional().describe('Logs and outputs go this long after the end of their run. Default: as runs.'),
+  journal: durationSchema.exactOptional().describe('Decisions are dropped after this long. Default 90d.'),
+  journalRows: z.int().min(1).exactOptional().describe('Decisions kept at most. Default 5000000.'),
+  crashes: z.int().min(0).exactOptional().describe('Crash bundles kept at most. Default 20.'),
+  crashAge: durationSchema.exactOptional().describe('Crash bundles are removed after this long. Default 90d.'),
+  tokens: durationSchema.exactOptional().describe('Revoked and expired tokens are forgotten after this long. Default 90d.'),
 })
 
 export const fileSchema: z.ZodType<MusterFile> = strict({
@@ -154,7 +159,19 @@ export interface MusterFile {
   host?: HostFile
   providers: Record<string, ProviderFile>
   pools: Record<string, PoolFile>
-  retention?: { runs?: number; logs?: number; journal?: number; crashes?: number }
+  retention?: RetentionFile
+}
+
+export interface RetentionFile {
+  runs?: number
+  records?: number
+  logs?: number
+  logAge?: number
+  journal?: number
+  journalRows?: number
+  crashes?: number
+  crashAge?: number
+  tokens?: number
 }
 
 export interface HostFile {

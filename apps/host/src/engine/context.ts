@@ -14,8 +14,8 @@ export interface EngineSettings {
   owner: string
   reconcileMs: number
   orphanGraceMs: number
-  /** Ended workers and leases, and journal rows, are dropped when older, or when more, than these. The numbers have defaults. */
-  retention: { recordsMs: number; journalMs: number; records?: number; journalRows?: number }
+  /** Ended workers and leases, and journal rows, are dropped when older, or when more, than these; tokens when they ended so long ago. */
+  retention: { recordsMs: number; journalMs: number; records?: number; journalRows?: number; tokensMs?: number }
 }
 
 export interface Context {

@@ -143,6 +143,42 @@ test('beyond a number of rows the oldest go, however young', async () => {
   expect(await at.engine.store.read.selectFrom('journal').select('seq').execute()).toHaveLength(10)
 })
 
+test('tokens that ended long ago are forgotten, but for the first admin, and so are orphans of providers that are gone', async () => {
+  const at = await open({ engine: { retention: { recordsMs: 1000, journalMs: 1e12, tokensMs: 1000 } } })
+  const now = at.engine.clock.now()
+  const token = { role: 'viewer', created_at: 1, expires_at: null, revoked_at: null, last_used_at: null }
+  const orphan = { worker_id: 'w1', handle: null, tags: '{}', first_seen: 1, state: 'quarantined', updated_at: 1 }
+  const name = at.engine.plugins.list()[0]?.name ?? ''
+  await at.engine.store.write(async (tx) => {
+    await tx
+      .insertInto('tokens')
+      .values([
+        { ...token, id: 't1', name: 'first', role: 'admin', hash: '1', revoked_at: 1 },
+        { ...token, id: 't2', name: 'second', role: 'admin', hash: '2', revoked_at: 1 },
+        { ...token, id: 't3', name: 'expired', hash: '3', expires_at: 1 },
+        { ...token, id: 't4', name: 'live', hash: '4', expires_at: now + 1e12 },
+        { ...token, id: 't5', name: 'just revoked', hash: '5', revoked_at: now + 60_000 },
+      ])
+      .execute()
+    await tx
+      .insertInto('orphans')
+      .values([
+        { ...orphan, provider: 'gone' },
+        { ...orphan, provider: 'gone', worker_id: 'w2', updated_at: now + 60_000 },
+      ])
+      .execute()
+  })
+  expect(name).not.toBe('gone')
+  await at.pass(60_500)
+  const { store } = at.engine
+  expect((await store.read.selectFrom('tokens').select('id').orderBy('id').execute()).map((row) => row.id)).toEqual([
+    't1',
+    't4',
+    't5',
+  ])
+  expect((await store.read.selectFrom('orphans').select('worker_id').execute()).map((row) => row.worker_id)).toEqual(['w2'])
+})
+
 describe('memory', () => {
   test('its counters and lists are what a walk over all records would give', () => {
     const phases = ['launching', 'starting', 'idle', 'leased', 'draining', 'terminating', 'terminated'] as const

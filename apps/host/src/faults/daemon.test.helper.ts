@@ -34,7 +34,7 @@ export interface Site {
   /** As `client`, but tells a refusal at once. */
   readonly impatient: MusterClient
   /** Resolves when the process runs; use `ready` for more. */
-  start(env?: Record<string, string>): Promise<RunningProcess>
+  start(env?: Record<string, string>, args?: readonly string[]): Promise<RunningProcess>
   /** Until the API answers and every provider is ready. */
   ready(): Promise<void>
   /** SIGTERM and the exit. */
@@ -78,18 +78,21 @@ export async function makeSite(
     config,
     client,
     impatient,
-    async start(env = {}) {
-      const process_ = await startProcess([process.execPath, join(root, 'apps/host/bin/muster.mjs'), 'up', '-c', config], {
-        cwd: dir,
-        env: {
-          ...process.env,
-          // An own key keeps Node from handing the variable on.
-          ...(counted ? {} : { NODE_V8_COVERAGE: undefined }),
-          // Where the bundle is known to be fresh, it is used: it starts in a fraction of the time.
-          ...(fresh && !(counted && process.env['MUSTER_TEST_SOURCE'] === '1') ? {} : { MUSTER_SOURCE: '1' }),
-          ...env,
+    async start(env = {}, args = []) {
+      const process_ = await startProcess(
+        [process.execPath, join(root, 'apps/host/bin/muster.mjs'), 'up', '-c', config, ...args],
+        {
+          cwd: dir,
+          env: {
+            ...process.env,
+            // An own key keeps Node from handing the variable on.
+            ...(counted ? {} : { NODE_V8_COVERAGE: undefined }),
+            // Where the bundle is known to be fresh, it is used: it starts in a fraction of the time.
+            ...(fresh && !(counted && process.env['MUSTER_TEST_SOURCE'] === '1') ? {} : { MUSTER_SOURCE: '1' }),
+            ...env,
+          },
         },
-      })
+      )
       past.push(process_)
       return process_
     },

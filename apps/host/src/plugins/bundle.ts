@@ -14,13 +14,26 @@ export interface CrashFacts {
   output: string[]
 }
 
-/** Writes one bundle and removes the oldest beyond `keep`. Returns its path relative to the data folder. */
-export async function writeBundle(dataDir: string, facts: CrashFacts, keep: number): Promise<string> {
+export interface BundleLimits {
+  most: number
+  ms: number
+}
+
+/** Writes one bundle and removes those that are too many or too old. Returns its path relative to the data folder. */
+export async function writeBundle(dataDir: string, facts: CrashFacts, keep: BundleLimits): Promise<string> {
   const folder = join(dataDir, 'crashes')
   await mkdir(folder, { recursive: true, mode: 0o700 })
   const name = `${new Date(facts.at).toISOString().replaceAll(':', '-')}-${facts.provider}.json`
   await writeFile(join(folder, name), `${JSON.stringify(facts, null, 2)}\n`, { mode: 0o600 })
-  const all = (await readdir(folder)).sort()
-  for (const old of all.slice(0, Math.max(0, all.length - keep))) await rm(join(folder, old), { force: true })
+  await dropBundles(dataDir, facts.at, keep)
   return join('crashes', name)
+}
+
+/** Names begin with their time: their order is that of the crashes. */
+export async function dropBundles(dataDir: string, now: number, { most, ms }: BundleLimits): Promise<void> {
+  const folder = join(dataDir, 'crashes')
+  const all = (await readdir(folder).catch(() => [] as string[])).sort()
+  const oldest = new Date(now - ms).toISOString().replaceAll(':', '-')
+  for (const [index, name] of all.entries())
+    if (index < all.length - most || name < oldest) await rm(join(folder, name), { force: true })
 }

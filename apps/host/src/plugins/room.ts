@@ -6,6 +6,7 @@ import { isDeepStrictEqual } from 'node:util'
 import type { LoadedConfig, MusterConfig } from '../config/load.ts'
 import type { Problem } from '../config/problem.ts'
 import type { CallWitness, Fence, PluginRoom, ProviderStatus } from './api.ts'
+import { type BundleLimits, dropBundles } from './bundle.ts'
 import type { Discovery } from './discover.ts'
 import { probeOnce } from './health.ts'
 import type { PluginProcess } from './process.ts'
@@ -48,6 +49,9 @@ export function startPlugins(deps: RoomDeps): StartedRoom {
   const all = new Map<string, Supervised>()
   const leaving = new Set<string>()
   let { config } = deps
+  const now = deps.now ?? Date.now
+  const keepBundles = (): BundleLimits => ({ most: config.retention.crashes, ms: config.retention.crashesMs })
+  dropBundles(config.data, now(), keepBundles()).catch((error: unknown) => log.warn({ err: error }, 'old crash bundles stay'))
 
   function start(target: Target, running: { redactor: Redactor; process?: PluginProcess }): void {
     const supervised = supervise({
@@ -58,9 +62,9 @@ export function startPlugins(deps: RoomDeps): StartedRoom {
       ...running,
       dataDir: config.data,
       ownDir: providerDir(config, target.provider),
-      now: deps.now ?? Date.now,
+      now,
       random: deps.random ?? Math.random,
-      keepBundles: () => config.retention.crashes,
+      keepBundles,
       ...(deps.witness === undefined ? {} : { witness: deps.witness }),
       onChange(status) {
         for (const listener of listeners) listener(status)

@@ -3,7 +3,7 @@ import { setTimeout as sleep } from 'node:timers/promises'
 import type { CloseReason, WorkerPluginManifest } from '@muster/core'
 import type { ProviderConfig } from '../config/load.ts'
 import type { CallWitness, Fence, GuardedProvider, ProviderState, ProviderStatus } from './api.ts'
-import { writeBundle } from './bundle.ts'
+import { type BundleLimits, writeBundle } from './bundle.ts'
 import type { DiscoveredPlugin } from './discover.ts'
 import { createGuard, type Current, type Guard } from './guard.ts'
 import { healthOf, probeOnce, whyOf } from './health.ts'
@@ -38,7 +38,7 @@ export interface SuperviseDeps {
   ownDir: string
   log: RoomLog
   now(): number
-  keepBundles(): number
+  keepBundles(): BundleLimits
   witness?: CallWitness
   /** 0 to 1; for the jitter. */
   random(): number

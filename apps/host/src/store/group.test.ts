@@ -83,3 +83,11 @@ test('a statement that is wrong fails alone and is told as it is', async () => {
   await group.write(put('a', 1))
   expect(health).toEqual([])
 })
+
+test('whoever writes again and again does not keep everything else waiting', async () => {
+  let turned = 0
+  const turning = setInterval(() => (turned += 1), 1)
+  for (let n = 0; n < 500; n++) await group.write(put(`k${n}`, 10))
+  clearInterval(turning)
+  expect(turned).toBeGreaterThan(1)
+})

@@ -116,9 +116,10 @@ export function groupCommit(options: GroupOptions): Group {
   }
 
   async function drain(): Promise<void> {
-    // The first writer's whole turn may still add to the group.
-    await new Promise((resolve) => setImmediate(resolve))
     while (waiting.length > 0) {
+      // The writers' whole turn may still add to the group. And whoever writes again and again must not keep everything else waiting:
+      // the database answers at once, so that without this the loop would never turn.
+      await new Promise((resolve) => setImmediate(resolve))
       const items = waiting.splice(0, GROUP)
       await runGroup(items)
     }

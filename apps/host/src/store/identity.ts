@@ -3,7 +3,7 @@
  * epoch last used: a database that is older than the note, or came without one, was restored or copied. Then workers made since are
  * unknown to it, and somebody must decide.
  */
-import { closeSync, fsyncSync, openSync, readFileSync, renameSync, writeSync } from 'node:fs'
+import { closeSync, existsSync, fsyncSync, openSync, readFileSync, renameSync, writeSync } from 'node:fs'
 import { join } from 'node:path'
 import { z } from 'zod'
 import { newOwner } from './ids.ts'
@@ -29,7 +29,7 @@ export async function openIdentity(
 ): Promise<Identity> {
   const restore = options.restore
   const now = options.now ?? Date.now
-  const path = join(dir, 'owner.json')
+  const path = ownerPath(dir)
   const note = readNote(path)
   const stored = await store.read.selectFrom('meta').select('value').where('key', '=', 'owner').executeTakeFirst()
   const term = await store.read.selectFrom('term').select('epoch').executeTakeFirst()
@@ -62,6 +62,21 @@ export async function openIdentity(
   // Before the first term, so that a host killed right after taking it is not mistaken for a restored one.
   if (note?.owner !== owner || restored) writeNote(path, { owner, epoch: floor })
   return { owner, note: (used) => writeNote(path, { owner, epoch: used }) }
+}
+
+/** The note outside the database, in a data folder. */
+export function ownerPath(dir: string): string {
+  return join(dir, 'owner.json')
+}
+
+/** A start takes one epoch. More starts than any deployment makes between a backup and its restore, where nobody knows how many. */
+const LEAP = 1000
+
+/** Notes that a store of this owner was put back: its next start asks what to do, and its epochs go on above those used since. */
+export function leap(path: string, restored: { owner: string; epoch: number }): void {
+  const before = existsSync(path) ? readNote(path) : undefined
+  const last = Math.max(restored.epoch, before?.owner === restored.owner ? before.epoch : 0)
+  writeNote(path, { owner: restored.owner, epoch: last + LEAP })
 }
 
 /** What the former owner left running is not ours any more: its records end, nothing is terminated. */

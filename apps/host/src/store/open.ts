@@ -3,18 +3,20 @@ import { mkdirSync } from 'node:fs'
 import { join } from 'node:path'
 import type { DatabaseSync } from 'node:sqlite'
 import { Kysely } from 'kysely'
-import { type Migration, Migrator } from 'kysely/migration'
+import { copyDatabase } from './copy.ts'
 import { groupCommit } from './group.ts'
 import { lockHost } from './lock.ts'
+import { migrate, type Migrations } from './migrate.ts'
 import { migrations as allMigrations } from './migrations/index.ts'
 import type { Tables } from './schema.ts'
+import { makeShrinkable, sizeOf, shrinkSlice } from './room.ts'
 import { openDatabase, sqliteConnection, sqliteDialect, storeError } from './sqlite.ts'
-import { type Store, StoreError, type StoreHealth } from './store.ts'
+import type { Store, StoreHealth } from './store.ts'
 
 export interface StoreOptions {
   /** Waits this long for another process's lock on the database before writes fail. Default 5000. */
   busyMs?: number
-  migrations?: Readonly<Record<string, Migration>>
+  migrations?: Migrations
   now?: () => number
   /** Told of each commit: the writes in it, and how long it took in milliseconds. */
   onCommit?: (writes: number, ms: number) => void
@@ -23,14 +25,22 @@ export interface StoreOptions {
 /** Blocks the reader's thread at most this long, which happens only while another process repairs or backs up the file. */
 const READ_BUSY_MS = 1000
 
+export function storePath(dir: string): string {
+  return join(dir, 'muster.db')
+}
+
+export function lockPath(dir: string): string {
+  return join(dir, 'host.lock')
+}
+
 /**
  * Opens `dir`/muster.db, made when absent (folder 0700). Errors: StoreError `held`, `newer`, `migration`, `io`, `full`, `corrupt`.
  */
 export async function openSqliteStore(dir: string, options: StoreOptions = {}): Promise<Store> {
   const now = options.now ?? Date.now
   mkdirSync(dir, { recursive: true, mode: 0o700 })
-  const lock = lockHost(join(dir, 'host.lock'))
-  const path = join(dir, 'muster.db')
+  const lock = lockHost(lockPath(dir))
+  const path = storePath(dir)
   const open: DatabaseSync[] = []
   const closeAll = (): void => {
     for (const db of open.splice(0).reverse()) db.close()
@@ -41,7 +51,8 @@ export async function openSqliteStore(dir: string, options: StoreOptions = {}): 
     open.push(writer)
     const connection = sqliteConnection(writer)
     const db = new Kysely<Tables>({ dialect: sqliteDialect(connection) })
-    await migrate(db, options.migrations ?? allMigrations)
+    await migrate(db, { migrations: options.migrations ?? allMigrations, path, raw: writer, now: now() })
+    makeShrinkable(writer)
     const reader = openDatabase({ path, readOnly: true, busyMs: READ_BUSY_MS })
     open.push(reader)
     const read = new Kysely<Tables>({ dialect: sqliteDialect(sqliteConnection(reader)) })
@@ -76,6 +87,9 @@ export async function openSqliteStore(dir: string, options: StoreOptions = {}): 
         return () => listeners.delete(listener)
       },
       facts: () => ({ ...settings(writer), ...group.stats() }),
+      size: () => sizeOf(writer),
+      shrink: () => group.write(async () => shrinkSlice(writer)),
+      copyTo: (target, signal) => copyDatabase(path, { target, ...(signal === undefined ? {} : { signal }) }),
       close: async () => {
         await group.close()
         closeAll()
@@ -85,21 +99,6 @@ export async function openSqliteStore(dir: string, options: StoreOptions = {}): 
     closeAll()
     throw storeError(error)
   }
-}
-
-async function migrate(db: Kysely<Tables>, migrations: Readonly<Record<string, Migration>>): Promise<void> {
-  const migrator = new Migrator({ db, provider: { getMigrations: async () => ({ ...migrations }) } })
-  const { error, results } = await migrator.migrateToLatest()
-  if (error === undefined) return
-  if (error instanceof StoreError) throw error
-  const text = error instanceof Error ? error.message : 'unknown'
-  if (text.includes('previously executed migration'))
-    throw new StoreError('newer', 'the store was written by a newer Muster', {
-      hint: 'Start that version, or restore a backup made by this one.',
-      cause: error,
-    })
-  const failed = results?.find((result) => result.status === 'Error')?.migrationName ?? 'unknown'
-  throw new StoreError('migration', `the store's migration ${failed} failed: ${text}`, { cause: error })
 }
 
 function settings(db: DatabaseSync): Record<string, string | number> {

@@ -25,7 +25,7 @@ class SealError extends Error {
 }
 
 const VERSION = 1
-const KEY_BYTES = 32
+export const KEY_BYTES: number = 32
 /** NIST SP 800-38D: 96-bit nonces; random ones are safe for 2^32 messages of a key, far above any retention. */
 const NONCE_BYTES = 12
 const TAG_BYTES = 16
@@ -110,10 +110,15 @@ function readKey(path: string): Uint8Array {
 
 /** Makes a rename or a new name in a folder durable. */
 export function syncDirectory(path: string): void {
-  const folder = openSync(path, 'r')
+  syncFile(path)
+}
+
+/** Makes what was written to a file durable. */
+export function syncFile(path: string): void {
+  const file = openSync(path, 'r')
   try {
-    fsyncSync(folder)
+    fsyncSync(file)
   } finally {
-    closeSync(folder)
+    closeSync(file)
   }
 }

@@ -1,10 +1,15 @@
 /** The sealer of a data folder: its key must be the one that the store was sealed with. */
 import { existsSync } from 'node:fs'
-import { openSealKey, type Sealer, sealer, sealKeyPath } from './seal.ts'
+import { KEY_BYTES, openSealKey, type Sealer, sealer, sealKeyPath } from './seal.ts'
 import { type Store, StoreError } from './store.ts'
 
 /** What the store keeps of its key: equal for equal keys, and no way to the key. */
 const MARK = 'muster seal key'
+
+/** Is this the key that a store with this mark was sealed with? */
+export function fitsKey(mark: string, key: Uint8Array): boolean {
+  return key.length === KEY_BYTES && sealer(key).digest(MARK) === mark
+}
 
 /**
  * Opens the key, and makes it for a new store. Errors: StoreError `seal-key` when it is missing or another one, before anything is made in

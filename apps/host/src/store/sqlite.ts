@@ -32,15 +32,19 @@ export function openDatabase(options: SqliteOptions): DatabaseSync {
   if (options.readOnly !== true) makePrivate(options.path)
   const db = new DatabaseSync(options.path, { readOnly: options.readOnly ?? false, timeout: options.busyMs })
   // FULL: the write-ahead log is fsynced at each commit, so a commit survives a power cut (sqlite.org/pragma.html#pragma_synchronous).
+  // auto_vacuum counts for a new file only, and before its first table (sqlite.org/pragma.html#pragma_auto_vacuum).
   if (options.readOnly !== true)
-    db.exec('pragma journal_mode = wal; pragma synchronous = full; pragma journal_size_limit = 67108864')
+    db.exec(
+      'pragma auto_vacuum = incremental; pragma journal_mode = wal; pragma synchronous = full; pragma journal_size_limit = 67108864',
+    )
   db.exec('pragma temp_store = memory; pragma cache_size = -16384')
   return db
 }
 
 export function sqliteDialect(connection: SqliteConnection): Dialect {
   return {
-    createAdapter: () => new SqliteAdapter(),
+    // SQLite undoes DDL with its transaction; kysely's adapter does not say so.
+    createAdapter: () => Object.defineProperty(new SqliteAdapter(), 'supportsTransactionalDdl', { value: true }),
     createDriver: () => driverOf(connection),
     createIntrospector: (db) => new SqliteIntrospector(db),
     createQueryCompiler: () => new SqliteQueryCompiler(),

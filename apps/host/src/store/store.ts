@@ -29,8 +29,23 @@ export interface Store {
   onHealth(listener: (health: StoreHealth) => void): () => void
   /** Figures and settings for benchmarks and support: engine, version, journal mode, synchronous, commits, writes. */
   facts(): Record<string, string | number>
+  /** What it takes of its disk, and how much of that is free inside it. */
+  size(): StoreSize
+  /** Gives a slice of its free room back to the disk; false when what is free is not worth it. One write as any other. */
+  shrink(): Promise<boolean>
+  /**
+   * Copies what is committed now, one consistent state, into a new file; writes go on meanwhile. A copy that fails or is aborted leaves
+   * nothing. Errors: {@link StoreError} `full`, `io`; the signal's reason.
+   */
+  copyTo(target: string, signal?: AbortSignal): Promise<void>
   /** Waits for writes under way; later ones fail with `closed`. */
   close(): Promise<void>
+}
+
+export interface StoreSize {
+  /** Of all its files. */
+  bytes: number
+  freeBytes: number
 }
 
 export interface StoreHealth {

@@ -396,6 +396,25 @@ export interface StdinState {
   ended: boolean
 }
 
+export interface StorageFacts {
+  /** When it was looked at; at most a minute ago. */
+  at: string
+  /** Bytes of the disk of the data folder. */
+  disk: {
+    free: number
+    total: number
+  }
+  store: {
+    bytes: number
+    /** Free inside its file; used again, or given back. */
+    freeBytes: number
+  }
+  /** Of the store, by table. */
+  rows: Record<string, number>
+  /** Bytes, by folder of the data folder. */
+  folders: Record<string, number>
+}
+
 export interface Token {
   id: string
   name: string
@@ -495,6 +514,18 @@ export interface Operations {
       force?: boolean
     }
     answer: Run
+  }
+  /** A backup, a tar. One consistent copy of the store while the daemon works. The last entry is its manifest: without that it is not whole. One at a time. */
+  createBackup: {
+    params: undefined
+    query: undefined
+    body: {
+      /** With the seal key: who has the backup can then read the env, files and inputs of runs that were live. */
+      key?: boolean
+      /** With the logs, outputs and waiting inputs of runs. */
+      logs?: boolean
+    }
+    answer: 'binary'
   }
   /** Asks for a worker. Answers at once with a queued lease; wait for it to become active. */
   createLease: {
@@ -875,6 +906,13 @@ export interface Operations {
     body: undefined
     answer: undefined
   }
+  /** What it takes of its disk */
+  storage: {
+    params: undefined
+    query: undefined
+    body: undefined
+    answer: StorageFacts
+  }
   /** Ends a worker. A worker that somebody holds is ended with `force` only. */
   terminateWorker: {
     params: {
@@ -952,6 +990,7 @@ export interface Operations {
 export const operations: { readonly [K in keyof Operations]: { method: string; path: string } } = {
   applyConfig: { method: 'POST', path: '/v1/config/apply' },
   cancelRun: { method: 'POST', path: '/v1/runs/{id}/cancel' },
+  createBackup: { method: 'POST', path: '/v1/backup' },
   createLease: { method: 'POST', path: '/v1/leases' },
   createRun: { method: 'POST', path: '/v1/runs' },
   createToken: { method: 'POST', path: '/v1/tokens' },
@@ -989,6 +1028,7 @@ export const operations: { readonly [K in keyof Operations]: { method: string; p
   renewLease: { method: 'POST', path: '/v1/leases/{id}/renew' },
   resumePool: { method: 'POST', path: '/v1/pools/{name}/resume' },
   revokeToken: { method: 'DELETE', path: '/v1/tokens/{id}' },
+  storage: { method: 'GET', path: '/v1/storage' },
   terminateWorker: { method: 'POST', path: '/v1/workers/{id}/terminate' },
   version: { method: 'GET', path: '/v1/version' },
   waitLease: { method: 'GET', path: '/v1/leases/{id}/wait' },

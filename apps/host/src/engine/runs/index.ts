@@ -34,6 +34,8 @@ export interface RunsOptions {
 
 /** Each has a driver in memory, also while it waits for its inputs; as many as leases may wait in one pool. */
 const MOST_RUNS = 50_000
+/** Rows of one query. */
+const most = 500
 
 /** Takes up every run that has not ended. */
 export async function startRuns(options: RunsOptions): Promise<Runs> {
@@ -252,13 +254,15 @@ export async function startRuns(options: RunsOptions): Promise<Runs> {
     get: (id) => records.get(id),
     find: (id) => records.find(id),
     async list({ pool, worker, state, labels, ended = false, limit = 100, before }) {
-      let query = engine.store.read.selectFrom('runs').selectAll().orderBy('id', 'desc').limit(Math.min(limit, 500))
-      if (!ended) query = query.where('ended_at', 'is', null)
+      const wanted = Object.entries(labels ?? {})
+      const page = wanted.length === 0 ? Math.min(limit, most) : most
+      let query = engine.store.read.selectFrom('runs').selectAll().orderBy('id', 'desc').limit(page)
+      // What is in another state has not ended: only the live ones are looked through for it.
+      if (!ended || (state !== undefined && state !== 'ended')) query = query.where('ended_at', 'is', null)
       if (pool !== undefined) query = query.where('pool', '=', pool)
       if (worker !== undefined) query = query.where('worker_id', '=', worker)
       if (state !== undefined) query = query.where('state', '=', state)
       if (before !== undefined) query = query.where('id', '<', before)
-      const wanted = Object.entries(labels ?? {})
       if (wanted.length === 0) return query.execute()
       const found: RunRecord[] = []
       // Labels are no columns: pages are looked through until enough fit, the last page is short.
@@ -266,7 +270,9 @@ export async function startRuns(options: RunsOptions): Promise<Runs> {
         const rows = await (after === undefined ? query : query.where('id', '<', after)).execute()
         found.push(...rows.filter((one) => hasLabels(one, wanted)))
         after = rows.at(-1)?.id
-        if (found.length >= limit || rows.length < Math.min(limit, 500)) return found.slice(0, limit)
+        if (found.length >= limit || rows.length < page) return found.slice(0, limit)
+        // A query answers at once: without this, nothing else would be done until the last page.
+        await new Promise((resolve) => setImmediate(resolve))
       }
     },
     wait: (id, until, signal) => waitRun(records, { id, until, ...(signal && { signal }) }),

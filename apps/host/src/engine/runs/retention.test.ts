@@ -2,6 +2,7 @@ import { mkdir, mkdtemp, readdir, rm, writeFile } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { afterEach, beforeEach, expect, it } from 'vitest'
+import { idSource } from '../../store/ids.ts'
 import { openSqliteStore } from '../../store/open.ts'
 import type { Store } from '../../store/store.ts'
 import { systemClock } from '../clock.ts'
@@ -56,10 +57,10 @@ async function run(id: string, endedAt: number | null, bytes: number): Promise<v
   await writeFile(join(data, 'runs', id, 'log'), Buffer.alloc(bytes))
 }
 
-const deps = (logsBytes: number): RetentionDeps => ({
+const deps = (logsBytes: number, keep: Partial<ReturnType<RetentionDeps['retention']>> = {}): RetentionDeps => ({
   engine: { store, clock: systemClock },
   dataDir: data,
-  retention: () => ({ runsMs: 30 * day, logsBytes }),
+  retention: () => ({ runsMs: 30 * day, logsMs: 30 * day, records: 100, logsBytes, ...keep }),
   stopping: new AbortController().signal,
   report: (message) => expect.fail(message),
 })
@@ -86,4 +87,27 @@ it('drops the oldest logs when they take too much room, never one that is being 
   await dropOldRuns(deps(1000))
   expect(await rows()).toEqual(['r1', 'r2', 'r3', 'r4'])
   expect(await folders()).toEqual(['r1', 'r3', 'r4'])
+})
+
+it('drops logs by an age of their own and keeps their records', async () => {
+  const now = Date.now()
+  const made = (ago: number): string => idSource(() => now - ago)('r')
+  const [live, old, late, young] = [made(9 * day), made(8 * day), made(7 * day), made(day)] as const
+  await run(live, null, 10)
+  await run(old, now - 6 * day, 10)
+  // Made long ago, and it ended only now.
+  await run(late, now - 1, 10)
+  await run(young, now - 1, 10)
+  await dropOldRuns(deps(1000, { logsMs: 5 * day }))
+  expect(await rows()).toEqual([live, old, late, young])
+  expect(await folders()).toEqual([live, late, young])
+})
+
+it('drops the runs that ended first when there are too many, live ones never', async () => {
+  const now = Date.now()
+  await run('r1', null, 10)
+  for (let n = 2; n <= 6; n++) await run(`r${n}`, now - 100 + n, 10)
+  await dropOldRuns(deps(1000, { records: 2 }))
+  expect(await rows()).toEqual(['r1', 'r5', 'r6'])
+  expect(await folders()).toEqual(['r1', 'r5', 'r6'])
 })

@@ -1,0 +1,38 @@
+import { existsSync, writeFileSync } from 'node:fs'
+import { join } from 'node:path'
+import { expect, test } from 'vitest'
+import { readArchive } from '../store/archive.ts'
+import { startTestDaemon } from './testing/daemon.ts'
+
+test('a backup is an admin’s, ends with its manifest, is in the journal, and leaves nothing behind', async () => {
+  await using daemon = await startTestDaemon()
+  const made = await daemon.ask('POST', '/v1/tokens', { body: { name: 'op', role: 'operator' } })
+  const refused = await daemon.ask('POST', '/v1/backup', { token: String(made.json['token']) })
+  expect([refused.status, refused.json['code']]).toEqual([403, 'forbidden'])
+  const answer = await fetch(`${daemon.api.url}/v1/backup`, {
+    method: 'POST',
+    headers: { authorization: `Bearer ${daemon.token}` },
+  })
+  expect([answer.status, answer.headers.get('content-type')]).toEqual([200, 'application/x-tar'])
+  const file = join(daemon.dir, 'x.tar')
+  writeFileSync(file, Buffer.from(await answer.arrayBuffer()))
+  expect(await readArchive(file)).toMatchObject({ version: '1.2.3', key: false, logs: false })
+  await expect.poll(() => existsSync(join(daemon.dir, 'backup.part'))).toBe(false)
+  const rows = await daemon.harness.engine.store.read
+    .selectFrom('journal')
+    .selectAll()
+    .where('rule', '=', 'backup-taken')
+    .execute()
+  expect(rows.map((row) => JSON.parse(row.inputs) as unknown)).toEqual([{ principal: 'token:admin', key: false, logs: false }])
+})
+
+test('what it takes of its disk, by kind', async () => {
+  await using daemon = await startTestDaemon()
+  const { status, json } = await daemon.ask('GET', '/v1/storage')
+  expect(status).toBe(200)
+  expect(json).toMatchObject({
+    rows: { workers: 0, leases: 0, runs: 0, tokens: 1 },
+    store: { bytes: expect.any(Number) as number, freeBytes: expect.any(Number) as number },
+    disk: { total: expect.any(Number) as number },
+  })
+})

@@ -1,0 +1,54 @@
+/** The backup of the data folder, as it is taken. */
+import { z } from 'zod'
+import { principalOf } from '../access.ts'
+import type { App, AppDeps } from '../deps.ts'
+import { bytes, content, needs } from '../describe.ts'
+import { ApiProblem } from '../problems.ts'
+
+export function backupRoutes(app: App, { backups, engine, streams }: AppDeps): void {
+  app.post(
+    '/v1/backup',
+    {
+      ...needs('admin'),
+      schema: {
+        operationId: 'createBackup',
+        summary: 'A backup, a tar',
+        description:
+          'One consistent copy of the store while the daemon works. The last entry is its manifest: without that it is not whole. One at a time.',
+        body: z
+          .strictObject({
+            key: z
+              .boolean()
+              .describe('With the seal key: who has the backup can then read the env, files and inputs of runs that were live.')
+              .default(false),
+            logs: z.boolean().describe('With the logs, outputs and waiting inputs of runs.').default(false),
+          })
+          .prefault({}),
+        response: { 200: content('The tar.', { 'application/x-tar': bytes }) },
+      },
+    },
+    async (request, reply) => {
+      const { key, logs } = request.body
+      const principal = principalOf(request)
+      const { store, journal } = engine
+      await store.write((tx, after) =>
+        journal
+          .append(tx, after, {
+            rule: 'backup-taken',
+            decision: 'the store is copied',
+            inputs: { principal, key, logs },
+          })
+          .then(() => undefined),
+      )
+      const backup = await backups.begin({ key, logs }, streams.signalOf(reply))
+      if (backup === undefined)
+        throw new ApiProblem('rate-limited', 'another backup is under way', {
+          hint: 'One is taken at a time.',
+          retryAfterMs: 5000,
+        })
+      reply.raw.once('close', () => void backup.dispose())
+      if (reply.raw.destroyed) await backup.dispose()
+      return streams.send(reply, { type: 'application/x-tar', source: () => backup.tar })
+    },
+  )
+}

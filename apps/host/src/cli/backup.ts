@@ -1,0 +1,128 @@
+/** `muster backup`: a backup of a daemon that works, here or elsewhere, into a file that was read back before it has its name. */
+import { createWriteStream } from 'node:fs'
+import { link, rename, rm, stat } from 'node:fs/promises'
+import { dirname, join, resolve } from 'node:path'
+import { pipeline } from 'node:stream/promises'
+import type { Command } from 'commander'
+import { MusterError } from '@muster/client'
+import type { Manifest } from '../store/archive.ts'
+import { acting, openClient, subcommand } from './context.ts'
+import { bytes, exits, printJson, say, ticking } from './io.ts'
+
+interface Options {
+  withKey?: true
+  logs?: true
+  force?: true
+  json?: true
+}
+
+export function backupCommand(): Command {
+  return subcommand('backup', 'back up the store while the daemon works; see `muster restore`')
+    .argument('<file>', 'the backup, or a folder for it; readable by this user alone')
+    .option(
+      '--with-key',
+      'with the seal key: whoever has the backup can then read the env, files and inputs of runs that were live. Without it keep seal.key elsewhere: a restore asks for it',
+    )
+    .option('--logs', 'with the logs, outputs and waiting inputs of runs')
+    .option('--force', 'replace a file that is there')
+    .option('--json', 'as JSON')
+    .action(acting(async ([target]: [string], options: Options, command: Command) => backup(target, options, command)))
+}
+
+async function backup(target: string, { withKey, logs, force, json }: Options, command: Command): Promise<number> {
+  const client = await openClient(command)
+  const { owner } = await client.version()
+  const file = await fileOf(resolve(target), owner, force === true)
+  const part = `${file}.part`
+  const gone = new AbortController()
+  for (const signal of ['SIGINT', 'SIGTERM', 'SIGHUP'] as const) process.once(signal, () => gone.abort())
+  let received = 0
+  let what = 'waits for the copy of the store'
+  const tick = ticking(() => what)
+  try {
+    const tar = await client.backup({ key: withKey === true, logs: logs === true, signal: gone.signal })
+    await pipeline(
+      tar,
+      async function* (chunks: AsyncIterable<Uint8Array>) {
+        for await (const chunk of chunks) {
+          received += chunk.length
+          what = `${bytes(received)} received`
+          yield chunk
+        }
+      },
+      createWriteStream(part, { mode: 0o600, flags: 'w', flush: true }),
+    )
+    what = 'reads the backup back'
+    const { readArchive } = await import('../store/archive.ts')
+    const manifest = await readArchive(part)
+    await name(part, file, force === true)
+    tell(manifest, { file, received, json: json === true })
+    return exits.ok
+  } catch (error) {
+    if (!gone.signal.aborted) throw local(error)
+    say('given up; nothing is left of it')
+    return exits.cancelled
+  } finally {
+    tick.stop()
+    await rm(part, { force: true })
+  }
+}
+
+/** A name that is not taken is refused before anything is copied. */
+async function fileOf(target: string, owner: string, force: boolean): Promise<string> {
+  const found = await stat(target).catch(() => undefined)
+  if (found?.isDirectory() === true)
+    return join(target, `muster-${owner}-${new Date().toISOString().replaceAll(/[-:]|\.\d+/g, '')}.tar`)
+  if (found !== undefined && !force) throw taken(target)
+  const folder = await stat(dirname(target)).catch(() => undefined)
+  if (folder?.isDirectory() !== true)
+    throw new MusterError('local', `there is no folder ${dirname(target)}`, { hint: 'Make it, or name another file.' })
+  return target
+}
+
+async function name(part: string, file: string, force: boolean): Promise<void> {
+  if (force) await rename(part, file)
+  else
+    await link(part, file).catch((error: NodeJS.ErrnoException) => {
+      throw error.code === 'EEXIST' ? taken(file) : error
+    })
+  const { syncDirectory } = await import('../store/seal.ts')
+  syncDirectory(dirname(file))
+}
+
+function taken(file: string): MusterError {
+  return new MusterError('local', `${file} is there already`, { hint: 'Name another file, a folder, or say --force.' })
+}
+
+function local(error: unknown): unknown {
+  const { name: kind, message, hint } = error as Error & { hint?: string }
+  if (kind === 'ArchiveError') return new MusterError('protocol', message, { hint: hint ?? '', cause: error })
+  const { code, path } = error as NodeJS.ErrnoException
+  if (code === 'ENOSPC')
+    return new MusterError('local', 'there is no room for the backup', { hint: 'Name a file on another disk.' })
+  if (code === 'ECONNRESET' || code === 'EPIPE')
+    return new MusterError('unreachable', 'the connection was cut before the whole backup had come', {
+      hint: 'Take it again; when it is cut again, see the log of the daemon.',
+      cause: error,
+    })
+  if (path !== undefined)
+    return new MusterError('local', message, { hint: 'Name a file that this user may write.', cause: error })
+  return error
+}
+
+function tell(
+  { owner, at, key, logs, parts }: Manifest,
+  { file, received, json }: { file: string; received: number; json: boolean },
+): void {
+  if (json) {
+    printJson({ file, bytes: received, owner, at, key, logs, parts })
+    return
+  }
+  say(`${file}: ${bytes(received)}, owner ${owner}, as of ${at}; read back and whole`)
+  say(
+    key
+      ? 'it holds the seal key: whoever can read it can read the env, files and inputs of the runs that were live'
+      : 'it does not hold the seal key: keep seal.key of the data folder in another safe place, since what was live cannot be restored without it',
+  )
+  if (!logs) say('it holds no logs and outputs of runs; --logs adds them')
+}

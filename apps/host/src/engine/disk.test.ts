@@ -1,0 +1,44 @@
+import { expect, test } from 'vitest'
+import { waitFor } from '@muster/test/systems/wait'
+import type { Conditions } from './api.ts'
+import { startDiskWatch } from './disk.ts'
+import { systemClock } from './clock.ts'
+
+test('little room is a condition with a hint, until there is clearly more again', async () => {
+  const held = new Map<string, string>()
+  const conditions: Pick<Conditions, 'raise' | 'clear'> = {
+    raise: ({ type, hint }) => void held.set(type, hint),
+    clear: ({ type }) => void held.delete(type),
+  }
+  const gib = 2 ** 30
+  let room = { free: 1.9 * gib, total: 100 * gib }
+  let looks = 0
+  let again = (): void => undefined
+  const stop = startDiskWatch({
+    dataDir: '/',
+    conditions: conditions as Conditions,
+    clock: {
+      ...systemClock,
+      after: (_ms, work) => {
+        again = work
+        looks += 1
+        return () => undefined
+      },
+    },
+    room: async () => room,
+  })
+  const next = async (free: number, total: number): Promise<boolean> => {
+    room = { free, total }
+    const before = looks
+    again()
+    await waitFor('the next look', () => looks > before)
+    return held.has('disk-low')
+  }
+  await waitFor('the first look', () => looks === 1)
+  expect(held.get('disk-low')).toContain('muster storage')
+  expect(await next(2.1 * gib, 100 * gib)).toBe(true)
+  expect(await next(3 * gib, 100 * gib)).toBe(false)
+  expect(await next(1 * gib, 2 * gib)).toBe(false)
+  expect(await next(0.05 * gib, 2 * gib)).toBe(true)
+  await stop()
+})
