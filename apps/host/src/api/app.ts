@@ -18,6 +18,7 @@ import { conditionRoutes } from './routes/conditions.ts'
 import { eventRoutes } from './routes/events.ts'
 import { leaseRoutes } from './routes/leases.ts'
 import { metaRoutes } from './routes/meta.ts'
+import { operatorRoutes } from './routes/operator.ts'
 import { poolRoutes } from './routes/pools.ts'
 import { runDataRoutes } from './routes/run-data.ts'
 import { runRoutes } from './routes/runs.ts'
@@ -92,6 +93,7 @@ export async function buildApp(deps: AppDeps): Promise<App> {
     runRoutes,
     runDataRoutes,
     workerRoutes,
+    operatorRoutes,
     conditionRoutes,
     eventRoutes,
     tokenRoutes,

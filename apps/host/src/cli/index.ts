@@ -3,6 +3,7 @@ import { Command, CommanderError } from 'commander'
 import { checkCommand } from './check.ts'
 import { addressed, tell } from './context.ts'
 import { execCommand } from './exec.ts'
+import { handCommands } from './hand.ts'
 import { exits, say } from './io.ts'
 import { leasesCommand } from './leases.ts'
 import { logsCommand } from './logs.ts'
@@ -37,6 +38,7 @@ for (const command of [
   poolsCommand(),
   leasesCommand(),
   providersCommand(),
+  ...handCommands(),
   whyCommand(),
   tokensCommand(),
   versionCommand(),

@@ -1,7 +1,9 @@
 /** All migrations in order. Each is a module, so that the bundled daemon carries them; a released one never changes. */
 import type { Migration } from 'kysely/migration'
 import { up as initial } from './0001-initial.ts'
+import { up as operator } from './0002-operator.ts'
 
 export const migrations: Readonly<Record<string, Migration>> = {
   '0001-initial': { up: initial },
+  '0002-operator': { up: operator },
 }
