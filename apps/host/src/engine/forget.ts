@@ -34,6 +34,7 @@ export function forgetWorker(context: Context, id: string, how: { principal: str
         reason,
         phase: worker.phase,
         evidence,
+        ...(lease === undefined ? {} : { lease: lease.state === 'assigned' ? 'waits again' : 'ends' }),
         ...(worker.terminate_reason === null ? {} : { asked: worker.terminate_reason }),
       },
       change: 'Its provider confirms its end before. If the vendor still has it, it is removed as an orphan.',

@@ -186,7 +186,7 @@ function cannotPlace(draft: Draft, lease: QueuedLease, choice: Extract<Choice, {
       inputs,
       change:
         choice.until === undefined
-          ? 'A provider of the pool gets ready or has finished a launch.'
+          ? 'A provider of the pool gets ready, is enabled, or has finished a launch.'
           : `Tried again at ${new Date(choice.until).toISOString()}.`,
     })
 }

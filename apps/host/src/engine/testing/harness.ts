@@ -28,6 +28,8 @@ export interface Harness {
   /** Crashes at the nth passing of a point from now on. `crashed` is true from then until the restart. */
   crashAt(point: KillPoint, count?: number): void
   readonly crashed: boolean
+  /** Names of providers that the next start does not find configured. */
+  readonly absent: Set<string>
   /** While set, every write fails with this, as with a full disk. */
   ill: StoreErrorCode | undefined
   close(): Promise<void>
@@ -70,6 +72,7 @@ export async function openHarness(options: HarnessOptions): Promise<Harness> {
   const clock = testClock(undefined, options.random)
   const providers = options.providers.map((given) => scriptedProvider({ ...given, owner, clock }))
   const reports: Harness['reports'] = []
+  const absent = new Set<string>()
   let epoch = 0
   let life = { dead: false }
   let armed: { point: KillPoint; left: number } | undefined
@@ -97,7 +100,10 @@ export async function openHarness(options: HarnessOptions): Promise<Harness> {
       ...options.engine,
       store: mortalStore(store, mine),
       clock: mortalClock(clock, mine),
-      plugins: roomOf(providers, mine),
+      plugins: roomOf(
+        providers.filter((one) => !absent.has(one.name)),
+        mine,
+      ),
       killpoint: (name) => {
         activity += 1
         if (mine.dead || armed?.point !== name) return
@@ -137,6 +143,7 @@ export async function openHarness(options: HarnessOptions): Promise<Harness> {
   return {
     clock,
     reports,
+    absent,
     get engine() {
       return engine
     },
