@@ -86,7 +86,10 @@ test('a worker is forgotten only when nothing else helps; until then the next st
   const id = await leasedWorker(daemon)
   const body = { reason: 'its node burned down' }
   const first = await daemon.ask('POST', `/v1/workers/${id}/forget`, { body })
-  expect([first.status, first.json]).toMatchObject([409, { code: 'conflict', hint: `First: muster workers terminate ${id} --force` }])
+  expect([first.status, first.json]).toMatchObject([
+    409,
+    { code: 'conflict', hint: `First: muster workers terminate ${id} --force` },
+  ])
   const held = await daemon.ask('POST', `/v1/workers/${id}/terminate`)
   expect(held.json).toMatchObject({ code: 'leased', hint: expect.stringContaining(`muster workers terminate ${id} --force`) })
   const provider = daemon.harness.provider()

@@ -29,7 +29,7 @@ async function forget(id: string, { reason, yes, json }: Options, command: Comma
     const { phase, pool, provider } = await client.workers.get(id)
     say(`${id} of pool ${pool} is ${phase}. Its record closes, and nobody asks ${provider} for its end any more.`)
     say('If the vendor still has it, it costs money until it is found and removed as an orphan.')
-    if (!(await confirmed('Forget it? [y/N] '))) {
+    if (!(await confirmed('Forget it? [y/N] ', { input: process.stdin, output: process.stderr }))) {
       say('nothing was done')
       return exits.failed
     }
@@ -41,8 +41,11 @@ async function forget(id: string, { reason, yes, json }: Options, command: Comma
 }
 
 /** Anything but a yes is none, the end of the input too. */
-async function confirmed(question: string): Promise<boolean> {
-  const lines = createInterface({ input: process.stdin, output: process.stderr })
+export async function confirmed(
+  question: string,
+  { input, output }: { input: NodeJS.ReadableStream; output: NodeJS.WritableStream },
+): Promise<boolean> {
+  const lines = createInterface({ input, output })
   const closed = new Promise<string>((resolve) => lines.once('close', () => resolve('')))
   try {
     return /^y(es)?$/i.test((await Promise.race([lines.question(question), closed])).trim())

@@ -43,7 +43,10 @@ test('only what is stuck is forgotten; of the rest it is said what to do first',
   await h.engine.leases.release(lease, { reason: 'done' })
   await h.settle()
   // Its end is under way, and may well be confirmed.
-  await expect(h.engine.workers.forget(id, ann)).rejects.toMatchObject({ code: 'conflict', hint: expect.stringContaining('--force') })
+  await expect(h.engine.workers.forget(id, ann)).rejects.toMatchObject({
+    code: 'conflict',
+    hint: expect.stringContaining('--force'),
+  })
   await h.pass(3500)
   expect(await h.engine.workers.forget(id, ann)).toMatchObject({ end: 'disowned', phase: 'terminated' })
   await expect(h.engine.workers.forget(id, ann)).rejects.toMatchObject({ code: 'not-found' })
@@ -89,33 +92,40 @@ test.each([
   expect(terminates(id)).toBe(1)
   const closed = await h.engine.workers.forget(id, ann)
   await h.pass(300_000)
-  expect(await h.engine.workers.find(id)).toMatchObject({ end: 'disowned', rev: closed.rev, terminate_reason: closed.terminate_reason })
+  expect(await h.engine.workers.find(id)).toMatchObject({
+    end: 'disowned',
+    rev: closed.rev,
+    terminate_reason: closed.terminate_reason,
+  })
   expect(await h.engine.leases.find(lease)).toMatchObject({ end: 'cancelled' })
   const rows = (await h.engine.journal.why('worker', id)).map((row) => row.rule)
   expect(rows.filter((rule) => rule.startsWith('worker-gone') || rule === 'terminate-retry')).toEqual([])
 })
 
-test.each([false, true])('what the vendor still has is an orphan, and is removed as one; with a kill between: %s', async (kill) => {
-  await open()
-  ending = broken
-  await ask()
-  await h.pass(100)
-  const id = only()
-  await h.engine.workers.terminate(id, { ...ann, force: true })
-  await h.settle()
-  await h.engine.workers.forget(id, ann)
-  if (kill) await h.crash()
-  ending = undefined
-  expect(h.provider().vendor.workers.has(id)).toBe(true)
-  await h.pass(60_000)
-  expect((await h.engine.journal.why('worker', id)).map((row) => row.rule)).toContain('orphan-quarantined')
-  // Room in its pool is there from the beginning: nobody counts it any more.
-  expect(h.engine.pools.get('ci')?.workers).toEqual({})
-  await h.pass(150_000)
-  expect(h.provider().vendor.workers.has(id)).toBe(false)
-  expect((await h.engine.journal.why('worker', id)).map((row) => row.rule)).toContain('orphan-gone')
-  expect(await h.engine.workers.find(id)).toMatchObject({ end: 'disowned' })
-})
+test.each([false, true])(
+  'what the vendor still has is an orphan, and is removed as one; with a kill between: %s',
+  async (kill) => {
+    await open()
+    ending = broken
+    await ask()
+    await h.pass(100)
+    const id = only()
+    await h.engine.workers.terminate(id, { ...ann, force: true })
+    await h.settle()
+    await h.engine.workers.forget(id, ann)
+    if (kill) await h.crash()
+    ending = undefined
+    expect(h.provider().vendor.workers.has(id)).toBe(true)
+    await h.pass(60_000)
+    expect((await h.engine.journal.why('worker', id)).map((row) => row.rule)).toContain('orphan-quarantined')
+    // Room in its pool is there from the beginning: nobody counts it any more.
+    expect(h.engine.pools.get('ci')?.workers).toEqual({})
+    await h.pass(150_000)
+    expect(h.provider().vendor.workers.has(id)).toBe(false)
+    expect((await h.engine.journal.why('worker', id)).map((row) => row.rule)).toContain('orphan-gone')
+    expect(await h.engine.workers.find(id)).toMatchObject({ end: 'disowned' })
+  },
+)
 
 test('of a provider that has failed every worker may be, with its lease', async () => {
   await open()

@@ -132,7 +132,9 @@ describe('a paused pool', () => {
   )
 
   test('launches nothing at a start that finds launches in doubt', async () => {
-    await open({ providers: [{ name: 'one', inFlight: 2, fault: (method) => (method === 'launch' ? { delayMs: 500 } : undefined) }] })
+    await open({
+      providers: [{ name: 'one', inFlight: 2, fault: (method) => (method === 'launch' ? { delayMs: 500 } : undefined) }],
+    })
     const ids = [await ask(), await ask()]
     await h.settle()
     // The wish alone is sure to survive: the host may die before it has taken anything back.
