@@ -46,6 +46,18 @@ describe('a cordoned idle worker', () => {
     expect(h.provider().vendor.workers.has(id)).toBe(false)
   })
 
+  test('is no part of the least number of workers', async () => {
+    await open({ pools: [poolConfig({ work: 'hold', scale: { min: 1, idleMs: 1000 } })] })
+    await h.pass(100)
+    const id = only()
+    await h.engine.workers.cordon(id, ann)
+    await h.pass(5000)
+    expect(pool()).toMatchObject({ workers: { idle: 2 }, aside: 1 })
+    await h.engine.workers.uncordon(id, ann)
+    await h.pass(5000)
+    expect(pool()).toMatchObject({ workers: { idle: 1 }, aside: 0 })
+  })
+
   test('goes back among the others, and is not at once too old for it', async () => {
     await open({ pools: [poolConfig({ work: 'hold', uses: 2, scale: { max: 1, idleMs: 60_000 } })] })
     const first = await ask()
@@ -108,6 +120,8 @@ describe('a cordoned leased worker', () => {
     const stock = only()
     await h.engine.workers.cordon(stock, ann)
     await h.settle()
+    // Nobody waits for what it will be.
+    expect(h.provider().vendor.made.length).toBe(2)
     const lease = await ask()
     await h.settle()
     const its = h.engine.leases.get(lease)?.worker_id ?? ''

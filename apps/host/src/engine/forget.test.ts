@@ -75,6 +75,21 @@ test('a try that waits is never made', async () => {
   expect(conditions()).toEqual([])
 })
 
+test('what an open try says later is no trouble of its provider any more', async () => {
+  await open()
+  ending = broken
+  await ask()
+  await h.pass(100)
+  const id = only()
+  await h.engine.workers.terminate(id, { ...ann, force: true })
+  while (h.engine.workers.get(id)?.attempt !== 2) await h.pass(100)
+  ending = { delayMs: 5000, ...broken }
+  while (terminates(id) < 3) await h.pass(100)
+  await h.engine.workers.forget(id, ann)
+  await h.pass(20_000)
+  expect([conditions(), terminates(id)]).toEqual([[], 3])
+})
+
 test.each([
   ['says gone', {}],
   ['fails', { error: new ProviderError('transient', 'no answer') }],

@@ -100,6 +100,13 @@ describe('a paused pool', () => {
     expect([stateOf(id), calls('launch'), made()]).toEqual(['queued', 1, 1])
     expect(h.provider().vendor.workers.size).toBe(0)
     expect([...h.engine.workers.live()]).toEqual([])
+    expect(await rules('lease', id)).toEqual([
+      'lease-queued',
+      'launch-for-lease',
+      'launch-taken-back',
+      'launch-undo',
+      'pool-paused',
+    ])
     fault = undefined
     await h.engine.pools.resume('ci', ann)
     await h.pass(1000)
@@ -145,22 +152,38 @@ describe('a paused pool', () => {
     expect([calls('launch'), h.provider().vendor.workers.size]).toEqual([1, 0])
   })
 
-  test.each([0, 1, 2, 3, 4])('and a hand-out %i turns apart: the lease has the worker, or waits', async (turns) => {
-    await open({ pools: [poolConfig({ uses: 2, scale: { max: 1, warm: 1 } })] })
-    await h.pass(100)
-    const asked = ask()
-    for (let i = 0; i < turns; i++) await turn()
+  test.each([0, 1, 2, 3, 4, 5, 6, 7, 8])(
+    'and a hand-out %i turns apart: after the pause nothing is handed out',
+    async (turns) => {
+      await open({ pools: [poolConfig({ uses: 2, scale: { max: 1, warm: 1 } })] })
+      await h.pass(100)
+      const asked = ask()
+      for (let i = 0; i < turns; i++) await turn()
+      await h.engine.pools.pause('ci', ann)
+      const id = await asked
+      const now = stateOf(id)
+      expect(['active', 'queued']).toContain(now)
+      await h.pass(60_000)
+      expect(stateOf(id)).toBe(now)
+      await h.engine.pools.resume('ci', ann)
+      await h.pass(1000)
+      expect(stateOf(id)).toBe('active')
+      expect(made()).toBe(1)
+    },
+  )
+
+  test('sends no launch that was still being prepared', async () => {
+    const prepared = Promise.withResolvers<void>()
+    await open({ providers: [{ name: 'one', capabilities: { preparePool: true }, prepared: () => prepared.promise }] })
+    const id = await ask()
+    await h.settle()
     await h.engine.pools.pause('ci', ann)
-    const id = await asked
-    const now = stateOf(id)
-    await h.pass(60_000)
-    const settled = stateOf(id)
-    expect(['active', 'queued']).toContain(settled)
-    if (now === 'active') expect(settled).toBe('active')
+    prepared.resolve()
+    await h.pass(1000)
+    expect([stateOf(id), calls('launch')]).toEqual(['queued', 0])
     await h.engine.pools.resume('ci', ann)
     await h.pass(1000)
-    expect(stateOf(id)).toBe('active')
-    expect(made()).toBe(1)
+    expect([stateOf(id), made()]).toEqual(['active', 1])
   })
 })
 
@@ -255,7 +278,7 @@ describe('a disabled provider', () => {
     const prepared: string[] = []
     await open({
       pools: [poolConfig(), poolConfig({ name: 'stock', work: 'hold', scale: { warm: 2 } })],
-      providers: [{ name: 'one', capabilities: { preparePool: true }, prepared: (pool) => prepared.push(pool) }],
+      providers: [{ name: 'one', capabilities: { preparePool: true }, prepared: (pool) => void prepared.push(pool) }],
     })
     await h.pass(100)
     await h.engine.providers.disable('one', ann)
@@ -268,6 +291,26 @@ describe('a disabled provider', () => {
     await h.engine.providers.enable('one', ann)
     await h.pass(1000)
     expect([stateOf(id), made(), prepared]).toEqual(['active', 5, ['stock', 'ci']])
+  })
+
+  test('is not even prepared by a start that finds launches in doubt', async () => {
+    const prepared: string[] = []
+    await open({
+      providers: [
+        {
+          name: 'one',
+          capabilities: { preparePool: true },
+          prepared: (pool) => void prepared.push(pool),
+          fault: (method) => (method === 'launch' ? { delayMs: 500 } : undefined),
+        },
+      ],
+    })
+    const id = await ask()
+    await h.settle()
+    await h.engine.providers.disable('one', ann)
+    await h.crash()
+    await h.pass(60_000)
+    expect([stateOf(id), prepared, calls('launch'), h.provider().vendor.workers.size]).toEqual(['queued', ['ci'], 1, 0])
   })
 
   test('with launches under way: the open one goes on, the others go to the next placement at once', async () => {

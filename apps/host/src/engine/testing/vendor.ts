@@ -61,7 +61,7 @@ export interface ScriptOptions {
   /** Told of every worker that is made. */
   made?: (id: string) => void
   /** Told of every pool that is prepared; absent: there is nothing to prepare. */
-  prepared?: (pool: string) => void
+  prepared?: (pool: string) => void | Promise<void>
   /** Asked for every call. */
   fault?: (method: string, id: string | undefined) => Fault | undefined
 }
@@ -316,7 +316,7 @@ export function scriptedProvider(options: ScriptOptions): ScriptedProvider {
     quote: missing,
     preparePool: async ({ pool }) => {
       if (options.prepared === undefined) return missing()
-      options.prepared(pool)
+      await options.prepared(pool)
       return { handle: { v: 1, data: { pool } }, digest: pool }
     },
     unpreparePool: missing,
