@@ -24,7 +24,8 @@ beforeAll(async () => {
 afterEach(async () => {
   // What a failed test has left is not for the next one to wait for.
   for (const pool of await site.client.pools.list()) await site.client.pools.resume(pool.name)
-  for (const { id } of (await site.client.workers.list()).items) await site.client.workers.terminate(id, { force: true }).catch(() => undefined)
+  for (const { id } of (await site.client.workers.list()).items)
+    await site.client.workers.terminate(id, { force: true }).catch(() => undefined)
   await noneLeft()
 }, timeout)
 afterAll(async () => {
