@@ -85,6 +85,8 @@ export async function startEngine(options: EngineOptions): Promise<Engine> {
     if (status.state === 'ready')
       background(context, 'a list failed', () => parts.observer(status.name)?.list() ?? Promise.resolve())
   })
+  // Of a wish that the host before this one could only store.
+  background(context, 'launches could not be taken back', () => parts.launcher.takeBack())
   parts.passes.start()
   for (const provider of plugins.list()) {
     parts.launcher.calls.pump(provider.name)

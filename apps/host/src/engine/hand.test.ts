@@ -330,6 +330,25 @@ describe('a disabled provider', () => {
     expect([stateOf(first), made('one'), made('two'), calls('launch', 'one')]).toEqual(['active', 1, 1, 1])
   })
 
+  test('that is away at a start does not hold the lease of a launch in doubt', async () => {
+    await open({
+      ...both,
+      providers: [{ name: 'one', fault: (method) => (method === 'launch' ? { delayMs: 500 } : undefined) }, { name: 'two' }],
+    })
+    const id = await ask()
+    await h.settle()
+    await h.engine.providers.disable('one', ann)
+    h.provider('one').setState('degraded')
+    h.provider('one').setState('starting')
+    await h.crash()
+    await h.pass(1000)
+    expect([stateOf(id), made('two')]).toEqual(['active', 1])
+    // What the launch in doubt has made is ended once somebody can be asked.
+    h.provider('one').setState('ready')
+    await h.pass(60_000)
+    expect(h.provider('one').vendor.workers.size).toBe(0)
+  })
+
   test('whose open launch fails is not asked again; what may exist there is ended', async () => {
     const error = new ProviderError('transient', 'cut off')
     await open({
