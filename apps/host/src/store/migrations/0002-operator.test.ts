@@ -32,15 +32,11 @@ test('a store with live workers is taken over: none of them is kept, and a cordo
     log_hold: 0,
   }
   await before.write(async (tx) => {
-    // The type is that of the newest schema: what it has more may be null.
     const rows = [
       { ...worker, id: 'w1', cordoned: 0 },
       { ...worker, id: 'w2', cordoned: 1 },
     ]
-    await tx
-      .insertInto('workers')
-      .values(rows as never)
-      .execute()
+    await tx.insertInto('workers').values(rows).execute()
   })
   await before.close()
   const store = await openSqliteStore(dir)
