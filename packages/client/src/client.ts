@@ -63,13 +63,18 @@ export interface MusterClient {
   readonly pools: {
     list(): Promise<Pool[]>
     get(name: string): Promise<Pool>
-    /** From now on it keeps no worker that nobody holds. */
-    drain(name: string): Promise<Pool>
-    resume(name: string): Promise<Pool>
+    /** Until it is resumed nothing is launched and nothing handed out. */
+    pause(name: string, how?: Body<'pausePool'>): Promise<Pool>
+    /** Until it is resumed it keeps no worker that nobody holds. */
+    drain(name: string, how?: Body<'drainPool'>): Promise<Pool>
+    resume(name: string, how?: Body<'resumePool'>): Promise<Pool>
   }
   readonly providers: {
     list(): Promise<Provider[]>
     get(name: string): Promise<Provider>
+    /** Until it is enabled no launch goes to it. */
+    disable(name: string, how?: Body<'disableProvider'>): Promise<Provider>
+    enable(name: string, how?: Body<'enableProvider'>): Promise<Provider>
     /** Looks at a provider now. */
     reconcile(name: string, options?: { reclaimOrphans?: boolean }): Promise<{ orphansReclaimed: number }>
   }
@@ -104,6 +109,11 @@ export interface MusterClient {
     get(id: string): Promise<WorkerInfo>
     list(query?: Query<'listWorkers'>): Promise<WorkerPage>
     terminate(id: string, how?: Body<'terminateWorker'>): Promise<WorkerInfo>
+    /** Takes it out of hand-outs, and leaves it alone. */
+    cordon(id: string, how?: Body<'cordonWorker'>): Promise<WorkerInfo>
+    uncordon(id: string, how?: Body<'uncordonWorker'>): Promise<WorkerInfo>
+    /** Closes a record that cannot be closed otherwise. */
+    forget(id: string, how: Body<'forgetWorker'>): Promise<WorkerInfo>
     /** A run of kind `exec`: follow it as any other. */
     exec(id: string, request: ExecRequest, options?: Creating): Promise<Run>
     /** Unpacks a tar under `path`; `tar` is asked anew for each try. See `packTree`. */
@@ -163,12 +173,15 @@ export function connect(address: Address, options: ConnectOptions = {}): MusterC
     pools: {
       list: () => items(call('listPools', {})),
       get: (name) => call('getPool', { params: { name } }),
-      drain: (name) => call('drainPool', { params: { name } }),
-      resume: (name) => call('resumePool', { params: { name } }),
+      pause: (name, how = {}) => call('pausePool', { params: { name }, body: how }),
+      drain: (name, how = {}) => call('drainPool', { params: { name }, body: how }),
+      resume: (name, how = {}) => call('resumePool', { params: { name }, body: how }),
     },
     providers: {
       list: () => items(call('listProviders', {})),
       get: (name) => call('getProvider', { params: { name } }),
+      disable: (name, how = {}) => call('disableProvider', { params: { name }, body: how }),
+      enable: (name, how = {}) => call('enableProvider', { params: { name }, body: how }),
       reconcile: (name, given) =>
         call('reconcileProvider', { params: { name }, query: given?.reclaimOrphans === true ? { reclaimOrphans: 'true' } : {} }),
     },
@@ -178,6 +191,9 @@ export function connect(address: Address, options: ConnectOptions = {}): MusterC
       get: (id) => call('getWorker', { params: { id } }),
       list: (query = {}) => call('listWorkers', { query }),
       terminate: (id, how = {}) => call('terminateWorker', { params: { id }, body: how }),
+      cordon: (id, how = {}) => call('cordonWorker', { params: { id }, body: how }),
+      uncordon: (id, how = {}) => call('uncordonWorker', { params: { id }, body: how }),
+      forget: (id, how) => call('forgetWorker', { params: { id }, body: how }),
       exec: (id, body, given) => call('execInWorker', { params: { id }, body, ...keyed(given) }),
       ...reachOf(caller),
     },

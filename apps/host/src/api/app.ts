@@ -16,6 +16,7 @@ import { configRoutes } from './routes/config.ts'
 import { eventRoutes } from './routes/events.ts'
 import { leaseRoutes } from './routes/leases.ts'
 import { metaRoutes } from './routes/meta.ts'
+import { operatorRoutes } from './routes/operator.ts'
 import { poolRoutes } from './routes/pools.ts'
 import { reachRoutes } from './routes/reach.ts'
 import { runDataRoutes } from './routes/run-data.ts'
@@ -88,6 +89,7 @@ export async function buildApp(deps: AppDeps): Promise<App> {
     runDataRoutes,
     workerRoutes,
     reachRoutes,
+    operatorRoutes,
     conditionRoutes,
     eventRoutes,
     tokenRoutes,

@@ -1,6 +1,7 @@
 /** The schemas of what creating calls take. */
 import { fileSpecSchema, resourcesSchema, type FileSpec, type Resources } from '@muster/core'
 import { z } from 'zod'
+import { maxKeepMs } from '../engine/runs/keep.ts'
 import { named } from './schemas.ts'
 
 /** No system takes a NUL in an argument, a variable or a path. */
@@ -80,6 +81,7 @@ export interface RunBody extends CommandBody, Wishes {
   queueTimeoutMs?: number
   inputs?: { name: string; path: string }[]
   outputs?: { name: string; path: string; optional?: boolean }[]
+  keepFailedMs?: number
 }
 export const runBodySchema: z.ZodType<RunBody> = named(
   'RunRequest',
@@ -101,8 +103,20 @@ export const runBodySchema: z.ZodType<RunBody> = named(
         .max(20)
         .describe('Paths that are collected after the command, also when it failed.')
         .exactOptional(),
+      keepFailedMs: z
+        .int()
+        .min(0)
+        .max(maxKeepMs)
+        .describe(
+          "When the run fails its worker is kept so long, at most for its lifetime, and commands still go in. The worker holds then, whatever its pool prefers. 0: not at all. Default: the pool's.",
+        )
+        .exactOptional(),
     })
-    .refine((body) => (body.pool === undefined) !== (body.lease === undefined), 'give exactly one of pool and lease'),
+    .refine((body) => (body.pool === undefined) !== (body.lease === undefined), 'give exactly one of pool and lease')
+    .refine(
+      (body) => body.lease === undefined || body.keepFailedMs === undefined,
+      'a lease keeps its worker for as long as it is renewed: leave keepFailedMs out',
+    ),
 )
 
 export interface ExecBody extends CommandBody {

@@ -12,6 +12,7 @@ const ofEngine: Readonly<Record<EngineErrorCode, ProblemCode>> = {
   'not-found': 'not-found',
   ended: 'ended',
   leased: 'leased',
+  conflict: 'conflict',
   stopping: 'stopping',
   busy: 'busy',
 }
@@ -58,7 +59,8 @@ export function toProblem(error: unknown): ApiProblem {
   if (error instanceof ApiProblem) return error
   if (error instanceof EngineError)
     return new ApiProblem(ofEngine[error.code], error.message, {
-      ...(error.refusal === undefined ? {} : { hint: error.refusal.hint, reason: error.refusal.code }),
+      ...(error.hint === undefined ? {} : { hint: error.hint }),
+      ...(error.refusal === undefined ? {} : { reason: error.refusal.code }),
       ...(error.refusal?.nearest === undefined ? {} : { nearest: error.refusal.nearest }),
       ...(error.code === 'stopping' || error.code === 'busy' ? { retryAfterMs: RETRY_MS } : {}),
     })

@@ -78,7 +78,8 @@ export const problemKinds: Readonly<Record<ProblemCode, ProblemKind>> = {
   conflict: {
     status: 409,
     title: 'Conflict',
-    meaning: 'It contradicts what is stored, as other bytes for an input that is there already.',
+    meaning:
+      'It contradicts what is so, as other bytes for an input that is there already, or forgetting a worker that can still be ended. The hint says what to do first.',
   },
   ended: {
     status: 409,

@@ -3,7 +3,8 @@ import { providerErrorCodes, recordPhases, resourcesSchema, workerCapabilitiesSc
 import { z } from 'zod'
 import { type Artifact, runOutcomes, runStates } from '../engine/model.ts'
 import { problemSchema } from './problems.ts'
-import type { ConditionView, DecisionView, LeaseView, PoolView, ProviderView, RunView, WorkerView } from './views.ts'
+import type { PoolView, ProviderView, WishView } from './pool-views.ts'
+import type { ConditionView, DecisionView, LeaseView, RunView, WorkerView } from './views.ts'
 
 /** Gives a schema its name among the document's components. */
 export function named<S extends z.ZodType>(id: string, schema: S): S {
@@ -40,6 +41,11 @@ export const artifactSchema: z.ZodType<Artifact> = named(
   }),
 )
 
+const wishSchema: z.ZodType<WishView> = named(
+  'Wish',
+  z.object({ by: z.string().describe('The principal.'), reason: z.string().exactOptional(), since: instant }),
+)
+
 export const poolSchema: z.ZodType<PoolView> = named(
   'Pool',
   z.object({
@@ -59,7 +65,16 @@ export const poolSchema: z.ZodType<PoolView> = named(
     queued: z.int().describe('Leases that have no worker yet.'),
     leases: z.int().describe('Leases that have one.'),
     waiting: z.string().describe('Why the first of the queue waits; empty when nothing waits.'),
-    draining: z.boolean().describe('It keeps no worker that nobody holds.'),
+    state: z
+      .enum(['active', 'paused', 'draining'])
+      .describe('paused: nothing is launched or handed out · draining: it keeps no worker that nobody holds.'),
+    wish: wishSchema.describe('Whose decision it is that it is not active.').exactOptional(),
+    aside: z
+      .int()
+      .describe(
+        'Live workers that are handed out to nobody: cordoned, or kept after a failed run. They count against the maximum.',
+      ),
+    keepFailedMs: ms.describe('A worker whose run failed is kept so long for a look.').exactOptional(),
   }),
 )
 
@@ -72,7 +87,10 @@ export const workerSchema: z.ZodType<WorkerView> = named(
     phase: z.enum(recordPhases),
     uses: z.int(),
     attempt: z.int(),
-    cordoned: z.boolean(),
+    cordoned: z.boolean().describe('An operator has taken it out of hand-outs; it is left alone.'),
+    cordonReason: z.string().exactOptional(),
+    keptUntil: instant.describe('Its run failed, and it is kept for a look: commands still go in.').exactOptional(),
+    keptFor: id.describe('The run that failed in it.').exactOptional(),
     lease: id.exactOptional(),
     part: z.string().describe('The machine or region it lives in.').exactOptional(),
     observedPhase: z.string().describe('What the provider said last.').exactOptional(),
@@ -84,7 +102,7 @@ export const workerSchema: z.ZodType<WorkerView> = named(
     observedAt: instant.exactOptional(),
     nextAttemptAt: instant.exactOptional(),
     endedAt: instant.exactOptional(),
-    end: z.string().exactOptional(),
+    end: z.string().describe('gone · lost · refused · never-made · disowned: forgotten by an operator.').exactOptional(),
     terminateReason: z.string().exactOptional(),
     granted: resourcesSchema.exactOptional(),
     exit: exitSchema.exactOptional(),
@@ -150,6 +168,7 @@ export const runSchema: z.ZodType<RunView> = named(
     reason: z.string().exactOptional(),
     timeoutMs: ms.exactOptional(),
     trace: z.string().describe('W3C trace id of all that is done for it.').exactOptional(),
+    keepFailedMs: ms.describe('Its worker is kept so long for a look when it fails.').exactOptional(),
     createdAt: instant,
     queuedAt: instant.exactOptional(),
     startedAt: instant.exactOptional(),
@@ -175,6 +194,7 @@ export const providerSchema: z.ZodType<ProviderView> = named(
     breaker: z.enum(['closed', 'open', 'half-open']),
     inFlight: z.int(),
     crashBundle: z.string().exactOptional(),
+    disabled: wishSchema.describe('No launch goes to it; absent: they do.').exactOptional(),
     capabilities: workerCapabilitiesSchema,
   }),
 )

@@ -1,6 +1,6 @@
 /** What the API shows: records of the store without sealed values, times as text, structures as structures. */
-import type { Resources, WorkerCapabilities, WorkerExit, WorkerProblem } from '@muster/core'
-import type { LeaseView as EngineLease, PoolStatus } from '../engine/api.ts'
+import type { Resources, WorkerExit, WorkerProblem } from '@muster/core'
+import type { LeaseView as EngineLease } from '../engine/api.ts'
 import type {
   Artifact,
   ConditionRecord,
@@ -12,27 +12,6 @@ import type {
   RunState,
 } from '../engine/model.ts'
 import { traceIdOf } from '../observe/trace.ts'
-import type { GuardedProvider, ProviderState } from '../plugins/api.ts'
-
-export interface PoolView {
-  name: string
-  placement: string[]
-  work: 'auto' | 'command' | 'hold' | 'agent'
-  image?: string
-  profile?: string
-  resources?: Resources
-  scale: { min: number; max: number; warm: number; idleMs: number }
-  uses: number
-  lifetimeMs: number
-  graceMs: number
-  startDeadlineMs: number
-  queueTimeoutMs: number
-  workers: Record<string, number>
-  queued: number
-  leases: number
-  waiting: string
-  draining: boolean
-}
 
 export interface LeaseView {
   id: string
@@ -72,6 +51,7 @@ export interface RunView {
   reason?: string
   timeoutMs?: number
   trace?: string
+  keepFailedMs?: number
   createdAt: string
   queuedAt?: string
   startedAt?: string
@@ -87,6 +67,9 @@ export interface WorkerView {
   uses: number
   attempt: number
   cordoned: boolean
+  cordonReason?: string
+  keptUntil?: string
+  keptFor?: string
   lease?: string
   part?: string
   observedPhase?: string
@@ -104,24 +87,6 @@ export interface WorkerView {
   exit?: WorkerExit
   problem?: WorkerProblem
   spec: Record<string, unknown>
-}
-
-export interface ProviderView {
-  name: string
-  alias: string
-  plugin: { name: string; version: string; contract: string }
-  state: ProviderState
-  since: string
-  reason?: string
-  hint?: string
-  notes: string[]
-  facts: Record<string, string>
-  pid?: number
-  restarts: number
-  breaker: 'closed' | 'open' | 'half-open'
-  inFlight: number
-  crashBundle?: string
-  capabilities: WorkerCapabilities
 }
 
 export interface ConditionView {
@@ -146,27 +111,6 @@ export interface DecisionView {
   run?: string
   inputs: Record<string, unknown>
   change: string
-}
-
-export function poolView({ config, workers, queued, leases, waiting, draining }: PoolStatus): PoolView {
-  const { image, profile, resources } = config.worker
-  return {
-    name: config.name,
-    placement: [...config.placement],
-    work: config.work,
-    ...defined({ image, profile, resources }),
-    scale: { ...config.scale },
-    uses: config.uses,
-    lifetimeMs: config.lifetimeMs,
-    graceMs: config.graceMs,
-    startDeadlineMs: config.startDeadlineMs,
-    queueTimeoutMs: config.queueTimeoutMs,
-    workers: { ...workers },
-    queued,
-    leases,
-    waiting,
-    draining,
-  }
 }
 
 export function leaseView(row: LeaseRecord): LeaseView {
@@ -202,6 +146,7 @@ export function runView(row: RunRecord): RunView {
     labels?: Record<string, string>
     timeoutMs?: number
     traceparent?: string
+    keepFailedMs?: number
   }
   return {
     id: row.id,
@@ -223,6 +168,7 @@ export function runView(row: RunRecord): RunView {
       reason: row.reason,
       timeoutMs: request.timeoutMs,
       trace: traceIdOf(request.traceparent),
+      keepFailedMs: request.keepFailedMs,
     }),
     ...times({ queuedAt: row.queued_at, startedAt: row.started_at, endedAt: row.ended_at, deadline: row.deadline }),
   }
@@ -244,6 +190,8 @@ export function workerView(row: LiveWorker): WorkerView {
       part: row.part,
       observedPhase: row.observed_phase,
       ready: row.observed_ready,
+      cordonReason: row.cordon_reason,
+      keptFor: row.kept_for,
       end: row.end,
       terminateReason: row.terminate_reason,
       granted: parsed(row.granted) as Resources | null,
@@ -254,16 +202,12 @@ export function workerView(row: LiveWorker): WorkerView {
       launchedAt: row.launched_at,
       readyAt: row.ready_at,
       expiresAt: row.expires_at,
+      keptUntil: row.kept_until,
       observedAt: row.observed_at,
       nextAttemptAt: row.next_attempt_at,
       endedAt: row.ended_at,
     }),
   }
-}
-
-export function providerView(provider: GuardedProvider): ProviderView {
-  const { since, ...status } = provider.status()
-  return { ...status, notes: [...status.notes], since: instant(since), capabilities: provider.capabilities }
 }
 
 export function conditionView({ since, updated_at, ...row }: ConditionRecord): ConditionView {
@@ -282,7 +226,7 @@ export function decisionView(row: JournalRow): DecisionView {
   }
 }
 
-function instant(ms: number): string {
+export function instant(ms: number): string {
   return new Date(ms).toISOString()
 }
 
@@ -293,7 +237,7 @@ function parsed(text: string | null): unknown {
 type Present<T> = { [K in keyof T]?: NonNullable<T[K]> }
 
 /** Only what is there: a key that is absent says "none". */
-function defined<T extends Record<string, unknown>>(values: T): Present<T> {
+export function defined<T extends Record<string, unknown>>(values: T): Present<T> {
   return Object.fromEntries(Object.entries(values).filter(([, value]) => value !== undefined && value !== null)) as Present<T>
 }
 

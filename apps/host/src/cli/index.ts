@@ -9,6 +9,7 @@ import { cpCommand } from './cp.ts'
 import { eventsCommand } from './events.ts'
 import { execCommand } from './exec.ts'
 import { forwardCommand } from './forward.ts'
+import { handCommands } from './hand.ts'
 import { exits, say } from './io.ts'
 import { leasesCommand } from './leases.ts'
 import { logsCommand } from './logs.ts'
@@ -49,6 +50,7 @@ for (const command of [
   poolsCommand(),
   leasesCommand(),
   providersCommand(),
+  ...handCommands(),
   whyCommand(),
   eventsCommand(),
   topCommand(),

@@ -73,7 +73,8 @@ export function bold(text: string): string {
 export function state(word: string, text: string = word): string {
   if (['ready', 'passed', 'active', 'leased', 'idle'].includes(word)) return styled('green', text)
   if (['failed', 'quarantined', 'oom', 'timeout', 'infrastructure', 'unknown', 'lost'].includes(word)) return styled('red', text)
-  if (['degraded', 'cancelled', 'draining', 'terminating'].includes(word)) return styled('yellow', text)
+  if (['degraded', 'cancelled', 'draining', 'terminating', 'paused', 'disabled', 'cordoned', 'kept'].includes(word))
+    return styled('yellow', text)
   return text
 }
 

@@ -1,12 +1,14 @@
 /** `muster providers`. */
+import type { Provider } from '@muster/client'
 import type { Command } from 'commander'
 import { acting, openClient, subcommand } from './context.ts'
+import { handCommand, why } from './hand.ts'
 import { age, bold, dim, print, printJson, printTable, say, state } from './io.ts'
 
 export function providersCommand(): Command {
   const providers = subcommand(
     'providers',
-    'show the providers, their plugins and how they do; or look at one now, or reclaim orphans',
+    'show the providers, their plugins and how they do; or look at one now, disable or enable one, or reclaim orphans',
   )
     .option('--json', 'as JSON')
     .action(
@@ -22,7 +24,10 @@ export function providersCommand(): Command {
             { title: 'PROVIDER', of: (one) => bold(one.name) },
             { title: 'PLUGIN', of: ({ plugin }) => `${plugin.name}@${plugin.version}` },
             { title: 'CONTRACT', of: ({ plugin }) => plugin.contract },
-            { title: 'STATE', of: (one) => state(one.state) },
+            {
+              title: 'STATE',
+              of: (one) => (one.disabled === undefined ? state(one.state) : `${state(one.state)}, ${state('disabled')}`),
+            },
             { title: 'SINCE', of: (one) => age(one.since) },
             { title: 'RESTARTS', of: (one) => String(one.restarts) },
             { title: 'CALLS', of: (one) => String(one.inFlight) },
@@ -30,7 +35,8 @@ export function providersCommand(): Command {
           ],
           'the configuration names no provider',
         )
-        for (const { name, reason, hint, notes, facts } of providers) {
+        for (const { name, reason, hint, notes, facts, disabled } of providers) {
+          if (disabled !== undefined) print(`${name}: ${disabledBy(disabled)} (muster providers enable ${name})`)
           if (reason !== undefined) print(`${name}: ${reason}${hint === undefined ? '' : ` (${hint})`}`)
           for (const note of notes) print(`${name}: ${note}`)
           const known = Object.entries(facts).map(([key, value]) => `${key} ${value}`)
@@ -61,5 +67,28 @@ export function providersCommand(): Command {
         }),
       ),
   )
+  providers.addCommand(
+    handCommand(
+      {
+        name: 'disable',
+        summary: 'let no launch go to a provider, until it is enabled; its workers go on',
+        argument: '<provider>',
+      },
+      (client, name, options) => client.providers.disable(name, why(options)),
+      ({ name, disabled }) =>
+        `${name}: ${disabled === undefined ? 'enabled' : disabledBy(disabled)}; it ends with: muster providers enable ${name}`,
+    ),
+  )
+  providers.addCommand(
+    handCommand(
+      { name: 'enable', summary: 'let launches go to a provider again', argument: '<provider>' },
+      (client, name, options) => client.providers.enable(name, why(options)),
+      ({ name, state: now }) => `${name} is enabled, and ${now}`,
+    ),
+  )
   return providers
+}
+
+function disabledBy({ by, reason, since }: NonNullable<Provider['disabled']>): string {
+  return `disabled by ${by}${reason === undefined ? '' : `: ${reason}`}, ${age(since)} ago`
 }

@@ -23,6 +23,7 @@ interface Options {
   outputDir: string
   timeout?: number
   queueTimeout?: number
+  keepFailed?: number
   stdin?: boolean
   interactive?: true
   detach?: true
@@ -54,6 +55,7 @@ export function runCommand(): Command {
     .option('--output-dir <dir>', 'there instead of here', '.')
     .option('--timeout <duration>', 'from its start; then exit 124', asDuration)
     .option('--queue-timeout <duration>', 'longest wait for a worker', asDuration)
+    .option('--keep-failed <duration>', 'when it fails, keep its worker so long for `muster exec`; 0s: not at all', asDuration)
     .option('-i, --interactive', 'pass on standard input from a terminal too')
     .option('--no-stdin', 'pass on no standard input')
     .option('-d, --detach', 'do not follow it; print its id')
@@ -101,7 +103,10 @@ async function run(argv: string[], options: Options, command: Command): Promise<
     stdin,
     quiet: options.quiet === true,
     cancels: true,
-    afterwards: (ended) => fetchOutputs(client, ended, options),
+    afterwards: async (ended) => {
+      await fetchOutputs(client, ended, options)
+      await tellKept(client, ended)
+    },
   })
 }
 
@@ -120,7 +125,7 @@ async function create(
 }
 
 function requestOf(argv: string[], options: Options, stdin: boolean): RunRequest {
-  const { pool, image, profile, cpu, mem, pids, env, label, workdir, upload, output, timeout, queueTimeout } = options
+  const { pool, image, profile, cpu, mem, pids, env, label, workdir, upload, output, timeout, queueTimeout, keepFailed } = options
   const resources = { ...(cpu && { cpu }), ...(mem && { memoryBytes: mem }), ...(pids && { pids }) }
   return {
     pool,
@@ -136,6 +141,7 @@ function requestOf(argv: string[], options: Options, stdin: boolean): RunRequest
     ...(output.length === 0 ? {} : { outputs: output }),
     ...(timeout === undefined ? {} : { timeoutMs: timeout }),
     ...(queueTimeout === undefined ? {} : { queueTimeoutMs: queueTimeout }),
+    ...(keepFailed === undefined ? {} : { keepFailedMs: keepFailed }),
   }
 }
 
@@ -172,6 +178,15 @@ async function fetchOutputs(client: MusterClient, ended: Run, { outputDir, quiet
       if (quiet !== true) say(`output ${name}: ${bytes ?? 0} bytes, sha256 ${sha256 ?? 'unknown'}`)
     } else say(`output ${name}: nothing at ${path}`)
   }
+}
+
+/** How to get in, where its worker is kept for a look. */
+async function tellKept(client: MusterClient, { worker: id, outcome, keepFailedMs = 0 }: Run): Promise<void> {
+  if (id === undefined || keepFailedMs === 0 || outcome === 'passed' || outcome === 'cancelled') return
+  // The run has ended as it did, whatever becomes of this look.
+  const worker = await client.workers.get(id).catch(() => undefined)
+  if (worker?.keptUntil === undefined || worker.phase !== 'draining') say(`worker ${id} could not be kept: it is gone`)
+  else say(`worker ${id} is kept until ${worker.keptUntil}: muster exec -i ${id} -- sh; done: muster workers terminate ${id}`)
 }
 
 function positive(text: string): number | undefined {

@@ -1,6 +1,9 @@
 /** `muster workers`: list, show, terminate. */
+import type { WorkerInfo } from '@muster/client'
 import type { Command } from 'commander'
 import { acting, openClient, subcommand } from './context.ts'
+import { forgetCommand } from './forget.ts'
+import { type HandOptions, why } from './hand.ts'
 import { age, bold, dim, print, printJson, printTable, say, state } from './io.ts'
 
 interface ListOptions {
@@ -11,7 +14,7 @@ interface ListOptions {
 }
 
 export function workersCommand(): Command {
-  const workers = subcommand('workers', 'show the workers; or one; or end one')
+  const workers = subcommand('workers', 'show the workers; or one; or end or forget one')
     .option('--json', 'as JSON')
     .option('-a, --all', 'those that are gone too')
     .option('--pool <pool>', 'of this pool')
@@ -30,18 +33,18 @@ export function workersCommand(): Command {
       .argument('<worker>')
       .option('--force', 'also when somebody holds it, and at once')
       .option('--reason <text>', 'for the journal')
+      .option('--json', 'as JSON')
       .action(
-        acting(async ([id]: [string], { force, reason }: { force?: true; reason?: string }, command: Command) => {
+        acting(async ([id]: [string], { force, json, ...options }: HandOptions & { force?: true }, command: Command) => {
           const client = await openClient(command)
-          const worker = await client.workers.terminate(id, {
-            ...(force === undefined ? {} : { force }),
-            ...(reason === undefined ? {} : { reason }),
-          })
-          say(`${worker.id} is ${worker.phase}`)
+          const worker = await client.workers.terminate(id, { ...(force === undefined ? {} : { force }), ...why(options) })
+          if (json === true) printJson(worker)
+          else say(`${worker.id} is ${worker.phase}`)
           return undefined
         }),
       ),
   )
+  workers.addCommand(forgetCommand())
   return workers
 }
 
@@ -63,15 +66,21 @@ async function list({ json, all, pool, provider }: ListOptions, command: Command
       { title: 'WORKER', of: (one) => bold(one.id) },
       { title: 'POOL', of: (one) => one.pool },
       { title: 'PROVIDER', of: (one) => one.provider },
-      { title: 'PHASE', of: (one) => state(one.phase) },
+      { title: 'PHASE', of: (one) => (one.cordoned ? `${state(one.phase)}, ${state('cordoned')}` : state(one.phase)) },
       { title: 'AGE', of: (one) => age(one.createdAt) },
       { title: 'LEASE', of: (one) => one.lease },
-      { title: 'NOTE', of: (one) => one.problem?.message ?? one.terminateReason ?? one.end },
+      { title: 'NOTE', of: noteOf },
     ],
     all === true ? 'no worker is known' : 'no worker lives',
   )
   if (next !== undefined) say('these are the newest 500')
   return undefined
+}
+
+function noteOf({ phase, keptUntil, keptFor, cordoned, cordonReason, ...one }: WorkerInfo): string | undefined {
+  if (keptUntil !== undefined && phase === 'draining') return `kept until ${keptUntil} for run ${keptFor ?? 'unknown'}`
+  if (one.problem !== undefined) return one.problem.message
+  return one.terminateReason ?? one.end ?? (cordoned ? `cordoned ${cordonReason ?? ''}`.trimEnd() : undefined)
 }
 
 async function show(id: string, { json, command }: { json: boolean; command: Command }): Promise<undefined> {

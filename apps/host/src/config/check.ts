@@ -142,6 +142,13 @@ function checkPool(pool: PoolConfig, { config, at, manifests, strictly, damaged 
       problems.push(
         at([...path, 'scale', key], { reason: `${key} ${value} is more than max ${max}`, fix: `raise max or lower ${key}` }),
       )
+  if (pool.keepFailedMs !== undefined && pool.keepFailedMs > pool.lifetimeMs && !damaged([...path, 'worker']))
+    problems.push(
+      at([...path, 'keepFailed'], {
+        reason: 'a worker would be kept for longer than its lifetime, which ends it first',
+        fix: 'shorten keepFailed or lengthen worker.lifetime',
+      }),
+    )
   for (const [index, name] of pool.credentials.entries())
     problems.push(
       at([...path, 'credentials', index], {
@@ -200,6 +207,14 @@ function checkAbilities(
         `workers kept ready need hold with exec, or agent; on '${provider.name}' this pool has neither`,
         `set ${key}: 0, or use work: hold on a provider with exec`,
       )
+  if ((pool.keepFailedMs ?? 0) > 0 && (!holds || (pool.work !== 'auto' && pool.work !== 'hold')))
+    lacks(
+      ['keepFailed'],
+      holds
+        ? `a worker that is its command is over with it: nothing can be kept where work is ${pool.work}`
+        : `a worker can be kept for a look where it holds and has exec; '${provider.name}' has not both`,
+      'remove keepFailed, or use work: hold on a provider with exec',
+    )
   if (pool.uses > 1 && !canWarm)
     lacks(['uses'], `a worker that is its command serves one lease; '${provider.name}' cannot re-use it`, 'set uses: 1')
   if (capabilities.image === 'required' && pool.worker.image === undefined && !damaged([...path, 'worker']))

@@ -178,6 +178,7 @@ function resolvePool(name: string, given: PoolFile): PoolConfig {
     scale: { min: scale.min ?? 0, max: scale.max ?? 10, warm: scale.warm ?? 0, idleMs: scale.idle ?? 5 * minute },
     uses: given.uses ?? 1,
     queueTimeoutMs: given.queue ?? hour,
+    ...(given.keepFailed === undefined ? {} : { keepFailedMs: given.keepFailed }),
     credentials: given.credentials ?? [],
   }
 }

@@ -2,6 +2,7 @@
 import { mountSchema, namePattern, networkSpecSchema, securitySpecSchema } from '@muster/core'
 import type { Mount, NetworkSpec, SecuritySpec } from '@muster/core'
 import { z } from 'zod'
+import { maxKeepMs } from '../engine/runs/keep.ts'
 import { withKeys } from './document.ts'
 import { atLeast, durationSchema, sizeSchema } from './units.ts'
 
@@ -67,6 +68,10 @@ const pool = strict({
   }).exactOptional(),
   uses: z.int().min(1).exactOptional().describe('Leases one worker serves, one after the other. Default 1: a fresh worker each.'),
   queue: atLeast('1s').exactOptional().describe('Longest wait for a worker. Default 1h.'),
+  keepFailed: durationSchema
+    .refine((value) => value <= maxKeepMs, 'it is at most 24h: a kept worker costs as one that works')
+    .exactOptional()
+    .describe('How long a worker whose run failed is kept for a look. Its workers hold then. Default: not at all.'),
   credentials: z.array(name).exactOptional(),
 })
 
@@ -206,6 +211,7 @@ export interface PoolFile {
   scale?: { min?: number; max?: number; warm?: number; idle?: number }
   uses?: number
   queue?: number
+  keepFailed?: number
   credentials?: string[]
 }
 

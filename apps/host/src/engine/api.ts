@@ -18,6 +18,7 @@ import type {
   LiveWorker,
   PoolConfig,
   Refusal,
+  WishRecord,
   WorkerRecord,
 } from './model.ts'
 
@@ -28,6 +29,7 @@ export interface Engine {
   readonly clock: Clock
   readonly plugins: PluginRoom
   readonly pools: Pools
+  readonly providers: Providers
   readonly leases: Leases
   readonly workers: Workers
   readonly journal: Journal
@@ -114,6 +116,8 @@ export interface ReleaseHow {
   reason: string
   /** Default `released`. */
   end?: 'released' | 'cancelled' | 'failed' | 'expired'
+  /** Its run failed: a worker that lives is kept for so long, at most for its lifetime, and given to nobody. */
+  keep?: { ms: number; runId: string; outcome: string }
   /** The worker is never used again, though its pool re-uses workers. */
   discard?: boolean
   /** Kill at once, and do not wait for the log. */
@@ -130,7 +134,20 @@ export interface Workers {
   live(): Iterable<LiveWorker>
   target(worker: Pick<WorkerRecord, 'id' | 'handle'>): WorkerTarget
   /** An operator's end of a worker. Errors: `not-found`; `leased` when somebody holds it and `force` is not given. */
-  terminate(id: string, how: { reason: string; principal: string; force: boolean }): Promise<LiveWorker>
+  terminate(id: string, how: Wishing & { force: boolean }): Promise<LiveWorker>
+  /**
+   * Takes a worker out of hand-outs and leaves it alone: idle, it stays until its lifetime and counts for no stock; leased, it goes on,
+   * and stays idle afterwards where its pool would use it again. What ends with its lease still does. Idempotent. Errors: `not-found`;
+   * `conflict` when it is ending.
+   */
+  cordon(id: string, how: Wishing): Promise<LiveWorker>
+  /** Back among those that are handed out; one that is no longer fit for it ends. Idempotent. Errors as above. */
+  uncordon(id: string, how: Wishing): Promise<LiveWorker>
+  /**
+   * Closes a record that nobody can close any more, as `disowned`, and ends its lease. If its vendor still has it, it is an orphan from
+   * then on. Errors: `not-found`; `conflict`, with what to do first, while its end was not asked for or may still be confirmed.
+   */
+  forget(id: string, how: { principal: string; reason: string }): Promise<LiveWorker>
   /**
    * The run of this worker has stored its exit and every byte of its log; from now on the worker may be terminated. Idempotent.
    * A worker made for a run is held for this (`log_hold`) from its assignment on.
@@ -157,20 +174,46 @@ export interface PoolStatus {
   leases: number
   /** Why the first of the queue waits; empty when nothing waits. */
   waiting: string
-  /** It keeps no worker that nobody holds. */
-  draining: boolean
+  /** Live workers that are handed out to nobody: cordoned, or kept after a failed run. They count against `max`. */
+  aside: number
+  /** What an operator wishes of it; absent: that it does its work. */
+  wish?: WishRecord
+}
+
+/** An operator's decision: who, and why. */
+export interface Wishing {
+  principal: string
+  reason?: string
 }
 
 export interface Pools {
   list(): PoolStatus[]
   get(name: string): PoolStatus | undefined
   /**
-   * From now on the pool keeps no worker that nobody holds: idle ones end, none is made for stock. What is asked for is still served.
-   * Until it is resumed, or the host starts again. Idempotent. Error: `not-found`.
+   * Until it is resumed nothing is launched and nothing handed out. New leases are taken and wait, leased workers go on, idle ones stay
+   * for as long as they may. A launch that is under way goes on; one that was not sent yet is taken back. A drain becomes a pause.
+   * Idempotent, and outlives the host, as all wishes do. Error: `not-found`.
    */
-  drain(name: string, how: { principal: string }): Promise<PoolStatus>
-  /** Ends a drain. Idempotent. Error: `not-found`. */
-  resume(name: string, how: { principal: string }): Promise<PoolStatus>
+  pause(name: string, how: Wishing): Promise<PoolStatus>
+  /**
+   * Until it is resumed the pool keeps no worker that nobody holds: idle ones end, but not cordoned ones; none is made for stock. What is
+   * asked for is still served. A pause becomes a drain. Idempotent. Error: `not-found`.
+   */
+  drain(name: string, how: Wishing): Promise<PoolStatus>
+  /** Ends a pause or a drain. Idempotent. Error: `not-found`. */
+  resume(name: string, how: Wishing): Promise<PoolStatus>
+}
+
+export interface Providers {
+  /** Undefined: it may be used. */
+  wish(name: string): WishRecord | undefined
+  /**
+   * Until it is enabled no launch goes to it, and pools use their next placement; one without another waits. Its workers and leases go
+   * on, and so do its reads and terminates. Idempotent. Error: `not-found`.
+   */
+  disable(name: string, how: Wishing): Promise<GuardedProvider>
+  /** Idempotent. Error: `not-found`. */
+  enable(name: string, how: Wishing): Promise<GuardedProvider>
 }
 
 export interface JournalPage {
@@ -210,17 +253,20 @@ export interface ConditionKey {
   type: string
 }
 
-export type EngineErrorCode = 'refused' | 'not-found' | 'ended' | 'leased' | 'stopping' | 'busy'
+export type EngineErrorCode = 'refused' | 'not-found' | 'ended' | 'leased' | 'conflict' | 'stopping' | 'busy'
 
 export class EngineError extends Error {
   override readonly name = 'EngineError'
   readonly code: EngineErrorCode
   /** With code `refused`. */
   readonly refusal: Refusal | undefined
+  /** What can be done about it. */
+  readonly hint: string | undefined
 
-  constructor(code: EngineErrorCode, message: string, refusal?: Refusal) {
+  constructor(code: EngineErrorCode, message: string, more?: Refusal | { hint: string }) {
     super(message)
     this.code = code
-    this.refusal = refusal
+    this.hint = more?.hint
+    this.refusal = more !== undefined && 'code' in more ? more : undefined
   }
 }

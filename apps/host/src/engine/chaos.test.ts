@@ -4,6 +4,7 @@ import * as fc from 'fast-check'
 import { expect, test } from 'vitest'
 import { killPoints } from './killpoint.ts'
 import { type Harness, leaseRequest, openHarness, poolConfig } from './testing/harness.ts'
+import { type Act, act, actOn, heldBack, putRight } from './testing/operator.ts'
 import { type Fault, type VendorWorker } from './testing/vendor.ts'
 
 const RUNS = Number(process.env['MUSTER_CHAOS_RUNS'] ?? 25)
@@ -13,7 +14,8 @@ const replay = seed === undefined || seed === '' ? {} : { seed: Number(seed), pa
 
 type Step =
   | { do: 'request'; pool: number; run: boolean; command: boolean; ttl: number }
-  | { do: 'release'; nth: number; force: boolean }
+  | { do: 'release'; nth: number; force: boolean; keep: boolean }
+  | Act
   | { do: 'confirm'; nth: number }
   | { do: 'pass'; ms: number }
   | { do: 'faults'; seed: number; share: number; codes: ProviderErrorCode[] }
@@ -38,7 +40,8 @@ const step: fc.Arbitrary<Step> = fc.oneof(
       ttl: fc.integer({ min: 5000, max: 600_000 }),
     }),
   },
-  { weight: 4, arbitrary: fc.record({ do: fc.constant('release' as const), nth, force: fc.boolean() }) },
+  { weight: 4, arbitrary: fc.record({ do: fc.constant('release' as const), nth, force: fc.boolean(), keep: fc.boolean() }) },
+  { weight: 3, arbitrary: act },
   { weight: 1, arbitrary: fc.record({ do: fc.constant('terminate' as const), nth, force: fc.boolean() }) },
   { weight: 1, arbitrary: fc.record({ do: fc.constant('renew' as const), nth }) },
   { weight: 2, arbitrary: fc.record({ do: fc.constant('turn' as const) }) },
@@ -141,6 +144,7 @@ async function openWorld(seed: number): Promise<World> {
   function intentBeforeEffect(h: Harness, id: string): void {
     const record = h.engine.workers.get(id)
     if (record === undefined) world.broken.push(`launch of ${id} without a record`)
+    if (heldBack(h.engine, record)) world.broken.push(`launch of ${id}, which an operator holds back`)
     const counted = [...h.engine.workers.live()].filter((worker) => worker.pool === record?.pool).length
     if (counted > (maximum.get(record?.pool ?? '') ?? 0)) world.broken.push(`pool ${record?.pool} has ${counted} workers`)
   }
@@ -176,9 +180,17 @@ async function take(world: World, given: Step): Promise<void> {
     }
     case 'release': {
       const id = pick(world.leases, given.nth)
-      if (id !== undefined) ask(h.engine.leases.release(id, { reason: 'test', force: given.force }))
+      const keep = given.keep ? { keep: { ms: 100_000, runId: 'r0', outcome: 'failed' } } : {}
+      if (id !== undefined) ask(h.engine.leases.release(id, { reason: 'test', force: given.force, ...keep }))
       return
     }
+    case 'wish':
+    case 'provider':
+    case 'cordon':
+    case 'uncordon':
+    case 'forget':
+      ask(actOn(h.engine, given, (id) => world.vanished.add(id)))
+      return
     case 'confirm': {
       const id = pick([...h.engine.workers.live()], given.nth)?.id
       if (id !== undefined) ask(h.engine.workers.confirmLogEnd(id))
@@ -279,11 +291,14 @@ async function converge(world: World): Promise<void> {
   world.fault = () => undefined
   for (const [, worker] of workersOf(world)) delete worker.problem
   for (const name of ['one', 'two']) h.provider(name).setState('ready')
+  await putRight(h.engine)
   // Longer than every back-off, grace and lag together: the longest are exhaustion and log hold, 10 minutes each.
   for (let i = 0; i < 6; i++) {
     await h.pass(150_000)
     for (const worker of h.engine.workers.live()) await h.engine.workers.confirmLogEnd(worker.id)
   }
+  // Many that were forgotten are as many orphans.
+  for (const name of ['one', 'two']) await h.engine.reclaimOrphans(name)
   await h.pass(600_000)
 }
 

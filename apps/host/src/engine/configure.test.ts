@@ -155,6 +155,38 @@ describe('a pool that is named no longer', () => {
   })
 })
 
+describe('what an operator decided', () => {
+  test('of a pool or a provider holds over another configuration, and is shown as long as that names them', async () => {
+    await open()
+    await h.engine.pools.pause('ci', { principal: 'ann' })
+    await h.engine.providers.disable('two', { principal: 'ann' })
+    await configure([{ ...warm, scale: { ...warm.scale, warm: 4 } }])
+    expect(vendor()).toHaveLength(2)
+    const types = (): string[] => h.engine.conditions.list().map((one) => `${one.type} ${one.name}`)
+    expect(types()).toEqual(['paused ci', 'disabled two'])
+    await configure([poolConfig({ name: 'other' })])
+    await h.pass(60_000)
+    expect([vendor(), types()]).toEqual([[], ['disabled two']])
+    await configure([warm])
+    expect([vendor(), types()]).toEqual([[], ['disabled two', 'paused ci']])
+    await h.engine.pools.resume('ci', { principal: 'ann' })
+    await h.pass(100)
+    expect(vendor()).toHaveLength(2)
+  })
+
+  test('of an idle worker holds where its pool no longer names the provider, until it is taken back', async () => {
+    await open([poolConfig({ work: 'hold', placement: ['one', 'two'], scale: { warm: 1 } })])
+    const [id = ''] = vendor('one')
+    await h.engine.workers.cordon(id, { principal: 'ann', reason: 'to be looked at' })
+    await configure([poolConfig({ work: 'hold', placement: ['two'], scale: { warm: 1 } })])
+    await h.pass(60_000)
+    expect(vendor('one')).toContain(id)
+    await h.engine.workers.uncordon(id, { principal: 'ann' })
+    await h.pass(5000)
+    expect(vendor('one')).toEqual([])
+  })
+})
+
 describe('a provider', () => {
   const both = poolConfig({ work: 'hold', placement: ['one', 'two'], scale: { warm: 1 } })
 

@@ -27,24 +27,26 @@ export interface ConfigureParts {
   passes: Passes
   /** Observes the providers that are there now, and no others. */
   observe(): void
+  /** What operators have decided about the pools and providers that are there now is shown, and no more. */
+  showHeld(): void
   orphans: { count(provider: string): number }
 }
 
 export function configureOf(context: Context, parts: ConfigureParts): Configure {
   const { state, clock, plugins, conditions } = context
   state.onWorker((now, before) => {
-    if (now.phase === 'idle' && before?.phase !== 'idle') endMisplaced(now)
+    if (now.phase === 'idle' && (before?.phase !== 'idle' || before.cordoned !== now.cordoned)) endMisplaced(now)
     if (now.ended_at !== null) dropEmpty(now.provider)
   })
   for (const worker of state.workers.values()) endMisplaced(worker)
 
   /** An idle worker at a provider that its pool has no more would be handed out otherwise. */
-  function endMisplaced({ id, phase }: LiveWorker): void {
-    if (phase !== 'idle') return
+  function endMisplaced({ id, phase, cordoned }: LiveWorker): void {
+    if (phase !== 'idle' || cordoned === 1) return
     background(context, 'a worker at a provider that its pool no longer names could not be ended', () =>
       mutate(context, async (tx, after) => {
         const worker = state.workers.get(id)
-        if (worker?.phase !== 'idle') return
+        if (worker?.phase !== 'idle' || worker.cordoned === 1) return
         const { placement } = state.pool(worker.pool).config
         if (placement.includes(worker.provider)) return
         await beginEnd(writing(context, tx, after), worker, {
@@ -102,6 +104,7 @@ export function configureOf(context: Context, parts: ConfigureParts): Configure 
         parts.memory.reconfigured(changed)
         parts.preparation.reconfigured(changed)
         parts.observe()
+        parts.showHeld()
         for (const worker of state.workers.values()) if (changed.has(worker.pool)) endMisplaced(worker)
         for (const name of plugins.leaving()) lookAfter(name)
         parts.passes.poke()

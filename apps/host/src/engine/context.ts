@@ -9,6 +9,7 @@ import type { ConditionsRoom } from './conditions.ts'
 import type { JournalRoom } from './journal.ts'
 import type { PassKillPoint } from './killpoint.ts'
 import type { EngineState } from './state.ts'
+import type { Wishes } from './wishes.ts'
 
 export interface EngineSettings {
   owner: string
@@ -29,6 +30,7 @@ export interface Context {
   state: EngineState
   journal: JournalRoom
   conditions: ConditionsRoom
+  wishes: Wishes
   killpoint: PassKillPoint
   tracing: Tracing
   /** Aborts when the engine stops. */

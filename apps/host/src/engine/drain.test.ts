@@ -1,4 +1,5 @@
 import { afterEach, expect, test } from 'vitest'
+import type { PoolStatus } from './api.ts'
 import { type Harness, leaseRequest, openHarness, poolConfig } from './testing/harness.ts'
 
 let h: Harness
@@ -16,7 +17,9 @@ test('a drained pool keeps nobody idle, still serves, and goes on when resumed',
   await h.pass(100)
   expect(workers()).toBe(4)
 
-  expect(await h.engine.pools.drain('ci', { principal: 'tester' })).toMatchObject({ draining: true })
+  expect(await h.engine.pools.drain('ci', { principal: 'tester' })).toMatchObject({
+    wish: { wish: 'draining', principal: 'tester' },
+  })
   await h.pass(100)
   expect(workers()).toBe(1)
   expect(h.engine.leases.get(held.id)).toMatchObject({ state: 'active' })
@@ -29,7 +32,7 @@ test('a drained pool keeps nobody idle, still serves, and goes on when resumed',
   expect(workers()).toBe(0)
 
   await h.engine.pools.drain('ci', { principal: 'tester' })
-  expect(await h.engine.pools.resume('ci', { principal: 'tester' })).toMatchObject({ draining: false })
+  expect(await h.engine.pools.resume('ci', { principal: 'tester' })).toSatisfy((status: PoolStatus) => status.wish === undefined)
   await h.pass(100)
   expect(workers()).toBe(3)
   const told = (await h.engine.journal.why('pool', 'ci')).map((row) => row.rule).filter((rule) => rule.startsWith('pool-'))

@@ -54,12 +54,15 @@ export async function beginEnd(w: Writing, worker: LiveWorker, how: EndHow): Pro
 export interface LetGoHow extends EndHow {
   /** Never used again, though the pool would. */
   discard?: boolean
+  /** Its run failed, and somebody wants to look at what is left. */
+  keep?: { ms: number; runId: string; outcome: string }
 }
 
 /** A worker whose lease has ended: to the next lease, or kept until its run has the log, or terminated. */
 export async function letGo(w: Writing, worker: LiveWorker, how: LetGoHow): Promise<LiveWorker> {
   if (worker.phase === 'terminating') return beginEnd(w, worker, how)
   const force = how.force === true
+  if (!force && how.keep !== undefined && fit(worker)) return keepFailed(w, worker, how.keep)
   if (!force && how.discard !== true && reusable(w, worker))
     return changeWorker(w, worker, { phase: 'idle', lease_id: null, uses: worker.uses + 1, idle_since: w.now })
   if (!force && worker.log_hold === 1 && worker.phase === 'leased') {
@@ -85,16 +88,40 @@ export async function letGo(w: Writing, worker: LiveWorker, how: LetGoHow): Prom
 function reusable(w: Writing, worker: LiveWorker): boolean {
   const { config } = w.context.state.pool(worker.pool)
   const rotateAt = worker.created_at + config.lifetimeMs * ROTATE_AT
+  // A cordoned one too: it is handed out to nobody, and left alone.
   return (
-    worker.phase === 'leased' &&
-    worker.uses + 1 < config.uses &&
-    worker.log_hold === 0 &&
-    worker.cordoned === 0 &&
-    worker.exit === null &&
-    worker.observed_ready === 'true' &&
-    activePhase(worker.observed_phase) &&
-    w.now < rotateAt
+    fit(worker) && worker.uses + 1 < config.uses && worker.log_hold === 0 && worker.observed_ready === 'true' && w.now < rotateAt
   )
+}
+
+/** It lives, and can be entered. */
+function fit(worker: LiveWorker): boolean {
+  return worker.phase === 'leased' && worker.exit === null && activePhase(worker.observed_phase)
+}
+
+/** Draining from here on: nobody is handed it, commands still go in, and a deadline or an operator ends it. */
+async function keepFailed(w: Writing, worker: LiveWorker, keep: NonNullable<LetGoHow['keep']>): Promise<LiveWorker> {
+  const until = Math.min(w.now + keep.ms, worker.expires_at ?? Infinity)
+  await journal(w, {
+    rule: 'keep-failed',
+    decision: 'kept for a look: its run failed',
+    pool: worker.pool,
+    provider: worker.provider,
+    workerId: worker.id,
+    runId: keep.runId,
+    ...(worker.lease_id === null ? {} : { leaseId: worker.lease_id }),
+    inputs: { outcome: keep.outcome, keepMs: keep.ms, until, expiresAt: worker.expires_at },
+    change: 'An operator terminates it before.',
+  })
+  return changeWorker(w, worker, {
+    phase: 'draining',
+    lease_id: null,
+    terminate_reason: `its run ${keep.runId} ended: ${keep.outcome}`,
+    kept_until: until,
+    kept_for: keep.runId,
+    next_attempt_at: until,
+    log_hold: 0,
+  })
 }
 
 /** Ends a worker and, when somebody has it, their lease in the same step. */
@@ -108,12 +135,17 @@ export async function endBoth(
   return beginEnd(w, worker, how)
 }
 
-/** The last step: the provider has nothing of it any more. */
-export async function close(
-  w: Writing,
-  worker: LiveWorker,
-  how: { end: 'gone' | 'lost' | 'refused' | 'never-made'; rule: string; inputs?: Inputs },
-): Promise<LiveWorker> {
+export interface CloseHow {
+  end: 'gone' | 'lost' | 'refused' | 'never-made' | 'disowned'
+  rule: string
+  inputs?: Inputs
+  change?: string
+  leaseId?: string
+  also?: WorkerChange
+}
+
+/** The last step: the provider has nothing of it any more, or nobody asks it any more. */
+export async function close(w: Writing, worker: LiveWorker, how: CloseHow): Promise<LiveWorker> {
   const lost = how.end === 'gone' && worker.terminate_reason?.startsWith('lost') === true
   const end = lost ? 'lost' : how.end
   await journal(w, {
@@ -122,9 +154,12 @@ export async function close(
     pool: worker.pool,
     provider: worker.provider,
     workerId: worker.id,
+    ...(how.leaseId === undefined ? {} : { leaseId: how.leaseId }),
     inputs: { reason: worker.terminate_reason, ageMs: w.now - worker.created_at, ...how.inputs },
+    ...(how.change === undefined ? {} : { change: how.change }),
   })
   return changeWorker(w, worker, {
+    ...how.also,
     phase: worker.ready_at === null ? 'failed' : 'terminated',
     end,
     ended_at: w.now,

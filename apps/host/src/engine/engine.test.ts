@@ -298,7 +298,7 @@ describe('the end of a worker', () => {
     await expect(h.engine.workers.terminate(worker, { ...how, force: false })).rejects.toMatchObject({ code: 'leased' })
     await h.engine.workers.terminate(worker, { ...how, force: true })
     await h.pass(100)
-    expect(await h.engine.leases.find(id)).toMatchObject({ end: 'cancelled', end_reason: 'ann: maintenance' })
+    expect(await h.engine.leases.find(id)).toMatchObject({ end: 'cancelled', end_reason: 'terminated by ann: maintenance' })
     expect(live()).toEqual([])
     await expect(h.engine.workers.terminate(worker, { ...how, force: true })).rejects.toMatchObject({ code: 'not-found' })
   })

@@ -1,16 +1,16 @@
 /** The engine, put together: memory filled from the store, parts wired, started and stopped. */
-import type { Fence, PluginRoom } from '../plugins/api.ts'
+import type { Fence, GuardedProvider, PluginRoom } from '../plugins/api.ts'
 import type { Sealer } from '../store/seal.ts'
 import { type Store, StoreError } from '../store/store.ts'
 import { type Tracing, untraced } from '../observe/trace.ts'
-import type { Engine, PoolStatus } from './api.ts'
+import type { Engine, PoolStatus, Wishing } from './api.ts'
 import { type Clock, systemClock } from './clock.ts'
 import { openConditions } from './conditions.ts'
 import { configureOf } from './configure.ts'
 import { background, type Context, type EngineSettings } from './context.ts'
 import { deadlines as deadlinesOf } from './deadlines.ts'
-import { setDraining } from './drain.ts'
 import { type Follower, followerOf } from './follow.ts'
+import { handOf } from './hand.ts'
 import { openJournal } from './journal.ts'
 import { killpoint, type PassKillPoint } from './killpoint.ts'
 import { type Launcher, launcherOf } from './launcher.ts'
@@ -27,6 +27,7 @@ import { engineState, type PoolState } from './state.ts'
 import { tracesOf } from './traces.ts'
 import { watchdogOf } from './watchdog.ts'
 import { watchersOf } from './watchers.ts'
+import { openWishes, showWishes, type Wish } from './wishes.ts'
 import { liveColumns, workerRoom } from './workers.ts'
 
 export interface EngineOptions extends EngineSettings {
@@ -62,6 +63,7 @@ export async function startEngine(options: EngineOptions): Promise<Engine> {
     state: engineState(options.pools),
     journal: await openJournal(store, clock),
     conditions: await openConditions(store, clock),
+    wishes: await openWishes(store),
     killpoint: options.killpoint ?? killpoint,
     tracing: options.tracing ?? untraced,
     stopping: stop.signal,
@@ -74,6 +76,15 @@ export async function startEngine(options: EngineOptions): Promise<Engine> {
   const parts = await assemble(context)
   await load(context, parts.launcher)
   const { state } = context
+  const showHeld = (): void =>
+    showWishes(context.conditions, context.wishes, {
+      pool: [...context.state.pools.values()]
+        .filter(({ config }) => config.placement.length > 0)
+        .map(({ config }) => config.name),
+      provider: plugins.list().map((provider) => provider.name),
+    })
+  showHeld()
+  const hand = handOf(context, parts)
   const unsubscribe = plugins.onChange((status) => {
     if (status.state === 'ready') {
       parts.memory.forgive(status.name, 'restarted')
@@ -84,6 +95,8 @@ export async function startEngine(options: EngineOptions): Promise<Engine> {
     if (status.state === 'ready')
       background(context, 'a list failed', () => parts.observer(status.name)?.list() ?? Promise.resolve())
   })
+  // Of a wish that the host before this one could only store.
+  background(context, 'launches could not be taken back', () => parts.launcher.takeBack())
   parts.passes.start()
   const observing = new Set<string>()
   function observe(): void {
@@ -102,15 +115,27 @@ export async function startEngine(options: EngineOptions): Promise<Engine> {
   parts.passes.poke()
   startRetention(context)
 
-  const configure = configureOf(context, { ...parts, observe })
-  const statusOf = (pool: PoolState): PoolStatus => ({
-    config: pool.config,
-    workers: Object.fromEntries(pool.counts),
-    queued: pool.queue.length,
-    leases: pool.leases,
-    waiting: parts.passes.waiting(pool.config.name),
-    draining: pool.draining,
-  })
+  const configure = configureOf(context, { ...parts, observe, showHeld })
+  const statusOf = (pool: PoolState): PoolStatus => {
+    const wish = context.wishes.of('pool', pool.config.name)
+    return {
+      config: pool.config,
+      workers: Object.fromEntries(pool.counts),
+      queued: pool.queue.length,
+      leases: pool.leases,
+      waiting: parts.passes.waiting(pool.config.name),
+      aside: pool.kept + pool.cordoned,
+      ...(wish === undefined ? {} : { wish }),
+    }
+  }
+  const wishOfPool = async (name: string, how: Wishing & { wish?: Wish }): Promise<PoolStatus> => {
+    await hand.wish('pool', name, how)
+    return statusOf(state.pool(name))
+  }
+  const wishOfProvider = async (name: string, how: Wishing & { wish?: Wish }): Promise<GuardedProvider> => {
+    await hand.wish('provider', name, how)
+    return plugins.provider(name)
+  }
   const observers = (name?: string): Observer[] =>
     plugins
       .list()
@@ -135,8 +160,14 @@ export async function startEngine(options: EngineOptions): Promise<Engine> {
         const pool = state.pools.get(name)
         return pool === undefined || !isThere(pool) ? undefined : statusOf(pool)
       },
-      drain: async (name, how) => statusOf(await setDraining(context, parts.passes, { name, draining: true, ...how })),
-      resume: async (name, how) => statusOf(await setDraining(context, parts.passes, { name, draining: false, ...how })),
+      pause: (name, how) => wishOfPool(name, { ...how, wish: 'paused' }),
+      drain: (name, how) => wishOfPool(name, { ...how, wish: 'draining' }),
+      resume: wishOfPool,
+    },
+    providers: {
+      wish: (name) => context.wishes.of('provider', name),
+      disable: (name, how) => wishOfProvider(name, { ...how, wish: 'disabled' }),
+      enable: wishOfProvider,
     },
     providerOf: (worker) => plugins.find(worker.provider),
     reconcile: async (name) => {

@@ -14,12 +14,15 @@ import type { Preparation } from './prepare.ts'
 import { reactToLaunch } from './react.ts'
 import { changeWorker, journal, writing } from './records.ts'
 import type { Traces } from './traces.ts'
+import { takeBackLaunch } from './takeback.ts'
 import { brief, minutes } from './words.ts'
 
 export interface Launcher {
   readonly calls: CallQueues
   /** The spec of a worker whose record is about to be written, so that its first launch need not read it back. */
   remember(id: string, spec: LaunchSpec): void
+  /** After a pool was paused or a provider disabled: launches that were not sent yet are not made. Those under way go on. */
+  takeBack(): Promise<void>
 }
 
 export interface LauncherParts {
@@ -93,17 +96,43 @@ export function launcherOf(context: Context, parts: LauncherParts): Launcher {
     return spec
   }
 
+  /** What holds launches of this worker back; undefined: nothing. */
+  function heldBack({ pool: name, provider }: LiveWorker): string | undefined {
+    return context.wishes.paused(name) ?? context.wishes.disabled(provider)
+  }
+
+  async function takeBack(worker: LiveWorker, reason: string): Promise<void> {
+    await takeBackLaunch(context, { id: worker.id, reason, doubt: calls.inDoubt(worker.id) })
+  }
+
+  async function takeBackUnsent(): Promise<void> {
+    const unsent = [...state.workers.values()].filter((one) => one.phase === 'launching' && !calls.isOpen(one.id))
+    await Promise.all(
+      unsent.map(async (worker) => {
+        const reason = heldBack(worker)
+        if (reason === undefined) return
+        calls.withdraw(worker.provider, { kind: 'launch', id: worker.id })
+        await takeBack(worker, reason)
+      }),
+    )
+  }
+
   async function launch(provider: GuardedProvider, id: string, signal: AbortSignal): Promise<void> {
     const worker = state.workers.get(id)
     if (worker?.phase !== 'launching') return
     killpoint('intent-written')
     const spec = await specOf(id)
-    const left = parts.startDue(worker) - clock.now()
+    let reason = heldBack(worker)
+    if (reason !== undefined) return takeBack(worker, reason)
     const doubt = calls.inDoubt(id)
     let launched: LaunchedWorker
     const span = spanOf('launch', worker, parts.traces.of(id))
     try {
       await parts.preparation.ready(provider, worker.pool)
+      // Preparing may have taken its time.
+      reason = heldBack(worker)
+      if (reason !== undefined) return await takeBack(worker, reason)
+      const left = parts.startDue(worker) - clock.now()
       calls.setDoubt(id, true)
       const answer = provider.launch(spec, {
         idempotencyKey: id,
@@ -147,6 +176,7 @@ export function launcherOf(context: Context, parts: LauncherParts): Launcher {
     if (context.stopping.aborted) return
     const now = clock.now()
     const attempt = worker.attempt + 1
+    const held = heldBack(worker)
     const given = { attempt, now, deadline: parts.startDue(worker), random: clock.random(), doubt: how.doubt }
     const reaction = reactToLaunch(error, given)
     if (reaction.kind === 'give-up') {
@@ -162,6 +192,11 @@ export function launcherOf(context: Context, parts: LauncherParts): Launcher {
           ...(quota === undefined ? {} : { quota }),
         },
       })
+      return
+    }
+    // What would be repeated is not: whether the try that failed made something, its end finds out.
+    if (held !== undefined) {
+      await takeBack(worker, held)
       return
     }
     if (error.code === 'conflict') parts.relist(provider)
@@ -233,7 +268,8 @@ export function launcherOf(context: Context, parts: LauncherParts): Launcher {
 
   async function terminateFailed(worker: LiveWorker, error: ProviderError): Promise<void> {
     const { id, provider } = worker
-    if (context.stopping.aborted) return
+    // Forgotten meanwhile: nobody waits for its end any more.
+    if (context.stopping.aborted || state.workers.get(id)?.phase !== 'terminating') return
     if (error.code === 'not-found') {
       follower.confirm(id)
       return
@@ -282,5 +318,5 @@ export function launcherOf(context: Context, parts: LauncherParts): Launcher {
     return true
   }
 
-  return { calls, remember: (id, spec) => specs.set(id, spec) }
+  return { calls, remember: (id, spec) => specs.set(id, spec), takeBack: takeBackUnsent }
 }

@@ -143,6 +143,7 @@ export function leaseRoom(context: Context, parts: { watchdog: Watchdog; watcher
       force: how.force === true,
       discard: how.discard === true || end === 'expired',
       inputs: { end },
+      ...(how.keep === undefined ? {} : { keep: how.keep }),
     })
   }
 

@@ -80,6 +80,7 @@ export function engineMemory(context: Context): Memory {
       const until = exhausted.get(`${name}/${demand.size}`)?.until
       const away = avoid?.get(name)?.until
       const path = lacking.get(`${name}/${demand.shape}`)
+      const disabled = context.wishes.disabled(name)
       return {
         name,
         state: provider?.status().state ?? 'stopped',
@@ -90,6 +91,7 @@ export function engineMemory(context: Context): Memory {
         ...(until === undefined ? {} : { exhaustedUntil: until }),
         ...(away === undefined ? {} : { avoidUntil: away }),
         ...(path === undefined ? {} : { unsupported: path }),
+        ...(disabled === undefined ? {} : { disabled }),
       }
     })
   }

@@ -1,7 +1,7 @@
 /** The engine's own words: what is asked of it, and what it shows. Records are rows of the store. */
 import type { CredentialUse, FileSpec, Mount, NetworkSpec, Readiness, Resources, SecuritySpec, ServiceSpec } from '@muster/core'
 import type { Selectable } from 'kysely'
-import type { ConditionTable, JournalTable, LeaseTable, RunTable, WorkerTable } from '../store/schema.ts'
+import type { ConditionTable, JournalTable, LeaseTable, RunTable, WishTable, WorkerTable } from '../store/schema.ts'
 
 export type WorkerRecord = Selectable<WorkerTable>
 /** A worker as the engine's memory has it: everything but the sealed spec, which is read when a launch is repeated. */
@@ -10,6 +10,7 @@ export type LeaseRecord = Selectable<LeaseTable>
 export type RunRecord = Selectable<RunTable>
 export type JournalRow = Selectable<JournalTable>
 export type ConditionRecord = Selectable<ConditionTable>
+export type WishRecord = Selectable<WishTable>
 
 /** The worker template of a pool, after the configuration was read; also what a request may override. */
 export interface WorkerTemplate {
@@ -48,6 +49,8 @@ export interface PoolConfig {
   uses: number
   /** Longest wait for a worker. */
   queueTimeoutMs: number
+  /** A worker whose run failed is kept this long for a look; absent: not at all. */
+  keepFailedMs?: number
   credentials: string[]
 }
 
@@ -87,6 +90,8 @@ export interface RunRequest {
   inputs: { name: string; path: string }[]
   outputs: { name: string; path: string; optional?: boolean }[]
   labels?: Record<string, string>
+  /** When it fails its worker is kept this long for a look; absent: as its pool says, 0: not at all. */
+  keepFailedMs?: number
   /** Ends the run when no client renews or reads for this long; absent: it runs on. */
   detachMs?: number
   /** W3C context of the call that asked for it; everything done for the run belongs to this trace. */

@@ -111,10 +111,13 @@ export function passesOf(context: Context, parts: { memory: Memory; launcher: La
     const { config } = pool
     const stock = memory.stock(config)
     const heldUntil = memory.stockHeldUntil(config.name)
+    const paused = context.wishes.paused(config.name)
     return {
-      scale: pool.draining ? { ...config.scale, min: 0, warm: 0, idleMs: 0 } : config.scale,
+      scale: context.wishes.draining(config.name) ? { ...config.scale, min: 0, warm: 0, idleMs: 0 } : config.scale,
       total: pool.total,
-      leaving: (pool.counts.get('terminating') ?? 0) + (pool.counts.get('draining') ?? 0),
+      leaving: (pool.counts.get('terminating') ?? 0) + (pool.counts.get('draining') ?? 0) - pool.kept,
+      aside: pool.kept + pool.cordoned,
+      ...(paused === undefined ? {} : { paused }),
       idle: pool.idle,
       idleSince: (id) => state.workers.get(id)?.idle_since ?? 0,
       queue: pool.queue.slice(0, LOOK).flatMap((id) => {
@@ -191,6 +194,7 @@ export function passesOf(context: Context, parts: { memory: Memory; launcher: La
   async function launch(pool: PoolState, decision: Extract<Decision, { kind: 'launch' }>): Promise<void> {
     await mutate(context, async (tx, after) => {
       const w = writing(context, tx, after)
+      if (held(pool.config.name, decision.provider)) return
       const lease = decision.leaseId === undefined ? undefined : state.leases.get(decision.leaseId)
       if (decision.leaseId !== undefined && lease?.state !== 'queued') return
       // Another configuration came between plan and write: the next plan is made from that.
@@ -210,6 +214,10 @@ export function passesOf(context: Context, parts: { memory: Memory; launcher: La
       })
       if (lease !== undefined) after(() => context.killpoint('lease-assigned'))
     })
+  }
+
+  function held(pool: string, provider: string): boolean {
+    return (context.wishes.paused(pool) ?? context.wishes.disabled(provider)) !== undefined
   }
 
   function newWorker(w: Writing, made: { pool: PoolState; decision: Extract<Decision, { kind: 'launch' }> }): WorkerRecord {
@@ -240,7 +248,9 @@ export function passesOf(context: Context, parts: { memory: Memory; launcher: La
   async function assign(w: Writing, decision: Extract<Decision, { kind: 'assign' }>): Promise<void> {
     const worker = state.workers.get(decision.workerId)
     const lease = state.leases.get(decision.leaseId)
+    // Cordoned, or the pool paused, since the plan was made: the next one sees it.
     if (worker?.phase !== 'idle' || worker.cordoned === 1 || lease?.state !== 'queued') return
+    if (context.wishes.paused(worker.pool) !== undefined) return
     await journal(w, {
       rule: decision.rule,
       decision: 'the lease gets an idle worker',
@@ -307,4 +317,7 @@ const blank = {
   uses: 0,
   log_hold: 0,
   cordoned: 0,
+  cordon_reason: null,
+  kept_until: null,
+  kept_for: null,
 } as const

@@ -59,6 +59,8 @@ export interface Candidate {
   avoidUntil?: number
   /** Launches are held until then (throttled, or rights refused). */
   heldUntil?: number
+  /** An operator lets no launch go to it: who, and why. */
+  disabled?: string
   /** It said `unsupported` for this shape: the path. */
   unsupported?: string
   /** Launches under way and waiting, and how many may be. */
@@ -101,6 +103,7 @@ function turnedDown(demand: Demand, candidate: Candidate, now: number): Omit<Tur
   const lacks = misfit(demand, candidate.capabilities)
   if (lacks !== undefined) return { reason: `${lacks.field}: asked ${lacks.asked}, has ${lacks.has}`, never: true }
   if (candidate.unsupported !== undefined) return { reason: `it does not support ${candidate.unsupported}`, never: true }
+  if (candidate.disabled !== undefined) return { reason: candidate.disabled }
   if (candidate.state !== 'ready') return { reason: `it is ${candidate.state}` }
   const timed = (until: number | undefined, reason: string): Omit<Turned, 'provider'> | undefined =>
     until !== undefined && until > now ? { reason, until } : undefined

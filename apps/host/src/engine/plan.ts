@@ -10,7 +10,12 @@ import type { Demand } from './spec.ts'
 export interface PoolView {
   scale: { min: number; max: number; warm: number; idleMs: number }
   total: number
+  /** Ending now: they make room soon. */
   leaving: number
+  /** Cordoned and kept ones: they count against `max` only, and make no room. */
+  aside?: number
+  /** Why nothing may be launched or handed out; idle workers go as they would. */
+  paused?: string
   /** Ids of idle workers by shape, longest idle first. */
   idle: ReadonlyMap<string, readonly string[]>
   /** Since when an idle worker is idle. */
@@ -41,7 +46,9 @@ export type Decision =
     }
   | { kind: 'terminate'; rule: 'idle-surplus' | 'make-room'; workerId: string; inputs: Inputs; change: string }
   | { kind: 'fail'; rule: 'no-placement-left'; leaseId: string; reason: string; inputs: Inputs; change: string }
-  | { kind: 'wait'; rule: 'wait-for-room' | 'wait-for-provider'; leaseId: string; reason: string; inputs: Inputs; change: string }
+  | { kind: 'wait'; rule: WaitRule; leaseId: string; reason: string; inputs: Inputs; change: string }
+
+type WaitRule = 'wait-for-room' | 'wait-for-provider' | 'pool-paused'
 
 export type Inputs = Record<string, unknown>
 
@@ -53,12 +60,14 @@ export interface Plan {
 
 export function plan(view: PoolView, now: number): Plan {
   const draft = draftOf(view, now)
-  for (const lease of view.queue) {
-    serve(draft, lease)
-    // Full, and nothing idle to hand out or to retire: whoever comes later waits as this one does.
-    if (draft.room === 0 && draft.free === 0) break
-  }
-  keepStock(draft)
+  if (view.paused === undefined) {
+    for (const lease of view.queue) {
+      serve(draft, lease)
+      // Full, and nothing idle to hand out or to retire: whoever comes later waits as this one does.
+      if (draft.room === 0 && draft.free === 0) break
+    }
+    keepStock(draft)
+  } else for (const { id } of view.queue) waitForResume(draft, id, view.paused)
   retireIdle(draft)
   return { decisions: draft.decisions, ...(draft.wakeAt === Infinity ? {} : { wakeAt: draft.wakeAt }) }
 }
@@ -177,13 +186,19 @@ function cannotPlace(draft: Draft, lease: QueuedLease, choice: Extract<Choice, {
       inputs,
       change:
         choice.until === undefined
-          ? 'A provider of the pool gets ready or has finished a launch.'
+          ? 'A provider of the pool gets ready, is enabled, or has finished a launch.'
           : `Tried again at ${new Date(choice.until).toISOString()}.`,
     })
 }
 
+function waitForResume(draft: Draft, leaseId: string, reason: string): void {
+  const change = 'The pool is resumed.'
+  draft.decisions.push({ kind: 'wait', rule: 'pool-paused', leaseId, reason, inputs: limits(draft), change })
+}
+
 /** The pool is full: idle workers of another shape make room, one for each lease that no ending worker makes room for. */
 function waitForRoom(draft: Draft, lease: QueuedLease): void {
+  const aside = draft.view.aside ?? 0
   if (draft.roomComing > 0) draft.roomComing -= 1
   else {
     const workerId = oldestIdle(draft)
@@ -200,9 +215,9 @@ function waitForRoom(draft: Draft, lease: QueuedLease): void {
     kind: 'wait',
     rule: 'wait-for-room',
     leaseId: lease.id,
-    reason: `the pool is at its maximum of ${draft.view.scale.max}`,
+    reason: `the pool is at its maximum of ${draft.view.scale.max}${aside === 0 ? '' : `, ${aside} of them cordoned or kept`}`,
     inputs: limits(draft),
-    change: 'A worker of the pool ends, or scale.max grows.',
+    change: `A worker of the pool ends, ${aside === 0 ? '' : 'one is uncordoned, '}or scale.max grows.`,
   })
 }
 
@@ -232,13 +247,13 @@ function keepStock(draft: Draft): void {
 }
 
 function stockOf(draft: Draft): Parameters<typeof missing>[0] {
-  const { scale, total, leaving, stock } = draft.view
+  const { scale, total, leaving, aside = 0, stock } = draft.view
   return {
     min: scale.min,
     max: scale.max,
     warm: scale.warm,
     total: total + draft.launched,
-    leaving,
+    leaving: leaving + aside,
     idle: draft.idle,
     coming: (stock?.coming ?? 0) + draft.launchedWarm,
   }
@@ -276,8 +291,9 @@ function retireIdle(draft: Draft): void {
 }
 
 function limits(draft: Draft): Inputs {
-  const { scale, total, leaving } = draft.view
-  return { min: scale.min, max: scale.max, warm: scale.warm, workers: total, leaving, idle: draft.idle }
+  const { scale, total, leaving, aside = 0 } = draft.view
+  const { min, max, warm } = scale
+  return { min, max, warm, workers: total, leaving, idle: draft.idle, ...(aside === 0 ? {} : { aside }) }
 }
 
 function peekFront(draft: Draft, shape: string): string | undefined {

@@ -9,6 +9,7 @@ import { giveUp, type LaunchFailure } from './failures.ts'
 import type { Memory } from './memory.ts'
 import type { LeaseRecord, LiveWorker } from './model.ts'
 import { activateLease, changeWorker, endLease, journal, leaseOf, type WorkerChange, writing, type Writing } from './records.ts'
+import { isKept } from './state.ts'
 import { brief, modeOfSpec } from './words.ts'
 
 export interface PoolRoom {
@@ -158,6 +159,14 @@ async function applyNews(w: Writing, worker: LiveWorker, given: News): Promise<L
       return undefined
     case 'draining':
       if (seen.phase === 'lost') await loseWorker(w, worker, { evidence: { by: 'provider' }, also: news })
+      else if (seen.phase === 'exited' && isKept(worker))
+        await beginEnd(w, worker, {
+          rule: 'keep-over',
+          reason: `it ended by itself: ${exitText(seen.exit)}`,
+          inputs: { keptFor: worker.kept_for, until: worker.kept_until },
+          change: BY_ITSELF,
+          also: news,
+        })
       else await changeWorker(w, worker, news)
       return undefined
     default:
@@ -232,7 +241,8 @@ async function idle(w: Writing, worker: LiveWorker, given: News): Promise<void> 
   const reason =
     seen.phase === 'exited' || seen.phase === 'stopping'
       ? `it ended by itself: ${exitText(seen.exit)}`
-      : seen.ready === false
+      : // One that an operator wants to look at may well be ill.
+        seen.ready === false && worker.cordoned === 0
         ? 'it is no longer ready'
         : undefined
   if (reason === undefined) await changeWorker(w, worker, news)

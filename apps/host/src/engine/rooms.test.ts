@@ -182,6 +182,8 @@ test('tokens that ended long ago are forgotten, but for the first admin, and so 
 describe('memory', () => {
   test('its counters and lists are what a walk over all records would give', () => {
     const phases = ['launching', 'starting', 'idle', 'leased', 'draining', 'terminating', 'terminated'] as const
+    const isUnready = ({ lease_id, phase }: LiveWorker): boolean =>
+      lease_id === null && (phase === 'launching' || phase === 'starting')
     const operation = fc.oneof(
       fc.record({
         do: fc.constant('worker' as const),
@@ -190,6 +192,7 @@ describe('memory', () => {
         shape: fc.constantFrom('a', 'b'),
         lease: fc.boolean(),
         cordoned: fc.constantFrom(0, 1),
+        kept: fc.boolean(),
       }),
       fc.record({
         do: fc.constant('lease' as const),
@@ -225,6 +228,7 @@ describe('memory', () => {
             shape,
             lease_id: one.lease ? 'l' : null,
             cordoned: one.cordoned,
+            kept_until: one.kept ? 1 : null,
           }
           state.setWorker({ ...worker, ended_at: ended } as LiveWorker)
         }
@@ -236,10 +240,13 @@ describe('memory', () => {
         for (const shape of ['a', 'b']) {
           const of = workers.filter((worker) => worker.shape === shape)
           const idle = of.filter((worker) => worker.phase === 'idle' && worker.cordoned === 0).map((worker) => worker.id)
-          const coming = of.filter((worker) => worker.lease_id === null && ['launching', 'starting'].includes(worker.phase))
+          const coming = of.filter((worker) => isUnready(worker) && worker.cordoned === 0)
           expect([...(pool.idle.get(shape) ?? [])].sort()).toEqual(idle.sort())
           expect(pool.coming.get(shape) ?? 0).toBe(coming.length)
         }
+        expect(pool.kept).toBe(workers.filter((worker) => worker.phase === 'draining' && worker.kept_until !== null).length)
+        const free = workers.filter((worker) => worker.phase === 'idle' || isUnready(worker))
+        expect(pool.cordoned).toBe(free.filter((worker) => worker.cordoned === 1).length)
         const leases = [...state.leases.values()]
         expect(pool.queue).toEqual(
           leases

@@ -21,8 +21,10 @@ export interface PoolState {
   readonly queue: string[]
   /** Leases that are assigned or active. */
   leases: number
-  /** It keeps no worker that nobody holds. */
-  draining: boolean
+  /** Kept after a failed run: among the draining ones. */
+  kept: number
+  /** Cordoned, and held by nobody. */
+  cordoned: number
 }
 
 export type WorkerListener = (now: LiveWorker, before: LiveWorker | undefined) => void
@@ -127,7 +129,7 @@ export function engineState(configs: readonly PoolConfig[]): EngineState {
 }
 
 function poolState(config: PoolConfig): PoolState {
-  return { config, counts: new Map(), total: 0, coming: new Map(), idle: new Map(), queue: [], leases: 0, draining: false }
+  return { config, counts: new Map(), total: 0, coming: new Map(), idle: new Map(), queue: [], leases: 0, kept: 0, cordoned: 0 }
 }
 
 /** A pool that the configuration does not name. */
@@ -152,12 +154,16 @@ function enter(pool: PoolState, worker: LiveWorker): void {
   pool.total += 1
   add(pool.counts, worker.phase, 1)
   if (isComing(worker)) add(pool.coming, worker.shape, 1)
+  if (isKept(worker)) pool.kept += 1
+  if (isCordoned(worker)) pool.cordoned += 1
 }
 
 function leave(pool: PoolState, worker: LiveWorker): void {
   pool.total -= 1
   add(pool.counts, worker.phase, -1)
   if (isComing(worker)) add(pool.coming, worker.shape, -1)
+  if (isKept(worker)) pool.kept -= 1
+  if (isCordoned(worker)) pool.cordoned -= 1
 }
 
 function addIdle(pool: PoolState, worker: LiveWorker): void {
@@ -176,7 +182,20 @@ function removeIdle(pool: PoolState, worker: LiveWorker): void {
 }
 
 function isComing(worker: LiveWorker): boolean {
+  return isUnready(worker) && worker.cordoned === 0
+}
+
+function isUnready(worker: LiveWorker): boolean {
   return worker.lease_id === null && (worker.phase === 'launching' || worker.phase === 'starting')
+}
+
+function isCordoned(worker: LiveWorker): boolean {
+  return worker.cordoned === 1 && (worker.phase === 'idle' || isUnready(worker))
+}
+
+/** Held back from its end for a look: its run failed. */
+export function isKept(worker: LiveWorker): boolean {
+  return worker.phase === 'draining' && worker.kept_until !== null
 }
 
 /** Idle, and may be handed out. */

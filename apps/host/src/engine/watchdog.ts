@@ -8,6 +8,7 @@ import { giveUp } from './failures.ts'
 import type { Memory } from './memory.ts'
 import type { LeaseRecord, LiveWorker } from './model.ts'
 import { endLease, journal, leaseOf, writing, type Writing } from './records.ts'
+import { isKept } from './state.ts'
 
 export interface WatchdogParts {
   memory: Memory
@@ -46,6 +47,8 @@ export function watchdogOf(context: Context, parts: WatchdogParts): Watchdog {
       case 'starting':
         return startDue(worker)
       case 'idle':
+        // One that an operator wants left alone has the whole of its lifetime.
+        if (worker.cordoned === 1) return worker.expires_at ?? undefined
         return worker.created_at + ((worker.expires_at ?? Infinity) - worker.created_at) * ROTATE_AT
       case 'leased': {
         const lease = leaseOf(context, worker)
@@ -98,6 +101,13 @@ export function watchdogOf(context: Context, parts: WatchdogParts): Watchdog {
         reason: 'near its lifetime',
         inputs: { createdAt: worker.created_at, expiresAt: worker.expires_at },
         change: 'A longer lifetime of the pool.',
+      })
+    else if (isKept(worker))
+      await beginEnd(w, worker, {
+        rule: 'keep-over',
+        reason: worker.terminate_reason ?? 'its run failed',
+        inputs: { keptFor: worker.kept_for, until: worker.kept_until },
+        change: 'A longer keepFailed, at most for its lifetime.',
       })
     else if (worker.phase === 'draining')
       await beginEnd(w, worker, {

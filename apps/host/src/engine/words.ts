@@ -15,6 +15,11 @@ export function modeOfSpec(spec: string): WorkMode {
   return (JSON.parse(spec) as { work: { mode: WorkMode } }).work.mode
 }
 
+/** Who decided, and why where that was said: `by ann: maintenance`. */
+export function by({ principal, reason }: { principal: string; reason: string }): string {
+  return reason === '' ? `by ${principal}` : `by ${principal}: ${reason}`
+}
+
 /** Messages from providers go into records and the journal: long ones are cut. */
 export function brief(message: string): string {
   return message.length <= 500 ? message : `${message.slice(0, 497)}...`

@@ -1,9 +1,12 @@
 /** Workers as the API and the run driver see them. */
 import { EngineError, type Workers } from './api.ts'
 import { type Context, mutate } from './context.ts'
+import { setCordon } from './cordon.ts'
 import { beginEnd, endBoth } from './ending.ts'
+import { forgetWorker } from './forget.ts'
 import type { LiveWorker } from './model.ts'
 import { changeWorker, leaseOf, writing } from './records.ts'
+import { by } from './words.ts'
 
 const LIST = 500
 
@@ -42,6 +45,9 @@ export const liveColumns: readonly (keyof LiveWorker)[] = [
   'uses',
   'log_hold',
   'cordoned',
+  'cordon_reason',
+  'kept_until',
+  'kept_for',
 ]
 
 export function workerRoom(context: Context): Workers {
@@ -51,15 +57,19 @@ export function workerRoom(context: Context): Workers {
     mutate(context, async (tx, after) => {
       const w = writing(context, tx, after)
       const worker = state.workers.get(id)
-      if (worker === undefined) throw new EngineError('not-found', `there is no live worker ${id}`)
+      if (worker === undefined)
+        throw new EngineError('not-found', `there is no live worker ${id}`, { hint: '`muster workers` shows those that live.' })
+      const { principal, reason = '', force } = how
       const lease = leaseOf(context, worker)
-      if (lease !== undefined && !how.force)
-        throw new EngineError('leased', `worker ${id} is held by lease ${lease.id}: release that, or use force`)
+      if (lease !== undefined && !force)
+        throw new EngineError('leased', `worker ${id} is held by lease ${lease.id}`, {
+          hint: `Release that: muster leases release ${lease.id}; or end both: muster workers terminate ${id} --force`,
+        })
       const end = {
         rule: 'operator-terminate',
-        reason: `${how.principal}: ${how.reason}`,
-        force: how.force,
-        inputs: { principal: how.principal, force: how.force },
+        reason: `terminated ${by({ principal, reason })}`,
+        force,
+        inputs: { principal, force },
       }
       return lease === undefined ? beginEnd(w, worker, end) : endBoth(w, worker, { ...end, end: 'cancelled' })
     })
@@ -85,6 +95,9 @@ export function workerRoom(context: Context): Workers {
     live: () => state.workers.values(),
     target: ({ id, handle }) => ({ id, ...(handle === null ? {} : { handle: JSON.parse(handle) }) }),
     terminate,
+    cordon: (id, how) => setCordon(context, id, { ...how, cordoned: true }),
+    uncordon: (id, how) => setCordon(context, id, { ...how, cordoned: false }),
+    forget: (id, how) => forgetWorker(context, id, how),
     confirmLogEnd,
     list: async ({ pool, provider, ended = false, limit = 100, before }) => {
       let query = store.read.selectFrom('workers').select(liveColumns).orderBy('id', 'desc').limit(Math.min(limit, LIST))

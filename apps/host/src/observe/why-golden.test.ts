@@ -1,10 +1,9 @@
 /** What `muster why` says of each way things can go, from the engine's own decisions. */
 import { ProviderError } from '@muster/core'
 import { afterEach, expect, test } from 'vitest'
-import { decisionView } from '../api/views.ts'
 import { EngineError } from '../engine/api.ts'
 import { type Harness, type HarnessOptions, leaseRequest, openHarness, poolConfig } from '../engine/testing/harness.ts'
-import { renderWhy, type WhyDecision } from './why.ts'
+import { toldBy } from './told.test.helper.ts'
 
 let h: Harness
 afterEach(() => h.close())
@@ -17,21 +16,7 @@ async function open(options: Partial<HarnessOptions> = {}): Promise<void> {
   })
 }
 
-type Kind = 'worker' | 'lease' | 'pool' | 'provider'
-
-/** The text, with ids numbered in the order of their appearance and the day left out. */
-async function told(kind: Kind, id: string): Promise<string> {
-  const rows = await h.engine.journal.why(kind, id)
-  const text = renderWhy({ kind, id }, rows.map(decisionView) as WhyDecision[])
-  const names = new Map<string, string>()
-  return `\n${text
-    .replaceAll(/\b([wlr])[0-9a-hjkmnp-tv-z]{26}\b/g, (found, letter: string) => {
-      if (!names.has(found))
-        names.set(found, `${letter}${[...names.values()].filter((name) => name.startsWith(letter)).length + 1}`)
-      return names.get(found) ?? found
-    })
-    .replaceAll(/\b[0-9a-f]{16}\b/g, 'DIGEST')}`
-}
+const told = (kind: Parameters<typeof toldBy>[1]['kind'], id: string): Promise<string> => toldBy(h, { kind, id })
 
 async function lease(given: Parameters<typeof leaseRequest>[0] = {}): Promise<string> {
   return (await h.engine.leases.request(leaseRequest(given))).id

@@ -64,7 +64,14 @@ export interface WorkerTable {
   uses: number
   /** 1 while a run has not confirmed the end of its log: the worker is kept until it has, or until the deadline for that. */
   log_hold: number
+  /** 1: taken out of hand-outs by an operator, and left alone. */
   cordoned: number
+  /** Who cordoned it, and why. */
+  cordon_reason: string | null
+  /** Kept for a look after its run failed: it ends then. Null: not kept. */
+  kept_until: number | null
+  /** The run that failed in it. */
+  kept_for: string | null
 }
 
 export interface LeaseTable {
@@ -165,6 +172,20 @@ export interface ConditionTable {
   updated_at: number
 }
 
+/** What an operator wishes of a pool or a provider; no row: that it does its work. */
+export interface WishTable {
+  /** pool · provider */
+  scope: string
+  /** Also one that the configuration does not name now. */
+  name: string
+  /** paused · draining (pools) · disabled (providers) */
+  wish: string
+  /** Empty when none was given. */
+  reason: string
+  principal: string
+  at: number
+}
+
 /** Vendor objects with our owner tag and no record. */
 export interface OrphanTable {
   provider: string
@@ -196,5 +217,6 @@ export interface Tables {
   tokens: TokenTable
   conditions: ConditionTable
   orphans: OrphanTable
+  wishes: WishTable
   idempotency: IdempotencyTable
 }

@@ -206,8 +206,14 @@ export interface Pool {
   leases: number
   /** Why the first of the queue waits; empty when nothing waits. */
   waiting: string
-  /** It keeps no worker that nobody holds. */
-  draining: boolean
+  /** paused: nothing is launched or handed out · draining: it keeps no worker that nobody holds. */
+  state: 'active' | 'paused' | 'draining'
+  /** Whose decision it is that it is not active. */
+  wish?: Wish
+  /** Live workers that are handed out to nobody: cordoned, or kept after a failed run. They count against the maximum. */
+  aside: number
+  /** A worker whose run failed is kept so long for a look. */
+  keepFailedMs?: number
 }
 
 export interface Problem {
@@ -258,6 +264,8 @@ export interface Provider {
   breaker: 'closed' | 'open' | 'half-open'
   inFlight: number
   crashBundle?: string
+  /** No launch goes to it; absent: they do. */
+  disabled?: Wish
   capabilities: {
     work: ('command' | 'hold' | 'agent')[]
     fields: ('work.inputs' | 'work.outputs' | 'image' | 'profile' | 'env' | 'workdir' | 'files' | 'resources.cpu' | 'resources.memoryBytes' | 'resources.diskBytes' | 'resources.pids' | 'resources.gpus' | 'os' | 'arch' | 'mounts.bind' | 'mounts.volume' | 'mounts.tmpfs' | 'network.egress.none' | 'network.egress.restricted' | 'network.egress.full' | 'network.allow' | 'network.ports' | 'security.user' | 'security.readOnlyRoot' | 'security.noNewPrivileges' | 'security.privileged' | 'security.capabilitiesAdd' | 'security.capabilitiesDrop' | 'lifetimeMs' | 'readiness' | 'services' | 'labels' | 'credentials' | 'settings')[]
@@ -330,6 +338,8 @@ export interface Run {
   timeoutMs?: number
   /** W3C trace id of all that is done for it. */
   trace?: string
+  /** Its worker is kept so long for a look when it fails. */
+  keepFailedMs?: number
   createdAt: string
   queuedAt?: string
   startedAt?: string
@@ -388,6 +398,8 @@ export interface RunRequest {
     path: string
     optional?: boolean
   }[]
+  /** When the run fails its worker is kept so long, at most for its lifetime, and commands still go in. The worker holds then, whatever its pool prefers. 0: not at all. Default: the pool's. */
+  keepFailedMs?: number
 }
 
 export interface StdinState {
@@ -440,6 +452,13 @@ export interface Version {
   node: string
 }
 
+export interface Wish {
+  /** The principal. */
+  by: string
+  reason?: string
+  since: string
+}
+
 export interface WorkerInfo {
   id: string
   pool: string
@@ -447,7 +466,13 @@ export interface WorkerInfo {
   phase: 'queued' | 'launching' | 'starting' | 'idle' | 'leased' | 'suspended' | 'draining' | 'terminating' | 'terminated' | 'failed'
   uses: number
   attempt: number
+  /** An operator has taken it out of hand-outs; it is left alone. */
   cordoned: boolean
+  cordonReason?: string
+  /** Its run failed, and it is kept for a look: commands still go in. */
+  keptUntil?: string
+  /** The run that failed in it. */
+  keptFor?: string
   lease?: string
   /** The machine or region it lives in. */
   part?: string
@@ -461,6 +486,7 @@ export interface WorkerInfo {
   observedAt?: string
   nextAttemptAt?: string
   endedAt?: string
+  /** gone · lost · refused · never-made · disowned: forgotten by an operator. */
   end?: string
   terminateReason?: string
   granted?: {
@@ -515,6 +541,18 @@ export interface Operations {
     }
     answer: Run
   }
+  /** Takes a worker out of hand-outs. An idle one is left alone until its lifetime is over, and counts for no stock. A leased one goes on; afterwards it ends as it would, or stays idle where its pool would have used it again. */
+  cordonWorker: {
+    params: {
+      id: string
+    }
+    query: undefined
+    body: {
+      /** For whoever finds it so, and for the journal. */
+      reason?: string
+    }
+    answer: WorkerInfo
+  }
   /** A backup, a tar. One consistent copy of the store while the daemon works. The last entry is its manifest: without that it is not whole. One at a time. */
   createBackup: {
     params: undefined
@@ -556,14 +594,41 @@ export interface Operations {
       details: Token
     }
   }
-  /** Empties a pool. From now on it keeps no worker that nobody holds; what is asked for is still served. Until it is resumed, or the daemon starts again. */
+  /** Lets no launch go to a provider. Pools use their next placement, and one without another waits, until it is enabled, also over restarts. Its workers and leases go on, and it is still asked about them and told to end them. */
+  disableProvider: {
+    params: {
+      name: string
+    }
+    query: undefined
+    body: {
+      /** For whoever finds it so, and for the journal. */
+      reason?: string
+    }
+    answer: Provider
+  }
+  /** Empties a pool. It keeps no worker that nobody holds, until it is resumed, also over restarts; what is asked for is still served, and a cordoned worker is left alone. A pause becomes a drain. */
   drainPool: {
     params: {
       name: string
     }
     query: undefined
-    body: undefined
+    body: {
+      /** For whoever finds it so, and for the journal. */
+      reason?: string
+    }
     answer: Pool
+  }
+  /** Lets launches go to a provider again */
+  enableProvider: {
+    params: {
+      name: string
+    }
+    query: undefined
+    body: {
+      /** For whoever finds it so, and for the journal. */
+      reason?: string
+    }
+    answer: Provider
   }
   /** Runs a command in a worker that lives. Makes a run of kind exec: logs, standard input, wait and cancel are those of runs. The worker goes on after it. */
   execInWorker: {
@@ -573,6 +638,18 @@ export interface Operations {
     query: undefined
     body: ExecRequest
     answer: Run
+  }
+  /** Closes a record that cannot be closed otherwise. For a worker whose end was asked for and cannot be confirmed, or whose provider has failed or is configured no longer; of others it says what to do first. Its lease ends, and the record closes as `disowned`. If the vendor still has it, it is an orphan, and is removed as one. */
+  forgetWorker: {
+    params: {
+      id: string
+    }
+    query: undefined
+    body: {
+      /** For whoever finds it so, and for the journal. */
+      reason: string
+    }
+    answer: WorkerInfo
   }
   /** A connection to a port inside a worker that lives. The body goes to the port, and the answer comes from there, both at once: it begins before the body ends. Cut off, it cannot be resumed, as any connection. */
   forwardPort: {
@@ -786,6 +863,18 @@ export interface Operations {
       openapi: '3.1.0'
     }
   }
+  /** Lets a pool start nothing. Nothing is launched and nothing handed out, until it is resumed, also over restarts. New leases are taken and wait, leased workers go on, idle ones stay for as long as they may. A drain becomes a pause. */
+  pausePool: {
+    params: {
+      name: string
+    }
+    query: undefined
+    body: {
+      /** For whoever finds it so, and for the journal. */
+      reason?: string
+    }
+    answer: Pool
+  }
   /** Unpacks a tar in a worker that lives */
   putFiles: {
     params: {
@@ -888,13 +977,16 @@ export interface Operations {
     }
     answer: Lease
   }
-  /** Ends the drain of a pool */
+  /** Ends the pause or the drain of a pool */
   resumePool: {
     params: {
       name: string
     }
     query: undefined
-    body: undefined
+    body: {
+      /** For whoever finds it so, and for the journal. */
+      reason?: string
+    }
     answer: Pool
   }
   /** Makes a token worthless, at once */
@@ -923,6 +1015,18 @@ export interface Operations {
       reason?: string
       /** Also a leased one, and kill at once. */
       force?: boolean
+    }
+    answer: WorkerInfo
+  }
+  /** Hands a worker out again. One that is no longer ready ends instead. */
+  uncordonWorker: {
+    params: {
+      id: string
+    }
+    query: undefined
+    body: {
+      /** For whoever finds it so, and for the journal. */
+      reason?: string
     }
     answer: WorkerInfo
   }
@@ -990,12 +1094,16 @@ export interface Operations {
 export const operations: { readonly [K in keyof Operations]: { method: string; path: string } } = {
   applyConfig: { method: 'POST', path: '/v1/config/apply' },
   cancelRun: { method: 'POST', path: '/v1/runs/{id}/cancel' },
+  cordonWorker: { method: 'POST', path: '/v1/workers/{id}/cordon' },
   createBackup: { method: 'POST', path: '/v1/backup' },
   createLease: { method: 'POST', path: '/v1/leases' },
   createRun: { method: 'POST', path: '/v1/runs' },
   createToken: { method: 'POST', path: '/v1/tokens' },
+  disableProvider: { method: 'POST', path: '/v1/providers/{name}/disable' },
   drainPool: { method: 'POST', path: '/v1/pools/{name}/drain' },
+  enableProvider: { method: 'POST', path: '/v1/providers/{name}/enable' },
   execInWorker: { method: 'POST', path: '/v1/workers/{id}/exec' },
+  forgetWorker: { method: 'POST', path: '/v1/workers/{id}/forget' },
   forwardPort: { method: 'POST', path: '/v1/workers/{id}/forward/{port}' },
   getFiles: { method: 'GET', path: '/v1/workers/{id}/files' },
   getLease: { method: 'GET', path: '/v1/leases/{id}' },
@@ -1017,6 +1125,7 @@ export const operations: { readonly [K in keyof Operations]: { method: string; p
   listWorkers: { method: 'GET', path: '/v1/workers' },
   metrics: { method: 'GET', path: '/metrics' },
   openapi: { method: 'GET', path: '/v1/openapi.json' },
+  pausePool: { method: 'POST', path: '/v1/pools/{name}/pause' },
   putFiles: { method: 'PUT', path: '/v1/workers/{id}/files' },
   putInput: { method: 'PUT', path: '/v1/runs/{id}/inputs/{name}' },
   readEvents: { method: 'GET', path: '/v1/events' },
@@ -1030,6 +1139,7 @@ export const operations: { readonly [K in keyof Operations]: { method: string; p
   revokeToken: { method: 'DELETE', path: '/v1/tokens/{id}' },
   storage: { method: 'GET', path: '/v1/storage' },
   terminateWorker: { method: 'POST', path: '/v1/workers/{id}/terminate' },
+  uncordonWorker: { method: 'POST', path: '/v1/workers/{id}/uncordon' },
   version: { method: 'GET', path: '/v1/version' },
   waitLease: { method: 'GET', path: '/v1/leases/{id}/wait' },
   waitRun: { method: 'GET', path: '/v1/runs/{id}/wait' },

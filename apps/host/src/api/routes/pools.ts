@@ -1,11 +1,10 @@
 /** Pools and the providers they are placed on. */
 import { z } from 'zod'
-import { principalOf } from '../access.ts'
 import type { App, AppDeps } from '../deps.ts'
 import { needs } from '../describe.ts'
 import { ApiProblem } from '../problems.ts'
 import { poolSchema, providerSchema } from '../schemas.ts'
-import { poolView, providerView } from '../views.ts'
+import { poolView, providerView } from '../pool-views.ts'
 
 const byName = z.object({ name: z.string() })
 
@@ -37,36 +36,6 @@ export function poolRoutes(app: App, { engine }: AppDeps): void {
     },
   )
 
-  app.post(
-    '/v1/pools/:name/drain',
-    {
-      ...needs('operator', 'not-found'),
-      schema: {
-        operationId: 'drainPool',
-        summary: 'Empties a pool',
-        description:
-          'From now on it keeps no worker that nobody holds; what is asked for is still served. Until it is resumed, or the daemon starts again.',
-        params: byName,
-        response: { 200: poolSchema },
-      },
-    },
-    async (request) => poolView(await engine.pools.drain(request.params.name, { principal: principalOf(request) })),
-  )
-
-  app.post(
-    '/v1/pools/:name/resume',
-    {
-      ...needs('operator', 'not-found'),
-      schema: {
-        operationId: 'resumePool',
-        summary: 'Ends the drain of a pool',
-        params: byName,
-        response: { 200: poolSchema },
-      },
-    },
-    async (request) => poolView(await engine.pools.resume(request.params.name, { principal: principalOf(request) })),
-  )
-
   app.get(
     '/v1/providers',
     {
@@ -77,7 +46,7 @@ export function poolRoutes(app: App, { engine }: AppDeps): void {
         response: { 200: z.object({ items: z.array(providerSchema) }) },
       },
     },
-    async () => ({ items: engine.plugins.list().map(providerView) }),
+    async () => ({ items: engine.plugins.list().map((one) => providerView(one, engine.providers.wish(one.name))) }),
   )
 
   app.get(
@@ -94,7 +63,7 @@ export function poolRoutes(app: App, { engine }: AppDeps): void {
     async ({ params }) => {
       const providers = engine.plugins.list()
       const found = providers.find((provider) => provider.name === params.name)
-      if (found !== undefined) return providerView(found)
+      if (found !== undefined) return providerView(found, engine.providers.wish(found.name))
       throw new ApiProblem('not-found', `there is no provider ${params.name}`, {
         hint: `Providers: ${providers.map((provider) => provider.name).join(', ')}.`,
       })

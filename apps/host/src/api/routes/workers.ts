@@ -68,8 +68,7 @@ export function workerRoutes(app: App, { engine, runs, idempotency }: AppDeps): 
     },
     async (request) => {
       const principal = principalOf(request)
-      const { reason = `terminated by ${principal}`, force = false } = request.body
-      return workerView(await engine.workers.terminate(request.params.id, { reason, force, principal }))
+      return workerView(await engine.workers.terminate(request.params.id, { principal, force: false, ...request.body }))
     },
   )
 

@@ -1,8 +1,9 @@
 /** A run whose worker is its command: the log followed by cursor, the exit as the provider observes it. */
 import { type ProviderError, reactions, toProviderError, type WorkerExit } from '@muster/core'
-import { exitOfWorker, leaseNow, started } from './by-exec.ts'
+import { exitOfWorker, started } from './by-exec.ts'
 import { isPassing, type Job, pauseFor, retryDelay, traced } from './deps.ts'
-import { type Ending, endingOf, endingWithoutWorker } from './outcome.ts'
+import { endingOfGone, endingSeen } from './gone.ts'
+import type { Ending } from './outcome.ts'
 import { enforceStop } from './watch.ts'
 
 /**
@@ -74,12 +75,10 @@ async function follow(job: Job, giveUp: AbortSignal): Promise<Ending> {
     if (exit !== undefined && (logEnded || giveUp.aborted || --left[isAway(error) ? 'away' : 'refused'] < 0)) {
       if (!logEnded) deps.report('the end of a log could not be read', { run: job.run.id, error: error?.message })
       deps.killpoint('exit-seen-not-stored')
-      return endingOf(exit, watch.stop())
+      return endingSeen(job, exit)
     }
-    if (watch.gone() && (giveUp.aborted || exit === undefined)) {
-      const lease = await leaseNow(job)
-      return endingWithoutWorker(lease, { stop: watch.stop(), ...exitOfWorker(job) })
-    }
+    if (watch.gone() && (giveUp.aborted || exit === undefined))
+      return endingOfGone(deps, job.run, { stop: watch.stop(), ...exitOfWorker(job) })
     if (error !== undefined && !isPassing(error) && error.code !== 'not-found') logEnded = true
     await pauseFor(deps, error === undefined ? exitPollMs : retryDelay(error, failures, deps.engine.clock.random()), cut)
   }

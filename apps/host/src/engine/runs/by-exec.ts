@@ -1,7 +1,8 @@
 /** A run in a worker that holds: its command by exec, attached again after every cut, every byte stored once. */
 import { ProviderError, reactions, toProviderError, type WorkerExit } from '@muster/core'
 import { isPassing, type Job, pauseFor, retryDelay, traced } from './deps.ts'
-import { type Ending, endingOf, endingWithoutWorker } from './outcome.ts'
+import { endingOfGone, endingSeen } from './gone.ts'
+import { type Ending, endingOf } from './outcome.ts'
 import { enforceStop } from './watch.ts'
 
 /** A command that was killed and cannot be heard of any more is given up after this. */
@@ -62,12 +63,12 @@ async function attachUntilEnd(job: Job, giveUp: AbortSignal): Promise<Ending> {
   const begun = (): boolean => deps.records.get(job.run.id)?.started_at !== null
   for (let failures = 0; ;) {
     if (deps.stopping.aborted) throw deps.stopping.reason
-    if (watch.gone()) return endingWithoutWorker(await leaseNow(job), { stop: watch.stop(), ...exitOfWorker(job) })
+    if (watch.gone()) return endingOfGone(deps, job.run, { stop: watch.stop(), ...exitOfWorker(job) })
     if (giveUp.aborted) return { ...endingOf({ reason: 'killed, and its worker did not answer' }, watch.stop()) }
     let error: ProviderError
     try {
       const exit = await attach(job, cut, () => (failures = 0))
-      if (isKnown(exit)) return endingOf(exit, watch.stop())
+      if (isKnown(exit)) return await endingSeen(job, exit)
       // Asked again below: a worker on its way out still looks alive for a moment.
       error = new ProviderError('not-found', exit.reason)
     } catch (thrown) {
@@ -157,10 +158,6 @@ export async function started(job: Job): Promise<void> {
       : undefined,
   )
   watch.started(now)
-}
-
-export async function leaseNow(job: Job): Promise<Job['lease']> {
-  return job.lease === undefined ? undefined : await job.deps.engine.leases.find(job.lease.id)
 }
 
 /** How the worker itself ended, where the provider has said so. */

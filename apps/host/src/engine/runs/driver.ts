@@ -9,6 +9,7 @@ import { runByCommand } from './by-command.ts'
 import { runByExec } from './by-exec.ts'
 import { hasWorker, type Job, logPath, pauseFor, requestOf, type RunDeps } from './deps.ts'
 import { finish } from './finish.ts'
+import { endingOfGone } from './gone.ts'
 import { leaseRequestOf } from './lease-request.ts'
 import { openLog } from './log-file.ts'
 import { type Ending, endingWithoutWorker, type Stop } from './outcome.ts'
@@ -153,7 +154,7 @@ async function inWorker(deps: RunDeps, { run, request }: { run: RunRecord; reque
   const { engine } = deps
   const lease = run.lease_id === null ? undefined : await engine.leases.find(run.lease_id)
   const worker = engine.workers.get(run.worker_id ?? '')
-  if (worker === undefined) return endingOfRecord(run) ?? endingWithoutWorker(lease, { stop: stopOf(run) })
+  if (worker === undefined) return endingOfRecord(run) ?? endingOfGone(deps, run, { stop: stopOf(run) })
   const provider = engine.providerOf(worker)
   if (provider === undefined)
     return { outcome: 'infrastructure', reason: `no provider '${worker.provider}' is configured any more` }

@@ -1,6 +1,7 @@
 /** The last write of a run. */
 import type { StoreWork } from '../../store/store.ts'
 import type { RunDeps } from './deps.ts'
+import { keepOf } from './keep.ts'
 import type { Ending } from './outcome.ts'
 import { artifactsOf } from './records.ts'
 
@@ -43,6 +44,7 @@ export async function finish(deps: RunDeps, id: string, ending: Ending): Promise
       ...(ending.outcome === 'cancelled' ? { end: 'cancelled' as const } : {}),
       // It may have got ready in this very moment.
       unread: run.worker_id === null,
+      ...keepOf(run, ending.outcome),
     }
     await engine.leases.release(lease.id, how, (tx, after) => write(tx, after))
     // The lease had ended meanwhile, and its end took no note of the run.

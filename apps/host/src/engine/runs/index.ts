@@ -8,6 +8,7 @@ import { type ExecRequest, RunError, type Runs } from '../runs-api.ts'
 import { removeFolder, runDir, type RunDeps, stdinPath } from './deps.ts'
 import { driveRun } from './driver.ts'
 import { inputsAndOutputs } from './exchange.ts'
+import { keepRefusal, withKeep } from './keep.ts'
 import { leaseRequestOf } from './lease-request.ts'
 import { createLogs } from './logs.ts'
 import { createPresence } from './presence.ts'
@@ -143,7 +144,7 @@ export async function startRuns(options: RunsOptions): Promise<Runs> {
     const id = newId('r')
     const run =
       request.lease === undefined
-        ? await createInPool(id, { request, principal, also })
+        ? await createInPool(id, { request: withKeep(engine, request), principal, also })
         : await createInLease(id, { request, principal, also })
     killpoint('run-created')
     drive(run)
@@ -156,7 +157,7 @@ export async function startRuns(options: RunsOptions): Promise<Runs> {
   ): Promise<RunRecord> {
     const pool = request.pool ?? ''
     const wish = leaseRequestOf({ engine }, { id, pool, request, principal })
-    const refusal = engine.leases.check(wish)
+    const refusal = keepRefusal(request, engine.leases.check(wish))
     if (refusal !== undefined) throw new EngineError('refused', refusal.message, refusal)
     const run = row(id, { kind: 'run', pool, request, principal })
     if (run.state === 'uploading') return engine.store.write((tx, after) => inserted(tx, after, { run, ...(also && { also }) }))

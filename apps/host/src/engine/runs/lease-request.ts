@@ -38,14 +38,16 @@ export function leaseRequestOf(
 /** `command` is the cheapest on cold capacity; what goes in or comes out, warm workers and re-use need `hold`. */
 function modeFor(engine: Engine, config: PoolConfig | undefined, request: RunRequest): 'command' | 'hold' {
   if (request.requirements.mode !== undefined) return request.requirements.mode
-  const needsExec = request.stdin || request.inputs.length > 0 || request.outputs.length > 0
+  // A worker that is its command is over with it: nothing could be kept for a look.
+  const keeps = (request.keepFailedMs ?? 0) > 0
+  const needsExec = keeps || request.stdin || request.inputs.length > 0 || request.outputs.length > 0
   if (needsExec || config === undefined || config.work === 'hold') return 'hold'
   if (config.work === 'command') return 'command'
-  const keeps = config.scale.warm > 0 || config.scale.min > 0 || config.uses > 1
+  const stocks = config.scale.warm > 0 || config.scale.min > 0 || config.uses > 1
   const providers = config.placement.map((name) => engine.providerOf({ provider: name })?.capabilities)
   // What a provider cannot give to a worker that is its command, exec can.
   const parts = (['env', 'files', 'workdir'] as const).filter((part) => request[part] !== undefined)
   const fits = (can: WorkerCapabilities | undefined): boolean =>
     can?.work.includes('command') === true && can.exitCode && parts.every((part) => can.fields.includes(part))
-  return !keeps && providers.every(fits) ? 'command' : 'hold'
+  return !stocks && providers.every(fits) ? 'command' : 'hold'
 }

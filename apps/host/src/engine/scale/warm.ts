@@ -6,7 +6,7 @@ export interface Stock {
   warm: number
   /** All live workers, ending ones too. */
   total: number
-  /** Terminating and draining: they count against `max`, but not towards `min`. */
+  /** Terminating and draining, cordoned and kept: they count against `max`, but not towards `min`. */
   leaving: number
   /** Idle workers of the pool's own shape, and such that are on their way without a lease. */
   idle: number

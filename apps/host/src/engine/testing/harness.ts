@@ -30,6 +30,8 @@ export interface Harness {
   /** Crashes at the nth passing of a point from now on. `crashed` is true from then until the restart. */
   crashAt(point: KillPoint, count?: number): void
   readonly crashed: boolean
+  /** Names of providers that the next start does not find configured. */
+  readonly absent: Set<string>
   /** While set, every write fails with this, as with a full disk. */
   ill: StoreErrorCode | undefined
   close(): Promise<void>
@@ -74,6 +76,7 @@ export async function openHarness(options: HarnessOptions): Promise<Harness> {
   const reports: Harness['reports'] = []
   const leaving = new Set<string>()
   const gone = new Set<string>()
+  const absent = new Set<string>()
   let epoch = 0
   let life = { dead: false }
   let armed: { point: KillPoint; left: number } | undefined
@@ -101,7 +104,10 @@ export async function openHarness(options: HarnessOptions): Promise<Harness> {
       ...options.engine,
       store: mortalStore(store, mine),
       clock: mortalClock(clock, mine),
-      plugins: roomOf(providers, { mine, leaving, gone }),
+      plugins: roomOf(
+        providers.filter((one) => !absent.has(one.name)),
+        { mine, leaving, gone },
+      ),
       killpoint: (name) => {
         activity += 1
         if (mine.dead || armed?.point !== name) return
@@ -142,6 +148,7 @@ export async function openHarness(options: HarnessOptions): Promise<Harness> {
     clock,
     reports,
     leaving,
+    absent,
     get engine() {
       return engine
     },

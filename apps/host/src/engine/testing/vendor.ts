@@ -60,6 +60,8 @@ export interface ScriptOptions {
   lagMs?: number
   /** Told of every worker that is made. */
   made?: (id: string) => void
+  /** Told of every pool that is prepared; absent: there is nothing to prepare. */
+  prepared?: (pool: string) => void | Promise<void>
   /** Asked for every call. */
   fault?: (method: string, id: string | undefined) => Fault | undefined
 }
@@ -312,7 +314,11 @@ export function scriptedProvider(options: ScriptOptions): ScriptedProvider {
     stats: missing,
     headroom: missing,
     quote: missing,
-    preparePool: missing,
+    preparePool: async ({ pool }) => {
+      if (options.prepared === undefined) return missing()
+      await options.prepared(pool)
+      return { handle: { v: 1, data: { pool } }, digest: pool }
+    },
     unpreparePool: missing,
   }
 }

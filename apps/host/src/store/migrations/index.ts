@@ -1,9 +1,11 @@
 /** All migrations in order. Each is a module, so that the bundled daemon carries them; a released one never changes. */
 import type { Migration } from 'kysely/migration'
 import { up as initial } from './0001-initial.ts'
+import { up as operator } from './0002-operator.ts'
 import { up as lists } from './0003-lists.ts'
 
 export const migrations: Readonly<Record<string, Migration>> = {
   '0001-initial': { up: initial },
+  '0002-operator': { up: operator },
   '0003-lists': { up: lists },
 }

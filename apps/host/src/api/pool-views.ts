@@ -1,0 +1,94 @@
+/** Pools and providers as the API shows them, with what an operator wishes of them. */
+import type { Resources, WorkerCapabilities } from '@muster/core'
+import type { PoolStatus } from '../engine/api.ts'
+import type { WishRecord } from '../engine/model.ts'
+import type { GuardedProvider, ProviderState } from '../plugins/api.ts'
+import { defined, instant } from './views.ts'
+
+export interface PoolView {
+  name: string
+  placement: string[]
+  work: 'auto' | 'command' | 'hold' | 'agent'
+  image?: string
+  profile?: string
+  resources?: Resources
+  scale: { min: number; max: number; warm: number; idleMs: number }
+  uses: number
+  lifetimeMs: number
+  graceMs: number
+  startDeadlineMs: number
+  queueTimeoutMs: number
+  workers: Record<string, number>
+  queued: number
+  leases: number
+  waiting: string
+  state: 'active' | 'paused' | 'draining'
+  wish?: WishView
+  aside: number
+  keepFailedMs?: number
+}
+
+/** An operator's decision that holds now. */
+export interface WishView {
+  by: string
+  reason?: string
+  since: string
+}
+
+export interface ProviderView {
+  name: string
+  alias: string
+  plugin: { name: string; version: string; contract: string }
+  state: ProviderState
+  since: string
+  reason?: string
+  hint?: string
+  notes: string[]
+  facts: Record<string, string>
+  pid?: number
+  restarts: number
+  breaker: 'closed' | 'open' | 'half-open'
+  inFlight: number
+  crashBundle?: string
+  disabled?: WishView
+  capabilities: WorkerCapabilities
+}
+
+export function poolView({ config, workers, queued, leases, waiting, aside, wish }: PoolStatus): PoolView {
+  const { image, profile, resources } = config.worker
+  return {
+    name: config.name,
+    placement: [...config.placement],
+    work: config.work,
+    ...defined({ image, profile, resources }),
+    scale: { ...config.scale },
+    uses: config.uses,
+    lifetimeMs: config.lifetimeMs,
+    graceMs: config.graceMs,
+    startDeadlineMs: config.startDeadlineMs,
+    queueTimeoutMs: config.queueTimeoutMs,
+    workers: { ...workers },
+    queued,
+    leases,
+    waiting,
+    state: (wish?.wish as 'paused' | 'draining' | undefined) ?? 'active',
+    aside,
+    ...defined({ wish: wishView(wish), keepFailedMs: config.keepFailedMs }),
+  }
+}
+
+function wishView(wish: WishRecord | undefined): WishView | undefined {
+  if (wish === undefined) return undefined
+  return { by: wish.principal, since: instant(wish.at), ...(wish.reason === '' ? {} : { reason: wish.reason }) }
+}
+
+export function providerView(provider: GuardedProvider, wish: WishRecord | undefined): ProviderView {
+  const { since, ...status } = provider.status()
+  return {
+    ...status,
+    notes: [...status.notes],
+    since: instant(since),
+    ...defined({ disabled: wishView(wish) }),
+    capabilities: provider.capabilities,
+  }
+}

@@ -1,0 +1,38 @@
+/** A launch that was decided and shall not be made: its pool was paused, or its provider disabled, before the call was sent. */
+import { type Context, persist } from './context.ts'
+import { beginEnd, close } from './ending.ts'
+import { changeLease, changeWorker, journal, leaseOf, writing } from './records.ts'
+
+export interface TakenBack {
+  id: string
+  /** What holds launches back. */
+  reason: string
+  /** An earlier try may have made it: terminated, and confirmed gone, before the record closes. */
+  doubt: boolean
+}
+
+/** The lease goes back to its place in the queue; the failure is nobody's, so nothing is remembered against the provider. */
+export async function takeBackLaunch(context: Context, { id, reason, doubt }: TakenBack): Promise<void> {
+  await persist(context, async (tx, after) => {
+    const w = writing(context, tx, after)
+    const worker = context.state.workers.get(id)
+    if (worker?.phase !== 'launching') return
+    const lease = leaseOf(context, worker)
+    await journal(w, {
+      rule: 'launch-taken-back',
+      decision: lease === undefined ? 'not launched' : 'not launched, its lease waits again',
+      pool: worker.pool,
+      provider: worker.provider,
+      workerId: id,
+      ...(lease === undefined ? {} : { leaseId: lease.id }),
+      inputs: { reason, attempt: worker.attempt, doubt },
+      change: 'The pool is resumed, or the provider enabled.',
+    })
+    if (lease !== undefined) await changeLease(w, lease, { state: 'queued', worker_id: null, assigned_at: null })
+    if (doubt) await beginEnd(w, worker, { rule: 'launch-undo', reason: `not launched: ${reason}` })
+    else {
+      const marked = await changeWorker(w, worker, { terminate_reason: `not launched: ${reason}` })
+      await close(w, marked, { end: 'never-made', rule: 'worker-never-made' })
+    }
+  })
+}
