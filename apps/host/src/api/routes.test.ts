@@ -12,9 +12,9 @@ test('pools, providers and conditions are shown as they are', async () => {
   })
   expect((await daemon.ask('GET', '/v1/providers/one')).json).toMatchObject({ capabilities: { work: ['command', 'hold'] } })
   expect((await daemon.ask('GET', '/v1/providers/two')).json).toMatchObject({ code: 'not-found', hint: 'Providers: one.' })
-  daemon.harness.engine.conditions.raise({ scope: 'pool', name: 'ci', type: 'quota', message: 'no more vCPU', hint: 'raise it' })
+  daemon.harness.engine.conditions.raise({ scope: 'pool', name: 'ci', type: 'stock', message: 'no more vCPU', hint: 'raise it' })
   expect((await daemon.ask('GET', '/v1/conditions')).json).toMatchObject({
-    items: [{ scope: 'pool', name: 'ci', type: 'quota' }],
+    items: [{ scope: 'pool', name: 'ci', type: 'stock' }],
   })
 })
 

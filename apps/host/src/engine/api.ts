@@ -8,6 +8,7 @@ import type { GuardedProvider, PluginRoom } from '../plugins/api.ts'
 import type { Sealer } from '../store/seal.ts'
 import type { AfterCommit, Store, Tx } from '../store/store.ts'
 import type { Clock } from './clock.ts'
+import type { ConditionType } from './condition-types.ts'
 import type { EngineSettings } from './context.ts'
 import type {
   ConditionRecord,
@@ -250,7 +251,7 @@ export interface Conditions {
 export interface ConditionKey {
   scope: 'host' | 'provider' | 'pool'
   name: string
-  type: string
+  type: ConditionType
 }
 
 export type EngineErrorCode = 'refused' | 'not-found' | 'ended' | 'leased' | 'conflict' | 'stopping' | 'busy'

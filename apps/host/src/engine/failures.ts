@@ -104,7 +104,7 @@ async function explain(
 }
 
 /** One for each provider: a pool may be at the quota of one and go on with the next. */
-export function quotaCondition(provider: string): string {
+export function quotaCondition(provider: string): `quota:${string}` {
   return `quota:${provider}`
 }
 

@@ -63,7 +63,7 @@ const shown: Readonly<Record<Wish, { scope: WishScope; words: string; hint: (nam
 /** Whoever looks at a pool or a provider sees what an operator has done to it. */
 export function showWish(conditions: Conditions, scope: WishScope, given: { name: string; wish: WishRecord | undefined }): void {
   const { name, wish } = given
-  for (const [type, { scope: of, words, hint }] of Object.entries(shown))
+  for (const [type, { scope: of, words, hint }] of Object.entries(shown) as [Wish, (typeof shown)[Wish]][])
     if (of === scope && type === wish?.wish)
       conditions.raise({ scope, name, type, message: `${words} ${by(wish)}`, hint: `It ends with: ${hint(name)}` })
     else if (of === scope) conditions.clear({ scope, name, type })

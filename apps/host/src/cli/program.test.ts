@@ -1,0 +1,89 @@
+import type { Command } from 'commander'
+import { expect, test } from 'vitest'
+import { exits } from './io.ts'
+import { createProgram } from './program.ts'
+
+const committed = new URL('../../../../docs/reference/cli.md', import.meta.url).pathname
+
+const codes: Readonly<Record<keyof typeof exits, string>> = {
+  ok: 'it was done; of `run` and `exec`: the command exited 0',
+  failed: 'it was refused or failed; the last lines say why',
+  usage: 'the arguments are wrong',
+  timeout: 'of `run` and `exec`: the command ran longer than its time-out',
+  infrastructure: 'of `run` and `exec`: the command did not run to its end, or nobody can tell how it ended',
+  cancelled: 'of `run` and `exec`: it was cancelled',
+  pipe: 'nobody reads the output any more',
+}
+
+function shown(text: string): string {
+  return text.replaceAll('|', '\\|').replaceAll('\n', ' ')
+}
+
+function described(command: Command, path: string): string[] {
+  const words = [
+    path,
+    ...command.registeredArguments.map((one) =>
+      (one.required ? `<${one.name()}>` : `[${one.name()}]`).replace(/.$/, (end) => (one.variadic ? `...${end}` : end)),
+    ),
+  ]
+  const own = command.options.filter((option) => !['--config', '--data', '--url'].includes(option.long ?? '') && !option.hidden)
+  const inner = command.commands.filter((one) => !one.name().startsWith('__'))
+  return [
+    `## ${path}`,
+    '',
+    `\`${words.join(' ')}\` – ${command.description()}.`,
+    '',
+    ...(own.length === 0
+      ? []
+      : [
+          '| option | |',
+          '| --- | --- |',
+          ...own.map((option) => {
+            const { defaultValue } = option as { defaultValue: unknown }
+            const plain = ['string', 'number'].includes(typeof defaultValue) ? `; default ${String(defaultValue)}` : ''
+            const choices = option.argChoices === undefined ? '' : `; one of ${option.argChoices.join(', ')}`
+            return `| \`${shown(option.flags)}\` | ${shown(option.description)}${choices}${plain} |`
+          }),
+          '',
+        ]),
+    ...inner.flatMap((one) => described(one, `${path} ${one.name()}`)),
+  ]
+}
+
+test('the committed reference is that of the commands (write it anew: `pnpm vitest run apps/host/src/cli/program.test.ts -u`)', async () => {
+  const program = createProgram()
+  const all = program.options.map((option) => `| \`${option.flags}\` | ${shown(option.description)} |`)
+  const text = [
+    '# The command line',
+    '',
+    'Tables and JSON go to stdout, everything that Muster says about itself to stderr, each line with `muster:` before it. Colours are for terminals only',
+    '(`NO_COLOR`, `FORCE_COLOR`). `muster completion bash` prints the completion for a shell.',
+    '',
+    'Which daemon is meant: that of the nearest `muster.yaml`, unless one is named by these, before the command or after it, or by `MUSTER_URL` (with',
+    '`MUSTER_TOKEN`, and `MUSTER_CA`, the PEM file of who signed its certificate; or `unix:` and the path of its socket).',
+    '',
+    '| option | |',
+    '| --- | --- |',
+    ...all,
+    '',
+    '| exit code | |',
+    '| --- | --- |',
+    ...Object.entries(codes).map(([name, meaning]) => `| ${exits[name as keyof typeof exits]} | ${meaning} |`),
+    '| other | of `run` and `exec`: that of the command; 128 and the number of the signal that ended it |',
+    '',
+    ...program.commands.filter((one) => !one.name().startsWith('__')).flatMap((one) => described(one, `muster ${one.name()}`)),
+  ]
+  await expect(`${text.join('\n').trimEnd()}\n`).toMatchFileSnapshot(committed)
+})
+
+test('every command and option says what it is for', () => {
+  const silent: string[] = []
+  const look = (command: Command, path: string): void => {
+    if (command.name().startsWith('__')) return
+    if (command.description() === '') silent.push(path)
+    for (const option of command.options) if (option.description === '') silent.push(`${path} ${option.flags}`)
+    for (const inner of command.commands) look(inner, `${path} ${inner.name()}`)
+  }
+  look(createProgram(), 'muster')
+  expect(silent).toEqual([])
+})

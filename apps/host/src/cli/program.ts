@@ -1,0 +1,71 @@
+/** The commands of `muster`, put together. What a command does, and all it needs for that, is loaded when it is called. */
+import { Command } from 'commander'
+import { applyCommand } from './apply.ts'
+import { backupCommand } from './backup.ts'
+import { checkCommand } from './check.ts'
+import { completeCommand, completionCommand } from './completion.ts'
+import { cpCommand } from './cp.ts'
+import { eventsCommand } from './events.ts'
+import { execCommand } from './exec.ts'
+import { forwardCommand } from './forward.ts'
+import { handCommands } from './hand.ts'
+import { leasesCommand } from './leases.ts'
+import { logsCommand } from './logs.ts'
+import { poolsCommand } from './pools.ts'
+import { providersCommand } from './providers.ts'
+import { restoreCommand } from './restore.ts'
+import { runCommand } from './run.ts'
+import { runsCommand } from './runs.ts'
+import { storageCommand } from './storage.ts'
+import { tokensCommand } from './tokens.ts'
+import { topCommand } from './top.ts'
+import { upCommand } from './up.ts'
+import { versionCommand } from './version.ts'
+import { whyCommand } from './why.ts'
+import { workersCommand } from './workers.ts'
+import { addressed } from './context.ts'
+
+export function createProgram(): Command {
+  const program = addressed(new Command('muster'))
+    .description('Starts, watches, hands out and removes short-lived workers for CI/CD.')
+    .enablePositionalOptions()
+    .exitOverride()
+    .configureOutput({ outputError: (text, write) => write(text.replace(/^error: /, 'muster: ')) })
+    .showHelpAfterError('(add --help for all options)')
+
+  for (const command of [
+    upCommand(),
+    checkCommand(),
+    applyCommand(),
+    runCommand(),
+    runsCommand(),
+    logsCommand(),
+    execCommand(),
+    cpCommand(),
+    forwardCommand(),
+    workersCommand(),
+    poolsCommand(),
+    leasesCommand(),
+    providersCommand(),
+    ...handCommands(),
+    whyCommand(),
+    eventsCommand(),
+    topCommand(),
+    tokensCommand(),
+    backupCommand(),
+    restoreCommand(),
+    storageCommand(),
+    completionCommand(),
+    versionCommand(),
+  ])
+    program.addCommand(inherit(command, program))
+  program.addCommand(inherit(completeCommand(), program), { hidden: true })
+  return program
+}
+
+/** Settings are not passed on to commands that are added. */
+function inherit(command: Command, from: Command): Command {
+  command.copyInheritedSettings(from)
+  for (const one of command.commands) inherit(one, from)
+  return command
+}

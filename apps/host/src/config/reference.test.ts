@@ -1,0 +1,62 @@
+import { expect, test } from 'vitest'
+import { z } from 'zod'
+import { fileSchema } from './schema.ts'
+
+const committed = new URL('../../../../docs/reference/configuration.md', import.meta.url).pathname
+
+interface JsonSchema {
+  type?: string | string[]
+  description?: string
+  properties?: Record<string, JsonSchema>
+  additionalProperties?: JsonSchema | boolean
+  required?: string[]
+  items?: JsonSchema
+  enum?: unknown[]
+  const?: unknown
+  anyOf?: JsonSchema[]
+  oneOf?: JsonSchema[]
+}
+
+function kindOf(schema: JsonSchema): string {
+  if (schema.enum !== undefined) return schema.enum.map(String).join(', ')
+  if (schema.const !== undefined) return JSON.stringify(schema.const)
+  const either = schema.anyOf ?? schema.oneOf
+  if (either !== undefined) return [...new Set(either.map(kindOf))].join(' or ')
+  if (schema.items !== undefined) return `list of ${kindOf(schema.items)}`
+  if (schema.properties !== undefined)
+    return Object.keys(schema.properties).length === 1 ? `{ ${Object.keys(schema.properties)[0] ?? ''} }` : 'section'
+  return [schema.type ?? 'anything'].flat().join(' or ')
+}
+
+function rows(schema: JsonSchema, path: string): string[] {
+  const { properties = {}, additionalProperties, required = [] } = schema
+  const inner = typeof additionalProperties === 'object' ? { NAME: additionalProperties } : {}
+  return Object.entries({ ...properties, ...inner }).flatMap(([key, value]) => {
+    const name = path === '' ? key : `${path}.${key}`
+    const section = value.properties !== undefined || typeof value.additionalProperties === 'object'
+    const must = required.includes(key) ? ' Required.' : ''
+    const text = `${value.description ?? ''}${must}`.trim().replaceAll('|', '\\|')
+    const own = section && text === '' ? [] : [`| \`${name}\` | ${section ? 'section' : kindOf(value)} | ${text} |`]
+    return [
+      ...own,
+      ...(section ? rows(value, name) : value.items?.properties === undefined ? [] : rows(value.items, `${name}[]`)),
+    ]
+  })
+}
+
+test('the committed reference is that of the schema (write it anew: `pnpm vitest run apps/host/src/config/reference.test.ts -u`)', async () => {
+  const schema = z.toJSONSchema(fileSchema, { io: 'input', unrepresentable: 'any' }) as JsonSchema
+  const text = [
+    '# muster.yaml',
+    '',
+    'Every key. A key that is not known is an error, as is a value of another kind; `muster check` says all that is wrong, each with its place, reason and fix.',
+    'Durations have a unit (`ms`, `s`, `m`, `h`, `d`), sizes too (`Ki`, `Mi`, `Gi`, `Ti`). Paths are relative to the file. [examples/configuration](../../examples/configuration)',
+    'shows them in use. `muster apply` lets a running daemon take a changed file; keys of `host` other than `reconcile`, `orphanGrace` and `plugins` need a restart.',
+    '',
+    '| key | kind | |',
+    '| --- | --- | --- |',
+    ...rows(schema, ''),
+    '',
+  ]
+  await expect(text.join('\n')).toMatchFileSnapshot(committed)
+})

@@ -1,0 +1,34 @@
+import { expect, test } from 'vitest'
+import { type ConditionKind, conditionKinds } from './condition-types.ts'
+
+const committed = new URL('../../../../docs/reference/conditions.md', import.meta.url).pathname
+const title = { host: 'Of the host', provider: 'Of a provider', pool: 'Of a pool' } as const
+
+test('the committed reference has every condition (write it anew: `pnpm vitest run apps/host/src/engine/condition-types.test.ts -u`)', async () => {
+  const kinds: [string, ConditionKind][] = Object.entries(conditionKinds)
+  const sections = (['host', 'provider', 'pool'] as const).flatMap((scope) => [
+    `## ${title[scope]}`,
+    '',
+    ...kinds
+      .filter(([, kind]) => kind.scope === scope)
+      .flatMap(([type, { meaning, meanwhile, mend }]) => [
+        `### ${type}`,
+        '',
+        meaning,
+        '',
+        `**Meanwhile:** ${meanwhile}`,
+        '',
+        `**What ends it:** ${mend}`,
+        '',
+      ]),
+  ])
+  const text = [
+    '# Conditions',
+    '',
+    'Lasting states that are worth an eye. `muster pools`, `muster providers` and `muster top` show those that hold now, `GET /v1/conditions` as JSON, and the',
+    'metric `muster_conditions` counts them by type. Each has a message of its own; what stands here holds for all of its type.',
+    '',
+    ...sections,
+  ]
+  await expect(`${text.join('\n').trimEnd()}\n`).toMatchFileSnapshot(committed)
+})

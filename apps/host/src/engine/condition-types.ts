@@ -1,0 +1,136 @@
+/** Every kind of condition: what it says, what Muster does meanwhile, and what an operator does. The reference is made of it. */
+
+export interface ConditionKind {
+  scope: 'host' | 'provider' | 'pool'
+  /** What is so. */
+  meaning: string
+  /** What goes on, and what does not. */
+  meanwhile: string
+  /** What ends it. */
+  mend: string
+}
+
+const raised = [
+  'disk-low',
+  'certificate',
+  'auth',
+  'list-failing',
+  'terminate-failing',
+  'orphans-held',
+  'orphan-stays',
+  'missing',
+  'leaving',
+  'disabled',
+  'paused',
+  'draining',
+  'stock',
+] as const
+/** The store's own, which nobody raises, and those of a quota, whose type names the provider. */
+const others = ['store-full', 'store-busy', 'store-failed', 'quota'] as const
+
+export type ConditionType = (typeof raised)[number] | `quota:${string}`
+
+export const conditionKinds: Readonly<Record<(typeof raised | typeof others)[number], ConditionKind>> = {
+  'store-full': {
+    scope: 'host',
+    meaning: 'The disk of the data folder is full: nothing can be stored.',
+    meanwhile: 'Workers and runs go on. Nothing new is taken, since what is not stored is not begun; calls answer `disk-full`.',
+    mend: 'Make room on that disk. The store is tried every second and goes on by itself.',
+  },
+  'store-busy': {
+    scope: 'host',
+    meaning: 'Another process locks the database.',
+    meanwhile: 'As with a full disk: nothing new is begun.',
+    mend: 'End the other process. A copy is made with `muster backup`, never by opening the file.',
+  },
+  'store-failed': {
+    scope: 'host',
+    meaning: 'The disk or the database answers with an error.',
+    meanwhile: 'As with a full disk: nothing new is begun.',
+    mend: 'Look at the disk and at the message. A damaged file is replaced by a backup: see backup.md.',
+  },
+  'disk-low': {
+    scope: 'host',
+    meaning: 'The disk of the data folder is nearly full.',
+    meanwhile: 'Everything works, until it is full.',
+    mend: 'Make room, or keep less: `muster storage` shows what takes it, `retention` of the configuration says what is kept.',
+  },
+  certificate: {
+    scope: 'host',
+    meaning: 'The certificate on disk cannot be used, or the one in use ends within two weeks.',
+    meanwhile: 'The one in use is served.',
+    mend: 'Renew the files that `host.tls` names. They are read again within a minute, or at once by `muster apply`.',
+  },
+  auth: {
+    scope: 'provider',
+    meaning: 'The vendor refuses the rights of this provider.',
+    meanwhile: 'No launch goes there but a try, ever more rarely; pools use their next placement. Its workers go on.',
+    mend: 'Mend the secret or the rights. A secret in a file or variable is read anew with each try.',
+  },
+  'list-failing': {
+    scope: 'provider',
+    meaning: 'Its workers cannot be listed, three times in a row.',
+    meanwhile: 'Nothing is taken for gone. Lost workers and orphans are not noticed.',
+    mend: 'See the message, and `muster providers`. It ends with the next list that succeeds.',
+  },
+  'terminate-failing': {
+    scope: 'provider',
+    meaning: 'A worker there cannot be ended.',
+    meanwhile: 'Tries go on. The worker counts against the maximum of its pool, and may cost money.',
+    mend: 'See `muster why worker` of those that are `terminating`. When it is certain that one is gone: `muster workers forget`.',
+  },
+  'orphans-held': {
+    scope: 'provider',
+    meaning: 'More workers with our tag and without a record were found than one pass may remove: 5, or a fifth of all.',
+    meanwhile: 'None of them is removed: a store that was restored or copied looks just so.',
+    mend: 'Where the store is the right one: `muster providers reclaim NAME`. Where it was restored: see backup.md.',
+  },
+  'orphan-stays': {
+    scope: 'provider',
+    meaning: 'A worker without a record cannot be removed.',
+    meanwhile: 'It is tried again with each list.',
+    mend: 'See the message; remove it at the vendor by hand where that is quicker.',
+  },
+  missing: {
+    scope: 'provider',
+    meaning: 'Records name a provider that the configuration does not.',
+    meanwhile: 'Its workers are neither watched nor ended, and count against their pools.',
+    mend: 'Name it again until they are gone; or, where they are known to be gone, `muster workers forget` each.',
+  },
+  leaving: {
+    scope: 'provider',
+    meaning: 'An applied configuration names it no longer, and it still has workers.',
+    meanwhile: 'Its process goes on for them, and takes no launch.',
+    mend: 'Nothing: it ends with its last worker. `muster workers --provider NAME` shows them.',
+  },
+  disabled: {
+    scope: 'provider',
+    meaning: 'An operator lets it take no launch.',
+    meanwhile: 'Its workers go on; pools use their next placement or wait.',
+    mend: '`muster providers enable NAME`.',
+  },
+  paused: {
+    scope: 'pool',
+    meaning: 'An operator lets the pool launch and hand out nothing.',
+    meanwhile: 'Leases are taken and wait; leased workers go on.',
+    mend: '`muster resume POOL`.',
+  },
+  draining: {
+    scope: 'pool',
+    meaning: 'An operator lets the pool keep no worker that nobody holds.',
+    meanwhile: 'What is asked for is still served.',
+    mend: '`muster resume POOL`.',
+  },
+  stock: {
+    scope: 'pool',
+    meaning: 'Workers for the stock of the pool cannot be made as its section asks.',
+    meanwhile: 'Tries go on, ever more rarely. Leases with wishes of their own may still be served.',
+    mend: "Mend the pool's `worker` section; `muster why pool NAME` shows the last refusal.",
+  },
+  quota: {
+    scope: 'pool',
+    meaning: 'A provider of the pool is at a quota of its vendor. The type is `quota:` and the name of the provider.',
+    meanwhile: 'The size is taken for exhausted there for a while; the next placement is used.',
+    mend: 'Raise the quota at the vendor, or lower `scale.max`. It ends with the next launch that succeeds.',
+  },
+}
