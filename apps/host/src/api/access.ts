@@ -24,10 +24,19 @@ export interface AccessOptions {
   tls: boolean
   /** Did the request come through the unix socket? Its file mode has let only the owner (and root) in. */
   isLocal(request: FastifyRequest): boolean
+  /** Are so many connections open that this one gets no more than a word? */
+  isCrowded(request: FastifyRequest): boolean
 }
 
-/** Throws `wrong-host`, `unauthorized`, `rate-limited` or `forbidden`; sets `request.principal`. */
+/** Throws `rate-limited`, `wrong-host`, `unauthorized` or `forbidden`; sets `request.principal`. */
 export async function checkAccess(request: FastifyRequest, reply: FastifyReply, options: AccessOptions): Promise<void> {
+  if (options.isCrowded(request)) {
+    void reply.header('connection', 'close')
+    throw new ApiProblem('rate-limited', 'as many connections are open as may be', {
+      hint: 'Close some, or let the daemon open more files: LimitNOFILE of its unit, ulimit -n.',
+      retryAfterMs: 1000,
+    })
+  }
   const local = options.isLocal(request)
   if (!local) checkOrigin(request.headers, options)
   const needed = request.routeOptions.config.role

@@ -35,7 +35,8 @@ export interface RouteKind {
 export function problemsOf({ method, role, problems = [] }: RouteKind): Set<ProblemCode> {
   const all = new Set<ProblemCode>(['invalid-request', 'wrong-host', 'too-slow', 'head-too-large', 'internal', ...problems])
   const add = (...codes: ProblemCode[]): unknown => codes.map((code) => all.add(code))
-  if (role !== 'public') add('unauthorized', 'rate-limited', 'busy', 'stopping', 'store-unavailable')
+  add('rate-limited')
+  if (role !== 'public') add('unauthorized', 'busy', 'stopping', 'store-unavailable')
   if (role === 'operator' || role === 'admin') add('forbidden')
   if (method !== 'GET') add('too-large', 'unsupported-media', 'disk-full')
   return all

@@ -82,6 +82,11 @@ export function toProblem(error: unknown): ApiProblem {
         message: issue.message ?? 'is wrong',
       })),
     })
+  if (['EMFILE', 'ENFILE'].includes((error as NodeJS.ErrnoException | undefined)?.code ?? ''))
+    return new ApiProblem('busy', 'as many files are open as may be', {
+      hint: 'Let the daemon open more: LimitNOFILE of its unit, ulimit -n.',
+      retryAfterMs: RETRY_MS,
+    })
   const code = ofFastify[(error as FastifyError | undefined)?.code ?? '']
   if (code !== undefined) return new ApiProblem(code, (error as FastifyError).message)
   return new ApiProblem('internal', 'Something went wrong inside the daemon.')

@@ -5,6 +5,7 @@ import { connect, type Socket } from 'node:net'
 import type { FastifyBaseLogger } from 'fastify'
 import { httpOptions } from './app.ts'
 import type { App } from './deps.ts'
+import type { Doors } from './doors.ts'
 import { ignoreExpectations, refuseBroken } from './refuse.ts'
 
 /** `sun_path` of Linux and the BSDs, less the final NUL; macOS has 103. */
@@ -25,7 +26,7 @@ export function listenOn(server: Server, where: { host: string; port: number } |
 /** The same routes on a unix socket: whoever its mode lets open it may do everything. Errors: `EADDRINUSE`, `EEXIST`. */
 export async function listenLocal(
   app: App,
-  { path, mode, local, log }: { path: string; mode: number; local: WeakSet<Socket>; log: FastifyBaseLogger },
+  { path, mode, local, doors, log }: { path: string; mode: number; local: WeakSet<Socket>; doors: Doors; log: FastifyBaseLogger },
 ): Promise<Server | undefined> {
   if (Buffer.byteLength(path) > SOCKET_PATH_BYTES) {
     log.warn({ path }, 'the path is too long for a unix socket: clients use TCP and the token in admin.token')
@@ -35,6 +36,7 @@ export async function listenLocal(
   const server = createServer(httpOptions, (request, response) => app.routing(request, response))
   server.on('connection', (socket) => local.add(socket))
   server.on('clientError', refuseBroken)
+  doors.watch(server)
   ignoreExpectations(server, app)
   // The name appears with its mode: libuv binds within the call.
   const before = process.umask(0o777 & ~mode)

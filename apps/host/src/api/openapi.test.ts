@@ -15,7 +15,7 @@ test('the committed document is that of the routes (write it anew: `pnpm vitest 
   const rooms = { engine: {}, runs: {}, idempotency: {}, access: { host: '127.0.0.1', isLocal: () => false } }
   const app = await buildApp({
     ...rooms,
-    streams: streams(),
+    streams: streams(1),
     observer: unobserved,
     version: '',
     log: pino({ level: 'silent' }),

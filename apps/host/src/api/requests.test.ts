@@ -109,6 +109,7 @@ test('every code has its own status and meaning, and every failure of a room its
     [new ProviderError('invalid-spec', 'x'), 'invalid-request'],
     [new ProviderError('unsupported', 'x'), 'unsupported'],
     [new ProviderError('transient', 'x'), 'provider-failed'],
+    [Object.assign(new Error('x'), { code: 'EMFILE' }), 'busy'],
     [new Error('secret inside'), 'internal'],
     ['text', 'internal'],
     [undefined, 'internal'],

@@ -13,6 +13,7 @@ import { openBackups } from '../store/backup.ts'
 import { readTls, type TlsFiles } from '../config/tls.ts'
 import { buildApp, httpOptions } from './app.ts'
 import { followCertificate } from './certificate.ts'
+import { doorsOf } from './doors.ts'
 import { type ApiObserver, unobserved } from './observing.ts'
 import { idempotency, KEEP_MS } from './idempotency.ts'
 import { limits, type LimitOptions } from './limits.ts'
@@ -35,6 +36,8 @@ export interface ApiDeps {
   observer?: ApiObserver
   /** Other than the defaults. */
   limits?: Partial<LimitOptions>
+  /** That may be open in this process. Default: as the system says. */
+  openFiles?: number
 }
 
 export interface Api {
@@ -69,7 +72,8 @@ export async function startApi(deps: ApiDeps): Promise<Api> {
   const { engine, dataDir, listen, log, observer = unobserved } = deps
   await ensureAdminToken(engine.store, dataDir)
   const local = new WeakSet<Socket>()
-  const open = streams()
+  const doors = doorsOf(deps.openFiles)
+  const open = streams(doors.streams)
   observer.streams(open.count)
   const keys = idempotency(engine.store, engine.sealer)
   const material = deps.tls === undefined ? undefined : await readTls(deps.tls)
@@ -87,14 +91,16 @@ export async function startApi(deps: ApiDeps): Promise<Api> {
       host: listen.host,
       tls: material !== undefined,
       isLocal: (request) => local.has(request.raw.socket),
+      isCrowded: (request) => doors.isCrowded(request.raw.socket),
     },
   })
   ignoreExpectations(app.server, app)
+  doors.watch(app.server)
   await listenOn(app.server, listen)
   const { port } = app.server.address() as AddressInfo
   const url = `${material === undefined ? 'http' : 'https'}://${listen.host.includes(':') ? `[${listen.host}]` : listen.host}:${port}`
   const path = deps.socket?.path ?? socketPath(dataDir)
-  const unix = await listenLocal(app, { path, mode: deps.socket?.mode ?? 0o600, local, log })
+  const unix = await listenLocal(app, { path, mode: deps.socket?.mode ?? 0o600, local, doors, log })
   writeEndpoint(dataDir, { pid: process.pid, url, ...(unix === undefined ? {} : { socket: path }) })
   const certificate =
     deps.tls === undefined || material === undefined

@@ -3,8 +3,6 @@ import { Readable } from 'node:stream'
 import type { FastifyReply } from 'fastify'
 import { ApiProblem } from './problems.ts'
 
-/** Each holds a socket and a few buffers; more at once than any real use of one daemon, and far below the limit of open files. */
-const MOST_STREAMS = 2000
 /** A proxy or a NAT forgets a silent connection after about a minute; a client that hears nothing for longer connects anew. */
 const BEAT_MS = 15_000
 /** What waits in memory for a slow reader, beside the socket's own buffers. */
@@ -26,7 +24,8 @@ export interface Outgoing {
   headers?: Record<string, string>
 }
 
-export function streams(most: number = MOST_STREAMS): Streams {
+/** `most`: at once. */
+export function streams(most: number): Streams {
   const stopping = new AbortController()
   let open = 0
 

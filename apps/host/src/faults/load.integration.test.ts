@@ -1,7 +1,9 @@
 /** Many at once: what cannot be served now waits or is refused in clear words, and nothing is left. */
 import { connect, type MusterClient } from '@muster/client'
+import { startProcess } from '@muster/test/systems/process'
 import { waitFor } from '@muster/test/systems/wait'
 import { readFileSync, readdirSync } from 'node:fs'
+import { request } from 'node:http'
 import { join } from 'node:path'
 import { afterEach, expect, test } from 'vitest'
 import { startMuster } from '../cli/muster.test.helper.ts'
@@ -107,6 +109,64 @@ test('sixty commands from one shell, Ctrl-C on half of them', { timeout }, async
   expect(ends.filter(({ code }) => code === 130).length).toBeGreaterThan(0)
   await nothingLeft(opened)
 })
+
+test(
+  'three hundred streams where 256 files may be open: each is served or refused in words, and all works after it',
+  { timeout },
+  async () => {
+    const opened = await openSite()
+    const { site, endpoint } = opened
+    const bin = join(import.meta.dirname, '../../bin/muster.mjs')
+    const fresh = process.env['CI'] === 'true' || process.env['MUSTER_TEST_BUILT'] === '1'
+    const daemon = await startProcess(
+      ['/bin/sh', '-c', 'ulimit -n 256; exec "$@"', 'sh', process.execPath, bin, 'up', '-c', site.config],
+      { cwd: site.dir, env: { ...process.env, ...(fresh ? {} : { MUSTER_SOURCE: '1' }) } },
+    )
+    disposals.push(() => daemon.stop())
+    await waitFor('the daemon', () => daemon.stderr().includes('"msg":"ready"'), { timeoutMs: patienceMs })
+    await site.ready()
+    const token = readFileSync(join(site.data, 'admin.token'), 'utf8').trim()
+    const run = await site.client.runs.create({
+      pool: 'hold',
+      command: ['/bin/sh', '-c', 'echo begun; while [ ! -e go ]; do sleep 0.1; done; echo over'],
+    })
+    const { worker = '' } = await site.client.runs.wait(run.id, { until: 'running' })
+    const before = openFiles(endpoint().pid)
+
+    const path = `/v1/runs/${run.id}/logs?follow=true`
+    const asked = Array.from({ length: 300 }, () =>
+      request(`${endpoint().url}${path}`, { agent: false, headers: { authorization: `Bearer ${token}` } }),
+    )
+    const statuses = await Promise.all(
+      asked.map(
+        (one) =>
+          new Promise<number>((resolve) => {
+            // One that finds no place at all is closed at once.
+            one.once('error', () => resolve(0))
+            one.once('response', (answer) => {
+              if (answer.statusCode !== 200) answer.resume()
+              answer.on('error', () => undefined)
+              resolve(answer.statusCode ?? 0)
+            })
+            one.end()
+          }),
+      ),
+    )
+    const counts = Object.fromEntries([200, 429, 0].map((status) => [status, statuses.filter((one) => one === status).length]))
+    expect([...new Set(statuses)].filter((status) => ![0, 200, 429].includes(status))).toEqual([])
+    expect(counts[200]).toBeGreaterThan(30)
+    expect(counts[429]).toBeGreaterThan(0)
+    expect(openFiles(endpoint().pid)).toBeLessThan(256)
+    for (const one of asked) one.destroy()
+    await waitFor('the files to be closed', () => openFiles(endpoint().pid) <= before + 5, { timeoutMs: patienceMs })
+
+    await site.client.workers.exec(worker, { command: ['/bin/sh', '-c', 'touch go'] })
+    expect(await site.client.runs.wait(run.id)).toMatchObject({ outcome: 'passed' })
+    expect(await readAll(site.client, run.id)).toBe('begun\nover\n')
+    await nothingLeft(opened)
+    expect(daemon.running()).toBe(true)
+  },
+)
 
 async function readAll(client: MusterClient, id: string): Promise<string> {
   const chunks: Uint8Array[] = []
