@@ -2,6 +2,8 @@ import { once } from 'node:events'
 import { existsSync, mkdirSync, readFileSync, renameSync, statSync, writeFileSync } from 'node:fs'
 import { createServer } from 'node:net'
 import { join } from 'node:path'
+import { connect } from '@muster/client'
+import { requireSystem } from '@muster/test/require'
 import { pino } from 'pino'
 import { expect, test } from 'vitest'
 import { endpointPath, socketPath, startApi } from './server.ts'
@@ -10,11 +12,15 @@ import { startTestDaemon, type TestDaemon } from './testing/daemon.ts'
 function start(
   daemon: TestDaemon,
   dataDir: string,
-  { port = 0, ...more }: { port?: number } & Pick<Parameters<typeof startApi>[0], 'socket'> = {},
+  {
+    port = 0,
+    host = '127.0.0.1',
+    ...more
+  }: { port?: number; host?: string } & Pick<Parameters<typeof startApi>[0], 'socket'> = {},
 ): ReturnType<typeof startApi> {
   const { engine } = daemon.harness
   const deps = { engine, runs: daemon.runs, apply: daemon.apply, version: '1', log: pino({ level: 'silent' }) }
-  return startApi({ ...deps, ...more, dataDir, listen: { host: '127.0.0.1', port } })
+  return startApi({ ...deps, ...more, dataDir, listen: { host, port } })
 }
 
 test('says where it is, for this user alone, as long as it is there', async () => {
@@ -103,4 +109,20 @@ test('every route says who may use it', async () => {
         /^\/(healthz|readyz|v1\/health|v1\/ready|v1\/openapi.json)$/.test(path) ? 200 : 401,
       ])
     }
+})
+
+test('listens on the loopback of IPv6, and says so as a URL', async (context) => {
+  await using daemon = await startTestDaemon()
+  await requireSystem(context, {
+    name: 'ipv6',
+    probe: () =>
+      existsSync('/proc/net/if_inet6') && readFileSync('/proc/net/if_inet6', 'utf8') !== '' ? undefined : 'no IPv6 here',
+  })
+  mkdirSync(join(daemon.dir, 'second'))
+  const api = await start(daemon, join(daemon.dir, 'second'), { host: '::1' })
+  expect(api.url).toMatch(/^http:\/\/\[::1\]:\d+$/)
+  const client = connect({ url: api.url, token: daemon.token }, { patienceMs: 0 })
+  expect(await client.version()).toMatchObject({ api: 'v1' })
+  client.close()
+  await api.close()
 })
