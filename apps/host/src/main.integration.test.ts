@@ -3,7 +3,6 @@ import { readFileSync, writeFileSync } from 'node:fs'
 import { createServer } from 'node:http'
 import type { AddressInfo } from 'node:net'
 import { join } from 'node:path'
-import { setTimeout as sleep } from 'node:timers/promises'
 import { afterEach, expect, test } from 'vitest'
 import { runProcess } from '@muster/test/systems/process'
 import { waitFor } from '@muster/test/systems/wait'
@@ -56,7 +55,7 @@ test('a daemon that was stopped for longer than a lease lasts ends no lease for 
   await site.client.leases.wait(id)
   process.kill(pid, 'SIGSTOP')
   // paced: the time in which nobody watches is what is tested
-  await sleep(25_000)
+  await new Promise((resolve) => setTimeout(resolve, 25_000))
   process.kill(pid, 'SIGCONT')
   expect(await site.client.leases.renew(id)).toMatchObject({ state: 'active' })
   // It may act again, too.
