@@ -118,7 +118,7 @@ function workerWishes(app: App, { engine }: AppDeps): void {
   app.post(
     '/v1/workers/:id/cordon',
     {
-      ...needs('operator', 'not-found'),
+      ...needs('operator', 'not-found', 'conflict'),
       schema: {
         operationId: 'cordonWorker',
         summary: 'Takes a worker out of hand-outs',
@@ -135,7 +135,7 @@ function workerWishes(app: App, { engine }: AppDeps): void {
   app.post(
     '/v1/workers/:id/uncordon',
     {
-      ...needs('operator', 'not-found'),
+      ...needs('operator', 'not-found', 'conflict'),
       schema: {
         operationId: 'uncordonWorker',
         summary: 'Hands a worker out again',
