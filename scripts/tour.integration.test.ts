@@ -38,7 +38,7 @@ test('the tour of the README works as it stands there', async () => {
     /the run ended: passed/,
     /^kept$/m,
     /durations: 1 job passed/,
-    /^local +local +8 /m,
+    /^local +active +local +8 /m,
   ])
     expect(tour.stdout).toMatch(wanted)
   daemon.kill('SIGINT')

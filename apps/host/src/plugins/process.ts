@@ -1,8 +1,9 @@
 /** One plugin process: spawned, connected, its output kept short, and surely ended. */
-import { type ChildProcess, spawn } from 'node:child_process'
+import { type ChildProcess, execFile, spawn } from 'node:child_process'
 import { once } from 'node:events'
 import { existsSync } from 'node:fs'
 import type { Duplex, Readable } from 'node:stream'
+import { promisify } from 'node:util'
 import { connectPlugin, type PluginConnection, type PluginManifest } from '@muster/core'
 import type { Redactor } from './redactor.ts'
 
@@ -36,14 +37,21 @@ export interface SpawnOptions {
 /** Enough to see what went wrong, small enough to keep for every provider. */
 const keptLines = 200
 const maxLineBytes = 4096
-/** Where util-linux puts it; it makes the kernel kill the plugin when the host dies, even a plugin that hangs. */
-const setpriv = ['/usr/bin/setpriv', '/bin/setpriv'].find((path) => existsSync(path))
+/** That of util-linux makes the kernel kill the plugin when the host dies, even a plugin that hangs. That of busybox cannot. */
+const setpriv = remembered(async () => {
+  for (const path of ['/usr/bin/setpriv', '/bin/setpriv'].filter((one) => existsSync(one))) {
+    const { stdout } = await promisify(execFile)(path, ['--version'], { env: {} }).catch(() => ({ stdout: '' }))
+    if (stdout.includes('util-linux')) return path
+  }
+  return undefined
+})
 
 /** Resolves once the process runs; rejects when it cannot be spawned. */
 export async function spawnPlugin(options: SpawnOptions): Promise<PluginProcess> {
   const { manifest, main, cwd } = options
   const node = [process.execPath, `--max-old-space-size=${manifest.limits.heapMb}`, main]
-  const command = setpriv === undefined ? node : [setpriv, '--pdeathsig', 'KILL', ...node]
+  const found = await setpriv()
+  const command = found === undefined ? node : [found, '--pdeathsig', 'KILL', ...node]
   const child = spawn(command[0] ?? '', command.slice(1), {
     cwd,
     env: environment(manifest),
@@ -68,6 +76,11 @@ export async function spawnPlugin(options: SpawnOptions): Promise<PluginProcess>
     tail: () => [...lines],
     kill: () => void child.kill('SIGKILL'),
   }
+}
+
+function remembered<T>(find: () => Promise<T>): () => Promise<T> {
+  let found: Promise<T> | undefined
+  return () => (found ??= find())
 }
 
 /** Nothing of the host's own environment but the names that the manifest asks for. */
