@@ -1,9 +1,11 @@
 import { Argument, Command, InvalidArgumentError } from 'commander'
 import { stripVTControlCharacters } from 'node:util'
+import { join } from 'node:path'
 import { describe, expect, test } from 'vitest'
+import { tempFolder } from '@muster/test/systems/temp'
 import type { Pool, Run } from '@muster/client'
 import { suggest } from './completion.ts'
-import { placeOf, targetOf } from './cp.ts'
+import { placeHere, placeOf, targetOf } from './cp.ts'
 import { parsePorts } from './forward.ts'
 import { drawn } from './top.ts'
 
@@ -21,6 +23,20 @@ test('a target with a slash at its end is a folder that the source goes into', (
   expect(targetOf('/srv/', './dist/')).toEqual({ folder: '/srv/', name: 'dist' })
   expect(targetOf('app', 'dist')).toEqual({ folder: '.', name: 'app' })
   expect(targetOf('.', 'a/dist')).toEqual({ folder: '.', name: 'dist' })
+  expect(targetOf('app/..', 'dist')).toEqual({ folder: 'app/..', name: 'dist' })
+  // As `cp -r .`: what is in the folder, and nothing beside it.
+  for (const source of ['.', './', '..', '../..', '/']) expect(targetOf('app/', source)).toEqual({ folder: 'app/', name: '.' })
+})
+
+test('what comes out of a worker never takes the place of the folder that it goes into', async () => {
+  await using folder = await tempFolder('cp')
+  const place = (source: string, target: string): string => placeHere(source, target)
+  expect(place('a/dist', `${folder.path}/`)).toBe(join(folder.path, 'dist'))
+  expect(place('a/dist/', folder.path)).toBe(join(folder.path, 'dist'))
+  expect(place('.', join(folder.path, 'all'))).toBe(join(folder.path, 'all'))
+  for (const source of ['.', '..', '/', 'a/..', 'a/.', './'])
+    for (const target of [folder.path, `${folder.path}/`, `${folder.path}/new/`, '.', '..'])
+      expect(() => place(source, target), `${source} to ${target}`).toThrow('has no name of its own')
 })
 
 test('ports: one for both sides, or one for each', () => {
