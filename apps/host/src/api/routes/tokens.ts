@@ -21,6 +21,9 @@ const tokenSchema = named(
   }),
 )
 
+/** Ten years: longer ones are slips, and a date that far off is none that can be stored or shown. */
+const LONGEST_TTL_MS = 3650 * 86_400_000
+
 const page = pageOf('TokenPage', tokenSchema)
 const { limit, before } = pageParts('t')
 
@@ -37,7 +40,7 @@ export function tokenRoutes(app: App, { access: { tokens }, idempotency }: AppDe
         body: z.strictObject({
           name: z.string().regex(/^[a-z0-9-]{1,40}$/),
           role: z.enum(roles),
-          ttlMs: z.int().min(1).describe('Default: until it is revoked.').exactOptional(),
+          ttlMs: z.int().min(1).max(LONGEST_TTL_MS).describe('At most ten years. Default: until it is revoked.').exactOptional(),
         }),
         response: { 201: z.object({ token: z.string(), details: tokenSchema }) },
       },
