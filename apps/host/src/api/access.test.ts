@@ -210,3 +210,19 @@ test('use of a token is noted, at most once a minute', async () => {
   await room.verify(daemon.token)
   expect(await used()).toBe(now)
 })
+
+test('who made a token and who revoked it is in the journal, once each, and no text of it', async () => {
+  await using daemon = await startTestDaemon()
+  const headers = { 'idempotency-key': 'once' }
+  const body = { name: 'ci', role: 'operator', ttlMs: 60_000 }
+  const made = await daemon.ask('POST', '/v1/tokens', { body, headers })
+  expect((await daemon.ask('POST', '/v1/tokens', { body, headers })).json['token']).toBe(made.json['token'])
+  const { id } = made.json['details'] as { id: string }
+  expect((await daemon.ask('DELETE', `/v1/tokens/${id}`)).status).toBe(204)
+  expect((await daemon.ask('DELETE', `/v1/tokens/${id}`)).status).toBe(404)
+  const rows = await daemon.harness.engine.store.read.selectFrom('journal').selectAll().where('rule', 'like', 'token-%').execute()
+  expect(rows.map((row) => [row.rule, JSON.parse(row.inputs) as unknown])).toEqual([
+    ['token-made', { principal: 'token:admin', token: id, ...body }],
+    ['token-revoked', { principal: 'token:admin', token: id }],
+  ])
+})
