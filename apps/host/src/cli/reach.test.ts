@@ -7,6 +7,7 @@ import type { Pool, Run } from '@muster/client'
 import { suggest } from './completion.ts'
 import { placeHere, placeOf, targetOf } from './cp.ts'
 import { parsePorts } from './forward.ts'
+import { harmless } from './io.ts'
 import { drawn } from './top.ts'
 
 const worker = `w${'1'.repeat(26)}`
@@ -95,4 +96,14 @@ test('top shows what is wrong first, and cuts to the terminal', () => {
   ])
   const small = drawn(picture, { columns: 12, rows: 3, now }).map(stripVTControlCharacters)
   expect(small).toEqual(['stock  pool ', 'POOL  WORKER', 'ci    #####.'])
+})
+
+test('what others wrote steers no terminal: it is shown, each row stays a row, and JSON stays what it is', () => {
+  const evil = "sh -c 'echo \u001b]0;title\u0007\u001b[8m\u001b[2J\u009b31m\r\nnext'"
+  const run = { id: 'r1', state: 'running', createdAt: '2026-01-01T00:00:00.000Z', pool: 'ci', command: [evil] } as unknown as Run
+  const lines = drawn({ pools: [], providers: [], conditions: [], runs: [run] }, { columns: 500, rows: 100, now: 0 })
+  expect(lines.filter((line) => line.includes('title'))).toHaveLength(1)
+  expect(lines.join('')).toContain(String.raw`\u001b]0;title\u0007\u001b[8m\u001b[2J\u009b31m next`)
+  expect(JSON.parse(harmless(JSON.stringify({ evil })))).toEqual({ evil })
+  expect(harmless('\u001b[1mpool\u001b[22m\tone\n')).toBe('\u001b[1mpool\u001b[22m\tone\n')
 })
