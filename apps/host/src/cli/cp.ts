@@ -51,7 +51,8 @@ export function cpCommand(): Command {
     .addHelpText(
       'after',
       `
-A relative path in a worker is below its workspace. What is there is replaced, file by file; here, all or nothing.
+A relative path in a worker is below its workspace. What is there is replaced, file by file. Here it is all or nothing:
+a folder of the same name is replaced as a whole, with what only it had.
 
   muster cp ./dist w01m…:/srv/app        as the folder /srv/app
   muster cp w01m…:report.xml results/    as results/report.xml`,
