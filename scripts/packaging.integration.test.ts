@@ -90,6 +90,15 @@ test('the unit of systemd is one that systemd takes', async (context) => {
   expect({ code, said: stderr.split('\n').filter((line) => line.includes('muster.service')) }).toEqual({ code: 0, said: [] })
 })
 
+test('the check of the image fails where no daemon answers', async () => {
+  await using temp = await tempFolder('health')
+  const file = await readFile(join(root, 'packaging/Dockerfile'), 'utf8')
+  const [, text = ''] = /^HEALTHCHECK .* CMD (\[.*\])$/m.exec(file) ?? []
+  const [, , ...words] = JSON.parse(text) as string[]
+  const argv: Command = [process.execPath, join(root, 'apps/host/bin/muster.mjs'), ...words]
+  expect(await runProcess(argv, { cwd: temp.path })).toMatchObject({ code: 1 })
+})
+
 suiteWith(await findDocker(), 'the image of the daemon', ({ socket }) => {
   test('is built from packed packages, runs as no root, runs a command, and ends in order', async () => {
     await using temp = await tempFolder('image')

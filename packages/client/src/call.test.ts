@@ -1,4 +1,5 @@
 import { expect, test } from 'vitest'
+import { waitFor } from '@muster/test/systems/wait'
 import { connect } from './client.ts'
 import { MusterError } from './errors.ts'
 import { bodyOf, json, problem, startServer } from './serve.test.helper.ts'
@@ -242,4 +243,26 @@ test('calls carry the trace context that the caller gives, and of a creation its
     context('b'),
     context('c'),
   ])
+})
+
+test('a connection that is refused while bytes go there takes no more of them', async () => {
+  await using server = await startServer((request, response) => {
+    request.resume()
+    problem(response, 404, { code: 'not-found', detail: 'nobody listens there' })
+  })
+  let over = false
+  async function* endless(): AsyncGenerator<Uint8Array, void, undefined> {
+    try {
+      for (;;) {
+        yield Buffer.alloc(65_536)
+        await new Promise((resolve) => setImmediate(resolve))
+      }
+    } finally {
+      over = true
+    }
+  }
+  const client = connect({ url: server.url })
+  const refused = client.workers.forward('w1', { port: 80, input: endless() })
+  await expect(refused).rejects.toMatchObject({ code: 'not-found', message: 'nobody listens there' })
+  await waitFor('the sender to stop', async () => over)
 })

@@ -1,11 +1,21 @@
 import { createHash } from 'node:crypto'
-import { mkdirSync, readdirSync, readFileSync, readlinkSync, statSync, symlinkSync, utimesSync, writeFileSync } from 'node:fs'
+import {
+  chmodSync,
+  mkdirSync,
+  readdirSync,
+  readFileSync,
+  readlinkSync,
+  statSync,
+  symlinkSync,
+  utimesSync,
+  writeFileSync,
+} from 'node:fs'
 import { join } from 'node:path'
 import { create } from 'tar'
 import { expect, test } from 'vitest'
 import { tempFolder } from '@muster/test/systems/temp'
 import { connect } from './client.ts'
-import { packFolder, saveAs, unpackTo } from './files.ts'
+import { packFolder, packTree, saveAs, unpackTo } from './files.ts'
 import { startServer } from './serve.test.helper.ts'
 
 async function bytesOf(source: AsyncIterable<Uint8Array>): Promise<Buffer> {
@@ -79,6 +89,38 @@ test('entries that would leave the folder are refused', async () => {
   const tree = create({ cwd: join(folder.path, 'a/b'), preservePaths: true }, ['../evil']) as unknown as AsyncIterable<Uint8Array>
   await expect(unpackTo(join(folder.path, 'to'), tree)).rejects.toThrow()
   expect(readdirSync(join(folder.path, 'to'))).toEqual([])
+})
+
+test('a device is no tree: nothing is sent in its place', async () => {
+  await expect(bytesOf(packTree('/dev/null', 'x'))).rejects.toMatchObject({
+    code: 'local',
+    message: "'/dev/null' is neither a file nor a folder",
+  })
+})
+
+test('nothing comes in that would run as whoever unpacked it', async () => {
+  await using folder = await tempFolder('client')
+  const from = join(folder.path, 'from')
+  fill(from)
+  chmodSync(join(from, 'run.sh'), 0o6755)
+  chmodSync(join(from, 'src'), 0o3770)
+  const tree = create({ cwd: folder.path, portable: true }, ['from']) as unknown as AsyncIterable<Uint8Array>
+  await unpackTo(join(folder.path, 'to'), tree)
+  expect(statSync(join(folder.path, 'to/from/run.sh')).mode & 0o7777).toBe(0o755)
+  expect(statSync(join(folder.path, 'to/from/src')).mode & 0o7000).toBe(0)
+})
+
+test('a place that cannot be written is said at once, and no fault of the connection', async () => {
+  await using folder = await tempFolder('client')
+  fill(join(folder.path, 'from'))
+  const tar = await bytesOf(create({ cwd: folder.path, portable: true }, ['from']))
+  await using server = await startServer((_request, response) => void response.writeHead(200).end(tar))
+  const { runs, workers } = connect({ url: server.url })
+  writeFileSync(join(folder.path, 'file'), 'x')
+  for (const target of ['/proc/none', join(folder.path, 'file/below'), '/dev/null/x'])
+    for (const saving of [workers.saveFiles('w1', { path: 'from', target }), runs.saveOutput('r1', { name: 'dist', target })])
+      await expect(saving).rejects.toMatchObject({ code: 'local', message: expect.stringContaining(target) as string })
+  expect(server.asked).toHaveLength(6)
 })
 
 test('a download that is cut begins anew', async () => {

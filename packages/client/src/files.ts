@@ -42,7 +42,10 @@ export async function* packFolder(
 /** A file or a folder with all below it as a tar of one tree called `name`. As {@link packFolder} otherwise. */
 export async function* packTree(path: string, name: string): AsyncGenerator<Uint8Array, void, undefined> {
   const root = resolve(path)
-  if ((await stat(root).catch(() => undefined)) === undefined)
+  const found = await stat(root).catch(() => undefined)
+  if (found !== undefined && !found.isFile() && !found.isDirectory())
+    throw new MusterError('local', `'${path}' is neither a file nor a folder`, { hint: 'Write what it gives into a file first.' })
+  if (found === undefined)
     throw new MusterError('local', `'${path}' does not exist or cannot be read`, {
       hint: 'Name a file or a folder of this machine.',
     })
@@ -70,15 +73,37 @@ export async function* packTree(path: string, name: string): AsyncGenerator<Uint
 export async function unpackTo(folder: string, tar: AsyncIterable<Uint8Array>): Promise<void> {
   await mkdir(folder, { recursive: true })
   const { extract } = await import('tar')
-  await pipeline(Readable.from(tar), extract({ cwd: folder, strict: true, preserveOwner: false }))
+  await pipeline(Readable.from(tar), extract({ cwd: folder, strict: true, preserveOwner: false, onReadEntry: withoutPrivileges }))
+}
+
+/** Whoever unpacks owns the files: a worker must not choose what runs as that user. */
+function withoutPrivileges(entry: { mode?: number | undefined }): void {
+  if (entry.mode !== undefined) entry.mode &= 0o777
 }
 
 /**
  * Unpacks the one tree of an output's tar as `target`, as `cp -r` would name it. All or nothing: what was at `target` is replaced only
- * once the whole has arrived.
+ * once the whole has arrived. Error: `local` for what this machine refuses, which no other try would mend.
  */
 export async function saveAs(target: string, tar: AsyncIterable<Uint8Array>): Promise<void> {
-  const path = resolve(target)
+  try {
+    await save(resolve(target), tar)
+  } catch (error) {
+    throw asLocal(error, target)
+  }
+}
+
+/** Those of the file system name a path, or a disk without room; those of a connection do not. */
+function asLocal(error: unknown, target: string): unknown {
+  const { code = '', path, message } = error as NodeJS.ErrnoException
+  if (!/^E[A-Z0-9]+$/.test(code) || (path === undefined && !['ENOSPC', 'EDQUOT', 'EFBIG'].includes(code))) return error
+  return new MusterError('local', `it cannot be saved as '${target}': ${message}`, {
+    hint: 'Name a place that this user may write, with room for it.',
+    cause: error,
+  })
+}
+
+async function save(path: string, tar: AsyncIterable<Uint8Array>): Promise<void> {
   await mkdir(dirname(path), { recursive: true })
   const draft = await mkdtemp(join(dirname(path), `.${basename(path)}-`))
   try {

@@ -8,7 +8,10 @@ export function dataOf(text: string): string | undefined {
   try {
     file = parse(text) as typeof file
   } catch (cause) {
-    throw new MusterError('no-daemon', 'muster.yaml is not valid YAML', { hint: '`muster check` says where.', cause })
+    throw new MusterError('no-daemon', 'muster.yaml is not valid YAML', {
+      hint: '`muster check` says where; a daemon that runs is reached all the same with --data DIR, its data folder.',
+      cause,
+    })
   }
   const data = file?.host?.data
   return typeof data === 'string' ? data : undefined

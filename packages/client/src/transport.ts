@@ -96,9 +96,9 @@ async function sendBody(outgoing: http.ClientRequest, { body, duplex }: Outgoing
     outgoing.end(body)
     return
   }
-  // An answer may come before the body's end (an input that is too large): then nobody wants the rest.
+  // An answer may come before the body's end (an input that is too large): then nobody wants the rest. So is a refusal of both ways.
   let wanted = true
-  outgoing.once('response', () => (wanted = duplex === true))
+  outgoing.once('response', ({ statusCode = 0 }: http.IncomingMessage) => (wanted = duplex === true && statusCode < 400))
   outgoing.once('close', () => (wanted = false))
   for await (const chunk of body) {
     if (!wanted) return

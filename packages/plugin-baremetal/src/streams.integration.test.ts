@@ -7,6 +7,7 @@ import { promisify } from 'node:util'
 import type { LogChunk, WorkerProvider } from '@muster/core'
 import { pack } from 'tar-stream'
 import { afterEach, beforeEach, describe, expect, test } from 'vitest'
+import { waitFor } from '@muster/test/systems/wait'
 import {
   callOf,
   execOf,
@@ -241,6 +242,31 @@ describe('copies', () => {
         'find "$HOME" "$HOME/.." /tmp /var/tmp -maxdepth 3 -name "muster-evil*" 2>/dev/null; ls in 2>/dev/null | grep -v "^[ad]$"; true',
       ),
     ).toBe('')
+  })
+
+  test('a folder that cannot be made is told, however much is still on its way', async () => {
+    const id = await held()
+    const archive = pack()
+    archive.entry({ name: 'large' }, Buffer.alloc(32 * MIB, 1))
+    archive.finalize()
+    const whole = Buffer.concat(await Array.fromAsync(archive as unknown as AsyncIterable<Uint8Array>))
+    let ended = 0
+    async function* slowly(): AsyncGenerator<Uint8Array> {
+      try {
+        for await (const slice of slices(whole)) {
+          yield slice
+          await new Promise((resolve) => setImmediate(resolve))
+        }
+      } finally {
+        ended += 1
+      }
+    }
+    for (let time = 1; time <= 3; time += 1) {
+      await expect(must(provider.copyIn)({ id }, { path: '/proc/none', tar: slowly() }, callOf())).rejects.toMatchObject({
+        message: expect.stringContaining('cannot unpack the tar') as string,
+      })
+      await waitFor('the source to be let go', async () => ended === time)
+    }
   })
 
   test('what is no tar is said so', async () => {

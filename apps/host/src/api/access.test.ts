@@ -60,6 +60,21 @@ test('roles: a viewer reads, an operator works, an admin makes tokens', async ()
   expect((await daemon.ask('POST', '/v1/tokens', { token: operator, body: { name: 'x', role: 'admin' } })).status).toBe(403)
 })
 
+test('a token or a lease that would outlive every date is refused, and the lists go on', async () => {
+  await using daemon = await startTestDaemon()
+  const lease = await daemon.ask('POST', '/v1/leases', { body: { pool: 'ci' } })
+  for (const ttlMs of [Number.MAX_SAFE_INTEGER, 8.64e15, 3651 * 86_400_000]) {
+    const far = await daemon.ask('POST', '/v1/tokens', { body: { name: 'far', role: 'viewer', ttlMs } })
+    expect([far.status, far.json['code']]).toEqual([400, 'invalid-request'])
+    const renewed = await daemon.ask('POST', `/v1/leases/${lease.json['id'] as string}/renew`, { body: { ttlMs } })
+    expect([renewed.status, renewed.json['code']]).toEqual([400, 'invalid-request'])
+  }
+  const long = await daemon.ask('POST', '/v1/tokens', { body: { name: 'long', role: 'viewer', ttlMs: 3650 * 86_400_000 } })
+  expect(long.status).toBe(201)
+  expect((await daemon.ask('GET', '/v1/tokens')).status).toBe(200)
+  expect((await daemon.ask('GET', '/v1/leases')).status).toBe(200)
+})
+
 test('a token is worthless once it is revoked or has expired; the list shows no text of any', async () => {
   await using daemon = await startTestDaemon()
   const made = await daemon.ask('POST', '/v1/tokens', { body: { name: 'ci', role: 'viewer', ttlMs: 1 } })
@@ -194,4 +209,20 @@ test('use of a token is noted, at most once a minute', async () => {
   now += 2000
   await room.verify(daemon.token)
   expect(await used()).toBe(now)
+})
+
+test('who made a token and who revoked it is in the journal, once each, and no text of it', async () => {
+  await using daemon = await startTestDaemon()
+  const headers = { 'idempotency-key': 'once' }
+  const body = { name: 'ci', role: 'operator', ttlMs: 60_000 }
+  const made = await daemon.ask('POST', '/v1/tokens', { body, headers })
+  expect((await daemon.ask('POST', '/v1/tokens', { body, headers })).json['token']).toBe(made.json['token'])
+  const { id } = made.json['details'] as { id: string }
+  expect((await daemon.ask('DELETE', `/v1/tokens/${id}`)).status).toBe(204)
+  expect((await daemon.ask('DELETE', `/v1/tokens/${id}`)).status).toBe(404)
+  const rows = await daemon.harness.engine.store.read.selectFrom('journal').selectAll().where('rule', 'like', 'token-%').execute()
+  expect(rows.map((row) => [row.rule, JSON.parse(row.inputs) as unknown])).toEqual([
+    ['token-made', { principal: 'token:admin', token: id, ...body }],
+    ['token-revoked', { principal: 'token:admin', token: id }],
+  ])
 })

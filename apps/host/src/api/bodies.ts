@@ -9,7 +9,7 @@ const free = z.string().regex(/^[^\0]*$/, 'holds a NUL character')
 const text = free.min(1)
 const name = z.string().regex(/^[a-z0-9-]{1,40}$/)
 /** A duration that somebody asks for. 30 days: longer ones are a slip of units. */
-const asked = z.int().min(1).max(2_592_000_000)
+export const asked: z.ZodInt = z.int().min(1).max(2_592_000_000)
 const labels = z.record(z.string().min(1).max(63), z.string().max(255))
 const env = z.record(z.string().regex(/^[A-Za-z_][A-Za-z0-9_]*$/), free)
 /** No system starts a program with more; longer lists travel as files. */

@@ -119,3 +119,12 @@ test('a run may ask for its worker to be kept when it fails, within bounds, and 
   for (const keepFailedMs of [-1, 86_400_001, 1.5, '15m']) expect((await ask({ keepFailedMs })).status).toBe(400)
   expect((await ask({ pool: undefined, lease: `l${'0'.repeat(26)}`, keepFailedMs: 1000 })).status).toBe(400)
 })
+
+test('who lets any number of orphans be removed is in the journal', async () => {
+  await using daemon = await startTestDaemon()
+  const path = '/v1/providers/one/reconcile'
+  expect((await daemon.ask('POST', path)).status).toBe(200)
+  expect((await daemon.ask('POST', `${path}?reclaimOrphans=true`)).json).toEqual({ orphansReclaimed: 0 })
+  const rows = (await daemon.harness.engine.journal.why('provider', 'one')).filter((row) => row.rule === 'orphans-reclaimed')
+  expect(rows.map((row) => JSON.parse(row.inputs) as unknown)).toEqual([{ principal: 'token:admin' }])
+})

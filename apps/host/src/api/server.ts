@@ -55,6 +55,8 @@ export interface Api {
   close(): Promise<void>
 }
 
+/** Who shakes no hands holds a connection as well: no longer than one without a head. Node's own bound is two minutes. */
+const shaken = { handshakeTimeout: httpOptions.headersTimeout }
 /** Keys are kept for a day: looking once an hour is often enough. */
 const SWEEP_MS = KEEP_MS / 24
 
@@ -79,7 +81,9 @@ export async function startApi(deps: ApiDeps): Promise<Api> {
   const material = deps.tls === undefined ? undefined : await readTls(deps.tls)
   const app = await buildApp({
     ...deps,
-    ...(material === undefined ? {} : { makeServer: (handler) => createTlsServer({ ...httpOptions, ...material }, handler) }),
+    ...(material === undefined
+      ? {}
+      : { makeServer: (handler) => createTlsServer({ ...httpOptions, ...shaken, ...material }, handler) }),
     streams: open,
     observer,
     idempotency: keys,

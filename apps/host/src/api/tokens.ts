@@ -51,8 +51,8 @@ export interface Tokens {
   create(request: NewToken, options?: CreateOptions): Promise<TokenView>
   /** Newest first. */
   list(page?: { limit?: number; before?: string }): Promise<TokenView[]>
-  /** False when there is no live token of this id. */
-  revoke(id: string): Promise<boolean>
+  /** False when there is no live token of this id. `also` writes in the same transaction when there is. */
+  revoke(id: string, options?: { also?: Also<string> }): Promise<boolean>
 }
 
 /** As of the other lists. */
@@ -107,16 +107,18 @@ export function tokens(store: Store, now: () => number = Date.now): Tokens {
         ...(row.last_used_at === null ? {} : { lastUsedAt: row.last_used_at }),
       }))
     },
-    async revoke(id) {
-      const result = await store.write((tx) =>
-        tx
+    async revoke(id, { also } = {}) {
+      return store.write(async (tx, after) => {
+        const result = await tx
           .updateTable('tokens')
           .set({ revoked_at: now() })
           .where('id', '=', id)
           .where('revoked_at', 'is', null)
-          .executeTakeFirst(),
-      )
-      return result.numUpdatedRows > 0n
+          .executeTakeFirst()
+        const revoked = result.numUpdatedRows > 0n
+        if (revoked) await also?.(tx, after, id)
+        return revoked
+      })
     },
   }
 }

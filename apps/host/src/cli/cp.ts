@@ -1,6 +1,7 @@
 /** `muster cp`: files and folders into a worker that lives, and out of it. */
 import { basename, join, posix } from 'node:path'
 import { statSync } from 'node:fs'
+import { MusterError } from '@muster/client'
 import { type Command, InvalidArgumentError } from 'commander'
 import { acting, openClient, subcommand, withProgress } from './context.ts'
 import { exits, say } from './io.ts'
@@ -19,11 +20,28 @@ export function placeOf(text: string): Place {
   return { worker, path }
 }
 
-/** As `cp -r`: behind a `/` the target is a folder, and the source keeps its name in it. */
+/** As `cp -r`: behind a `/` the target is a folder, and the source keeps its name in it; without a name its content goes there. */
 export function targetOf(target: string, source: string): { folder: string; name: string } {
-  const inside = target.endsWith('/') || target === '.' || target === '..'
-  if (inside) return { folder: target, name: basename(source) }
+  if (isNameless(target)) return { folder: target, name: isNameless(basename(source)) ? '.' : basename(source) }
   return { folder: posix.dirname(target), name: posix.basename(target) }
+}
+
+/** The path here that what comes from a worker is saved as, and whose place it takes. */
+export function placeHere(source: string, target: string): string {
+  const into = isNameless(target) || statSync(target, { throwIfNoEntry: false })?.isDirectory() === true
+  if (!into) return target
+  const name = posix.basename(source)
+  // The folder itself would be replaced, with all that is in it.
+  if (isNameless(name))
+    throw new MusterError('local', `'${source}' of the worker has no name of its own in the folder ${target}`, {
+      hint: `Give it one that is not taken, as ${join(target, 'copy')}.`,
+    })
+  return join(target, name)
+}
+
+/** Is it a folder by its spelling: `x/`, `.`, `x/..`? */
+function isNameless(path: string): boolean {
+  return /(?:^|\/)\.{0,2}$/.test(path)
 }
 
 export function cpCommand(): Command {
@@ -33,7 +51,8 @@ export function cpCommand(): Command {
     .addHelpText(
       'after',
       `
-A relative path in a worker is below its workspace. What is there is replaced, file by file; here, all or nothing.
+A relative path in a worker is below its workspace. What is there is replaced, file by file. Here it is all or nothing:
+a folder of the same name is replaced as a whole, with what only it had.
 
   muster cp ./dist w01m…:/srv/app        as the folder /srv/app
   muster cp w01m…:report.xml results/    as results/report.xml`,
@@ -48,19 +67,27 @@ async function copy(source: Place, { target, command }: { target: Place; command
     say('one of the two is here and the other in a worker: WORKER:PATH')
     return exits.usage
   }
+  const place = source.worker === undefined ? '' : placeHere(source.path, target.path)
   const client = await openClient(command)
-  if (target.worker !== undefined) {
-    const { packTree } = await import('@muster/client')
-    const { folder, name } = targetOf(target.path, source.path)
-    const done = client.workers.putFiles(target.worker, { path: folder, tar: () => packTree(source.path, name) })
-    await withProgress(`copying ${source.path} to ${target.worker} …`, done)
-    say(`copied to ${target.worker}:${posix.join(folder, name)}`)
+  const gone = new AbortController()
+  for (const name of ['SIGINT', 'SIGTERM', 'SIGHUP'] as const) process.once(name, () => gone.abort())
+  const { signal } = gone
+  try {
+    if (target.worker !== undefined) {
+      const { packTree } = await import('@muster/client')
+      const { folder, name } = targetOf(target.path, source.path)
+      const done = client.workers.putFiles(target.worker, { path: folder, tar: () => packTree(source.path, name), signal })
+      await withProgress(`copying ${source.path} to ${target.worker} …`, done)
+      say(`copied to ${target.worker}:${posix.join(folder, name)}`)
+      return exits.ok
+    }
+    const done = client.workers.saveFiles(source.worker ?? '', { path: source.path, target: place, signal })
+    await withProgress(`copying ${source.path} from ${source.worker ?? ''} …`, done)
+    say(`copied to ${place}`)
     return exits.ok
+  } catch (error) {
+    if (!signal.aborted) throw error
+    say(target.worker === undefined ? 'given up; nothing is left of it' : 'given up; some of it may be in the worker')
+    return exits.cancelled
   }
-  const into = target.path.endsWith('/') || statSync(target.path, { throwIfNoEntry: false })?.isDirectory() === true
-  const place = into ? join(target.path, basename(source.path)) : target.path
-  const done = client.workers.saveFiles(source.worker ?? '', { path: source.path, target: place })
-  await withProgress(`copying ${source.path} from ${source.worker ?? ''} …`, done)
-  say(`copied to ${place}`)
-  return exits.ok
 }

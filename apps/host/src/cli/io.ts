@@ -6,11 +6,28 @@ export const exits = { ok: 0, failed: 1, usage: 2, timeout: 124, infrastructure:
 
 /** A line about Muster itself: never part of a command's output. */
 export function say(text: string): void {
-  process.stderr.write(`muster: ${text}\n`)
+  process.stderr.write(`muster: ${harmless(text)}\n`)
 }
 
 export function print(text: string): void {
-  process.stdout.write(text.endsWith('\n') ? text : `${text}\n`)
+  const shown = harmless(text)
+  process.stdout.write(shown.endsWith('\n') ? shown : `${shown}\n`)
+}
+
+/** The escape of ECMA-48, and what {@link styled} puts behind it. */
+export const ESCAPE = '\u001b'
+const OWN_STYLE = /^\[(?:1|2|22|3[123]|39)m/
+
+/**
+ * Commands, reasons and messages are other people's: what would steer the terminal is shown instead, in JSON's own form, so that JSON stays
+ * what it is.
+ */
+export function harmless(text: string): string {
+  return text.replaceAll(/\p{Cc}/gu, (char, at: number) =>
+    char === '\n' || char === '\t' || (char === ESCAPE && OWN_STYLE.test(text.slice(at + 1, at + 5)))
+      ? char
+      : `\\u${char.charCodeAt(0).toString(16).padStart(4, '0')}`,
+  )
 }
 
 export function printJson(value: unknown): void {

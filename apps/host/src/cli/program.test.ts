@@ -10,8 +10,8 @@ const codes: Readonly<Record<keyof typeof exits, string>> = {
   failed: 'it was refused or failed; the last lines say why',
   usage: 'the arguments are wrong',
   timeout: 'of `run` and `exec`: the command ran longer than its time-out',
-  infrastructure: 'of `run` and `exec`: the command did not run to its end, or nobody can tell how it ended',
-  cancelled: 'of `run` and `exec`: it was cancelled',
+  infrastructure: 'of `run`, `exec` and `runs attach`: the command did not run to its end, or nobody can tell how it ended',
+  cancelled: 'it was cancelled; of `cp` and `backup`: given up by a signal',
   pipe: 'nobody reads the output any more',
 }
 

@@ -48,10 +48,12 @@ export function providersCommand(): Command {
   providers.addCommand(
     subcommand('reconcile', 'look at a provider now instead of at the next interval')
       .argument('<provider>')
+      .option('--json', 'as JSON')
       .action(
-        acting(async ([name]: [string], _options: object, command: Command) => {
-          await (await openClient(command)).providers.reconcile(name)
-          say(`${name} was listed, and what it said applied`)
+        acting(async ([name]: [string], { json }: { json?: true }, command: Command) => {
+          const done = await (await openClient(command)).providers.reconcile(name)
+          if (json === true) printJson(done)
+          else say(`${name} was listed, and what it said applied`)
           return undefined
         }),
       ),
@@ -59,10 +61,12 @@ export function providersCommand(): Command {
   providers.addCommand(
     subcommand('reclaim', 'remove workers of ours that no record knows, however many; not after a restored or copied store')
       .argument('<provider>')
+      .option('--json', 'as JSON')
       .action(
-        acting(async ([name]: [string], _options: object, command: Command) => {
-          const { orphansReclaimed } = await (await openClient(command)).providers.reconcile(name, { reclaimOrphans: true })
-          say(`${orphansReclaimed} workers without a record are being removed`)
+        acting(async ([name]: [string], { json }: { json?: true }, command: Command) => {
+          const done = await (await openClient(command)).providers.reconcile(name, { reclaimOrphans: true })
+          if (json === true) printJson(done)
+          else say(`${done.orphansReclaimed} workers without a record are being removed`)
           return undefined
         }),
       ),

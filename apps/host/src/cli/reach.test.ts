@@ -1,10 +1,13 @@
 import { Argument, Command, InvalidArgumentError } from 'commander'
 import { stripVTControlCharacters } from 'node:util'
+import { join } from 'node:path'
 import { describe, expect, test } from 'vitest'
+import { tempFolder } from '@muster/test/systems/temp'
 import type { Pool, Run } from '@muster/client'
 import { suggest } from './completion.ts'
-import { placeOf, targetOf } from './cp.ts'
+import { placeHere, placeOf, targetOf } from './cp.ts'
 import { parsePorts } from './forward.ts'
+import { harmless } from './io.ts'
 import { drawn } from './top.ts'
 
 const worker = `w${'1'.repeat(26)}`
@@ -21,6 +24,20 @@ test('a target with a slash at its end is a folder that the source goes into', (
   expect(targetOf('/srv/', './dist/')).toEqual({ folder: '/srv/', name: 'dist' })
   expect(targetOf('app', 'dist')).toEqual({ folder: '.', name: 'app' })
   expect(targetOf('.', 'a/dist')).toEqual({ folder: '.', name: 'dist' })
+  expect(targetOf('app/..', 'dist')).toEqual({ folder: 'app/..', name: 'dist' })
+  // As `cp -r .`: what is in the folder, and nothing beside it.
+  for (const source of ['.', './', '..', '../..', '/']) expect(targetOf('app/', source)).toEqual({ folder: 'app/', name: '.' })
+})
+
+test('what comes out of a worker never takes the place of the folder that it goes into', async () => {
+  await using folder = await tempFolder('cp')
+  const place = (source: string, target: string): string => placeHere(source, target)
+  expect(place('a/dist', `${folder.path}/`)).toBe(join(folder.path, 'dist'))
+  expect(place('a/dist/', folder.path)).toBe(join(folder.path, 'dist'))
+  expect(place('.', join(folder.path, 'all'))).toBe(join(folder.path, 'all'))
+  for (const source of ['.', '..', '/', 'a/..', 'a/.', './'])
+    for (const target of [folder.path, `${folder.path}/`, `${folder.path}/new/`, '.', '..'])
+      expect(() => place(source, target), `${source} to ${target}`).toThrow('has no name of its own')
 })
 
 test('ports: one for both sides, or one for each', () => {
@@ -79,4 +96,14 @@ test('top shows what is wrong first, and cuts to the terminal', () => {
   ])
   const small = drawn(picture, { columns: 12, rows: 3, now }).map(stripVTControlCharacters)
   expect(small).toEqual(['stock  pool ', 'POOL  WORKER', 'ci    #####.'])
+})
+
+test('what others wrote steers no terminal: it is shown, each row stays a row, and JSON stays what it is', () => {
+  const evil = "sh -c 'echo \u001b]0;title\u0007\u001b[8m\u001b[2J\u009b31m\r\nnext'"
+  const run = { id: 'r1', state: 'running', createdAt: '2026-01-01T00:00:00.000Z', pool: 'ci', command: [evil] } as unknown as Run
+  const lines = drawn({ pools: [], providers: [], conditions: [], runs: [run] }, { columns: 500, rows: 100, now: 0 })
+  expect(lines.filter((line) => line.includes('title'))).toHaveLength(1)
+  expect(lines.join('')).toContain(String.raw`\u001b]0;title\u0007\u001b[8m\u001b[2J\u009b31m next`)
+  expect(JSON.parse(harmless(JSON.stringify({ evil })))).toEqual({ evil })
+  expect(harmless('\u001b[1mpool\u001b[22m\tone\n')).toBe('\u001b[1mpool\u001b[22m\tone\n')
 })

@@ -36,18 +36,22 @@ export function tokensCommand(): Command {
       .requiredOption('--name <name>', 'who or what it is for')
       .addOption(new Option('--role <role>', 'what it may do').choices(roles).makeOptionMandatory())
       .option('--ttl <duration>', 'it expires after this long', parsing(parseDuration, 'a number and a unit, as 30d'))
+      .option('--json', 'as JSON')
       .action(
         acting(
           async (
             _args: [],
-            { name, role, ttl }: { name: string; role: (typeof roles)[number]; ttl?: number },
+            { name, role, ttl, json }: { name: string; role: (typeof roles)[number]; ttl?: number; json?: true },
             command: Command,
           ) => {
             const made = await (
               await openClient(command)
             ).tokens.create({ name, role, ...(ttl === undefined ? {} : { ttlMs: ttl }) })
-            say(`${made.details.id} for ${name}, role ${role}:`)
-            print(made.token)
+            if (json === true) printJson(made)
+            else {
+              say(`${made.details.id} for ${name}, role ${role}:`)
+              print(made.token)
+            }
             return undefined
           },
         ),

@@ -5,10 +5,10 @@ import type { Condition, MusterClient, Pool, Provider, Run } from '@muster/clien
 import type { Command } from 'commander'
 import { parseDuration } from '../config/units.ts'
 import { acting, openClient, parsing, subcommand } from './context.ts'
-import { age, bold, dim, exits, print, printJson, say, state } from './io.ts'
+import { age, bold, dim, ESCAPE, exits, harmless, print, printJson, state } from './io.ts'
 
 interface Options {
-  interval: number
+  interval?: number
   once?: true
   json?: true
 }
@@ -21,21 +21,26 @@ export interface Picture {
   runs: Run[]
 }
 
+/** A daemon that is asked more often than this has less time for its work. */
+const LEAST_INTERVAL_MS = 100
+/** A look takes milliseconds; after this the picture is old, and whoever looks at it must know. */
+const SILENT_MS = 3000
+const SILENT = 'the daemon does not answer: what stands below is old'
 /** Control sequences of ECMA-48, and xterm's for its second screen. */
-const ESCAPE = '\u001b'
 const ALTERNATE_SCREEN = `${ESCAPE}[?1049h${ESCAPE}[?25l`
 const OWN_SCREEN = `${ESCAPE}[?25h${ESCAPE}[?1049l`
+const HOME_AND_CLEAR_LINE = `${ESCAPE}[H${ESCAPE}[2K`
 const HOME_AND_CLEAR = `${ESCAPE}[H${ESCAPE}[J`
 
 export function topCommand(): Command {
   return subcommand('top', 'show pools, providers and runs, live; q or Ctrl-C ends it')
-    .option('--interval <duration>', 'between two looks', parsing(parseDuration, 'a number and a unit, as 1s'), 1000)
+    .option('--interval <duration>', 'between two looks; default 1s', parsing(interval, 'a number and a unit, 100ms or more'))
     .option('--once', 'look once; so it does where the output is no terminal')
     .option('--json', 'one look, as JSON')
     .action(acting(async (_args: [], options: Options, command: Command) => top(options, command)))
 }
 
-async function top({ interval, once, json }: Options, command: Command): Promise<number> {
+async function top({ interval: intervalMs = 1000, once, json }: Options, command: Command): Promise<number> {
   const client = await openClient(command)
   if (json === true) {
     printJson(await look(client))
@@ -47,6 +52,10 @@ async function top({ interval, once, json }: Options, command: Command): Promise
   }
   const over = new AbortController()
   const end = (): void => over.abort()
+  // While the daemon is away a look waits for it: whoever wants to leave does not.
+  const ended = new Promise<undefined>((resolve) =>
+    over.signal.addEventListener('abort', () => resolve(undefined), { once: true }),
+  )
   for (const name of ['SIGINT', 'SIGTERM', 'SIGHUP'] as const) process.on(name, end)
   const raw = process.stdin.isTTY
   if (raw) process.stdin.setRawMode(true)
@@ -55,18 +64,25 @@ async function top({ interval, once, json }: Options, command: Command): Promise
   process.stdout.write(ALTERNATE_SCREEN)
   try {
     while (!over.signal.aborted) {
-      const picture = await look(client)
-      const { columns, rows } = process.stdout
+      const slow = setTimeout(() => process.stdout.write(`${HOME_AND_CLEAR_LINE}${SILENT}`), SILENT_MS)
+      const picture = await Promise.race([look(client), ended]).finally(() => clearTimeout(slow))
+      if (picture === undefined) break
+      // A console that does not know its size says 0.
+      const [columns, rows] = [process.stdout.columns || 80, process.stdout.rows || 24]
       process.stdout.write(`${HOME_AND_CLEAR}${drawn(picture, { columns, rows: rows - 1 }).join('\r\n')}`)
-      await pause(interval, undefined, { signal: over.signal }).catch(() => undefined)
+      await pause(intervalMs, undefined, { signal: over.signal }).catch(() => undefined)
     }
   } finally {
     process.stdout.write(OWN_SCREEN)
     if (raw) process.stdin.setRawMode(false)
     process.stdin.pause()
   }
-  say('top ended; the daemon goes on')
   return exits.ok
+}
+
+function interval(text: string): number | undefined {
+  const ms = parseDuration(text)
+  return ms !== undefined && ms >= LEAST_INTERVAL_MS ? ms : undefined
 }
 
 async function look(client: MusterClient): Promise<Picture> {
@@ -133,7 +149,9 @@ function bar(count: number, most: number): string {
 }
 
 /** Cells of neighbouring lines of the same number of cells stand below each other. */
-function table(lines: readonly (readonly string[])[]): string[] {
+function table(given: readonly (readonly string[])[]): string[] {
+  // A line is one line, whatever a command or a message holds.
+  const lines = given.map((cells) => cells.map((cell) => harmless(cell.replaceAll(/\s+/g, ' '))))
   const widths = new Map<number, number[]>()
   for (const cells of lines) {
     const known = widths.get(cells.length) ?? []

@@ -1,7 +1,7 @@
 /** `muster why`: every decision about one thing. */
 import { Argument, type Command } from 'commander'
 import { renderWhy } from '../observe/why.ts'
-import { acting, openClient, subcommand } from './context.ts'
+import { acting, openClient, parsing, subcommand } from './context.ts'
 import { print, printJson } from './io.ts'
 
 const kinds = ['worker', 'run', 'pool', 'lease', 'provider'] as const
@@ -10,7 +10,7 @@ export function whyCommand(): Command {
   return subcommand('why', 'say what was decided about a worker, a run, a pool, a lease or a provider, and because of what')
     .addArgument(new Argument('<kind>').choices(kinds))
     .argument('<id>', 'its id or name')
-    .option('--limit <n>', 'the newest so many', Number, 200)
+    .option('--limit <n>', 'the newest so many', parsing(count, 'a number above 0'), 200)
     .option('--json', 'as JSON')
     .action(
       acting(
@@ -26,4 +26,9 @@ export function whyCommand(): Command {
         },
       ),
     )
+}
+
+function count(text: string): number | undefined {
+  const value = Number(text)
+  return Number.isSafeInteger(value) && value > 0 ? value : undefined
 }

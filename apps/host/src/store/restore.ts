@@ -3,7 +3,7 @@
  * what was there, which is kept in a folder of its own; the rest (plugins, providers' own files) stays. The next start asks for `--adopt`
  * or `--new-owner`: workers made after the backup are unknown to it.
  */
-import { chmodSync, copyFileSync, existsSync, mkdirSync, readdirSync, readFileSync, renameSync, rmSync } from 'node:fs'
+import { chmodSync, copyFileSync, existsSync, mkdirSync, readdirSync, readFileSync, renameSync, rmdirSync, rmSync } from 'node:fs'
 import { join } from 'node:path'
 import { DatabaseSync } from 'node:sqlite'
 import { type Manifest, names, readArchive } from './archive.ts'
@@ -53,7 +53,8 @@ class RestoreError extends Error {
 /** Errors: RestoreError, ArchiveError (each with a `hint`), StoreError `held`, `newer`, `corrupt`, those of the file system. After each the folder is as before. */
 export async function restore(options: RestoreOptions): Promise<Restored> {
   const { file, dir, force, now = Date.now } = options
-  const there = existsSync(dir) ? readdirSync(dir) : []
+  const made = !existsSync(dir)
+  const there = made ? [] : readdirSync(dir)
   if (there.length > 0 && !force)
     throw new RestoreError(
       `the folder ${dir} is not empty`,
@@ -77,7 +78,10 @@ export async function restore(options: RestoreOptions): Promise<Restored> {
     rmSync(draft, { recursive: true, force: true })
     lock.release()
     // A folder that was made for a backup that was refused is not left.
-    if (there.length === 0 && !existsSync(storePath(dir))) rmSync(lockPath(dir), { force: true })
+    if (there.length === 0 && !existsSync(storePath(dir))) {
+      rmSync(lockPath(dir), { force: true })
+      if (made) rmdirSync(dir)
+    }
   }
 }
 

@@ -586,7 +586,7 @@ export interface Operations {
     body: {
       name: string
       role: 'viewer' | 'operator' | 'admin'
-      /** Default: until it is revoked. */
+      /** At most ten years. Default: until it is revoked. */
       ttlMs?: number
     }
     answer: {

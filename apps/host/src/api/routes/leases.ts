@@ -8,7 +8,7 @@ import { byId, keyHeader, needs } from '../describe.ts'
 import { traceOf } from '../observing.ts'
 import { ApiProblem } from '../problems.ts'
 import { checkInline, toLeaseRequest } from '../requests.ts'
-import { leaseBodySchema } from '../bodies.ts'
+import { asked, leaseBodySchema } from '../bodies.ts'
 import { type LeaseAnswer, leaseAnswerSchema, leaseSchema, pageOf, pageParts } from '../schemas.ts'
 import { leaseAnswer, leaseView } from '../views.ts'
 
@@ -126,7 +126,7 @@ export function leaseRoutes(app: App, { engine, idempotency, streams }: AppDeps)
         operationId: 'renewLease',
         summary: 'Extends a lease from now on',
         params: byId,
-        body: z.strictObject({ ttlMs: z.int().min(1).exactOptional() }).default({}),
+        body: z.strictObject({ ttlMs: asked.exactOptional() }).default({}),
         response: { 200: leaseSchema },
       },
     },

@@ -1,5 +1,6 @@
 /** Pools and the providers they are placed on. */
 import { z } from 'zod'
+import { principalOf } from '../access.ts'
 import type { App, AppDeps } from '../deps.ts'
 import { needs } from '../describe.ts'
 import { ApiProblem } from '../problems.ts'
@@ -88,9 +89,21 @@ export function poolRoutes(app: App, { engine }: AppDeps): void {
         }),
       },
     },
-    async ({ params, query }) => {
+    async (request) => {
+      const { params, query } = request
       if (!engine.plugins.list().some((provider) => provider.name === params.name))
         throw new ApiProblem('not-found', `there is no provider ${params.name}`)
+      const principal = principalOf(request)
+      // It ends workers beyond the bound that protects them: who wanted that is on disk before.
+      if (query.reclaimOrphans === 'true')
+        await engine.store.write((tx, after) =>
+          engine.journal.append(tx, after, {
+            rule: 'orphans-reclaimed',
+            decision: 'orphans are removed, however many',
+            provider: params.name,
+            inputs: { principal },
+          }),
+        )
       await engine.reconcile(params.name)
       return { orphansReclaimed: query.reclaimOrphans === 'true' ? await engine.reclaimOrphans(params.name) : 0 }
     },

@@ -96,14 +96,16 @@ export function reachRoutes(app: App, { engine, streams }: AppDeps): void {
         principal: principalOf(request),
         signal,
       })
-      return streams.send(reply, { type: TCP_TYPE, source: () => output })
+      // When the port has ended, so has the connection, whatever still comes from the client.
+      return streams.send(reply, { type: TCP_TYPE, headers: { connection: 'close' }, source: () => output })
     },
   )
 }
 
 /** The body as it comes in; an error when the client goes before its end. */
 async function* incoming(body: IncomingMessage, signal: AbortSignal): AsyncGenerator<Uint8Array, void, undefined> {
-  for await (const chunk of body) {
+  // Whoever takes no more of it still has an answer to give on the same connection.
+  for await (const chunk of body.iterator({ destroyOnReturn: false })) {
     signal.throwIfAborted()
     yield chunk as Buffer
   }

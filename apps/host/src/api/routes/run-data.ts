@@ -234,7 +234,8 @@ function logType(accept: string | undefined): LogType {
 
 /** The body as it comes in; an error when the client goes before its end. */
 async function* bodyOf(body: IncomingMessage, signal: AbortSignal): AsyncGenerator<Uint8Array, void, undefined> {
-  for await (const chunk of body) {
+  // Whoever takes no more of it still has an answer to give on the same connection.
+  for await (const chunk of body.iterator({ destroyOnReturn: false })) {
     signal.throwIfAborted()
     yield chunk as Buffer
   }

@@ -21,10 +21,13 @@ const tokenSchema = named(
   }),
 )
 
+/** Ten years: longer ones are slips, and a date that far off is none that can be stored or shown. */
+const LONGEST_TTL_MS = 3650 * 86_400_000
+
 const page = pageOf('TokenPage', tokenSchema)
 const { limit, before } = pageParts('t')
 
-export function tokenRoutes(app: App, { access: { tokens }, idempotency }: AppDeps): void {
+export function tokenRoutes(app: App, { access: { tokens }, idempotency, engine: { journal } }: AppDeps): void {
   app.post(
     '/v1/tokens',
     {
@@ -37,7 +40,7 @@ export function tokenRoutes(app: App, { access: { tokens }, idempotency }: AppDe
         body: z.strictObject({
           name: z.string().regex(/^[a-z0-9-]{1,40}$/),
           role: z.enum(roles),
-          ttlMs: z.int().min(1).describe('Default: until it is revoked.').exactOptional(),
+          ttlMs: z.int().min(1).max(LONGEST_TTL_MS).describe('At most ten years. Default: until it is revoked.').exactOptional(),
         }),
         response: { 201: z.object({ token: z.string(), details: tokenSchema }) },
       },
@@ -50,7 +53,17 @@ export function tokenRoutes(app: App, { access: { tokens }, idempotency }: AppDe
       const id = newId('t')
       const details = await idempotency.once(
         { ...keyed, request: { path: '/v1/tokens', body } },
-        (also) => tokens.create({ ...body, id, text: tokenText(id, secretOf(id)) }, { also }),
+        (also) =>
+          tokens.create(
+            { ...body, id, text: tokenText(id, secretOf(id)) },
+            {
+              also: async (tx, after, made) => {
+                await also?.(tx, after, made)
+                const inputs = { principal: keyed.principal, token: id, ...body }
+                await journal.append(tx, after, { rule: 'token-made', decision: `token ${body.name} is made`, inputs })
+              },
+            },
+          ),
         shown,
       )
       // Repeated with its key: the text of the token that was made then.
@@ -88,8 +101,15 @@ export function tokenRoutes(app: App, { access: { tokens }, idempotency }: AppDe
         response: { 204: z.undefined() },
       },
     },
-    async ({ params }, reply) => {
-      if (!(await tokens.revoke(params.id))) throw new ApiProblem('not-found', `there is no token ${params.id}`)
+    async (request, reply) => {
+      const { id } = request.params
+      const revoked = await tokens.revoke(id, {
+        also: (tx, after) => {
+          const inputs = { principal: principalOf(request), token: id }
+          return journal.append(tx, after, { rule: 'token-revoked', decision: 'a token is revoked', inputs })
+        },
+      })
+      if (!revoked) throw new ApiProblem('not-found', `there is no token ${id}`)
       return reply.code(204).send()
     },
   )
