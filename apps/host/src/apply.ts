@@ -79,9 +79,11 @@ function writtenOf({ written, discovery }: Pick<NonNullable<Examined['found']>, 
 
 function restartProblem({ path, before, after }: Change, at: LoadedConfig['problem']): Problem {
   const value = (given: string | undefined): string => (given === undefined ? 'its default' : `'${given}'`)
+  // Neither is shown where one may be secret.
+  const how = before === undefined && after === undefined ? '' : ` from ${value(before)} to ${value(after)}`
   return at(path.split('.'), {
     at: 'key',
-    reason: `${path} cannot change from ${value(before)} to ${value(after)} while the daemon runs`,
+    reason: `${path} cannot change${how} while the daemon runs`,
     fix: 'restart the daemon (workers and runs live on), or write it as it was',
   })
 }

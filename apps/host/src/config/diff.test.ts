@@ -55,6 +55,22 @@ describe('the difference of two configurations', () => {
     expect(JSON.stringify(changes)).not.toContain('canary')
   })
 
+  test('shows no header of a collector, and no password of an address', () => {
+    const otlp = { url: 'https://me:url-canary@collector.example', headers: { Authorization: 'Bearer header-canary' } }
+    const changes = diff((file) => ({
+      ...file,
+      host: { ...file.host, telemetry: { otlp } },
+      providers: { local: { ...file.providers.local, url: 'http://me:other-canary@host.example/' } },
+    }))
+    expect(changes.map(({ path }) => path)).toEqual([
+      'host.telemetry.otlp.url',
+      'host.telemetry.otlp.headers.Authorization',
+      'providers.local.url',
+    ])
+    expect(JSON.stringify(changes)).not.toContain('canary')
+    expect(changes[2]?.after).toBe('http://***@host.example/')
+  })
+
   test('says what cannot change while the daemon runs; a key that is new to it too', () => {
     const changes = diff((file) => ({ ...file, host: { ...file.host, listen: '127.0.0.1:1', reconcile: '1m', data: 'x' } }))
     expect(changes.filter((one) => one.restart).map(({ path }) => path)).toEqual(['host.listen', 'host.data'])

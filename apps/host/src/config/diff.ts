@@ -27,7 +27,7 @@ export function diffConfig(before: Written, after: Written): Change[] {
 /** Sections whose entries come and go as a whole. */
 const wholes = new Set(['pools', 'providers'])
 /** Keys whose values may be secret, or are of no use to a reader. */
-const hidden = /^pools\.[^.]+\.worker\.(env|settings)\.|^providers\.[^.]+\.config\./
+const hidden = /^pools\.[^.]+\.worker\.(env|settings)\.|^providers\.[^.]+\.config\.|^host\.telemetry\.otlp\.headers\./
 /** Keys of `host` that the daemon goes by from the next moment on; the others are used at its start only. */
 const live = new Set(['reconcile', 'orphanGrace', 'plugins'])
 
@@ -97,7 +97,8 @@ function comparePlugins(before: Written['plugins'], after: Written['plugins']): 
 }
 
 function shown(value: unknown): string {
-  return typeof value === 'string' ? value : JSON.stringify(value)
+  // An address may have a name and a password in it.
+  return typeof value === 'string' ? value.replace(/^([a-z][a-z0-9+.-]*:\/\/)[^/?#]*@/i, '$1***@') : JSON.stringify(value)
 }
 
 function isTree(value: unknown): value is Tree {
