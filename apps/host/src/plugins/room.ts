@@ -130,6 +130,8 @@ export function startPlugins(deps: RoomDeps): StartedRoom {
             if (running === undefined) start(target, { redactor, process: child })
             else running.swap(target, child)
           }
+          // It was leaving as it was, and was dropped since.
+          for (const target of wanted) if (!all.has(target.provider.name)) start(target, { redactor: createRedactor() })
           const names = new Set(wanted.map((target) => target.provider.name))
           for (const name of all.keys())
             if (names.has(name)) leaving.delete(name)

@@ -148,6 +148,19 @@ it('what is named no longer runs until it is dropped, and may come back before t
   expect(room.find('p')).toBeUndefined()
 })
 
+it('what comes back in the moment in which its last worker goes is there', async () => {
+  await open({})
+  const before = pid()
+  const other = await stage({ q: { knobs: {} } })
+  other.commit()
+  const back = await stage({ p: { knobs: {} }, q: { knobs: {} } })
+  await room.drop('p')
+  await gone(before)
+  back.commit()
+  await isReady('p')
+  expect(await room.provider('p').list({ limit: 1 })).toMatchObject({ workers: [] })
+})
+
 it('one that was given up for its configuration is well with another', async () => {
   const deps = await site({ p: { knobs: { create: 'refuse' } } })
   room = startPlugins({ ...deps, owner: 'me', fence: { epoch: () => 1, mayAct: () => true }, log: silent })
