@@ -23,6 +23,7 @@ import { passesOf } from './passes.ts'
 import { poolRoom } from './pool.ts'
 import { type Preparation, preparationOf } from './prepare.ts'
 import { startRetention } from './retention.ts'
+import { clearStale } from './stale.ts'
 import { engineState, type PoolState } from './state.ts'
 import { tracesOf } from './traces.ts'
 import { watchdogOf } from './watchdog.ts'
@@ -84,6 +85,7 @@ export async function startEngine(options: EngineOptions): Promise<Engine> {
       provider: plugins.list().map((provider) => provider.name),
     })
   showHeld()
+  clearStale(context, parts.memory)
   const hand = handOf(context, parts)
   const unsubscribe = plugins.onChange((status) => {
     if (status.state === 'ready') {

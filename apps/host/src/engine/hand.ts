@@ -35,7 +35,8 @@ export function handOf(context: Context, parts: { passes: Passes; launcher: Laun
   const { wishes, conditions, plugins, state } = context
 
   function known(scope: WishScope, name: string): void {
-    const names = scope === 'pool' ? [...state.pools.keys()] : plugins.list().map((provider) => provider.name)
+    const pools = [...state.pools.values()].filter(({ config }) => config.placement.length > 0)
+    const names = scope === 'pool' ? pools.map(({ config }) => config.name) : plugins.list().map((provider) => provider.name)
     if (names.includes(name)) return
     const some = names.length === 0 ? `The configuration names no ${scope}.` : `There are: ${names.join(', ')}.`
     throw new EngineError('not-found', `there is no ${scope} ${name}`, { hint: `${some} \`muster ${scope}s\` shows them.` })
