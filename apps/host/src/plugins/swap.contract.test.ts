@@ -171,6 +171,16 @@ it('one that was given up for its configuration is well with another', async () 
   expect(await room.provider('p').list({ limit: 1 })).toMatchObject({ workers: [] })
 })
 
+it('one whose breaker is open is asked again at once with another configuration', async () => {
+  await open({ launch: 'throw' })
+  const launch = (): Promise<unknown> => room.provider('p').launch(spec, { idempotencyKey: 'k' })
+  while (room.provider('p').status().breaker !== 'open') await launch().catch(() => undefined)
+  const staged = await stage({ p: { knobs: {} } })
+  staged.commit()
+  expect(await launch()).toMatchObject({ handle: { v: 1 } })
+  expect(room.provider('p').status().breaker).toBe('closed')
+})
+
 it('swapped again and again, also while it falls, it leaves one process', async () => {
   await open({})
   const pids = new Set([pid()])
