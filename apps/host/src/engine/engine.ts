@@ -101,11 +101,13 @@ export async function startEngine(options: EngineOptions): Promise<Engine> {
   background(context, 'launches could not be taken back', () => parts.launcher.takeBack())
   parts.passes.start()
   const observing = new Set<string>()
+  const atStart = new Set(plugins.list().map((provider) => provider.name))
   function observe(): void {
     for (const name of observing) {
       if (plugins.find(name) !== undefined) continue
       parts.forget(name)
       observing.delete(name)
+      atStart.delete(name)
     }
     for (const { name } of plugins.list()) {
       observing.add(name)
@@ -155,7 +157,10 @@ export async function startEngine(options: EngineOptions): Promise<Engine> {
     conditions: context.conditions,
     changes: { onWorker: state.onWorker, onLease: state.onLease, onDecision: context.journal.onDecision },
     acting: () => fence.mayAct(),
-    looked: (name) => parts.observer(name)?.look() ?? { looked: false },
+    looked: (name) => ({
+      ...(parts.observer(name)?.look() ?? { looked: false }),
+      ...(atStart.has(name) ? {} : { late: true }),
+    }),
     pools: {
       list: () => [...state.pools.values()].filter(isThere).map(statusOf),
       get: (name) => {
