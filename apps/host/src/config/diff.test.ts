@@ -23,6 +23,20 @@ describe('the difference of two configurations', () => {
     ])
   })
 
+  test('does not say at once where it takes its time', () => {
+    const changes = diff((file) => ({
+      ...file,
+      pools: { ci: { ...file.pools.ci, queue: '2m', keepFailed: '5m', uses: 2 } },
+      retention: { runs: '7d' },
+    }))
+    expect(changes.map(({ path, effect }) => `${path}: ${effect}`)).toEqual([
+      'pools.ci.queue: for what is asked for from now on',
+      'pools.ci.keepFailed: for what is asked for from now on',
+      'pools.ci.uses: at once',
+      'retention.runs: within an hour, when old records are looked through',
+    ])
+  })
+
   test('shows pools and providers that come and go as one', () => {
     const changes = diff((file) => ({
       ...file,

@@ -74,6 +74,8 @@ function effectOf(path: readonly string[], kind: Change['kind']): Pick<Change, '
   if (section === 'pools' && key === 'worker') return { effect: 'for workers made from now on' }
   if (section === 'pools' && key === 'placement')
     return { effect: 'for workers made from now on; idle ones at a provider that is left out end' }
+  if (section === 'pools' && (key === 'queue' || key === 'keepFailed')) return { effect: 'for what is asked for from now on' }
+  if (section === 'retention') return { effect: 'within an hour, when old records are looked through' }
   return { effect: 'at once' }
 }
 
