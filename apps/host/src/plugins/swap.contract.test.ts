@@ -171,6 +171,25 @@ it('one that was given up for its configuration is well with another', async () 
   expect(await room.provider('p').list({ limit: 1 })).toMatchObject({ workers: [] })
 })
 
+it('one that was given up is tried again with the next configuration, which it cannot hold up', async () => {
+  const gate = join(data, 'mended')
+  const p = { knobs: { create: 'refuse', gate } }
+  const deps = await site({ p })
+  room = startPlugins({ ...deps, owner: 'me', fence: { epoch: () => 1, mayAct: () => true }, log: silent })
+  await waitFor('it to be given up', async () => room.provider('p').status().state === 'failed')
+  const other = await stage({ p, q: { knobs: {} } })
+  expect(other.revived).toEqual([])
+  other.commit()
+  await isReady('q')
+  expect(room.provider('p').status().state).toBe('failed')
+  await writeFile(gate, '')
+  const staged = await stage({ p, q: { knobs: {} } })
+  expect(staged.revived).toEqual(['p'])
+  staged.commit()
+  expect(room.provider('p').status().state).toBe('ready')
+  expect(await room.provider('p').list({ limit: 1 })).toMatchObject({ workers: [] })
+})
+
 it('one whose breaker is open is asked again at once with another configuration', async () => {
   await open({ launch: 'throw' })
   const launch = (): Promise<unknown> => room.provider('p').launch(spec, { idempotencyKey: 'k' })
