@@ -239,6 +239,14 @@ describe('a provider', () => {
     expect(h.engine.conditions.list()).toEqual([])
   })
 
+  test('that goes while an operator decides about it is answered for, and no condition of it stays', async () => {
+    await open([poolConfig({ placement: ['two'] })])
+    const asked = h.engine.providers.disable('one', { principal: 'ann' })
+    h.gone.add('one')
+    expect((await asked).name).toBe('one')
+    expect(h.engine.conditions.list()).toEqual([])
+  })
+
   test('with a forgotten worker that is there after all goes once that is removed as an orphan', async () => {
     let broken = true
     h = await openHarness({

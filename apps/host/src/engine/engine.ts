@@ -137,8 +137,9 @@ export async function startEngine(options: EngineOptions): Promise<Engine> {
     return statusOf(state.pool(name))
   }
   const wishOfProvider = async (name: string, how: Wishing & { wish?: Wish }): Promise<GuardedProvider> => {
+    const provider = plugins.find(name)
     await hand.wish('provider', name, how)
-    return plugins.provider(name)
+    return provider ?? plugins.provider(name)
   }
   const observers = (name?: string): Observer[] =>
     plugins
