@@ -52,6 +52,15 @@ describe('another configuration', () => {
     expect(await held()).toMatchObject({ worker: expect.stringMatching(/^w/) as string })
   })
 
+  test('that comes while the engine stops changes nothing: nobody would stop the providers that take over', async () => {
+    await open()
+    const stopped = h.engine.stop()
+    let calls = 0
+    await expect(configure([], () => (calls += 1))).rejects.toMatchObject({ code: 'stopping' })
+    await stopped
+    expect(calls).toBe(0)
+  })
+
   test('with more room serves who waits; with less it ends nobody who is held', async () => {
     const small = poolConfig({ work: 'hold', scale: { max: 1 } })
     await open([small])

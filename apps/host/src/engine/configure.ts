@@ -1,5 +1,5 @@
 /** Another configuration while the engine runs: pools and settings change between two plans, and what is no longer named is drained. */
-import type { EngineConfig } from './api.ts'
+import { type EngineConfig, EngineError } from './api.ts'
 import { background, type Context, mutate } from './context.ts'
 import { beginEnd } from './ending.ts'
 import { helpless } from './forget.ts'
@@ -114,6 +114,7 @@ export function configureOf(context: Context, parts: ConfigureParts): Configure 
 
   return async (next, { principal, changes, commit }) => {
     await mutate(context, async (tx, after) => {
+      if (context.stopping.aborted) throw new EngineError('stopping', 'the daemon is stopping')
       await journal(writing(context, tx, after), {
         rule: 'config-applied',
         decision: `another configuration is in force: ${changes.length} change${changes.length === 1 ? '' : 's'}`,
