@@ -24,7 +24,7 @@ export interface ApplyDeps {
   /** Where tarballs are unpacked. */
   store: string
   engine: Pick<Engine, 'configure'>
-  plugins: Pick<StartedRoom, 'stage'>
+  plugins: Pick<StartedRoom, 'stage' | 'list'>
   /** Told of the configuration that is in force from now on. */
   applied(config: MusterConfig): void
 }
@@ -36,16 +36,19 @@ export function applyOf({ running, store, engine, plugins, applied }: ApplyDeps)
   async function apply({ principal, dryRun }: { principal: string; dryRun: boolean }): Promise<Applied> {
     const { problems, found, at } = await examine(now.config.file, () => store, { strictly: true })
     if (found === undefined || problems.length > 0) return { changes: [], problems, applied: false }
-    const changes = diffConfig(writtenOf(now), writtenOf(found))
-    const fixed = changes.filter((change) => change.restart).map((change) => restartProblem(change, at))
-    if (fixed.length > 0 || changes.length === 0) return { changes, problems: fixed, applied: false }
+    const differs = diffConfig(writtenOf(now), writtenOf(found))
+    const fixed = differs.filter((change) => change.restart).map((change) => restartProblem(change, at))
+    // What made a provider give up may have been mended outside of the file.
+    const givenUp = plugins.list().some((provider) => provider.status().state === 'failed')
+    if (fixed.length > 0 || (differs.length === 0 && !givenUp)) return { changes: differs, problems: fixed, applied: false }
     // Whoever started the daemon may have given these by hand.
     const { data, listen } = now.config
     const next = { ...found, config: { ...found.config, data, listen } }
     // Also when only looked at: a plugin that cannot start with it is what one wants to know.
     const staged = await plugins.stage(next, at)
-    if ('problems' in staged) return { changes, problems: staged.problems, applied: false }
-    if (dryRun) {
+    if ('problems' in staged) return { changes: differs, problems: staged.problems, applied: false }
+    const changes = [...differs, ...staged.revived.map(revival)]
+    if (dryRun || changes.length === 0) {
       await staged.discard()
       return { changes, problems: [], applied: false }
     }
@@ -67,6 +70,10 @@ export function applyOf({ running, store, engine, plugins, applied }: ApplyDeps)
   }
 }
 
+function revival(name: string): Change {
+  return { path: `providers.${name}`, kind: 'changed', effect: 'it was given up and is well now: a new process takes over' }
+}
+
 /** The parts of a configuration that the engine goes by. */
 export function engineConfig({ pools, reconcileMs, orphanGraceMs, retention }: MusterConfig): Parameters<Engine['configure']>[0] {
   return { pools, reconcileMs, orphanGraceMs, retention: { ...retention, recordsMs: retention.runsMs } }
@@ -79,9 +86,11 @@ function writtenOf({ written, discovery }: Pick<NonNullable<Examined['found']>, 
 
 function restartProblem({ path, before, after }: Change, at: LoadedConfig['problem']): Problem {
   const value = (given: string | undefined): string => (given === undefined ? 'its default' : `'${given}'`)
+  // Neither is shown where one may be secret.
+  const how = before === undefined && after === undefined ? '' : ` from ${value(before)} to ${value(after)}`
   return at(path.split('.'), {
     at: 'key',
-    reason: `${path} cannot change from ${value(before)} to ${value(after)} while the daemon runs`,
+    reason: `${path} cannot change${how} while the daemon runs`,
     fix: 'restart the daemon (workers and runs live on), or write it as it was',
   })
 }

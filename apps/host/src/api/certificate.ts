@@ -24,7 +24,7 @@ export interface CertificateDeps {
 const EVERY_MS = 60_000
 /** What renews them by itself does so a month before; two weeks before the end nobody does it any more. */
 const SOON_MS = 14 * 86_400_000
-const key = { scope: 'host', name: 'api', type: 'certificate' } as const
+export const certificateKey = { scope: 'host', name: 'api', type: 'certificate' } as const
 
 export function followCertificate({ server, files, current, conditions, log, now = Date.now }: CertificateDeps): Certificate {
   let used = current
@@ -39,13 +39,13 @@ export function followCertificate({ server, files, current, conditions, log, now
       }
     } catch (error) {
       const message = `the certificate on disk is not taken: ${(error as Error).message}`
-      conditions.raise({ ...key, message, hint: 'The one before it is in use. Mend host.tls, then: muster apply' })
+      conditions.raise({ ...certificateKey, message, hint: 'The one before it is in use. Mend host.tls, then: muster apply' })
       return
     }
-    if (used.expiresAt - now() > SOON_MS) conditions.clear(key)
+    if (used.expiresAt - now() > SOON_MS) conditions.clear(certificateKey)
     else
       conditions.raise({
-        ...key,
+        ...certificateKey,
         message: `the certificate expires at ${new Date(used.expiresAt).toISOString()}`,
         hint: 'Renew it; the files are read again by themselves.',
       })

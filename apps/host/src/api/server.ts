@@ -12,7 +12,7 @@ import { openStorage } from '../engine/storage.ts'
 import { openBackups } from '../store/backup.ts'
 import { readTls, type TlsFiles } from '../config/tls.ts'
 import { buildApp, httpOptions } from './app.ts'
-import { followCertificate } from './certificate.ts'
+import { certificateKey, followCertificate } from './certificate.ts'
 import { doorsOf } from './doors.ts'
 import { type ApiObserver, unobserved } from './observing.ts'
 import { idempotency, KEEP_MS } from './idempotency.ts'
@@ -106,6 +106,8 @@ export async function startApi(deps: ApiDeps): Promise<Api> {
   const path = deps.socket?.path ?? socketPath(dataDir)
   const unix = await listenLocal(app, { path, mode: deps.socket?.mode ?? 0o600, local, doors, log })
   writeEndpoint(dataDir, { pid: process.pid, url, ...(unix === undefined ? {} : { socket: path }) })
+  // Of a daemon before this one, which spoke TLS.
+  if (material === undefined) engine.conditions.clear(certificateKey)
   const certificate =
     deps.tls === undefined || material === undefined
       ? undefined

@@ -23,6 +23,20 @@ describe('the difference of two configurations', () => {
     ])
   })
 
+  test('does not say at once where it takes its time', () => {
+    const changes = diff((file) => ({
+      ...file,
+      pools: { ci: { ...file.pools.ci, queue: '2m', keepFailed: '5m', uses: 2 } },
+      retention: { runs: '7d' },
+    }))
+    expect(changes.map(({ path, effect }) => `${path}: ${effect}`)).toEqual([
+      'pools.ci.queue: for what is asked for from now on',
+      'pools.ci.keepFailed: for what is asked for from now on',
+      'pools.ci.uses: at once',
+      'retention.runs: within an hour, when old records are looked through',
+    ])
+  })
+
   test('shows pools and providers that come and go as one', () => {
     const changes = diff((file) => ({
       ...file,
@@ -53,6 +67,22 @@ describe('the difference of two configurations', () => {
       'pools.ci.worker.settings',
     ])
     expect(JSON.stringify(changes)).not.toContain('canary')
+  })
+
+  test('shows no header of a collector, and no password of an address', () => {
+    const otlp = { url: 'https://me:url-canary@collector.example', headers: { Authorization: 'Bearer header-canary' } }
+    const changes = diff((file) => ({
+      ...file,
+      host: { ...file.host, telemetry: { otlp } },
+      providers: { local: { ...file.providers.local, url: 'http://me:other-canary@host.example/' } },
+    }))
+    expect(changes.map(({ path }) => path)).toEqual([
+      'host.telemetry.otlp.url',
+      'host.telemetry.otlp.headers.Authorization',
+      'providers.local.url',
+    ])
+    expect(JSON.stringify(changes)).not.toContain('canary')
+    expect(changes[2]?.after).toBe('http://***@host.example/')
   })
 
   test('says what cannot change while the daemon runs; a key that is new to it too', () => {

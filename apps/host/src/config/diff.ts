@@ -27,7 +27,7 @@ export function diffConfig(before: Written, after: Written): Change[] {
 /** Sections whose entries come and go as a whole. */
 const wholes = new Set(['pools', 'providers'])
 /** Keys whose values may be secret, or are of no use to a reader. */
-const hidden = /^pools\.[^.]+\.worker\.(env|settings)\.|^providers\.[^.]+\.config\./
+const hidden = /^pools\.[^.]+\.worker\.(env|settings)\.|^providers\.[^.]+\.config\.|^host\.telemetry\.otlp\.headers\./
 /** Keys of `host` that the daemon goes by from the next moment on; the others are used at its start only. */
 const live = new Set(['reconcile', 'orphanGrace', 'plugins'])
 
@@ -74,6 +74,8 @@ function effectOf(path: readonly string[], kind: Change['kind']): Pick<Change, '
   if (section === 'pools' && key === 'worker') return { effect: 'for workers made from now on' }
   if (section === 'pools' && key === 'placement')
     return { effect: 'for workers made from now on; idle ones at a provider that is left out end' }
+  if (section === 'pools' && (key === 'queue' || key === 'keepFailed')) return { effect: 'for what is asked for from now on' }
+  if (section === 'retention') return { effect: 'within an hour, when old records are looked through' }
   return { effect: 'at once' }
 }
 
@@ -97,7 +99,8 @@ function comparePlugins(before: Written['plugins'], after: Written['plugins']): 
 }
 
 function shown(value: unknown): string {
-  return typeof value === 'string' ? value : JSON.stringify(value)
+  // An address may have a name and a password in it.
+  return typeof value === 'string' ? value.replace(/^([a-z][a-z0-9+.-]*:\/\/)[^/?#]*@/i, '$1***@') : JSON.stringify(value)
 }
 
 function isTree(value: unknown): value is Tree {

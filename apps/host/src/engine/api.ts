@@ -73,6 +73,8 @@ export interface Look {
   looked: boolean
   /** Why the last one failed; absent: it did not. */
   failed?: string
+  /** It came with another configuration, while the daemon ran. */
+  late?: true
 }
 
 /** A further change in the same transaction: the run driver writes its own rows with it. */

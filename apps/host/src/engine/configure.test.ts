@@ -1,3 +1,4 @@
+import { ProviderError } from '@muster/core'
 import { afterEach, describe, expect, test } from 'vitest'
 import type { PoolConfig } from './model.ts'
 import { type Harness, leaseRequest, openHarness, poolConfig } from './testing/harness.ts'
@@ -49,6 +50,15 @@ describe('another configuration', () => {
     expect(calls).toBe(0)
     expect(h.engine.pools.get('ci')?.config).toEqual(warm)
     expect(await held()).toMatchObject({ worker: expect.stringMatching(/^w/) as string })
+  })
+
+  test('that comes while the engine stops changes nothing: nobody would stop the providers that take over', async () => {
+    await open()
+    const stopped = h.engine.stop()
+    let calls = 0
+    await expect(configure([], () => (calls += 1))).rejects.toMatchObject({ code: 'stopping' })
+    await stopped
+    expect(calls).toBe(0)
   })
 
   test('with more room serves who waits; with less it ends nobody who is held', async () => {
@@ -125,6 +135,17 @@ describe('a pool that is named no longer', () => {
     await h.pass(5000)
     expect(vendor()).toEqual([])
     expect(h.engine.pools.list().map((pool) => pool.config.name)).toEqual(['other'])
+  })
+
+  test('fails who waits also when it was paused, and is no pool that an operator could pause', async () => {
+    await open([poolConfig({ work: 'hold' }), poolConfig({ name: 'other' })])
+    await h.engine.pools.pause('ci', { principal: 'ann' })
+    const waits = await held()
+    expect(state(waits.id)).toBe('queued')
+    await configure([poolConfig({ name: 'other' })])
+    expect((await h.engine.leases.find(waits.id))?.end).toBe('failed')
+    await expect(h.engine.pools.pause('ci', { principal: 'bob' })).rejects.toMatchObject({ code: 'not-found' })
+    expect(h.engine.conditions.list()).toEqual([])
   })
 
   test('comes back with what it still has', async () => {
@@ -225,6 +246,105 @@ describe('a provider', () => {
     await configure([poolConfig({ placement: ['two'] })])
     expect(h.engine.plugins.find('one')).toBeUndefined()
     expect(h.engine.conditions.list()).toEqual([])
+  })
+
+  test('that goes while an operator decides about it is answered for, and no condition of it stays', async () => {
+    await open([poolConfig({ placement: ['two'] })])
+    const asked = h.engine.providers.disable('one', { principal: 'ann' })
+    h.gone.add('one')
+    expect((await asked).name).toBe('one')
+    expect(h.engine.conditions.list()).toEqual([])
+  })
+
+  test('with a forgotten worker that is there after all goes once that is removed as an orphan', async () => {
+    let broken = true
+    h = await openHarness({
+      pools: [both],
+      providers: [
+        {
+          name: 'one',
+          capabilities: { visibility: { launchMs: 0, goneMs: 5000 } },
+          fault: (method) =>
+            method === 'terminate' && broken ? { error: new ProviderError('transient', 'no answer') } : undefined,
+        },
+        { name: 'two' },
+      ],
+    })
+    const { id, worker } = await held()
+    h.leaving.add('one')
+    await configure([{ ...both, placement: ['two'] }])
+    await h.engine.leases.release(id, { reason: 'done' })
+    await h.pass(120_000)
+    for (const one of vendor('one')) await h.engine.workers.forget(one, { principal: 'ann', reason: 'it is said to be gone' })
+    broken = false
+    await h.pass(1000)
+    expect(vendor('one')).toContain(worker)
+    expect(h.engine.plugins.find('one')).toBeDefined()
+    await h.pass(600_000)
+    expect(vendor('one')).toEqual([])
+    expect(h.engine.plugins.find('one')).toBeUndefined()
+    expect(h.engine.conditions.list()).toEqual([])
+  })
+
+  test('that nobody can ask any more goes with the last worker that is forgotten', async () => {
+    await open([both])
+    await held()
+    h.leaving.add('one')
+    await configure([{ ...both, placement: ['two'] }])
+    h.provider('one').setState('failed')
+    for (const one of vendor('one')) await h.engine.workers.forget(one, { principal: 'ann', reason: 'it is gone' })
+    await h.pass(1000)
+    expect(h.engine.plugins.find('one')).toBeUndefined()
+  })
+
+  test('that is gone leaves no condition behind, and a pool none of what it asks no longer', async () => {
+    let broken = true
+    h = await openHarness({
+      pools: [both],
+      providers: [
+        {
+          name: 'one',
+          fault: (method) => (broken && method !== 'inspect' ? { error: new ProviderError('auth', 'no') } : undefined),
+        },
+        { name: 'two' },
+      ],
+    })
+    await h.pass(300_000)
+    const types = (): string[] => h.engine.conditions.list().map((one) => `${one.type} ${one.name}`)
+    expect(types()).toEqual(expect.arrayContaining(['auth one', 'list-failing one']))
+    h.leaving.add('one')
+    await configure([{ ...both, placement: ['two'] }])
+    broken = false
+    await h.pass(60_000)
+    expect(h.engine.plugins.find('one')).toBeUndefined()
+    expect(types()).toEqual([])
+  })
+
+  test('that is named again is not missing any more', async () => {
+    await open([both])
+    await held()
+    h.absent.add('one')
+    await h.crash()
+    const types = (): string[] => h.engine.conditions.list().map((one) => `${one.type} ${one.name}`)
+    expect(types()).toEqual(['missing one'])
+    h.absent.delete('one')
+    await h.crash()
+    expect(types()).toEqual([])
+  })
+
+  test('that was leaving when the daemon ended is missing at the next start, or neither', async () => {
+    await open([both])
+    await held()
+    h.leaving.add('one')
+    await configure([{ ...both, placement: ['two'] }])
+    h.leaving.delete('one')
+    h.absent.add('one')
+    await h.crash()
+    const types = (): string[] => h.engine.conditions.list().map((one) => `${one.type} ${one.name}`)
+    expect(types()).toEqual(['missing one'])
+    h.absent.delete('one')
+    await h.crash()
+    expect(types()).toEqual([])
   })
 
   test('with an orphan goes once that is removed', async () => {

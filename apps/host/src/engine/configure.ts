@@ -1,12 +1,15 @@
 /** Another configuration while the engine runs: pools and settings change between two plans, and what is no longer named is drained. */
-import type { EngineConfig } from './api.ts'
+import { type EngineConfig, EngineError } from './api.ts'
 import { background, type Context, mutate } from './context.ts'
 import { beginEnd } from './ending.ts'
+import { helpless } from './forget.ts'
+import type { Observer } from './loop.ts'
 import type { Memory } from './memory.ts'
 import type { LiveWorker } from './model.ts'
 import type { Passes } from './passes.ts'
 import type { Preparation } from './prepare.ts'
 import { journal, writing } from './records.ts'
+import { clearStale } from './stale.ts'
 
 export interface Configure {
   /** Durable first; then `commit` and the change of the engine happen in one turn, so that no plan sees half of it. */
@@ -27,6 +30,7 @@ export interface ConfigureParts {
   passes: Passes
   /** Observes the providers that are there now, and no others. */
   observe(): void
+  observer(name: string): Observer | undefined
   /** What operators have decided about the pools and providers that are there now is shown, and no more. */
   showHeld(): void
   orphans: { count(provider: string): number }
@@ -34,9 +38,18 @@ export interface ConfigureParts {
 
 export function configureOf(context: Context, parts: ConfigureParts): Configure {
   const { state, clock, plugins, conditions } = context
+  /** When the last worker of a provider was closed that may be there all the same. */
+  const forgotten = new Map<string, number>()
+  /** Ends the wait for the next look at a leaving provider. */
+  const waits = new Map<string, () => void>()
+  context.stopping.addEventListener('abort', () => {
+    for (const cancel of waits.values()) cancel()
+  })
   state.onWorker((now, before) => {
     if (now.phase === 'idle' && (before?.phase !== 'idle' || before.cordoned !== now.cordoned)) endMisplaced(now)
-    if (now.ended_at !== null) dropEmpty(now.provider)
+    if (now.ended_at === null) return
+    if (now.end === 'disowned') forgotten.set(now.provider, now.ended_at)
+    dropEmpty(now.provider)
   })
   for (const worker of state.workers.values()) endMisplaced(worker)
 
@@ -62,21 +75,30 @@ export function configureOf(context: Context, parts: ConfigureParts): Configure 
   /** A leaving provider goes when nothing of ours is left there. */
   function dropEmpty(name: string): void {
     if (!plugins.leaving().includes(name) || state.ofProvider(name).size > 0 || parts.orphans.count(name) > 0) return
+    if (!knownEmpty(name)) return
     background(context, 'a provider could not be let go', async () => {
       const dropped = plugins.drop(name)
-      conditions.clear({ scope: 'provider', name, type: 'leaving' })
+      forgotten.delete(name)
+      clearStale(context, parts.memory)
       parts.observe()
       await dropped
     })
   }
 
+  /** What was forgotten is an orphan if it is still there, and nobody but this provider can remove it: a list must have said that it is not. */
+  function knownEmpty(name: string): boolean {
+    const at = forgotten.get(name)
+    const provider = plugins.find(name)
+    if (at === undefined || provider === undefined || helpless.includes(provider.status().state)) return true
+    return (parts.observer(name)?.sawAllAt() ?? 0) > at + provider.capabilities.visibility.goneMs
+  }
+
   /** Orphans end without a record that would tell. */
   function lookAfter(name: string): void {
+    waits.get(name)?.()
+    waits.delete(name)
     dropEmpty(name)
-    if (!plugins.leaving().includes(name)) {
-      conditions.clear({ scope: 'provider', name, type: 'leaving' })
-      return
-    }
+    if (!plugins.leaving().includes(name)) return
     conditions.raise({
       scope: 'provider',
       name,
@@ -84,12 +106,15 @@ export function configureOf(context: Context, parts: ConfigureParts): Configure 
       message: 'the configuration names it no longer; it goes on until its last worker is gone',
       hint: `See what holds them with: muster workers --provider ${name}`,
     })
-    const cancel = clock.after(context.settings.reconcileMs, () => lookAfter(name))
-    context.stopping.addEventListener('abort', cancel, { once: true })
+    waits.set(
+      name,
+      clock.after(context.settings.reconcileMs, () => lookAfter(name)),
+    )
   }
 
   return async (next, { principal, changes, commit }) => {
     await mutate(context, async (tx, after) => {
+      if (context.stopping.aborted) throw new EngineError('stopping', 'the daemon is stopping')
       await journal(writing(context, tx, after), {
         rule: 'config-applied',
         decision: `another configuration is in force: ${changes.length} change${changes.length === 1 ? '' : 's'}`,
@@ -105,6 +130,7 @@ export function configureOf(context: Context, parts: ConfigureParts): Configure 
         parts.preparation.reconfigured(changed)
         parts.observe()
         parts.showHeld()
+        clearStale(context, parts.memory)
         for (const worker of state.workers.values()) if (changed.has(worker.pool)) endMisplaced(worker)
         for (const name of plugins.leaving()) lookAfter(name)
         parts.passes.poke()

@@ -23,6 +23,7 @@ import { passesOf } from './passes.ts'
 import { poolRoom } from './pool.ts'
 import { type Preparation, preparationOf } from './prepare.ts'
 import { startRetention } from './retention.ts'
+import { clearStale } from './stale.ts'
 import { engineState, type PoolState } from './state.ts'
 import { tracesOf } from './traces.ts'
 import { watchdogOf } from './watchdog.ts'
@@ -84,6 +85,7 @@ export async function startEngine(options: EngineOptions): Promise<Engine> {
       provider: plugins.list().map((provider) => provider.name),
     })
   showHeld()
+  clearStale(context, parts.memory)
   const hand = handOf(context, parts)
   const unsubscribe = plugins.onChange((status) => {
     if (status.state === 'ready') {
@@ -99,11 +101,13 @@ export async function startEngine(options: EngineOptions): Promise<Engine> {
   background(context, 'launches could not be taken back', () => parts.launcher.takeBack())
   parts.passes.start()
   const observing = new Set<string>()
+  const atStart = new Set(plugins.list().map((provider) => provider.name))
   function observe(): void {
     for (const name of observing) {
       if (plugins.find(name) !== undefined) continue
       parts.forget(name)
       observing.delete(name)
+      atStart.delete(name)
     }
     for (const { name } of plugins.list()) {
       observing.add(name)
@@ -133,8 +137,9 @@ export async function startEngine(options: EngineOptions): Promise<Engine> {
     return statusOf(state.pool(name))
   }
   const wishOfProvider = async (name: string, how: Wishing & { wish?: Wish }): Promise<GuardedProvider> => {
+    const provider = plugins.find(name)
     await hand.wish('provider', name, how)
-    return plugins.provider(name)
+    return provider ?? plugins.provider(name)
   }
   const observers = (name?: string): Observer[] =>
     plugins
@@ -153,7 +158,10 @@ export async function startEngine(options: EngineOptions): Promise<Engine> {
     conditions: context.conditions,
     changes: { onWorker: state.onWorker, onLease: state.onLease, onDecision: context.journal.onDecision },
     acting: () => fence.mayAct(),
-    looked: (name) => parts.observer(name)?.look() ?? { looked: false },
+    looked: (name) => ({
+      ...(parts.observer(name)?.look() ?? { looked: false }),
+      ...(atStart.has(name) ? {} : { late: true }),
+    }),
     pools: {
       list: () => [...state.pools.values()].filter(isThere).map(statusOf),
       get: (name) => {

@@ -7,7 +7,7 @@ import type { LiveWorker } from './model.ts'
 import { changeLease, endLease, leaseOf, writing } from './records.ts'
 
 /** Nobody is there who could be asked about its workers, and nothing but an operator changes that. */
-const helpless: readonly ProviderState[] = ['failed', 'stopped']
+export const helpless: readonly ProviderState[] = ['failed', 'stopped']
 
 /**
  * The record's end is what drops its calls: those that wait are taken out, one that is open is aborted, and its answer finds nobody.

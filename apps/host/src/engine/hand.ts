@@ -34,8 +34,13 @@ const toldEnd: Readonly<Record<WishScope, Told>> = {
 export function handOf(context: Context, parts: { passes: Passes; launcher: Launcher }): Hand {
   const { wishes, conditions, plugins, state } = context
 
+  function namesOf(scope: WishScope): string[] {
+    const pools = [...state.pools.values()].filter(({ config }) => config.placement.length > 0)
+    return scope === 'pool' ? pools.map(({ config }) => config.name) : plugins.list().map((provider) => provider.name)
+  }
+
   function known(scope: WishScope, name: string): void {
-    const names = scope === 'pool' ? [...state.pools.keys()] : plugins.list().map((provider) => provider.name)
+    const names = namesOf(scope)
     if (names.includes(name)) return
     const some = names.length === 0 ? `The configuration names no ${scope}.` : `There are: ${names.join(', ')}.`
     throw new EngineError('not-found', `there is no ${scope} ${name}`, { hint: `${some} \`muster ${scope}s\` shows them.` })
@@ -61,7 +66,8 @@ export function handOf(context: Context, parts: { passes: Passes; launcher: Laun
           inputs: { principal, ...(reason === '' ? {} : { reason }), ...(before === undefined ? {} : { before: before.wish }) },
         })
         after(() => {
-          showWish(conditions, scope, { name, wish: row })
+          // It may have gone meanwhile: then nobody would take that back.
+          if (namesOf(scope).includes(name)) showWish(conditions, scope, { name, wish: row })
           background(context, 'launches could not be taken back', () => parts.launcher.takeBack())
           parts.passes.poke(scope === 'pool' ? name : undefined)
         })

@@ -24,6 +24,8 @@ export interface Observer {
   /** Lists now, or joins the list that is asked for already. Resolves when what it showed is applied. */
   list(): Promise<void>
   look(): Look
+  /** When the last list began that showed all there is; 0: none did. */
+  sawAllAt(): number
 }
 
 export interface ObserverParts {
@@ -46,6 +48,7 @@ export function observerOf(context: Context, provider: GuardedProvider, parts: O
   let next: Promise<void> | undefined
   let failures = 0
   let look: Look = { looked: false }
+  let sawAllAt = 0
   let cancelTimer = (): void => {}
   let started = false
   let watches = false
@@ -98,6 +101,7 @@ export function observerOf(context: Context, provider: GuardedProvider, parts: O
       }),
     )
     await parts.orphans.sweep(provider, { seen, facts })
+    if (facts.complete && facts.blind.length === 0) sawAllAt = facts.startedAt
   }
 
   function excuse(worker: LiveWorker, facts: ListFacts): string | undefined {
@@ -192,6 +196,7 @@ export function observerOf(context: Context, provider: GuardedProvider, parts: O
   return {
     list,
     look: () => look,
+    sawAllAt: () => sawAllAt,
     start: () => {
       if (!started) over.addEventListener('abort', () => cancelTimer())
       if (!started) background(context, 'a list failed', list)

@@ -111,7 +111,8 @@ export function passesOf(context: Context, parts: { memory: Memory; launcher: La
     const { config } = pool
     const stock = memory.stock(config)
     const heldUntil = memory.stockHeldUntil(config.name)
-    const paused = context.wishes.paused(config.name)
+    // One that the configuration names no longer serves nobody, and nobody could resume it.
+    const paused = config.placement.length === 0 ? undefined : context.wishes.paused(config.name)
     return {
       scale: context.wishes.draining(config.name) ? { ...config.scale, min: 0, warm: 0, idleMs: 0 } : config.scale,
       total: pool.total,

@@ -57,6 +57,31 @@ test('not ready before every provider that answers was looked at once; a look th
   expect(healthOf(h.engine).ok).toBe(true)
 })
 
+test('a provider that comes with another configuration does not make a daemon that serves unready', async () => {
+  h = await openHarness({
+    pools: [poolConfig()],
+    providers: [{ name: 'one' }, { name: 'two', fault: (method) => (method === 'list-page' ? { delayMs: 5000 } : undefined) }],
+  })
+  await h.pass(6000)
+  h.leaving.add('two')
+  const pools = [poolConfig()]
+  const settings = { reconcileMs: 30_000, orphanGraceMs: 120_000, retention: { recordsMs: 1e12, journalMs: 1e12 } }
+  const how = { principal: 'ann', changes: [], commit: () => undefined }
+  await h.engine.configure({ pools, ...settings }, how)
+  await h.pass(100)
+  expect(part('provider two')).toBeUndefined()
+  h.gone.delete('two')
+  await h.engine.configure({ pools, ...settings }, how)
+  await h.settle()
+  expect(part('provider two')).toMatchObject({ state: 'degraded', reason: 'its workers are listed for the first time' })
+  expect(readinessOf(h.engine).ok).toBe(true)
+  h.provider('two').setState('starting')
+  expect(readinessOf(h.engine).ok).toBe(true)
+  h.provider('two').setState('ready')
+  await h.pass(6000)
+  expect(part('provider two')?.state).toBe('ok')
+})
+
 test('a provider that is down degrades its pools; ready until nothing can be served', async () => {
   await open()
   h.provider('one').setState('quarantined', { reason: 'it broke the protocol', hint: 'tell its author' })

@@ -44,11 +44,13 @@ export function readinessOf(engine: Rooms): Health {
   const { parts } = healthOf(engine)
   const providers = engine.plugins.list().map((one) => one.status())
   for (const { name, state, reason, hint } of providers) {
-    const { looked, failed } = engine.looked(name)
+    const { looked, failed, late } = engine.looked(name)
+    // One that comes to a daemon that serves takes nothing away from it.
+    const unknown = late === true ? 'degraded' : 'pending'
     const called = `provider ${name}`
-    if (state === 'starting') parts.push({ name: called, state: 'pending', reason: reason ?? 'its process starts' })
+    if (state === 'starting') parts.push({ name: called, state: unknown, reason: reason ?? 'its process starts' })
     else if (state !== 'ready') parts.push(bad({ name: called, state: 'degraded', reason: reason ?? state, hint }))
-    else if (!looked) parts.push({ name: called, state: 'pending', reason: 'its workers are listed for the first time' })
+    else if (!looked) parts.push({ name: called, state: unknown, reason: 'its workers are listed for the first time' })
     else if (failed !== undefined) parts.push({ name: called, state: 'degraded', reason: failed })
     else parts.push({ name: called, state: 'ok' })
   }

@@ -42,6 +42,8 @@ export interface GuardDeps {
 export interface Guard {
   calls: Omit<GuardedProvider, 'name' | 'manifest' | 'capabilities' | 'status'>
   breaker(): 'closed' | 'open' | 'half-open'
+  /** Another process is asked from now on: what the one before it did says nothing of it. */
+  renew(): void
 }
 
 type Method = keyof Guard['calls']
@@ -89,17 +91,14 @@ const mutating: ReadonlySet<Method> = new Set<Method>([
 const faultsToOpen = 5
 
 export function createGuard(deps: GuardDeps): Guard {
-  const breaker = circuitBreaker(
-    handleWhen((error) => reactions[toProviderError(error).code].pluginFault),
-    {
-      halfOpenAfter: new ExponentialBackoff({ initialDelay: 5 * second, maxDelay: 5 * minute }),
-      breaker: new ConsecutiveBreaker(faultsToOpen),
-    },
-  )
-  const door = createDoor(deps, breaker)
+  let breaker = newBreaker()
+  const door = createDoor(deps, () => breaker)
   const { tags } = deps
   return {
     breaker: () => breakerState(breaker),
+    renew: () => {
+      breaker = newBreaker()
+    },
     calls: {
       probe: (options) => door.once('probe', (w, o) => w.probe(o), options),
       launch: (spec, options) => door.once('launch', (w, o) => w.launch(spec, o), options),
@@ -154,6 +153,16 @@ export function createGuard(deps: GuardDeps): Guard {
   }
 }
 
+function newBreaker(): CircuitBreakerPolicy {
+  return circuitBreaker(
+    handleWhen((error) => reactions[toProviderError(error).code].pluginFault),
+    {
+      halfOpenAfter: new ExponentialBackoff({ initialDelay: 5 * second, maxDelay: 5 * minute }),
+      breaker: new ConsecutiveBreaker(faultsToOpen),
+    },
+  )
+}
+
 interface Door {
   once<T>(method: Method, call: (worker: WorkerClient, options: WireOptions) => Promise<T>, options?: CallOptions): Promise<T>
   stream<T>(
@@ -163,7 +172,7 @@ interface Door {
   ): AsyncIterable<T>
 }
 
-function createDoor(deps: GuardDeps, breaker: CircuitBreakerPolicy): Door {
+function createDoor(deps: GuardDeps, breaker: () => CircuitBreakerPolicy): Door {
   /** The worker side to call, or the refusal. */
   function enter(method: Method): WorkerClient {
     if (mutating.has(method) && !deps.fence.mayAct())
@@ -193,7 +202,7 @@ function createDoor(deps: GuardDeps, breaker: CircuitBreakerPolicy): Door {
       const seen = witness({ method, options, stream: false })
       try {
         const worker = enter(method)
-        const answer = await breaker.execute(() =>
+        const answer = await breaker().execute(() =>
           call(worker, wireOptions(method, { ...options, traceparent: seen.traceparent }, deps)),
         )
         seen.end('ok')

@@ -24,12 +24,21 @@ export function healthOf(ask: (process: PluginProcess) => Promise<Probe>, tell: 
   let now = Promise.withResolvers<void>()
 
   async function untilNext(waitMs: number | undefined, over: AbortSignal): Promise<void> {
-    const aborted = new Promise<void>((resolve) => over.addEventListener('abort', () => resolve(), { once: true }))
-    if (waitMs !== undefined)
-      return Promise.race([sleep(waitMs, undefined, { signal: over, ref: false }).catch(() => undefined), aborted])
-    await Promise.race([now.promise, aborted])
+    if (waitMs === undefined) await asked(over)
     // Many calls fail together; one look is enough.
-    await sleep(second, undefined, { signal: over, ref: false }).catch(() => undefined)
+    await sleep(waitMs ?? second, undefined, { signal: over, ref: false }).catch(() => undefined)
+  }
+
+  /** A process may be looked at for months: no look leaves a listener. */
+  function asked(over: AbortSignal): Promise<void> {
+    return new Promise((resolve) => {
+      const end = (): void => {
+        over.removeEventListener('abort', end)
+        resolve()
+      }
+      over.addEventListener('abort', end)
+      void now.promise.then(end)
+    })
   }
 
   return {

@@ -29,6 +29,8 @@ export interface RoomDeps {
 
 /** Another set of providers, started beside those that run. */
 export interface Staged {
+  /** Names of providers that were given up before, are as they were, and are well now. */
+  revived: readonly string[]
   /** They take over, in this turn. What is named no longer is leaving, and runs until it is dropped. */
   commit(): void
   /** They end again, and nothing has changed. */
@@ -38,7 +40,10 @@ export interface Staged {
 export interface StartedRoom extends PluginRoom {
   /** Resolves when each provider's first start has ended. */
   settled(): Promise<void>
-  /** Starts and probes each provider that is new or not as it was. When one fails, all of them end, and the problems say why. */
+  /**
+   * Starts and probes each provider that is new or not as it was. When one fails, all of them end, and the problems say why. One that was
+   * given up is tried again too; where it fails as before, nothing changes for it.
+   */
   stage(next: Pick<RoomDeps, 'config' | 'discovery'>, at: LoadedConfig['problem']): Promise<Staged | { problems: Problem[] }>
 }
 
@@ -95,17 +100,20 @@ export function startPlugins(deps: RoomDeps): StartedRoom {
     },
     async stage(next, at) {
       const wanted = targetsOf(next)
-      const fresh = wanted.filter((target) => !isDeepStrictEqual(all.get(target.provider.name)?.target(), target))
+      const isFresh = (target: Target): boolean => !isDeepStrictEqual(all.get(target.provider.name)?.target(), target)
+      const isGivenUp = ({ provider: { name } }: Target): boolean => all.get(name)?.provider.status().state === 'failed'
+      const tried = wanted
+        .map((target) => ({ target, fresh: isFresh(target) }))
+        .filter((one) => one.fresh || isGivenUp(one.target))
       const started = await Promise.all(
-        fresh.map(async (target) => {
+        tried.map(async ({ target, fresh }) => {
           const { name } = target.provider
           const redactor = all.get(name)?.redactor ?? createRedactor()
           const session = { ...target, owner, dataDir: providerDir(config, target.provider), redactor, epoch: fence.epoch() }
-          return {
-            target,
-            redactor,
-            ...(await startProbed({ ...session, onLine: (line) => log.debug({ provider: name }, line) })),
-          }
+          const probed = await startProbed({ ...session, onLine: (line) => log.debug({ provider: name }, line) })
+          if (fresh || probed.fault === undefined) return { target, redactor, fresh, ...probed }
+          if (probed.child !== undefined) await retire(probed.child, target.plugin.manifest.limits.retireMs)
+          return { target, redactor, fresh, notes: [] }
         }),
       )
       const discard = async (): Promise<void> => {
@@ -121,6 +129,7 @@ export function startPlugins(deps: RoomDeps): StartedRoom {
         return { problems }
       }
       return {
+        revived: started.flatMap(({ target, fresh, child }) => (fresh || child === undefined ? [] : [target.provider.name])),
         discard,
         commit() {
           config = next.config
@@ -130,6 +139,8 @@ export function startPlugins(deps: RoomDeps): StartedRoom {
             if (running === undefined) start(target, { redactor, process: child })
             else running.swap(target, child)
           }
+          // It was leaving as it was, and was dropped since.
+          for (const target of wanted) if (!all.has(target.provider.name)) start(target, { redactor: createRedactor() })
           const names = new Set(wanted.map((target) => target.provider.name))
           for (const name of all.keys())
             if (names.has(name)) leaving.delete(name)

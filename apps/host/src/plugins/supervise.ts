@@ -283,6 +283,7 @@ export function supervise(deps: SuperviseDeps): Supervised {
       secret = secretReader(next.provider.secrets)
       Object.assign(status, namesOf(next))
       faults = violations = retryAt = 0
+      guard.renew()
       // One that never came to its turn.
       if (incoming !== undefined) retireAside(incoming)
       incoming = child = process

@@ -148,6 +148,19 @@ it('what is named no longer runs until it is dropped, and may come back before t
   expect(room.find('p')).toBeUndefined()
 })
 
+it('what comes back in the moment in which its last worker goes is there', async () => {
+  await open({})
+  const before = pid()
+  const other = await stage({ q: { knobs: {} } })
+  other.commit()
+  const back = await stage({ p: { knobs: {} }, q: { knobs: {} } })
+  await room.drop('p')
+  await gone(before)
+  back.commit()
+  await isReady('p')
+  expect(await room.provider('p').list({ limit: 1 })).toMatchObject({ workers: [] })
+})
+
 it('one that was given up for its configuration is well with another', async () => {
   const deps = await site({ p: { knobs: { create: 'refuse' } } })
   room = startPlugins({ ...deps, owner: 'me', fence: { epoch: () => 1, mayAct: () => true }, log: silent })
@@ -156,6 +169,35 @@ it('one that was given up for its configuration is well with another', async () 
   staged.commit()
   expect(room.provider('p').status()).toMatchObject({ state: 'ready' })
   expect(await room.provider('p').list({ limit: 1 })).toMatchObject({ workers: [] })
+})
+
+it('one that was given up is tried again with the next configuration, which it cannot hold up', async () => {
+  const gate = join(data, 'mended')
+  const p = { knobs: { create: 'refuse', gate } }
+  const deps = await site({ p })
+  room = startPlugins({ ...deps, owner: 'me', fence: { epoch: () => 1, mayAct: () => true }, log: silent })
+  await waitFor('it to be given up', async () => room.provider('p').status().state === 'failed')
+  const other = await stage({ p, q: { knobs: {} } })
+  expect(other.revived).toEqual([])
+  other.commit()
+  await isReady('q')
+  expect(room.provider('p').status().state).toBe('failed')
+  await writeFile(gate, '')
+  const staged = await stage({ p, q: { knobs: {} } })
+  expect(staged.revived).toEqual(['p'])
+  staged.commit()
+  expect(room.provider('p').status().state).toBe('ready')
+  expect(await room.provider('p').list({ limit: 1 })).toMatchObject({ workers: [] })
+})
+
+it('one whose breaker is open is asked again at once with another configuration', async () => {
+  await open({ launch: 'throw' })
+  const launch = (): Promise<unknown> => room.provider('p').launch(spec, { idempotencyKey: 'k' })
+  while (room.provider('p').status().breaker !== 'open') await launch().catch(() => undefined)
+  const staged = await stage({ p: { knobs: {} } })
+  staged.commit()
+  expect(await launch()).toMatchObject({ handle: { v: 1 } })
+  expect(room.provider('p').status().breaker).toBe('closed')
 })
 
 it('swapped again and again, also while it falls, it leaves one process', async () => {

@@ -923,14 +923,14 @@ export interface Operations {
     body: undefined
     answer: 'binary'
   }
-  /** May work be sent to it?. The daemon is well, every provider that answers was looked at once since the start, and at least one pool has a provider that is ready; else 503. Providers and pools that are worse than they should be are among the parts and do not make it fail. */
+  /** May work be sent to it?. The daemon is well, every provider of its start that answers was looked at once, and at least one pool has a provider that is ready; else 503. Providers and pools that are worse than they should be are among the parts and do not make it fail. */
   ready: {
     params: undefined
     query: undefined
     body: undefined
     answer: Health
   }
-  /** May work be sent to it?. The daemon is well, every provider that answers was looked at once since the start, and at least one pool has a provider that is ready; else 503. Providers and pools that are worse than they should be are among the parts and do not make it fail. */
+  /** May work be sent to it?. The daemon is well, every provider of its start that answers was looked at once, and at least one pool has a provider that is ready; else 503. Providers and pools that are worse than they should be are among the parts and do not make it fail. */
   readyz: {
     params: undefined
     query: undefined

@@ -89,7 +89,7 @@ export function metaRoutes(app: App, { engine, version: own, observer }: AppDeps
           operationId,
           summary: 'May work be sent to it?',
           description:
-            'The daemon is well, every provider that answers was looked at once since the start, and at least one pool has a provider that is ready; else 503. Providers and pools that are worse than they should be are among the parts and do not make it fail.',
+            'The daemon is well, every provider of its start that answers was looked at once, and at least one pool has a provider that is ready; else 503. Providers and pools that are worse than they should be are among the parts and do not make it fail.',
           security: [],
           response: { 200: health, 503: health },
         },

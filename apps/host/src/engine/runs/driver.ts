@@ -156,8 +156,12 @@ async function inWorker(deps: RunDeps, { run, request }: { run: RunRecord; reque
   const worker = engine.workers.get(run.worker_id ?? '')
   if (worker === undefined) return endingOfRecord(run) ?? endingOfGone(deps, run, { stop: stopOf(run) })
   const provider = engine.providerOf(worker)
+  // The command may go on, and whoever repeats it has it twice.
   if (provider === undefined)
-    return { outcome: 'infrastructure', reason: `no provider '${worker.provider}' is configured any more` }
+    return {
+      outcome: run.started_at === null ? 'infrastructure' : 'unknown',
+      reason: `no provider '${worker.provider}' is configured any more`,
+    }
   const watch = watchStops(deps, { runId: run.id, leaseId: run.lease_id, workerId: worker.id })
   const path = logPath(deps, run.id)
   const writer = await openLog(path, () => deps.logGrown(run.id, writer.totals().end))

@@ -56,6 +56,9 @@ test('of a command in a forgotten worker nobody knows the end; one that had not 
     return endingOfGone(deps, run, { stop: given.stop })
   }
   expect(await told({})).toEqual({ outcome: 'unknown', reason: 'its worker was forgotten by ann: its node burned down' })
+  const owner = { end: 'lost', end_reason: 'the deployment got a new owner' } as const
+  const given = { lease: owner, worker: { end: 'disowned', terminate_reason: null } }
+  expect(await told(given)).toEqual({ outcome: 'unknown', reason: 'the deployment got a new owner' })
   expect(await told({ started: false })).toMatchObject({ outcome: 'infrastructure' })
   expect(await told({ stop: { kind: 'cancelled', reason: 'by bob', force: false } })).toMatchObject({ outcome: 'cancelled' })
 })

@@ -15,7 +15,7 @@ export async function endingOfGone(
   const begun = (records.get(run.id) ?? run).started_at !== null
   // A forgotten worker may go on, and the command in it too: what becomes of it, nobody can tell.
   if (worker?.end === 'disowned' && begun && stop === undefined && exit === undefined)
-    return { outcome: 'unknown', reason: `its worker was ${worker.terminate_reason ?? 'forgotten'}` }
+    return { outcome: 'unknown', reason: lease?.end_reason ?? `its worker was ${worker.terminate_reason ?? 'forgotten'}` }
   return endingWithoutWorker(lease, { stop, ...(exit === undefined ? {} : { exit }) })
 }
 

@@ -58,7 +58,7 @@ export function watchStops(
   }
 }
 
-/** Waits for a stop, and calls what it asks for: first the gentle way, after the pool's grace the hard one. */
+/** Waits for a stop, and calls what it asks for: first the gentle way, after the worker's grace the hard one. */
 export async function enforceStop(
   job: Job,
   { gentle, hard }: { gentle(): Promise<void>; hard(): Promise<void> },
@@ -67,7 +67,8 @@ export async function enforceStop(
   const { watch, deps } = job
   await Promise.race([watch.stopped, aborted(over)])
   if (over.aborted || watch.gone()) return
-  const grace = deps.engine.pools.get(job.run.pool)?.config.graceMs ?? 10_000
+  // The worker's own: its pool may have another by now, or be gone.
+  const grace = job.worker.grace_ms
   if (watch.stop()?.force !== true) {
     await gentle()
     const forced = untilForced(job, over)

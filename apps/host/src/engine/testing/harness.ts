@@ -21,6 +21,8 @@ export interface Harness {
   provider(name?: string): ScriptedProvider
   /** Providers that the configuration names no longer; the engine takes them out when it lets them go. */
   readonly leaving: Set<string>
+  /** Those that it has taken out. */
+  readonly gone: Set<string>
   /** Lets everything happen that needs no time to pass. */
   settle(): Promise<void>
   /** Lets time pass, with everything that happens in it. */
@@ -148,6 +150,7 @@ export async function openHarness(options: HarnessOptions): Promise<Harness> {
     clock,
     reports,
     leaving,
+    gone,
     absent,
     get engine() {
       return engine

@@ -12,7 +12,7 @@ interface Knobs {
   probes?: ('ready' | 'initialising' | 'failed')[]
   /** What `launch` does. */
   launch?: 'exit' | 'throw' | 'garbage' | 'secret' | 'auth' | 'hang' | 'ignore' | 'env'
-  /** `launch` answers once this file is there. */
+  /** `launch` answers, and `create` refuses no more, once this file is there. */
   gate?: string
   /** What `list` answers with. */
   list?: 'foreign' | 'other-provider'
@@ -25,7 +25,7 @@ const plugin = definePlugin({
   async create(config, context) {
     const knobs = config as Knobs
     if (knobs.starts !== undefined) appendFileSync(knobs.starts, `${process.pid}\n`)
-    if (knobs.create === 'refuse')
+    if (knobs.create === 'refuse' && (knobs.gate === undefined || !existsSync(knobs.gate)))
       throw new ProviderError('invalid-spec', 'the zone does not exist', { effect: 'none', hint: 'use zone a' })
     if (knobs.create === 'throw') throw new Error('out of luck')
     if (knobs.create === 'exit') process.exit(7)

@@ -1,0 +1,33 @@
+import { mkdtempSync, rmSync } from 'node:fs'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
+import { expect, test } from 'vitest'
+import type { Runs } from '../runs-api.ts'
+import { openHarness, poolConfig } from '../testing/harness.ts'
+import { startRuns } from './index.ts'
+
+test('a command that goes on at a provider that is configured no longer has an end that nobody knows', async () => {
+  const dir = mkdtempSync(join(tmpdir(), 'muster-missing-'))
+  const h = await openHarness({ pools: [poolConfig({ work: 'hold' })], providers: [{ name: 'one' }, { name: 'two' }] })
+  const report = (message: string, error: unknown): void => void h.reports.push({ message, error })
+  const start = (): Promise<Runs> => startRuns({ engine: h.engine, dataDir: dir, killpoint: () => undefined, report })
+  try {
+    const request = { pool: 'ci', command: ['true'], requirements: {}, stdin: false, inputs: [], outputs: [] }
+    let runs = await start()
+    const { id } = await runs.create(request, { principal: 'tester' })
+    await h.pass(100)
+    const worker = runs.get(id)?.worker_id
+    expect(worker).toMatch(/^w/)
+    await h.engine.store.write((tx) => tx.updateTable('runs').set({ started_at: 1, state: 'running' }).execute())
+    await runs.stop()
+    h.absent.add('one')
+    await h.crash()
+    runs = await start()
+    await h.pass(1000)
+    expect(await runs.find(id)).toMatchObject({ outcome: 'unknown', reason: `no provider 'one' is configured any more` })
+    await runs.stop()
+  } finally {
+    await h.close()
+    rmSync(dir, { recursive: true, force: true })
+  }
+})
