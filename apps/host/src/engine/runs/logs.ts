@@ -7,13 +7,15 @@ import type { RunRecords } from './records.ts'
 
 export interface Logs {
   grown(runId: string, end: number): void
+  /** Runs whose log somebody reads now. */
+  followed(): number
   api: Pick<Runs, 'readLog' | 'logState'>
 }
 
 interface Growing {
   end: number
-  /** Replaced at every growth. */
-  next: PromiseWithResolvers<void>
+  /** Wake those who read; without any, there is no entry. */
+  readers: Set<() => void>
 }
 
 export function createLogs({
@@ -27,10 +29,18 @@ export function createLogs({
 }): Logs {
   const growing = new Map<string, Growing>()
 
-  function growingOf(id: string): Growing {
-    const known = growing.get(id) ?? { end: 0, next: Promise.withResolvers<void>() }
-    growing.set(id, known)
-    return known
+  /** Returns what ends it. */
+  function read(id: string, wake: () => void): { entry: Growing; stop: () => void } {
+    const entry = growing.get(id) ?? { end: 0, readers: new Set() }
+    growing.set(id, entry)
+    entry.readers.add(wake)
+    return {
+      entry,
+      stop: () => {
+        entry.readers.delete(wake)
+        if (entry.readers.size === 0 && growing.get(id) === entry) growing.delete(id)
+      },
+    }
   }
 
   /** All output is stored once the exit is. */
@@ -58,20 +68,18 @@ export function createLogs({
 
   async function* readLog(id: string, { from, follow, signal }: Parameters<Runs['readLog']>[1]): AsyncGenerator<LogPiece> {
     const path = logPath({ dataDir }, id)
-    const entry = growingOf(id)
-    const changed = Promise.withResolvers<void>()
+    // One for each look, so that a log that is followed for days holds no more than at its beginning.
+    let news = Promise.withResolvers<void>()
+    const wake = (): void => news.resolve()
+    const { entry, stop } = read(id, wake)
     const ends = signal === undefined ? stopping : AbortSignal.any([signal, stopping])
-    ends.addEventListener('abort', () => changed.resolve(), { once: true })
-    let wake = Promise.withResolvers<void>()
-    const unwatch = records.observe(id, () => {
-      wake.resolve()
-      wake = Promise.withResolvers<void>()
-    })
+    ends.addEventListener('abort', wake)
+    const unwatch = records.observe(id, wake)
     try {
       let at = from
       for (;;) {
         // Taken before the look, so that what comes after the look is not missed.
-        const waits = [entry.next.promise, wake.promise, changed.promise]
+        news = Promise.withResolvers<void>()
         const run = await find(id)
         const complete = isComplete(run)
         const end = Math.max(entry.end, (await totals(run)).end)
@@ -83,13 +91,15 @@ export function createLogs({
             yield piece
           }
         if (ends.aborted || complete || !follow) return
-        await Promise.race(waits)
+        await news.promise
         if (ends.aborted) return
       }
     } catch (error) {
       throw error instanceof BadPosition ? new RunError('bad-offset', `${error.message} in the log of run ${id}`) : error
     } finally {
+      stop()
       unwatch()
+      ends.removeEventListener('abort', wake)
     }
   }
 
@@ -101,12 +111,12 @@ export function createLogs({
 
   return {
     grown(id, end) {
-      const entry = growingOf(id)
+      const entry = growing.get(id)
+      if (entry === undefined) return
       entry.end = end
-      entry.next.resolve()
-      entry.next = Promise.withResolvers<void>()
-      if (records.get(id) === undefined) growing.delete(id)
+      for (const wake of entry.readers) wake()
     },
+    followed: () => growing.size,
     api: { readLog, logState },
   }
 }

@@ -1,0 +1,55 @@
+import { mkdtemp, rm } from 'node:fs/promises'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
+import { afterEach, beforeEach, expect, test } from 'vitest'
+import type { RunRecord } from '../model.ts'
+import { logPath } from './deps.ts'
+import { openLog } from './log-file.ts'
+import { createLogs, type Logs } from './logs.ts'
+import type { RunRecords } from './records.ts'
+
+let dataDir: string
+let run: RunRecord
+let watchers: Set<(run: RunRecord) => void>
+let logs: Logs
+const stopping = new AbortController()
+beforeEach(async () => {
+  dataDir = await mkdtemp(join(tmpdir(), 'muster-logs-'))
+  run = { id: 'r', state: 'running', worker_id: 'w', started_at: 1, ended_at: null } as RunRecord
+  watchers = new Set()
+  const records = {
+    get: () => (run.ended_at === null ? run : undefined),
+    find: async () => run,
+    observe: (_id: string, watcher: (run: RunRecord) => void) => {
+      watchers.add(watcher)
+      return () => void watchers.delete(watcher)
+    },
+  } as unknown as RunRecords
+  logs = createLogs({ records, dataDir, stopping: stopping.signal })
+})
+afterEach(() => rm(dataDir, { recursive: true, force: true }))
+
+test('followers get all that is written, and nothing is remembered of a log that nobody follows', async () => {
+  const writer = await openLog(logPath({ dataDir }, 'r'), () => logs.grown('r', writer.totals().end))
+  const write = (text: string): Promise<void> => writer.append({ stream: 'stdout', data: Buffer.from(text) })
+  await write('one')
+  expect(logs.followed()).toBe(0)
+  const read = async (follow: boolean): Promise<string> => {
+    const parts: Uint8Array[] = []
+    for await (const { data } of logs.api.readLog('r', { from: 0, follow })) parts.push(data)
+    return Buffer.concat(parts).toString()
+  }
+  const [first, second] = [read(true), read(true)]
+  expect(await read(false)).toBe('one')
+  expect(logs.followed()).toBe(1)
+  await write('two')
+  await write('three')
+  run = { ...run, state: 'collecting' }
+  for (const watcher of watchers) watcher(run)
+  expect(await Promise.all([first, second])).toEqual(['onetwothree', 'onetwothree'])
+  expect([logs.followed(), watchers.size]).toEqual([0, 0])
+  run = { ...run, state: 'ended', ended_at: 2 }
+  expect(await read(true)).toBe('onetwothree')
+  expect(logs.followed()).toBe(0)
+  await writer.close()
+})
