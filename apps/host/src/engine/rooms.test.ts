@@ -89,7 +89,7 @@ describe('events', () => {
 
 test('conditions are kept over a restart, are no news when raised again, and go when cleared', async () => {
   const at = await open()
-  const key = { scope: 'pool' as const, name: 'ci', type: 'stock' as const }
+  const key = { scope: 'pool' as const, name: 'ci', type: 'quota:one' as const }
   at.engine.conditions.raise({ ...key, message: 'a', hint: 'b' })
   await at.settle()
   const [first] = at.engine.conditions.list()
