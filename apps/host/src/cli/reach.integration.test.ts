@@ -23,6 +23,12 @@ async function openSite(): Promise<{ site: Site; worker: string; lease: string }
   await site.ready()
   const { id: lease } = await site.client.leases.create({ pool: 'hold', ttlMs: 600_000 })
   const { worker } = await site.client.leases.wait(lease)
+  disposals.push(async () => {
+    await site.client.leases.release(lease)
+    await waitFor('the worker to be gone', async () => (await site.client.workers.list()).items.length === 0, {
+      timeoutMs: patienceMs,
+    })
+  })
   return { site, worker: worker?.id ?? '', lease }
 }
 
