@@ -118,8 +118,11 @@ test('a place that cannot be written is said at once, and no fault of the connec
   const { runs, workers } = connect({ url: server.url })
   writeFileSync(join(folder.path, 'file'), 'x')
   for (const target of ['/proc/none', join(folder.path, 'file/below'), '/dev/null/x'])
-    for (const saving of [workers.saveFiles('w1', { path: 'from', target }), runs.saveOutput('r1', { name: 'dist', target })])
-      await expect(saving).rejects.toMatchObject({ code: 'local', message: expect.stringContaining(target) as string })
+    for (const save of [
+      () => workers.saveFiles('w1', { path: 'from', target }),
+      () => runs.saveOutput('r1', { name: 'dist', target }),
+    ])
+      await expect(save()).rejects.toMatchObject({ code: 'local', message: expect.stringContaining(target) as string })
   expect(server.asked).toHaveLength(6)
 })
 

@@ -1,3 +1,4 @@
+import { readdir, readFile } from 'node:fs/promises'
 import type { LaunchSpec } from '@muster/core'
 import { type DockerEngine, findStartDocker } from '@muster/test/systems/docker'
 import { suiteWith } from '@muster/test/systems/presence'
@@ -79,6 +80,8 @@ suiteWith(findStartDocker(), 'an engine that goes away and comes back', (start) 
     const pid = engine.pid() ?? 0
     process.kill(pid, 'SIGSTOP')
     try {
+      // Its threads stop one by one; until the last has, an answer may still come.
+      await waitFor('every thread to stand still', () => allStopped(pid))
       // The engine is silent for as long as it takes: only the deadline can end these. It leaves time to send what is asked.
       const calls = await Promise.allSettled([
         harness.provider.launch(harness.command('true'), callOf({ timeoutMs: 3_000 })),
@@ -104,6 +107,15 @@ suiteWith(findStartDocker(), 'an engine that goes away and comes back', (start) 
     })
   })
 })
+
+/** State `T` of proc(5), of each thread. */
+async function allStopped(pid: number): Promise<boolean> {
+  const threads = await readdir(`/proc/${pid}/task`)
+  const states = await Promise.all(
+    threads.map(async (thread) => /^State:\s+(\S)/m.exec(await readFile(`/proc/${pid}/task/${thread}/status`, 'utf8'))?.[1]),
+  )
+  return states.every((state) => state === 'T')
+}
 
 suiteWith(findStartDocker(), 'an engine with live-restore', (start) => {
   test('workers, their logs and their commands outlive it', async () => {

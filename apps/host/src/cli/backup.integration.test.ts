@@ -2,6 +2,7 @@
 import { copyFile, mkdir, readdir, readFile, rm, stat, writeFile } from 'node:fs/promises'
 import { join } from 'node:path'
 import { DatabaseSync } from 'node:sqlite'
+import { isMusterError } from '@muster/client'
 import { waitFor } from '@muster/test/systems/wait'
 import { afterEach, describe, expect, it } from 'vitest'
 import { makeSite, patienceMs, type Site } from '../faults/daemon.test.helper.ts'
@@ -29,7 +30,11 @@ async function open(openVendor: OpenVendor): Promise<{ site: Site; vendor: Vendo
 /** What a daemon that still runs has under way ends with its test. */
 async function emptied(site: Site): Promise<void> {
   const { items } = await site.impatient.workers.list().catch(() => ({ items: [] }))
-  for (const { id } of items) await site.client.workers.terminate(id, { force: true })
+  // One that is ending may be gone by now.
+  for (const { id } of items)
+    await site.client.workers.terminate(id, { force: true }).catch((error: unknown) => {
+      if (!isMusterError(error) || error.code !== 'not-found') throw error
+    })
   if (items.length > 0)
     await waitFor('every worker to be gone', async () => (await site.client.workers.list()).items.length === 0, {
       timeoutMs: patienceMs,

@@ -1,7 +1,9 @@
 import { mkdtempSync, rmSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
+import { ProviderError } from '@muster/core'
 import { expect, test } from 'vitest'
+import type { CallOptions } from '../../plugins/api.ts'
 import type { Runs } from '../runs-api.ts'
 import { openHarness, poolConfig } from '../testing/harness.ts'
 import { startRuns } from './index.ts'
@@ -13,6 +15,13 @@ test('a command that goes on at a provider that is configured no longer has an e
   const start = (): Promise<Runs> => startRuns({ engine: h.engine, dataDir: dir, killpoint: () => undefined, report })
   try {
     const request = { pool: 'ci', command: ['true'], requirements: {}, stdin: false, inputs: [], outputs: [] }
+    // The command goes on: nobody hears of it until the host stops.
+    const silent = (signal: AbortSignal | undefined): Promise<never> =>
+      new Promise((_, reject) => signal?.addEventListener('abort', () => reject(new ProviderError('cancelled', 'nobody waits'))))
+    Object.assign(h.provider('one'), {
+      exec: (_target: unknown, _command: unknown, options?: CallOptions) => silent(options?.signal),
+      execState: (_target: unknown, _id: unknown, options?: CallOptions) => silent(options?.signal),
+    })
     let runs = await start()
     const { id } = await runs.create(request, { principal: 'tester' })
     // What a driver does with files is not time that the harness turns.
