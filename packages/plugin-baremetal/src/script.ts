@@ -210,7 +210,8 @@ stop() { # GRACE-MS
     thaw 2>/dev/null
     passed=0 step=10
     while [ $passed -lt "$1" ] && members && [ "$m" ]; do
-      sleep "0.$(printf %03d $step)" 2>/dev/null || { sleep 1; step=1000; }
+      # Killed in the middle, nobody reads what is printed here; a word about that would be taken for a trouble.
+      sleep "0.$(printf %03d $step 2>/dev/null)" 2>/dev/null || { sleep 1; step=1000; }
       passed=$((passed + step))
       [ $step -ge 200 ] || step=$((step * 2))
     done
