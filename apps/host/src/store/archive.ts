@@ -1,5 +1,6 @@
 /** What a backup is: a tar of parts, and at its end the manifest that says what they are. Reading one back, and checking it. */
 import { createHash } from 'node:crypto'
+import { once } from 'node:events'
 import { createReadStream, createWriteStream } from 'node:fs'
 import { mkdir } from 'node:fs/promises'
 import { dirname, join } from 'node:path'
@@ -73,7 +74,7 @@ export interface ReadOptions {
   onBytes?: (bytes: number) => void
 }
 
-/** Reads a whole backup and checks every byte of it. Errors: ArchiveError with a `hint`, those of the file system. */
+/** Reads a whole backup and checks every byte of it. Errors: ArchiveError with a `hint`, those of the file system. After each, nothing is written any more. */
 export async function readArchive(file: string, { into, onBytes }: ReadOptions = {}): Promise<Manifest> {
   const hashes = new Map<string, { hash: ReturnType<typeof createHash>; bytes: number }>()
   let text: string | undefined
@@ -96,16 +97,21 @@ export async function readArchive(file: string, { into, onBytes }: ReadOptions =
     known.hash.update(headOf(header.name, header.size ?? 0))
     known.bytes += header.size ?? 0
     const sink = into === undefined ? nowhere() : await fileIn(into, header.name)
-    await pipeline(
-      stream,
-      async function* (chunks) {
-        for await (const chunk of chunks) {
-          known.hash.update(chunk)
-          yield chunk
-        }
-      },
-      sink,
-    )
+    try {
+      await pipeline(
+        stream,
+        async function* (chunks) {
+          for await (const chunk of chunks) {
+            known.hash.update(chunk)
+            yield chunk
+          }
+        },
+        sink,
+      )
+    } finally {
+      // A pipeline that fails does not wait for its file, which may be made only then: after its folder was taken away.
+      if (!sink.closed) await once(sink, 'close')
+    }
   }
 
   try {
