@@ -7,7 +7,7 @@ import { root } from './paths.mjs'
 import { failuresOf, totalsLine } from './totals.mjs'
 
 /** How much of an error is told again. */
-const LINES_TOLD = 8
+const LINES_TOLD = 12
 
 export default class TotalsReporter {
   /**
@@ -57,8 +57,10 @@ export default class TotalsReporter {
   }
 }
 
-/** @param {string} name @param {ReadonlyArray<{ message: string }>} errors */
+/** @param {string} name @param {ReadonlyArray<{ message: string, diff?: string }>} errors */
 function told(name, errors) {
-  const lines = errors.flatMap((error) => stripVTControlCharacters(error.message).split('\n').slice(0, LINES_TOLD))
+  // The difference shows what the message cuts.
+  const texts = errors.flatMap(({ message, diff }) => (diff === undefined ? [message] : [message, diff]))
+  const lines = texts.flatMap((text) => stripVTControlCharacters(text).split('\n').slice(0, LINES_TOLD))
   return `FAILED: ${[name, ...lines].join('\n  ')}\n`
 }
