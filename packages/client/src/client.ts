@@ -6,6 +6,8 @@ import type {
   Artifact,
   Condition,
   ConfigChange,
+  CrashBundle,
+  CrashPage,
   Decision,
   ExecRequest,
   Lease,
@@ -75,6 +77,9 @@ export interface MusterClient {
     /** Until it is enabled no launch goes to it. */
     disable(name: string, how?: Body<'disableProvider'>): Promise<Provider>
     enable(name: string, how?: Body<'enableProvider'>): Promise<Provider>
+    /** Crash bundles of plugins, the newest first, without their output. Role admin. */
+    crashes(query?: Query<'listCrashes'>): Promise<CrashPage>
+    crash(id: string): Promise<CrashBundle>
     /** Looks at a provider now. */
     reconcile(name: string, options?: { reclaimOrphans?: boolean }): Promise<{ orphansReclaimed: number }>
   }
@@ -182,6 +187,8 @@ export function connect(address: Address, options: ConnectOptions = {}): MusterC
       get: (name) => call('getProvider', { params: { name } }),
       disable: (name, how = {}) => call('disableProvider', { params: { name }, body: how }),
       enable: (name, how = {}) => call('enableProvider', { params: { name }, body: how }),
+      crashes: (query = {}) => call('listCrashes', { query }),
+      crash: (id) => call('getCrash', { params: { id } }),
       reconcile: (name, given) =>
         call('reconcileProvider', { params: { name }, query: given?.reclaimOrphans === true ? { reclaimOrphans: 'true' } : {} }),
     },

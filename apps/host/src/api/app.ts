@@ -13,6 +13,7 @@ import { noteAnswer, refuse, refuseBroken } from './refuse.ts'
 import { backupRoutes } from './routes/backup.ts'
 import { conditionRoutes } from './routes/conditions.ts'
 import { configRoutes } from './routes/config.ts'
+import { crashRoutes } from './routes/crashes.ts'
 import { eventRoutes } from './routes/events.ts'
 import { leaseRoutes } from './routes/leases.ts'
 import { metaRoutes } from './routes/meta.ts'
@@ -96,6 +97,7 @@ export async function buildApp(deps: AppDeps): Promise<App> {
     configRoutes,
     backupRoutes,
     storageRoutes,
+    crashRoutes,
   ])
     // A scope of its own, so that swagger's hook sees the routes.
     await app.register(async (scope) => routes(scope as App, deps))

@@ -6,6 +6,7 @@ import type { Apply } from '../apply.ts'
 import type { Engine } from '../engine/api.ts'
 import type { StorageRoom } from '../engine/storage.ts'
 import type { Runs } from '../engine/runs-api.ts'
+import type { CrashRoom } from '../plugins/bundle.ts'
 import type { AccessOptions } from './access.ts'
 import type { Backups } from '../store/backup.ts'
 import type { Idempotency } from './idempotency.ts'
@@ -22,6 +23,7 @@ export interface AppDeps {
   idempotency: Idempotency
   backups: Backups
   storage: StorageRoom
+  crashes: CrashRoom
   streams: Streams
   observer: ApiObserver
   version: string

@@ -9,6 +9,7 @@ import type { Apply } from '../apply.ts'
 import type { Engine } from '../engine/api.ts'
 import type { Runs } from '../engine/runs-api.ts'
 import { openStorage } from '../engine/storage.ts'
+import { openCrashes } from '../plugins/bundle.ts'
 import { openBackups } from '../store/backup.ts'
 import { readTls, type TlsFiles } from '../config/tls.ts'
 import { buildApp, httpOptions } from './app.ts'
@@ -89,6 +90,7 @@ export async function startApi(deps: ApiDeps): Promise<Api> {
     idempotency: keys,
     backups: await openBackups({ store: engine.store, dataDir, version: deps.version }),
     storage: openStorage({ store: engine.store, dataDir }),
+    crashes: openCrashes(dataDir, engine.plugins.clean),
     access: {
       tokens: tokens(engine.store),
       limits: limits(deps.limits),

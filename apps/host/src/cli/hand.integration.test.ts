@@ -1,4 +1,6 @@
 /** The operator's hand as a user has it: a real daemon, workers of local processes. */
+import { readFile, stat } from 'node:fs/promises'
+import { join } from 'node:path'
 import { afterAll, afterEach, beforeAll, describe, expect, test } from 'vitest'
 import { waitFor } from '@muster/test/systems/wait'
 import { makeSite, patienceMs, type Site } from '../faults/daemon.test.helper.ts'
@@ -179,4 +181,34 @@ test('a provider is disabled and enabled; what is not there is said, with where 
     ])
   }
   await noneLeft()
+})
+
+test('why a plugin fell is shown, and written to a file for its author', { timeout }, async () => {
+  const none = await ask('providers', 'crash', 'p')
+  expect([none.code, none.stderr.text]).toEqual([1, expect.stringContaining('no crash bundle of p is kept')])
+  expect((await ask('providers', 'crashes', 'p')).stderr.text).toContain('no crash bundle of p is kept')
+  process.kill((await site.client.providers.get('p')).pid ?? 0, 'SIGKILL')
+  const [kept] = await waitFor('the crash bundle', () => site.client.providers.crashes().then(({ items }) => items), {
+    until: (items) => items.length === 1,
+    timeoutMs: patienceMs,
+  })
+  const id = kept?.id ?? ''
+  await site.ready()
+  expect((await ask('providers', 'crashes')).stdout.text).toMatch(
+    new RegExp(`^${id} +@muster/plugin-baremetal@\\S+ +\\d+s +it ended by itself \\(SIGKILL\\)$`, 'm'),
+  )
+  expect((await ask('providers', 'crash', 'p')).stdout.text).toMatch(new RegExp(`^${id}: it ended by itself`))
+  const file = join(site.dir, 'crash.json')
+  expect(await ask('providers', 'crash', id, '--output', file)).toMatchObject({ code: 0, stdout: { text: '' } })
+  expect((await stat(file)).mode & 0o777).toBe(0o600)
+  const written = JSON.parse(await readFile(file, 'utf8')) as object
+  expect(written).toMatchObject({ id, provider: 'p', exit: { signal: 'SIGKILL' } })
+  expect(JSON.parse((await ask('providers', 'crash', id, '--json')).stdout.text)).toEqual(written)
+  const again = await ask('providers', 'crash', 'p', '--output', file)
+  expect([again.code, again.stderr.text]).toEqual([1, expect.stringContaining('--force')])
+  expect((await ask('providers', 'crash', 'p', '--output', file, '--force')).code).toBe(0)
+  for (const wanted of ['q', `${id}x`]) {
+    const exit = await ask('providers', 'crash', wanted)
+    expect([exit.code, exit.stderr.text]).toEqual([1, expect.stringMatching(/there is no (provider q|crash bundle)/)])
+  }
 })

@@ -2,13 +2,14 @@
 import type { Provider } from '@muster/client'
 import type { Command } from 'commander'
 import { acting, openClient, subcommand } from './context.ts'
+import { crashCommand, crashesCommand } from './crashes.ts'
 import { handCommand, why } from './hand.ts'
 import { age, bold, dim, print, printJson, printTable, say, state } from './io.ts'
 
 export function providersCommand(): Command {
   const providers = subcommand(
     'providers',
-    'show the providers, their plugins and how they do; or look at one now, disable or enable one, or reclaim orphans',
+    'show the providers, their plugins and how they do; or look at one now, see why its plugin fell, disable or enable one, or reclaim orphans',
   )
     .option('--json', 'as JSON')
     .action(
@@ -71,6 +72,8 @@ export function providersCommand(): Command {
         }),
       ),
   )
+  providers.addCommand(crashesCommand())
+  providers.addCommand(crashCommand())
   providers.addCommand(
     handCommand(
       {

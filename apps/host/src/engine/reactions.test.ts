@@ -212,7 +212,7 @@ const rows: Record<ProviderErrorCode, Row> = {
     },
   },
   internal: {
-    seen: 'As transient. After several in a row the breaker opens: calls fail at once, with no effect, until the plugin answers again. `muster providers` names the crash bundle.',
+    seen: 'As transient. After several in a row the breaker opens: calls fail at once, with no effect, until the plugin answers again. `muster providers crash PROVIDER` shows the crash bundle.',
     mend: 'Give the crash bundle to the author of the plugin, or go back to the version before.',
     async show() {
       await open({ error: new ProviderError('internal', 'undefined is not a function', none), times: 1 })

@@ -2,6 +2,7 @@
 import { randomUUID } from 'node:crypto'
 import { spawn } from 'node:child_process'
 import { mkdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
+import { readdir } from 'node:fs/promises'
 import { once } from 'node:events'
 import { join } from 'node:path'
 import { packFolder } from '@muster/client'
@@ -122,6 +123,8 @@ async function lived(): Promise<{ site: Site; url: string; tokens: Canary[]; log
     const whys = [`why/run/${run.id}`, `why/worker/${worker}`, 'why/pool/hold']
     for (const path of [...lists, ...ids, ...whys, `runs/${run.id}/logs`]) hits.push(...text(path, await asked(`/v1/${path}`)))
     hits.push(...text('metrics', await asked('/metrics')))
+    for (const { id } of (await site.client.providers.crashes()).items)
+      hits.push(...text(`given out crash ${id}`, JSON.stringify(await site.client.providers.crash(id))))
     const stop = new AbortController()
     const last = (await site.client.why('run', run.id)).at(-1)?.seq ?? 0
     for await (const decision of site.client.events({ from: 0, signal: stop.signal })) {
@@ -172,6 +175,15 @@ test('a leak that is planted is found, in each form and at each place', { timeou
     expect(await found()).toContain(`env ${form} in crashes/planted`)
   }
   rmSync(join(site.data, 'crashes/planted'))
+  expect(await found()).toEqual([])
+
+  // What is given out of a bundle is looked through as well.
+  const [bundle] = await readdir(join(site.data, 'crashes'))
+  const facts = JSON.parse(readFileSync(join(site.data, 'crashes', bundle ?? ''), 'utf8')) as object
+  const planted = '2026-06-30T00-00-00.000Z-p'
+  writeFileSync(join(site.data, `crashes/${planted}.json`), JSON.stringify({ ...facts, output: [runEnv.value] }))
+  expect(await found()).toContain('env json in given out crash N-06-30T00-00-00.000Z-p')
+  rmSync(join(site.data, `crashes/${planted}.json`))
   expect(await found()).toEqual([])
 
   // The store, the journal, an answer and the log: words that somebody chose himself.

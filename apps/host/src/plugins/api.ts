@@ -138,6 +138,8 @@ export interface PluginRoom {
   onChange(listener: (status: ProviderStatus) => void): () => void
   /** Providers that the configuration names no longer; they run until they are dropped. */
   leaving(): readonly string[]
+  /** Without what the plugin of this provider was given as secrets. */
+  clean(name: string, text: string): string
   /** Ends the process of a leaving provider, and forgets it. */
   drop(name: string): Promise<void>
   stop(): Promise<void>

@@ -1,8 +1,9 @@
-import { mkdtemp, readdir, rm } from 'node:fs/promises'
+import { mkdtemp, readdir, readFile, rm, writeFile } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { afterEach, beforeEach, expect, test } from 'vitest'
-import { type CrashFacts, dropBundles, writeBundle } from './bundle.ts'
+import { type BundleLimits, type CrashFacts, dropBundles, openCrashes, writeBundle } from './bundle.ts'
+import { createRedactor } from './redactor.ts'
 
 let dir: string
 beforeEach(async () => {
@@ -11,23 +12,63 @@ beforeEach(async () => {
 afterEach(() => rm(dir, { recursive: true, force: true }))
 
 const day = 86_400_000
-const crash = (at: number): CrashFacts => ({
+const asIs = (text: string): string => text
+const write = (facts: CrashFacts, keep: BundleLimits = { most: 100, ms: 100 * day }, clean = asIs): Promise<string> =>
+  writeBundle(dir, facts, { keep, clean })
+const crash = (at: number, more: Partial<CrashFacts> = {}): CrashFacts => ({
   at,
   provider: 'p',
   plugin: { name: 'x', version: '1.0.0' },
   reason: 'killed',
   restarts: 0,
   output: [],
+  ...more,
 })
 
 test('bundles go when they are too many, and when they are too old', async () => {
   const now = Date.UTC(2026, 5, 30)
   const names: string[] = []
-  for (let ago = 9; ago >= 0; ago--) names.push(await writeBundle(dir, crash(now - ago * day), { most: 6, ms: 100 * day }))
+  for (let ago = 9; ago >= 0; ago--) names.push(await write(crash(now - ago * day), { most: 6, ms: 100 * day }))
   const left = (): Promise<string[]> =>
     readdir(join(dir, 'crashes')).then((all) => all.sort().map((name) => join('crashes', name)))
   expect(await left()).toEqual(names.slice(4))
   await dropBundles(dir, now, { most: 6, ms: 2.5 * day })
   expect(await left()).toEqual(names.slice(7))
   await dropBundles(join(dir, 'none'), now, { most: 0, ms: 0 })
+})
+
+test('they are read from the newest on, page by page, of all or of one provider; what is damaged or foreign is none', async () => {
+  const now = Date.UTC(2026, 5, 30)
+  for (let n = 0; n < 4; n++) await write(crash(now + n, { provider: n % 2 === 0 ? 'p' : 'other-p', reason: `fell ${n}` }))
+  await writeFile(join(dir, 'crashes/2026-06-30T01-00-00.000Z-p.json'), '{"at":')
+  await writeFile(join(dir, 'crashes/2026-06-30T02-00-00.000Z-p.json'), '{"at":1,"note":"x"}')
+  await writeFile(join(dir, 'crashes/notes'), 'x')
+  const crashes = openCrashes(dir, (_provider, text) => text)
+  const reasons = async (query: object): Promise<unknown> => {
+    const { items, next } = await crashes.list({ limit: 10, ...query })
+    return [items.map((one) => one.reason), next]
+  }
+  expect(await reasons({})).toEqual([['fell 3', 'fell 2', 'fell 1', 'fell 0'], undefined])
+  expect(await reasons({ provider: 'p' })).toEqual([['fell 2', 'fell 0'], undefined])
+  const before = '2026-06-30T00-00-00.002Z-p'
+  expect(await reasons({ limit: 2 })).toEqual([['fell 3', 'fell 2'], before])
+  expect(await reasons({ limit: 2, before })).toEqual([['fell 1', 'fell 0'], undefined])
+  expect(await crashes.get(before)).toEqual({ id: before, ...crash(now + 2, { reason: 'fell 2' }) })
+  for (const id of ['2026-06-30T01-00-00.000Z-p', '../muster', `../crashes/${before}`, ''])
+    expect(await crashes.get(id)).toBeUndefined()
+  expect(await openCrashes(join(dir, 'none'), (_provider, text) => text).list({ limit: 1 })).toEqual({ items: [] })
+})
+
+test('a secret that became known only after it was said is not written, and one from before is not given out', async () => {
+  const key = ['-----BEGIN PRIVATE KEY-----', 'MIIEvQIBADANBgkqhkiG9w0BAQEFAASC', '-----END PRIVATE KEY-----'].join('\n')
+  const said = crash(1000, { reason: 'bad t0ken"x', violation: 'of t0ken"x', output: ['{"m":"t0ken\\"x"}', ...key.split('\n')] })
+  const redactor = createRedactor()
+  const planted = (await write(said)).replace('crashes/', '').replace('.json', '')
+  for (const secret of ['t0ken"x', key]) redactor.learn(secret)
+  const written = await readFile(join(dir, await write({ ...said, at: 2000 }, undefined, redactor.clean)), 'utf8')
+  const crashes = openCrashes(dir, (provider, text) => (provider === 'p' ? redactor.clean(text) : text))
+  for (const text of [written, JSON.stringify(await crashes.get(planted))]) {
+    expect(text).not.toMatch(/t0ken|PRIVATE|MIIE/)
+    expect(text.match(/\[secret\]/g)).toHaveLength(6)
+  }
 })

@@ -1,6 +1,7 @@
-/** Crash bundles: what is known of a plugin's end, kept as files, a few of them. */
-import { mkdir, readdir, rm, writeFile } from 'node:fs/promises'
+/** Crash bundles: what is known of a plugin's end, kept as files, a few of them, and given to those who ask. */
+import { mkdir, readdir, readFile, rename, rm, writeFile } from 'node:fs/promises'
 import { join } from 'node:path'
+import { z } from 'zod'
 
 export interface CrashFacts {
   at: number
@@ -14,26 +15,125 @@ export interface CrashFacts {
   output: string[]
 }
 
+export interface CrashBundle extends CrashFacts {
+  id: string
+}
+
 export interface BundleLimits {
   most: number
   ms: number
 }
 
-/** Writes one bundle and removes those that are too many or too old. Returns its path relative to the data folder. */
-export async function writeBundle(dataDir: string, facts: CrashFacts, keep: BundleLimits): Promise<string> {
-  const folder = join(dataDir, 'crashes')
+/** Hides what a provider's plugin was given as secrets. */
+export type CleanFor = (provider: string, text: string) => string
+
+export interface CrashQuery {
+  /** Of this provider only. */
+  provider?: string
+  /** Older than this one. */
+  before?: string
+  limit: number
+}
+
+export interface CrashRoom {
+  /** The newest first; `next`: ask with `before` for those after. */
+  list(query: CrashQuery): Promise<{ items: CrashBundle[]; next?: string }>
+  get(id: string): Promise<CrashBundle | undefined>
+}
+
+/** The time, and the provider: ids have the order of the crashes. */
+export const crashIdPattern: RegExp = /^\d{4}-\d\d-\d\dT\d\d-\d\d-\d\d\.\d{3}Z-[a-z0-9-]{1,40}$/
+
+const factsSchema: z.ZodType<CrashFacts> = z.strictObject({
+  at: z.int(),
+  provider: z.string(),
+  plugin: z.strictObject({ name: z.string(), version: z.string() }),
+  reason: z.string(),
+  exit: z.strictObject({ code: z.int().nullable(), signal: z.string().nullable() }).exactOptional(),
+  violation: z.string().exactOptional(),
+  restarts: z.int(),
+  output: z.array(z.string()),
+})
+
+/** Reads what {@link writeBundle} wrote. Once more without secrets: one may have become known after it was written. */
+export function openCrashes(dataDir: string, clean: CleanFor): CrashRoom {
+  const folder = folderOf(dataDir)
+  async function read(id: string): Promise<CrashBundle | undefined> {
+    const text = await readFile(join(folder, `${id}.json`), 'utf8').catch(() => undefined)
+    const found = text === undefined ? undefined : factsSchema.safeParse(parsed(text)).data
+    return found && { id, ...cleaned(found, (one) => clean(found.provider, one)) }
+  }
+  return {
+    async list({ provider, before, limit }) {
+      const ids = (await namesIn(folder)).map((name) => name.replace(/\.json$/, '')).filter((id) => crashIdPattern.test(id))
+      const items: CrashBundle[] = []
+      for (const id of ids.reverse()) {
+        if (before !== undefined && id >= before) continue
+        if (provider !== undefined && !id.endsWith(`Z-${provider}`)) continue
+        const last = items.at(-1)
+        if (items.length === limit && last !== undefined) return { items, next: last.id }
+        // One that was dropped meanwhile, or is damaged.
+        const found = await read(id)
+        if (found !== undefined) items.push(found)
+      }
+      return { items }
+    },
+    get: async (id) => (crashIdPattern.test(id) ? read(id) : undefined),
+  }
+}
+
+/** Writes one bundle, and removes those that are too many or too old. Returns its path relative to the data folder. */
+export async function writeBundle(
+  dataDir: string,
+  facts: CrashFacts,
+  { keep, clean }: { keep: BundleLimits; clean(text: string): string },
+): Promise<string> {
+  const folder = folderOf(dataDir)
   await mkdir(folder, { recursive: true, mode: 0o700 })
-  const name = `${new Date(facts.at).toISOString().replaceAll(':', '-')}-${facts.provider}.json`
-  await writeFile(join(folder, name), `${JSON.stringify(facts, null, 2)}\n`, { mode: 0o600 })
+  const name = `${stamp(facts.at)}-${facts.provider}.json`
+  const part = join(folder, `${name}.part`)
+  // A secret that it was given after it had said it is known by now.
+  await writeFile(part, `${JSON.stringify(cleaned(facts, clean), null, 2)}\n`, { mode: 0o600 })
+  await rename(part, join(folder, name))
   await dropBundles(dataDir, facts.at, keep)
   return join('crashes', name)
 }
 
 /** Names begin with their time: their order is that of the crashes. */
 export async function dropBundles(dataDir: string, now: number, { most, ms }: BundleLimits): Promise<void> {
-  const folder = join(dataDir, 'crashes')
-  const all = (await readdir(folder).catch(() => [] as string[])).sort()
-  const oldest = new Date(now - ms).toISOString().replaceAll(':', '-')
+  const folder = folderOf(dataDir)
+  const all = await namesIn(folder)
+  const oldest = stamp(now - ms)
   for (const [index, name] of all.entries())
     if (index < all.length - most || name < oldest) await rm(join(folder, name), { force: true })
+}
+
+function folderOf(dataDir: string): string {
+  return join(dataDir, 'crashes')
+}
+
+async function namesIn(folder: string): Promise<string[]> {
+  return (await readdir(folder).catch(() => [] as string[])).sort()
+}
+
+function stamp(at: number): string {
+  return new Date(at).toISOString().replaceAll(':', '-')
+}
+
+function parsed(text: string): unknown {
+  try {
+    return JSON.parse(text)
+  } catch {
+    return undefined
+  }
+}
+
+function cleaned(facts: CrashFacts, clean: (text: string) => string): CrashFacts {
+  const { reason, violation, output } = facts
+  return {
+    ...facts,
+    reason: clean(reason),
+    ...(violation === undefined ? {} : { violation: clean(violation) }),
+    output: output.map(clean),
+  }
 }

@@ -8,12 +8,15 @@ export interface Redactor {
 
 /** Shorter values would cut holes into ordinary words. */
 const shortest = 4
+/** Output is read by lines: of a key in PEM each line alone must be known. Shorter ones, as `version: 1`, tell nothing. */
+const shortestLine = 12
 
 export function createRedactor(): Redactor {
   const values = new Set<string>()
   return {
     learn(value) {
-      for (const form of formsOf(value)) if (form.length >= shortest) values.add(form)
+      const lines = value.split(/\r?\n/).filter((line) => line.length >= shortestLine)
+      for (const form of [...formsOf(value), ...lines]) if (form.length >= shortest) values.add(form)
     },
     clean(text) {
       let clean = text

@@ -92,6 +92,7 @@ export function startPlugins(deps: RoomDeps): StartedRoom {
       return () => void listeners.delete(listener)
     },
     leaving: () => [...leaving],
+    clean: (name, text) => all.get(name)?.redactor.clean(text) ?? text,
     async drop(name) {
       if (!leaving.delete(name)) return
       const found = all.get(name)

@@ -218,7 +218,7 @@ export function supervise(deps: SuperviseDeps): Supervised {
       ...(reason.violation === undefined ? {} : { violation: reason.violation }),
     })
     if (incoming !== undefined) return
-    if (!violated) return set('degraded', { reason: text, hint: 'it is started again; see its crash bundle' })
+    if (!violated) return set('degraded', { reason: text, hint: `it is started again; why: muster providers crash ${name}` })
     violations += 1
     retryAt = deps.now() + Math.min(quarantineCapMs, quarantineBaseMs * 2 ** (violations - 1))
     set('quarantined', {
@@ -243,7 +243,11 @@ export function supervise(deps: SuperviseDeps): Supervised {
         plugin: { name: manifest().name, version: manifest().version },
         restarts: status.restarts,
       }
-      status.crashBundle = await writeBundle(deps.dataDir, { ...bundle, reason, ...facts }, deps.keepBundles())
+      status.crashBundle = await writeBundle(
+        deps.dataDir,
+        { ...bundle, reason, ...facts },
+        { keep: deps.keepBundles(), clean: redactor.clean },
+      )
     } catch (error) {
       // A full disk must not stop the restart.
       log.error({ provider: name, error: (error as Error).message }, 'a crash bundle could not be written')

@@ -32,6 +32,54 @@ export interface ConfigChange {
   restart?: true
 }
 
+export interface Crash {
+  id: string
+  at: string
+  provider: string
+  plugin: {
+    name: string
+    version: string
+  }
+  reason: string
+  /** Absent when it was never started. */
+  exit?: {
+    code: number | null
+    signal: string | null
+  }
+  /** The rule of the protocol that it broke. */
+  violation?: string
+  /** Of this provider before, since the daemon was started. */
+  restarts: number
+}
+
+export interface CrashBundle {
+  id: string
+  at: string
+  provider: string
+  plugin: {
+    name: string
+    version: string
+  }
+  reason: string
+  /** Absent when it was never started. */
+  exit?: {
+    code: number | null
+    signal: string | null
+  }
+  /** The rule of the protocol that it broke. */
+  violation?: string
+  /** Of this provider before, since the daemon was started. */
+  restarts: number
+  /** The last lines of its output, without secrets. */
+  output: string[]
+}
+
+export interface CrashPage {
+  items: Crash[]
+  /** Ask with `before` for the page after this one; absent: there is none. */
+  next?: string
+}
+
 export interface Decision {
   seq: number
   at: string
@@ -661,6 +709,15 @@ export interface Operations {
     body: Uint8Array
     answer: 'binary'
   }
+  /** A crash bundle. To give to the author of the plugin: it holds no secret that the plugin was given. */
+  getCrash: {
+    params: {
+      id: string
+    }
+    query: undefined
+    body: undefined
+    answer: CrashBundle
+  }
   /** A path of a worker that lives, as a tar. One entry tree, named by the last part of the path. */
   getFiles: {
     params: {
@@ -770,6 +827,18 @@ export interface Operations {
     answer: {
       items: Condition[]
     }
+  }
+  /** Crash bundles of plugins, the newest first. Kept as `retention.crashes` and `retention.crashAge` say. */
+  listCrashes: {
+    params: undefined
+    query: {
+      provider?: string
+      limit?: number
+      /** `next` of the page before. */
+      before?: string
+    }
+    body: undefined
+    answer: CrashPage
   }
   /** Leases, newest first */
   listLeases: {
@@ -1105,6 +1174,7 @@ export const operations: { readonly [K in keyof Operations]: { method: string; p
   execInWorker: { method: 'POST', path: '/v1/workers/{id}/exec' },
   forgetWorker: { method: 'POST', path: '/v1/workers/{id}/forget' },
   forwardPort: { method: 'POST', path: '/v1/workers/{id}/forward/{port}' },
+  getCrash: { method: 'GET', path: '/v1/crashes/{id}' },
   getFiles: { method: 'GET', path: '/v1/workers/{id}/files' },
   getLease: { method: 'GET', path: '/v1/leases/{id}' },
   getLogState: { method: 'GET', path: '/v1/runs/{id}/log' },
@@ -1117,6 +1187,7 @@ export const operations: { readonly [K in keyof Operations]: { method: string; p
   health: { method: 'GET', path: '/v1/health' },
   healthz: { method: 'GET', path: '/healthz' },
   listConditions: { method: 'GET', path: '/v1/conditions' },
+  listCrashes: { method: 'GET', path: '/v1/crashes' },
   listLeases: { method: 'GET', path: '/v1/leases' },
   listPools: { method: 'GET', path: '/v1/pools' },
   listProviders: { method: 'GET', path: '/v1/providers' },

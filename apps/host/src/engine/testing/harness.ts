@@ -229,6 +229,7 @@ function roomOf(
     list: () => wrapped.filter((one) => !gone.has(one.name)),
     find,
     leaving: () => [...leaving],
+    clean: (_name, text) => text,
     drop: async (name) => {
       if (leaving.delete(name)) gone.add(name)
     },

@@ -1,10 +1,11 @@
 /** Asks a daemon everything that its document describes, rightly and wrongly, and judges every answer. */
+import { writeBundle } from '../../../plugins/bundle.ts'
 import type { StoreErrorCode } from '../../../store/store.ts'
 import type { TestDaemon } from '../daemon.ts'
 import { chance } from './chance.ts'
 import { type OpenApiDocument, operationsOf } from './document.ts'
 import { judge } from './judge.ts'
-import { CANARY, knownThings } from './known.ts'
+import { CANARY, crashes, knownThings } from './known.ts'
 import { type FuzzRequest, requestOf } from './requests.ts'
 import { values as valuesOf } from './values.ts'
 import { openWire } from './wire.ts'
@@ -40,6 +41,7 @@ export async function fuzz(daemon: TestDaemon, { seed, requests, ill }: FuzzOpti
   const draw = chance(seed)
   const document = (await daemon.ask('GET', '/v1/openapi.json')).json as unknown as OpenApiDocument
   const operations = operationsOf(document)
+  for (const id of crashes) await leaveCrash(daemon, id)
   const viewer = await makeToken(daemon, 'viewer')
   const operator = await makeToken(daemon, 'operator')
   const tokens = { admin: daemon.token, viewer, operator, wrong: `mst_t${'0'.repeat(26)}_${'x'.repeat(43)}` }
@@ -89,6 +91,18 @@ export async function fuzz(daemon: TestDaemon, { seed, requests, ill }: FuzzOpti
   const log = JSON.stringify(daemon.log)
   for (const secret of secrets) if (log.includes(secret)) report.wrong.push('a secret is in the log')
   return report
+}
+
+async function leaveCrash({ dir }: TestDaemon, id: string): Promise<void> {
+  const facts = {
+    provider: 'one',
+    plugin: { name: 'x', version: '1.0.0' },
+    reason: 'it ended by itself',
+    restarts: 0,
+    output: ['x'],
+  }
+  const at = Date.parse(`${id.slice(0, 10)}T00:00:00Z`)
+  await writeBundle(dir, { at, ...facts }, { keep: { most: 9, ms: at }, clean: (text) => text })
 }
 
 async function makeToken(daemon: TestDaemon, role: string): Promise<string> {

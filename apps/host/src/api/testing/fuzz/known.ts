@@ -10,6 +10,8 @@ export interface Known {
   mend(operation: Operation, body: unknown): unknown
 }
 
+/** Of a provider that fell twice. */
+export const crashes: readonly string[] = ['2026-06-30T00-00-00.000Z-one', '2026-07-01T00-00-00.000Z-one']
 export const CANARY = 'fuzz-canary-value'
 /** Of one kind; older ones make room. */
 const MOST = 40
@@ -38,6 +40,8 @@ export function knownThings(chance: Chance, keep: ReadonlySet<string>): Known {
 
   function of(path: string, schema: Schema): unknown {
     const [, where = '', operation = '', rest = ''] = /^(\w+):(\w+)\.?(.*)$/.exec(path) ?? []
+    if (where === 'path' && operation === 'getCrash') return chance.pick([...crashes, 'x'])
+    if (rest === 'before' && operation === 'listCrashes') return chance.pick(crashes)
     if (where === 'path' && rest === 'id') return chance.is(0.05) ? undefined : id(kindsOf(operation))
     if (where === 'path' && rest === 'name')
       return chance.pick(/pool/i.test(operation) ? ['ci', 'full'] : /provider/i.test(operation) ? ['one'] : ['a', 'b', 'c'])
