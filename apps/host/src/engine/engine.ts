@@ -54,6 +54,7 @@ export async function startEngine(options: EngineOptions): Promise<Engine> {
   const stop = new AbortController()
   const clock = options.clock ?? systemClock
   const { store, sealer, fence, plugins } = options
+  const journal = await openJournal(store, clock)
   const context: Context = {
     store,
     sealer,
@@ -62,8 +63,8 @@ export async function startEngine(options: EngineOptions): Promise<Engine> {
     clock,
     settings: options,
     state: engineState(options.pools),
-    journal: await openJournal(store, clock),
-    conditions: await openConditions(store, clock),
+    journal,
+    conditions: await openConditions(store, clock, journal),
     wishes: await openWishes(store),
     killpoint: options.killpoint ?? killpoint,
     tracing: options.tracing ?? untraced,

@@ -6,7 +6,7 @@ import { dirname } from 'node:path'
 import { type FileSpec, ProviderError, toProviderError } from '@muster/core'
 import { pack } from 'tar-stream'
 import type { Artifact } from '../model.ts'
-import { inputPath, isPassing, type Job, outputPath, pauseFor, retryDelay, type RunDeps, traced } from './deps.ts'
+import { awayMs, inputPath, isPassing, type Job, outputPath, pauseForProvider, retryDelay, type RunDeps, traced } from './deps.ts'
 import { artifactsOf, sealContext } from './records.ts'
 import { type Digest, readSealed } from './sealed-file.ts'
 
@@ -49,14 +49,14 @@ async function copyIn(job: Job, path: string, tar: () => AsyncIterable<Uint8Arra
 async function persistently<T>(job: Job, work: () => Promise<T>): Promise<T> {
   const { deps, watch } = job
   const cut = AbortSignal.any([deps.stopping, watch.lost])
+  const until = deps.engine.clock.now() + awayMs
   for (let failures = 1; ; failures++)
     try {
       return await work()
     } catch (thrown) {
       const error = toProviderError(thrown)
-      // Half an hour of trying every five seconds, for a provider that is away.
-      if (cut.aborted || watch.stop() !== undefined || !isPassing(error) || failures > 360) throw error
-      await pauseFor(deps, retryDelay(error, failures, deps.engine.clock.random()), cut)
+      if (cut.aborted || watch.stop() !== undefined || !isPassing(error) || deps.engine.clock.now() > until) throw error
+      await pauseForProvider(job, retryDelay(error, failures, deps.engine.clock.random()), cut)
     }
 }
 

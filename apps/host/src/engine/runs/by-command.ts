@@ -1,16 +1,13 @@
 /** A run whose worker is its command: the log followed by cursor, the exit as the provider observes it. */
 import { type ProviderError, reactions, toProviderError, type WorkerExit } from '@muster/core'
 import { exitOfWorker, started } from './by-exec.ts'
-import { isPassing, type Job, pauseFor, retryDelay, traced } from './deps.ts'
+import { awayMs, isPassing, type Job, pauseForProvider, retryDelay, traced } from './deps.ts'
 import { endingOfGone, endingSeen } from './gone.ts'
 import type { Ending } from './outcome.ts'
 import { enforceStop } from './watch.ts'
 
-/**
- * Once the exit is known, a log that cannot be read to its end is tried this often: for half an hour while its provider is away, soon
- * given up where it is the log itself that cannot be had.
- */
-const logTries = { away: 360, refused: 5 }
+/** Once the exit is known, a log that cannot be had although its provider is there is soon given up. */
+const logTries = 5
 /** Between the end of the log and the provider's word about the exit. */
 const exitPollMs = 200
 
@@ -54,25 +51,31 @@ async function follow(job: Job, giveUp: AbortSignal): Promise<Ending> {
   // A stop ends the lease by itself; what the command says while it ends is still read.
   const cut = AbortSignal.any([deps.stopping, giveUp])
   let logEnded = provider.capabilities.logs === undefined
-  const left = { ...logTries }
+  let triesLeft = logTries
+  /** Until when a provider that is away is waited for, since the exit is known. */
+  let until: number | undefined
+  const givenUp = (error: ProviderError | undefined): boolean => {
+    if (logEnded || giveUp.aborted) return true
+    until ??= deps.engine.clock.now() + awayMs
+    return isAway(error) ? deps.engine.clock.now() > until : --triesLeft < 0
+  }
   for (let failures = 0; ;) {
     if (deps.stopping.aborted) throw deps.stopping.reason
     let error: ProviderError | undefined
     if (!logEnded)
       try {
-        await readLog(job, cut)
+        await readLog(job, cut, () => (failures = 0))
         logEnded = true
-        failures = 0
       } catch (thrown) {
         error = toProviderError(thrown)
-        failures += 1
       }
     if (deps.stopping.aborted) continue
     const exit = await exitNow(job).catch((thrown: unknown) => {
       error ??= toProviderError(thrown)
       return undefined
     })
-    if (exit !== undefined && (logEnded || giveUp.aborted || --left[isAway(error) ? 'away' : 'refused'] < 0)) {
+    failures = error === undefined ? 0 : failures + 1
+    if (exit !== undefined && givenUp(error)) {
       if (!logEnded) deps.report('the end of a log could not be read', { run: job.run.id, error: error?.message })
       deps.killpoint('exit-seen-not-stored')
       return endingSeen(job, exit)
@@ -80,7 +83,7 @@ async function follow(job: Job, giveUp: AbortSignal): Promise<Ending> {
     if (watch.gone() && (giveUp.aborted || exit === undefined))
       return endingOfGone(deps, job.run, { stop: watch.stop(), ...exitOfWorker(job) })
     if (error !== undefined && !isPassing(error) && error.code !== 'not-found') logEnded = true
-    await pauseFor(deps, error === undefined ? exitPollMs : retryDelay(error, failures, deps.engine.clock.random()), cut)
+    await pauseForProvider(job, error === undefined ? exitPollMs : retryDelay(error, failures, deps.engine.clock.random()), cut)
   }
 }
 
@@ -89,11 +92,12 @@ function isAway(error: ProviderError | undefined): boolean {
   return error !== undefined && isPassing(error) && !reactions[error.code].pluginFault
 }
 
-async function readLog(job: Job, signal: AbortSignal): Promise<void> {
+async function readLog(job: Job, signal: AbortSignal, ok: () => void): Promise<void> {
   const { deps, request, provider, target, writer } = job
   const { cursor } = writer.totals()
   const options = { follow: true, ...(cursor === undefined ? {} : { cursor }) }
   for await (const chunk of provider.logs(target, options, { ...traced(request), signal })) {
+    ok()
     deps.killpoint('run-output-not-stored')
     await writer.append({ stream: chunk.stream, data: chunk.data, cursor: chunk.cursor })
   }

@@ -1,6 +1,6 @@
 /** A run in a worker that holds: its command by exec, attached again after every cut, every byte stored once. */
 import { ProviderError, reactions, toProviderError, type WorkerExit } from '@muster/core'
-import { isPassing, type Job, pauseFor, retryDelay, traced } from './deps.ts'
+import { isPassing, type Job, pauseFor, pauseForProvider, retryDelay, traced } from './deps.ts'
 import { endingOfGone, endingSeen } from './gone.ts'
 import { type Ending, endingOf } from './outcome.ts'
 import { enforceStop } from './watch.ts'
@@ -92,7 +92,7 @@ async function attachUntilEnd(job: Job, giveUp: AbortSignal): Promise<Ending> {
     } else if (reactions[error.code].pluginFault && !begun() && ++faults >= pluginFaults) {
       return { outcome: 'infrastructure', reason: `the plugin failed at it ${faults} times: ${error.message}` }
     }
-    await pauseFor(deps, retryDelay(error, failures, deps.engine.clock.random()), cut)
+    await pauseForProvider(job, retryDelay(error, failures, deps.engine.clock.random()), cut)
   }
 }
 

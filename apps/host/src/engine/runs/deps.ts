@@ -77,10 +77,29 @@ export function isPassing(error: ProviderError): boolean {
   return ['transient', 'deadline', 'throttled', 'internal', 'auth', 'cancelled', 'capacity', 'quota'].includes(error.code)
 }
 
-/** Starting soon after a short fault, and at most every five seconds while a provider is down: somebody watches this run. */
+/** What a run needs from a provider that is away is asked for this long: an outage of an hour, and the time to mend it. */
+export const awayMs = 7_200_000
+
+/** Failures in a row, about a minute of them, after which a provider is taken for away. */
+const shortFault = 24
+
+/**
+ * Starting soon after a short fault, and at most every five seconds in its first minute: somebody watches this run. A provider that is
+ * away for longer has many runs, and is asked more rarely.
+ */
 export function retryDelay(error: ProviderError | undefined, failures: number, random: number): number {
-  const ceiling = Math.min(5000, 100 * 2 ** Math.min(failures, 10))
+  const ceiling = failures > shortFault ? 30_000 : Math.min(5000, 100 * 2 ** Math.min(failures, 10))
   return Math.max(Math.min(error?.retryAfterMs ?? 0, 5000), Math.round(random * ceiling), 20)
+}
+
+/** As {@link pauseFor}; at once too when the provider, which was away, is back. */
+export async function pauseForProvider({ deps, provider }: Job, ms: number, signal: AbortSignal): Promise<void> {
+  const back = new AbortController()
+  const stop = deps.engine.plugins.onChange(({ name, state }) => {
+    if (name === provider.name && state === 'ready') back.abort()
+  })
+  await pauseFor(deps, ms, AbortSignal.any([signal, back.signal]))
+  stop()
 }
 
 /** Resolves after `ms`, or at once when a signal aborts. */

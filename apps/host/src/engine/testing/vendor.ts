@@ -72,6 +72,8 @@ export interface ScriptedProvider extends GuardedProvider {
   onChange(listener: (status: ProviderStatus) => void): () => void
   /** Tells watchers of a worker as it now is. */
   announce(id: string): void
+  /** Breaks the watches that are open. */
+  cut(error: ProviderError): void
 }
 
 export function newVendor(): Vendor {
@@ -92,7 +94,7 @@ export function scriptedProvider(options: ScriptOptions): ScriptedProvider {
   const { name, clock } = options
   const vendor = options.vendor ?? newVendor()
   const capabilities = { ...fullCapabilities, ...options.capabilities }
-  const watchers = new Set<(seen: WorkerObservation) => void>()
+  const watchers = new Set<(seen: WorkerObservation | ProviderError) => void>()
   const listeners = new Set<(status: ProviderStatus) => void>()
   let state: ProviderState = 'ready'
   let why: { reason?: string; hint?: string } = {}
@@ -227,9 +229,11 @@ export function scriptedProvider(options: ScriptOptions): ScriptedProvider {
   }
 
   async function* watch(signal: AbortSignal | undefined): AsyncGenerator<WorkerObservation> {
-    const queue: WorkerObservation[] = []
+    vendor.calls.push({ method: 'watch' })
+    await call({ method: 'watch', work: () => undefined })
+    const queue: (WorkerObservation | ProviderError)[] = []
     let wake = (): void => {}
-    const tell = (seen: WorkerObservation): void => {
+    const tell = (seen: WorkerObservation | ProviderError): void => {
       queue.push(seen)
       wake()
     }
@@ -237,6 +241,7 @@ export function scriptedProvider(options: ScriptOptions): ScriptedProvider {
     try {
       while (signal?.aborted !== true) {
         const next = queue.shift()
+        if (next instanceof ProviderError) throw next
         if (next !== undefined) yield next
         else
           await new Promise<void>((resolve) => {
@@ -262,6 +267,9 @@ export function scriptedProvider(options: ScriptOptions): ScriptedProvider {
     } as WorkerPluginManifest,
     status,
     announce,
+    cut: (error) => {
+      for (const tell of watchers) tell(error)
+    },
     setState: (next, because) => {
       state = next
       why = because ?? {}
