@@ -5,6 +5,7 @@ import { tmpdir } from 'node:os'
 import { dirname, join, relative } from 'node:path'
 import { crossCheck, refusedProviders } from './config/check.ts'
 import { loadConfig, type LoadedConfig, type MusterConfig } from './config/load.ts'
+import { type NetworkFault, readNetwork } from './config/network.ts'
 import { type Problem, sortProblems } from './config/problem.ts'
 import { readTls, type TlsFault } from './config/tls.ts'
 import { discover, type Discovery } from './plugins/discover.ts'
@@ -45,6 +46,7 @@ export async function examine(
     ...discovery.problems,
     ...crossCheck(loaded, manifests, { strictly }),
     ...(await checkTls(loaded)),
+    ...(await checkNetwork(loaded)),
   ])
   if (config === undefined) return { problems, at: loaded.problem }
   const refused = problems.length === 0 ? [] : refusedProviders(loaded, manifests)
@@ -59,6 +61,17 @@ async function checkTls({ config, problem: at }: LoadedConfig): Promise<Problem[
   } catch (error) {
     const { which, message, fix } = error as TlsFault
     return [at(['host', 'tls', which], { reason: message, fix })]
+  }
+}
+
+async function checkNetwork({ config, problem: at }: LoadedConfig): Promise<Problem[]> {
+  if (config?.network === undefined) return []
+  try {
+    await readNetwork(config.network)
+    return []
+  } catch (error) {
+    const { key, message, fix } = error as NetworkFault
+    return [at(['host', 'network', key], { reason: message, fix })]
   }
 }
 

@@ -74,17 +74,51 @@ export function isProviderError(value: unknown): value is ProviderError {
 }
 
 /**
- * The door for unknown thrown values: a ProviderError passes, an abort becomes `cancelled`, a time-out `deadline`,
- * anything else `internal` with effect `possible`.
+ * The door for unknown thrown values: a ProviderError passes, an abort becomes `cancelled`, a time-out `deadline`, a server whose
+ * certificate is not trusted `auth`, anything else `internal` with effect `possible`.
  */
 export function toProviderError(value: unknown, message = 'the provider failed'): ProviderError {
   if (isProviderError(value)) return value
   if (value instanceof Error) {
     if (value.name === 'AbortError') return new ProviderError('cancelled', value.message, { cause: value })
     if (value.name === 'TimeoutError') return new ProviderError('deadline', value.message, { cause: value })
+    const distrust = distrustOf(value)
+    if (distrust !== undefined)
+      return new ProviderError('auth', `${message}: the certificate of the server is not trusted (${distrust})`, {
+        hint: 'name the file of the authority that signed it in host.network.ca, or mend the certificate',
+        cause: value,
+      })
     return new ProviderError('internal', `${message}: ${value.message}`, { cause: value })
   }
   return new ProviderError('internal', `${message}: ${String(value)}`)
+}
+
+/** Of OpenSSL and Node, where it is the certificate and not the connection: https://nodejs.org/api/tls.html#x509-certificate-error-codes */
+const distrusted = new Set([
+  'UNABLE_TO_GET_ISSUER_CERT',
+  'UNABLE_TO_GET_ISSUER_CERT_LOCALLY',
+  'UNABLE_TO_VERIFY_LEAF_SIGNATURE',
+  'SELF_SIGNED_CERT_IN_CHAIN',
+  'DEPTH_ZERO_SELF_SIGNED_CERT',
+  'CERT_SIGNATURE_FAILURE',
+  'CERT_NOT_YET_VALID',
+  'CERT_HAS_EXPIRED',
+  'CERT_REVOKED',
+  'CERT_UNTRUSTED',
+  'CERT_REJECTED',
+  'INVALID_CA',
+  'INVALID_PURPOSE',
+  'ERR_TLS_CERT_ALTNAME_INVALID',
+])
+
+/** The code of an error, or of what caused it: `fetch` and SDKs wrap it. */
+function distrustOf(error: Error): string | undefined {
+  let one: unknown = error
+  for (let depth = 0; one instanceof Error && depth < 5; depth++, one = one.cause) {
+    const { code } = one as { code?: unknown }
+    if (typeof code === 'string' && distrusted.has(code)) return code
+  }
+  return undefined
 }
 
 /** What the host does when a call fails with a code; read by the engine, printed into the reference. */

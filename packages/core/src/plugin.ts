@@ -104,6 +104,16 @@ export interface CredentialPluginManifest extends ManifestBase {
 
 export type PluginManifest = WorkerPluginManifest | CredentialPluginManifest
 
+/** How the network is reached; `serve` has already set up `fetch`, `node:http`, `node:https` and `node:tls` with it. */
+export interface PluginNetwork {
+  /** `http:` or `https:` address of a proxy, with its name and password where it wants them: never to be shown. */
+  proxy?: string
+  /** Hosts that are reached without it, as `vendor.example`, `.example` or `10.0.0.7:443`. Loopback always is. */
+  noProxy?: string[]
+  /** Certificates in PEM form that are trusted beside the usual ones. */
+  ca?: string
+}
+
 /** What the host tells a plugin once, before the first call. */
 export interface PluginContext {
   /** Name of the provider in the deployment's configuration. */
@@ -111,6 +121,8 @@ export interface PluginContext {
   owner: string
   /** A folder of this provider's own, 0700, kept over restarts. */
   dataDir: string
+  /** For what has agents of its own. Absent: nothing special, or the manifest asks for no network but loopback. */
+  network?: PluginNetwork
   log: CallLog
   now(): number
 }
@@ -170,6 +182,12 @@ export const credentialCapabilitiesSchema: z.ZodType<CredentialCapabilities> = z
   versions: z.boolean(),
   dynamic: z.boolean(),
   rotate: z.boolean(),
+})
+
+export const pluginNetworkSchema: z.ZodType<PluginNetwork> = z.strictObject({
+  proxy: z.url({ protocol: /^https?$/ }).exactOptional(),
+  noProxy: z.array(z.string().min(1)).exactOptional(),
+  ca: z.string().min(1).exactOptional(),
 })
 
 const base = {

@@ -1,6 +1,6 @@
 /** Who may ask what: tokens, the unix socket, roles, and requests that a web page of somebody else makes a browser send. */
 import type { FastifyReply, FastifyRequest } from 'fastify'
-import { isLoopback } from '../config/check.ts'
+import { isLoopback } from '../config/loopback.ts'
 import type { Limits } from './limits.ts'
 import { ApiProblem } from './problems.ts'
 import { type Principal, type Role, roles, type Tokens } from './tokens.ts'

@@ -4,6 +4,7 @@ import type { PoolConfig } from '../engine/model.ts'
 import { suggest } from './document.ts'
 import { checkBySchema } from './foreign.ts'
 import type { LoadedConfig, MusterConfig, ProviderConfig } from './load.ts'
+import { isLoopback } from './loopback.ts'
 import type { Problem } from './problem.ts'
 
 type At = LoadedConfig['problem']
@@ -35,10 +36,6 @@ export function refusedProviders({ config, problem: at }: LoadedConfig, manifest
   if (config === undefined) return []
   const surroundings: Surroundings = { config, at, manifests, strictly: false, damaged: () => false }
   return config.providers.filter((one) => checkProvider(one, surroundings).length > 0).map((one) => one.name)
-}
-
-export function isLoopback(host: string): boolean {
-  return host === 'localhost' || host === '::1' || /^127\.\d+\.\d+\.\d+$/.test(host)
 }
 
 function checkListen(config: MusterConfig, at: At): Problem[] {

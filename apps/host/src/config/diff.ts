@@ -27,7 +27,8 @@ export function diffConfig(before: Written, after: Written): Change[] {
 /** Sections whose entries come and go as a whole. */
 const wholes = new Set(['pools', 'providers'])
 /** Keys whose values may be secret, or are of no use to a reader. */
-const hidden = /^pools\.[^.]+\.worker\.(env|settings)\.|^providers\.[^.]+\.config\.|^host\.telemetry\.otlp\.headers\./
+const hidden =
+  /^pools\.[^.]+\.worker\.(env|settings)\.|^providers\.[^.]+\.config\.|^host\.telemetry\.otlp\.headers\.|^host\.network\.proxy\./
 /** Keys of `host` that the daemon goes by from the next moment on; the others are used at its start only. */
 const live = new Set(['reconcile', 'orphanGrace', 'plugins'])
 

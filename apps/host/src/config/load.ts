@@ -6,6 +6,7 @@ import type { PoolConfig, WorkerTemplate } from '../engine/model.ts'
 import type { OtlpSettings } from '../observe/otlp.ts'
 import { type Loaded, loadDocument } from './document.ts'
 import type { Path } from './keep.ts'
+import type { NetworkSettings } from './network.ts'
 import type { Problem } from './problem.ts'
 import type { TlsFiles } from './tls.ts'
 import { fileSchema, type MusterFile, type OtlpFile, type PoolFile, type RequestLimits, type WorkerFile } from './schema.ts'
@@ -30,6 +31,8 @@ export interface MusterConfig {
   socket: { path?: string; mode: number }
   metrics: { public: boolean; listen?: { host: string; port: number } }
   otlp?: OtlpSettings
+  /** Absent: directly, and by the usual authorities. */
+  network?: NetworkSettings
   /** Absolute path of the registry manifest. */
   pluginsFile: string
   reconcileMs: number
@@ -123,6 +126,7 @@ function resolveConfig(file: string, value: MusterFile): MusterConfig {
       ...(host.metrics?.listen === undefined ? {} : { listen: addressOf(host.metrics.listen) }),
     },
     ...(host.telemetry?.otlp === undefined ? {} : { otlp: otlpOf(base, host.telemetry.otlp) }),
+    ...(host.network === undefined ? {} : { network: networkOf(base, host.network) }),
     pluginsFile: resolve(base, host.plugins ?? 'plugins.json'),
     // Watch carries most changes; the full pass repairs what it missed, so it need not be often.
     reconcileMs: host.reconcile ?? 30 * second,
@@ -162,6 +166,16 @@ function otlpOf(base: string, { url, headers = {}, sample = 1 }: OtlpFile): Otlp
     typeof value === 'object' && 'file' in value ? { file: resolve(base, value.file) } : value,
   ])
   return { url, headers: Object.fromEntries(placed) as OtlpSettings['headers'], sample }
+}
+
+function networkOf(base: string, { proxy, ca, ...same }: NetworkSettings): NetworkSettings {
+  return {
+    ...same,
+    ...(proxy === undefined
+      ? {}
+      : { proxy: typeof proxy === 'object' && 'file' in proxy ? { file: resolve(base, proxy.file) } : proxy }),
+    ...(ca === undefined ? {} : { ca: resolve(base, ca) }),
+  }
 }
 
 function resolvePool(name: string, given: PoolFile): PoolConfig {

@@ -4,6 +4,7 @@ import type { Mount, NetworkSpec, SecuritySpec } from '@muster/core'
 import { z } from 'zod'
 import { maxKeepMs } from '../engine/runs/keep.ts'
 import { withKeys } from './document.ts'
+import { isAddress, type NetworkSettings } from './network.ts'
 import { atLeast, durationSchema, sizeSchema } from './units.ts'
 
 const name = z.string().regex(namePattern, 'a name has 1 to 40 of a-z, 0-9 and -')
@@ -103,6 +104,29 @@ const otlp = strict({
   sample: z.number().min(0).max(1).exactOptional().describe('Share of the traces that begin here and are recorded. Default 1.'),
 })
 
+const network = strict({
+  proxy: z
+    .union([text.refine(isAddress, 'write it as http://proxy.example:3128'), strict({ env: text }), strict({ file: text })])
+    .exactOptional()
+    .describe(
+      'Address of an HTTP proxy. One with a name and password in it comes from a variable or a file, read at each start of a plugin.',
+    ),
+  noProxy: z
+    .array(
+      z
+        .string()
+        .regex(
+          /^(\*|(\*?\.)?[A-Za-z0-9][A-Za-z0-9.-]*(:\d{1,5})?|\[[0-9A-Fa-f:]+\](:\d{1,5})?)$/,
+          'write a host, as vendor.example, .example, 10.0.0.7 or [2001:db8::7], with its port or without',
+        ),
+    )
+    .exactOptional()
+    .describe('Hosts that are reached without the proxy. Loopback always is.'),
+  ca: text
+    .exactOptional()
+    .describe('PEM file of authorities that are trusted beside the usual ones. Read at each start of a plugin.'),
+})
+
 const host = strict({
   data: text.exactOptional().describe('Store, content store, logs; made 0700. Default .muster.'),
   listen: addressSchema('127.0.0.1:7420')
@@ -124,6 +148,11 @@ const host = strict({
   orphanGrace: durationSchema.exactOptional().describe('How long an unknown worker with our tag is left alone. Default 2m.'),
   metrics: metrics.exactOptional().describe('Who may read `/metrics`.'),
   telemetry: strict({ otlp: otlp.exactOptional().describe('Where traces go. Default: nowhere.') }).exactOptional(),
+  network: network
+    .exactOptional()
+    .describe(
+      'How the daemon reaches a collector, and plugins their vendors: those that ask for more of the network than loopback.',
+    ),
   limits: strict({
     perSecond: z.int().min(1).exactOptional().describe('Requests in a second. Default 2000.'),
     burst: z.int().min(1).exactOptional().describe('Requests at once, after a rest. Default 10000.'),
@@ -190,6 +219,7 @@ export interface HostFile {
   metrics?: { public?: boolean; listen?: string }
   limits?: RequestLimits
   telemetry?: { otlp?: OtlpFile }
+  network?: NetworkSettings
 }
 
 export interface OtlpFile {

@@ -1,3 +1,8 @@
+import { readFile } from 'node:fs/promises'
+import { requireSystem } from '@muster/test/require'
+import { makeAuthority, opensslProblem } from '@muster/test/systems/authority'
+import { startProxy } from '@muster/test/systems/proxy'
+import { tempFolder } from '@muster/test/systems/temp'
 import { afterEach, expect, test } from 'vitest'
 import { waitFor } from '@muster/test/systems/wait'
 import { type OtlpOptions, startOtlp } from './otlp.ts'
@@ -105,4 +110,34 @@ test('a collector that is silent holds neither spans without bound nor the end',
   ])
   expect(ended).toBe('stopped')
   expect(collector.asked()).toBeLessThan(20)
+})
+
+test('through a proxy, and by an authority of its own; without it the reason is named', async (context) => {
+  await requireSystem(context, { name: 'openssl', probe: opensslProblem })
+  await using folder = await tempFolder('otlp')
+  const [mine, other] = [await makeAuthority(folder.path, 'mine'), await makeAuthority(folder.path, 'other')]
+  const { cert, key } = await mine.issue('collector', ['IP:127.0.0.2'])
+  const tls = { cert: await readFile(cert, 'utf8'), key: await readFile(key, 'utf8') }
+  await using collector = await startCollector({ tls, host: '127.0.0.2' })
+  await using proxy = await startProxy({ password: 'pass-canary' })
+  const ca = await readFile(mine.file, 'utf8')
+  const send = async (network: NonNullable<OtlpOptions['network']>): Promise<void> => {
+    const tracing = open(collector, { network })
+    tracing.start('a').end()
+    await tracing.stop()
+  }
+  const place = new URL(collector.url).host
+  await send({ proxy: proxy.url, ca })
+  expect([collector.spans().length, proxy.tunnels]).toEqual([1, [place]])
+  await send({ proxy: proxy.url, noProxy: ['127.0.0.2'], ca })
+  expect([collector.spans().length, proxy.tunnels]).toEqual([2, [place]])
+  expect(lines).toEqual([])
+  await send({ proxy: proxy.url, ca: await readFile(other.file, 'utf8') })
+  expect(collector.spans()).toHaveLength(2)
+  expect(lines).toMatchObject([{ level: 'warn', data: { reason: 'UNABLE_TO_VERIFY_LEAF_SIGNATURE' } }])
+  lines.length = 0
+  await send({ proxy: proxy.url.replace('pass-canary', 'wrong-canary'), ca })
+  expect(proxy.refused).toContain(place)
+  expect(lines).toMatchObject([{ level: 'warn', data: { reason: 'ERR_PROXY_TUNNEL' } }])
+  expect(JSON.stringify(lines)).not.toContain('canary')
 })

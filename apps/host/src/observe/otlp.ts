@@ -1,4 +1,7 @@
 /** Traces sent to a collector, OTLP over HTTP with JSON. Loaded only when one is configured. */
+import { Agent } from 'node:http'
+import { Agent as TlsAgent } from 'node:https'
+import { type PluginNetwork, proxyVariables, trusted } from '@muster/core'
 import { type Context, ROOT_CONTEXT, SpanKind, SpanStatusCode, trace } from '@opentelemetry/api'
 import { OTLPTraceExporter } from '@opentelemetry/exporter-trace-otlp-http'
 import { resourceFromAttributes } from '@opentelemetry/resources'
@@ -24,6 +27,7 @@ export interface OtlpSettings {
 
 export interface OtlpOptions extends OtlpSettings {
   version: string
+  network?: PluginNetwork
   log: { info(data: object, message: string): void; warn(data: object, message: string): void }
   /** Between two batches; absent: a second. */
   everyMs?: number
@@ -50,6 +54,7 @@ export function startOtlp(options: OtlpOptions): Tracing {
       headers,
       timeoutMillis: SEND_MS,
       concurrencyLimit: 2,
+      ...(options.network === undefined ? {} : { httpAgentOptions: agentBy(options.network) }),
     }),
     options.log,
   )
@@ -106,6 +111,12 @@ export function startOtlp(options: OtlpOptions): Tracing {
       clearTimeout(timer)
     },
   }
+}
+
+function agentBy(network: PluginNetwork): (protocol: string) => Agent {
+  const ca = trusted(network)
+  const how = { keepAlive: true, proxyEnv: proxyVariables(network) }
+  return (protocol) => (protocol === 'https:' ? new TlsAgent({ ...how, ...(ca === undefined ? {} : { ca }) }) : new Agent(how))
 }
 
 function contextOf(traceparent: string | undefined): Context {

@@ -2,6 +2,7 @@
 import type { Logger } from 'pino'
 import type { ApiObserver } from '../api/observing.ts'
 import type { MusterConfig } from '../config/load.ts'
+import { type NetworkSettings, readNetwork } from '../config/network.ts'
 import type { Engine } from '../engine/api.ts'
 import type { RunRecord } from '../engine/model.ts'
 import type { CallWitness } from '../plugins/api.ts'
@@ -12,10 +13,11 @@ import { createMetrics, type Metrics } from './metrics/metrics.ts'
 import { countProcess, countStoreFiles } from './metrics/process.ts'
 import { serveMetrics } from './metrics/server.ts'
 import { tellDecisions, tellRun, tellWaiting } from './stories.ts'
+import type { OtlpSettings } from './otlp.ts'
 import { type Tracing, untraced } from './trace.ts'
 
 export interface ObserveOptions {
-  config: Pick<MusterConfig, 'data' | 'metrics' | 'otlp'>
+  config: Pick<MusterConfig, 'data' | 'metrics' | 'network' | 'otlp'>
   log: Logger
 }
 
@@ -35,11 +37,9 @@ export interface ObserveRoom {
   stop(): Promise<void>
 }
 
-/** The exporter of traces is loaded here where one is configured, and only then. */
 export async function openObserve({ config, log }: ObserveOptions): Promise<ObserveRoom> {
   const metrics = createMetrics()
-  const tracing =
-    config.otlp === undefined ? untraced : (await import('./otlp.ts')).startOtlp({ ...config.otlp, version: hostVersion, log })
+  const tracing = config.otlp === undefined ? untraced : await exporting(config.otlp, { network: config.network, log })
   const stopProcess = countProcess(metrics)
   const stops = [tracing.stop, async () => stopProcess()]
   countStoreFiles(metrics, config.data)
@@ -91,4 +91,18 @@ export async function openObserve({ config, log }: ObserveOptions): Promise<Obse
       await Promise.all(stops.map((stop) => stop()))
     },
   }
+}
+
+/** The exporter of traces is loaded here, where one is configured, and only then. */
+async function exporting(
+  otlp: OtlpSettings,
+  { network, log }: { network: NetworkSettings | undefined; log: Logger },
+): Promise<Tracing> {
+  const { startOtlp } = await import('./otlp.ts')
+  return startOtlp({
+    ...otlp,
+    version: hostVersion,
+    log,
+    ...(network === undefined ? {} : { network: await readNetwork(network) }),
+  })
 }

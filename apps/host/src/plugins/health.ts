@@ -61,7 +61,7 @@ export async function probeOnce(
   { epoch, secret, redactor }: { epoch: number; secret: SecretReader; redactor: Redactor },
 ): Promise<Probe> {
   try {
-    return await process.connection.worker.probe({
+    const found = await process.connection.worker.probe({
       deadlineMs: probeDeadlineMs,
       idempotencyKey: 'probe',
       epoch,
@@ -73,6 +73,13 @@ export async function probeOnce(
         return found
       },
     })
+    const clean = (text: string): string => redactor.clean(text)
+    return {
+      ...found,
+      ...(found.message === undefined ? {} : { message: clean(found.message) }),
+      ...(found.hint === undefined ? {} : { hint: clean(found.hint) }),
+      ...(found.notes === undefined ? {} : { notes: found.notes.map(clean) }),
+    }
   } catch (error) {
     const { message, hint } = error as ProviderError
     return { state: 'failed', message: redactor.clean(message), ...(hint === undefined ? {} : { hint: redactor.clean(hint) }) }

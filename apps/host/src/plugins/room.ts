@@ -4,6 +4,7 @@ import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { isDeepStrictEqual } from 'node:util'
 import type { LoadedConfig, MusterConfig } from '../config/load.ts'
+import { reachesOut } from '../config/network.ts'
 import type { Problem } from '../config/problem.ts'
 import type { CallWitness, Fence, PluginRoom, ProviderStatus } from './api.ts'
 import { type BundleLimits, dropBundles } from './bundle.ts'
@@ -161,7 +162,9 @@ export function startPlugins(deps: RoomDeps): StartedRoom {
 function targetsOf({ config, discovery }: Pick<RoomDeps, 'config' | 'discovery'>): Target[] {
   return config.providers.flatMap((provider) => {
     const plugin = discovery.plugins.find((one) => one.alias === provider.alias)
-    return plugin?.manifest.kind === 'worker-provider' ? [{ plugin, provider }] : []
+    if (plugin?.manifest.kind !== 'worker-provider') return []
+    const network = reachesOut(plugin.manifest) ? config.network : undefined
+    return [{ plugin, provider, ...(network === undefined ? {} : { network }) }]
   })
 }
 

@@ -1,8 +1,9 @@
 /** From a discovered plugin to a configured process, or a clear reason why not. */
 import { mkdir } from 'node:fs/promises'
 import { isDeepStrictEqual } from 'node:util'
-import { type CloseReason, type PluginManifest, toProviderError } from '@muster/core'
+import { type CloseReason, type PluginManifest, type PluginNetwork, proxySecrets, toProviderError } from '@muster/core'
 import type { ProviderConfig } from '../config/load.ts'
+import { type NetworkFault, type NetworkSettings, readNetwork } from '../config/network.ts'
 import type { DiscoveredPlugin } from './discover.ts'
 import { type PluginProcess, spawnPlugin } from './process.ts'
 import type { Redactor } from './redactor.ts'
@@ -25,6 +26,7 @@ export class StartFault extends Error {
 export interface StartOptions {
   plugin: DiscoveredPlugin
   provider: ProviderConfig
+  network?: NetworkSettings
   owner: string
   /** The provider's own folder; made when absent. */
   dataDir: string
@@ -36,6 +38,7 @@ export interface StartOptions {
 export async function startSession(options: StartOptions): Promise<PluginProcess> {
   const { plugin, provider, owner, dataDir } = options
   const { manifest } = plugin
+  const network = await networkOf(options)
   let child: PluginProcess
   try {
     await mkdir(dataDir, { recursive: true, mode: 0o700 })
@@ -57,12 +60,25 @@ export async function startSession(options: StartOptions): Promise<PluginProcess
       })
     step = 'configure'
     await child.connection.configure(
-      { contract: plugin.contract, config: provider.config, context: { provider: provider.name, owner, dataDir } },
+      { contract: plugin.contract, config: provider.config, context: { provider: provider.name, owner, dataDir, ...network } },
       life(),
     )
     return child
   } catch (error) {
     throw await startFault(error, { child, step })
+  }
+}
+
+/** Known to the redactor before the plugin can say anything of it. */
+async function networkOf({ network, redactor }: StartOptions): Promise<{ network?: PluginNetwork }> {
+  if (network === undefined) return {}
+  try {
+    const found = await readNetwork(network)
+    if (found.proxy !== undefined) for (const secret of proxySecrets(found.proxy)) redactor.learn(secret)
+    return { network: found }
+  } catch (error) {
+    const { key, message, fix } = error as NetworkFault
+    throw new StartFault(`host.network.${key}: ${message}`, { hint: fix, tail: [], final: false })
   }
 }
 

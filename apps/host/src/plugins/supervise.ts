@@ -2,6 +2,7 @@
 import { setTimeout as sleep } from 'node:timers/promises'
 import type { CloseReason, WorkerPluginManifest } from '@muster/core'
 import type { ProviderConfig } from '../config/load.ts'
+import type { NetworkSettings } from '../config/network.ts'
 import type { CallWitness, Fence, GuardedProvider, ProviderState, ProviderStatus } from './api.ts'
 import { type BundleLimits, writeBundle } from './bundle.ts'
 import type { DiscoveredPlugin } from './discover.ts'
@@ -23,6 +24,8 @@ export interface RoomLog {
 export interface Target {
   plugin: DiscoveredPlugin
   provider: ProviderConfig
+  /** Absent: nothing special, or the plugin asks for no network but loopback. */
+  network?: NetworkSettings
 }
 
 export interface SuperviseDeps {

@@ -1,6 +1,6 @@
 /** The messages around the methods: JSON-RPC envelopes, notifications, the three calls of a plugin's life, and `secret`. */
 import * as z from 'zod'
-import { type PluginManifest, pluginManifestSchema } from '../plugin.ts'
+import { type PluginManifest, pluginManifestSchema, type PluginNetwork, pluginNetworkSchema } from '../plugin.ts'
 import type { SecretValue } from '../provider.ts'
 import { type WireErrorData, wireErrorDataSchema, wireErrorSchema, type WireError } from './error-data.ts'
 import { grantBytes, maxTimerMs, streamWindowBytes } from './limits.ts'
@@ -137,7 +137,7 @@ export interface ConfigureParams {
   /** `MAJOR.MINOR` that both sides will speak. */
   contract: string
   config: unknown
-  context: { provider: string; owner: string; dataDir: string }
+  context: { provider: string; owner: string; dataDir: string; network?: PluginNetwork }
 }
 
 export interface SecretParams {
@@ -163,7 +163,12 @@ export const lifeMethods: { readonly [M in keyof LifeWire]: MethodSpec<LifeWire[
     params: z.strictObject({
       contract: z.string().regex(/^\d+\.\d+$/),
       config: z.unknown(),
-      context: z.strictObject({ provider: z.string().min(1), owner: z.string().min(1), dataDir: z.string().min(1) }),
+      context: z.strictObject({
+        provider: z.string().min(1),
+        owner: z.string().min(1),
+        dataDir: z.string().min(1),
+        network: pluginNetworkSchema.exactOptional(),
+      }),
     }),
     result: nothingSchema,
     nothing: true,

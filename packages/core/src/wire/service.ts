@@ -10,6 +10,7 @@ import { rpcInvalidParams, rpcMethodNotFound, toWireError } from './error-data.t
 import { encodeJson } from './json.ts'
 import { createLog, type LogTarget } from './log.ts'
 import { type CallParams, type ConfigureParams, describeIssues, lifeMethods, type MethodSpec, secretMethod } from './messages.ts'
+import { useNetwork } from './network.ts'
 import { createPeer, type Peer } from './peer.ts'
 import { type OpenCall, openCall } from './serve-call.ts'
 import { type Author, invoke } from './serve-invoke.ts'
@@ -142,6 +143,7 @@ export function createService(socket: Duplex, plugin: Plugin, target: LogTarget)
       throw notNow(`the plugin speaks contract ${plugin.manifest.contract.join(', ')}, not ${contract}`)
     configuring = true
     log = createLog(target, { plugin: plugin.manifest.name, provider: context.provider })
+    if (context.network !== undefined) useNetwork(context.network, target.redactor)
     try {
       const made: unknown = await plugin.create(config, { ...context, log, now: () => Date.now() })
       if (typeof made !== 'object' || made === null) throw new ProviderError('internal', 'create: gave no provider')

@@ -1,5 +1,6 @@
 /** A collector of traces that keeps what it is sent: OTLP over HTTP with JSON, on loopback. */
-import { createServer, type IncomingHttpHeaders } from 'node:http'
+import { createServer, type IncomingHttpHeaders, type RequestListener } from 'node:http'
+import { createServer as createTlsServer } from 'node:https'
 import type { AddressInfo } from 'node:net'
 
 export interface CollectedSpan {
@@ -12,6 +13,13 @@ export interface CollectedSpan {
   failed: string | undefined
   ms: number
   facts: Record<string, unknown>
+}
+
+export interface CollectorOptions {
+  /** PEM texts. */
+  tls?: { cert: string; key: string }
+  /** An address of loopback. */
+  host?: string
 }
 
 export interface Collector extends AsyncDisposable {
@@ -41,12 +49,13 @@ interface SentSpan {
   attributes: { key: string; value: Record<string, unknown> }[]
 }
 
-export async function startCollector(): Promise<Collector> {
+/** `tls`: over TLS, at another address of loopback than the usual one. */
+export async function startCollector({ tls, host = '127.0.0.1' }: CollectorOptions = {}): Promise<Collector> {
   const bodies: string[] = []
   const headers: IncomingHttpHeaders[] = []
   let asked = 0
   let how: number | 'never' = 200
-  const server = createServer((request, response) => {
+  const take: RequestListener = (request, response) => {
     const chunks: Buffer[] = []
     request.on('data', (chunk: Buffer) => chunks.push(chunk))
     request.on('end', () => {
@@ -58,10 +67,11 @@ export async function startCollector(): Promise<Collector> {
       }
       response.writeHead(how, { 'content-type': 'application/json' }).end('{}')
     })
-  })
-  await new Promise<void>((resolve) => server.listen(0, '127.0.0.1', resolve))
+  }
+  const server = tls === undefined ? createServer(take) : createTlsServer(tls, take)
+  await new Promise<void>((resolve) => server.listen(0, host, resolve))
   return {
-    url: `http://127.0.0.1:${(server.address() as AddressInfo).port}`,
+    url: `${tls === undefined ? 'http' : 'https'}://${host}:${(server.address() as AddressInfo).port}`,
     spans: () => bodies.flatMap(spansOf),
     text: () => bodies.join('\n'),
     headers: () => headers,

@@ -11,6 +11,8 @@ export interface FixtureSite {
   /** Of the packed fixture. */
   folder: string
   providers: Record<string, { knobs: object; secrets?: string }>
+  /** More of `host`, as YAML in one line. */
+  host?: string
 }
 
 /** Throws when anything is wrong with it. */
@@ -18,6 +20,7 @@ export async function configureFixture({
   data,
   folder,
   providers,
+  host = '',
 }: FixtureSite): Promise<{ config: MusterConfig; discovery: Discovery; at: LoadedConfig['problem'] }> {
   const source = { package: fixtureManifest.name, version: '1.0.0', source: { folder } }
   await writeFile(join(data, 'plugins.json'), JSON.stringify({ plugins: { fix: source } }))
@@ -25,7 +28,7 @@ export async function configureFixture({
     ([name, { knobs, secrets = '' }]) => `  ${name}: { plugin: fix, config: ${JSON.stringify(knobs)}${secrets} }\n`,
   )
   const pool = `pools:\n  a: { placement: [${Object.keys(providers).join(', ')}] }\n`
-  const text = `host: { data: ${data} }\nproviders:\n${sections.join('')}${pool}`
+  const text = `host: { data: ${data}${host === '' ? '' : `, ${host}`} }\nproviders:\n${sections.join('')}${pool}`
   const { config, problem, problems } = parseConfig(join(data, 'muster.yaml'), text)
   if (config === undefined) throw new Error(JSON.stringify(problems))
   const discovery = await discover(config.pluginsFile, { store: join(data, 'plugins'), shown: 'plugins.json' })

@@ -1,6 +1,8 @@
 /** A plugin for tests of the plugins room: does what its configuration says, the worse things too. Bundled and run as a process. */
 import { appendFileSync, existsSync, watch, writeSync } from 'node:fs'
+import { get } from 'node:https'
 import { dirname } from 'node:path'
+import { text } from 'node:stream/consumers'
 import { type Call, definePlugin, ProviderError, serve, type WorkerPluginManifest, type WorkerObservation } from '@muster/core'
 
 declare const MANIFEST: WorkerPluginManifest
@@ -16,6 +18,8 @@ interface Knobs {
   gate?: string
   /** What `list` answers with. */
   list?: 'foreign' | 'other-provider'
+  /** An address that `launch` asks in two ways, and whose answers are the handle. */
+  vendor?: string
   /** A file that gets one line for each start. */
   starts?: string
 }
@@ -45,6 +49,7 @@ const plugin = definePlugin({
       launch: async (spec, call) => {
         await misbehave(knobs.launch, call)
         if (knobs.gate !== undefined) await present(knobs.gate)
+        if (knobs.vendor !== undefined) return { handle: { v: 1, data: await askVendor(knobs.vendor) } }
         return { handle: { v: 1, data: { id: spec.id, env: knobs.launch === 'env' ? Object.keys(process.env).sort() : [] } } }
       },
       terminate: async () => ({ state: 'gone' }),
@@ -73,6 +78,13 @@ async function misbehave(how: Knobs['launch'], call: Call): Promise<void> {
       hint: `try another than ${Buffer.from(value).toString('base64')}`,
     })
   }
+}
+
+async function askVendor(url: string): Promise<object> {
+  const asked = new Promise<string>((resolve, reject) => {
+    get(url, (answer) => void text(answer).then(resolve, reject)).on('error', reject)
+  })
+  return { https: await asked, fetch: await (await fetch(url)).text() }
 }
 
 async function present(file: string): Promise<void> {

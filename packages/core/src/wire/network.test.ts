@@ -1,0 +1,35 @@
+import { expect, test } from 'vitest'
+import { toProviderError } from '../errors.ts'
+import { proxySecrets, proxyVariables, trusted } from './network.ts'
+
+test('the password of a proxy is known in each of the forms in which it travels; without one there is no secret', () => {
+  expect(proxySecrets('http://us%40er:p%2Bw@proxy.test:3128')).toEqual(['us%40er:p%2Bw', 'us@er:p+w', 'p%2Bw', 'p+w'])
+  for (const open of ['http://proxy.test:3128', 'http://user@proxy.test']) expect(proxySecrets(open)).toEqual([])
+})
+
+test('loopback is reached without the proxy, whatever else is', () => {
+  const proxy = 'http://proxy.test:3128'
+  const NO_PROXY = 'localhost,127.0.0.1,[::1],::1'
+  expect(proxyVariables({ proxy })).toEqual({ HTTP_PROXY: proxy, HTTPS_PROXY: proxy, NO_PROXY })
+  expect(proxyVariables({ proxy, noProxy: ['.in.test', '10.0.0.7'] })['NO_PROXY']).toBe(`${NO_PROXY},.in.test,10.0.0.7`)
+  expect(proxyVariables({ ca: 'x' })).toEqual({})
+})
+
+test('authorities are trusted beside the usual ones', () => {
+  expect(trusted({})).toBeUndefined()
+  const all = trusted({ ca: 'mine' }) ?? []
+  expect([all.length > 1, all.at(-1)]).toEqual([true, 'mine'])
+})
+
+test('a certificate that is not trusted is told as that, however deep it lies', () => {
+  const cause = Object.assign(new Error('self-signed certificate'), { code: 'DEPTH_ZERO_SELF_SIGNED_CERT' })
+  for (const error of [cause, new TypeError('fetch failed', { cause }), new Error('a', { cause: new Error('b', { cause }) })])
+    expect(toProviderError(error, 'launch failed')).toMatchObject({
+      code: 'auth',
+      message: 'launch failed: the certificate of the server is not trusted (DEPTH_ZERO_SELF_SIGNED_CERT)',
+      hint: expect.stringContaining('host.network.ca'),
+    })
+  const ring: Error & { cause?: unknown } = new Error('round')
+  ring.cause = ring
+  expect(toProviderError(ring)).toMatchObject({ code: 'internal', message: 'the provider failed: round' })
+})

@@ -1,0 +1,41 @@
+/** How a plugin's process reaches its vendor: through the proxy and by the authorities that the host was told of. */
+import { setGlobalProxyFromEnv } from 'node:http'
+import { getCACertificates, setDefaultCACertificates } from 'node:tls'
+import type { PluginNetwork } from '../plugin.ts'
+import type { Redactor } from './redact.ts'
+
+/** A proxy has another loopback than we. Node asks for `::1` with its brackets, some libraries without. */
+const loopback = ['localhost', '127.0.0.1', '[::1]', '::1']
+
+/**
+ * The same as variables. They are not in the environment of the process: there everybody who may see the process could read the password
+ * of the proxy, and its children would have it.
+ */
+export function proxyVariables({ proxy, noProxy = [] }: PluginNetwork): Record<string, string> {
+  if (proxy === undefined) return {}
+  return { HTTP_PROXY: proxy, HTTPS_PROXY: proxy, NO_PROXY: [...loopback, ...noProxy].join(',') }
+}
+
+/** The certificates that are trusted: Node's own and ours. */
+export function trusted({ ca }: PluginNetwork): string[] | undefined {
+  return ca === undefined ? undefined : [...getCACertificates('default'), ca]
+}
+
+/** From now on `fetch`, and `node:http` and `node:https` without an agent of their own, go by it; TLS connections trust its authorities. */
+export function useNetwork(network: PluginNetwork, redactor: Redactor): void {
+  if (network.proxy !== undefined) {
+    for (const secret of proxySecrets(network.proxy)) redactor.add(secret)
+    setGlobalProxyFromEnv(proxyVariables(network))
+  }
+  const certificates = trusted(network)
+  if (certificates !== undefined) setDefaultCACertificates(certificates)
+}
+
+/** What of a proxy's address must not be shown; nothing when it asks for no password. */
+export function proxySecrets(proxy: string): string[] {
+  const { username, password } = new URL(proxy)
+  if (password === '') return []
+  const [name, word] = [decodeURIComponent(username), decodeURIComponent(password)]
+  // As in the address, as in the header, and alone.
+  return [`${username}:${password}`, `${name}:${word}`, password, word]
+}
