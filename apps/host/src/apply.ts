@@ -1,5 +1,5 @@
 /** Another configuration while the daemon runs: read, compared, refused whole when anything is wrong, else in force at once. */
-import type { LoadedConfig, MusterConfig } from './config/load.ts'
+import { type LoadedConfig, type MusterConfig, urlFor } from './config/load.ts'
 import { type Change, diffConfig, type Written } from './config/diff.ts'
 import type { Problem } from './config/problem.ts'
 import type { Engine } from './engine/api.ts'
@@ -75,8 +75,14 @@ function revival(name: string): Change {
 }
 
 /** The parts of a configuration that the engine goes by. */
-export function engineConfig({ pools, reconcileMs, orphanGraceMs, retention }: MusterConfig): Parameters<Engine['configure']>[0] {
-  return { pools, reconcileMs, orphanGraceMs, retention: { ...retention, recordsMs: retention.runsMs } }
+export function engineConfig(config: MusterConfig): Parameters<Engine['configure']>[0] {
+  const { pools, providers, reconcileMs, orphanGraceMs, retention } = config
+  const urls = providers.flatMap((provider) => {
+    const url = urlFor(provider, config)
+    return url === undefined ? [] : [[provider.name, url] as const]
+  })
+  const kept = { ...retention, recordsMs: retention.runsMs }
+  return { pools, reconcileMs, orphanGraceMs, urls: Object.fromEntries(urls), retention: kept }
 }
 
 function writtenOf({ written, discovery }: Pick<NonNullable<Examined['found']>, 'written' | 'discovery'>): Written {

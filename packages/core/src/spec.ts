@@ -41,7 +41,8 @@ export interface OutputRef {
 export type Work =
   | { mode: 'command'; command: string[]; inputs?: InputRef[]; outputs?: OutputRef[] }
   | { mode: 'hold' }
-  | { mode: 'agent'; ticket: SecretText }
+  /** Runs an agent that exchanges the ticket, once, at `url` for a session, and then takes work from there (`/v1/self`). */
+  | { mode: 'agent'; ticket: SecretText; url: string }
 
 export interface FileSpec {
   /** Absolute, or relative to `workdir`. */
@@ -219,7 +220,7 @@ export const workSchema: z.ZodType<Work> = z.discriminatedUnion('mode', [
     outputs: z.array(outputRefSchema).exactOptional(),
   }),
   z.strictObject({ mode: z.literal('hold') }),
-  z.strictObject({ mode: z.literal('agent'), ticket: secretTextSchema }),
+  z.strictObject({ mode: z.literal('agent'), ticket: secretTextSchema, url: z.url() }),
 ])
 
 export const readinessSchema: z.ZodType<Readiness> = z.strictObject({

@@ -70,7 +70,7 @@ describe('a plan', () => {
 const bind = (path: string, target = 'm'): Partial<LaunchSpec> => ({ mounts: [{ target, source: { kind: 'bind', path } }] })
 
 test.each<[string, Partial<LaunchSpec>, string, string, Partial<Surroundings>?]>([
-  ['an agent', { work: { mode: 'agent', ticket: { $secret: 'x' } } }, 'unsupported', 'work.mode'],
+  ['an agent', { work: { mode: 'agent', ticket: { $secret: 'x' }, url: 'http://127.0.0.1:9' } }, 'unsupported', 'work.mode'],
   ['an image', { image: 'x' }, 'unsupported', 'image'],
   ['a lifetime', { lifetimeMs: 5 }, 'unsupported', 'lifetimeMs'],
   ['settings', { settings: {} }, 'unsupported', 'settings'],

@@ -99,7 +99,7 @@ describe('a spec is refused', () => {
     ['for a field not honoured', spec({ lifetimeMs: 1 }), facts, { code: 'unsupported', path: 'lifetimeMs' }],
     [
       'for an agent',
-      spec({ work: { mode: 'agent', ticket: { $secret: 's' } } }),
+      spec({ work: { mode: 'agent', ticket: { $secret: 's' }, url: 'http://127.0.0.1:9' } }),
       facts,
       { code: 'unsupported', path: 'work.mode' },
     ],

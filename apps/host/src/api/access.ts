@@ -1,14 +1,17 @@
 /** Who may ask what: tokens, the unix socket, roles, and requests that a web page of somebody else makes a browser send. */
 import type { FastifyReply, FastifyRequest } from 'fastify'
 import { isLoopback } from '../config/loopback.ts'
+import type { Agents } from '../engine/api.ts'
+import { bearerOf, checkSession } from './agent-access.ts'
+import type { Caller } from './describe.ts'
 import type { Limits } from './limits.ts'
 import { ApiProblem } from './problems.ts'
-import { type Principal, type Role, roles, type Tokens } from './tokens.ts'
+import { type Principal, roles, type Tokens } from './tokens.ts'
 
 declare module 'fastify' {
   interface FastifyContextConfig {
-    /** Least role that may ask; `public`: anybody who reaches the address. */
-    role?: Role | 'public'
+    /** Least role that may ask; `public`: anybody who reaches the address; `ticket`, `session`: the agent in a worker. */
+    role?: Caller
   }
   interface FastifyRequest {
     principal: Principal | undefined
@@ -17,6 +20,7 @@ declare module 'fastify' {
 
 export interface AccessOptions {
   tokens: Tokens
+  agents: Agents
   limits: Limits
   /** The address that the TCP server listens on. */
   host: string
@@ -47,15 +51,29 @@ export async function checkAccess(request: FastifyRequest, reply: FastifyReply, 
     if (local || authorization !== undefined) request.principal = await whoIs(request, local, options).catch(() => undefined)
     return
   }
+  // Its route looks at it, and with that uses it up.
+  if (needed === 'ticket') return
+  if (needed === 'session') {
+    const worker = checkSession(request, options)
+    enter(reply, options.limits, `worker:${worker.id}`)
+    // A long answer was asked for by somebody who was there until now.
+    reply.raw.once('close', () => options.agents.heard(worker.id))
+    return
+  }
   const principal = await whoIs(request, local, options)
-  const leave = options.limits.enter(principal.name)
-  if (reply.raw.destroyed) leave()
-  else reply.raw.once('close', leave)
+  enter(reply, options.limits, principal.name)
   if (needed === undefined || roles.indexOf(principal.role) < roles.indexOf(needed))
     throw new ApiProblem('forbidden', `the role ${principal.role} may not do this`, {
       hint: `Use a token with the role ${needed ?? 'admin'}.`,
     })
   request.principal = principal
+}
+
+/** Counts a request until its answer is over. */
+function enter(reply: FastifyReply, limits: Limits, principal: string): void {
+  const leave = limits.enter(principal)
+  if (reply.raw.destroyed) leave()
+  else reply.raw.once('close', leave)
 }
 
 /** The principal of a request that passed {@link checkAccess}. */
@@ -67,7 +85,7 @@ export function principalOf(request: FastifyRequest): string {
 async function whoIs(request: FastifyRequest, local: boolean, { tokens, limits }: AccessOptions): Promise<Principal> {
   const { authorization } = request.headers
   if (local && authorization === undefined) return { name: 'local', role: 'admin' }
-  const text = /^Bearer ([!-~]{1,200})$/i.exec(authorization ?? '')?.[1]
+  const text = bearerOf(request.headers)
   // Before it is looked up, so that nobody learns more by guessing faster; a token that was valid here is not guessed.
   const address = request.socket.remoteAddress ?? 'local'
   if (text === undefined || !tokens.wasValid(text)) limits.checkAddress(address)

@@ -22,6 +22,7 @@ import { poolRoutes } from './routes/pools.ts'
 import { reachRoutes } from './routes/reach.ts'
 import { runDataRoutes } from './routes/run-data.ts'
 import { runRoutes } from './routes/runs.ts'
+import { selfRoutes } from './routes/self.ts'
 import { storageRoutes } from './routes/storage.ts'
 import { tokenRoutes } from './routes/tokens.ts'
 import { workerRoutes } from './routes/workers.ts'
@@ -50,6 +51,7 @@ export async function buildApp(deps: AppDeps): Promise<App> {
   app.setValidatorCompiler(validatorCompiler)
   app.setSerializerCompiler(serializerCompiler)
   app.decorateRequest('principal', undefined)
+  app.decorateRequest('agent', undefined)
   observeRequests(app, deps.observer)
   app.addHook('onRequest', async (request, reply) => {
     noteAnswer(reply)
@@ -76,7 +78,13 @@ export async function buildApp(deps: AppDeps): Promise<App> {
     openapi: {
       openapi: '3.1.0',
       info: { title: 'Muster', version: 'v1', description: 'Workers for CI/CD: pools, leases, runs, logs and decisions.' },
-      components: { securitySchemes: { token: { type: 'http', scheme: 'bearer' } } },
+      components: {
+        securitySchemes: {
+          token: { type: 'http', scheme: 'bearer' },
+          ticket: { type: 'http', scheme: 'bearer', description: 'Of a worker, given to its agent with the launch.' },
+          session: { type: 'http', scheme: 'bearer', description: 'Of a worker, for its ticket.' },
+        },
+      },
       security: [{ token: [] }],
     },
     transform: describeRoute,
@@ -88,6 +96,7 @@ export async function buildApp(deps: AppDeps): Promise<App> {
     leaseRoutes,
     runRoutes,
     runDataRoutes,
+    selfRoutes,
     workerRoutes,
     reachRoutes,
     operatorRoutes,

@@ -11,6 +11,9 @@ declare module 'fastify' {
   }
 }
 
+/** A user by the role of a token, anybody, or the agent in a worker by its ticket or its session. */
+export type Caller = Role | 'public' | 'ticket' | 'session'
+
 export interface ContentAnswer {
   description: string
   content: Record<string, { schema: z.ZodType }>
@@ -21,13 +24,13 @@ export function content(description: string, types: Record<string, z.ZodType>): 
 }
 
 /** Who may ask, and which problems the route itself may answer; those that all routes of its kind have are added: {@link problemsOf}. */
-export function needs(role: Role | 'public', ...problems: ProblemCode[]): { config: FastifyContextConfig } {
+export function needs(role: Caller, ...problems: ProblemCode[]): { config: FastifyContextConfig } {
   return { config: { role, problems } }
 }
 
 export interface RouteKind {
   method: string
-  role: Role | 'public' | undefined
+  role: Caller | undefined
   problems: readonly ProblemCode[] | undefined
 }
 

@@ -13,6 +13,7 @@ const ofEngine: Readonly<Record<EngineErrorCode, ProblemCode>> = {
   ended: 'ended',
   leased: 'leased',
   conflict: 'conflict',
+  'ticket-used': 'ticket-used',
   stopping: 'stopping',
   busy: 'busy',
 }

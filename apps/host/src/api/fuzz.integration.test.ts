@@ -14,7 +14,11 @@ const GROWTH_BYTES = 200 * 2 ** 20
 
 test(`${REQUESTS} requests from the document`, { timeout: 900_000 }, async () => {
   process.stdout.write(`fuzz: MUSTER_FUZZ_SEED=${SEED}\n`)
-  await using daemon = await startTestDaemon({ realRuns: true, limits: { failures: { burst: 1000, perSecond: 10 } } })
+  await using daemon = await startTestDaemon({
+    realRuns: true,
+    agents: true,
+    limits: { failures: { burst: 1000, perSecond: 10 } },
+  })
   const before = heapBytes()
   const told = await fuzz(daemon, { seed: SEED, requests: REQUESTS })
   process.stdout.write(`fuzz: ${JSON.stringify(told.statuses)}, ${told.cut} cut off\n`)
@@ -22,7 +26,7 @@ test(`${REQUESTS} requests from the document`, { timeout: 900_000 }, async () =>
   expect(Object.keys(told.statuses).filter((status) => Number(status) >= 500)).toEqual([])
   expect(told.sent).toBeGreaterThanOrEqual(REQUESTS)
   const perOperation = Object.values(told.perOperation)
-  expect(perOperation.length).toBeGreaterThanOrEqual(38)
+  expect(perOperation.length).toBeGreaterThanOrEqual(45)
   expect(Math.min(...perOperation)).toBeGreaterThanOrEqual(Math.min(200, Math.floor(REQUESTS / perOperation.length)))
   await waitFor('every stream to be let go', () => daemon.api.streams() === 0)
   await waitFor('every connection to be let go', async () => (await daemon.api.connections()) === 0)

@@ -22,6 +22,7 @@ export const problemCodes = [
   'conflict',
   'ended',
   'leased',
+  'ticket-used',
   'gap',
   'no-stdin',
   'not-ready',
@@ -91,10 +92,16 @@ export const problemKinds: Readonly<Record<ProblemCode, ProblemKind>> = {
     title: 'The worker is leased',
     meaning: 'Somebody holds the worker. Release the lease, or say `force`.',
   },
+  'ticket-used': {
+    status: 409,
+    title: 'The ticket was exchanged before',
+    meaning:
+      "A ticket is good for one session. Either the agent asked twice, or somebody else has read the ticket: the worker's decisions have a row for each try.",
+  },
   gap: {
     status: 409,
     title: 'Bytes are missing before this piece',
-    meaning: 'Standard input goes on at the offset in `at`. Send from there.',
+    meaning: 'Standard input, or the output that an agent hands in, goes on at the offset in `at`. Send from there.',
   },
   'no-stdin': { status: 409, title: 'The run has no standard input', meaning: 'Ask for it when the run is made: `stdin: true`.' },
   'not-ready': {

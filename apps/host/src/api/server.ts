@@ -93,6 +93,7 @@ export async function startApi(deps: ApiDeps): Promise<Api> {
     crashes: openCrashes(dataDir, engine.plugins.clean),
     access: {
       tokens: tokens(engine.store),
+      agents: engine.agents,
       limits: limits(deps.limits),
       host: listen.host,
       tls: material !== undefined,

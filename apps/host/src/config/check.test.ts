@@ -32,6 +32,7 @@ const manifests: Manifests = new Map([
   ['noexec', noExec],
   ['images', manifest('images', { image: 'required', fields: [...capabilities.fields, 'image'], maxLifetimeMs: 3_600_000 })],
   ['callback', manifest('callback', { callback: true })],
+  ['agents', manifest('agents', { work: ['agent'] })],
   ['broken', null],
 ])
 
@@ -155,6 +156,23 @@ describe('a wrong file names place, reason and fix', () => {
       expect.stringMatching(/is loopback: they would call themselves/),
     ])
     expect(problemsOf(base.replace('plugin: callback', 'plugin: callback, url: "http://10.0.0.1:7420"'))).toEqual([])
+  })
+
+  it('asks where agents find the host, and lets them serve one lease each', () => {
+    const base = good.replace('plugin: baremetal', 'plugin: agents').replace('work: hold', 'work: agent')
+    expect(problemsOf(base)).toEqual([])
+    const unknown = `host: { listen: "127.0.0.1:0" }\n${base}`
+    expect(problemsOf(unknown)).toEqual([expect.stringMatching(/no url says where: the port .* \| add url/)])
+    expect(problemsOf(unknown.replace('listen:', 'url: "http://127.0.0.1:9", listen:'))).toEqual([])
+    expect(problemsOf(unknown.replace('plugin: agents', 'plugin: agents, url: "http://127.0.0.1:9"'))).toEqual([])
+    expect(problemsOf(`${base}    uses: 2\n`)).toEqual([expect.stringMatching(/an agent serves one lease/)])
+    expect(problemsOf(`${base}    keepFailed: 5m\n`)).toEqual([expect.stringMatching(/can be kept for a look where it holds/)])
+  })
+
+  it('takes host.url for providers without one, and refuses it where it is loopback', () => {
+    const base = good.replace('plugin: baremetal', 'plugin: callback')
+    expect(problemsOf(`host: { url: "https://muster.example/" }\n${base}`)).toEqual([])
+    expect(problemsOf(`host: { url: "http://localhost:7420" }\n${base}`)).toEqual([expect.stringMatching(/^1:.*is loopback/)])
   })
 
   it.each([

@@ -3,7 +3,7 @@ import { fieldsOf, type LaunchSpec, type PluginManifest, type WorkerPluginManife
 import type { PoolConfig } from '../engine/model.ts'
 import { suggest } from './document.ts'
 import { checkBySchema } from './foreign.ts'
-import type { LoadedConfig, MusterConfig, ProviderConfig } from './load.ts'
+import { type LoadedConfig, type MusterConfig, type ProviderConfig, urlFor } from './load.ts'
 import { isLoopback } from './loopback.ts'
 import type { Problem } from './problem.ts'
 
@@ -59,7 +59,7 @@ function checkListen(config: MusterConfig, at: At): Problem[] {
   return problems
 }
 
-function checkProvider(provider: ProviderConfig, { at, manifests, strictly, damaged }: Surroundings): Problem[] {
+function checkProvider(provider: ProviderConfig, { at, config, manifests, strictly, damaged }: Surroundings): Problem[] {
   const path = ['providers', provider.name]
   const manifest = manifests.get(provider.alias)
   if (manifest === undefined) {
@@ -81,7 +81,7 @@ function checkProvider(provider: ProviderConfig, { at, manifests, strictly, dama
       at,
     ),
     ...checkSecrets(provider, manifest, at),
-    ...(damaged(path) ? [] : checkCallback(provider, manifest, at)),
+    ...(damaged(path) ? [] : checkCallback(provider, manifest, { at, config })),
   ]
 }
 
@@ -98,20 +98,25 @@ function checkSecrets(provider: ProviderConfig, manifest: WorkerPluginManifest, 
     )
 }
 
-function checkCallback(provider: ProviderConfig, manifest: WorkerPluginManifest, at: At): Problem[] {
+function checkCallback(
+  provider: ProviderConfig,
+  manifest: WorkerPluginManifest,
+  { at, config }: Pick<Surroundings, 'at' | 'config'>,
+): Problem[] {
   if (!manifest.capabilities.callback) return []
-  const path = ['providers', provider.name, 'url']
-  if (provider.url === undefined)
+  const url = provider.url ?? config.url
+  const path = provider.url === undefined && config.url !== undefined ? ['host', 'url'] : ['providers', provider.name, 'url']
+  if (url === undefined)
     return [
       at(path, {
         reason: `workers of ${manifest.name} call the host back, and no url says where`,
         fix: 'add url: how these workers reach this host',
       }),
     ]
-  if (!isLoopback(new URL(provider.url).hostname.replace(/^\[|\]$/g, ''))) return []
+  if (!isLoopback(new URL(url).hostname.replace(/^\[|\]$/g, ''))) return []
   return [
     at(path, {
-      reason: `workers of ${manifest.name} call the host back, and '${provider.url}' is loopback: they would call themselves`,
+      reason: `workers of ${manifest.name} call the host back, and '${url}' is loopback: they would call themselves`,
       fix: 'use an address that the workers reach',
     }),
   ]
@@ -170,9 +175,23 @@ function checkPool(pool: PoolConfig, { config, at, manifests, strictly, damaged 
       problems.push(at(here, { reason: `'${name}' stands twice in this placement`, fix: 'keep one' }))
     const manifest = manifests.get(provider.alias)
     if (manifest?.kind === 'worker-provider')
-      problems.push(...checkAbilities(pool, { name, manifest }, { at, strictly, damaged }))
+      problems.push(
+        ...checkAbilities(pool, { name, manifest }, { at, strictly, damaged }),
+        ...(pool.work === 'agent' ? checkWayBack(provider, { at, config }) : []),
+      )
   }
   return problems
+}
+
+/** An agent calls the host, wherever it is: it must be told where. */
+function checkWayBack(provider: ProviderConfig, { at, config }: Pick<Surroundings, 'at' | 'config'>): Problem[] {
+  if (urlFor(provider, config) !== undefined) return []
+  return [
+    at(['providers', provider.name, 'url'], {
+      reason: 'agents call the host, and no url says where: the port of host.listen is chosen by the system',
+      fix: 'add url, or give host.listen a port',
+    }),
+  ]
 }
 
 /** Can this provider do what the pool's template asks of every worker? */
@@ -208,11 +227,13 @@ function checkAbilities(
     lacks(
       ['keepFailed'],
       holds
-        ? `a worker that is its command is over with it: nothing can be kept where work is ${pool.work}`
+        ? `a worker is over with its command or its agent: nothing can be kept where work is ${pool.work}`
         : `a worker can be kept for a look where it holds and has exec; '${provider.name}' has not both`,
       'remove keepFailed, or use work: hold on a provider with exec',
     )
-  if (pool.uses > 1 && !canWarm)
+  if (pool.uses > 1 && pool.work === 'agent')
+    lacks(['uses'], 'an agent serves one lease: its session ends with that', 'set uses: 1')
+  else if (pool.uses > 1 && !canWarm)
     lacks(['uses'], `a worker that is its command serves one lease; '${provider.name}' cannot re-use it`, 'set uses: 1')
   if (capabilities.image === 'required' && pool.worker.image === undefined && !damaged([...path, 'worker']))
     lacks(['worker'], `provider '${provider.name}' needs an image, and this pool names none`, 'add worker.image')

@@ -30,7 +30,7 @@ const wholes = new Set(['pools', 'providers'])
 const hidden =
   /^pools\.[^.]+\.worker\.(env|settings)\.|^providers\.[^.]+\.config\.|^host\.telemetry\.otlp\.headers\.|^host\.network\.proxy\./
 /** Keys of `host` that the daemon goes by from the next moment on; the others are used at its start only. */
-const live = new Set(['reconcile', 'orphanGrace', 'plugins'])
+const live = new Set(['reconcile', 'orphanGrace', 'plugins', 'url'])
 
 type Tree = Readonly<Record<string, unknown>>
 

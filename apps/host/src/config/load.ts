@@ -25,6 +25,8 @@ export interface MusterConfig {
   /** Absolute path of the data folder. */
   data: string
   listen: { host: string; port: number }
+  /** How workers reach this host, where their provider says nothing else; absent: by the API's own address. */
+  url?: string
   /** Absent: in clear. */
   tls?: TlsFiles
   /** `path` absolute; absent: in the data folder. */
@@ -116,6 +118,7 @@ function resolveConfig(file: string, value: MusterFile): MusterConfig {
     file,
     data: resolve(base, host.data ?? '.muster'),
     listen: addressOf(host.listen ?? '127.0.0.1:7420'),
+    ...(host.url === undefined ? {} : { url: host.url }),
     ...(host.tls === undefined ? {} : { tls: { cert: resolve(base, host.tls.cert), key: resolve(base, host.tls.key) } }),
     socket: {
       mode: Number.parseInt(host.socket?.mode ?? '0600', 8),
@@ -153,6 +156,19 @@ function resolveConfig(file: string, value: MusterFile): MusterConfig {
       tokensMs: keep.tokens ?? 90 * day,
     },
   })
+}
+
+/**
+ * How the workers of a provider reach this host; undefined where nobody can tell: the port is one that the system chooses. Without a slash
+ * at its end.
+ */
+export function urlFor(
+  provider: Pick<ProviderConfig, 'url'>,
+  { url, listen: { host, port }, tls }: Pick<MusterConfig, 'url' | 'listen' | 'tls'>,
+): string | undefined {
+  const given = provider.url ?? url
+  if (given !== undefined) return given.replace(/\/+$/, '')
+  return port === 0 ? undefined : `${tls === undefined ? 'http' : 'https'}://${host.includes(':') ? `[${host}]` : host}:${port}`
 }
 
 function addressOf(text: string): { host: string; port: number } {

@@ -79,7 +79,10 @@ const pool = strict({
 const provider = strict({
   plugin: name.describe('Alias in the registry manifest.'),
   config: z.unknown().exactOptional().describe("The plugin's own part; its manifest has the schema."),
-  url: z.url().exactOptional().describe('How workers of this provider reach the host.'),
+  url: z
+    .url({ protocol: /^https?$/ })
+    .exactOptional()
+    .describe('How workers of this provider reach the host. Default: `host.url`.'),
   secrets: z
     .record(name, z.union([strict({ env: text }), strict({ file: text })]))
     .exactOptional()
@@ -144,6 +147,10 @@ const host = strict({
       .describe("Who may open it: whoever can, is admin. Default '0600'."),
   }).exactOptional(),
   plugins: text.exactOptional().describe('The registry manifest. Default plugins.json.'),
+  url: z
+    .url({ protocol: /^https?$/ })
+    .exactOptional()
+    .describe("How workers reach this host, where their provider says nothing else. Default: the API's own address."),
   reconcile: atLeast('1s').exactOptional().describe('Time between two full looks at every provider. Default 30s.'),
   orphanGrace: durationSchema.exactOptional().describe('How long an unknown worker with our tag is left alone. Default 2m.'),
   metrics: metrics.exactOptional().describe('Who may read `/metrics`.'),
@@ -214,6 +221,7 @@ export interface HostFile {
   tls?: { cert: string; key: string }
   socket?: { path?: string; mode?: string }
   plugins?: string
+  url?: string
   reconcile?: number
   orphanGrace?: number
   metrics?: { public?: boolean; listen?: string }

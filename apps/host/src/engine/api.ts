@@ -33,6 +33,7 @@ export interface Engine {
   readonly providers: Providers
   readonly leases: Leases
   readonly workers: Workers
+  readonly agents: Agents
   readonly journal: Journal
   readonly events: EngineEvents
   readonly conditions: Conditions
@@ -158,6 +159,21 @@ export interface Workers {
   confirmLogEnd(id: string, also?: Also<LiveWorker>): Promise<void>
 }
 
+/** Workers that run an agent, which takes work from here. */
+export interface Agents {
+  /**
+   * Exchanges a ticket, once, for the session of its worker, which is ready with that. `from`: who sent it, for the journal. Undefined:
+   * it is no ticket of a live worker. Errors: `ticket-used`, and a row says so; `ended` when its worker waits for no agent any more.
+   */
+  enter(ticket: string, from: string): Promise<{ workerId: string; session: string; heartbeatMs: number } | undefined>
+  /** The worker whose session this is, until that is gone; it may be on its way out: ask {@link isOver}. */
+  whose(session: string): LiveWorker | undefined
+  /** There is nothing left to do for the agent of this worker: its lease has ended, or it has. */
+  isOver(worker: LiveWorker): boolean
+  /** The agent is there. One that is silent for two minutes is lost, and its worker with it. */
+  heard(workerId: string): void
+}
+
 export interface ListOptions {
   /** Ended ones too; default false. */
   ended?: boolean
@@ -256,7 +272,7 @@ export interface ConditionKey {
   type: ConditionType
 }
 
-export type EngineErrorCode = 'refused' | 'not-found' | 'ended' | 'leased' | 'conflict' | 'stopping' | 'busy'
+export type EngineErrorCode = 'refused' | 'not-found' | 'ended' | 'leased' | 'conflict' | 'ticket-used' | 'stopping' | 'busy'
 
 export class EngineError extends Error {
   override readonly name = 'EngineError'

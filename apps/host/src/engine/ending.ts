@@ -88,9 +88,14 @@ export async function letGo(w: Writing, worker: LiveWorker, how: LetGoHow): Prom
 function reusable(w: Writing, worker: LiveWorker): boolean {
   const { config } = w.context.state.pool(worker.pool)
   const rotateAt = worker.created_at + config.lifetimeMs * ROTATE_AT
-  // A cordoned one too: it is handed out to nobody, and left alone.
+  // A cordoned one too: it is handed out to nobody, and left alone. The session of an agent ends with its lease.
   return (
-    fit(worker) && worker.uses + 1 < config.uses && worker.log_hold === 0 && worker.observed_ready === 'true' && w.now < rotateAt
+    worker.agent_at === null &&
+    fit(worker) &&
+    worker.uses + 1 < config.uses &&
+    worker.log_hold === 0 &&
+    worker.observed_ready === 'true' &&
+    w.now < rotateAt
   )
 }
 
@@ -164,6 +169,8 @@ export async function close(w: Writing, worker: LiveWorker, how: CloseHow): Prom
     end,
     ended_at: w.now,
     spec_sealed: null,
+    ticket_hash: null,
+    session_hash: null,
     lease_id: null,
     next_attempt_at: null,
   })

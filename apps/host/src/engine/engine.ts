@@ -3,7 +3,8 @@ import type { Fence, GuardedProvider, PluginRoom } from '../plugins/api.ts'
 import type { Sealer } from '../store/seal.ts'
 import { type Store, StoreError } from '../store/store.ts'
 import { type Tracing, untraced } from '../observe/trace.ts'
-import type { Engine, PoolStatus, Wishing } from './api.ts'
+import { agentRoom } from './agents.ts'
+import type { Agents, Engine, PoolStatus, Wishing } from './api.ts'
 import { type Clock, systemClock } from './clock.ts'
 import { openConditions } from './conditions.ts'
 import { configureOf } from './configure.ts'
@@ -154,6 +155,7 @@ export async function startEngine(options: EngineOptions): Promise<Engine> {
     plugins,
     leases: leaseRoom(context, parts),
     workers: workerRoom(context),
+    agents: parts.agents,
     journal: context.journal,
     events: context.journal.events,
     conditions: context.conditions,
@@ -202,6 +204,7 @@ export async function startEngine(options: EngineOptions): Promise<Engine> {
 }
 
 interface Parts {
+  agents: Agents
   memory: ReturnType<typeof engineMemory>
   preparation: Preparation
   deadlines: ReturnType<typeof deadlinesOf>
@@ -252,9 +255,11 @@ async function assemble(context: Context): Promise<Parts> {
     startDue: watchdog.startDue,
   })
   const passes = passesOf(context, { memory, launcher })
+  const agents = agentRoom(context, { deadlines })
   const watchers = watchersOf(context)
   const orphans = await openOrphans(context, { deadlines, relist })
   return {
+    agents,
     memory,
     preparation,
     deadlines,

@@ -11,6 +11,7 @@ import { type Memory, throttle } from './memory.ts'
 import type { LiveWorker } from './model.ts'
 import type { PoolRoom } from './pool.ts'
 import type { Preparation } from './prepare.ts'
+import { withTicket } from './proofs.ts'
 import { reactToLaunch } from './react.ts'
 import { changeWorker, journal, writing } from './records.ts'
 import type { Traces } from './traces.ts'
@@ -91,7 +92,8 @@ export function launcherOf(context: Context, parts: LauncherParts): Launcher {
       .select('spec_sealed')
       .where('id', '=', id)
       .executeTakeFirstOrThrow()
-    const spec = JSON.parse(context.sealer.open(row.spec_sealed ?? '', `worker:${id}`)) as LaunchSpec
+    const sealed = JSON.parse(context.sealer.open(row.spec_sealed ?? '', `worker:${id}`)) as LaunchSpec
+    const spec = withTicket(sealed, context.sealer)
     specs.set(id, spec)
     return spec
   }

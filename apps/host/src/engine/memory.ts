@@ -73,13 +73,19 @@ export function engineMemory(context: Context): Memory {
     return memory.request
   }
 
+  /** An agent calls the host: one that is not told where would never be heard of. */
+  function wayBack(demand: Demand, provider: string): string | undefined {
+    const without = demand.mode === 'agent' && context.settings.urls?.[provider] === undefined
+    return without ? 'agents: no url says how its workers reach this host' : undefined
+  }
+
   function candidates(pool: PoolConfig, demand: Demand, leaseId?: string): Candidate[] {
     const avoid = leaseId === undefined ? undefined : leases.get(leaseId)?.avoid
     return pool.placement.map((name) => {
       const provider = context.plugins.find(name)
       const until = exhausted.get(`${name}/${demand.size}`)?.until
       const away = avoid?.get(name)?.until
-      const path = lacking.get(`${name}/${demand.shape}`)
+      const path = lacking.get(`${name}/${demand.shape}`) ?? wayBack(demand, name)
       const disabled = context.wishes.disabled(name)
       return {
         name,
@@ -161,7 +167,7 @@ export function engineMemory(context: Context): Memory {
 function stockOf(pool: PoolConfig, digest: (text: string) => string): Demand | undefined {
   if (pool.scale.warm === 0 && pool.scale.min === 0 && pool.uses === 1) return undefined
   const demand = demandOf(pool, undefined, digest)
-  return modeOf(pool) === 'hold' ? demand : undefined
+  return modeOf(pool) === 'command' ? undefined : demand
 }
 
 /** How long a throttled provider is left alone when it does not say. */

@@ -57,7 +57,7 @@ export interface PoolConfig {
 /** What a client asks a worker to be; anything absent comes from the pool. */
 export type Requirements = Pick<WorkerTemplate, 'image' | 'profile' | 'env' | 'resources' | 'os' | 'arch' | 'labels'> & {
   /** The way of working the run needs; absent: the pool decides. */
-  mode?: 'command' | 'hold'
+  mode?: 'command' | 'hold' | 'agent'
 }
 
 export interface LeaseRequest {

@@ -6,7 +6,18 @@ import type { Launcher } from './launcher.ts'
 import type { Memory } from './memory.ts'
 import type { LeaseRecord, WorkerRecord } from './model.ts'
 import { type Decision, plan, type PoolView } from './plan.ts'
-import { activateLease, changeLease, changeWorker, endLease, insertWorker, journal, writing, type Writing } from './records.ts'
+import { proofHash, ticketOf, withoutTicket } from './proofs.ts'
+import {
+  activateLease,
+  changeLease,
+  changeWorker,
+  endLease,
+  insertWorker,
+  journal,
+  newWorkerColumns,
+  writing,
+  type Writing,
+} from './records.ts'
 import { buildSpec, type Demand, openSpec } from './spec.ts'
 import type { PoolState } from './state.ts'
 
@@ -228,21 +239,25 @@ export function passesOf(context: Context, parts: { memory: Memory; launcher: La
     const id = newId('w')
     const lifetimeMs = Math.min(config.lifetimeMs, capabilities.maxLifetimeMs ?? Infinity)
     const epoch = context.fence.epoch()
-    const spec = buildSpec(config, demand, { id, owner: context.settings.owner, provider, epoch, lifetimeMs, capabilities })
+    const ticket = demand.mode === 'agent' ? ticketOf(context.sealer, id) : undefined
+    const self = ticket === undefined ? {} : { self: { ticket, url: context.settings.urls?.[provider] ?? '' } }
+    const parts = { id, owner: context.settings.owner, provider, epoch, lifetimeMs, capabilities, ...self }
+    const spec = buildSpec(config, demand, parts)
     w.after(() => launcher.remember(id, spec))
     return {
-      ...blank,
+      ...newWorkerColumns,
       id,
       pool: config.name,
       provider,
       spec: JSON.stringify(openSpec(spec)),
-      spec_sealed: context.sealer.seal(JSON.stringify(spec), `worker:${id}`),
+      spec_sealed: context.sealer.seal(JSON.stringify(withoutTicket(spec)), `worker:${id}`),
       shape: demand.shape,
       lease_id: leaseId ?? null,
       epoch,
       created_at: w.now,
       expires_at: w.now + lifetimeMs,
       grace_ms: config.graceMs,
+      ticket_hash: ticket === undefined ? null : proofHash(ticket, epoch),
     }
   }
 
@@ -293,32 +308,3 @@ export function passesOf(context: Context, parts: { memory: Memory; launcher: La
     },
   }
 }
-
-const blank = {
-  phase: 'launching',
-  rev: 0,
-  handle: null,
-  granted: null,
-  attempt: 0,
-  next_attempt_at: null,
-  launched_at: null,
-  ready_at: null,
-  idle_since: null,
-  terminate_reason: null,
-  terminate_force: 0,
-  ended_at: null,
-  end: null,
-  observed_phase: null,
-  observed_ready: null,
-  observed_at: null,
-  part: null,
-  exit: null,
-  exited_at: null,
-  problem: null,
-  uses: 0,
-  log_hold: 0,
-  cordoned: 0,
-  cordon_reason: null,
-  kept_until: null,
-  kept_for: null,
-} as const

@@ -16,7 +16,6 @@ export interface Misfit {
 const INLINE_BYTES = 256 * 1024
 
 export function misfit(demand: Demand, capabilities: WorkerCapabilities): Misfit | undefined {
-  if (demand.mode === 'agent') return { field: 'work', asked: 'agent', has: 'command, hold' }
   if (!capabilities.work.includes(demand.mode)) return { field: 'work', asked: demand.mode, has: capabilities.work.join(', ') }
   if (demand.mode === 'hold' && capabilities.exec?.exitCode !== true)
     return { field: 'work', asked: 'hold, with exit codes by exec', has: 'no exec with exit codes' }

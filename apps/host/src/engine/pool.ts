@@ -188,13 +188,15 @@ async function starting(w: Writing, worker: LiveWorker, given: News): Promise<La
   if (seen.problem?.final === true) return failed(seen.problem.code, seen.problem.message, `late-${seen.problem.code}`)
   if (seen.phase === 'lost') return failed('transient', 'it was lost before it was ready', 'lost-before-ready')
   const lease = leaseOf(w.context, worker)
-  const command = modeOfSpec(worker.spec) === 'command'
-  if (seen.phase === 'exited' && !(command && lease !== undefined))
+  const mode = modeOfSpec(worker.spec)
+  if (seen.phase === 'exited' && !(mode === 'command' && lease !== undefined))
     return failed('internal', `it ended before it was ready: ${seen.exit?.reason ?? 'no reason given'}`, 'exit-before-ready')
   // A command may be over before anybody has seen it run: it was ready, and has an exit.
-  const ready =
+  const shown =
     seen.phase === 'exited' || seen.ready === true || (seen.ready === 'unknown' && seen.phase === 'running' && !probed(worker))
-  if (ready) await becomeReady(w, worker, { news, lease, seen })
+  // An agent says itself that it is there.
+  const ready = mode === 'agent' ? worker.agent_at !== null : shown
+  if (ready) await becomeReady(w, worker, { news, lease, exit: seen.exit })
   else await changeWorker(w, worker, news)
   return undefined
 }
@@ -214,8 +216,14 @@ const READY_LEASED = {
   change: 'The lease is released or expires, or the worker ends.',
 }
 
-async function becomeReady(w: Writing, worker: LiveWorker, given: News & { lease: LeaseRecord | undefined }): Promise<void> {
-  const { news, lease, seen } = given
+export interface Readiness {
+  news: WorkerChange
+  lease: LeaseRecord | undefined
+  exit?: WorkerExit | undefined
+}
+
+/** To the lease it was made for, else to the stock. */
+export async function becomeReady(w: Writing, worker: LiveWorker, { news, lease, exit }: Readiness): Promise<void> {
   const change: WorkerChange = { ...news, observed_ready: 'true', ready_at: w.now }
   const decided = lease === undefined ? READY_IDLE : READY_LEASED
   await journal(w, { ...decided, ...namesOf(worker), inputs: { afterMs: w.now - worker.created_at } })
@@ -226,8 +234,8 @@ async function becomeReady(w: Writing, worker: LiveWorker, given: News & { lease
   const next = await changeWorker(w, worker, { ...change, phase: 'leased', log_hold: lease.of_run })
   const active = await activateLease(w, lease, worker.id)
   w.after(() => w.context.killpoint('lease-active'))
-  if (seen.exit === undefined || active.of_run === 1) return
-  const reason = `the worker ended by itself: ${exitText(seen.exit)}`
+  if (exit === undefined || active.of_run === 1) return
+  const reason = `the worker ended by itself: ${exitText(exit)}`
   await endLease(w, active, { end: 'failed', reason })
   await beginEnd(w, next, { rule: 'exit-ends-lease', reason, change: BY_ITSELF })
 }

@@ -90,3 +90,36 @@ export async function activateLease(w: Writing, lease: LeaseRecord, workerId: st
     expires_at: lease.of_run === 1 ? null : w.now + lease.ttl_ms,
   })
 }
+
+/** What every worker begins with. */
+export const newWorkerColumns = {
+  phase: 'launching',
+  rev: 0,
+  handle: null,
+  granted: null,
+  attempt: 0,
+  next_attempt_at: null,
+  launched_at: null,
+  ready_at: null,
+  idle_since: null,
+  terminate_reason: null,
+  terminate_force: 0,
+  ended_at: null,
+  end: null,
+  observed_phase: null,
+  observed_ready: null,
+  observed_at: null,
+  part: null,
+  exit: null,
+  exited_at: null,
+  problem: null,
+  uses: 0,
+  log_hold: 0,
+  cordoned: 0,
+  cordon_reason: null,
+  kept_until: null,
+  kept_for: null,
+  ticket_hash: null,
+  session_hash: null,
+  agent_at: null,
+} as const

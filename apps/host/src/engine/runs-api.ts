@@ -3,6 +3,7 @@
  *
  * Errors are RunError (below), EngineError `refused`, `busy` and `stopping`, and StoreError; nothing else is thrown on purpose.
  */
+import type { AgentWork } from './agent-api.ts'
 import type { Also, JournalPage } from './api.ts'
 import type { Artifact, JournalRow, RunRecord, RunRequest, RunState } from './model.ts'
 
@@ -68,6 +69,8 @@ export interface Runs {
   logState(id: string): Promise<LogState>
   /** Every decision about a run, its leases and its workers, oldest first: the newest of the page. */
   why(id: string, page?: JournalPage): Promise<JournalRow[]>
+  /** What the agents in workers ask for. */
+  readonly agent: AgentWork
   /** Takes no new runs, lets go of every open stream, and leaves every command as it is. */
   stop(): Promise<void>
 }

@@ -89,7 +89,7 @@ test('what is shown and stored in the open holds no value of env and no file', (
   )
   const agent = {
     ...draftSpec(demandOf(poolConfig(), undefined, digest)),
-    work: { mode: 'agent' as const, ticket: { $secret: 'tick' } },
+    work: { mode: 'agent' as const, ticket: { $secret: 'tick' }, url: 'http://127.0.0.1:9' },
   }
   expect(JSON.stringify(openSpec(agent))).not.toContain('tick')
 })

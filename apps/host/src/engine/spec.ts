@@ -66,6 +66,8 @@ export interface SpecParts {
   epoch: number
   lifetimeMs: number
   capabilities: WorkerCapabilities
+  /** Of an agent. */
+  self?: { ticket: string; url: string }
 }
 
 /** The spec of a new worker; from here on it is only repeated, byte for byte. */
@@ -79,7 +81,8 @@ export function buildSpec(pool: PoolConfig, demand: Demand, parts: SpecParts): L
   }
   // The host ends every worker at its lifetime; a provider that can do it as well is told.
   const told = parts.capabilities.fields.includes('lifetimeMs')
-  return { ...bodyOf(demand), id: parts.id, tags, ...(told ? { lifetimeMs: parts.lifetimeMs } : {}) }
+  const body = bodyOf(demand, parts.self)
+  return { ...body, id: parts.id, tags, ...(told ? { lifetimeMs: parts.lifetimeMs } : {}) }
 }
 
 /** A demand as a spec without identity, to see which fields it uses. */
@@ -92,21 +95,20 @@ export function draftSpec(demand: Demand): LaunchSpec {
   }
 }
 
-function bodyOf(demand: Demand): Omit<LaunchSpec, 'id' | 'tags'> {
+function bodyOf(demand: Demand, self?: SpecParts['self']): Omit<LaunchSpec, 'id' | 'tags'> {
   const { template, command } = demand
   const files = [...(template.files ?? []), ...(command?.files ?? [])]
   return {
     ...template,
-    work: workOf(demand),
+    work: workOf(demand, self),
     ...(files.length === 0 ? {} : { files }),
     ...(command?.workdir === undefined ? {} : { workdir: command.workdir }),
   }
 }
 
-function workOf(demand: Demand): Work {
-  if (demand.mode === 'command') return { mode: 'command', command: demand.command?.argv ?? [] }
-  // An agent's ticket belongs to one worker; placement refuses the mode, so a draft never reaches a provider.
-  return demand.mode === 'agent' ? { mode: 'agent', ticket: { $secret: '' } } : { mode: 'hold' }
+function workOf({ mode, command }: Demand, self: SpecParts['self']): Work {
+  if (mode === 'command') return { mode, command: command?.argv ?? [] }
+  return mode === 'agent' ? { mode, ticket: { $secret: self?.ticket ?? '' }, url: self?.url ?? '' } : { mode }
 }
 
 /** The spec as it may be shown and stored in the open: without env values, file contents and secrets. */

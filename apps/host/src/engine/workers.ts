@@ -48,6 +48,9 @@ export const liveColumns: readonly (keyof LiveWorker)[] = [
   'cordon_reason',
   'kept_until',
   'kept_for',
+  'ticket_hash',
+  'session_hash',
+  'agent_at',
 ]
 
 export function workerRoom(context: Context): Workers {

@@ -20,6 +20,7 @@ const hidden = new Set([
   '$secret',
   'token',
   'ticket',
+  'session',
   'base64',
   'files',
   'value',

@@ -72,6 +72,12 @@ export interface WorkerTable {
   kept_until: number | null
   /** The run that failed in it. */
   kept_for: string | null
+  /** Digest of the ticket that its agent gets with the launch; null: it runs no agent, or has ended. */
+  ticket_hash: string | null
+  /** Digest of the session that the ticket was exchanged for. */
+  session_hash: string | null
+  /** When it was exchanged: the agent is there. */
+  agent_at: number | null
 }
 
 export interface LeaseTable {

@@ -1,5 +1,37 @@
 // Made from docs/reference/openapi.json by the test beside this folder. Not for editing.
 
+export interface AgentDone {
+  /** The run, as the order named it. */
+  run: string
+  /** The exit code. */
+  code?: number
+  /** The signal that ended it, instead of a code. */
+  signal?: string
+  /** It ran out of memory. */
+  oomKilled?: boolean
+  /** In words, where there is neither a code nor a signal. */
+  reason?: string
+}
+
+export interface AgentNext {
+  /** Absent: nothing yet, ask again. */
+  order?: Order
+}
+
+export interface AgentSession {
+  worker: string
+  /** The bearer of all other calls, until the lease of the worker, or its run, is over. */
+  session: string
+  /** Call at least this often, also while the command works. Who is silent for eight of them is lost. */
+  heartbeatMs: number
+}
+
+export interface AgentWish {
+  /** nothing: go on · stop: end the command (SIGTERM) · kill: end it at once (SIGKILL). */
+  wants: 'nothing' | 'stop' | 'kill'
+  reason?: string
+}
+
 export interface Artifact {
   name: string
   path: string
@@ -220,6 +252,37 @@ export interface LogState {
   complete: boolean
 }
 
+export interface Order {
+  run: string
+  /** Program and arguments. */
+  command: string[]
+  env: Record<string, string>
+  /** Relative to where the agent works. */
+  workdir?: string
+  files: {
+    path: string
+    base64: string
+    mode?: number
+  }[]
+  /** Tars to fetch and unpack under their paths, before the command. */
+  inputs: {
+    name: string
+    path: string
+    sha256: string
+    bytes: number
+  }[]
+  /** Paths to hand in as tars after the command, also when it failed. */
+  outputs: {
+    name: string
+    path: string
+    optional: boolean
+  }[]
+  /** Between the wish to stop and that to kill. */
+  graceMs: number
+  /** The host counts it, and tells when it is over. */
+  timeoutMs?: number
+}
+
 export interface Pool {
   name: string
   /** Providers in order. */
@@ -269,7 +332,7 @@ export interface Problem {
   type: string
   title: string
   status: number
-  code: 'invalid-request' | 'unauthorized' | 'forbidden' | 'wrong-host' | 'not-found' | 'not-acceptable' | 'too-slow' | 'conflict' | 'ended' | 'leased' | 'gap' | 'no-stdin' | 'not-ready' | 'gone' | 'too-large' | 'unsupported-media' | 'bad-offset' | 'refused' | 'config-refused' | 'unsupported' | 'digest-mismatch' | 'idempotency-mismatch' | 'rate-limited' | 'head-too-large' | 'internal' | 'provider-failed' | 'busy' | 'stopping' | 'store-unavailable' | 'disk-full'
+  code: 'invalid-request' | 'unauthorized' | 'forbidden' | 'wrong-host' | 'not-found' | 'not-acceptable' | 'too-slow' | 'conflict' | 'ended' | 'leased' | 'ticket-used' | 'gap' | 'no-stdin' | 'not-ready' | 'gone' | 'too-large' | 'unsupported-media' | 'bad-offset' | 'refused' | 'config-refused' | 'unsupported' | 'digest-mismatch' | 'idempotency-mismatch' | 'rate-limited' | 'head-too-large' | 'internal' | 'provider-failed' | 'busy' | 'stopping' | 'store-unavailable' | 'disk-full'
   detail: string
   /** What can be done about it. */
   hint?: string
@@ -562,6 +625,87 @@ export interface WorkerPage {
 
 /** What each operation takes and answers; `binary` is bytes. */
 export interface Operations {
+  /** Says how the command ended. Answers when that is stored; the same again is fine, and the first counts. Outputs that were not handed in by then are missing. */
+  agentDone: {
+    params: undefined
+    query: undefined
+    body: AgentDone
+    answer: {
+      run: string
+      /** What the run is by that, before its outputs were looked at. */
+      outcome: 'passed' | 'failed' | 'timeout' | 'cancelled' | 'oom' | 'infrastructure' | 'unknown'
+    }
+  }
+  /** Says that the agent is there, and asks what the host wants. Answers as soon as the host wants something else than the agent `knows`, or when the time is over. */
+  agentHeartbeat: {
+    params: undefined
+    query: {
+      /** Absent: it has none. */
+      run?: string
+      /** What it was told last. */
+      knows?: 'nothing' | 'stop' | 'kill'
+      /** Absent: at once. */
+      timeoutMs?: number
+    }
+    body: undefined
+    answer: AgentWish
+  }
+  /** An input of the run, a tar. The time of the command begins when all of them have been read. The header Muster-Sha256 has the digest of the tar. */
+  agentInput: {
+    params: {
+      name: string
+    }
+    query: {
+      /** The run, as the order named it. */
+      run: string
+    }
+    body: undefined
+    answer: 'binary'
+  }
+  /** Hands in a piece of what the command says. It may be repeated: what is stored is skipped, so that every byte lands once. */
+  agentLogs: {
+    params: undefined
+    query: {
+      /** The run, as the order named it. */
+      run: string
+      stream?: 'stdout' | 'stderr'
+      /** Where the piece begins in the whole stream. */
+      offset: number
+    }
+    body: Uint8Array
+    answer: {
+      /** Bytes stored so far: send on from here. */
+      offset: number
+    }
+  }
+  /** The run that this worker is for. At once, when it comes, or without one when the time is over: ask again. The same one until it is done. `ended`: none will come any more. With `Accept: application/x-sh` as a script for a shell, empty for nothing yet: calls of `muster_run` (run, grace and time-out in ms), `muster_input` (name, path, sha256, bytes), `muster_file` (path, mode, base64), `muster_env` (name, value), `muster_output` (name, path), `muster_workdir` (path) and, as the last one, `muster_command` (words). */
+  agentNext: {
+    params: undefined
+    query: {
+      timeoutMs?: number
+    }
+    body: undefined
+    answer: AgentNext
+  }
+  /** Hands in an output, a tar. The last whole one counts. One entry tree, named by the last part of its path. */
+  agentOutput: {
+    params: {
+      name: string
+    }
+    query: {
+      /** The run, as the order named it. */
+      run: string
+    }
+    body: Uint8Array
+    answer: Artifact
+  }
+  /** Exchanges the ticket of a launch for a session. Once: with that its worker is ready. Whoever comes second is refused, whoever that is, and a decision of the worker says so. */
+  agentReady: {
+    params: undefined
+    query: undefined
+    body: undefined
+    answer: AgentSession
+  }
   /** Reads the configuration again, and applies what differs. All of it or nothing: every plugin that is new or not as it was is started and probed first. Workers and leases go on; pools and providers that are named no longer are drained. */
   applyConfig: {
     params: undefined
@@ -1161,6 +1305,13 @@ export interface Operations {
 }
 
 export const operations: { readonly [K in keyof Operations]: { method: string; path: string } } = {
+  agentDone: { method: 'POST', path: '/v1/self/done' },
+  agentHeartbeat: { method: 'POST', path: '/v1/self/heartbeat' },
+  agentInput: { method: 'GET', path: '/v1/self/inputs/{name}' },
+  agentLogs: { method: 'POST', path: '/v1/self/logs' },
+  agentNext: { method: 'GET', path: '/v1/self/next' },
+  agentOutput: { method: 'PUT', path: '/v1/self/outputs/{name}' },
+  agentReady: { method: 'POST', path: '/v1/self/ready' },
   applyConfig: { method: 'POST', path: '/v1/config/apply' },
   cancelRun: { method: 'POST', path: '/v1/runs/{id}/cancel' },
   cordonWorker: { method: 'POST', path: '/v1/workers/{id}/cordon' },

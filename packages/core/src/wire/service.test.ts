@@ -297,7 +297,10 @@ describe('secrets', () => {
         return { handle: { v: 1, data: 1 } }
       },
     })
-    await host.worker.launch({ id, tags, work: { mode: 'agent', ticket: { $secret: 'canary-ticket' } } }, options())
+    await host.worker.launch(
+      { id, tags, work: { mode: 'agent', ticket: { $secret: 'canary-ticket' }, url: 'http://127.0.0.1:9' } },
+      options(),
+    )
     expect(lines.join('')).toContain('[secret]')
     expect(lines.join('')).not.toContain('canary-ticket')
   })

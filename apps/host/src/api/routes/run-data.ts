@@ -13,6 +13,13 @@ import { withBeats } from '../streams.ts'
 
 const part = z.object({ id: z.string(), name: z.string() })
 const position = z.coerce.number().int().min(0).default(0)
+export const digestHeader: z.ZodType<{ 'muster-sha256'?: string }> = z.looseObject({
+  'muster-sha256': z
+    .string()
+    .regex(/^[0-9a-f]{64}$/)
+    .describe('When given, the bytes must have it.')
+    .exactOptional(),
+})
 const stdinState = named(
   'StdinState',
   z.object({ offset: z.int().describe('Bytes stored so far: send on from here.'), ended: z.boolean() }),
@@ -46,13 +53,7 @@ export function runDataRoutes(app: App, { runs, streams }: AppDeps): void {
         consumes: ['application/x-tar'],
         body: rawBody,
         params: part,
-        headers: z.looseObject({
-          'muster-sha256': z
-            .string()
-            .regex(/^[0-9a-f]{64}$/)
-            .describe('When given, the bytes must have it.')
-            .exactOptional(),
-        }),
+        headers: digestHeader,
         response: { 200: artifactSchema },
       },
     },
@@ -233,7 +234,7 @@ function logType(accept: string | undefined): LogType {
 }
 
 /** The body as it comes in; an error when the client goes before its end. */
-async function* bodyOf(body: IncomingMessage, signal: AbortSignal): AsyncGenerator<Uint8Array, void, undefined> {
+export async function* bodyOf(body: IncomingMessage, signal: AbortSignal): AsyncGenerator<Uint8Array, void, undefined> {
   // Whoever takes no more of it still has an answer to give on the same connection.
   for await (const chunk of body.iterator({ destroyOnReturn: false })) {
     signal.throwIfAborted()

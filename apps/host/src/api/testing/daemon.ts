@@ -18,6 +18,8 @@ import { type FakeRuns, fakeRuns } from './fake-runs.ts'
 export interface TestDaemon extends AsyncDisposable {
   readonly dir: string
   readonly harness: Harness
+  /** Tickets of the agents that the vendor has now, by worker. */
+  tickets(): Map<string, string>
   readonly runs: FakeRuns
   readonly api: Api
   /** What applying the configuration leads to. Default: nothing differs. */
@@ -53,6 +55,8 @@ export interface DaemonOptions {
   realRuns?: boolean
   limits?: Partial<LimitOptions>
   observer?: ApiObserver
+  /** With a pool `agents`, whose workers run one. */
+  agents?: boolean
 }
 
 /** Workers that take any tar, give a small one, and say back what they hear at each port. */
@@ -66,11 +70,23 @@ const reachable: Pick<GuardedProvider, 'copyIn' | 'copyOut' | 'forward'> = {
   forward: (_target, { input }) => input,
 }
 
-export async function startTestDaemon({ realRuns = false, limits = {}, observer }: DaemonOptions = {}): Promise<TestDaemon> {
+/** Some are kept ready, so that there is always a ticket. */
+const agentPool = poolConfig({ name: 'agents', placement: ['two'], work: 'agent', scale: { max: 12, warm: 3 } })
+
+export async function startTestDaemon(options: DaemonOptions = {}): Promise<TestDaemon> {
+  const { realRuns = false, limits = {}, observer, agents = false } = options
   const dir = mkdtempSync(join(tmpdir(), 'muster-api-'))
   const harness = await openHarness({
-    pools: [poolConfig({ worker: { env: { FROM_POOL: 'pool-canary' } } }), poolConfig({ name: 'full', scale: { max: 1 } })],
-    providers: [{ name: 'one', readyMs: 0, capabilities: { copy: { in: true, out: true, afterExit: false }, forward: true } }],
+    pools: [
+      poolConfig({ worker: { env: { FROM_POOL: 'pool-canary' } } }),
+      poolConfig({ name: 'full', scale: { max: 1 } }),
+      ...(agents ? [agentPool] : []),
+    ],
+    providers: [
+      { name: 'one', readyMs: 0, capabilities: { copy: { in: true, out: true, afterExit: false }, forward: true } },
+      ...(agents ? [{ name: 'two', readyMs: 0, capabilities: { work: ['agent' as const] } }] : []),
+    ],
+    engine: { urls: { two: 'http://127.0.0.1:7420' } },
   })
   Object.assign(harness.provider(), reachable)
   const runs = fakeRuns(() => harness.engine.store)
@@ -102,6 +118,12 @@ export async function startTestDaemon({ realRuns = false, limits = {}, observer 
     runs,
     token,
     log,
+    tickets: () =>
+      new Map(
+        (agents ? [...harness.provider('two').vendor.workers] : []).flatMap(([id, { spec }]) =>
+          spec.work.mode === 'agent' ? [[id, spec.work.ticket.$secret] as const] : [],
+        ),
+      ),
     get api() {
       return api
     },

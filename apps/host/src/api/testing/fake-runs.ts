@@ -91,6 +91,7 @@ export function fakeRuns(store: () => Store): FakeRuns {
   }
 
   return {
+    agent: noAgents,
     requests,
     given,
     create,
@@ -246,4 +247,18 @@ function aborted(signal: AbortSignal | undefined): Promise<never> {
   return new Promise((_resolve, reject) => {
     signal?.addEventListener('abort', () => reject(signal.reason as Error), { once: true })
   })
+}
+
+/** None of them has a run here. */
+const noAgents: Runs['agent'] = {
+  next: async () => undefined,
+  wants: () => noRun(),
+  openInput: () => noRun(),
+  putOutput: () => noRun(),
+  appendLog: () => noRun(),
+  done: () => noRun(),
+}
+
+function noRun(): Promise<never> {
+  return Promise.reject(new RunError('not-found', 'this worker has no such run'))
 }

@@ -82,7 +82,7 @@ export async function collectOutputs(job: Job): Promise<string[]> {
 }
 
 /** Changes one artifact of a run; the others stay as they are now. */
-async function setArtifact(deps: RunDeps, runId: string, next: Artifact): Promise<void> {
+export async function setArtifact(deps: RunDeps, runId: string, next: Artifact): Promise<void> {
   await deps.records.change(runId, (run) => ({
     artifacts: JSON.stringify(
       artifactsOf(run).map((one) => (one.name === next.name && one.direction === next.direction ? next : one)),
@@ -91,7 +91,7 @@ async function setArtifact(deps: RunDeps, runId: string, next: Artifact): Promis
 }
 
 /** Stores a stream whole or not at all, and says what it was. */
-async function storeFile(path: string, source: AsyncIterable<Uint8Array>): Promise<Digest> {
+export async function storeFile(path: string, source: AsyncIterable<Uint8Array>): Promise<Digest> {
   await mkdir(dirname(path), { recursive: true, mode: 0o700 })
   const part = `${path}.part`
   const file = await open(part, 'w', 0o600)

@@ -6,6 +6,7 @@ import type { GuardedProvider } from '../../plugins/api.ts'
 import type { Engine, LeaseView } from '../api.ts'
 import type { PassKillPoint } from '../killpoint.ts'
 import type { LeaseRecord, LiveWorker, RunRecord, RunRequest } from '../model.ts'
+import type { Desk } from './desk.ts'
 import type { LogWriter } from './log-file.ts'
 import type { Stop } from './outcome.ts'
 import { type RunRecords, sealContext } from './records.ts'
@@ -21,6 +22,8 @@ export interface RunDeps {
   stopping: AbortSignal
   /** The spool of a run's standard input; shared by all who write or read it. */
   spool(runId: string): Promise<Spool>
+  /** Where agents find their runs. */
+  desk: Desk
   /** Tells those who follow a log that it has grown. */
   logGrown(runId: string, end: number): void
   report(message: string, data: object): void

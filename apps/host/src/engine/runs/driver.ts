@@ -1,10 +1,11 @@
 /** Drives one run from its record to its end; starts anywhere, so that a restart goes on where the last host was killed. */
-import type { LaunchSpec } from '@muster/core'
 import { newId } from '../../store/ids.ts'
 import { StoreError } from '../../store/store.ts'
 import { EngineError, type LeaseView } from '../api.ts'
 import type { RunRecord, RunRequest } from '../model.ts'
+import { modeOfSpec } from '../words.ts'
 import { collectOutputs, deliverInputs } from './artifacts.ts'
+import { missingOutputs, runByAgent } from './by-agent.ts'
 import { runByCommand } from './by-command.ts'
 import { runByExec } from './by-exec.ts'
 import { hasWorker, type Job, logPath, pauseFor, requestOf, type RunDeps } from './deps.ts'
@@ -176,11 +177,11 @@ async function inWorker(deps: RunDeps, { run, request }: { run: RunRecord; reque
 
 async function throughStates(job: Job): Promise<Ending> {
   const { deps, run, watch } = job
+  const way = wayOf(job)
   let ending = endingOfRecord(run)
   if (ending === undefined) {
     if (run.started_at !== null) watch.started(run.started_at)
-    const byCommand = isOwnCommand(job)
-    if (run.started_at === null && !byCommand) {
+    if (run.started_at === null && way === 'exec') {
       try {
         await deliverInputs(job)
       } catch (error) {
@@ -189,14 +190,14 @@ async function throughStates(job: Job): Promise<Ending> {
           return { outcome: 'infrastructure', reason: `its inputs could not be delivered: ${(error as Error).message}` }
       }
     }
-    ending = await (byCommand ? runByCommand(job) : runByExec(job))
+    ending = await ways[way](job)
     deps.killpoint('run-exit-not-stored')
     deps.killpoint('log-end-not-stored')
     await storeExit(job, ending)
   }
   deps.killpoint('run-collecting')
-  if (watch.gone() || isOwnCommand(job) || artifactsOf(run).every((one) => one.direction === 'in')) return ending
-  const missing = await collectOutputs(job)
+  if (watch.gone() || way === 'command' || artifactsOf(run).every((one) => one.direction === 'in')) return ending
+  const missing = await (way === 'agent' ? missingOutputs(job) : collectOutputs(job))
   if (missing.length === 0 || ending.outcome !== 'passed') return ending
   return { ...ending, outcome: 'failed', reason: `it left no output ${missing.join(', ')}` }
 }
@@ -222,8 +223,12 @@ function endingOfRecord(run: RunRecord): Ending | undefined {
   }
 }
 
-/** Is the worker this run's command? A command in somebody's worker goes by exec, whatever that worker does itself. */
-function isOwnCommand({ run, lease, worker }: Job): boolean {
-  if (run.kind !== 'run' || lease?.of_run !== 1) return false
-  return (JSON.parse(worker.spec) as Pick<LaunchSpec, 'work'>).work.mode === 'command'
+const ways = { command: runByCommand, agent: runByAgent, exec: runByExec }
+
+/** A command in somebody's worker goes by exec, whatever that worker does itself; a run goes by what its worker was made for. */
+function wayOf({ run, lease, worker }: Job): keyof typeof ways {
+  if (run.kind !== 'run') return 'exec'
+  const mode = modeOfSpec(worker.spec)
+  if (mode === 'agent') return 'agent'
+  return mode === 'command' && lease?.of_run === 1 ? 'command' : 'exec'
 }

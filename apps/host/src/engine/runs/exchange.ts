@@ -1,5 +1,5 @@
 /** What goes into a run and comes out of it through the API: inputs, outputs, standard input. */
-import { randomUUID } from 'node:crypto'
+import { createHash, randomUUID } from 'node:crypto'
 import { rename, rm } from 'node:fs/promises'
 import { dirname } from 'node:path'
 import type { Artifact, RunRecord } from '../model.ts'
@@ -59,9 +59,8 @@ export function inputsAndOutputs(deps: RunDeps): Pick<Runs, 'putInput' | 'openOu
       // Two uploads at once each have a file of their own; the record decides which one counts.
       const draft = inputPath(deps, id, `${name}.${randomUUID()}`)
       try {
-        const digest = await writeSealed(draft, bounded(tar), { sealer: engine.sealer, context: inputContext(id, name) })
-        if (sha256 !== undefined && sha256 !== digest.sha256)
-          throw new RunError('digest', `the input has sha256 ${digest.sha256}, not ${sha256}`)
+        const source = checked(bounded(tar, 'an input'), sha256)
+        const digest = await writeSealed(draft, source, { sealer: engine.sealer, context: inputContext(id, name) })
         // Named by its content: another upload never takes this one's place.
         await rename(draft, inputPath(deps, id, storedName(name, digest.sha256)))
         return await store(id, { name, ...digest })
@@ -109,11 +108,22 @@ export function inputsAndOutputs(deps: RunDeps): Pick<Runs, 'putInput' | 'openOu
   }
 }
 
-async function* bounded(source: AsyncIterable<Uint8Array>): AsyncGenerator<Uint8Array> {
+export async function* bounded(source: AsyncIterable<Uint8Array>, what: string): AsyncGenerator<Uint8Array> {
   let total = 0
   for await (const chunk of source) {
     total += chunk.length
-    if (total > maxArtifactBytes) throw new RunError('too-large', `an input has at most ${maxArtifactBytes} bytes`)
+    if (total > maxArtifactBytes) throw new RunError('too-large', `${what} has at most ${maxArtifactBytes} bytes`)
     yield chunk
   }
+}
+
+/** Fails at the end of bytes that are not those that were announced. */
+export async function* checked(source: AsyncIterable<Uint8Array>, sha256: string | undefined): AsyncGenerator<Uint8Array> {
+  const hash = createHash('sha256')
+  for await (const chunk of source) {
+    hash.update(chunk)
+    yield chunk
+  }
+  const found = hash.digest('hex')
+  if (sha256 !== undefined && sha256 !== found) throw new RunError('digest', `the bytes have sha256 ${found}, not ${sha256}`)
 }

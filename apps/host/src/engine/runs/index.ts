@@ -5,11 +5,13 @@ import { type Also, type Engine, EngineError } from '../api.ts'
 import type { PassKillPoint } from '../killpoint.ts'
 import type { Artifact, RunRecord, RunRequest } from '../model.ts'
 import { type ExecRequest, RunError, type Runs } from '../runs-api.ts'
+import { agentWork } from './agent-work.ts'
 import { removeFolder, runDir, type RunDeps, stdinPath } from './deps.ts'
+import { createDesk } from './desk.ts'
 import { driveRun } from './driver.ts'
 import { inputsAndOutputs } from './exchange.ts'
 import { keepRefusal, withKeep } from './keep.ts'
-import { leaseRequestOf } from './lease-request.ts'
+import { agentRefusal, leaseRequestOf } from './lease-request.ts'
 import { createLogs } from './logs.ts'
 import { createPresence } from './presence.ts'
 import { createRecords, openRequest, sealContext } from './records.ts'
@@ -46,6 +48,7 @@ export async function startRuns(options: RunsOptions): Promise<Runs> {
   const spools = new Map<string, Promise<Spool>>()
   const driving = new Set<Promise<void>>()
   const logs = createLogs({ records, dataDir, stopping: stopping.signal })
+  const desk = createDesk(engine)
   const deps: RunDeps = {
     engine,
     records,
@@ -53,6 +56,7 @@ export async function startRuns(options: RunsOptions): Promise<Runs> {
     killpoint,
     report,
     stopping: stopping.signal,
+    desk,
     logGrown: logs.grown,
     spool(id) {
       const open =
@@ -157,7 +161,7 @@ export async function startRuns(options: RunsOptions): Promise<Runs> {
   ): Promise<RunRecord> {
     const pool = request.pool ?? ''
     const wish = leaseRequestOf({ engine }, { id, pool, request, principal })
-    const refusal = keepRefusal(request, engine.leases.check(wish))
+    const refusal = agentRefusal(engine, pool, request) ?? keepRefusal(request, engine.leases.check(wish))
     if (refusal !== undefined) throw new EngineError('refused', refusal.message, refusal)
     const run = row(id, { kind: 'run', pool, request, principal })
     if (run.state === 'uploading') return engine.store.write((tx, after) => inserted(tx, after, { run, ...(also && { also }) }))
@@ -181,6 +185,8 @@ export async function startRuns(options: RunsOptions): Promise<Runs> {
         known === undefined ? `no lease ${request.lease}` : `lease ${known.id} has ended`,
       )
     }
+    const refusal = agentRefusal(engine, lease.pool, request)
+    if (refusal !== undefined) throw new EngineError('refused', refusal.message, refusal)
     const run: RunRecord = { ...row(id, { kind: 'run', pool: lease.pool, request, principal }), lease_id: lease.id }
     return engine.store.write((tx, after) => inserted(tx, after, { run, leaseId: lease.id, ...(also && { also }) }))
   }
@@ -279,6 +285,7 @@ export async function startRuns(options: RunsOptions): Promise<Runs> {
     wait: (id, until, signal) => waitRun(records, { id, until, ...(signal && { signal }) }),
     attach: (id) => presence.attach(id),
     ...inputsAndOutputs(deps),
+    agent: agentWork({ engine, records, desk }),
     ...logs.api,
     why: async (id, page) => {
       const run = await records.find(id)

@@ -15,6 +15,8 @@ import { type TestClock, testClock } from './clock.ts'
 import { type ScriptedProvider, type ScriptOptions, scriptedProvider } from './vendor.ts'
 
 export interface Harness {
+  /** Where its store is. */
+  readonly dir: string
   readonly clock: TestClock
   readonly engine: Engine
   readonly reports: { message: string; error: unknown }[]
@@ -147,6 +149,7 @@ export async function openHarness(options: HarnessOptions): Promise<Harness> {
   await start()
   await settle()
   return {
+    dir,
     clock,
     reports,
     leaving,

@@ -9,7 +9,7 @@ import type { SuiteTest } from './test.ts'
 const modes: Record<'command' | 'hold' | 'agent', LaunchSpec['work']> = {
   command: { mode: 'command', command: ['true'] },
   hold: { mode: 'hold' },
-  agent: { mode: 'agent', ticket: { $secret: 'a-ticket' } },
+  agent: { mode: 'agent', ticket: { $secret: 'a-ticket' }, url: 'http://127.0.0.1:9' },
 }
 
 function undeclaredModes(bench: Bench): LaunchSpec['work'][] {

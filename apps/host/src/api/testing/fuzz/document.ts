@@ -36,6 +36,7 @@ export interface DocumentedAnswer {
 interface RawOperation {
   operationId: string
   parameters?: Parameter[]
+  security?: Record<string, unknown>[]
   requestBody?: { content: Record<string, { schema: Schema }> }
   responses: Record<string, DocumentedAnswer & { $ref?: string }>
 }
@@ -50,6 +51,8 @@ export interface Operation {
   method: string
   path: string
   parameters: Parameter[]
+  /** `token`, `ticket` or `session`; of those that take one. */
+  bearer: string
   body: { type: string; schema: Schema } | undefined
   answers: Record<string, DocumentedAnswer>
 }
@@ -63,6 +66,7 @@ export function operationsOf(document: OpenApiDocument): Operation[] {
         method: method.toUpperCase(),
         path,
         parameters: raw.parameters ?? [],
+        bearer: Object.keys(raw.security?.[0] ?? { token: [] })[0] ?? 'token',
         body: body === undefined ? undefined : { type: body[0], schema: body[1].schema },
         answers: Object.fromEntries(
           Object.entries(raw.responses).map(([status, answer]) => [status, resolved(document, answer)]),

@@ -45,7 +45,14 @@ export async function fuzz(daemon: TestDaemon, { seed, requests, ill }: FuzzOpti
   const viewer = await makeToken(daemon, 'viewer')
   const operator = await makeToken(daemon, 'operator')
   const tokens = { admin: daemon.token, viewer, operator, wrong: `mst_t${'0'.repeat(26)}_${'x'.repeat(43)}` }
-  const known = knownThings(draw, new Set(Object.values(tokens).map((token) => token.split('_')[1] ?? '')))
+  const own = new Set(Object.values(tokens).map((token) => token.split('_')[1] ?? ''))
+  const known = knownThings(draw, own, ['ci', 'ci', 'full', ...(daemon.tickets().size > 0 ? ['agents', 'agents'] : [])])
+  const proofs = new Set<string>()
+  const proof = (kind: string): string => {
+    if (kind === 'session') return known.session()
+    const tickets = [...daemon.tickets().values()]
+    return tickets.length === 0 ? `mtk_w${'0'.repeat(26)}_${'x'.repeat(43)}` : draw.pick(tickets)
+  }
   const values = valuesOf({ chance: draw, document, known: known.of })
   const { verdict } = judge(document)
   const secrets = [daemon.token, viewer, operator, CANARY, Buffer.from(CANARY).toString('base64'), 'pool-canary']
@@ -56,18 +63,23 @@ export async function fuzz(daemon: TestDaemon, { seed, requests, ill }: FuzzOpti
     const operation = operations[report.sent++ % operations.length]
     if (operation === undefined) throw new Error('the document has no operations')
     report.perOperation[operation.id] = (report.perOperation[operation.id] ?? 0) + 1
-    const request = requestOf(operation, { chance: draw, values, tokens, operations, mend: known.mend })
+    const request = requestOf(operation, { chance: draw, values, tokens, operations, proof, mend: known.mend })
     const answer = await wire.send(request)
     if (answer === undefined) {
       report.cut += 1
       return
     }
     report.statuses[answer.status] = (report.statuses[answer.status] ?? 0) + 1
-    const leaked = secrets.find((secret) => answer.text.includes(secret))
+    const bearer = request.headers['authorization']?.slice('Bearer '.length) ?? ''
+    if (/^m(tk|ss)_/.test(bearer)) proofs.add(bearer)
+    // An agent is told what its command needs.
+    const order = request.operation?.id === 'agentNext' && answer.status === 200
+    const leaked = order ? undefined : secrets.find((secret) => answer.text.includes(secret))
     const fault = leaked === undefined ? verdict(request, answer) : 'a secret is in the answer'
     if (fault !== undefined) report.wrong.push(`${operation.id}: ${fault}\n${shown(request)}\n→ ${answer.text.slice(0, 500)}`)
+    if (answer.status === 401 || answer.text.includes('"code":"ended"')) known.forget(bearer)
     if (answer.status >= 300) return
-    known.learn(answer.text)
+    known.learn(answer.text, bearer)
     if (request.operation !== undefined) report.done.add(request.operation.id)
   }
 
@@ -89,7 +101,8 @@ export async function fuzz(daemon: TestDaemon, { seed, requests, ill }: FuzzOpti
   for (const line of daemon.log)
     if (Number(line['level']) >= FAULT) report.wrong.push(`in the log: ${JSON.stringify(line).slice(0, 1000)}`)
   const log = JSON.stringify(daemon.log)
-  for (const secret of secrets) if (log.includes(secret)) report.wrong.push('a secret is in the log')
+  for (const secret of [...secrets, ...proofs, ...daemon.tickets().values()])
+    if (log.includes(secret)) report.wrong.push('a secret is in the log')
   return report
 }
 

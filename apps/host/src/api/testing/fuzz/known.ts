@@ -4,8 +4,12 @@ import type { Chance } from './chance.ts'
 import type { Operation, Schema } from './document.ts'
 
 export interface Known {
-  /** Takes ids from an answer. */
-  learn(text: string): void
+  /** Takes ids from an answer, and sessions of agents with what they work on. */
+  learn(text: string, bearer?: string): void
+  /** A session of an agent; what is asked with it next is of its run. */
+  session(): string
+  /** One that is over. */
+  forget(session: string): void
   of(path: string, schema: Schema): unknown
   mend(operation: Operation, body: unknown): unknown
 }
@@ -18,8 +22,19 @@ const MOST = 40
 /** Of a list only the newest. */
 const FROM_ONE = 3
 
-export function knownThings(chance: Chance, keep: ReadonlySet<string>): Known {
+export function knownThings(chance: Chance, keep: ReadonlySet<string>, pools: readonly string[]): Known {
   const ids = new Map<string, string[]>()
+  /** Of agents: their session and the run that they were told of. */
+  const working = new Map<string, string | undefined>()
+  let next: string | undefined
+
+  /** Drawn for the parts of a request before its head is. */
+  function draw(): string {
+    const all = [...working.keys()]
+    const busy = all.filter((one) => working.get(one) !== undefined)
+    next = all.length === 0 ? undefined : chance.pick(busy.length > 0 && chance.is(0.6) ? busy : all)
+    return next ?? `mss_w${'0'.repeat(26)}_${'x'.repeat(43)}`
+  }
 
   function id(kinds: string): string {
     const kind = chance.pick(kinds.split(''))
@@ -45,9 +60,10 @@ export function knownThings(chance: Chance, keep: ReadonlySet<string>): Known {
     if (where === 'path' && rest === 'id') return chance.is(0.05) ? undefined : id(kindsOf(operation))
     if (where === 'path' && rest === 'name')
       return chance.pick(/pool/i.test(operation) ? ['ci', 'full'] : /provider/i.test(operation) ? ['one'] : ['a', 'b', 'c'])
+    if (rest === 'run' && operation.startsWith('agent')) return chance.is(0.9) ? (working.get(draw()) ?? id('r')) : id('r')
     if (rest === 'timeoutMs' && where === 'query') return 1 + chance.int(3)
     if (rest === 'before') return id(/\[(\w+)\]/.exec(schema.pattern ?? '')?.[1] ?? 'r')
-    if (rest === 'pool') return chance.is(0.9) ? chance.pick(['ci', 'ci', 'full']) : undefined
+    if (rest === 'pool') return chance.is(0.9) ? chance.pick(pools) : undefined
     if (rest === 'lease') return id('l')
     if (rest === 'from' || rest === 'offset') return chance.pick([0, 0, 1, 100])
     if (rest === 'idempotency-key') return `key-${chance.int(60)}`
@@ -64,7 +80,17 @@ export function knownThings(chance: Chance, keep: ReadonlySet<string>): Known {
 
   return {
     of,
-    learn: (text) => {
+    session: () => {
+      const drawn = next ?? draw()
+      next = undefined
+      return drawn
+    },
+    forget: (session) => working.delete(session),
+    learn: (text, bearer) => {
+      const [, session] = /"session":"(mss_\w{27}_[\w-]{43})"/.exec(text) ?? []
+      if (session !== undefined) working.set(session, undefined)
+      const [, run] = /^\{"order":\{"run":"(r[0-9a-z]{26})"/.exec(text) ?? []
+      if (run !== undefined && bearer !== undefined && working.has(bearer)) working.set(bearer, run)
       for (const [, found = ''] of [...text.matchAll(/"id":"([lrxwt][0-9a-z]{26})"/g)].slice(0, FROM_ONE)) {
         const kind = found.charAt(0)
         const kept = ids.get(kind) ?? []
@@ -76,6 +102,13 @@ export function knownThings(chance: Chance, keep: ReadonlySet<string>): Known {
       if (operation !== 'createRun') return body
       const { pool, lease, ...same } = body as Record<string, unknown>
       if (chance.is(0.15)) return { ...same, lease: lease ?? id('l') }
+      if (pool === 'agents' && chance.is(0.9))
+        return {
+          command: same['command'],
+          pool,
+          inputs: chance.is(0.3) ? [{ name: 'a', path: 'in' }] : [],
+          outputs: [{ name: 'b', path: 'out' }],
+        }
       // As most are: it stays for a while, and has what can be uploaded.
       const plain = chance.is(0.5) ? { command: ['true'], stdin: true, inputs: [{ name: 'a', path: 'in' }] } : {}
       return { ...(chance.is(0.5) ? same : {}), command: same['command'], ...plain, pool: pool ?? 'ci' }

@@ -24,6 +24,8 @@ export interface RequestSource {
   values: Values
   tokens: Readonly<Record<Exclude<Who, 'nobody'>, string>>
   operations: readonly Operation[]
+  /** A ticket or a session of an agent, mostly one that is right. */
+  proof(kind: string): string
   /** For rules that a schema cannot say. */
   mend(operation: Operation, body: unknown): unknown
 }
@@ -71,7 +73,9 @@ export function requestOf(operation: Operation, source: RequestSource): FuzzRequ
   const { chance, values, tokens, operations } = source
   const who = chance.pick(whos)
   const request = wellFormed(operation, source)
-  if (who !== 'nobody') request.headers['authorization'] = `Bearer ${tokens[who]}`
+  // Who is right for this operation is right in as many cases; the others are as wrong as any.
+  const right = operation.bearer !== 'token' && who !== 'nobody' && who !== 'wrong' && who !== 'viewer'
+  if (who !== 'nobody') request.headers['authorization'] = `Bearer ${right ? source.proof(operation.bearer) : tokens[who]}`
   if (chance.is(0.5)) return finish(request, operations)
   const bends = [
     bendQuery,

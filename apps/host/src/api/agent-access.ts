@@ -1,0 +1,82 @@
+/** Who calls `/v1/self`: the agent in a worker, by the ticket of its launch, then by its session. Users' tokens are worth nothing there. */
+import type { FastifyRequest } from 'fastify'
+import type { Agents } from '../engine/api.ts'
+import type { LiveWorker } from '../engine/model.ts'
+import type { Limits } from './limits.ts'
+import { ApiProblem } from './problems.ts'
+
+declare module 'fastify' {
+  interface FastifyRequest {
+    /** The worker that a session proved. */
+    agent: LiveWorker | undefined
+  }
+}
+
+export interface AgentAccess {
+  agents: Agents
+  limits: Limits
+}
+
+/** What an Authorization header carries; undefined when it is no bearer. */
+export function bearerOf({ authorization = '' }: { authorization?: string | undefined }): string | undefined {
+  return /^Bearer ([!-~]{1,200})$/i.exec(authorization)?.[1]
+}
+
+/** Sets `request.agent`, which is heard of with that. Throws `unauthorized` or `rate-limited`. */
+export function checkSession(request: FastifyRequest, { agents, limits }: AgentAccess): LiveWorker {
+  const text = bearerOf(request.headers)
+  const worker = text === undefined ? undefined : agents.whose(text)
+  if (worker === undefined)
+    throw refusal(request, limits, {
+      detail: 'this needs the session of a live worker',
+      hint: 'POST /v1/self/ready exchanges the ticket of the launch for one, once. When its worker is gone the session is, too.',
+    })
+  agents.heard(worker.id)
+  request.agent = worker
+  return worker
+}
+
+/** Exchanges the ticket of a request. Throws `unauthorized`, `rate-limited`, and what {@link Agents.enter} throws. */
+export async function exchangeTicket(
+  request: FastifyRequest,
+  { agents, limits }: AgentAccess,
+): Promise<NonNullable<Awaited<ReturnType<Agents['enter']>>>> {
+  const from = addressOf(request)
+  // Before it is looked at: each wrong try is written down, or counted here.
+  limits.checkAddress(from)
+  const text = bearerOf(request.headers)
+  let found: Awaited<ReturnType<Agents['enter']>>
+  try {
+    found = text === undefined ? undefined : await agents.enter(text, from)
+  } catch (error) {
+    limits.failed(from)
+    throw error
+  }
+  if (found !== undefined) return found
+  throw refusal(request, limits, {
+    detail: 'this needs the ticket of a live worker',
+    hint: 'The worker got it with its launch; it is good until that is ready or given up.',
+  })
+}
+
+/** The worker of a request that passed {@link checkSession}; throws `ended` when there is nothing left to do for it. */
+export function agentOf(request: FastifyRequest, agents: Agents): LiveWorker {
+  const worker = request.agent
+  if (worker === undefined) throw new Error('a route without a session asked for its worker')
+  if (agents.isOver(worker))
+    throw new ApiProblem('ended', `worker ${worker.id} is ${worker.phase}: there is nothing more to do`, {
+      hint: 'The agent may end.',
+    })
+  return worker
+}
+
+function refusal(request: FastifyRequest, limits: Limits, { detail, hint }: { detail: string; hint: string }): ApiProblem {
+  const address = addressOf(request)
+  limits.checkAddress(address)
+  limits.failed(address)
+  return new ApiProblem('unauthorized', detail, { hint })
+}
+
+function addressOf(request: FastifyRequest): string {
+  return request.socket.remoteAddress ?? 'local'
+}
