@@ -213,7 +213,9 @@ async function publish(rig: Rig, count: number): Promise<number[]> {
   await sleep(50)
   for (let n = 0; n < count; n++) {
     sent.set(`bench ${n}`, performance.now())
-    await store.write((tx, after) => journal.append(tx, after, { rule: 'bench', decision: `bench ${n}`, pool: 'p', inputs: {} }))
+    await store.write((tx, after) =>
+      journal.append(tx, after, { rule: 'worker-reached', decision: `bench ${n}`, pool: 'p', inputs: {} }),
+    )
   }
   await all.promise
   abort.abort()

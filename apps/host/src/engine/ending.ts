@@ -1,4 +1,5 @@
 /** How workers end, as steps of one write: let go by a lease, terminated, closed. Each writes its own journal row. */
+import type { JournalRule } from './journal-rules.ts'
 import { activePhase, minutes } from './words.ts'
 import type { LeaseRecord, LiveWorker } from './model.ts'
 import { changeWorker, endLease, journal, leaseOf, type WorkerChange, type Writing } from './records.ts'
@@ -6,7 +7,7 @@ import type { Inputs } from './plan.ts'
 
 export interface EndHow {
   /** Stable name of the rule that decided. */
-  rule: string
+  rule: JournalRule
   reason: string
   inputs?: Inputs
   change?: string
@@ -142,7 +143,7 @@ export async function endBoth(
 
 export interface CloseHow {
   end: 'gone' | 'lost' | 'refused' | 'never-made' | 'disowned'
-  rule: string
+  rule: JournalRule
   inputs?: Inputs
   change?: string
   leaseId?: string

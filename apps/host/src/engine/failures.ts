@@ -2,6 +2,7 @@
 import { type ProviderErrorCode, reactions } from '@muster/core'
 import { persist, type Context } from './context.ts'
 import { beginEnd, close } from './ending.ts'
+import type { JournalRule } from './journal-rules.ts'
 import type { Memory } from './memory.ts'
 import type { LeaseRecord, LiveWorker } from './model.ts'
 import { changeLease, changeWorker, endLease, journal, leaseOf, type WorkerChange, writing, type Writing } from './records.ts'
@@ -18,7 +19,7 @@ export interface LaunchFailure {
   /** What was seen with it. */
   also?: WorkerChange
   /** Stable name of the rule, where it is not the error table. */
-  rule?: string
+  rule?: JournalRule
 }
 
 /** Failures of one lease, wherever: a bound on what one request can cost. Missing capacity does not count, it only waits. */

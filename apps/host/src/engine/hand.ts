@@ -1,6 +1,7 @@
 /** The operator's hand on pools and providers: paused, drained, disabled, and back to work. */
 import { EngineError, type Wishing } from './api.ts'
 import { background, type Context, mutate } from './context.ts'
+import type { JournalRule } from './journal-rules.ts'
 import type { Launcher } from './launcher.ts'
 import type { Passes } from './passes.ts'
 import { journal, writing } from './records.ts'
@@ -12,7 +13,7 @@ export interface Hand {
 }
 
 interface Told {
-  rule: string
+  rule: JournalRule
   decision: string
   change: string
 }

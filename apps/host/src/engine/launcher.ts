@@ -7,6 +7,7 @@ import { type CallQueues, callQueues } from './calls.ts'
 import { type Context, persist } from './context.ts'
 import { giveUp, quotaCondition } from './failures.ts'
 import type { Follower } from './follow.ts'
+import type { JournalRule } from './journal-rules.ts'
 import { type Memory, throttle } from './memory.ts'
 import type { LiveWorker } from './model.ts'
 import type { PoolRoom } from './pool.ts'
@@ -209,7 +210,7 @@ export function launcherOf(context: Context, parts: LauncherParts): Launcher {
 
   async function noteRetry(
     worker: LiveWorker,
-    how: { error: ProviderError; attempt: number; delayMs: number; rule: string },
+    how: { error: ProviderError; attempt: number; delayMs: number; rule: JournalRule },
   ): Promise<void> {
     const { error, attempt, delayMs, rule } = how
     await persist(context, async (tx, after) => {

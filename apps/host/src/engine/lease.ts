@@ -4,7 +4,7 @@ import { newId } from '../store/ids.ts'
 import { type Also, EngineError, type Leases, type ReleaseHow } from './api.ts'
 import { type Context, mutate } from './context.ts'
 import { letGo } from './ending.ts'
-import type { LeaseRecord, LeaseRequest, PoolConfig, Refusal } from './model.ts'
+import type { LeaseRecord, LeaseRequest, PoolConfig, LeaseRefusal } from './model.ts'
 import { type PoolOffer, refuse, unknownPool } from './placement.ts'
 import { changeLease, changeWorker, endLease, insertLease, journal, writing, type Writing } from './records.ts'
 import { demandOf, openRequest } from './spec.ts'
@@ -18,7 +18,7 @@ const LIST = 500
 export function leaseRoom(context: Context, parts: { watchdog: Watchdog; watchers: Watchers }): Leases {
   const { state, store, sealer } = context
 
-  function check(request: LeaseRequest): Refusal | undefined {
+  function check(request: LeaseRequest): LeaseRefusal | undefined {
     const pools = [...state.pools.values()].map((pool) => pool.config).filter((config) => config.placement.length > 0)
     const asked = pools.find((config) => config.name === request.pool)
     if (asked === undefined)
@@ -183,7 +183,7 @@ function offerOf(
   }
 }
 
-function refusalEntry(asked: LeaseRequest, refusal: Refusal): Parameters<typeof journal>[1] {
+function refusalEntry(asked: LeaseRequest, refusal: LeaseRefusal): Parameters<typeof journal>[1] {
   return {
     rule: refusal.code,
     decision: `refused: ${refusal.message}`,

@@ -2,6 +2,7 @@
 import type { CredentialUse, FileSpec, Mount, NetworkSpec, Readiness, Resources, SecuritySpec, ServiceSpec } from '@muster/core'
 import type { Selectable } from 'kysely'
 import type { ConditionTable, JournalTable, LeaseTable, RunTable, WishTable, WorkerTable } from '../store/schema.ts'
+import type { JournalRule } from './journal-rules.ts'
 
 export type WorkerRecord = Selectable<WorkerTable>
 /** A worker as the engine's memory has it: everything but the sealed spec, which is read when a launch is repeated. */
@@ -124,8 +125,13 @@ export interface Refusal {
   nearest?: { pool: string; field: string; asked: string; has: string }
 }
 
+/** Of a lease, as it is told in the journal. */
+export interface LeaseRefusal extends Refusal {
+  code: 'cannot-be-served' | 'unknown-pool'
+}
+
 export interface JournalEntry {
-  rule: string
+  rule: JournalRule
   decision: string
   pool?: string
   provider?: string

@@ -5,6 +5,7 @@ import type { GuardedProvider } from '../plugins/api.ts'
 import type { ListFacts } from './absence.ts'
 import { background, type Context, mutate } from './context.ts'
 import type { Deadlines } from './deadlines.ts'
+import type { JournalRule } from './journal-rules.ts'
 import { journal, writing } from './records.ts'
 import { brief } from './words.ts'
 
@@ -118,7 +119,7 @@ export async function openOrphans(
     parts.deadlines.set(`orphans:${provider}`, now + context.settings.orphanGraceMs, () => parts.relist(provider))
   }
 
-  async function forget(provider: string, how: { id: string; rule: string; decision: string }): Promise<void> {
+  async function forget(provider: string, how: { id: string; rule: JournalRule; decision: string }): Promise<void> {
     await mutate(context, async (tx, after) => {
       const w = writing(context, tx, after)
       await tx.deleteFrom('orphans').where('provider', '=', provider).where('worker_id', '=', how.id).execute()

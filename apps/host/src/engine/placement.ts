@@ -1,7 +1,7 @@
 /** Which provider can, and which one shall, serve a demand. Pure. */
 import { fieldsOf, type WorkerCapabilities } from '@muster/core'
 import type { ProviderState } from '../plugins/api.ts'
-import type { PoolConfig, Refusal } from './model.ts'
+import type { LeaseRefusal, PoolConfig } from './model.ts'
 import { type Demand, draftSpec } from './spec.ts'
 
 /** The first thing in which a provider cannot do what is asked. */
@@ -125,7 +125,7 @@ export interface PoolOffer {
  * Why a request can never be served by the pool it names; undefined when it can. The nearest pool is the one whose best provider
  * differs in a single field from what was asked, or differs in none; the asked one comes first among equals.
  */
-export function refuse(asked: PoolOffer, others: readonly PoolOffer[]): Refusal | undefined {
+export function refuse(asked: PoolOffer, others: readonly PoolOffer[]): LeaseRefusal | undefined {
   const own = nearestMisfit(asked)
   if (own === undefined) return undefined
   const other = others.find((offer) => nearestMisfit(offer) === undefined)
@@ -161,7 +161,7 @@ function nearestMisfit(offer: PoolOffer): Misfit | undefined {
 }
 
 /** The refusal of a pool that does not exist, with the name that is nearest. */
-export function unknownPool(name: string, names: readonly string[]): Refusal {
+export function unknownPool(name: string, names: readonly string[]): LeaseRefusal {
   const nearest = [...names].sort((a, b) => distance(name, a) - distance(name, b))[0]
   return {
     code: 'unknown-pool',

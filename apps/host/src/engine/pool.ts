@@ -6,6 +6,7 @@ import type { LaunchedWorker, WorkerExit, WorkerObservation } from '@muster/core
 import { background, type Context, persist } from './context.ts'
 import { beginEnd, close, endBoth } from './ending.ts'
 import { giveUp, type LaunchFailure } from './failures.ts'
+import type { JournalRule } from './journal-rules.ts'
 import type { Memory } from './memory.ts'
 import type { LeaseRecord, LiveWorker } from './model.ts'
 import { activateLease, changeWorker, endLease, journal, leaseOf, type WorkerChange, writing, type Writing } from './records.ts'
@@ -177,7 +178,7 @@ async function applyNews(w: Writing, worker: LiveWorker, given: News): Promise<L
 
 async function starting(w: Writing, worker: LiveWorker, given: News): Promise<LaunchFailure | undefined> {
   const { seen, news } = given
-  const failed = (code: LaunchFailure['code'], message: string, rule: string): LaunchFailure => ({
+  const failed = (code: LaunchFailure['code'], message: string, rule: JournalRule): LaunchFailure => ({
     code,
     message,
     rule,
@@ -206,12 +207,12 @@ function probed(worker: LiveWorker): boolean {
 }
 
 const READY_IDLE = {
-  rule: 'worker-idle',
+  rule: 'worker-idle' as const,
   decision: 'ready, waits for a lease',
   change: 'A lease takes it, or it is idle for longer than its pool keeps it.',
 }
 const READY_LEASED = {
-  rule: 'lease-active',
+  rule: 'lease-active' as const,
   decision: 'ready, the lease has its worker',
   change: 'The lease is released or expires, or the worker ends.',
 }

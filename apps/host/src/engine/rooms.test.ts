@@ -20,7 +20,7 @@ describe('events', () => {
     await Promise.all(
       Array.from({ length: count }, (_, i) =>
         at.engine.store.write((tx, after) =>
-          at.engine.journal.append(tx, after, { rule: 'note', decision: String(i), inputs: {} }),
+          at.engine.journal.append(tx, after, { rule: 'worker-reached', decision: String(i), inputs: {} }),
         ),
       ),
     )
@@ -70,7 +70,7 @@ describe('events', () => {
   test('a write that fails leaves no event', async () => {
     const at = await open()
     const failed = at.engine.store.write(async (tx, after) => {
-      await at.engine.journal.append(tx, after, { rule: 'note', decision: 'x', inputs: {} })
+      await at.engine.journal.append(tx, after, { rule: 'worker-reached', decision: 'x', inputs: {} })
       throw new Error('no')
     })
     await expect(failed).rejects.toThrow('no')
@@ -80,7 +80,9 @@ describe('events', () => {
   test('long inputs are cut', async () => {
     const at = await open()
     const inputs = { text: 'x'.repeat(100_000) }
-    await at.engine.store.write((tx, after) => at.engine.journal.append(tx, after, { rule: 'note', decision: 'x', inputs }))
+    await at.engine.store.write((tx, after) =>
+      at.engine.journal.append(tx, after, { rule: 'worker-reached', decision: 'x', inputs }),
+    )
     const [row] = await at.engine.journal.after(0, 10)
     expect(row?.inputs.length).toBeLessThan(5000)
     expect(JSON.parse(row?.inputs ?? '')).toHaveProperty('cut')

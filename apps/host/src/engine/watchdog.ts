@@ -81,7 +81,7 @@ export function watchdogOf(context: Context, parts: WatchdogParts): Watchdog {
     if (worker.phase === 'launching' || worker.phase === 'starting') {
       const doubt = worker.phase === 'starting' || parts.calls().inDoubt(id)
       const message = `not ready within ${state.pool(worker.pool).config.startDeadlineMs} ms`
-      const failure = { code: 'deadline' as const, message, rule: 'start-deadline', doubt, next: 'placement' as const }
+      const failure = { code: 'deadline' as const, message, rule: 'start-deadline' as const, doubt, next: 'placement' as const }
       await giveUp(context, parts.memory, { id, failure })
       return
     }

@@ -69,7 +69,7 @@ export function workerRoom(context: Context): Workers {
           hint: `Release that: muster leases release ${lease.id}; or end both: muster workers terminate ${id} --force`,
         })
       const end = {
-        rule: 'operator-terminate',
+        rule: 'operator-terminate' as const,
         reason: `terminated ${by({ principal, reason })}`,
         force,
         inputs: { principal, force },
