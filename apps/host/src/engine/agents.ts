@@ -48,7 +48,7 @@ export function agentRoom(context: Context, { deadlines }: { deadlines: Deadline
       const worker = state.workers.get(id)
       if (worker === undefined || !isWorking(worker)) return
       const end = {
-        rule: 'agent-silent',
+        rule: 'agent-silent' as const,
         reason: `its agent has not been heard of for ${SILENCE_MS / 1000} s`,
         inputs: { phase: worker.phase, observedPhase: worker.observed_phase },
         change: 'The agent sends heartbeats, also while it works, and reaches the host.',
