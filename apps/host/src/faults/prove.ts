@@ -1,6 +1,6 @@
 /**
- * `pnpm prove`: the long form of the proofs that CI takes in short: the conformance suite against every seeded defect, and the kill
- * proofs. Resumable; the last result, with seed and commit, is written to docs/proofs.md.
+ * `pnpm prove`: the long form of the proofs that CI takes in short: the conformance suite against every seeded defect, processes that
+ * stand still for two minutes, and the kill proofs. Resumable; the last result, with seed and commit, is written to docs/proofs.md.
  *
  * Kills per point: fake 100, local 50, Docker 20. `MUSTER_PROVE_SHARE=0.1` takes a tenth. What was proved at this commit is not proved
  * again; a failure stops and names the point.
@@ -12,10 +12,13 @@ import { dirname, join } from 'node:path'
 import { findDocker } from '@muster/test/systems/docker'
 import { type KillPoint, killPoints } from '../engine/killpoint.ts'
 import { limited, prove } from './kill.test.helper.ts'
+import { proveStop, type Stop } from './stop.test.helper.ts'
 import { dockerVendor, fakeVendor, localVendor, type OpenVendor } from './vendors.test.helper.ts'
 
 const root = join(import.meta.dirname, '../../../..')
 const stateFile = join(root, '.muster/prove.json')
+/** Longer than any term, probe, list and short lease, and than a plugin may be silent. */
+const stopMs = 120_000
 const share = Number(process.env['MUSTER_PROVE_SHARE'] ?? 1)
 const commit = execFileSync('git', ['rev-parse', '--short', 'HEAD'], { cwd: root, encoding: 'utf8' }).trim()
 
@@ -26,6 +29,8 @@ interface State {
   done: Record<string, { proved: number; killed: number }>
   /** How many tests of defects passed, each defect against the whole suite. */
   defects?: number
+  /** `vendor what` of the stops that were survived. */
+  stops?: string[]
   seconds: number
 }
 
@@ -42,6 +47,7 @@ const vendors: [string, number, OpenVendor][] = [
 
 state.defects ??= proveDefects()
 save()
+await proveStops()
 for (const [name, full, vendor] of vendors)
   for (const point of killPoints)
     await provePoint(`${name} ${point}`, { point, vendor, count: Math.max(1, Math.round(full * share)) })
@@ -49,6 +55,22 @@ state.seconds += (performance.now() - begin) / 1000
 save()
 writeFileSync(join(root, 'docs/proofs.md'), page())
 process.stdout.write(`${Object.values(state.done).reduce((sum, one) => sum + one.proved, 0)} proofs hold\n`)
+
+/** Those of one vendor at once: what they do most of the time is to stand still. */
+async function proveStops(): Promise<void> {
+  const done = (state.stops ??= [])
+  for (const [name, , vendor] of vendors)
+    await Promise.all(
+      (['daemon', 'plugin'] as const).map(async (what: Stop['what']) => {
+        const key = `${name} ${what}`
+        if (done.includes(key)) return
+        await proveStop({ what, ms: stopMs, ttlMs: 30_000, vendor })
+        done.push(key)
+        save()
+        process.stdout.write(`${key}: stood still for ${stopMs / 1000} s\n`)
+      }),
+    )
+}
 
 async function provePoint(
   key: string,
@@ -124,6 +146,12 @@ Written by \`pnpm prove\` at commit ${state.commit}, seed ${state.seed}, in ${Ma
 
 ${state.defects ?? 0} tests passed: each defect of \`@muster/core/testing\` ran against the whole conformance suite, was caught by the test named
 for it, and by that test alone; a sound provider passes all.
+
+## Stops
+
+A daemon, or the plugin's process, is stopped (SIGSTOP) for ${stopMs / 1000} s with runs whose output is followed, a lease of 30 s and a run whose
+time-out is as long as the stop, and goes on (SIGCONT): ${(state.stops ?? []).join(', ')}. Each holds that the lease lives, that every run ended
+with its own exit and every line of its log once, in the worker that it began in, and that nothing was left.
 
 ## Kills
 

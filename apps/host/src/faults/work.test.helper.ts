@@ -2,7 +2,7 @@
 import type { MusterClient, Run } from '@muster/client'
 
 /** Ends by itself at `most`, so that nothing runs for ever when a test fails. */
-const counting = (most = 3000): string[] => [
+const counting = (most: number): string[] => [
   'sh',
   '-c',
   `n=0; while [ $n -lt ${most} ] && [ ! -e stop ]; do n=$((n+1)); echo line $n; sleep 0.05; done; exit 5`,
@@ -18,8 +18,12 @@ export interface Counting {
 }
 
 /** Starts a run and follows it through everything. */
-export async function startCounting(client: MusterClient, pool: string): Promise<Counting> {
-  const { id } = await client.runs.create({ pool, command: counting() })
+export async function startCounting(
+  client: MusterClient,
+  pool: string,
+  { most = 3000 }: { most?: number } = {},
+): Promise<Counting> {
+  const { id } = await client.runs.create({ pool, command: counting(most) })
   let text = ''
   const done = (async () => {
     for await (const { data } of client.runs.logs(id)) text += Buffer.from(data).toString()

@@ -8,7 +8,7 @@ import { createGate, type Gate } from './gate.ts'
 import { encodeJson } from './json.ts'
 import { envelopeBytes, maxFrameBytes, maxTimerMs, maxUnaskedPerSecond, unresponsiveMs } from './limits.ts'
 import { describeIssues, lifeMethods, type LifeWire, type MethodSpec, secretMethod } from './messages.ts'
-import { createPeer, type Peer, type PeerAnswer, type PeerStats } from './peer.ts'
+import { createPeer, type Peer, type PeerAnswer, type PeerStats, stallLookMs } from './peer.ts'
 
 export interface ConnectOptions {
   /** Most open calls that are not streams; further ones wait here, `terminate` never does. Default: no limit. */
@@ -99,10 +99,14 @@ export function createClientCore(socket: Duplex, options: ConnectOptions): Clien
     },
     expect(what, done) {
       if (done() || peer.closing !== undefined) return
-      const timer = setTimeout(() => {
-        if (!done()) peer.close({ kind: 'unresponsive', message: `${what}: nothing for ${unresponsiveMs} ms` })
-      }, unresponsiveMs)
-      timer.unref()
+      // Two looks: after a pause of this process timers fire before the socket is read.
+      const look = (ms: number, then: () => void): void => {
+        setTimeout(() => {
+          if (!done()) then()
+        }, ms).unref()
+      }
+      const end = (): void => peer.close({ kind: 'unresponsive', message: `${what}: nothing for ${unresponsiveMs} ms` })
+      look(unresponsiveMs - stallLookMs, () => look(stallLookMs, end))
     },
     stats: () => ({ ...peer.stats(), waiting: gate.waiting }),
   }

@@ -88,14 +88,14 @@ export interface Peer {
   stats(): PeerStats
 }
 
-/** The second look at a stalled frame comes so much later. */
-const stallLookMs = 1000
-
 interface Asked {
   resolve(answer: PeerAnswer): void
   reject(error: ProviderError): void
   queued: QueuedMessage
 }
+
+/** Before a plugin that seems to stand still is ended for it, a second look comes so much later. */
+export const stallLookMs = 1000
 
 export function createPeer(socket: Duplex, handlers: PeerHandlers, options: PeerOptions = {}): Peer {
   const { unaskedPerSecond = Number.POSITIVE_INFINITY } = options
