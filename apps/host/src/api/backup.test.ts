@@ -26,6 +26,20 @@ test('a backup is an admin’s, ends with its manifest, is in the journal, and l
   expect(rows.map((row) => JSON.parse(row.inputs) as unknown)).toEqual([{ principal: 'token:admin', key: false, logs: false }])
 })
 
+test('of backups that are asked for at once, only those that are taken are in the journal', async () => {
+  await using daemon = await startTestDaemon()
+  const ask = async (): Promise<number> => {
+    const headers = { authorization: `Bearer ${daemon.token}` }
+    const answer = await fetch(`${daemon.api.url}/v1/backup`, { method: 'POST', headers })
+    await answer.arrayBuffer()
+    return answer.status
+  }
+  const statuses = await Promise.all([ask(), ask(), ask(), ask()])
+  expect(statuses).toContain(429)
+  const taken = daemon.harness.engine.store.read.selectFrom('journal').select('seq').where('rule', '=', 'backup-taken')
+  expect(await taken.execute()).toHaveLength(statuses.filter((status) => status === 200).length)
+})
+
 test('what it takes of its disk, by kind', async () => {
   await using daemon = await startTestDaemon()
   const { status, json } = await daemon.ask('GET', '/v1/storage')

@@ -31,21 +31,21 @@ export function backupRoutes(app: App, { backups, engine, streams }: AppDeps): v
       const { key, logs } = request.body
       const principal = principalOf(request)
       const { store, journal } = engine
-      await store.write((tx, after) =>
-        journal
-          .append(tx, after, {
-            rule: 'backup-taken',
-            decision: 'the store is copied',
-            inputs: { principal, key, logs },
-          })
-          .then(() => undefined),
-      )
       const backup = await backups.begin({ key, logs }, streams.signalOf(reply))
       if (backup === undefined)
         throw new ApiProblem('rate-limited', 'another backup is under way', {
           hint: 'One is taken at a time.',
           retryAfterMs: 5000,
         })
+      // Once it is certain that there is one: a copy that could not be made has given nothing away.
+      try {
+        await store.write((tx, after) =>
+          journal.append(tx, after, { rule: 'backup-taken', decision: 'the store is copied', inputs: { principal, key, logs } }),
+        )
+      } catch (error) {
+        await backup.dispose()
+        throw error
+      }
       reply.raw.once('close', () => void backup.dispose())
       if (reply.raw.destroyed) await backup.dispose()
       return streams.send(reply, { type: 'application/x-tar', source: () => backup.tar })

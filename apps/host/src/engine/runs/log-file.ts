@@ -96,9 +96,11 @@ function decode(bytes: Buffer, position: number): Head | undefined {
   return { stream: kind === 1 ? 'stdout' : 'stderr', cursorBytes: bytes.readUInt8(1), dataBytes }
 }
 
-/** Totals of the whole frames of a file. */
-async function scan(file: FileHandle): Promise<LogTotals> {
-  const totals: LogTotals = { end: 0, stdout: 0, stderr: 0 }
+const nothing: LogTotals = { end: 0, stdout: 0, stderr: 0 }
+
+/** Totals of the whole frames of a file, from those of its beginning: what is stored never changes. */
+async function scan(file: FileHandle, known: LogTotals = nothing): Promise<LogTotals> {
+  const totals: LogTotals = { ...known }
   const block = Buffer.allocUnsafe(scanBytes)
   for (;;) {
     const { bytesRead } = await file.read(block, 0, scanBytes, totals.end)
@@ -117,11 +119,11 @@ async function scan(file: FileHandle): Promise<LogTotals> {
   }
 }
 
-/** Totals of a log that is not open for writing. Rejects with ENOENT when it is not there. */
-export async function measureLog(path: string): Promise<LogTotals> {
+/** Totals of a log now; reads only what came after `known`. Rejects with ENOENT when it is not there. */
+export async function measureLog(path: string, known?: LogTotals): Promise<LogTotals> {
   const file = await open(path, 'r')
   try {
-    return await scan(file)
+    return await scan(file, known)
   } finally {
     await file.close()
   }

@@ -1,7 +1,7 @@
-import { mkdtemp, rm } from 'node:fs/promises'
+import { mkdtemp, open, rm } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
-import { afterEach, beforeEach, expect, test } from 'vitest'
+import { afterEach, beforeEach, expect, test, vi } from 'vitest'
 import type { RunRecord } from '../model.ts'
 import { logPath } from './deps.ts'
 import { openLog } from './log-file.ts'
@@ -51,5 +51,27 @@ test('followers get all that is written, and nothing is remembered of a log that
   run = { ...run, state: 'ended', ended_at: 2 }
   expect(await read(true)).toBe('onetwothree')
   expect(logs.followed()).toBe(0)
+  await writer.close()
+})
+
+test('what is read again and again of a long log is only what is new', async () => {
+  const writer = await openLog(logPath({ dataDir }, 'r'), () => logs.grown('r', writer.totals().end))
+  const write = (text: string): Promise<void> => writer.append({ stream: 'stdout', data: Buffer.from(text) })
+  await write('x'.repeat(4 << 20))
+  const { end } = await logs.api.logState('r')
+  const file = await open(logPath({ dataDir }, 'r'), 'r')
+  const read = vi.spyOn(Object.getPrototypeOf(file) as typeof file, 'read')
+  for (let n = 0, from = end; n < 20; n++) {
+    await write('one more line')
+    for await (const { data, next } of logs.api.readLog('r', { from, follow: false })) {
+      expect(Buffer.from(data).toString()).toBe('one more line')
+      from = next
+    }
+  }
+  const counts = await Promise.all(read.mock.results.map(async ({ value }) => ((await value) as { bytesRead: number }).bytesRead))
+  read.mockRestore()
+  expect(counts.reduce((sum, one) => sum + one, 0)).toBeLessThan(20 * 200)
+  expect(await logs.api.logState('r')).toMatchObject({ stdoutBytes: (4 << 20) + 20 * 'one more line'.length })
+  await file.close()
   await writer.close()
 })

@@ -2,8 +2,11 @@
 import type { RunRecord } from '../model.ts'
 import { type LogPiece, type LogState, RunError, type Runs } from '../runs-api.ts'
 import { logPath } from './deps.ts'
-import { BadPosition, measureLog, readFrames } from './log-file.ts'
+import { BadPosition, type LogTotals, measureLog, readFrames } from './log-file.ts'
 import type { RunRecords } from './records.ts'
+
+/** Totals that are remembered, of the logs that were asked for last: some hundred bytes each. */
+const MEASURED = 1000
 
 export interface Logs {
   grown(runId: string, end: number): void
@@ -28,6 +31,8 @@ export function createLogs({
   stopping: AbortSignal
 }): Logs {
   const growing = new Map<string, Growing>()
+  /** How far each was looked through; the one that was asked for last is the last. */
+  const measured = new Map<string, LogTotals>()
 
   /** Returns what ends it. */
   function read(id: string, wake: () => void): { entry: Growing; stop: () => void } {
@@ -43,6 +48,13 @@ export function createLogs({
     }
   }
 
+  function remember(id: string, found: LogTotals): void {
+    measured.delete(id)
+    measured.set(id, found)
+    const [oldest] = measured.keys()
+    if (measured.size > MEASURED && oldest !== undefined) measured.delete(oldest)
+  }
+
   /** All output is stored once the exit is. */
   function isComplete(run: RunRecord): boolean {
     return run.state === 'collecting' || run.state === 'ended'
@@ -56,8 +68,11 @@ export function createLogs({
 
   async function totals(run: RunRecord): ReturnType<typeof measureLog> {
     try {
-      return await measureLog(logPath({ dataDir }, run.id))
+      const found = await measureLog(logPath({ dataDir }, run.id), measured.get(run.id))
+      remember(run.id, found)
+      return found
     } catch (error) {
+      measured.delete(run.id)
       if ((error as NodeJS.ErrnoException).code !== 'ENOENT') throw error
       // A run that never came to a worker has no file, and no output either.
       if (run.worker_id !== null && run.ended_at !== null && run.started_at !== null)
