@@ -3,7 +3,7 @@ import { once } from 'node:events'
 import { createServer } from 'node:http'
 import { type AddressInfo, connect, type Socket } from 'node:net'
 
-export interface Proxy extends AsyncDisposable {
+export interface ConnectProxy extends AsyncDisposable {
   /** With name and password where it wants them. */
   readonly url: string
   /** `host:port` of each tunnel that was made. */
@@ -13,7 +13,7 @@ export interface Proxy extends AsyncDisposable {
 }
 
 /** `password`: without it tunnels are refused with 407. */
-export async function startProxy({ name = 'user', password }: { name?: string; password?: string } = {}): Promise<Proxy> {
+export async function startProxy({ name = 'user', password }: { name?: string; password?: string } = {}): Promise<ConnectProxy> {
   const tunnels: string[] = []
   const refused: string[] = []
   const sockets = new Set<Socket>()

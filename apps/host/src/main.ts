@@ -5,6 +5,7 @@ import { join } from 'node:path'
 import type { Logger } from 'pino'
 import { type Api, startApi } from './api/server.ts'
 import { type Apply, applyOf, engineConfig } from './apply.ts'
+import { isAbsent, isLoopback } from './config/address.ts'
 import type { MusterConfig } from './config/load.ts'
 import { formatProblem } from './config/problem.ts'
 import { startDiskWatch } from './engine/disk.ts'
@@ -62,6 +63,11 @@ export async function runDaemon(file: string, options: DaemonOptions): Promise<D
       ...examined.found.config,
       ...(options.data && { data: options.data }),
       ...(options.listen && { listen: options.listen }),
+    }
+    if (config.tls === undefined && !isLoopback(config.listen.host)) {
+      say(`not started: '${config.listen.host}' is not loopback, and there is no TLS: tokens would travel in clear`)
+      say('  Add host.tls with a certificate and its key, or listen on 127.0.0.1 or [::1].')
+      return 1
     }
     running = await startRooms({ config, found: examined.found, log, restore: options.restore })
     const { apply } = running
@@ -235,6 +241,8 @@ function startFailure(error: unknown): string {
     return typeof port === 'string'
       ? `not started: ${message}\n  Stop that process, or choose another path: host.socket.path.`
       : `not started: port ${port ?? ''} is in use\n  Stop what listens there, or choose another: host.listen, or --listen.`
+  if (isAbsent(error as NodeJS.ErrnoException))
+    return `not started: ${message}\n  This machine has no such address: choose another, host.listen, --listen or host.metrics.listen.`
   if (code === 'EROFS')
     return `not started: ${message}\n  Mount the disk so that it can be written, or choose another data folder: --data.`
   if (code === 'EACCES' || code === 'EPERM')

@@ -96,6 +96,8 @@ async function sendBody(outgoing: http.ClientRequest, { body, duplex }: Outgoing
     outgoing.end(body)
     return
   }
+  // Node would keep the head until there is a body, and the other end may be the one that speaks first.
+  if (duplex === true) outgoing.flushHeaders()
   // An answer may come before the body's end (an input that is too large): then nobody wants the rest. So is a refusal of both ways.
   let wanted = true
   outgoing.once('response', ({ statusCode = 0 }: http.IncomingMessage) => (wanted = duplex === true && statusCode < 400))

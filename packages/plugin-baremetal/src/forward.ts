@@ -1,7 +1,7 @@
 /** A TCP stream to a port that a worker listens on. The network is the machine's own, so that whose port it is must be looked at. */
 import { once } from 'node:events'
 import { readFile } from 'node:fs/promises'
-import { connect } from 'node:net'
+import { connect, type Socket } from 'node:net'
 import { Readable } from 'node:stream'
 import { pipeline } from 'node:stream/promises'
 import { type ForwardInput, ProviderError } from '@muster/core'
@@ -38,14 +38,12 @@ export async function* forwarded(
   signal: AbortSignal,
 ): AsyncGenerator<Uint8Array, void, undefined> {
   signal.throwIfAborted()
-  // The worker may end its side first and still read ours.
-  const socket = connect({ host: '127.0.0.1', port, allowHalfOpen: true })
+  const socket = await dial(port, signal)
   const abort = (): void => {
     socket.destroy(signal.reason as Error)
   }
   signal.addEventListener('abort', abort, { once: true })
   try {
-    await once(socket, 'connect')
     // Its failure ends the socket, which the reader below sees.
     pipeline(Readable.from(input), socket, { end: true }).catch(() => undefined)
     for await (const chunk of socket) yield chunk as Uint8Array
@@ -53,4 +51,22 @@ export async function* forwarded(
     signal.removeEventListener('abort', abort)
     socket.destroy()
   }
+}
+
+/** A worker's server may listen on either loopback; the failure that is told is that of IPv4. */
+async function dial(port: number, signal: AbortSignal): Promise<Socket> {
+  let failure: unknown
+  for (const host of ['127.0.0.1', '::1']) {
+    // The worker may end its side first and still read ours.
+    const socket = connect({ host, port, allowHalfOpen: true })
+    try {
+      await once(socket, 'connect', { signal })
+      return socket
+    } catch (error) {
+      socket.destroy()
+      signal.throwIfAborted()
+      failure ??= error
+    }
+  }
+  throw failure
 }

@@ -1,6 +1,6 @@
 /** Who may ask what: tokens, the unix socket, roles, and requests that a web page of somebody else makes a browser send. */
 import type { FastifyReply, FastifyRequest } from 'fastify'
-import { isLoopback } from '../config/loopback.ts'
+import { isLoopback } from '../config/address.ts'
 import type { Agents } from '../engine/api.ts'
 import { bearerOf, checkSession } from './agent-access.ts'
 import type { Caller } from './describe.ts'
@@ -108,7 +108,7 @@ function checkOrigin(
   { host: listen, tls }: Pick<AccessOptions, 'host' | 'tls'>,
 ): void {
   const host = headers.host ?? ''
-  const name = /^(?:\[([0-9a-f:]+)\]|([a-z0-9.-]+))(?::\d{1,5})?$/i
+  const name = /^(?:\[([0-9a-f:.]+)\]|([a-z0-9.-]+))(?::\d{1,5})?$/i
     .exec(host)
     ?.slice(1)
     .find((part) => part !== undefined)

@@ -1,9 +1,11 @@
 import { once } from 'node:events'
 import { existsSync, mkdirSync, readFileSync, renameSync, statSync, writeFileSync } from 'node:fs'
+import { get } from 'node:http'
 import { createServer } from 'node:net'
 import { join } from 'node:path'
 import { connect } from '@muster/client'
 import { requireSystem } from '@muster/test/require'
+import { findIpv6 } from '@muster/test/systems/ipv6'
 import { pino } from 'pino'
 import { expect, test } from 'vitest'
 import { endpointPath, socketPath, startApi } from './server.ts'
@@ -111,18 +113,34 @@ test('every route says who may use it', async () => {
     }
 })
 
+function statusAt(url: string, host: string): Promise<number | undefined> {
+  return new Promise((resolve, reject) => {
+    get(`${url}/healthz`, { headers: { host } }, (answer) => {
+      answer.resume()
+      resolve(answer.statusCode)
+    }).on('error', reject)
+  })
+}
+
 test('listens on the loopback of IPv6, and says so as a URL', async (context) => {
   await using daemon = await startTestDaemon()
-  await requireSystem(context, {
-    name: 'ipv6',
-    probe: () =>
-      existsSync('/proc/net/if_inet6') && readFileSync('/proc/net/if_inet6', 'utf8') !== '' ? undefined : 'no IPv6 here',
-  })
+  await requireSystem(context, { name: 'ipv6', probe: async () => (await findIpv6()).absent })
   mkdirSync(join(daemon.dir, 'second'))
   const api = await start(daemon, join(daemon.dir, 'second'), { host: '::1' })
   expect(api.url).toMatch(/^http:\/\/\[::1\]:\d+$/)
   const client = connect({ url: api.url, token: daemon.token }, { patienceMs: 0 })
   expect(await client.version()).toMatchObject({ api: 'v1' })
   client.close()
+  const { port } = new URL(api.url)
+  // As other spellings of the same address name themselves; another server's name is refused there too.
+  for (const [host, status] of [
+    [`[::1]:${port}`, 200],
+    [`[0:0:0:0:0:0:0:1]:${port}`, 200],
+    [`[::ffff:127.0.0.1]:${port}`, 200],
+    [`localhost:${port}`, 200],
+    [`[::]:${port}`, 403],
+    ['[2001:db8::7]', 403],
+  ] as const)
+    expect([host, await statusAt(api.url, host)]).toEqual([host, status])
   await api.close()
 })

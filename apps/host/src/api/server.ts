@@ -11,6 +11,7 @@ import type { Runs } from '../engine/runs-api.ts'
 import { openStorage } from '../engine/storage.ts'
 import { openCrashes } from '../plugins/bundle.ts'
 import { openBackups } from '../store/backup.ts'
+import { urlHost } from '../config/address.ts'
 import { readTls, type TlsFiles } from '../config/tls.ts'
 import { buildApp, httpOptions } from './app.ts'
 import { certificateKey, followCertificate } from './certificate.ts'
@@ -105,7 +106,7 @@ export async function startApi(deps: ApiDeps): Promise<Api> {
   doors.watch(app.server)
   await listenOn(app.server, listen)
   const { port } = app.server.address() as AddressInfo
-  const url = `${material === undefined ? 'http' : 'https'}://${listen.host.includes(':') ? `[${listen.host}]` : listen.host}:${port}`
+  const url = `${material === undefined ? 'http' : 'https'}://${urlHost(listen.host)}:${port}`
   const path = deps.socket?.path ?? socketPath(dataDir)
   const unix = await listenLocal(app, { path, mode: deps.socket?.mode ?? 0o600, local, doors, log })
   writeEndpoint(dataDir, { pid: process.pid, url, ...(unix === undefined ? {} : { socket: path }) })

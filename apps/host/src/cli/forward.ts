@@ -4,6 +4,7 @@ import type { AddressInfo } from 'node:net'
 import { pipeline } from 'node:stream/promises'
 import type { MusterClient } from '@muster/client'
 import type { Command } from 'commander'
+import { isAbsent, urlHost } from '../config/address.ts'
 import { acting, openClient, parsing, subcommand } from './context.ts'
 import { exits, say } from './io.ts'
 
@@ -22,7 +23,12 @@ export function forwardCommand(): Command {
       (text: string, before: Ports[]) => [...before, parsing(parsePorts, 'PORT or HERE:PORT, as 8080 or 0:80')(text)],
       [],
     )
-    .option('--address <address>', 'address of this machine to listen on', '127.0.0.1')
+    .option(
+      '--address <address>',
+      'address of this machine to listen on, as ::1',
+      (text: string) => text.replace(/^\[(.*)\]$/, '$1'),
+      '127.0.0.1',
+    )
     .action(
       acting(async ([worker, ports]: [string, Ports[]], { address }: { address: string }, command: Command) =>
         forward(worker, { ports, address, command }),
@@ -55,7 +61,7 @@ async function forward(
       )
       await listen(server, { port: here, host: address })
       servers.push(server)
-      say(`${address}:${(server.address() as AddressInfo).port} is port ${there} of ${worker}`)
+      say(`${urlHost(address)}:${(server.address() as AddressInfo).port} is port ${there} of ${worker}`)
     }
     await new Promise((resolve) => over.signal.addEventListener('abort', resolve, { once: true }))
   } finally {
@@ -68,9 +74,9 @@ function listen(server: Server, where: { port: number; host: string }): Promise<
   return new Promise((resolve, reject) => {
     server.once('error', (error: NodeJS.ErrnoException) =>
       reject(
-        Object.assign(new Error(`cannot listen on ${where.host}:${where.port}: ${error.code ?? error.message}`), {
+        Object.assign(new Error(`cannot listen on ${urlHost(where.host)}:${where.port}: ${error.code ?? error.message}`), {
           name: 'MusterError',
-          hint: 'Choose another port here, as 0:PORT.',
+          hint: isAbsent(error) ? 'Choose another address: --address.' : 'Choose another port here, as 0:PORT.',
         }),
       ),
     )

@@ -1,6 +1,7 @@
 /** `muster up`: the daemon. */
-import { isAbsolute, resolve } from 'node:path'
+import { resolve } from 'node:path'
 import { Command, Option } from 'commander'
+import { type ListenAddress, parseAddress } from '../config/address.ts'
 import { leave, parsing } from './context.ts'
 
 const levels = ['debug', 'info', 'warn', 'error'] as const
@@ -23,7 +24,7 @@ export function upCommand(): Command {
     .option(
       '--listen <host:port>',
       "address instead of the configuration's; port 0: any",
-      parsing(parseListen, 'host:port, as 127.0.0.1:7420'),
+      parsing(parseListen, 'host:port, as 127.0.0.1:7420 or [::1]:7420'),
     )
     .addOption(
       new Option(
@@ -49,8 +50,7 @@ export function upCommand(): Command {
     })
 }
 
-function parseListen(text: string): { host: string; port: number } | undefined {
-  const match = /^(\[[0-9a-fA-F:]+\]|[^:]+):(\d{1,5})$/.exec(text)
-  if (match === null || isAbsolute(text) || Number(match[2]) > 65_535) return undefined
-  return { host: (match[1] ?? '').replace(/^\[|\]$/g, ''), port: Number(match[2]) }
+function parseListen(text: string): ListenAddress | undefined {
+  const address = parseAddress(text)
+  return address === undefined || address.port > 65_535 ? undefined : address
 }

@@ -128,6 +128,14 @@ describe('a wrong file names place, reason and fix', () => {
     ],
     ['a limit of nothing', `host: { limits: { burst: 0 } }\n${good}`, [/'host.limits.burst'/]],
     ['listening off loopback', `host: { listen: "0.0.0.0:7420" }\n${good}`, [/not loopback, and there is no TLS/]],
+    ['listening on all of IPv6', `host: { listen: "[::]:7420" }\n${good}`, [/'::' is not loopback, and there is no TLS/]],
+    [
+      'an IPv4 address as one of IPv6',
+      `host: { listen: "[::ffff:10.0.0.1]:7420" }\n${good}`,
+      [/'::ffff:10.0.0.1' is not loopback/],
+    ],
+    ['IPv6 without brackets', `host: { listen: "::1:7420" }\n${good}`, [/write host:port, as 127.0.0.1:7420 or \[::1\]:7420/]],
+    ['the loopback of IPv6', `host: { listen: "[::1]:7420", metrics: { listen: "[::ffff:127.0.0.1]:9464" } }\n${good}`, []],
   ])('%s', (_name, text, wanted) => {
     const found = problemsOf(text)
     expect(found).toHaveLength(wanted.length)

@@ -1,10 +1,10 @@
 /** What a configuration and the manifests of its plugins say together. Pure: starts nothing, reads nothing. */
 import { fieldsOf, type LaunchSpec, type PluginManifest, type WorkerPluginManifest } from '@muster/core'
 import type { PoolConfig } from '../engine/model.ts'
+import { isLoopback } from './address.ts'
 import { suggest } from './document.ts'
 import { checkBySchema } from './foreign.ts'
 import { type LoadedConfig, type MusterConfig, type ProviderConfig, urlFor } from './load.ts'
-import { isLoopback } from './loopback.ts'
 import type { Problem } from './problem.ts'
 
 type At = LoadedConfig['problem']
@@ -53,7 +53,7 @@ function checkListen(config: MusterConfig, at: At): Problem[] {
     problems.push(
       at(['host', 'listen'], {
         reason: `'${config.listen.host}' is not loopback, and there is no TLS: tokens would travel in clear`,
-        fix: 'add host.tls with a certificate and its key, or listen on 127.0.0.1',
+        fix: 'add host.tls with a certificate and its key, or listen on 127.0.0.1 or [::1]',
       }),
     )
   return problems

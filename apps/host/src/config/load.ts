@@ -4,6 +4,7 @@ import { dirname, resolve } from 'node:path'
 import type { Readiness, Resources } from '@muster/core'
 import type { PoolConfig, WorkerTemplate } from '../engine/model.ts'
 import type { OtlpSettings } from '../observe/otlp.ts'
+import { type ListenAddress, parseAddress, urlHost } from './address.ts'
 import { type Loaded, loadDocument } from './document.ts'
 import type { Path } from './keep.ts'
 import type { NetworkSettings } from './network.ts'
@@ -168,12 +169,12 @@ export function urlFor(
 ): string | undefined {
   const given = provider.url ?? url
   if (given !== undefined) return given.replace(/\/+$/, '')
-  return port === 0 ? undefined : `${tls === undefined ? 'http' : 'https'}://${host.includes(':') ? `[${host}]` : host}:${port}`
+  return port === 0 ? undefined : `${tls === undefined ? 'http' : 'https'}://${urlHost(host)}:${port}`
 }
 
-function addressOf(text: string): { host: string; port: number } {
-  const colon = text.lastIndexOf(':')
-  return { host: text.slice(0, colon).replace(/^\[|\]$/g, ''), port: Number(text.slice(colon + 1)) }
+/** The schema has read it once already. */
+function addressOf(text: string): ListenAddress {
+  return parseAddress(text) ?? { host: text, port: Number.NaN }
 }
 
 function otlpOf(base: string, { url, headers = {}, sample = 1 }: OtlpFile): OtlpSettings {

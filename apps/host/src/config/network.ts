@@ -2,7 +2,7 @@
 import { X509Certificate } from 'node:crypto'
 import { readFile } from 'node:fs/promises'
 import type { PluginManifest, PluginNetwork } from '@muster/core'
-import { isLoopback } from './loopback.ts'
+import { isLoopback } from './address.ts'
 
 export interface NetworkSettings {
   /** An address, or where it is: it may have a password in it. */

@@ -3,6 +3,7 @@ import { mountSchema, namePattern, networkSpecSchema, securitySpecSchema } from 
 import type { Mount, NetworkSpec, SecuritySpec } from '@muster/core'
 import { z } from 'zod'
 import { maxKeepMs } from '../engine/runs/keep.ts'
+import { parseAddress } from './address.ts'
 import { withKeys } from './document.ts'
 import { isAddress, type NetworkSettings } from './network.ts'
 import { atLeast, durationSchema, sizeSchema } from './units.ts'
@@ -11,8 +12,8 @@ const name = z.string().regex(namePattern, 'a name has 1 to 40 of a-z, 0-9 and -
 const text = z.string().min(1)
 const envSchema = z.record(z.string().regex(/^[A-Za-z_][A-Za-z0-9_]*$/), z.string())
 
-function addressSchema(example: string): z.ZodString {
-  return z.string().regex(/^(\[[0-9a-fA-F:]+\]|[^:]+):\d{1,5}$/, `write host:port, as ${example}`)
+function addressSchema(...examples: [string, string]): z.ZodString {
+  return z.string().refine((value) => parseAddress(value) !== undefined, `write host:port, as ${examples.join(' or ')}`)
 }
 
 /** A strict object that answers an unknown key with the nearest known one. */
@@ -91,7 +92,7 @@ const provider = strict({
 
 const metrics = strict({
   public: z.boolean().exactOptional().describe('`/metrics` of the API asks for no token. Default false: a viewer may read them.'),
-  listen: addressSchema('127.0.0.1:9464')
+  listen: addressSchema('127.0.0.1:9464', '[::1]:9464')
     .exactOptional()
     .describe(
       'An address of their own, in clear and without a token: whoever reaches it reads the names of pools and providers.',
@@ -132,7 +133,7 @@ const network = strict({
 
 const host = strict({
   data: text.exactOptional().describe('Store, content store, logs; made 0700. Default .muster.'),
-  listen: addressSchema('127.0.0.1:7420')
+  listen: addressSchema('127.0.0.1:7420', '[::1]:7420')
     .exactOptional()
     .describe('Address of the API. Default 127.0.0.1:7420. Off loopback only with TLS.'),
   tls: strict({ cert: text, key: text })

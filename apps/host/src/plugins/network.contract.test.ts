@@ -4,7 +4,7 @@ import { join } from 'node:path'
 import type { LaunchSpec } from '@muster/core'
 import { requireSystem } from '@muster/test/require'
 import { type Authority, makeAuthority, opensslProblem, startTlsSite, type TlsSite } from '@muster/test/systems/authority'
-import { type Proxy, startProxy } from '@muster/test/systems/proxy'
+import { type ConnectProxy, startProxy } from '@muster/test/systems/proxy'
 import { tempFolder, type TempFolder } from '@muster/test/systems/temp'
 import { waitFor } from '@muster/test/systems/wait'
 import { afterEach, beforeEach, expect, test } from 'vitest'
@@ -35,7 +35,7 @@ const log = {
 
 let folder: TempFolder
 let authority: Authority
-let proxy: Proxy
+let proxy: ConnectProxy
 let site: TlsSite
 const disposals: (() => unknown)[] = []
 beforeEach(async (context) => {

@@ -1,6 +1,7 @@
 /** An address of its own for scrapers that have no token: `/metrics`, and nothing else. */
 import { createServer } from 'node:http'
 import type { AddressInfo } from 'node:net'
+import { urlHost } from '../../config/address.ts'
 import type { Metrics } from './metrics.ts'
 
 /** Of Prometheus' text format. */
@@ -41,7 +42,7 @@ export async function serveMetrics(metrics: Metrics, listen: { host: string; por
   })
   const { port } = server.address() as AddressInfo
   return {
-    url: `http://${listen.host.includes(':') ? `[${listen.host}]` : listen.host}:${port}/metrics`,
+    url: `http://${urlHost(listen.host)}:${port}/metrics`,
     close: () =>
       new Promise((resolve) => {
         server.close(() => resolve())
