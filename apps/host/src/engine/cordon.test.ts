@@ -141,11 +141,13 @@ test.each([0, 1, 2, 3, 4])('cordon and hand-out %i turns apart: the lease has it
   const id = only()
   const asked = ask()
   for (let i = 0; i < turns; i++) await turn()
-  await h.engine.workers.cordon(id, ann)
+  const { phase } = await h.engine.workers.cordon(id, ann)
   const lease = await asked
   await h.pass(1000)
   const worker = h.engine.workers.get(id)
   expect(worker?.cordoned).toBe(1)
+  // The operator was told that nobody has it: from then on nobody gets it.
+  if (phase === 'idle') expect(worker?.phase).toBe('idle')
   if (worker?.phase === 'leased') expect(h.engine.leases.get(lease)).toMatchObject({ state: 'active', worker_id: id })
   else {
     expect(worker).toMatchObject({ phase: 'idle', lease_id: null })

@@ -127,6 +127,24 @@ describe('a launch that fails with', () => {
     expect(new Set(h.provider('one').vendor.calls.flatMap((call) => (call.method === 'launch' ? [call.id] : []))).size).toBe(1)
   })
 
+  test('throttled as a whole: calls of every kind wait', async () => {
+    let slow = false
+    const error = new ProviderError('throttled', 'slow down', { ...none, retryAfterMs: 4000, scope: 'all' })
+    const providers = [{ name: 'one', fault: (method: string) => (slow && method === 'launch' ? { error } : undefined) }]
+    await open({ pools: [poolConfig()], providers })
+    const first = await ask()
+    await h.pass(100)
+    slow = true
+    await ask()
+    slow = false
+    await h.engine.leases.release(first, { reason: 'done' })
+    const ended = (): number => h.provider('one').vendor.calls.filter((call) => call.method === 'terminate').length
+    await h.pass(3800)
+    expect(ended()).toBe(0)
+    await h.pass(300)
+    expect(ended()).toBe(1)
+  })
+
   test('transient: the same id again, with growing attempts, and one worker in the end', async () => {
     await open({ providers: failing(new ProviderError('transient', 'reset'), 3, { effect: true }) })
     const id = await ask({}, 20_000)

@@ -196,3 +196,17 @@ test('a write in the same commit sees what the one before it did', async () => {
   await h.pass(1000)
   expect(phases()).toEqual([])
 })
+
+test('a provider says nothing of the workers of another, whatever it names', async () => {
+  await open({ providers: [{ name: 'one' }, { name: 'two' }] })
+  const { id } = await h.engine.leases.request(leaseRequest())
+  await h.pass(100)
+  const [[worker, ours] = []] = [...h.provider('one').vendor.workers]
+  if (worker === undefined || ours === undefined) throw new Error('no worker')
+  const spec = { ...ours.spec, tags: { ...ours.spec.tags, 'muster-provider': 'two' } }
+  h.provider('two').vendor.workers.set(worker, { ...ours, spec, phase: 'lost' })
+  h.provider('two').announce(worker)
+  await h.pass(1000)
+  expect(h.engine.leases.get(id)?.state).toBe('active')
+  expect(h.engine.workers.get(worker)).toMatchObject({ phase: 'leased', observed_phase: 'running' })
+})

@@ -3,7 +3,7 @@ import { ProviderError, type ProviderErrorCode } from '@muster/core'
 import * as fc from 'fast-check'
 import { describe, expect, test } from 'vitest'
 import { absenceExcuse, type AbsentWorker, type ListFacts } from './absence.ts'
-import { ceiling, exhaust, fullJitter, launchBackoff } from './backoff.ts'
+import { askedPause, ceiling, exhaust, fullJitter, launchBackoff } from './backoff.ts'
 import { deadlines } from './deadlines.ts'
 import { killPointAt, killPoints } from './killpoint.ts'
 import { type LaunchReaction, type LaunchTry, reactToLaunch } from './react.ts'
@@ -82,6 +82,12 @@ test('full jitter stays between nothing and a bound that doubles up to its cap',
     ),
   )
   expect([1, 2, 3, 100].map((failures) => ceiling({ baseMs: 100, capMs: 350 }, failures))).toEqual([100, 200, 350, 350])
+})
+
+test('a vendor may ask for a pause, of ten minutes at most', () => {
+  expect([undefined, 0, 5000, 600_000, 600_001, 86_400_000].map((asked) => askedPause({ retryAfterMs: asked }, 700))).toEqual([
+    700, 0, 5000, 600_000, 600_000, 600_000,
+  ])
 })
 
 test('exhaustion grows with each refusal and fades with quiet', () => {

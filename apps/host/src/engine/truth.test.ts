@@ -77,6 +77,16 @@ describe('after a crash', () => {
     expect(phases()).toEqual(Array.from({ length: 20 }, () => 'leased'))
   })
 
+  test('the time to get ready is counted anew: nobody watched meanwhile', async () => {
+    await open({ providers: [{ name: 'one', readyMs: 150_000 }] })
+    const { id } = await h.engine.leases.request(leaseRequest())
+    await h.settle()
+    await h.crash(120_000)
+    await h.pass(40_000)
+    expect(h.engine.leases.get(id)).toMatchObject({ state: 'active', tries: 0 })
+    expect(h.provider().vendor.made).toHaveLength(1)
+  })
+
   test('a worker whose provider is no longer configured stays, and is named', async () => {
     await open({ providers: [{ name: 'one' }, { name: 'two' }], pools: [poolConfig({ placement: ['two'] })] })
     await lease()

@@ -25,11 +25,12 @@ describe('log of a plugin process', () => {
 
   it('never holds a known secret, however it is spelt', () => {
     const target = lines()
-    const secret = 'p"ä\nss w/rd+1'
+    const secret = 'p"ä\nss?~w/rd+1'
     target.redactor.add(secret)
     const log = createLog(target, {})
     log.warn(`it is ${secret}`, {
       basic: Buffer.from(secret).toString('base64'),
+      token: Buffer.from(secret).toString('base64url'),
       url: `https://host/?p=${encodeURIComponent(secret)}`,
       error: new Error(`refused ${secret}`),
       wrapped: { $secret: 'unknown to the redactor' },
@@ -39,11 +40,12 @@ describe('log of a plugin process', () => {
       secret,
       JSON.stringify(secret).slice(1, -1),
       Buffer.from(secret).toString('base64').replace(/=+$/, ''),
+      Buffer.from(secret).toString('base64url'),
       encodeURIComponent(secret),
     ])
       expect(text).not.toContain(form)
     expect(text).not.toContain('unknown to the redactor')
-    expect(text.match(/\[secret\]/g)?.length).toBeGreaterThanOrEqual(5)
+    expect(text.match(/\[secret\]/g)?.length).toBeGreaterThanOrEqual(6)
   })
 
   it('writes a line for data that cannot be written, and a short one for data that is too long', () => {

@@ -71,6 +71,19 @@ it('of two uploads at once the first whole one counts, and the other takes nothi
   expect(runs.get(id)?.state).toBe('uploading')
 })
 
+it('input that is sent again, after a lost answer, is taken once', async () => {
+  const { id } = await runs.create(request({ stdin: true }), { principal: 'x' })
+  const write = (offset: number, text: string, end = false): Promise<unknown> =>
+    runs.writeStdin(id, { offset, data: Buffer.from(text), end })
+  expect(await write(0, 'hello')).toEqual({ offset: 5, ended: false })
+  expect(await write(0, 'hello')).toEqual({ offset: 5, ended: false })
+  expect(await write(3, 'lo you')).toEqual({ offset: 9, ended: false })
+  await expect(write(10, 'gap')).rejects.toMatchObject({ code: 'gap', at: 9 })
+  expect(await write(9, '', true)).toEqual({ offset: 9, ended: true })
+  expect(await write(9, 'more')).toEqual({ offset: 9, ended: true })
+  expect(await runs.stdinState(id)).toEqual({ offset: 9, ended: true })
+})
+
 it('a run whose inputs never come ends, and says so', async () => {
   const { id } = await runs.create(request({ queueTimeoutMs: 5000 }), { principal: 'x' })
   await h.pass(5001)

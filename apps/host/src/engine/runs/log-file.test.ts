@@ -65,7 +65,11 @@ it('is the same after a kill at any byte, but for the piece that was under way',
     const whole = ends.filter((end) => end <= cut).length - 1
     expect(again.totals()).toMatchObject({ end: ends[whole] })
     expect(again.totals().cursor).toBe(whole === 0 ? undefined : `c${whole - 1}`)
+    // What was torn is not in the way of what comes next.
+    await again.append({ stream: 'stdout', data: Buffer.from('it goes on after the kill') })
+    const { end } = again.totals()
     await again.close()
+    expect((await measureLog(path)).end).toBe(end)
   }
 })
 

@@ -1,0 +1,130 @@
+/** The guard in front of a plugin's process, with a process of straw. */
+import { ProviderError, type CallOptions, type WorkerClient, type WorkerObservation } from '@muster/core'
+import { expect, test } from 'vitest'
+import { createGuard, type Guard } from './guard.ts'
+import { createRedactor } from './redactor.ts'
+
+const tags = { 'muster-owner': 'o1', 'muster-provider': 'p1' }
+const spec = { id: 'w1' } as Parameters<Guard['calls']['launch']>[0]
+const target = { id: 'w1' } as Parameters<Guard['calls']['terminate']>[0]
+const how = { graceMs: 1, force: false, reason: 'test' }
+
+/** Answers every call with `answer`; notes what it was asked. */
+function straw(answer: (method: string) => unknown = () => ({})) {
+  const asked: { method: string; options: CallOptions }[] = []
+  const term = { acts: true, epoch: 7 }
+  const failures: string[] = []
+  const worker = new Proxy({} as WorkerClient, {
+    get:
+      (_target, method: string) =>
+      async (...given: unknown[]) => {
+        asked.push({ method, options: given.at(-1) as CallOptions })
+        return answer(method)
+      },
+  })
+  const guard = createGuard({
+    tags,
+    fence: { mayAct: () => term.acts, epoch: () => term.epoch },
+    current: () => ({ worker }),
+    secret: async () => ({ value: 'hunter22', version: '1' }),
+    redactor: createRedactor(),
+    onFailure: (method, error) => failures.push(`${method} ${error.code}`),
+  })
+  return { guard, asked, term, failures }
+}
+
+function seen(id: string, more: Partial<typeof tags> = {}): WorkerObservation {
+  return { id, tags: { ...tags, ...more } } as unknown as WorkerObservation
+}
+
+const fault = (code: ConstructorParameters<typeof ProviderError>[0]) => (): never => {
+  throw new ProviderError(code, `it is ${code}`)
+}
+
+test('without a term nothing is changed at the vendor, and everything may be looked at', async () => {
+  const { guard, asked, term } = straw(() => [])
+  term.acts = false
+  const { calls } = guard
+  const mutating = [
+    calls.launch(spec, {}),
+    calls.terminate(target, how, {}),
+    calls.exec(target, {} as never),
+    calls.execKill(target, {} as never),
+    calls.copyIn(target, {} as never),
+    calls.suspend(target),
+    calls.resume(target),
+    calls.preparePool({} as never),
+    calls.unpreparePool({ pool: {}, handle: {} } as never),
+  ]
+  for (const outcome of await Promise.allSettled(mutating))
+    expect(outcome).toMatchObject({ status: 'rejected', reason: { code: 'cancelled', effect: 'none' } })
+  expect(asked).toEqual([])
+  await calls.inspect([])
+  expect(asked).toMatchObject([{ method: 'inspect' }])
+})
+
+test('every call carries the epoch of its host, a deadline and a key', async () => {
+  const { guard, asked, term } = straw()
+  await guard.calls.launch(spec, {})
+  term.epoch = 8
+  await guard.calls.terminate(target, how, { timeoutMs: 5, idempotencyKey: 'k', attempt: 3 })
+  expect(asked[0]?.options).toMatchObject({ epoch: 7, attempt: 1, deadlineMs: 120_000 })
+  expect(asked[0]?.options.idempotencyKey).toMatch(/^[0-9a-f-]{36}$/)
+  expect(asked[1]?.options).toMatchObject({ epoch: 8, attempt: 3, deadlineMs: 5, idempotencyKey: 'k' })
+})
+
+test.each(['muster-owner', 'muster-provider'] as const)('a worker with another %s is not taken', async (tag) => {
+  const { guard } = straw((method) =>
+    method === 'list' ? { workers: [seen('w1', { [tag]: 'x' })] } : [seen('w1', { [tag]: 'x' })],
+  )
+  await expect(guard.calls.list({ limit: 1 })).rejects.toMatchObject({ code: 'internal', effect: 'none' })
+  await expect(guard.calls.inspect([target])).rejects.toMatchObject({ code: 'internal', effect: 'none' })
+})
+
+test('an answer about a worker that was not asked for is a fault; those that were asked for pass', async () => {
+  const { guard } = straw(() => [seen('w1'), seen('w2')])
+  await expect(guard.calls.inspect([target])).rejects.toThrow('it answered for w2')
+  await expect(guard.calls.inspect([target, { id: 'w2' }])).resolves.toHaveLength(2)
+})
+
+test('five faults in a row open the breaker; what the vendor lacks is no fault of the plugin', async () => {
+  const lacking = straw(fault('capacity'))
+  for (let n = 0; n < 6; n++) await expect(lacking.guard.calls.launch(spec, {})).rejects.toMatchObject({ code: 'capacity' })
+  expect(lacking.guard.breaker()).toBe('closed')
+
+  const { guard, asked, failures } = straw(fault('internal'))
+  for (let n = 0; n < 5; n++) {
+    expect(guard.breaker()).toBe('closed')
+    await expect(guard.calls.launch(spec, {})).rejects.toMatchObject({ code: 'internal' })
+  }
+  expect(guard.breaker()).toBe('open')
+  await expect(guard.calls.launch(spec, {})).rejects.toMatchObject({ code: 'transient', effect: 'none' })
+  expect(asked).toHaveLength(5)
+  // That it was not asked is no failure of its own.
+  expect(failures).toEqual(Array(5).fill('launch internal'))
+  guard.renew()
+  expect(guard.breaker()).toBe('closed')
+})
+
+test('a secret that a plugin was given is in none of its errors, and what the error says besides stays', async () => {
+  const { guard, asked } = straw((method) => {
+    if (method === 'launch')
+      throw new ProviderError('quota', 'hunter22 was refused', {
+        hint: 'not hunter22',
+        quota: 'vcpus',
+        retryAfterMs: 5,
+        effect: 'none',
+      })
+    return {}
+  })
+  await guard.calls.probe()
+  expect(await asked[0]?.options.secret?.('token', {} as never)).toEqual({ value: 'hunter22', version: '1' })
+  await expect(guard.calls.launch(spec, {})).rejects.toMatchObject({
+    code: 'quota',
+    message: '[secret] was refused',
+    hint: 'not [secret]',
+    quota: 'vcpus',
+    retryAfterMs: 5,
+    effect: 'none',
+  })
+})
