@@ -52,6 +52,7 @@ export function configureOf(context: Context, parts: ConfigureParts): Configure 
     dropEmpty(now.provider)
   })
   for (const worker of state.workers.values()) endMisplaced(worker)
+  parts.preparation.onEmpty(dropEmpty)
 
   /** An idle worker at a provider that its pool has no more would be handed out otherwise. */
   function endMisplaced({ id, phase, cordoned }: LiveWorker): void {
@@ -75,7 +76,7 @@ export function configureOf(context: Context, parts: ConfigureParts): Configure 
   /** A leaving provider goes when nothing of ours is left there. */
   function dropEmpty(name: string): void {
     if (!plugins.leaving().includes(name) || state.ofProvider(name).size > 0 || parts.orphans.count(name) > 0) return
-    if (!knownEmpty(name)) return
+    if (!knownEmpty(name) || (parts.preparation.holds(name) && !isHelpless(name))) return
     background(context, 'a provider could not be let go', async () => {
       const dropped = plugins.drop(name)
       forgotten.delete(name)
@@ -85,11 +86,16 @@ export function configureOf(context: Context, parts: ConfigureParts): Configure 
     })
   }
 
+  function isHelpless(name: string): boolean {
+    const provider = plugins.find(name)
+    return provider === undefined || helpless.includes(provider.status().state)
+  }
+
   /** What was forgotten is an orphan if it is still there, and nobody but this provider can remove it: a list must have said that it is not. */
   function knownEmpty(name: string): boolean {
     const at = forgotten.get(name)
     const provider = plugins.find(name)
-    if (at === undefined || provider === undefined || helpless.includes(provider.status().state)) return true
+    if (at === undefined || provider === undefined || isHelpless(name)) return true
     return (parts.observer(name)?.sawAllAt() ?? 0) > at + provider.capabilities.visibility.goneMs
   }
 

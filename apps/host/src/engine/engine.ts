@@ -22,7 +22,7 @@ import type { PoolConfig } from './model.ts'
 import { openOrphans } from './orphans.ts'
 import { passesOf } from './passes.ts'
 import { poolRoom } from './pool.ts'
-import { type Preparation, preparationOf } from './prepare.ts'
+import { openPreparation, type Preparation } from './prepare.ts'
 import { startRetention } from './retention.ts'
 import { clearStale } from './stale.ts'
 import { engineState, type PoolState } from './state.ts'
@@ -93,6 +93,7 @@ export async function startEngine(options: EngineOptions): Promise<Engine> {
     if (status.state === 'ready') {
       parts.memory.forgive(status.name, 'restarted')
       parts.preparation.forget(status.name)
+      parts.preparation.tidy(status.name)
     }
     parts.launcher.calls.pump(status.name)
     parts.passes.poke()
@@ -114,6 +115,7 @@ export async function startEngine(options: EngineOptions): Promise<Engine> {
     for (const { name } of plugins.list()) {
       observing.add(name)
       parts.launcher.calls.pump(name)
+      parts.preparation.tidy(name)
       parts.observer(name)?.start()
     }
   }
@@ -233,7 +235,7 @@ async function assemble(context: Context): Promise<Parts> {
   const pool = poolRoom(context, memory)
   const watchdog = watchdogOf(context, { memory, deadlines, calls })
   const follower: Follower = followerOf(context, { memory, pool, deadlines, calls })
-  const preparation = preparationOf(context)
+  const preparation = await openPreparation(context)
   const observers = new Map<string, Observer>()
   const observer = (name: string): Observer | undefined => {
     const known = observers.get(name)

@@ -86,6 +86,8 @@ const rules = {
   'pool-drain': { of: 'pool', meaning: 'An operator drains it.' },
   'pool-resume': { of: 'pool', meaning: 'An operator ended the pause or the drain.' },
 
+  'pool-unprepared': { of: 'pool', meaning: 'What a provider had prepared for it is needed no longer, and removed.' },
+
   'provider-disable': { of: 'provider', meaning: 'An operator lets it take no launch.' },
   'provider-enable': { of: 'provider', meaning: 'An operator lets it take launches again.' },
 

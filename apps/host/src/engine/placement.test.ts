@@ -4,7 +4,7 @@ import type { LeaseRequest, PoolConfig, WorkerTemplate } from './model.ts'
 import { type Candidate, choose, misfit, type PoolOffer, refuse, unknownPool } from './placement.ts'
 import { type Demand, demandOf } from './spec.ts'
 import { poolConfig } from './testing/harness.ts'
-import { fullCapabilities } from './testing/vendor.ts'
+import { fullCapabilities } from './testing/capabilities.ts'
 
 const digest = (text: string): string => text
 

@@ -4,7 +4,7 @@ import type { Candidate } from './placement.ts'
 import { type Decision, plan, type PoolView, type QueuedLease } from './plan.ts'
 import { missing, surplus } from './scale/warm.ts'
 import type { Demand } from './spec.ts'
-import { fullCapabilities } from './testing/vendor.ts'
+import { fullCapabilities } from './testing/capabilities.ts'
 
 const NOW = 1_000_000
 

@@ -3,7 +3,7 @@ import * as fc from 'fast-check'
 import { expect, test } from 'vitest'
 import { buildSpec, canonical, demandOf, draftSpec, mergeTemplate, modeOf, openRequest, openSpec } from './spec.ts'
 import { leaseRequest, poolConfig } from './testing/harness.ts'
-import { fullCapabilities } from './testing/vendor.ts'
+import { fullCapabilities } from './testing/capabilities.ts'
 
 const digest = (text: string): string => text
 const parts = {

@@ -11,8 +11,8 @@ import {
   type WorkerTarget,
 } from '@muster/core'
 import type { GuardedProvider, ProviderState, ProviderStatus } from '../../plugins/api.ts'
-import { plainCapabilities } from '../../plugins/testing/manifest.ts'
 import type { Clock } from '../clock.ts'
+import { fullCapabilities } from './capabilities.ts'
 
 export interface VendorWorker {
   spec: LaunchSpec
@@ -62,6 +62,8 @@ export interface ScriptOptions {
   made?: (id: string) => void
   /** Told of every pool that is prepared; absent: there is nothing to prepare. */
   prepared?: (pool: string) => void | Promise<void>
+  /** Told of every pool that is prepared no longer, by the digest of what was made. */
+  unprepared?: (pool: string, digest: string) => void
   /** Asked for every call. */
   fault?: (method: string, id: string | undefined) => Fault | undefined
 }
@@ -78,16 +80,6 @@ export interface ScriptedProvider extends GuardedProvider {
 
 export function newVendor(): Vendor {
   return { workers: new Map(), made: [], calls: [] }
-}
-
-export const fullCapabilities: WorkerCapabilities = {
-  ...plainCapabilities,
-  work: ['command', 'hold'],
-  fields: ['image', 'env', 'files', 'workdir', 'resources.cpu', 'resources.memoryBytes', 'labels'],
-  exec: { reattach: true, stdin: true, tty: false, exitCode: true },
-  watch: true,
-  image: 'optional',
-  envBytes: 65_536,
 }
 
 export function scriptedProvider(options: ScriptOptions): ScriptedProvider {
@@ -322,11 +314,20 @@ export function scriptedProvider(options: ScriptOptions): ScriptedProvider {
     stats: missing,
     headroom: missing,
     quote: missing,
-    preparePool: async ({ pool }) => {
+    preparePool: async ({ pool, image }) => {
       if (options.prepared === undefined) return missing()
       await options.prepared(pool)
-      return { handle: { v: 1, data: { pool } }, digest: pool }
+      const digest = `${pool}-${image ?? 'none'}`
+      return { handle: { v: 1, data: { digest } }, digest }
     },
-    unpreparePool: missing,
+    unpreparePool: ({ pool: { pool }, handle }) =>
+      call({
+        method: 'unpreparePool',
+        work: () => {
+          if ([...vendor.workers.values()].some(({ spec }) => spec.tags['muster-pool'] === pool))
+            throw new ProviderError('conflict', 'it has live workers', { effect: 'none' })
+          options.unprepared?.(pool, (handle.data as { digest: string }).digest)
+        },
+      }),
   }
 }
