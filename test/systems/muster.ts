@@ -12,6 +12,8 @@ export interface MusterOptions {
   /** Names of providers and their `config`; the plugin has the same name as in `plugins`. */
   providers: Record<string, { plugin: string; config: object }>
   pools: Record<string, object>
+  /** Of the API, for workers that must find it again; absent: one that the system chooses at each start. */
+  port?: number
   /** Environment of the daemon besides that of the test. */
   env?: Record<string, string>
 }
@@ -38,7 +40,7 @@ const root = join(import.meta.dirname, '../..')
 /** Slow machines are no fault. */
 const PATIENCE_MS = 120_000
 
-export async function startMuster({ providers, pools, env = {} }: MusterOptions): Promise<MusterDaemon> {
+export async function startMuster({ providers, pools, port = 0, env = {} }: MusterOptions): Promise<MusterDaemon> {
   const temp = await tempFolder('daemon')
   const folder = temp.path
   await chmod(folder, 0o711)
@@ -55,7 +57,7 @@ export async function startMuster({ providers, pools, env = {} }: MusterOptions)
   // JSON is YAML.
   await writeFile(
     config,
-    JSON.stringify({ host: { data: 'data', listen: '127.0.0.1:0' }, providers: placed(providers, folder), pools }),
+    JSON.stringify({ host: { data: 'data', listen: `127.0.0.1:${port}` }, providers: placed(providers, folder), pools }),
   )
   const past: RunningProcess[] = []
 

@@ -47,6 +47,9 @@ export interface Client {
 /** Bytes kept for the line that says how a command ended; the longest has about 40. */
 const EXIT_ROOM = 100
 
+/** The file of an agent's ticket, in its TMPDIR. */
+const TICKET = 'ticket'
+
 /** What the scripts need of the environment, and nothing else of it. */
 const bare = { PATH: plainPath, LC_ALL: 'C' }
 
@@ -66,7 +69,10 @@ export function createClient(site: Site, reached: Reached = () => undefined): Cl
 
   async function fill(at: string, state: WorkerState, plan: Plan): Promise<void> {
     const { id, user } = state
-    const env = { PATH: site.path, HOME: workspace(id), TMPDIR: join(folder(id), 'tmp'), ...plan.env, MUSTER_WORKER: id }
+    const tmp = join(folder(id), 'tmp')
+    const { agent } = plan
+    const way = agent === undefined ? {} : { MUSTER_AGENT_URL: agent.url, MUSTER_AGENT_TICKET: join(tmp, TICKET) }
+    const env = { PATH: site.path, HOME: workspace(id), TMPDIR: tmp, ...plan.env, ...way, MUSTER_WORKER: id }
     const all = site.within === '' ? env : { ...env, MUSTER_WITHIN: site.within }
     const shared = user === undefined ? 0o600 : 0o640
     const limits = site.cgroups?.limits(id, plan.limits).lines ?? []
@@ -80,10 +86,13 @@ export function createClient(site: Site, reached: Reached = () => undefined): Cl
       ...['out', 'err'].map((name) => writeNew(join(at, name), '', { mode: 0o600 })),
       writeNew(join(at, 'exit.new'), ' '.repeat(EXIT_ROOM), { mode: 0o600 }),
     ])
+    // Its own, so that the agent can remove it once it is exchanged.
+    if (agent !== undefined) await writeNew(join(at, 'tmp', TICKET), agent.ticket, { mode: 0o600 })
     const made = await furnish(join(at, 'workspace'), plan, plan.workdir.slice(workspace(id).length + 1))
     if (user === undefined) return
     const { uid } = user
-    const own = ['workspace', 'tmp', 'runs', 'pipes'].map((name) => join(at, name))
+    const names = ['workspace', 'tmp', 'runs', 'pipes', ...(agent === undefined ? [] : [`tmp/${TICKET}`])]
+    const own = names.map((name) => join(at, name))
     await Promise.all([
       ...[...own, ...made].map((path) => chown(path, uid, uid)),
       ...['env', 'command'].map((name) => chown(join(at, name), 0, uid).catch(ignoreMissing)),

@@ -47,8 +47,19 @@ const localSchema = z.strictObject({
 
 export const configSchema: z.ZodType<BaremetalConfig> = z.discriminatedUnion('transport', [localSchema])
 
-/** A pool has no settings of this provider's own: every field it honours is one of the contract's. */
-export const settingsSchema: z.ZodType<Record<string, never>> = z.strictObject({})
+/** What a pool says to this provider alone (`pools.<name>.worker.settings`). */
+export interface LocalSettings {
+  /** With `work: agent`: the program that takes the runs, and its arguments. */
+  agent?: string[]
+}
+
+export const settingsSchema: z.ZodType<LocalSettings> = z.strictObject({
+  agent: z
+    .array(z.string().regex(/^[^\0]*$/))
+    .min(1)
+    .describe('With work: agent, the program that takes the runs, and its arguments.')
+    .exactOptional(),
+})
 
 /** Checks a configuration. An error is `invalid-spec` with the field's path. */
 export function parseConfig(input: unknown): Readonly<BaremetalConfig> {

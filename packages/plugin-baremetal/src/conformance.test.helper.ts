@@ -5,7 +5,7 @@ import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { fileURLToPath } from 'node:url'
 import { type LaunchSpec, ProviderError, type Resources, type WorkerPluginManifest } from '@muster/core'
-import { type ErrorCase, type FieldCheck, processPlugin, type ProviderSetup } from '@muster/core/testing'
+import { type Bench, type ErrorCase, type FieldCheck, processPlugin, type ProviderSetup } from '@muster/core/testing'
 import manifest from '../muster-plugin.json' with { type: 'json' }
 import type { BaremetalConfig } from './config.ts'
 import { defaultLedger } from './user.ts'
@@ -135,7 +135,20 @@ function fieldChecks(root: string, bound: string): Checks {
       expect: /1\s*$/,
     },
     labels: { spec: { labels: { colour: 'blue' } }, look: stateOf(root, 'labels'), expect: '{"colour":"blue"}' },
+    settings: { spec: {}, look: (_id, bench) => agentOf(root, bench), expect: `http://127.0.0.1:9 600 the-ticket` },
   }
+}
+
+/** What an agent named by the settings finds: where the host is, and its ticket, which nobody else reads. */
+async function agentOf(root: string, bench: Bench): Promise<string> {
+  const script = 'echo "$MUSTER_AGENT_URL $(stat -c %a "$MUSTER_AGENT_TICKET") $(cat "$MUSTER_AGENT_TICKET")"'
+  const work = { mode: 'agent' as const, ticket: { $secret: 'the-ticket' }, url: 'http://127.0.0.1:9' }
+  const spec = bench.spec(work, { settings: { agent: ['sh', '-c', script] } })
+  await (await bench.session()).launch(spec)
+  return bench.until('the agent has spoken', async () => {
+    const text = await readFile(join(root, 'workers', spec.id, 'out'), 'utf8')
+    return text.endsWith('\n') ? text : undefined
+  })
 }
 
 function stateOf(root: string, name: string): NonNullable<FieldCheck['look']> {

@@ -67,13 +67,24 @@ describe('a plan', () => {
   })
 })
 
+const agentWork = { mode: 'agent' as const, ticket: { $secret: 'the-ticket' }, url: 'http://127.0.0.1:9' }
+
+test('an agent is the command, and knows where to go with its ticket', () => {
+  const { command, agent } = plan({ work: agentWork, settings: { agent: ['sh', 'agent.sh'] } })
+  expect({ command, agent }).toEqual({ command: ['sh', 'agent.sh'], agent: { url: 'http://127.0.0.1:9', ticket: 'the-ticket' } })
+  expect(plan({ settings: {} }).agent).toBeUndefined()
+})
+
 const bind = (path: string, target = 'm'): Partial<LaunchSpec> => ({ mounts: [{ target, source: { kind: 'bind', path } }] })
 
 test.each<[string, Partial<LaunchSpec>, string, string, Partial<Surroundings>?]>([
-  ['an agent', { work: { mode: 'agent', ticket: { $secret: 'x' }, url: 'http://127.0.0.1:9' } }, 'unsupported', 'work.mode'],
+  ['an agent that nobody names', { work: agentWork }, 'invalid-spec', 'settings.agent'],
+  ['an agent where none works', { settings: { agent: ['x'] } }, 'unsupported', 'settings.agent'],
+  ['settings that it does not know', { settings: { agnt: ['x'] } }, 'invalid-spec', 'settings'],
+  ['a NUL in an agent', { work: agentWork, settings: { agent: ['x', 'a\0'] } }, 'invalid-spec', 'settings'],
+  ['a variable of the agent', { env: { MUSTER_AGENT_URL: 'x' } }, 'unsupported', 'env.MUSTER_AGENT_URL'],
   ['an image', { image: 'x' }, 'unsupported', 'image'],
   ['a lifetime', { lifetimeMs: 5 }, 'unsupported', 'lifetimeMs'],
-  ['settings', { settings: {} }, 'unsupported', 'settings'],
   ['a volume', { mounts: [{ target: 'm', source: { kind: 'volume', name: 'v' } }] }, 'unsupported', 'mounts.volume'],
   ['no network', { network: { egress: 'none' } }, 'unsupported', 'network.egress.none'],
   ['another system', { os: 'darwin' }, 'unsupported', 'os'],

@@ -11,6 +11,7 @@ import {
   type WorkerTarget,
 } from '@muster/core'
 import type { Controller, Limits } from './cgroup.ts'
+import { settingsSchema } from './config.ts'
 import { refused } from './errors.ts'
 import type { Facts, WorkerState } from './folder.ts'
 
@@ -32,6 +33,8 @@ export interface Surroundings {
 /** A checked spec. Paths of files and mounts are relative to the workspace. */
 export interface Plan {
   command?: string[]
+  /** Its command is an agent: where it finds the host, and what it proves itself by there. */
+  agent?: { url: string; ticket: string }
   env: Record<string, string>
   /** Absolute. */
   workdir: string
@@ -58,6 +61,7 @@ export const honouredFields: readonly SpecField[] = [
   'network.ports',
   'security.noNewPrivileges',
   'labels',
+  'settings',
 ]
 
 /** MAX_ARG_STRLEN of Linux: one argument or `NAME=value`, with its NUL. */
@@ -74,7 +78,7 @@ const bashOwned = new Set(
   ).split(' '),
 )
 /** Ours: who a worker is, and how its processes are known. */
-const ownVariables = new Set(['MUSTER_WORKER', 'MUSTER_WITHIN', 'MUSTER_WORKDIR'])
+const ownVariables = new Set(['MUSTER_WORKER', 'MUSTER_WITHIN', 'MUSTER_WORKDIR', 'MUSTER_AGENT_URL', 'MUSTER_AGENT_TICKET'])
 
 const noRoot = 'A local worker has no file system of its own: use a path relative to its working folder.'
 
@@ -109,7 +113,7 @@ export function planOf(spec: LaunchSpec, workspace: string, around: Surroundings
   ])
   const { cpu, memoryBytes, pids } = spec.resources ?? {}
   return {
-    ...(spec.work.mode === 'command' ? { command: words(spec.work.command) } : {}),
+    ...workOf(spec),
     env: checkedEnv(spec.env ?? {}, around),
     workdir,
     files,
@@ -126,7 +130,6 @@ export function planOf(spec: LaunchSpec, workspace: string, around: Surroundings
 }
 
 function refuseFields(spec: LaunchSpec, around: Surroundings): void {
-  if (spec.work.mode === 'agent') throw refused('unsupported', 'work.mode', { message: 'agents are not started here' })
   for (const field of fieldsOf(spec)) {
     if (honouredFields.includes(field)) continue
     throw refused('unsupported', field, { message: `${field} cannot be honoured by a local process` })
@@ -177,8 +180,29 @@ function distinct(places: readonly (readonly string[])[]): void {
   })
 }
 
-function words(command: readonly string[]): string[] {
-  return command.map((word, index) => checkedText(word, `work.command.${index}`, 1))
+function workOf({ work, settings }: LaunchSpec): Pick<Plan, 'command' | 'agent'> {
+  const parsed = settingsSchema.safeParse(settings ?? {})
+  if (!parsed.success)
+    throw refused('invalid-spec', 'settings', { message: parsed.error.issues[0]?.message ?? 'they are not valid' })
+  const { agent } = parsed.data
+  if (work.mode !== 'agent') {
+    if (agent !== undefined)
+      throw refused('unsupported', 'settings.agent', {
+        message: `a worker with work ${work.mode} runs no agent`,
+        hint: 'Give the pool `work: agent`.',
+      })
+    return work.mode === 'hold' ? {} : { command: words(work.command, 'work.command') }
+  }
+  if (agent === undefined)
+    throw refused('invalid-spec', 'settings.agent', {
+      message: 'it does not say which program is the agent',
+      hint: 'Name it in the pool: `worker: { work: agent, settings: { agent: [program, argument] } }`.',
+    })
+  return { command: words(agent, 'settings.agent'), agent: { url: work.url, ticket: work.ticket.$secret } }
+}
+
+function words(command: readonly string[], path: string): string[] {
+  return command.map((word, index) => checkedText(word, `${path}.${index}`, 1))
 }
 
 function checkedEnv(env: Record<string, string>, around: Surroundings): Record<string, string> {
