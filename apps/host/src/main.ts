@@ -3,14 +3,16 @@ import { chmodSync, mkdirSync, statSync } from 'node:fs'
 import { hostname } from 'node:os'
 import { join } from 'node:path'
 import type { Logger } from 'pino'
+import { DoorError } from './api/door-error.ts'
 import { type Api, startApi } from './api/server.ts'
 import { type Apply, applyOf, engineConfig } from './apply.ts'
-import { isAbsent, isLoopback } from './config/address.ts'
+import { isLoopback } from './config/address.ts'
 import type { MusterConfig } from './config/load.ts'
 import { formatProblem } from './config/problem.ts'
 import { startDiskWatch } from './engine/disk.ts'
 import { startEngine } from './engine/engine.ts'
 import { killpoint } from './engine/killpoint.ts'
+import { startLeftovers } from './engine/leftovers.ts'
 import { startRuns } from './engine/runs/index.ts'
 import { type Examined, examine } from './examine.ts'
 import { createLog, type LogLevel } from './observe/log.ts'
@@ -144,6 +146,15 @@ async function startRooms({ config, found, log, restore }: Start): Promise<Runni
     })
     stops.push(() => engine.stop())
     observe.engine(engine)
+    stops.push(
+      startLeftovers({
+        dataDir,
+        clock: engine.clock,
+        keep: () => retention,
+        inUse: () => plugins.roots(),
+        report: (message, data) => log.error(data, message),
+      }),
+    )
     stops.push(startDiskWatch({ dataDir, conditions: engine.conditions, clock: engine.clock }))
     const runs = await startRuns({
       engine,
@@ -235,20 +246,15 @@ function stopSignal(log: Logger, reload: () => void): StopSignal {
 }
 
 function startFailure(error: unknown): string {
+  if (error instanceof DoorError) return `not started: ${error.message}\n  ${error.hint}`
   if (error instanceof StoreError) return [`not started: ${error.message}`, error.hint].filter((text) => text !== '').join('\n  ')
-  const { code, message, port } = error as NodeJS.ErrnoException & { port?: number | string }
-  if (code === 'EADDRINUSE')
-    return typeof port === 'string'
-      ? `not started: ${message}\n  Stop that process, or choose another path: host.socket.path.`
-      : `not started: port ${port ?? ''} is in use\n  Stop what listens there, or choose another: host.listen, or --listen.`
-  if (isAbsent(error as NodeJS.ErrnoException))
-    return `not started: ${message}\n  This machine has no such address: choose another, host.listen, --listen or host.metrics.listen.`
+  const { code, message } = error as NodeJS.ErrnoException
   if (code === 'EROFS')
     return `not started: ${message}\n  Mount the disk so that it can be written, or choose another data folder: --data.`
   if (code === 'EACCES' || code === 'EPERM')
     return `not started: ${message}\n  Give this user the right to it, or choose another data folder: --data.`
   if (code === 'EEXIST' || code === 'ENOTDIR')
-    return `not started: ${message}\n  The data folder or the socket would replace something else: choose another path, host.data (--data) or host.socket.path.`
+    return `not started: ${message}\n  The data folder would replace something else: choose another path, host.data (--data).`
   if (code === 'ENOSPC') return `not started: ${message}\n  Make room on the disk, or choose another data folder: --data.`
   return `not started: ${error instanceof Error ? (error.stack ?? error.message) : String(error)}`
 }

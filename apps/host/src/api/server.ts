@@ -15,6 +15,7 @@ import { urlHost } from '../config/address.ts'
 import { readTls, type TlsFiles } from '../config/tls.ts'
 import { buildApp, httpOptions } from './app.ts'
 import { certificateKey, followCertificate } from './certificate.ts'
+import { openDoor } from './door-error.ts'
 import { doorsOf } from './doors.ts'
 import { type ApiObserver, unobserved } from './observing.ts'
 import { idempotency, KEEP_MS } from './idempotency.ts'
@@ -71,7 +72,7 @@ export function endpointPath(dataDir: string): string {
   return join(dataDir, 'endpoint.json')
 }
 
-/** Listens. Errors: those of listen (`EADDRINUSE`, `EACCES`) and StoreError. */
+/** Listens. Errors: DoorError and StoreError. */
 export async function startApi(deps: ApiDeps): Promise<Api> {
   const { engine, dataDir, listen, log, observer = unobserved } = deps
   await ensureAdminToken(engine.store, dataDir)
@@ -104,11 +105,12 @@ export async function startApi(deps: ApiDeps): Promise<Api> {
   })
   ignoreExpectations(app.server, app)
   doors.watch(app.server)
-  await listenOn(app.server, listen)
+  await openDoor('tcp', `${urlHost(listen.host)}:${listen.port}`, () => listenOn(app.server, listen))
   const { port } = app.server.address() as AddressInfo
   const url = `${material === undefined ? 'http' : 'https'}://${urlHost(listen.host)}:${port}`
   const path = deps.socket?.path ?? socketPath(dataDir)
-  const unix = await listenLocal(app, { path, mode: deps.socket?.mode ?? 0o600, local, doors, log })
+  const mode = deps.socket?.mode ?? 0o600
+  const unix = await openDoor('socket', path, () => listenLocal(app, { path, mode, local, doors, log }))
   writeEndpoint(dataDir, { pid: process.pid, url, ...(unix === undefined ? {} : { socket: path }) })
   // Of a daemon before this one, which spoke TLS.
   if (material === undefined) engine.conditions.clear(certificateKey)

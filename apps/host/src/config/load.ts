@@ -58,6 +58,8 @@ export interface RetentionConfig {
   crashes: number
   crashesMs: number
   tokensMs: number
+  replacedMs: number
+  unpackedMs: number
 }
 
 export interface LoadedConfig {
@@ -155,6 +157,8 @@ function resolveConfig(file: string, value: MusterFile): MusterConfig {
       crashes: keep.crashes ?? 20,
       crashesMs: keep.crashAge ?? 90 * day,
       tokensMs: keep.tokens ?? 90 * day,
+      replacedMs: keep.replaced ?? 90 * day,
+      unpackedMs: keep.unpacked ?? 30 * day,
     },
   })
 }

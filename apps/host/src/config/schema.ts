@@ -180,6 +180,12 @@ const retention = strict({
   crashes: z.int().min(0).exactOptional().describe('Crash bundles kept at most. Default 20.'),
   crashAge: durationSchema.exactOptional().describe('Crash bundles are removed after this long. Default 90d.'),
   tokens: durationSchema.exactOptional().describe('Revoked and expired tokens are forgotten after this long. Default 90d.'),
+  replaced: durationSchema
+    .exactOptional()
+    .describe('What a restore replaced (`before-restore-…` in the data folder) is removed after this long. Default 90d.'),
+  unpacked: durationSchema
+    .exactOptional()
+    .describe('Unpacked plugins that no provider has run for this long are removed. Default 30d.'),
 })
 
 export const fileSchema: z.ZodType<MusterFile> = strict({
@@ -214,6 +220,8 @@ export interface RetentionFile {
   crashes?: number
   crashAge?: number
   tokens?: number
+  replaced?: number
+  unpacked?: number
 }
 
 export interface HostFile {

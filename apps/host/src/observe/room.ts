@@ -1,6 +1,8 @@
 /** What the daemon tells of itself, put together: metrics, traces, and the lines of the log about runs, workers and calls. */
 import type { Logger } from 'pino'
+import { openDoor } from '../api/door-error.ts'
 import type { ApiObserver } from '../api/observing.ts'
+import { urlHost } from '../config/address.ts'
 import type { MusterConfig } from '../config/load.ts'
 import { type NetworkSettings, readNetwork } from '../config/network.ts'
 import type { Engine } from '../engine/api.ts'
@@ -31,7 +33,7 @@ export interface ObserveRoom {
   runEnded(run: RunRecord): void
   /** Room that logs and outputs take. */
   measured(bytes: number): void
-  /** Opens the address for scrapers, if there is one, and loads what nobody had to wait for. Errors: those of listen. */
+  /** Opens the address for scrapers, if there is one, and loads what nobody had to wait for. Errors: DoorError. */
   serve(): Promise<void>
   /** Ends what runs by itself; sends the last spans, for a bounded time. */
   stop(): Promise<void>
@@ -79,7 +81,9 @@ export async function openObserve({ config, log }: ObserveOptions): Promise<Obse
     },
     serve: async () => {
       if (config.metrics.listen !== undefined) {
-        const server = await serveMetrics(metrics, config.metrics.listen)
+        const { listen } = config.metrics
+        const where = `${urlHost(listen.host)}:${listen.port}`
+        const server = await openDoor('metrics', where, () => serveMetrics(metrics, listen))
         stops.push(server.close)
         log.info({ url: server.url }, 'metrics are served')
       }

@@ -39,6 +39,8 @@ export interface Staged {
 }
 
 export interface StartedRoom extends PluginRoom {
+  /** Folders of the plugins that run. */
+  roots(): string[]
   /** Resolves when each provider's first start has ended. */
   settled(): Promise<void>
   /**
@@ -93,6 +95,7 @@ export function startPlugins(deps: RoomDeps): StartedRoom {
       return () => void listeners.delete(listener)
     },
     leaving: () => [...leaving],
+    roots: () => [...all.values()].map((one) => one.target().plugin.root),
     clean: (name, text) => all.get(name)?.redactor.clean(text) ?? text,
     async drop(name) {
       if (!leaving.delete(name)) return

@@ -1,6 +1,6 @@
 /** From a source to a folder on disk: a development folder as it is, a tarball into the content-addressed store. */
 import { createHash, randomBytes } from 'node:crypto'
-import { mkdir, readFile, rename, rm, stat, writeFile } from 'node:fs/promises'
+import { mkdir, readFile, rename, rm, stat, utimes, writeFile } from 'node:fs/promises'
 import { dirname, join, posix } from 'node:path'
 import { buffer } from 'node:stream/consumers'
 import { promisify } from 'node:util'
@@ -41,7 +41,12 @@ export async function openSource(source: PluginSource, store: string): Promise<s
       'get the pinned tarball, or pin this one if you trust it',
     )
   const target = join(store, digest.toString('hex'))
-  if (await isFolder(target)) return target
+  if (await isFolder(target)) {
+    // Marked as used: what nobody has used for long is removed. A folder of another user is left as it is.
+    const now = new Date()
+    await utimes(target, now, now).catch(() => undefined)
+    return target
+  }
   const files = await readEntries(bytes)
   await unpack(files, target, store)
   return target
