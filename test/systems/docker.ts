@@ -136,7 +136,7 @@ export function cannotStartDocker(): string | undefined {
 /** dockerd finds iptables, runc and containerd by PATH, and a test's PATH need not have the system folders. */
 const PATH = [process.env['PATH'] ?? '', '/usr/local/sbin', '/usr/sbin', '/sbin', '/usr/bin', '/bin'].join(delimiter)
 
-/** Starts a private engine; answers when it answers. Rejects, with nothing left, when it does not come up in 30 s. */
+/** Starts a private engine; answers when it answers. Rejects, with nothing left, when it does not come up in 90 s. */
 export async function startDocker(options: DockerOptions = {}): Promise<DockerEngine> {
   const { network = 'own', args = [], detached = false } = options
   const absent = cannotStartDocker()

@@ -40,7 +40,7 @@ export function findRegistry(): Presence<typeof startRegistry> {
   return { name: 'registry', absent: `${missing} is not installed: run test/systems/install.sh` }
 }
 
-/** Starts a registry; answers when it answers. Rejects, with nothing left, when it does not come up in 30 s. */
+/** Starts a registry; answers when it answers. Rejects, with nothing left, when it does not come up in 90 s. */
 export async function startRegistry(options: RegistryOptions = {}): Promise<ImageRegistry> {
   const { user = 'tester', password = 'only for tests' } = options
   const folder = await tempFolder('registry')
