@@ -26,6 +26,7 @@ export function agentRoom(context: Context, { deadlines }: { deadlines: Deadline
 
   // Those of before a restart get the whole time to come back.
   state.onWorker((now, before) => {
+    if (now.agent_at === null) return
     if (!isWorking(now)) deadlines.clear(keyOf(now.id))
     else if (before === undefined || !isWorking(before)) heard(now.id)
   })

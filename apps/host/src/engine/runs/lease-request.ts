@@ -65,7 +65,7 @@ export function agentRefusal({ pools }: Pick<Engine, 'pools'>, pool: string, req
   return {
     code: 'cannot-be-served',
     message: `pool ${pool} cannot serve this: ${field} is ${asked}, and the agents of the pool have ${has}`,
-    hint: `Ask without ${field}, or name a pool whose workers hold.`,
+    hint: `Ask without ${field}${request.stdin ? ' (muster run --no-stdin)' : ''}, or name a pool whose workers hold.`,
     nearest: { pool, field, asked, has },
   }
 }

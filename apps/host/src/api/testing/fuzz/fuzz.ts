@@ -34,6 +34,10 @@ const CONNECTIONS = 12
 const TURN_EVERY_MS = 10
 const TURN_MS = 100
 
+/** Requests from one run for agents to the next, and how many of those may wait. */
+const EMPLOY_EVERY = 40
+const FEW = 3
+
 /** Pino's number of `error`. */
 const FAULT = 50
 
@@ -50,7 +54,9 @@ export async function fuzz(daemon: TestDaemon, { seed, requests, ill }: FuzzOpti
   const proofs = new Set<string>()
   const proof = (kind: string): string => {
     if (kind === 'session') return known.session()
-    const tickets = [...daemon.tickets().values()]
+    const all = [...daemon.tickets()]
+    const fresh = all.filter(([id]) => daemon.harness.engine.workers.get(id)?.agent_at === null)
+    const tickets = (fresh.length > 0 && draw.is(0.6) ? fresh : all).map(([, ticket]) => ticket)
     return tickets.length === 0 ? `mtk_w${'0'.repeat(26)}_${'x'.repeat(43)}` : draw.pick(tickets)
   }
   const values = valuesOf({ chance: draw, document, known: known.of })
@@ -59,7 +65,17 @@ export async function fuzz(daemon: TestDaemon, { seed, requests, ill }: FuzzOpti
   const report: FuzzReport = { sent: 0, perOperation: {}, done: new Set(), statuses: {}, cut: 0, wrong: [] }
   using wire = openWire(Number(new URL(daemon.api.url).port), CONNECTIONS)
 
+  /** Whatever requests make and end, agents find something to do. */
+  async function employ(): Promise<void> {
+    if ((daemon.harness.engine.pools.get('agents')?.queued ?? FEW) >= FEW) return
+    const run = { command: ['true'], inputs: [{ name: 'a', path: 'in' }], outputs: [{ name: 'b', path: 'out' }] }
+    const made = await daemon.ask('POST', '/v1/runs', { body: { pool: 'agents', ...run } })
+    const upload = { body: Buffer.alloc(1024), headers: { 'content-type': 'application/x-tar' } }
+    if (made.status === 201) await daemon.ask('PUT', `/v1/runs/${String(made.json['id'])}/inputs/a`, upload)
+  }
+
   async function one(): Promise<void> {
+    if (report.sent % EMPLOY_EVERY === 0) await employ()
     const operation = operations[report.sent++ % operations.length]
     if (operation === undefined) throw new Error('the document has no operations')
     report.perOperation[operation.id] = (report.perOperation[operation.id] ?? 0) + 1

@@ -32,7 +32,7 @@ export function knownThings(chance: Chance, keep: ReadonlySet<string>, pools: re
   function draw(): string {
     const all = [...working.keys()]
     const busy = all.filter((one) => working.get(one) !== undefined)
-    next = all.length === 0 ? undefined : chance.pick(busy.length > 0 && chance.is(0.6) ? busy : all)
+    next = all.length === 0 ? undefined : chance.pick(busy.length > 0 && chance.is(0.9) ? busy : all)
     return next ?? `mss_w${'0'.repeat(26)}_${'x'.repeat(43)}`
   }
 
