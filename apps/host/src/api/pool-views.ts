@@ -22,7 +22,7 @@ export interface PoolView {
   queued: number
   leases: number
   waiting: string
-  state: 'active' | 'paused' | 'draining'
+  state: 'active' | 'paused' | 'draining' | 'leaving'
   wish?: WishView
   aside: number
   keepFailedMs?: number
@@ -71,7 +71,8 @@ export function poolView({ config, workers, queued, leases, waiting, aside, wish
     queued,
     leases,
     waiting,
-    state: (wish?.wish as 'paused' | 'draining' | undefined) ?? 'active',
+    // Known by what it is, so that the next start shows it too.
+    state: config.placement.length === 0 ? 'leaving' : ((wish?.wish as 'paused' | 'draining' | undefined) ?? 'active'),
     aside,
     ...defined({ wish: wishView(wish), keepFailedMs: config.keepFailedMs }),
   }

@@ -66,8 +66,10 @@ export const poolSchema: z.ZodType<PoolView> = named(
     leases: z.int().describe('Leases that have one.'),
     waiting: z.string().describe('Why the first of the queue waits; empty when nothing waits.'),
     state: z
-      .enum(['active', 'paused', 'draining'])
-      .describe('paused: nothing is launched or handed out · draining: it keeps no worker that nobody holds.'),
+      .enum(['active', 'paused', 'draining', 'leaving'])
+      .describe(
+        'paused: nothing is launched or handed out · draining: it keeps no worker that nobody holds · leaving: the configuration names it no longer.',
+      ),
     wish: wishSchema.describe('Whose decision it is that it is not active.').exactOptional(),
     aside: z
       .int()

@@ -90,7 +90,7 @@ export function bold(text: string): string {
 export function state(word: string, text: string = word): string {
   if (['ready', 'passed', 'active', 'leased', 'idle'].includes(word)) return styled('green', text)
   if (['failed', 'quarantined', 'oom', 'timeout', 'infrastructure', 'unknown', 'lost'].includes(word)) return styled('red', text)
-  if (['degraded', 'cancelled', 'draining', 'terminating', 'paused', 'disabled', 'cordoned', 'kept'].includes(word))
+  if (['degraded', 'cancelled', 'draining', 'terminating', 'leaving', 'paused', 'disabled', 'cordoned', 'kept'].includes(word))
     return styled('yellow', text)
   return text
 }

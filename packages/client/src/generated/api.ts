@@ -317,8 +317,8 @@ export interface Pool {
   leases: number
   /** Why the first of the queue waits; empty when nothing waits. */
   waiting: string
-  /** paused: nothing is launched or handed out · draining: it keeps no worker that nobody holds. */
-  state: 'active' | 'paused' | 'draining'
+  /** paused: nothing is launched or handed out · draining: it keeps no worker that nobody holds · leaving: the configuration names it no longer. */
+  state: 'active' | 'paused' | 'draining' | 'leaving'
   /** Whose decision it is that it is not active. */
   wish?: Wish
   /** Live workers that are handed out to nobody: cordoned, or kept after a failed run. They count against the maximum. */
