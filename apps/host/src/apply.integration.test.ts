@@ -2,10 +2,11 @@
 import { readFile, writeFile } from 'node:fs/promises'
 import { join } from 'node:path'
 import { afterEach, expect, test } from 'vitest'
+import { fakeControl } from '@muster/core/testing'
 import { waitFor } from '@muster/test/systems/wait'
 import { muster } from './cli/muster.test.helper.ts'
 import { makeSite, patienceMs, type Site } from './faults/daemon.test.helper.ts'
-import { localVendor } from './faults/vendors.test.helper.ts'
+import { fakeVendor, localVendor, type OpenVendor, vendorDir } from './faults/vendors.test.helper.ts'
 
 const timeout = 300_000
 const disposals: (() => Promise<unknown>)[] = []
@@ -13,8 +14,8 @@ afterEach(async () => {
   for (const dispose of disposals.splice(0).reverse()) await dispose()
 })
 
-async function openSite(): Promise<Site> {
-  const vendor = await localVendor()
+async function openSite(open: OpenVendor = localVendor): Promise<Site> {
+  const vendor = await open()
   if (vendor.dispose !== undefined) disposals.push(vendor.dispose)
   const site = await makeSite(vendor.files(), { counted: true })
   disposals.push(() => site.dispose())
@@ -134,4 +135,19 @@ test('a pool and its provider that are renamed go on until their last lease ends
   })
   expect((await site.client.pools.list()).map((pool) => pool.name)).toEqual(['cold', 'kept'])
   expect(await site.client.conditions()).toEqual([])
+})
+
+test('what a provider prepared for a pool goes with the pool', { timeout }, async () => {
+  const site = await openSite(fakeVendor)
+  const control = fakeControl(vendorDir(site.data))
+  for (const pool of ['cold', 'hold']) {
+    const { id } = await site.client.runs.create({ pool, command: ['true'] })
+    expect(await site.client.runs.wait(id)).toMatchObject({ outcome: 'passed' })
+  }
+  expect([control.count('prepare'), control.count('unprepare')]).toEqual([2, 0])
+  await edit(site, (text) => text.replace(/^ *cold: .*\n/m, ''))
+  expect((await apply(site)).code).toBe(0)
+  await waitFor('the pool to be prepared no longer', () => control.count('unprepare') === 1, { timeoutMs: patienceMs })
+  const told = await site.client.why('pool', 'cold')
+  expect(told.map((one) => one.rule)).toContain('pool-unprepared')
 })
