@@ -20,6 +20,7 @@ beforeAll(async () => {
   const agent = join(shared.path, 'agent.sh')
   await copyFile(join(here, 'agent.sh'), agent)
   await chmod(agent, 0o755)
+  const spy = 'cp "$MUSTER_AGENT_TICKET" "$0/ticket-of-$MUSTER_WORKER" && exec /bin/sh "$1"'
   daemon = await startMuster({
     port: await freePort(),
     providers: { local: { plugin: 'baremetal', config: { transport: 'local' } } },
@@ -28,6 +29,12 @@ beforeAll(async () => {
         placement: ['local'],
         worker: { work: 'agent', settings: { agent: ['/bin/sh', agent] }, grace: '2s' },
         scale: { max: 4 },
+      },
+      // Whoever can read the file of a ticket has a copy of it.
+      spied: {
+        placement: ['local'],
+        worker: { work: 'agent', settings: { agent: ['/bin/sh', '-c', spy, shared.path, agent] }, grace: '2s' },
+        scale: { max: 1 },
       },
     },
   })
@@ -116,13 +123,46 @@ test('a daemon that is killed in the middle finds the agent at work, and every b
   expect(running.stdout()).toBe('begun\non\n')
 })
 
-test('no ticket and no session is left where anybody could find it', async () => {
-  const found: string[] = []
-  for (const entry of await readdir(daemon.data, { recursive: true, withFileTypes: true })) {
-    if (!entry.isFile()) continue
-    const path = join(entry.parentPath, entry.name)
-    if (/m(tk|ss)_w[0-9a-z]{26}_/.test(await readFile(path, 'latin1'))) found.push(path)
+test('a ticket that somebody else has read is worth nothing, and is left nowhere', { timeout }, async () => {
+  const gate = join(shared.path, 'spied')
+  const script = `echo begun; until [ -e '${gate}' ]; do sleep 0.1; done`
+  const running = await muster('run', '--pool', 'spied', '--quiet', '--', '/bin/sh', '-c', script)
+  await begun(running)
+  const [name = ''] = (await readdir(shared.path)).filter((one) => one.startsWith('ticket-of-'))
+  const ticket = await readFile(join(shared.path, name), 'utf8')
+  const worker = name.slice('ticket-of-'.length)
+  expect(ticket).toMatch(new RegExp(`^mtk_${worker}_`))
+  const { url } = JSON.parse(await readFile(join(daemon.data, 'endpoint.json'), 'utf8')) as { url: string }
+  const replay = async (): Promise<unknown> => {
+    const answer = await fetch(`${url}/v1/self/ready`, { method: 'POST', headers: { authorization: `Bearer ${ticket}` } })
+    return ((await answer.json()) as { code: unknown }).code
   }
-  expect(found).toEqual([])
-  expect(daemon.output()).not.toMatch(/m(tk|ss)_w[0-9a-z]{26}_/)
+  expect(await replay()).toBe('ticket-used')
+  const why = JSON.stringify(await daemon.ask(`/v1/why/worker/${worker}`))
+  expect(why).toContain('ticket-replayed')
+  await mkdir(gate)
+  expect((await running.exited).code).toBe(0)
+  const left = async (): Promise<boolean> => (await daemon.workers()).some(({ id }) => id === worker)
+  await waitFor('the worker to be gone', left, { until: (there) => !there, timeoutMs: timeout })
+  expect(await replay()).toBe('unauthorized')
+  const secret = ticket.slice(-43)
+  const bytes = Buffer.from(secret, 'base64url')
+  const forms = [secret, bytes.toString('latin1'), bytes.toString('hex'), bytes.toString('base64')]
+  const hits = (await kept()).filter(({ text }) => forms.some((form) => text.includes(form)))
+  expect(hits.map(({ path }) => path)).toEqual([])
+  expect(forms.filter((form) => `${why}${daemon.output()}`.includes(form))).toEqual([])
 })
+
+test('no ticket and no session is left where anybody could find it', async () => {
+  const proof = /m(tk|ss)_w[0-9a-z]{26}_/
+  expect((await kept()).filter(({ text }) => proof.test(text)).map(({ path }) => path)).toEqual([])
+  expect(daemon.output()).not.toMatch(proof)
+})
+
+/** Everything that the daemon keeps, byte for byte. */
+async function kept(): Promise<{ path: string; text: string }[]> {
+  const entries = await readdir(daemon.data, { recursive: true, withFileTypes: true })
+  const paths = entries.filter((entry) => entry.isFile()).map((entry) => join(entry.parentPath, entry.name))
+  // One that has gone meanwhile holds nothing.
+  return Promise.all(paths.map(async (path) => ({ path, text: await readFile(path, 'latin1').catch(() => '') })))
+}
