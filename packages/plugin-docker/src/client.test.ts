@@ -5,7 +5,7 @@ import { join } from 'node:path'
 import { Readable } from 'node:stream'
 import { tempFolder, type TempFolder } from '@muster/test/systems/temp'
 import { afterEach, beforeEach, describe, expect, test } from 'vitest'
-import { compareVersions, createEngine, type Engine, smaller } from './client.ts'
+import { compareVersions, createEngine, type Engine, smaller, spanName } from './client.ts'
 import type { EngineFailure } from './errors.ts'
 import { callOf } from './harness.test.helper.ts'
 import { dockerProvider } from './provider.ts'
@@ -268,4 +268,16 @@ test('a raw connection goes both ways, and ends with the signal', async () => {
   expect(text).toContain('hello ')
   expect(connection.destroyed).toBe(true)
   server.removeAllListeners('upgrade')
+})
+
+test.each([
+  ['/v1.41/containers/json', '/containers/json'],
+  ['/v1.41/containers/create', '/containers/create'],
+  ['/v1.41/containers/w01secret/json', '/containers/{id}/json'],
+  ['/v1.41/containers/w01secret', '/containers/{id}'],
+  ['/v1.41/images/registry%2Fsecret%3A1/json', '/images/{id}/json'],
+  ['/v1.41/exec/0123/start', '/exec/{id}/start'],
+  ['/version', '/version'],
+])('a request for %s is a span without names: %s', (path, shown) => {
+  expect(spanName({ method: 'GET', path })).toBe(`engine GET ${shown}`)
 })

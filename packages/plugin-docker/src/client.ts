@@ -10,6 +10,7 @@ import { once } from 'node:events'
 import { Agent, type IncomingMessage } from 'node:http'
 import { addAbortSignal, type Duplex, type Readable } from 'node:stream'
 import { inspect } from 'node:util'
+import { vendorSpan } from '@muster/core'
 import type Docker from 'dockerode'
 import type { Endpoint } from './config.ts'
 import { EngineFailure } from './errors.ts'
@@ -159,11 +160,41 @@ async function readJson<T>(reply: IncomingMessage): Promise<T> {
 
 const ok = { 200: true, 201: true, 204: true }
 
+/** As `engine GET /containers/{id}/json`: what stands between is a name or an id, and of no use in a trace. */
+export function spanName({ method, path }: Pick<EngineRequest, 'method' | 'path'>): string {
+  const [kind = '', what, ...rest] = path
+    .replace(/^\/v[\d.]+\//, '/')
+    .split('/')
+    .filter(Boolean)
+  const second = what === undefined ? [] : words.has(what) ? [what] : ['{id}']
+  return `engine ${method} /${[kind, ...second, ...rest.slice(-1)].join('/')}`
+}
+
+/** Of paths whose second part is no name. */
+const words = new Set(['json', 'create', 'prune', 'search'])
+
+/** The engine's answer, as a span of the call that it is asked for. */
 async function dial(docker: Docker, wanted: EngineRequest, hijack = false): Promise<IncomingMessage | Duplex> {
+  return vendorSpan(spanName(wanted), async (span) => {
+    try {
+      const reply = await dialled(docker, wanted, { hijack, traceparent: span.traceparent ?? traces.getStore() ?? '' })
+      if ('statusCode' in reply && reply.statusCode !== undefined) span.fact('http.response.status_code', reply.statusCode)
+      return reply
+    } catch (error) {
+      if (error instanceof EngineFailure && error.status !== undefined) span.fact('http.response.status_code', error.status)
+      throw error
+    }
+  })
+}
+
+async function dialled(
+  docker: Docker,
+  wanted: EngineRequest,
+  { hijack, traceparent }: { hijack: boolean; traceparent: string },
+): Promise<IncomingMessage | Duplex> {
   const { method, path, query = {}, body, upload, signal } = wanted
   signal.throwIfAborted()
   const { promise, resolve, reject } = Promise.withResolvers<IncomingMessage | Duplex>()
-  const traceparent = traces.getStore() ?? ''
   const options = {
     path: Object.keys(query).length === 0 ? path : `${path}?`,
     method,

@@ -1,7 +1,11 @@
 /** Every call to a provider, as metrics, spans and log lines see it. */
+import type { SpanBatch } from '@muster/core'
 import type { CallWitness } from '../plugins/api.ts'
 import type { Metrics } from './metrics/metrics.ts'
 import { newTraceparent, traceIdOf, type Tracing } from './trace.ts'
+
+/** As the wire allows in one message. */
+const MOST_SPANS = 64
 
 export interface WitnessParts {
   metrics: Metrics
@@ -24,6 +28,9 @@ export function callWitness({ metrics, tracing, log }: WitnessParts): CallWitnes
     const context = span?.traceparent ?? traceparent ?? newTraceparent()
     return {
       traceparent: context,
+      ...(span?.traceparent.endsWith('-01') === true
+        ? { spans: taken({ provider, of: span.traceparent, metrics, tracing }) }
+        : {}),
       end: (code) => {
         const ms = performance.now() - began
         metrics.count('muster_provider_calls_total', { provider, method, code })
@@ -33,5 +40,22 @@ export function callWitness({ metrics, tracing, log }: WitnessParts): CallWitnes
         span?.end(code === 'ok' ? {} : { failed: code })
       },
     }
+  }
+}
+
+/** Takes what a plugin did for one call: of that call's trace only, and no more than a call may have, however often it sends. */
+function taken({
+  provider,
+  of,
+  metrics,
+  tracing,
+}: { provider: string; of: string } & Pick<WitnessParts, 'metrics' | 'tracing'>): (batch: SpanBatch) => void {
+  let room = MOST_SPANS
+  return ({ spans, dropped }) => {
+    const mine = spans.filter(({ trace }) => trace === traceIdOf(of)).slice(0, room)
+    room -= mine.length
+    tracing.take(mine, { 'muster.provider': provider })
+    const lost = dropped + spans.length - mine.length
+    if (lost > 0) metrics.count('muster_plugin_spans_dropped_total', { provider }, lost)
   }
 }

@@ -65,11 +65,19 @@ test('one trace from the client over the host to the plugin, and nothing of the 
   expect(one('provider launch')).toMatchObject({ parent: one('worker launch').span, kind: 3 })
   expect(one('provider terminate').parent).toBe(one('worker terminate').span)
   expect(one('run').facts).toMatchObject({ 'muster.run': run.id, 'muster.pool': 'hold', 'muster.outcome': 'passed' })
-  // What the plugin was given is the span of its call.
+  // The plugin's own span of its call, and what it asked its vendor for meanwhile.
+  for (const [op, asks] of [
+    ['launch', 'vendor create'],
+    ['terminate', 'vendor delete'],
+  ] as const) {
+    expect(one(`plugin ${op}`)).toMatchObject({ parent: one(`provider ${op}`).span, kind: 2, facts: { 'muster.provider': 'p' } })
+    expect(one(asks)).toMatchObject({ parent: one(`plugin ${op}`).span, kind: 3 })
+  }
+  // What the plugin was given is its own span.
   const calls = fakeControl(vendorDir(site.data)).events()
   for (const op of ['launch', 'exec', 'terminate']) {
     const call = calls.find((event) => event.kind === 'call' && event.op === op)
-    expect([op, call?.traceparent]).toEqual([op, `00-${clientTrace}-${one(`provider ${op}`).span}-01`])
+    expect([op, call?.traceparent]).toEqual([op, `00-${clientTrace}-${one(`plugin ${op}`).span}-01`])
   }
   expect(collector.text()).not.toContain('canary')
   expect(collector.headers()[0]).toMatchObject({ authorization: 'canary-header' })

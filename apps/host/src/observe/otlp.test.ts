@@ -43,6 +43,30 @@ test('spans reach the collector with their parents, kinds, facts and times; a fa
   expect(collector.text()).toContain('"1.2.3"')
 })
 
+test('spans that a plugin has ended are sent as they are, with what the host knows of them', async () => {
+  await using collector = await startCollector()
+  const tracing = open(collector)
+  const ids = { trace: '1'.repeat(32), span: '3'.repeat(16), parent: '2'.repeat(16) }
+  const facts = { long: 'x'.repeat(300), status: 409 }
+  tracing.take(
+    [{ ...ids, name: 'engine GET /info', kind: 'client', at: 1_700_000_000_000.5, ms: 1500.25, failed: '409', facts }],
+    {
+      'muster.provider': 'p',
+    },
+  )
+  await tracing.stop()
+  expect(collector.spans()).toEqual([
+    {
+      ...ids,
+      name: 'engine GET /info',
+      kind: 3,
+      failed: '409',
+      ms: 1500,
+      facts: { long: 'x'.repeat(200), status: 409, 'muster.provider': 'p' },
+    },
+  ])
+})
+
 test('a client that does not sample is followed; what begins here is sampled by its share', async () => {
   await using collector = await startCollector()
   const none = open(collector, { sample: 0 })

@@ -1,21 +1,22 @@
 /** Traces sent to a collector, OTLP over HTTP with JSON. Loaded only when one is configured. */
 import { Agent } from 'node:http'
 import { Agent as TlsAgent } from 'node:https'
-import { type PluginNetwork, proxyVariables, trusted } from '@muster/core'
-import { type Context, ROOT_CONTEXT, SpanKind, SpanStatusCode, trace } from '@opentelemetry/api'
+import { type PluginNetwork, proxyVariables, type SpanRecord, trusted } from '@muster/core'
+import { type Context, ROOT_CONTEXT, SpanKind, SpanStatusCode, trace, TraceFlags } from '@opentelemetry/api'
 import { OTLPTraceExporter } from '@opentelemetry/exporter-trace-otlp-http'
-import { resourceFromAttributes } from '@opentelemetry/resources'
+import { type Resource, resourceFromAttributes } from '@opentelemetry/resources'
 import {
   AlwaysOnSampler,
   BatchSpanProcessor,
   ParentBasedSampler,
+  type ReadableSpan,
   type SpanExporter,
   TracerProvider,
   TraceIdRatioBasedSampler,
 } from '@opentelemetry/sdk-trace'
 import type { SecretSources } from '../plugins/secrets.ts'
 import { secretReader } from '../plugins/secrets.ts'
-import type { SpanEnd, SpanStart, TraceSpan, Tracing } from './trace.ts'
+import type { SpanEnd, SpanFacts, SpanStart, TraceSpan, Tracing } from './trace.ts'
 
 export interface OtlpSettings {
   /** Base address of the collector. */
@@ -58,24 +59,21 @@ export function startOtlp(options: OtlpOptions): Tracing {
     }),
     options.log,
   )
+  const resource = resourceFromAttributes({ 'service.name': 'muster', 'service.version': options.version })
+  const processor = new BatchSpanProcessor({
+    exporter,
+    maxQueueSize: MOST_WAITING,
+    maxExportBatchSize: BATCH,
+    scheduledDelayMillis: options.everyMs ?? EVERY_MS,
+    exportTimeoutMillis: SEND_MS,
+  })
   const provider = new TracerProvider({
-    resource: resourceFromAttributes({
-      'service.name': 'muster',
-      'service.version': options.version,
-    }),
+    resource,
     sampler: new ParentBasedSampler({
       root: options.sample >= 1 ? new AlwaysOnSampler() : new TraceIdRatioBasedSampler(options.sample),
     }),
     spanLimits: { attributeValueLengthLimit: FACT_CHARS },
-    spanProcessors: [
-      new BatchSpanProcessor({
-        exporter,
-        maxQueueSize: MOST_WAITING,
-        maxExportBatchSize: BATCH,
-        scheduledDelayMillis: options.everyMs ?? EVERY_MS,
-        exportTimeoutMillis: SEND_MS,
-      }),
-    ],
+    spanProcessors: [processor],
   })
   const tracer = provider.getTracer('muster', options.version)
 
@@ -104,6 +102,9 @@ export function startOtlp(options: OtlpOptions): Tracing {
   return {
     on: true,
     start,
+    take: (spans, facts) => {
+      for (const one of spans) processor.onEnd(ended(one, { facts, resource, version: options.version }))
+    },
     stop: async () => {
       const over = Promise.withResolvers<void>()
       const timer = setTimeout(over.resolve, FLUSH_MS)
@@ -111,6 +112,43 @@ export function startOtlp(options: OtlpOptions): Tracing {
       clearTimeout(timer)
     },
   }
+}
+
+/** A span of a plugin as the exporter takes it. Its trace is recorded: else nobody would have asked for it. */
+function ended(
+  { trace, span, parent, name, kind, at, ms, failed, facts = {} }: SpanRecord,
+  { facts: more, resource, version }: { facts: SpanFacts; resource: Resource; version: string },
+): ReadableSpan {
+  const context = { traceId: trace, spanId: span, traceFlags: TraceFlags.SAMPLED }
+  const cut = Object.entries({ ...facts, ...more }).map(([key, value]) => [
+    key,
+    typeof value === 'string' ? value.slice(0, FACT_CHARS) : value,
+  ])
+  return {
+    name,
+    kind: kinds[kind],
+    spanContext: () => context,
+    parentSpanContext: { traceId: trace, spanId: parent, traceFlags: TraceFlags.SAMPLED },
+    startTime: hrTime(at),
+    endTime: hrTime(at + ms),
+    duration: hrTime(ms),
+    status: failed === undefined ? { code: SpanStatusCode.UNSET } : { code: SpanStatusCode.ERROR, message: failed },
+    attributes: Object.fromEntries(cut) as Record<string, string | number>,
+    links: [],
+    events: [],
+    ended: true,
+    resource,
+    instrumentationScope: { name: 'muster-plugin', version },
+    droppedAttributesCount: 0,
+    droppedEventsCount: 0,
+    droppedLinksCount: 0,
+  }
+}
+
+/** Seconds and nanoseconds. */
+function hrTime(ms: number): [number, number] {
+  const seconds = Math.floor(ms / 1000)
+  return [seconds, Math.round((ms - seconds * 1000) * 1e6)]
 }
 
 function agentBy(network: PluginNetwork): (protocol: string) => Agent {

@@ -3,6 +3,7 @@
  * (https://www.w3.org/TR/trace-context/#traceparent-header); spans are recorded only where an exporter is configured.
  */
 import { randomBytes } from 'node:crypto'
+import type { SpanRecord } from '@muster/core'
 
 /** Names and numbers only: never a value that a user or a vendor wrote. */
 export type SpanFacts = Readonly<Record<string, string | number>>
@@ -34,6 +35,8 @@ export interface Tracing {
   /** Are spans recorded? Where they are not, contexts are passed on all the same. */
   readonly on: boolean
   start(name: string, given?: SpanStart): TraceSpan
+  /** Spans that somebody else has ended. */
+  take(spans: readonly SpanRecord[], facts: SpanFacts): void
   /** Sends what is left, for a bounded time. */
   stop(): Promise<void>
 }
@@ -42,6 +45,7 @@ export interface Tracing {
 export const untraced: Tracing = {
   on: false,
   start: (_name, { parent } = {}) => ({ traceparent: parent ?? newTraceparent(), end: () => undefined }),
+  take: () => undefined,
   stop: async () => undefined,
 }
 

@@ -17,6 +17,7 @@ import type {
   ProviderErrorCode,
   Quote,
   QuoteShape,
+  SpanBatch,
   Terminated,
   TerminateHow,
   WorkerCapabilities,
@@ -120,6 +121,8 @@ export interface WitnessedCall {
 export type CallWitness = (call: WitnessedCall) => {
   /** The context that travels with the call. */
   traceparent: string
+  /** Told what the plugin did for the call; absent: nobody records it. */
+  spans?(batch: SpanBatch): void
   end(code: ProviderErrorCode | 'ok'): void
 }
 

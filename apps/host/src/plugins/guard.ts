@@ -21,7 +21,7 @@ import {
 } from 'cockatiel'
 import { newTraceparent } from '../observe/trace.ts'
 import type { CallOptions, CallWitness, Fence, GuardedProvider } from './api.ts'
-import type { Redactor } from './redactor.ts'
+import { cleanSpans, type Redactor } from './redactor.ts'
 import type { SecretReader } from './secrets.ts'
 
 /** The running process, or why there is none. */
@@ -202,9 +202,7 @@ function createDoor(deps: GuardDeps, breaker: () => CircuitBreakerPolicy): Door 
       const seen = witness({ method, options, stream: false })
       try {
         const worker = enter(method)
-        const answer = await breaker().execute(() =>
-          call(worker, wireOptions(method, { ...options, traceparent: seen.traceparent }, deps)),
-        )
+        const answer = await breaker().execute(() => call(worker, wireOptions(method, { ...options, ...seen }, deps)))
         seen.end('ok')
         return answer
       } catch (thrown) {
@@ -218,7 +216,7 @@ function createDoor(deps: GuardDeps, breaker: () => CircuitBreakerPolicy): Door 
       // A reader that leaves ends the call well.
       let code: ProviderErrorCode | 'ok' = 'ok'
       try {
-        yield* call(enter(method), wireOptions(method, { ...options, traceparent: seen.traceparent }, deps))
+        yield* call(enter(method), wireOptions(method, { ...options, ...seen }, deps))
       } catch (thrown) {
         const error = fail(method, thrown)
         code = error.code
@@ -239,7 +237,12 @@ function createDoor(deps: GuardDeps, breaker: () => CircuitBreakerPolicy): Door 
 
 const unseen: CallWitness = ({ traceparent = newTraceparent() }) => ({ traceparent, end: () => undefined })
 
-function wireOptions(method: Method, options: CallOptions & { traceparent: string }, deps: GuardDeps): WireOptions {
+function wireOptions(
+  method: Method,
+  options: CallOptions & Pick<ReturnType<CallWitness>, 'traceparent' | 'spans'>,
+  deps: GuardDeps,
+): WireOptions {
+  const { spans } = options
   return {
     deadlineMs: options.timeoutMs ?? deadlines[method],
     idempotencyKey: options.idempotencyKey ?? randomUUID(),
@@ -247,6 +250,7 @@ function wireOptions(method: Method, options: CallOptions & { traceparent: strin
     attempt: options.attempt ?? 1,
     traceparent: options.traceparent,
     ...(options.signal === undefined ? {} : { signal: options.signal }),
+    ...(spans === undefined ? {} : { spans: (batch) => spans(cleanSpans(batch, deps.redactor)) }),
     async secret(name) {
       const secret = await deps.secret(name)
       deps.redactor.learn(secret.value)

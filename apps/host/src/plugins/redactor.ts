@@ -1,4 +1,5 @@
 /** Removes the values that a plugin was given as secrets from everything it says. */
+import type { SpanBatch } from '@muster/core'
 
 export interface Redactor {
   /** From now on this value is shown as `[secret]`. */
@@ -37,4 +38,23 @@ function formsOf(value: string): string[] {
     encodeURIComponent(value),
     JSON.stringify(value).slice(1, -1),
   ]
+}
+
+/** What a plugin did for a call, without what it was given as secrets. */
+export function cleanSpans({ spans, dropped }: SpanBatch, { clean }: Redactor): SpanBatch {
+  return {
+    dropped,
+    spans: spans.map(({ name, failed, facts, ...same }) => ({
+      ...same,
+      name: clean(name),
+      ...(failed === undefined ? {} : { failed: clean(failed) }),
+      ...(facts === undefined
+        ? {}
+        : {
+            facts: Object.fromEntries(
+              Object.entries(facts).map(([key, value]) => [clean(key), typeof value === 'string' ? clean(value) : value]),
+            ),
+          }),
+    })),
+  }
 }

@@ -1,5 +1,6 @@
 /** What stands in the place of `Call` on the host's side. */
 import type { Call, SecretValue } from '../provider.ts'
+import type { SpanBatch } from './trail.ts'
 
 export interface CallOptions {
   /** Cancels: the call settles within a second. */
@@ -12,6 +13,8 @@ export interface CallOptions {
   /** W3C trace context. */
   traceparent: string
   tracestate?: string
+  /** Told what the plugin did for this call, before it settles; absent: the plugin does not record it. */
+  spans?(batch: SpanBatch): void
   /** Answers the plugin's `secret` for this call; without it the plugin gets `unsupported`. The signal ends with the call. */
   secret?(name: string, request: { refused?: string; signal: AbortSignal }): Promise<SecretValue>
 }

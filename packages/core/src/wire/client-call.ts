@@ -166,8 +166,15 @@ function paramsText({ name, spec, open }: CallRequest, params: Record<string, un
 function callParams(options: CallOptions, leftMs: number): CallParams {
   const { idempotencyKey, epoch, attempt, traceparent, tracestate } = options
   const deadlineMs = Math.max(1, Math.min(Math.floor(leftMs), maxTimerMs))
-  const params = { deadlineMs, idempotencyKey, epoch, attempt, traceparent }
-  return tracestate === undefined ? params : { ...params, tracestate }
+  return {
+    deadlineMs,
+    idempotencyKey,
+    epoch,
+    attempt,
+    traceparent,
+    ...(tracestate === undefined ? {} : { tracestate }),
+    ...(options.spans === undefined ? {} : { spans: true }),
+  }
 }
 
 function badParams(name: string, fault: { path: string; message: string }): ProviderError {

@@ -53,6 +53,8 @@ export function createClientCore(socket: Duplex, options: ConnectOptions): Clien
       },
       cancelled: () => undefined,
       started: (id) => live.get(id)?.started(),
+      // Of a call that nobody waits for any more nobody wants to know.
+      spans: ({ call, ...batch }) => live.get(call)?.options.spans?.(batch),
     },
     { unaskedPerSecond: maxUnaskedPerSecond },
   )

@@ -51,6 +51,9 @@ export const maxOpenRequests: number = 16 * KiB
 /** Most requests and notifications of a plugin in a second, a longer one counted once more per KiB: some percent of one of the host's cores. */
 export const maxUnaskedPerSecond = 20_000
 
+/** Most spans that are kept of one call, its own included: what a call asks of a vendor is some requests; a loop that asks for hours is told by its first ones. */
+export const maxCallSpans = 64
+
 /** Most answers and notifications that wait for a peer that asks more but does not read. */
 export const maxQueuedControl: number = 32 * KiB
 

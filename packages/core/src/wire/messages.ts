@@ -3,7 +3,8 @@ import * as z from 'zod'
 import { type PluginManifest, pluginManifestSchema, type PluginNetwork, pluginNetworkSchema } from '../plugin.ts'
 import type { SecretValue } from '../provider.ts'
 import { type WireErrorData, wireErrorDataSchema, wireErrorSchema, type WireError } from './error-data.ts'
-import { grantBytes, maxTimerMs, streamWindowBytes } from './limits.ts'
+import { grantBytes, maxCallSpans, maxTimerMs, streamWindowBytes } from './limits.ts'
+import { type SpanBatch, spanRecordSchema } from './trail.ts'
 import type { Lane } from './writer.ts'
 
 /** Rising from 1, chosen by the side that asks. */
@@ -19,6 +20,8 @@ export interface CallParams {
   attempt: number
   traceparent: string
   tracestate?: string
+  /** The host records the trace: what the plugin did for the call comes with `$/spans`. */
+  spans?: true
 }
 
 export const callParamsSchema: z.ZodType<CallParams> = z.strictObject({
@@ -28,6 +31,7 @@ export const callParamsSchema: z.ZodType<CallParams> = z.strictObject({
   attempt: z.int().min(1),
   traceparent: z.string().regex(/^00-[0-9a-f]{32}-[0-9a-f]{16}-[0-9a-f]{2}$/),
   tracestate: z.string().max(512).exactOptional(),
+  spans: z.literal(true).exactOptional(),
 })
 
 /** How streams of a method carry data: raw bytes, or one item a frame. */
@@ -108,6 +112,8 @@ export interface Notifications {
   '$/cancel': { id: number }
   /** Plugin to host: a streaming call was accepted. */
   '$/started': { id: number }
+  /** Plugin to host, before the answer of a call that asked for it: what was done for it. */
+  '$/spans': { call: number } & SpanBatch
   /** Reader to writer, at least {@link grantBytes}; credit never exceeds the window. */
   '$/credit': { stream: number; bytes: number }
   /** Writer to reader, once, before the call's answer: the stream ends when the reader has got `bytes`, the total. Data that it covers has its credit already and may come later. */
@@ -120,6 +126,11 @@ export type NotificationName = keyof Notifications
 export const notificationSchemas: { readonly [N in NotificationName]: z.ZodType<Notifications[N]> } = {
   '$/cancel': z.strictObject({ id: requestId }),
   '$/started': z.strictObject({ id: requestId }),
+  '$/spans': z.strictObject({
+    call: requestId,
+    spans: z.array(spanRecordSchema).max(maxCallSpans),
+    dropped: z.int().min(0),
+  }),
   '$/credit': z.strictObject({
     stream: streamIdSchema,
     bytes: z.int().min(grantBytes).max(streamWindowBytes),

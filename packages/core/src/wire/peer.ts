@@ -27,6 +27,8 @@ export interface PeerHandlers {
   cancelled(id: number): void
   /** `$/started` of a request of ours. */
   started(id: number): void
+  /** `$/spans`; absent: none are due. */
+  spans?(batch: Notifications['$/spans']): void
 }
 
 export interface PeerOptions {
@@ -202,6 +204,10 @@ export function createPeer(socket: Duplex, handlers: PeerHandlers, options: Peer
         if (asked.get(id)?.queued.sent !== true)
           throw new WireViolation('unknown-id', `start of request ${id}, which is not open`)
         return handlers.started(id)
+      }
+      case '$/spans': {
+        if (handlers.spans === undefined) throw new WireViolation('unknown-method', 'spans where none are due')
+        return handlers.spans(parse(notificationSchemas[method], params, 'bad-params'))
       }
       case '$/credit': {
         const { stream, bytes } = parse(notificationSchemas[method], params, 'bad-params')

@@ -16,6 +16,7 @@ import { type OpenCall, openCall } from './serve-call.ts'
 import { type Author, invoke } from './serve-invoke.ts'
 import { resultText } from './serve-result.ts'
 import type { Receiver, Sender } from './streams.ts'
+import { inTrail, openTrail } from './trail.ts'
 import { workerMethods } from './worker-messages.ts'
 
 export interface Service {
@@ -82,9 +83,14 @@ export function createService(socket: Duplex, plugin: Plugin, target: LogTarget)
   async function serveCall(id: number, work: Work): Promise<void> {
     const { name, spec, params, streams } = work
     if (kind === 'credential' || name === 'launch') target.redactor.addFrom(params)
-    const open = openCall(params.call, {
+    const given = params.call
+    const trail = given.spans === true ? openTrail(given.traceparent, name, { clean, now: () => Date.now() }) : undefined
+    const told = (failed?: string): void => {
+      if (trail !== undefined) peer.notify('$/spans', { call: id, ...trail.finish(failed) })
+    }
+    const open = openCall(trail === undefined ? given : { ...given, traceparent: trail.traceparent }, {
       method: name,
-      log: createLog(target, { plugin: plugin.manifest.name, method: name, call: id, traceparent: params.call.traceparent }),
+      log: createLog(target, { plugin: plugin.manifest.name, method: name, call: id, traceparent: given.traceparent }),
       now: () => Date.now(),
       secret: (request) => askSecret(id, request),
     })
@@ -93,22 +99,26 @@ export function createService(socket: Duplex, plugin: Plugin, target: LogTarget)
     open.call.signal.addEventListener('abort', () => streams.out?.stop(), { once: true })
     try {
       const value = await open.within(
-        invoke(work.author, {
-          name,
-          spec,
-          params,
-          open,
-          ...streams,
-          started: () => open.ended || peer.notify('$/started', { id }),
-        }),
+        inTrail(trail, () =>
+          invoke(work.author, {
+            name,
+            spec,
+            params,
+            open,
+            ...streams,
+            started: () => open.ended || peer.notify('$/started', { id }),
+          }),
+        ),
       )
       const text = resultText(work, value)
       finishStreams(streams)
+      told()
       peer.answer(id, text)
     } catch (error) {
       const failure = open.failure(error)
       if (failure.code === 'internal') log.error('call failed', { method: name, call: id, error })
       finishStreams(streams)
+      told(failure.code)
       refuse(id, failure)
     } finally {
       open.end()

@@ -31,6 +31,7 @@ export const metricNames = [
   'muster_provider_state',
   'muster_provider_breaker',
   'muster_provider_restarts_total',
+  'muster_plugin_spans_dropped_total',
   'muster_orphans',
   'muster_orphans_total',
   'muster_decisions_total',
@@ -127,6 +128,10 @@ export const metricDefinitions: Readonly<Record<MetricName, MetricDefinition>> =
   muster_provider_state: gauge('1 for the state that the provider is in.', 'provider', 'state'),
   muster_provider_breaker: gauge('1 for the state that the breaker of the provider is in.', 'provider', 'state'),
   muster_provider_restarts_total: counter('Restarts of the plugin process since the daemon started.', 'provider'),
+  muster_plugin_spans_dropped_total: counter(
+    'Spans of plugins that were not recorded: more than a call may have, or of another trace.',
+    'provider',
+  ),
 
   muster_orphans: gauge('Workers with our owner tag and without a record: quarantined or being removed.', 'provider', 'state'),
   muster_orphans_total: counter(

@@ -11,6 +11,7 @@ import {
 } from '../../plugin.ts'
 import type { WorkerProvider } from '../../provider.ts'
 import { type SpecField, specFields } from '../../spec.ts'
+import { vendorSpan } from '../../wire/trail.ts'
 import * as z from 'zod'
 import { type FakeConfig, fakeConfigSchema } from './config.ts'
 import { scriptOf, withFaults } from './faults.ts'
@@ -100,15 +101,26 @@ export function fakePlugin(options: FakeOptions & { manifest?: WorkerPluginManif
     create(config: FakeConfig, context): Promise<WorkerProvider> {
       const now = options.now ?? context.now
       return Promise.resolve(
-        fakeProvider({
-          config: { dir: join(context.dataDir, 'vendor'), ...config },
-          life,
-          now,
-          capabilities: manifest.capabilities,
-        }),
+        asVendorCalls(
+          fakeProvider({
+            config: { dir: join(context.dataDir, 'vendor'), ...config },
+            life,
+            now,
+            capabilities: manifest.capabilities,
+          }),
+        ),
       )
     },
   })
+}
+
+/** What is asked of the vendor in these is one call each, as a trace shows it. */
+function asVendorCalls(provider: WorkerProvider): WorkerProvider {
+  return {
+    ...provider,
+    launch: (spec, call) => vendorSpan('vendor create', () => provider.launch(spec, call)),
+    terminate: (target, how, call) => vendorSpan('vendor delete', () => provider.terminate(target, how, call)),
+  }
 }
 
 export interface FakeProviderInput {
