@@ -28,5 +28,7 @@ test('unknown has neither code nor signal', () => {
 })
 
 test.each(['', '. ', '3 - 0', 'x - 0 m'])('%j is no exit', (line) => {
-  expect(() => parseExit(line.split(' '))).toThrow(expect.objectContaining({ code: 'transient' }))
+  // What came instead is for the log, not for the message.
+  const cause = expect.objectContaining({ message: line })
+  expect(() => parseExit(line.split(' '))).toThrow(expect.objectContaining({ code: 'transient', cause }))
 })

@@ -24,6 +24,8 @@ describe('errors over the wire', () => {
       const wire = wireErrorSchema.parse(JSON.parse(JSON.stringify(toWireError(error))))
       expect(fields(fromWireError(wire))).toEqual(fields(error))
       expect(JSON.stringify(wire)).not.toContain('secret cause')
+      // Of the numbers that JSON-RPC leaves to a server.
+      expect(wire.code).toBe(-32_000)
     }
   })
 

@@ -1,6 +1,11 @@
 import { expect, test } from 'vitest'
 import { toProviderError } from '../errors.ts'
-import { proxySecrets, proxyVariables, trusted } from './network.ts'
+import { proxySecrets, proxyVariables, trusted, useNetwork } from './network.ts'
+import { createRedactor } from './redact.ts'
+
+test('a network that says nothing changes nothing', () => {
+  expect(() => useNetwork({}, createRedactor())).not.toThrow()
+})
 
 test('the password of a proxy is known in each of the forms in which it travels; without one there is no secret', () => {
   expect(proxySecrets('http://us%40er:p%2Bw@proxy.test:3128')).toEqual(['us%40er:p%2Bw', 'us@er:p+w', 'p%2Bw', 'p+w'])

@@ -1,0 +1,46 @@
+// docs/mutants.md: the score of each room, and every mutant that lives, with the reason why it may.
+
+/** Why a mutant may live: nobody could tell it from the code as it is, or not at a price worth paying. @typedef {{ file: string, from: string, instead: string, why: string }} Reason */
+/** @typedef {import('./sample.mjs').Generated & { fate: import('./sample.mjs').Fate }} Tried */
+/** @typedef {{ name: string, commit: string, seed: number, all: number, tried: Tried[], score: number }} Result */
+
+/** @param {{ results: Result[], reasons: Reason[] }} given */
+export function mutantsPage({ results, reasons }) {
+  const rows = results.map(({ name, commit, seed, all, tried, score }) => {
+    const byTime = tried.filter(({ fate }) => fate === 'timed out').length
+    const lived = tried.filter(({ fate }) => fate === 'survived').length
+    return `| ${name} | ${commit} | ${seed} | ${all} | ${tried.length} | ${tried.length - byTime - lived} | ${byTime} | ${lived} | ${score} % |`
+  })
+  const lists = results.map(({ name, tried }) => {
+    const lived = tried.filter(({ fate }) => fate === 'survived')
+    return `## Alive in ${name}\n\n${lived.length === 0 ? 'None.' : lived.map((one) => toldOf(one, reasons)).join('\n')}`
+  })
+  return `# Mutants
+
+Written by \`pnpm prove\`.
+
+A mutant is a source file with one wrong change, made from its syntax by the operators of Stryker's table; texts and patterns are left as
+they are. It is killed when a unit test of its room fails with it, or never ends. The score is the share of those that were tried. They are
+chosen by the seed, so that the same seed tries the same ones, and a larger share tries more.
+
+| room | commit | seed | mutants | tried | killed | by time | alive | score |
+| --- | --- | --- | --- | --- | --- | --- | --- | --- |
+${rows.join('\n')}
+
+${lists.join('\n\n')}
+`
+}
+
+/** @param {Tried} mutant @param {Reason[]} reasons */
+function toldOf(mutant, reasons) {
+  const { file, line, from, instead } = mutant
+  const reason = reasons.find((one) => one.file === file && one.from === from && one.instead === instead)
+  return `- \`${file}:${line}\`: ${quoted(from)} became ${quoted(instead)}: ${reason?.why ?? 'a test is missing'}`
+}
+
+/** @param {string} text */
+function quoted(text) {
+  const flat = text.replaceAll(/\s+/g, ' ')
+  const short = flat.length > 90 ? `${flat.slice(0, 89)}…` : flat
+  return short === '' ? 'nothing' : `\`\` ${short} \`\``
+}

@@ -1,0 +1,77 @@
+/** The parts of the mutation score: which tests, which mutants, what is known, what is told. */
+import { readFileSync } from 'node:fs'
+import { join } from 'node:path'
+import { expect, test } from 'vitest'
+import { root } from '../paths.mjs'
+import { editsOf } from './generate.mjs'
+import { mutantsPage, type Reason } from './page.mjs'
+import { provedRooms, testsThatSee } from './rooms.mjs'
+import { generated, sampleOf, scoreOf, stillKnown } from './sample.mjs'
+
+const source = 'if (a < 1 && b) go()\n'
+const all = generated('src/a.ts', source, editsOf(source))
+const first = all.find(({ instead }) => instead === '<=')
+if (first === undefined) throw new Error('no operator was changed')
+
+test('a mutant has the whole file with its one change, and a key that lasts as long as the file', () => {
+  expect(first).toMatchObject({ file: 'src/a.ts', line: 1, source: 'if (a <= 1 && b) go()\n' })
+  expect(new Set(all.map(({ key }) => key)).size).toBe(all.length)
+  expect(generated('src/a.ts', source, editsOf(source)).map(({ key }) => key)).toEqual(all.map(({ key }) => key))
+  const moved = `\n${source}`
+  expect(generated('src/a.ts', moved, editsOf(moved)).map(({ key }) => key)).not.toContain(first.key)
+})
+
+test('a seed chooses the same ones each time, and a larger share holds the smaller', () => {
+  const keys = (seed: number, share: number): string[] => sampleOf(all, seed, share).map(({ key }) => key)
+  expect(keys(1, 0.5)).toEqual(keys(1, 0.5))
+  expect(keys(1, 1).slice(0, keys(1, 0.5).length)).toEqual(keys(1, 0.5))
+  expect([keys(1, 1).length, keys(1, 0.0001).length]).toEqual([all.length, 1])
+  expect(new Set([1, 2, 3, 4, 5, 6].map((seed) => keys(seed, 1).join('\n'))).size).toBeGreaterThan(1)
+})
+
+test('the score is of those that were tried; what lived is tried again', () => {
+  expect(scoreOf(['killed', 'timed out', 'survived'])).toBe(66.6)
+  expect(scoreOf([])).toBe(0)
+  expect(stillKnown({ a: 'killed', b: 'survived', c: 'timed out' })).toEqual({ a: 'killed', c: 'timed out' })
+})
+
+test('tests that are about a file come before those that only come to it', () => {
+  const imports: Record<string, string[]> = {
+    'a.test.ts': ['a.ts'],
+    'b.test.ts': ['b.ts'],
+    'c.test.ts': ['c.ts'],
+    'a.ts': ['b.ts'],
+    'b.ts': ['a.ts'],
+  }
+  const room = { name: 'x', sources: [], tests: ['a.test.ts', 'b.test.ts', 'c.test.ts'] }
+  const importsOf = (path: string): string[] => imports[path] ?? []
+  expect(testsThatSee(room, 'b.ts', importsOf)).toEqual({ near: ['b.test.ts'], far: ['a.test.ts'] })
+  expect(testsThatSee(room, 'none.ts', importsOf)).toEqual({ near: [], far: [] })
+})
+
+test('rooms have sources and quick tests, and most sources are seen by some', () => {
+  for (const room of provedRooms()) {
+    expect(room.sources.length).toBeGreaterThan(20)
+    expect(room.tests.some((path) => /contract|integration/.test(path))).toBe(false)
+    const unseen = room.sources.filter((path) => {
+      const { near, far } = testsThatSee(room, path)
+      return near.length + far.length === 0
+    })
+    expect(unseen.length).toBeLessThan(room.sources.length / 4)
+  }
+})
+
+test('the page tells each one that lives, with its reason', () => {
+  const tried = (['survived', 'killed'] as const).map((fate) => ({ ...first, fate }))
+  const given = { results: [{ name: 'x', commit: 'abc', seed: 7, all: 9, tried, score: 50 }] }
+  const reason: Reason = { file: 'src/a.ts', from: first.from, instead: first.instead, why: 'nobody can tell' }
+  expect(mutantsPage({ ...given, reasons: [] })).toContain('| x | abc | 7 | 9 | 2 | 1 | 0 | 1 | 50 % |')
+  expect(mutantsPage({ ...given, reasons: [] })).toContain('`src/a.ts:1`: `` < `` became `` <= ``: a test is missing')
+  expect(mutantsPage({ ...given, reasons: [reason] })).toContain('became `` <= ``: nobody can tell')
+})
+
+test('every reason is about something that still stands there', () => {
+  const reasons = JSON.parse(readFileSync(join(root, 'test/mutants/survivors/reasons.json'), 'utf8')) as Reason[]
+  const gone = reasons.filter(({ file, from, why }) => why === '' || !readFileSync(join(root, file), 'utf8').includes(from))
+  expect(gone).toEqual([])
+})

@@ -1,0 +1,51 @@
+// Which mutants of a room are tried, in which order, and what is known of them already.
+import { createHash } from 'node:crypto'
+
+/**
+ * @typedef {object} Generated
+ * @property {string} file
+ * @property {number} line
+ * @property {string} operator
+ * @property {string} from
+ * @property {string} instead
+ * @property {string} source the whole file with it
+ * @property {string} key the same as long as the file is
+ */
+
+/** @typedef {'killed' | 'timed out' | 'survived'} Fate */
+
+/** @param {string} file @param {string} source @param {import('./generate.mjs').Edit[]} edits @returns {Generated[]} */
+export function generated(file, source, edits) {
+  const version = digest(source)
+  return edits.map(({ operator, start, end, instead }) => ({
+    file,
+    line: source.slice(0, start).split('\n').length,
+    operator,
+    from: source.slice(start, end),
+    instead,
+    source: source.slice(0, start) + instead + source.slice(end),
+    key: `${file} ${version} ${start}-${end} ${operator} ${digest(instead)}`,
+  }))
+}
+
+/** A share of them, the same for the same seed; a larger share holds the smaller one. @param {Generated[]} all @param {number} seed @param {number} share */
+export function sampleOf(all, seed, share) {
+  const ordered = all.map((one) => ({ one, at: digest(`${seed} ${one.key}`) })).sort((a, b) => (a.at < b.at ? -1 : 1))
+  return ordered.slice(0, Math.ceil(all.length * share)).map(({ one }) => one)
+}
+
+/** What was killed stays so while its file is the same: tests only come. What lived is tried again at another commit. @param {Record<string, Fate>} fates */
+export function stillKnown(fates) {
+  return Object.fromEntries(Object.entries(fates).filter(([, fate]) => fate !== 'survived'))
+}
+
+/** Stryker's mutation score: of all that were tried, in percent. @param {Fate[]} fates */
+export function scoreOf(fates) {
+  const killed = fates.filter((fate) => fate !== 'survived').length
+  return fates.length === 0 ? 0 : Math.floor((killed * 1000) / fates.length) / 10
+}
+
+/** @param {string} text */
+function digest(text) {
+  return createHash('sha256').update(text).digest('hex').slice(0, 12)
+}
