@@ -50,7 +50,7 @@ export async function fuzz(daemon: TestDaemon, { seed, requests, ill }: FuzzOpti
   const operator = await makeToken(daemon, 'operator')
   const tokens = { admin: daemon.token, viewer, operator, wrong: `mst_t${'0'.repeat(26)}_${'x'.repeat(43)}` }
   const own = new Set(Object.values(tokens).map((token) => token.split('_')[1] ?? ''))
-  const known = knownThings(draw, own, ['ci', 'ci', 'full', ...(daemon.tickets().size > 0 ? ['agents', 'agents'] : [])])
+  const known = knownThings(draw, own, ['ci', 'ci', 'full', ...(daemon.tickets().size > 0 ? ['ci', 'agents'] : [])])
   const proofs = new Set<string>()
   const proof = (kind: string): string => {
     if (kind === 'session') return known.session()
@@ -71,7 +71,11 @@ export async function fuzz(daemon: TestDaemon, { seed, requests, ill }: FuzzOpti
     const run = { command: ['true'], inputs: [{ name: 'a', path: 'in' }], outputs: [{ name: 'b', path: 'out' }] }
     const made = await daemon.ask('POST', '/v1/runs', { body: { pool: 'agents', ...run } })
     const upload = { body: Buffer.alloc(1024), headers: { 'content-type': 'application/x-tar' } }
-    if (made.status === 201) await daemon.ask('PUT', `/v1/runs/${String(made.json['id'])}/inputs/a`, upload)
+    if (made.status !== 201) return
+    const id = String(made.json['id'])
+    // They are the agents': who wants a run to write to finds others.
+    own.add(id)
+    await daemon.ask('PUT', `/v1/runs/${id}/inputs/a`, upload)
   }
 
   async function one(): Promise<void> {
