@@ -1,6 +1,6 @@
 /** Who calls `/v1/self`: the agent in a worker, by the ticket of its launch, then by its session. Users' tokens are worth nothing there. */
 import type { FastifyRequest } from 'fastify'
-import type { Agents } from '../engine/api.ts'
+import { type Agents, EngineError } from '../engine/api.ts'
 import type { LiveWorker } from '../engine/model.ts'
 import type { Limits } from './limits.ts'
 import { ApiProblem } from './problems.ts'
@@ -42,14 +42,15 @@ export async function exchangeTicket(
   { agents, limits }: AgentAccess,
 ): Promise<NonNullable<Awaited<ReturnType<Agents['enter']>>>> {
   const from = addressOf(request)
-  // Before it is looked at: each wrong try is written down, or counted here.
-  limits.checkAddress(from)
   const text = bearerOf(request.headers)
+  // A ticket that is good waits for nobody's wrong tries: all workers of a machine, or behind one gateway, have one address.
+  if (text === undefined || !agents.isGood(text)) limits.checkAddress(from)
   let found: Awaited<ReturnType<Agents['enter']>>
   try {
     found = text === undefined ? undefined : await agents.enter(text, from)
   } catch (error) {
-    limits.failed(from)
+    // A replay is written down each time; that a store is ill is not its caller's fault.
+    if (error instanceof EngineError) limits.failed(from)
     throw error
   }
   if (found !== undefined) return found

@@ -98,6 +98,19 @@ test('a ticket is good once; the second try is refused, and a decision of the wo
   expect((await daemon.ask('POST', '/v1/self/heartbeat', { token: session })).status).toBe(200)
 })
 
+test('wrong tickets of others at its address keep no agent from starting; replays are counted', async () => {
+  await using daemon = await open()
+  const [used, fresh] = [...daemon.tickets().keys()]
+  const ready = (token: string): Promise<Answer> => daemon.ask('POST', '/v1/self/ready', { token })
+  await enter(daemon, used)
+  const replay = daemon.tickets().get(used ?? '') ?? ''
+  let tries = 0
+  for (let last = 0; last !== 429; tries++) last = (await ready(tries % 2 === 0 ? replay : 'wrong')).status
+  expect(tries).toBeGreaterThan(90)
+  expect((await ready(replay)).status).toBe(429)
+  await enter(daemon, fresh)
+})
+
 test('nobody but its own agent has the session of a worker; and that opens nothing else', async () => {
   await using daemon = await open()
   const [one, two] = [...daemon.tickets().keys()]

@@ -43,6 +43,7 @@ test('a proxy is written down, or comes from a variable or a file; what is wrong
   )
   delete process.env['NETWORK_TEST_PROXY']
   expect(await readProxy({ env: 'NETWORK_TEST_PROXY' })).toBe('the variable NETWORK_TEST_PROXY is empty')
+  expect(await readProxy('http://us:100%canary@proxy.test')).toBe('it has a % in its name or password that begins no code')
   expect(await readProxy({ file: at('nope') })).toBe(`${at('nope')} does not exist`)
   for (const wrong of ['us:canary@proxy', 'ftp://us:canary@proxy', 'http://us:canary@proxy/path']) {
     const [problem = ''] = await problemsOf(`proxy: "${wrong}"`)

@@ -52,12 +52,24 @@ async function readProxy(given: NonNullable<NetworkSettings['proxy']>): Promise<
   const fix = 'write it as http://proxy.example:3128, with name:password@ before the host where it asks for them'
   if (text === '') throw new NetworkFault('proxy', `${where} is empty`, fix)
   if (!isAddress(text)) throw new NetworkFault('proxy', `${where} is not the http: or https: address of a proxy`, fix)
+  if (!isDecodable(text))
+    throw new NetworkFault('proxy', `${where} has a % in its name or password that begins no code`, 'write % as %25')
   return text
 }
 
 export function isAddress(text: string): boolean {
   const url = URL.parse(text)
   return url !== null && /^https?:$/.test(url.protocol) && url.pathname === '/' && url.search === '' && url.hash === ''
+}
+
+function isDecodable(address: string): boolean {
+  const { username, password } = new URL(address)
+  try {
+    decodeURIComponent(`${username}${password}`)
+    return true
+  } catch {
+    return false
+  }
 }
 
 /** The certificates of the file, without whatever else is in it: a key would be told to every plugin. */

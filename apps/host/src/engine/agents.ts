@@ -109,6 +109,10 @@ export function agentRoom(context: Context, { deadlines }: { deadlines: Deadline
 
   return {
     enter,
+    isGood: (ticket) => {
+      const worker = state.workers.get(claimedBy('ticket', ticket) ?? '')
+      return worker?.session_hash === null && proves(ticket, { hash: worker.ticket_hash, epoch: worker.epoch })
+    },
     heard,
     whose: (session) => {
       const worker = state.workers.get(claimedBy('session', session) ?? '')

@@ -166,6 +166,8 @@ export interface Agents {
    * it is no ticket of a live worker. Errors: `ticket-used`, and a row says so; `ended` when its worker waits for no agent any more.
    */
   enter(ticket: string, from: string): Promise<{ workerId: string; session: string; heartbeatMs: number } | undefined>
+  /** It is the ticket of a live worker, and nobody has exchanged it yet. */
+  isGood(ticket: string): boolean
   /** The worker whose session this is, until that is gone; it may be on its way out: ask {@link isOver}. */
   whose(session: string): LiveWorker | undefined
   /** There is nothing left to do for the agent of this worker: its lease has ended, or it has. */

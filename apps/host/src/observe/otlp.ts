@@ -187,19 +187,26 @@ function headersOf({ headers, log }: OtlpOptions): () => Promise<Record<string, 
 /** An exporter that says once that it fails, and once that it works again. */
 function telling(inner: SpanExporter, log: OtlpOptions['log']): SpanExporter {
   let failing = false
+  const note = (error: Error | undefined): void => {
+    const failed = error !== undefined
+    if (failed && !failing)
+      log.warn({ reason: briefly(error) }, 'traces cannot be sent to the collector; those that find no room are dropped')
+    if (!failed && failing) log.info({}, 'traces reach the collector again')
+    failing = failed
+  }
   return {
-    export: (spans, done) =>
-      inner.export(spans, (result) => {
-        const failed = result.error !== undefined
-        if (failed && !failing)
-          log.warn(
-            { reason: briefly(result.error) },
-            'traces cannot be sent to the collector; those that find no room are dropped',
-          )
-        if (!failed && failing) log.info({}, 'traces reach the collector again')
-        failing = failed
-        done(result)
-      }),
+    export: (spans, done) => {
+      try {
+        inner.export(spans, (result) => {
+          note(result.error)
+          done(result)
+        })
+      } catch (error) {
+        // What cannot be encoded: the processor drops the batch in silence.
+        note(error instanceof Error ? error : new Error(String(error)))
+        throw error
+      }
+    },
     shutdown: () => inner.shutdown(),
     ...(inner.forceFlush === undefined ? {} : { forceFlush: () => inner.forceFlush?.() ?? Promise.resolve() }),
   }

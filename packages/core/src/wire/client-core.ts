@@ -42,6 +42,8 @@ export interface ClientCore {
 export function createClientCore(socket: Duplex, options: ConnectOptions): ClientCore {
   const live = new Map<number, LiveCall>()
   const gate = createGate(options.inFlight)
+  /** Calls whose spans have come: they come once, before the answer. */
+  const told = new WeakSet<LiveCall>()
   const peer: Peer = createPeer(
     socket,
     {
@@ -54,7 +56,13 @@ export function createClientCore(socket: Duplex, options: ConnectOptions): Clien
       cancelled: () => undefined,
       started: (id) => live.get(id)?.started(),
       // Of a call that nobody waits for any more nobody wants to know.
-      spans: ({ call, ...batch }) => live.get(call)?.options.spans?.(batch),
+      spans: ({ call, ...batch }) => {
+        const one = live.get(call)
+        if (one === undefined) return
+        if (told.has(one)) throw new WireViolation('flood', 'the spans of a call came twice')
+        told.add(one)
+        one.options.spans?.(batch)
+      },
     },
     { unaskedPerSecond: maxUnaskedPerSecond },
   )

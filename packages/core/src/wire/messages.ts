@@ -4,7 +4,7 @@ import { type PluginManifest, pluginManifestSchema, type PluginNetwork, pluginNe
 import type { SecretValue } from '../provider.ts'
 import { type WireErrorData, wireErrorDataSchema, wireErrorSchema, type WireError } from './error-data.ts'
 import { grantBytes, maxCallSpans, maxTimerMs, streamWindowBytes } from './limits.ts'
-import { type SpanBatch, spanRecordSchema } from './trail.ts'
+import { maxDropped, type SpanBatch, spanRecordSchema } from './trail.ts'
 import type { Lane } from './writer.ts'
 
 /** Rising from 1, chosen by the side that asks. */
@@ -129,7 +129,7 @@ export const notificationSchemas: { readonly [N in NotificationName]: z.ZodType<
   '$/spans': z.strictObject({
     call: requestId,
     spans: z.array(spanRecordSchema).max(maxCallSpans),
-    dropped: z.int().min(0),
+    dropped: z.int().min(0).max(maxDropped),
   }),
   '$/credit': z.strictObject({
     stream: streamIdSchema,

@@ -9,6 +9,7 @@ test('a network that says nothing changes nothing', () => {
 
 test('the password of a proxy is known in each of the forms in which it travels; without one there is no secret', () => {
   expect(proxySecrets('http://us%40er:p%2Bw@proxy.test:3128')).toEqual(['us%40er:p%2Bw', 'us@er:p+w', 'p%2Bw', 'p+w'])
+  expect(proxySecrets('http://0123456789abcdef%3D@proxy.test')).toEqual(['0123456789abcdef%3D', '0123456789abcdef='])
   for (const open of ['http://proxy.test:3128', 'http://user@proxy.test']) expect(proxySecrets(open)).toEqual([])
 })
 

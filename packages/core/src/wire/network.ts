@@ -31,10 +31,13 @@ export function useNetwork(network: PluginNetwork, redactor: Redactor): void {
   if (certificates !== undefined) setDefaultCACertificates(certificates)
 }
 
-/** What of a proxy's address must not be shown; nothing when it asks for no password. */
+/** A name as long as this, without a password, is a token. */
+const tokenChars = 16
+
+/** What of a proxy's address must not be shown; nothing when it has no secret. */
 export function proxySecrets(proxy: string): string[] {
   const { username, password } = new URL(proxy)
-  if (password === '') return []
+  if (password === '') return username.length < tokenChars ? [] : [username, decodeURIComponent(username)]
   const [name, word] = [decodeURIComponent(username), decodeURIComponent(password)]
   // As in the address, as in the header, and alone.
   return [`${username}:${password}`, `${name}:${word}`, password, word]

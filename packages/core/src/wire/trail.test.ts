@@ -3,7 +3,7 @@ import { ProviderError } from '../errors.ts'
 import type { Call, WorkerProvider } from '../provider.ts'
 import { maxCallSpans } from './limits.ts'
 import { collect, connect, failure, id, link, observation, options, query, spec } from './link.test.helper.ts'
-import { inTrail, openTrail, type SpanBatch, vendorSpan } from './trail.ts'
+import { inTrail, openTrail, type SpanBatch, spanRecordSchema, vendorSpan } from './trail.ts'
 
 const trace = 'a'.repeat(32)
 const caller = 'b'.repeat(16)
@@ -116,6 +116,30 @@ test('text is cut, and cleaned of secrets', () => {
   expect(JSON.stringify(span)).not.toContain('s3cret')
 })
 
+test('what no exporter could take is not told, and breaks nothing', async () => {
+  const [batch] = await told(
+    {
+      launch: async () => {
+        await vendorSpan('', async (span) => {
+          for (const [name, value] of Object.entries({ retry: NaN, size: 1e300, left: Infinity, part: 0.5, status: 200 }))
+            span.fact(name, value)
+        })
+        return { handle }
+      },
+    },
+    (host, spans) => host.worker.launch(spec, options({ spans })),
+  )
+  expect(batch?.spans).toMatchObject([{ name: 'vendor', facts: { part: 0.5, status: 200 } }, { name: 'plugin launch' }])
+  expect(Object.keys(batch?.spans[0]?.facts ?? {})).toEqual(['part', 'status'])
+  const ids = { trace, span: caller, parent: caller, name: 'x', kind: 'client' }
+  for (const wrong of [
+    { at: 1e308, ms: 1 },
+    { at: 1, ms: 1e308 },
+    { at: 1, ms: 1, facts: { a: 1e300 } },
+  ])
+    expect(spanRecordSchema.safeParse({ ...ids, ...wrong }).success).toBe(false)
+})
+
 test('where nobody records there are none, and work is done all the same', async () => {
   expect(await told({ launch: async () => ({ handle }) }, (host) => host.worker.launch(spec, options()))).toEqual([])
   expect(await vendorSpan('ask', async ({ traceparent }) => [traceparent])).toEqual([undefined])
@@ -129,5 +153,16 @@ test('a plugin that says what no span is has broken the protocol; of a call that
   raw.message({ jsonrpc: '2.0', method: '$/spans', params: { call: 99, spans: [], dropped: 0 } })
   raw.message({ jsonrpc: '2.0', method: '$/spans', params: { call: 1, spans: [{ name: '' }], dropped: 0 } })
   expect(await host.closed).toMatchObject({ kind: 'violation', violation: 'bad-params' })
+  await call
+})
+
+test('a plugin tells of a call once: more is a flood', async () => {
+  const { host, raw } = connect()
+  let heard = 0
+  const call = failure(host.worker.probe(options({ spans: () => void (heard += 1) })))
+  await raw.request('worker.probe')
+  for (let n = 0; n < 2; n++) raw.message({ jsonrpc: '2.0', method: '$/spans', params: { call: 1, spans: [], dropped: 0 } })
+  expect(await host.closed).toMatchObject({ kind: 'violation', violation: 'flood' })
+  expect(heard).toBe(1)
   await call
 })

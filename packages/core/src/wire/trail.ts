@@ -33,6 +33,10 @@ export interface SpanBatch {
 const maxName = 100
 const maxFact = 200
 const maxFacts = 8
+/** Exporters count nanoseconds in 64 bits: begin and end fit, to the year 2255. */
+const maxMs = 9e12
+/** More is said as so many. */
+export const maxDropped = 1_000_000
 
 export const spanRecordSchema: z.ZodType<SpanRecord> = z.strictObject({
   trace: z.string().regex(/^[0-9a-f]{32}$/),
@@ -40,11 +44,11 @@ export const spanRecordSchema: z.ZodType<SpanRecord> = z.strictObject({
   parent: z.string().regex(/^[0-9a-f]{16}$/),
   name: z.string().min(1).max(maxName),
   kind: z.enum(['server', 'client']),
-  at: z.number().min(0),
-  ms: z.number().min(0),
+  at: z.number().min(0).max(maxMs),
+  ms: z.number().min(0).max(maxMs),
   failed: z.string().max(maxName).exactOptional(),
   facts: z
-    .record(z.string().max(maxName), z.union([z.string().max(maxFact), z.number()]))
+    .record(z.string().max(maxName), z.union([z.string().max(maxFact), z.number().refine(isTold, 'an integer that is safe')]))
     .refine((facts) => Object.keys(facts).length <= maxFacts, `at most ${maxFacts} facts`)
     .exactOptional(),
 })
@@ -90,7 +94,7 @@ export function openTrail(
           trace,
           span,
           ...record,
-          name: clean(record.name).slice(0, maxName),
+          name: clean(record.name).slice(0, maxName) || 'vendor',
           at,
           ms: Math.max(0, performance.now() - from),
           ...(failed === undefined ? {} : { failed: clean(failed).slice(0, maxName) }),
@@ -120,13 +124,19 @@ export function openTrail(
     finish: (failed) => {
       finished = true
       own.end(failed === undefined ? {} : { failed })
-      return { spans, dropped: dropped + begun }
+      return { spans, dropped: Math.min(dropped + begun, maxDropped) }
     },
   }
 }
 
+/** What can be told of a number: exporters take an integer for one of 64 bits, and NaN is no JSON. */
+function isTold(value: number): boolean {
+  return Number.isFinite(value) && (!Number.isInteger(value) || Number.isSafeInteger(value))
+}
+
 function factsOf(facts: SpanFacts, clean: (text: string) => string): Record<string, string | number> | undefined {
-  const all = Object.entries(facts).slice(0, maxFacts)
+  const told = Object.entries(facts).filter(([, value]) => typeof value === 'string' || isTold(value))
+  const all = told.slice(0, maxFacts)
   if (all.length === 0) return undefined
   return Object.fromEntries(
     all.map(([name, value]) => [name.slice(0, maxName), typeof value === 'string' ? clean(value).slice(0, maxFact) : value]),
