@@ -1,8 +1,8 @@
-import { appendFile, mkdtemp, rm, stat, truncate } from 'node:fs/promises'
+import { appendFile, type FileHandle, mkdtemp, open, rm, stat, truncate } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import fc from 'fast-check'
-import { afterEach, beforeEach, expect, it } from 'vitest'
+import { afterEach, beforeEach, expect, it, vi } from 'vitest'
 import { BadPosition, measureLog, openLog, readFrames } from './log-file.ts'
 
 let folder: string
@@ -11,7 +11,10 @@ beforeEach(async () => {
   folder = await mkdtemp(join(tmpdir(), 'muster-log-'))
   path = join(folder, 'runs/r1/log')
 })
-afterEach(() => rm(folder, { recursive: true, force: true }))
+afterEach(async () => {
+  vi.restoreAllMocks()
+  await rm(folder, { recursive: true, force: true })
+})
 
 const none = (): void => undefined
 
@@ -86,6 +89,43 @@ it('goes on from every position that a reader was given, and from no other', asy
     { stdout: '' },
   ])
   await expect(contents(1)).rejects.toThrow(BadPosition)
+})
+
+/** What every open file is made from, so that a disk can be full in the middle of a write. */
+async function fileKind(): Promise<FileHandle> {
+  const file = await open(folder)
+  await file.close()
+  return Object.getPrototypeOf(file) as FileHandle
+}
+
+const noRoom = (): Error => Object.assign(new Error('no space left on device'), { code: 'ENOSPC' })
+
+it('goes on after a write that failed in the middle of a frame as if nothing of it had been written', async () => {
+  const log = await openLog(path, none)
+  await log.append({ stream: 'stdout', data: Buffer.from('before ') })
+  const before = log.totals()
+  const kind = await fileKind()
+  const { write } = kind
+  vi.spyOn(kind, 'write')
+    .mockImplementationOnce(function (this: FileHandle, bytes: Uint8Array) {
+      return Reflect.apply(write, this, [bytes, 0, bytes.length - 3]) as unknown
+    } as typeof write)
+    .mockRejectedValueOnce(noRoom())
+  const piece = { stream: 'stdout', data: Buffer.from('told again '), cursor: 'c' } as const
+  await expect(log.append(piece)).rejects.toThrow('no space')
+  expect(log.totals()).toEqual(before)
+  expect((await stat(path)).size).toBeGreaterThan(before.end)
+  // What was torn cannot be cut off at first either.
+  vi.spyOn(kind, 'truncate').mockRejectedValueOnce(noRoom())
+  await expect(log.append(piece)).rejects.toThrow('no space')
+  await log.append(piece)
+  await log.append({ stream: 'stdout', data: Buffer.from('after') })
+  expect(await contents()).toEqual({ stdout: 'before told again after', stderr: '' })
+  const { end } = log.totals()
+  await log.close()
+  const again = await openLog(path, none)
+  expect(again.totals()).toEqual({ end, stdout: 23, stderr: 0, cursor: 'c' })
+  await again.close()
 })
 
 it('is not fooled by output that looks like a frame', async () => {

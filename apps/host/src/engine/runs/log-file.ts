@@ -27,18 +27,30 @@ export interface LogTotals {
 
 export interface LogWriter {
   totals(): LogTotals
-  /** Stores a piece; resolves when the operating system has it. Longer data becomes several frames. */
+  /**
+   * Stores a piece; resolves when the operating system has it. Longer data becomes several frames. When it rejects, the totals say how
+   * many of them are stored, and the next append goes on after those.
+   */
   append(piece: { stream: OutputStream; data: Uint8Array; cursor?: string }): Promise<void>
   /** Makes it durable and closes the file. */
   close(): Promise<void>
 }
 
-/** Opens for appending; a torn last frame, left by a kill, is cut off. `changed` is called after each append. */
+/** Opens for appending; a torn last frame, left by a kill or a full disk, is cut off before the next. `changed`: after each append. */
 export async function openLog(path: string, changed: () => void): Promise<LogWriter> {
   await mkdir(dirname(path), { recursive: true, mode: 0o700 })
   const file = await open(path, 'a+', 0o600)
   const totals = await scan(file)
-  if ((await file.stat()).size > totals.end) await file.truncate(totals.end)
+  let torn = (await file.stat()).size > totals.end
+
+  async function put(frame: Buffer): Promise<void> {
+    if (torn) await file.truncate(totals.end)
+    // Until all of it is there: what comes behind a part of a frame is found by nobody.
+    torn = true
+    await write(file, frame)
+    torn = false
+  }
+
   return {
     totals: () => ({ ...totals }),
     async append({ stream, data, cursor }) {
@@ -46,8 +58,9 @@ export async function openLog(path: string, changed: () => void): Promise<LogWri
         const part = data.subarray(at, at + maxDataBytes)
         // A cursor resumes after the whole piece, so only its last frame may carry it.
         const last = at + maxDataBytes >= data.length
-        await write(file, encode(part, { stream, cursor: last ? (cursor ?? '') : '', position: totals.end }))
-        totals.end += headBytes + (last ? Buffer.byteLength(cursor ?? '') : 0) + part.length
+        const frame = encode(part, { stream, cursor: last ? (cursor ?? '') : '', position: totals.end })
+        await put(frame)
+        totals.end += frame.length
         totals[stream] += part.length
         if (last && cursor !== undefined) totals.cursor = cursor
       }
