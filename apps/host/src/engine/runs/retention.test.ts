@@ -81,12 +81,23 @@ it('drops runs by age with their folders, and keeps what has not ended', async (
 it('drops the oldest logs when they take too much room, never one that is being written', async () => {
   const now = Date.now()
   await run('r1', null, 600)
-  await run('r2', now - 3, 500)
+  await run('r2', now - 3, 700)
   await run('r3', now - 2, 300)
   await run('r4', now - 1, 100)
   await dropOldRuns(deps(1000))
   expect(await rows()).toEqual(['r1', 'r2', 'r3', 'r4'])
   expect(await folders()).toEqual(['r1', 'r3', 'r4'])
+})
+
+it('lets nothing that ended go for the room of a run that is under way, and tells all room', async () => {
+  const now = Date.now()
+  await run('r1', now - 2, 300)
+  await run('r2', null, 5000)
+  await run('r3', now - 1, 100)
+  const told: number[] = []
+  await dropOldRuns({ ...deps(1000), measured: (bytes) => told.push(bytes) })
+  expect(await folders()).toEqual(['r1', 'r2', 'r3'])
+  expect(told).toEqual([5400])
 })
 
 it('drops logs by an age of their own and keeps their records', async () => {

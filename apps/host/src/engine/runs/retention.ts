@@ -88,6 +88,12 @@ async function dropByRoom(deps: RetentionDeps): Promise<void> {
     if (stopping.aborted) return
     sizes.set(name, await bytesOf(runDir(deps, name)))
   }
+  // What is under way cannot go, so it does not count either: all that ended would make room for it in vain.
+  let growing = 0
+  for (const id of await underWay(deps)) {
+    growing += sizes.get(id) ?? 0
+    sizes.delete(id)
+  }
   let total = [...sizes.values()].reduce((sum, one) => sum + one, 0)
   const { logsMs, logsBytes } = retention()
   const oldest = engine.clock.now() - logsMs
@@ -95,10 +101,14 @@ async function dropByRoom(deps: RetentionDeps): Promise<void> {
     // An id begins with the time it was made: a run made since has not ended before.
     if ((total <= logsBytes && timeOfId(id) >= oldest) || stopping.aborted) break
     const row = await engine.store.read.selectFrom('runs').select('ended_at').where('id', '=', id).executeTakeFirst()
-    if (row !== undefined && row.ended_at === null) continue
     if (total <= logsBytes && row !== undefined && (row.ended_at ?? 0) >= oldest) continue
     await rm(runDir(deps, id), { recursive: true, force: true })
     total -= bytes
   }
-  deps.measured?.(total)
+  deps.measured?.(growing + total)
+}
+
+async function underWay({ engine }: RetentionDeps): Promise<string[]> {
+  const rows = await engine.store.read.selectFrom('runs').select('id').where('ended_at', 'is', null).execute()
+  return rows.map((one) => one.id)
 }
