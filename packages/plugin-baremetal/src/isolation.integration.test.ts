@@ -1,9 +1,13 @@
 /** What a worker with a user of its own cannot do. */
+import { once } from 'node:events'
 import { chmod, mkdir, readFile, readdir, rm, stat, writeFile } from 'node:fs/promises'
+import { type AddressInfo, createServer } from 'node:net'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
+import { Readable } from 'node:stream'
 import type { LaunchSpec, WorkerProvider } from '@muster/core'
 import { requireSystem } from '@muster/test/require'
+import { findIpv6 } from '@muster/test/systems/ipv6'
 import { afterEach, beforeEach, describe, expect, test } from 'vitest'
 import { callOf, execOf, gone, hold, must, newId, openRig, readExec, type Rig, runToEnd, specOf } from './rig.test.helper.ts'
 
@@ -110,6 +114,34 @@ describe('a worker under root', () => {
     await gone(provider, must(worker).id)
     await expect(stat(`/tmp/${name}`)).rejects.toMatchObject({ code: 'ENOENT' })
     await expect(stat(`/dev/shm/${name}`)).rejects.toMatchObject({ code: 'ENOENT' })
+  })
+
+  test('is reached at its own servers only, also where somebody else has its port on the other loopback', async (context) => {
+    await requireSystem(context, { name: 'ipv6', probe: async () => (await findIpv6()).absent })
+    const stranger = createServer((socket) => socket.end('stranger'))
+    await once(stranger.listen(0, '127.0.0.1'), 'listening')
+    try {
+      const { port } = stranger.address() as AddressInfo
+      const spec = specOf(hold, { network: { egress: 'full', ports: [port] } })
+      await provider.launch(spec, callOf())
+      const reached = async (): Promise<string> => {
+        const parts = must(provider.forward)({ id: spec.id }, { port, input: Readable.from([]) }, callOf())
+        return Buffer.concat(await Array.fromAsync(parts)).toString()
+      }
+      await expect(reached()).rejects.toMatchObject({ code: 'transient', effect: 'none' })
+      const server = `require('node:net').createServer((s) => s.end('worker')).listen(${port}, '::1', () => console.log('up'))`
+      const stop = new AbortController()
+      const session = await must(provider.exec)(
+        { id: spec.id },
+        { ...execOf(''), command: ['node', '-e', server] },
+        callOf({ signal: stop.signal }),
+      )
+      for await (const { data } of session.output) if (Buffer.from(data).includes('up')) break
+      expect(await reached()).toBe('worker')
+      stop.abort()
+    } finally {
+      stranger.close()
+    }
   })
 
   test('has other users than workers beside it, and gives its own back', async () => {

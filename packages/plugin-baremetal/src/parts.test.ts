@@ -7,7 +7,7 @@ import { afterEach, beforeEach, describe, expect, test } from 'vitest'
 import { createTarCheck } from './copy.ts'
 import { errorTable, toLocalError } from './errors.ts'
 import { closedTo, findCommand, install } from './files.ts'
-import { listens } from './forward.ts'
+import { ownHosts } from './forward.ts'
 import { bootId, draftName, isAlive, isDraftOfLiving, parseIdentity, parseStat, selfIdentity, statOf } from './proc.ts'
 import { cpuSeconds } from './stats.ts'
 import { workerPath } from './tools.ts'
@@ -74,15 +74,54 @@ describe('/proc', () => {
     expect(await isDraftOfLiving(`x.${draftName({ ...self, start: '1' })}`, boot)).toBe(false)
   })
 
-  test('a port belongs to whoever listens there', () => {
-    const table = [
-      '  sl  local_address rem_address   st tx_queue rx_queue tr tm->when retrnsmt   uid  timeout inode',
-      '   0: 0100007F:1CFC 00000000:0000 0A 00000000:00000000 00:00000000 00000000 60601        0 1 1 0 100 0 0 10 0',
-      '   1: 0100007F:1CFD 0100007F:1CFC 01 00000000:00000000 00:00000000 00000000 60602        0 1 1 0 100 0 0 10 0',
-    ].join('\n')
-    expect(listens(table, { port: 7420, uid: 60_601 })).toBe(true)
-    expect(listens(table, { port: 7420, uid: 60_602 })).toBe(false)
-    expect(listens(table, { port: 7421, uid: 60_602 })).toBe(false)
+  describe('where a server of a worker answers', () => {
+    const mine = 60_601
+    const other = 60_602
+    const v4 = { loopback: '0100007F', any: '00000000', second: '0200007F' }
+    const v6 = {
+      loopback: '00000000000000000000000001000000',
+      any: '00000000000000000000000000000000',
+      mapped: '0000000000000000FFFF00000100007F',
+      mappedAny: '0000000000000000FFFF000000000000',
+    }
+    const line = (address: string, uid: number, rest = '00000000:0000 0A'): string =>
+      `   0: ${address}:1CFC ${rest} 00000000:00000000 00:00000000 00000000 ${uid}        0 1 1 0 100 0 0 10 0`
+    const hosts = ([tcp = [], tcp6 = []]: string[][]): string[] => {
+      const heading = '  sl  local_address rem_address   st tx_queue rx_queue tr tm->when retrnsmt   uid  timeout inode'
+      const table = (lines: string[]): string => [heading, ...lines, ''].join('\n')
+      return ownHosts({ tcp: table(tcp), tcp6: table(tcp6) }, { port: 7420, uid: mine })
+    }
+
+    test.each([
+      ['the loopback of IPv4', [[line(v4.loopback, mine)], []], ['127.0.0.1']],
+      ['all of IPv4', [[line(v4.any, mine)], []], ['127.0.0.1']],
+      ['the loopback of IPv6', [[], [line(v6.loopback, mine)]], ['::1']],
+      ['both loopbacks', [[line(v4.loopback, mine)], [line(v6.loopback, mine)]], ['127.0.0.1', '::1']],
+      ['all, which may be all of IPv4 too', [[], [line(v6.any, mine)]], ['127.0.0.1', '::1']],
+      ['the loopback of IPv4 by a socket of IPv6', [[], [line(v6.mapped, mine)]], ['127.0.0.1']],
+      ['all of IPv4 by a socket of IPv6', [[], [line(v6.mappedAny, mine)]], ['127.0.0.1']],
+    ])('%s', (_, tables, expected) => {
+      expect(hosts(tables)).toEqual(expected)
+    })
+
+    test.each([
+      ['on the loopback of IPv4', [[line(v4.loopback, other)], [line(v6.loopback, mine)]], ['::1']],
+      ['on all of IPv4', [[line(v4.any, other)], [line(v6.any, mine)]], ['::1']],
+      ['on the loopback of IPv4 by a socket of IPv6', [[], [line(v6.mapped, other), line(v6.loopback, mine)]], ['::1']],
+      ['on the loopback of IPv6', [[line(v4.any, mine)], [line(v6.loopback, other)]], ['127.0.0.1']],
+      ['on the loopback, before all', [[line(v4.any, mine), line(v4.loopback, other)], []], []],
+      ['on all of IPv6, which may be all of IPv4 too', [[line(v4.any, mine)], [line(v6.any, other)]], []],
+      ['on the same address by another device', [[line(v4.loopback, mine), line(v4.loopback, other)], []], []],
+      ['beside an address that is no loopback', [[line(v4.second, mine), line(v4.loopback, other)], []], []],
+      ['alone', [[line(v4.loopback, other)], [line(v6.any, other)]], []],
+    ])('not where somebody else is: %s', (_, tables, expected) => {
+      expect(hosts(tables)).toEqual(expected)
+    })
+
+    test('not where nobody listens, nor on another port', () => {
+      expect(hosts([[line(v4.loopback, mine, '0100007F:1CFD 01')]])).toEqual([])
+      expect(hosts([[line(v4.loopback, mine).replace('1CFC', '1CFD')]])).toEqual([])
+    })
   })
 
   test('processor time of both versions', () => {

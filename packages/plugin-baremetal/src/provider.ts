@@ -14,7 +14,7 @@ import type { BaremetalConfig } from './config.ts'
 import { packed, packWords, unpack, unpackWords } from './copy.ts'
 import { toLocalError } from './errors.ts'
 import { type Facts, isOver, type WorkerState } from './folder.ts'
-import { checkPort, forwarded } from './forward.ts'
+import { forwarded, hostsOf } from './forward.ts'
 import { launch, type Life, terminate } from './life.ts'
 import { tail } from './logs.ts'
 import { headroomOf, probeOf } from './probe.ts'
@@ -211,8 +211,7 @@ export function createProvider(options: ProviderOptions): WorkerProvider {
     forward(target, input, call) {
       return through('reach the port', async function* () {
         const { state } = await living(target)
-        await checkPort(state, input.port)
-        yield* forwarded(input, call.signal)
+        yield* forwarded(input, await hostsOf(state, input.port), call.signal)
       })
     },
 
