@@ -3,13 +3,13 @@
 //
 // All of them take a day: MUSTER_PROVE_SHARE=0.01 takes one of a hundred, chosen by MUSTER_PROVE_SEED. The score of a room must be 80 %.
 import { execFileSync } from 'node:child_process'
-import { mkdirSync, readFileSync, writeFileSync } from 'node:fs'
+import { existsSync, mkdirSync, readFileSync, writeFileSync } from 'node:fs'
 import { stripTypeScriptTypes } from 'node:module'
 import { dirname, join } from 'node:path'
 import { editsOf } from './lib/mutants/generate.mjs'
 import { mutantsPage } from './lib/mutants/page.mjs'
 import { provedRooms, testsThatSee } from './lib/mutants/rooms.mjs'
-import { generated, sampleOf, scoreOf, stillKnown } from './lib/mutants/sample.mjs'
+import { generated, sampleOf, scoreOf, stillKnown, triedOf } from './lib/mutants/sample.mjs'
 import { testRunner } from './lib/mutants/vitest.mjs'
 import { root } from './lib/paths.mjs'
 
@@ -32,10 +32,16 @@ const commit = execFileSync('git', ['rev-parse', '--short', 'HEAD'], { cwd: root
 const tests = testRunner()
 process.once('SIGINT', () => stop(130)).once('SIGTERM', () => stop(143))
 try {
-  const rooms = provedRooms().filter(({ name }) => only.length === 0 || only.includes(name))
-  for (const room of rooms) await prove(room)
-  const results = provedRooms().map(resultOf)
-  writeFileSync(join(root, 'docs/mutants.md'), mutantsPage({ results, reasons: readReasons() }))
+  const rooms = provedRooms()
+  const names = rooms.map(({ name }) => name)
+  const unknown = only.filter((name) => !names.includes(name))
+  if (unknown.length > 0) throw new Error(`no room ${unknown.join(', ')}; there are: ${names.join(', ')}`)
+  /** @type {import('./lib/mutants/page.mjs').Result[]} */
+  const results = []
+  for (const room of rooms.filter(({ name }) => only.length === 0 || only.includes(name))) results.push(await prove(room))
+  const page = join(root, 'docs/mutants.md')
+  const before = existsSync(page) ? readFileSync(page, 'utf8') : ''
+  writeFileSync(page, mutantsPage({ rooms: names, results, reasons: readReasons(), before }))
   for (const { name, tried, score } of results) console.log(`${name}: ${tried.length} tried, ${score} %`)
   process.exitCode = results.every(({ score }) => score >= leastScore) ? 0 : 1
 } finally {
@@ -47,9 +53,17 @@ async function prove(room) {
   const all = mutantsIn(room)
   const state = stateOf(room)
   if (state.commit !== commit) Object.assign(state, { commit, fates: stillKnown(state.fates) })
-  const left = sampleOf(all, state.seed, share).filter(({ key }) => state.fates[key] === undefined)
+  const sample = sampleOf(all, state.seed, share)
+  const left = sample.filter(({ key }) => state.fates[key] === undefined)
   console.log(`${room.name}: ${left.length} to try, of ${all.length}; seed ${state.seed}`)
-  if (left.length === 0) return
+  if (left.length > 0) await tryAll(room, state, left)
+  const tried = triedOf(sample, state.fates)
+  const { seed } = state
+  return { name: room.name, commit, seed, all: all.length, tried, score: scoreOf(tried.map(({ fate }) => fate)) }
+}
+
+/** @param {Room} room @param {State} state @param {Generated[]} left */
+async function tryAll(room, state, left) {
   const before = await tests.run(room.tests, { timeoutMs: roomMs })
   if (before.outcome !== 'passed') throw new Error(`${room.name}: its tests must be green first\n${before.failed}`)
   for (const [at, mutant] of left.entries()) {
@@ -90,24 +104,6 @@ function parses({ source }) {
     return true
   } catch {
     return false
-  }
-}
-
-/** @param {Room} room */
-function resultOf(room) {
-  const all = mutantsIn(room)
-  const state = stateOf(room)
-  const tried = all.flatMap((mutant) => {
-    const fate = state.fates[mutant.key]
-    return fate === undefined ? [] : [{ ...mutant, fate }]
-  })
-  return {
-    name: room.name,
-    commit: state.commit,
-    seed: state.seed,
-    all: all.length,
-    tried,
-    score: scoreOf(tried.map(({ fate }) => fate)),
   }
 }
 

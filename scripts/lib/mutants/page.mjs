@@ -4,16 +4,11 @@
 /** @typedef {import('./sample.mjs').Generated & { fate: import('./sample.mjs').Fate }} Tried */
 /** @typedef {{ name: string, commit: string, seed: number, all: number, tried: Tried[], score: number }} Result */
 
-/** @param {{ results: Result[], reasons: Reason[] }} given */
-export function mutantsPage({ results, reasons }) {
-  const rows = results.map(({ name, commit, seed, all, tried, score }) => {
-    const byTime = tried.filter(({ fate }) => fate === 'timed out').length
-    const lived = tried.filter(({ fate }) => fate === 'survived').length
-    return `| ${name} | ${commit} | ${seed} | ${all} | ${tried.length} | ${tried.length - byTime - lived} | ${byTime} | ${lived} | ${score} % |`
-  })
-  const lists = results.map(({ name, tried }) => {
-    const lived = tried.filter(({ fate }) => fate === 'survived')
-    return `## Alive in ${name}\n\n${lived.length === 0 ? 'None.' : lived.map((one) => toldOf(one, reasons)).join('\n')}`
+/** Rooms without a result stay as they are on the page before. @param {{ rooms: string[], results: Result[], reasons: Reason[], before: string }} given */
+export function mutantsPage({ rooms, results, reasons, before }) {
+  const parts = rooms.flatMap((room) => {
+    const result = results.find(({ name }) => name === room)
+    return result === undefined ? keptOf(before, room) : [{ row: rowOf(result), list: listOf(result, reasons) }]
   })
   return `# Mutants
 
@@ -21,14 +16,34 @@ Written by \`pnpm prove\`.
 
 A mutant is a source file with one wrong change, made from its syntax by the operators of Stryker's table; texts and patterns are left as
 they are. It is killed when a unit test of its room fails with it, or never ends. The score is the share of those that were tried. They are
-chosen by the seed, so that the same seed tries the same ones, and a larger share tries more.
+chosen by the seed, so that the same seed tries the same ones, and a larger share tries more; a room has no score before all are tried.
 
 | room | commit | seed | mutants | tried | killed | by time | alive | score |
 | --- | --- | --- | --- | --- | --- | --- | --- | --- |
-${rows.join('\n')}
+${parts.map(({ row }) => row).join('\n')}
 
-${lists.join('\n\n')}
+${parts.map(({ list }) => list).join('\n\n')}
 `
+}
+
+/** @param {Result} result */
+function rowOf({ name, commit, seed, all, tried, score }) {
+  const byTime = tried.filter(({ fate }) => fate === 'timed out').length
+  const lived = tried.filter(({ fate }) => fate === 'survived').length
+  return `| ${name} | ${commit} | ${seed} | ${all} | ${tried.length} | ${tried.length - byTime - lived} | ${byTime} | ${lived} | ${score} % |`
+}
+
+/** @param {Result} result @param {Reason[]} reasons */
+function listOf({ name, tried }, reasons) {
+  const lived = tried.filter(({ fate }) => fate === 'survived')
+  return `## Alive in ${name}\n\n${lived.length === 0 ? 'None.' : lived.map((one) => toldOf(one, reasons)).join('\n')}`
+}
+
+/** @param {string} page @param {string} name */
+function keptOf(page, name) {
+  const row = page.split('\n').find((line) => line.startsWith(`| ${name} |`))
+  const list = page.split(/\n(?=## )/).find((part) => part.startsWith(`## Alive in ${name}\n`))
+  return row === undefined || list === undefined ? [] : [{ row, list: list.trim() }]
 }
 
 /** @param {Tried} mutant @param {Reason[]} reasons */

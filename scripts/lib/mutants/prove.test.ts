@@ -4,9 +4,9 @@ import { join } from 'node:path'
 import { expect, test } from 'vitest'
 import { root } from '../paths.mjs'
 import { editsOf } from './generate.mjs'
-import { mutantsPage, type Reason } from './page.mjs'
+import { mutantsPage, type Reason, type Result } from './page.mjs'
 import { provedRooms, testsThatSee } from './rooms.mjs'
-import { generated, sampleOf, scoreOf, stillKnown } from './sample.mjs'
+import { type Fate, generated, sampleOf, scoreOf, stillKnown, triedOf } from './sample.mjs'
 
 const source = 'if (a < 1 && b) go()\n'
 const all = generated('src/a.ts', source, editsOf(source))
@@ -35,6 +35,19 @@ test('the score is of those that were tried; what lived is tried again', () => {
   expect(stillKnown({ a: 'killed', b: 'survived', c: 'timed out' })).toEqual({ a: 'killed', c: 'timed out' })
 })
 
+test('only the share that was asked for counts, not what else is known of an earlier commit', () => {
+  const lived = new Set(sampleOf(all, 1, 0.01).map(({ key }) => key))
+  const at = (key: string): Fate => (lived.has(key) ? 'survived' : 'killed')
+  const once: Record<string, Fate> = Object.fromEntries(all.map(({ key }) => [key, at(key)]))
+  const later: Record<string, Fate> = { ...stillKnown(once), ...Object.fromEntries([...lived].map((key) => [key, 'survived'])) }
+  expect(triedOf(sampleOf(all, 1, 0.01), later)).toMatchObject([{ fate: 'survived' }])
+  expect(triedOf(sampleOf(all, 1, 1), later)).toHaveLength(all.length)
+})
+
+test('while one of the share is untried there is no score', () => {
+  expect(() => triedOf(all, { [first.key]: 'killed' })).toThrowError(`${all.length - 1} of ${all.length} are not tried yet`)
+})
+
 test('tests that are about a file come before those that only come to it', () => {
   const imports: Record<string, string[]> = {
     'a.test.ts': ['a.ts'],
@@ -61,13 +74,31 @@ test('rooms have sources and quick tests, and most sources are seen by some', ()
   }
 })
 
+const told = (name: string, fates: Fate[]): Result => ({
+  name,
+  commit: 'abc',
+  seed: 7,
+  all: 9,
+  tried: fates.map((fate) => ({ ...first, fate })),
+  score: scoreOf(fates),
+})
+
 test('the page tells each one that lives, with its reason', () => {
-  const tried = (['survived', 'killed'] as const).map((fate) => ({ ...first, fate }))
-  const given = { results: [{ name: 'x', commit: 'abc', seed: 7, all: 9, tried, score: 50 }] }
+  const given = { rooms: ['x'], results: [told('x', ['survived', 'killed'])], reasons: [], before: '' }
   const reason: Reason = { file: 'src/a.ts', from: first.from, instead: first.instead, why: 'nobody can tell' }
-  expect(mutantsPage({ ...given, reasons: [] })).toContain('| x | abc | 7 | 9 | 2 | 1 | 0 | 1 | 50 % |')
-  expect(mutantsPage({ ...given, reasons: [] })).toContain('`src/a.ts:1`: `` < `` became `` <= ``: a test is missing')
+  expect(mutantsPage(given)).toContain('| x | abc | 7 | 9 | 2 | 1 | 0 | 1 | 50 % |')
+  expect(mutantsPage(given)).toContain('`src/a.ts:1`: `` < `` became `` <= ``: a test is missing')
   expect(mutantsPage({ ...given, reasons: [reason] })).toContain('became `` <= ``: nobody can tell')
+})
+
+test('rooms that were not asked for stay on the page as they are', () => {
+  const rooms = ['x', 'xy', 'z']
+  const one = { rooms, reasons: [], results: [told('x', ['survived']), told('xy', ['killed', 'survived'])], before: '' }
+  const before = mutantsPage(one)
+  expect(mutantsPage({ ...one, results: [], before })).toBe(before)
+  const next = { ...one, results: [told('x', ['killed'])] }
+  const other = [told('xy', ['killed', 'survived'])]
+  expect(mutantsPage({ ...next, before })).toBe(mutantsPage({ ...next, results: [...next.results, ...other] }))
 })
 
 test('every reason is about something that still stands there', () => {

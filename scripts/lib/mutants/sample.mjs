@@ -39,6 +39,21 @@ export function stillKnown(fates) {
   return Object.fromEntries(Object.entries(fates).filter(([, fate]) => fate !== 'survived'))
 }
 
+/**
+ * A sample with what is known of each. Throws while something is not tried: what is known beside it, of earlier commits and larger shares,
+ * is mostly killed, and its score would rise with each of them.
+ * @param {Generated[]} sample @param {Record<string, Fate>} fates
+ */
+export function triedOf(sample, fates) {
+  const tried = sample.flatMap((mutant) => {
+    const fate = fates[mutant.key]
+    return fate === undefined ? [] : [{ ...mutant, fate }]
+  })
+  const left = sample.length - tried.length
+  if (left > 0) throw new Error(`${left} of ${sample.length} are not tried yet: there is no score`)
+  return tried
+}
+
 /** Stryker's mutation score: of all that were tried, in percent. @param {Fate[]} fates */
 export function scoreOf(fates) {
   const killed = fates.filter((fate) => fate !== 'survived').length
