@@ -41,7 +41,10 @@ interface Options {
 }
 
 export function crashCommand(): Command {
-  return subcommand('crash', 'show a crash bundle, or write it to a file for the author of the plugin; it holds no secret')
+  return subcommand(
+    'crash',
+    'show a crash bundle, or write it to a file for the author of the plugin; secrets that the plugin was given are taken out',
+  )
     .argument('<crash>', 'its id, or a provider: the newest of it')
     .option('--output <file>', 'write it here as JSON, readable by this user alone')
     .option('--force', 'replace a file that is there')

@@ -128,3 +128,16 @@ test('a secret that a plugin was given is in none of its errors, and what the er
     effect: 'none',
   })
 })
+
+test('what a worker or a command is given is in no error of any call after it', async () => {
+  const said: string[] = ['password1', 'ticket-22', 'exec-word', Buffer.from('file-word').toString('base64')]
+  const { guard } = straw((method) => {
+    if (method === 'terminate') throw new ProviderError('internal', said.join(' '))
+    return {}
+  })
+  const work = { mode: 'agent', ticket: { $secret: 'ticket-22' }, url: 'http://x' } as const
+  const files = [{ path: 'f', base64: said[3] ?? '' }]
+  await guard.calls.launch({ ...spec, work, files, env: { A: 'password1' } }, {})
+  await guard.calls.exec(target, { env: { B: 'exec-word' } } as never)
+  await expect(guard.calls.terminate(target, how, {})).rejects.toMatchObject({ message: '[secret] [secret] [secret] [secret]' })
+})

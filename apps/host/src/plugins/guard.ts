@@ -21,7 +21,7 @@ import {
 } from 'cockatiel'
 import { newTraceparent } from '../observe/trace.ts'
 import type { CallOptions, CallWitness, Fence, GuardedProvider } from './api.ts'
-import { cleanSpans, type Redactor } from './redactor.ts'
+import { cleanSpans, givenIn, type Redactor } from './redactor.ts'
 import type { SecretReader } from './secrets.ts'
 
 /** The running process, or why there is none. */
@@ -93,7 +93,7 @@ const faultsToOpen = 5
 export function createGuard(deps: GuardDeps): Guard {
   let breaker = newBreaker()
   const door = createDoor(deps, () => breaker)
-  const { tags } = deps
+  const { tags, redactor } = deps
   return {
     breaker: () => breakerState(breaker),
     renew: () => {
@@ -101,7 +101,10 @@ export function createGuard(deps: GuardDeps): Guard {
     },
     calls: {
       probe: (options) => door.once('probe', (w, o) => w.probe(o), options),
-      launch: (spec, options) => door.once('launch', (w, o) => w.launch(spec, o), options),
+      launch: (spec, options) => {
+        redactor.learnGiven(givenIn(spec))
+        return door.once('launch', (w, o) => w.launch(spec, o), options)
+      },
       terminate: (target, how, options) => door.once('terminate', (w, o) => w.terminate(target, how, o), options),
       list: (query, options) =>
         door.once(
@@ -130,7 +133,10 @@ export function createGuard(deps: GuardDeps): Guard {
         ),
       watch: (options) => door.stream('watch', (w, o) => w.watch({ tags, limit: 500 }, o), options),
       logs: (target, query, options) => door.stream('logs', (w, o) => w.logs(target, query, o), options),
-      exec: (target, command, options) => door.once('exec', (w, o) => w.exec(target, command, o), options),
+      exec: (target, command, options) => {
+        redactor.learnGiven(Object.values(command.env ?? {}))
+        return door.once('exec', (w, o) => w.exec(target, command, o), options)
+      },
       execState: (target, id, options) => door.once('execState', (w, o) => w.execState(target, id, o), options),
       execKill: (target, kill, options) => door.once('execKill', (w, o) => w.execKill(target, kill, o), options),
       copyIn: (target, input, options) => door.once('copyIn', (w, o) => w.copyIn(target, input, o), options),

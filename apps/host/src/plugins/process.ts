@@ -2,9 +2,10 @@
 import { type ChildProcess, execFile, spawn } from 'node:child_process'
 import { once } from 'node:events'
 import { existsSync } from 'node:fs'
-import type { Duplex, Readable } from 'node:stream'
+import type { Duplex } from 'node:stream'
 import { promisify } from 'node:util'
 import { connectPlugin, type PluginConnection, type PluginManifest } from '@muster/core'
+import { readLines } from './lines.ts'
 import type { Redactor } from './redactor.ts'
 
 export interface PluginProcess {
@@ -36,7 +37,6 @@ export interface SpawnOptions {
 
 /** Enough to see what went wrong, small enough to keep for every provider. */
 const keptLines = 200
-const maxLineBytes = 4096
 /** That of util-linux makes the kernel kill the plugin when the host dies, even a plugin that hangs. That of busybox cannot. */
 const setpriv = remembered(async () => {
   for (const path of ['/usr/bin/setpriv', '/bin/setpriv'].filter((one) => existsSync(one))) {
@@ -59,13 +59,13 @@ export async function spawnPlugin(options: SpawnOptions): Promise<PluginProcess>
   })
   await Promise.race([once(child, 'spawn'), once(child, 'error').then(([error]) => Promise.reject(error as Error))])
   const lines: string[] = []
-  const keep = (line: string): void => {
-    const clean = options.redactor.clean(line)
-    lines.push(clean)
+  const take = (line: string): void => {
+    lines.push(line)
     if (lines.length > keptLines) lines.shift()
-    options.onLine(clean)
+    options.onLine(line)
   }
-  for (const stream of [child.stdout, child.stderr]) if (stream !== null) readLines(stream, keep)
+  for (const stream of [child.stdout, child.stderr])
+    if (stream !== null) readLines(stream, { clean: options.redactor.clean, take })
   const connection = connectPlugin(child.stdio[3] as Duplex, { inFlight: manifest.limits.inFlight, secrets: manifest.secrets })
   // A broken or silent connection is no reason to keep a process.
   void connection.closed.then(() => endSoon(child))
@@ -103,19 +103,4 @@ function endSoon(child: ChildProcess): void {
 async function exitOf(child: ChildProcess): Promise<ProcessEnd> {
   if (child.exitCode === null && child.signalCode === null) await once(child, 'exit')
   return { code: child.exitCode, signal: child.signalCode }
-}
-
-/** Lines, cut at the cap: a plugin that floods its output costs no memory. */
-function readLines(stream: Readable, take: (line: string) => void): void {
-  let rest = ''
-  stream.setEncoding('utf8')
-  stream.on('data', (chunk: string) => {
-    const parts = (rest + chunk).split('\n')
-    rest = (parts.pop() ?? '').slice(0, maxLineBytes)
-    for (const part of parts) if (part !== '') take(part.slice(0, maxLineBytes))
-  })
-  stream.on('end', () => {
-    if (rest !== '') take(rest)
-  })
-  stream.on('error', () => undefined)
 }

@@ -2,6 +2,7 @@ import { mkdtemp, readdir, readFile, rm, writeFile } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import type { LaunchSpec } from '@muster/core'
+import { waitFor } from '@muster/test/systems/wait'
 import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, it } from 'vitest'
 import type { GuardedProvider, ProviderStatus, WitnessedCall } from './api.ts'
 import { checkPlugins, startPlugins } from './room.ts'
@@ -291,6 +292,25 @@ describe('the guard', () => {
       expect(text).toMatch(/\[secret\]/)
       expect(text).not.toContain(secret)
       expect(text).not.toContain(Buffer.from(secret).toString('base64').replace(/=+$/, ''))
+    }
+  })
+
+  it('keeps what a worker was given out of them as well, when the plugin prints its spec', async () => {
+    const [value, file, ticket] = ['canary "env" \\ 5f2c9a', 'canary file 5f2c9a', 'canary-ticket-5f2c9a']
+    const { provider, until } = await start({ launch: 'spill' })
+    await until(ready)
+    lines.length = 0
+    const files = [{ path: 'f', base64: Buffer.from(file).toString('base64') }]
+    const work = { mode: 'agent', ticket: { $secret: ticket }, url: 'http://127.0.0.1/' } as const
+    const failed = provider.launch({ ...spec, work, files, env: { A: value } }, key)
+    await expect(failed).rejects.toMatchObject({ message: expect.stringMatching(/cannot launch .*\[secret\]/) })
+    await expect(failed).rejects.not.toMatchObject({ message: expect.stringMatching(/canary|Y2FuYXJ5/) })
+    await waitFor('all that it printed', async () => lines.some((line) => line.startsWith('-----')))
+    process.kill(provider.status().pid ?? 0, 'SIGKILL')
+    const { crashBundle = '' } = await until((one) => one.crashBundle !== undefined)
+    for (const text of [lines.join('\n'), await readFile(join(data, crashBundle), 'utf8')]) {
+      expect(text).toMatch(/\[secret\]/)
+      expect(text).not.toMatch(/canary|Y2FuYXJ5|5f2c9a/)
     }
   })
 

@@ -853,7 +853,7 @@ export interface Operations {
     body: Uint8Array
     answer: 'binary'
   }
-  /** A crash bundle. To give to the author of the plugin: it holds no secret that the plugin was given. */
+  /** A crash bundle. To give to the author of the plugin: secrets that the plugin was given, values of env, files and tickets are taken out. */
   getCrash: {
     params: {
       id: string

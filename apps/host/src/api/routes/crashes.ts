@@ -73,7 +73,7 @@ export function crashRoutes(app: App, { crashes }: AppDeps): void {
       schema: {
         operationId: 'getCrash',
         summary: 'A crash bundle',
-        description: 'To give to the author of the plugin: it holds no secret that the plugin was given.',
+        description: 'To give to the author of the plugin: secrets that the plugin was given, values of env, files and tickets are taken out.',
         params: byId,
         response: { 200: bundleSchema },
       },

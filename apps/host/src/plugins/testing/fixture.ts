@@ -3,7 +3,16 @@ import { appendFileSync, existsSync, watch, writeSync } from 'node:fs'
 import { get } from 'node:https'
 import { dirname } from 'node:path'
 import { text } from 'node:stream/consumers'
-import { type Call, definePlugin, ProviderError, serve, type WorkerPluginManifest, type WorkerObservation } from '@muster/core'
+import { inspect } from 'node:util'
+import {
+  type Call,
+  definePlugin,
+  type LaunchSpec,
+  ProviderError,
+  serve,
+  type WorkerPluginManifest,
+  type WorkerObservation,
+} from '@muster/core'
 
 declare const MANIFEST: WorkerPluginManifest
 
@@ -13,7 +22,7 @@ interface Knobs {
   /** What the probe says, in turn; the last one again and again. */
   probes?: ('ready' | 'initialising' | 'failed')[]
   /** What `launch` does. */
-  launch?: 'exit' | 'throw' | 'garbage' | 'secret' | 'auth' | 'hang' | 'ignore' | 'env'
+  launch?: 'exit' | 'throw' | 'garbage' | 'secret' | 'spill' | 'auth' | 'hang' | 'ignore' | 'env'
   /** `launch` answers, and `create` refuses no more, once this file is there. */
   gate?: string
   /** What `list` answers with. */
@@ -47,6 +56,7 @@ const plugin = definePlugin({
         }
       },
       launch: async (spec, call) => {
+        if (knobs.launch === 'spill') spill(spec)
         await misbehave(knobs.launch, call)
         if (knobs.gate !== undefined) await present(knobs.gate)
         if (knobs.vendor !== undefined) return { handle: { v: 1, data: await askVendor(knobs.vendor) } }
@@ -61,6 +71,14 @@ const plugin = definePlugin({
     }
   },
 })
+
+/** What an author prints to see what came, before it is found that it does not work. */
+function spill(spec: LaunchSpec): never {
+  // The last one so that a line is cut in the middle of a value.
+  const lines = [inspect(spec, { depth: null }), JSON.stringify(spec), `${'-'.repeat(4080)}${spec.env?.['A']}`]
+  process.stderr.write(`${lines.join('\n')}\n`)
+  throw new Error(`cannot launch ${JSON.stringify(spec)}`)
+}
 
 async function misbehave(how: Knobs['launch'], call: Call): Promise<void> {
   if (how === 'exit') process.exit(9)

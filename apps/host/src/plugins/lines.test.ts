@@ -1,0 +1,41 @@
+import { PassThrough } from 'node:stream'
+import { text } from 'node:stream/consumers'
+import { expect, test } from 'vitest'
+import { readLines } from './lines.ts'
+import { createRedactor } from './redactor.ts'
+
+const secret = 'hunter22-and-some-more'
+
+async function shown(...chunks: string[]): Promise<string[]> {
+  const redactor = createRedactor()
+  redactor.learn(secret)
+  const lines: string[] = []
+  const stream = new PassThrough()
+  readLines(stream, { clean: redactor.clean, take: (line) => lines.push(line) })
+  const ended = text(stream)
+  for (const chunk of chunks) stream.write(chunk)
+  stream.end()
+  await ended
+  return lines
+}
+
+test('lines are put together from what comes, empty ones left out, and the last one needs no end', async () => {
+  expect(await shown('a', 'b\n\nc\nd')).toEqual(['ab', 'c', 'd'])
+})
+
+test('a secret at the place where a line is cut stays in no part', async () => {
+  for (const before of [4096 - secret.length + 1, 4090, 4095]) {
+    const [line = ''] = await shown(`${'-'.repeat(before)}${secret}\n`)
+    expect(line).toMatch(/^-+\[[a-z]*\]?$/)
+    expect(line.length).toBeLessThanOrEqual(4096)
+  }
+})
+
+test('neither does one where so much was read that the rest is not looked at', async () => {
+  for (let part = 0; part <= secret.length; part += 1) {
+    const again = secret.repeat(Math.floor((65_536 - part) / secret.length))
+    const cut = `${again}${'-'.repeat(65_536 - part - again.length)}${secret}`
+    for (const line of await shown(cut.slice(0, 40_000), `${cut.slice(40_000)}${'-'.repeat(9999)}\n`, 'more\n'))
+      expect(line).not.toMatch(/hunt/)
+  }
+})
