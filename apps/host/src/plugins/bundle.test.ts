@@ -72,3 +72,17 @@ test('a secret that became known only after it was said is not written, and one 
     expect(text.match(/\[secret\]/g)).toHaveLength(6)
   }
 })
+
+test('a list neither holds the output of its bundles nor looks through it', async () => {
+  const written = crash(1000, { violation: 'rule', output: ['a line', 'the last'] })
+  await write(written)
+  const looked: string[] = []
+  const crashes = openCrashes(dir, (_provider, text) => {
+    looked.push(text)
+    return text
+  })
+  const { output, ...head } = written
+  expect((await crashes.list({ limit: 1 })).items).toEqual([{ id: '1970-01-01T00-00-01.000Z-p', ...head }])
+  expect(looked).toEqual(['killed', 'rule'])
+  expect(await crashes.get('1970-01-01T00-00-01.000Z-p')).toMatchObject({ output })
+})

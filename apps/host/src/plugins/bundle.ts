@@ -19,6 +19,9 @@ export interface CrashBundle extends CrashFacts {
   id: string
 }
 
+/** One among many: its output is had with itself alone. */
+export type CrashHead = Omit<CrashBundle, 'output'>
+
 export interface BundleLimits {
   most: number
   ms: number
@@ -37,7 +40,7 @@ export interface CrashQuery {
 
 export interface CrashRoom {
   /** The newest first; `next`: ask with `before` for those after. */
-  list(query: CrashQuery): Promise<{ items: CrashBundle[]; next?: string }>
+  list(query: CrashQuery): Promise<{ items: CrashHead[]; next?: string }>
   get(id: string): Promise<CrashBundle | undefined>
 }
 
@@ -58,15 +61,15 @@ const factsSchema: z.ZodType<CrashFacts> = z.strictObject({
 /** Reads what {@link writeBundle} wrote. Once more without secrets: one may have become known after it was written. */
 export function openCrashes(dataDir: string, clean: CleanFor): CrashRoom {
   const folder = folderOf(dataDir)
-  async function read(id: string): Promise<CrashBundle | undefined> {
+  async function read(id: string): Promise<CrashFacts | undefined> {
     const text = await readFile(join(folder, `${id}.json`), 'utf8').catch(() => undefined)
-    const found = text === undefined ? undefined : factsSchema.safeParse(parsed(text)).data
-    return found && { id, ...cleaned(found, (one) => clean(found.provider, one)) }
+    return text === undefined ? undefined : factsSchema.safeParse(parsed(text)).data
   }
+  const cleaner = (facts: CrashFacts) => (text: string) => clean(facts.provider, text)
   return {
     async list({ provider, before, limit }) {
       const ids = (await namesIn(folder)).map((name) => name.replace(/\.json$/, '')).filter((id) => crashIdPattern.test(id))
-      const items: CrashBundle[] = []
+      const items: CrashHead[] = []
       for (const id of ids.reverse()) {
         if (before !== undefined && id >= before) continue
         if (provider !== undefined && !id.endsWith(`Z-${provider}`)) continue
@@ -74,11 +77,14 @@ export function openCrashes(dataDir: string, clean: CleanFor): CrashRoom {
         if (items.length === limit && last !== undefined) return { items, next: last.id }
         // One that was dropped meanwhile, or is damaged.
         const found = await read(id)
-        if (found !== undefined) items.push(found)
+        if (found !== undefined) items.push({ id, ...cleanHead(found, cleaner(found)) })
       }
       return { items }
     },
-    get: async (id) => (crashIdPattern.test(id) ? read(id) : undefined),
+    async get(id) {
+      const found = crashIdPattern.test(id) ? await read(id) : undefined
+      return found && { id, ...cleaned(found, cleaner(found)) }
+    },
   }
 }
 
@@ -129,11 +135,10 @@ function parsed(text: string): unknown {
 }
 
 function cleaned(facts: CrashFacts, clean: (text: string) => string): CrashFacts {
-  const { reason, violation, output } = facts
-  return {
-    ...facts,
-    reason: clean(reason),
-    ...(violation === undefined ? {} : { violation: clean(violation) }),
-    output: output.map(clean),
-  }
+  return { ...cleanHead(facts, clean), output: facts.output.map(clean) }
+}
+
+function cleanHead({ output: _output, ...facts }: CrashFacts, clean: (text: string) => string): Omit<CrashFacts, 'output'> {
+  const { reason, violation } = facts
+  return { ...facts, reason: clean(reason), ...(violation === undefined ? {} : { violation: clean(violation) }) }
 }

@@ -1,6 +1,6 @@
 /** Crash bundles of plugins, for whoever has to find out why. */
 import { z } from 'zod'
-import { type CrashBundle, crashIdPattern } from '../../plugins/bundle.ts'
+import { type CrashHead, crashIdPattern } from '../../plugins/bundle.ts'
 import type { App, AppDeps } from '../deps.ts'
 import { byId, needs } from '../describe.ts'
 import { ApiProblem } from '../problems.ts'
@@ -73,14 +73,15 @@ export function crashRoutes(app: App, { crashes }: AppDeps): void {
       schema: {
         operationId: 'getCrash',
         summary: 'A crash bundle',
-        description: 'To give to the author of the plugin: secrets that the plugin was given, values of env, files and tickets are taken out.',
+        description:
+          'To give to the author of the plugin: secrets that the plugin was given, values of env, files and tickets are taken out.',
         params: byId,
         response: { 200: bundleSchema },
       },
     },
     async ({ params }) => {
       const found = await crashes.get(params.id)
-      if (found !== undefined) return { ...crashView(found), output: found.output }
+      if (found !== undefined) return { ...found, at: instant(found.at) }
       throw new ApiProblem('not-found', `there is no crash bundle ${params.id}`, {
         hint: '`muster providers crashes` lists those that are kept.',
       })
@@ -88,6 +89,6 @@ export function crashRoutes(app: App, { crashes }: AppDeps): void {
   )
 }
 
-function crashView({ at, output: _output, ...facts }: CrashBundle): CrashView {
+function crashView({ at, ...facts }: CrashHead): CrashView {
   return { ...facts, at: instant(at) }
 }
