@@ -79,6 +79,9 @@ export async function probeOnce(
       ...(found.message === undefined ? {} : { message: clean(found.message) }),
       ...(found.hint === undefined ? {} : { hint: clean(found.hint) }),
       ...(found.notes === undefined ? {} : { notes: found.notes.map(clean) }),
+      ...(found.facts === undefined
+        ? {}
+        : { facts: Object.fromEntries(Object.entries(found.facts).map(([key, value]) => [clean(key), clean(value)])) }),
     }
   } catch (error) {
     const { message, hint } = error as ProviderError
