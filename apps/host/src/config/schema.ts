@@ -177,7 +177,7 @@ const retention = strict({
   logAge: durationSchema.exactOptional().describe('Logs and outputs go this long after the end of their run. Default: as runs.'),
   journal: durationSchema.exactOptional().describe('Decisions are dropped after this long. Default 90d.'),
   journalRows: z.int().min(1).exactOptional().describe('Decisions kept at most. Default 5000000.'),
-  crashes: z.int().min(0).exactOptional().describe('Crash bundles kept at most. Default 20.'),
+  crashes: z.int().min(0).exactOptional().describe('Crash bundles kept at most of each provider. Default 20.'),
   crashAge: durationSchema.exactOptional().describe('Crash bundles are removed after this long. Default 90d.'),
   tokens: durationSchema.exactOptional().describe('Revoked and expired tokens are forgotten after this long. Default 90d.'),
   replaced: durationSchema

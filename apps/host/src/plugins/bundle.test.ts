@@ -28,7 +28,8 @@ const crash = (at: number, more: Partial<CrashFacts> = {}): CrashFacts => ({
 test('bundles go when they are too many, and when they are too old', async () => {
   const now = Date.UTC(2026, 5, 30)
   const names: string[] = []
-  for (let ago = 9; ago >= 0; ago--) names.push(await write(crash(now - ago * day), { most: 6, ms: 100 * day }))
+  for (let ago = 9; ago >= 0; ago--)
+    names.push(await write(crash(now - ago * day, { reason: `fell ${ago}` }), { most: 6, ms: 100 * day }))
   const left = (): Promise<string[]> =>
     readdir(join(dir, 'crashes')).then((all) => all.sort().map((name) => join('crashes', name)))
   expect(await left()).toEqual(names.slice(4))
@@ -85,4 +86,31 @@ test('a list neither holds the output of its bundles nor looks through it', asyn
   expect((await crashes.list({ limit: 1 })).items).toEqual([{ id: '1970-01-01T00-00-01.000Z-p', ...head }])
   expect(looked).toEqual(['killed', 'rule'])
   expect(await crashes.get('1970-01-01T00-00-01.000Z-p')).toMatchObject({ output })
+})
+
+const reasonsLeft = async (): Promise<string[]> => {
+  const { items } = await openCrashes(dir, (_provider, text) => text).list({ limit: 100 })
+  return items.map(({ provider, reason, at }) => `${provider} ${reason} ${at}`)
+}
+
+test('a provider that falls again and again takes no other’s bundles away', async () => {
+  const keep = { most: 3, ms: 100 * day }
+  await write(crash(1, { provider: 'other-p' }), keep)
+  for (let at = 2; at <= 9; at += 1) await write(crash(at, { reason: `fell ${at}` }), keep)
+  expect(await reasonsLeft()).toEqual(['p fell 9 9', 'p fell 8 8', 'p fell 7 7', 'other-p killed 1'])
+})
+
+test('of crashes for the same reason the first and the newest are kept, and what was before them stays', async () => {
+  const keep = { most: 3, ms: 100 * day }
+  await write(crash(1, { reason: 'the cause' }), keep)
+  for (let at = 2; at <= 9; at += 1) {
+    await write(crash(at), keep)
+    // Of another one in between.
+    await write(crash(at, { provider: 'other-p' }), keep)
+  }
+  const others = ['other-p killed 9', 'other-p killed 2']
+  expect((await reasonsLeft()).sort()).toEqual([...others, 'p killed 2', 'p killed 9', 'p the cause 1'].sort())
+  await write(crash(10, { plugin: { name: 'x', version: '2.0.0' } }), keep)
+  await write(crash(11, { violation: 'rule' }), keep)
+  expect((await reasonsLeft()).filter((one) => one.startsWith('p'))).toEqual(['p killed 11', 'p killed 10', 'p killed 9'])
 })

@@ -61,10 +61,7 @@ const factsSchema: z.ZodType<CrashFacts> = z.strictObject({
 /** Reads what {@link writeBundle} wrote. Once more without secrets: one may have become known after it was written. */
 export function openCrashes(dataDir: string, clean: CleanFor): CrashRoom {
   const folder = folderOf(dataDir)
-  async function read(id: string): Promise<CrashFacts | undefined> {
-    const text = await readFile(join(folder, `${id}.json`), 'utf8').catch(() => undefined)
-    return text === undefined ? undefined : factsSchema.safeParse(parsed(text)).data
-  }
+  const read = (id: string): Promise<CrashFacts | undefined> => readFacts(join(folder, `${id}.json`))
   const cleaner = (facts: CrashFacts) => (text: string) => clean(facts.provider, text)
   return {
     async list({ provider, before, limit }) {
@@ -72,7 +69,7 @@ export function openCrashes(dataDir: string, clean: CleanFor): CrashRoom {
       const items: CrashHead[] = []
       for (const id of ids.reverse()) {
         if (before !== undefined && id >= before) continue
-        if (provider !== undefined && !id.endsWith(`Z-${provider}`)) continue
+        if (provider !== undefined && !isOf(`${id}.json`, provider)) continue
         const last = items.at(-1)
         if (items.length === limit && last !== undefined) return { items, next: last.id }
         // One that was dropped meanwhile, or is damaged.
@@ -88,7 +85,7 @@ export function openCrashes(dataDir: string, clean: CleanFor): CrashRoom {
   }
 }
 
-/** Writes one bundle, and removes those that are too many or too old. Returns its path relative to the data folder. */
+/** Writes one bundle, and removes those that are too many, too old, or say the same. Returns its path relative to the data folder. */
 export async function writeBundle(
   dataDir: string,
   facts: CrashFacts,
@@ -99,19 +96,49 @@ export async function writeBundle(
   const name = `${stamp(facts.at)}-${facts.provider}.json`
   const part = join(folder, `${name}.part`)
   // A secret that it was given after it had said it is known by now.
-  await writeFile(part, `${JSON.stringify(cleaned(facts, clean), null, 2)}\n`, { mode: 0o600 })
+  const written = cleaned(facts, clean)
+  const [first, newest] = (await namesIn(folder)).filter((one) => one !== name && isOf(one, facts.provider)).slice(-2)
+  await writeFile(part, `${JSON.stringify(written, null, 2)}\n`, { mode: 0o600 })
   await rename(part, join(folder, name))
+  // A plugin that falls in a loop says the same each time: how that began, and how it is now.
+  if (first !== undefined && newest !== undefined && (await areAlike(written, [join(folder, first), join(folder, newest)])))
+    await rm(join(folder, newest), { force: true })
   await dropBundles(dataDir, facts.at, keep)
   return join('crashes', name)
 }
 
-/** Names begin with their time: their order is that of the crashes. */
+/** Of each provider so many: one takes no other's away. Names begin with their time: their order is that of the crashes. */
 export async function dropBundles(dataDir: string, now: number, { most, ms }: BundleLimits): Promise<void> {
   const folder = folderOf(dataDir)
-  const all = await namesIn(folder)
   const oldest = stamp(now - ms)
-  for (const [index, name] of all.entries())
-    if (index < all.length - most || name < oldest) await rm(join(folder, name), { force: true })
+  const seen = new Map<string, number>()
+  for (const name of (await namesIn(folder)).reverse()) {
+    const whose = name.slice(oldest.length)
+    const count = (seen.get(whose) ?? 0) + 1
+    seen.set(whose, count)
+    if (count > most || name < oldest) await rm(join(folder, name), { force: true })
+  }
+}
+
+/** Do they say the same of the same plugin? */
+async function areAlike(facts: CrashFacts, paths: readonly string[]): Promise<boolean> {
+  const said = ({ plugin, reason, violation }: CrashFacts): string =>
+    JSON.stringify([plugin.name, plugin.version, reason, violation])
+  for (const path of paths) {
+    const found = await readFacts(path)
+    if (found === undefined || said(found) !== said(facts)) return false
+  }
+  return true
+}
+
+/** Of one that was dropped, or is damaged: undefined. */
+async function readFacts(path: string): Promise<CrashFacts | undefined> {
+  const text = await readFile(path, 'utf8').catch(() => undefined)
+  return text === undefined ? undefined : factsSchema.safeParse(parsed(text)).data
+}
+
+function isOf(name: string, provider: string): boolean {
+  return name.endsWith(`Z-${provider}.json`)
 }
 
 function folderOf(dataDir: string): string {
