@@ -1,5 +1,5 @@
 /** `muster providers crashes` and `crash`: why a plugin fell, shown and given away. */
-import { writeFile } from 'node:fs/promises'
+import { open } from 'node:fs/promises'
 import { type CrashBundle, type MusterClient, MusterError } from '@muster/client'
 import type { Command } from 'commander'
 import { acting, openClient, subcommand } from './context.ts'
@@ -11,8 +11,7 @@ export function crashesCommand(): Command {
     .option('--json', 'as JSON')
     .action(
       acting(async ([provider]: [string | undefined], { json }: { json?: true }, command: Command) => {
-        const client = await openClient(command)
-        const { items, next } = await client.providers.crashes({ limit: 500, ...(provider === undefined ? {} : { provider }) })
+        const { items, next } = await crashesOf(await openClient(command), provider)
         if (json === true) {
           printJson({ crashes: items, ...(next === undefined ? {} : { next }) })
           return undefined
@@ -32,6 +31,16 @@ export function crashesCommand(): Command {
         return undefined
       }),
     )
+}
+
+/** The newest; of a provider that there is, or was. */
+export async function crashesOf(
+  { providers }: MusterClient,
+  provider?: string,
+): ReturnType<MusterClient['providers']['crashes']> {
+  const found = await providers.crashes({ limit: 500, ...(provider === undefined ? {} : { provider }) })
+  if (provider !== undefined && found.items.length === 0) await providers.get(provider)
+  return found
 }
 
 interface Options {
@@ -74,9 +83,12 @@ async function bundleOf({ providers }: MusterClient, wanted: string): Promise<Cr
   })
 }
 
-async function save(bundle: CrashBundle, file: string, force: boolean): Promise<void> {
+export async function save(bundle: CrashBundle, file: string, force: boolean): Promise<void> {
   try {
-    await writeFile(file, `${JSON.stringify(bundle, null, 2)}\n`, { mode: 0o600, flag: force ? 'w' : 'wx' })
+    await using opened = await open(file, force ? 'w' : 'wx', 0o600)
+    // One that was there keeps its mode; a pipe or a device is nobody's to change.
+    if ((await opened.stat()).isFile()) await opened.chmod(0o600)
+    await opened.writeFile(`${JSON.stringify(bundle, null, 2)}\n`)
   } catch (error) {
     const { code, message } = error as NodeJS.ErrnoException
     throw code === 'EEXIST'

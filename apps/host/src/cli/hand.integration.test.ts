@@ -207,8 +207,12 @@ test('why a plugin fell is shown, and written to a file for its author', { timeo
   const again = await ask('providers', 'crash', 'p', '--output', file)
   expect([again.code, again.stderr.text]).toEqual([1, expect.stringContaining('--force')])
   expect((await ask('providers', 'crash', 'p', '--output', file, '--force')).code).toBe(0)
-  for (const wanted of ['q', `${id}x`]) {
-    const exit = await ask('providers', 'crash', wanted)
+  for (const asked of [
+    ['crash', 'q'],
+    ['crash', `${id}x`],
+    ['crashes', 'q'],
+  ]) {
+    const exit = await ask('providers', ...asked)
     expect([exit.code, exit.stderr.text]).toEqual([1, expect.stringMatching(/there is no (provider q|crash bundle)/)])
   }
 })
