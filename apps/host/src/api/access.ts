@@ -2,7 +2,7 @@
 import type { FastifyReply, FastifyRequest } from 'fastify'
 import { isLoopback } from '../config/address.ts'
 import type { Agents } from '../engine/api.ts'
-import { bearerOf, checkSession } from './agent-access.ts'
+import { bearerOf, checkSession, hear } from './agent-access.ts'
 import type { Caller } from './describe.ts'
 import type { Limits } from './limits.ts'
 import { ApiProblem } from './problems.ts'
@@ -34,7 +34,10 @@ export interface AccessOptions {
 
 /** Throws `rate-limited`, `wrong-host`, `unauthorized` or `forbidden`; sets `request.principal`. */
 export async function checkAccess(request: FastifyRequest, reply: FastifyReply, options: AccessOptions): Promise<void> {
+  const needed = request.routeOptions.config.role
   if (options.isCrowded(request)) {
+    // Full doors are no silence of the agent, and nobody learns from this answer whether a session is right.
+    if (needed === 'session') hear(request, options.agents)
     void reply.header('connection', 'close')
     throw new ApiProblem('rate-limited', 'as many connections are open as may be', {
       hint: 'Close some, or let the daemon open more files: LimitNOFILE of its unit, ulimit -n.',
@@ -43,7 +46,6 @@ export async function checkAccess(request: FastifyRequest, reply: FastifyReply, 
   }
   const local = options.isLocal(request)
   if (!local) checkOrigin(request.headers, options)
-  const needed = request.routeOptions.config.role
   if (request.is404) return
   if (needed === 'public') {
     // Who shows a valid token may be told more; who does not, or when the store cannot be asked, is nobody.

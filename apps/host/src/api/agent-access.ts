@@ -22,16 +22,22 @@ export function bearerOf({ authorization = '' }: { authorization?: string | unde
   return /^Bearer ([!-~]{1,200})$/i.exec(authorization)?.[1]
 }
 
-/** Sets `request.agent`, which is heard of with that. Throws `unauthorized` or `rate-limited`. */
-export function checkSession(request: FastifyRequest, { agents, limits }: AgentAccess): LiveWorker {
+/** The worker whose session a request carries: with that it is heard of, whatever the answer will be. */
+export function hear(request: FastifyRequest, agents: Agents): LiveWorker | undefined {
   const text = bearerOf(request.headers)
   const worker = text === undefined ? undefined : agents.whose(text)
+  if (worker !== undefined) agents.heard(worker.id)
+  return worker
+}
+
+/** Sets `request.agent`. Throws `unauthorized` or `rate-limited`. */
+export function checkSession(request: FastifyRequest, { agents, limits }: AgentAccess): LiveWorker {
+  const worker = hear(request, agents)
   if (worker === undefined)
     throw refusal(request, limits, {
       detail: 'this needs the session of a live worker',
       hint: 'POST /v1/self/ready exchanges the ticket of the launch for one, once. When its worker is gone the session is, too.',
     })
-  agents.heard(worker.id)
   request.agent = worker
   return worker
 }

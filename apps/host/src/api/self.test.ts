@@ -1,5 +1,7 @@
 /** `/v1/self`: tickets, sessions and what they open, over HTTP. */
+import { once } from 'node:events'
 import { readdirSync, readFileSync } from 'node:fs'
+import { connect, type Socket } from 'node:net'
 import { join } from 'node:path'
 import { waitFor } from '@muster/test/systems/wait'
 import { expect, test } from 'vitest'
@@ -163,6 +165,27 @@ test('who guesses is told to wait; an agent at the same address that is right go
     401, 401, 401, 429,
   ])
   expect((await ask('POST', '/v1/self/heartbeat')).status).toBe(200)
+})
+
+test('an agent that finds the doors full has been heard of: its work goes on', async () => {
+  await using daemon = await startTestDaemon({ realRuns: true, agents: true, openFiles: 40 })
+  const agent = await enter(daemon)
+  const { port } = new URL(daemon.api.url)
+  const others: Socket[] = []
+  for (let count = 0; count < 20; count++) {
+    const socket = connect(Number(port), '127.0.0.1')
+    others.push(socket)
+    await once(socket, 'connect')
+  }
+  const beat = (token: string): Promise<Answer> => daemon.ask('POST', '/v1/self/heartbeat', { token })
+  for (let beats = 0; beats < 3; beats++) {
+    await daemon.harness.pass(100_000)
+    for (const token of [agent.session, 'nobody'])
+      expect((await beat(token)).json).toMatchObject({ code: 'rate-limited', detail: 'as many connections are open as may be' })
+  }
+  for (const socket of others) socket.destroy()
+  await waitFor('the others to be gone', async () => (await beat(agent.session)).status !== 429)
+  expect((await beat(agent.session)).json).toEqual({ wants: 'nothing' })
 })
 
 test('neither ticket nor session is in the log, the store or an answer', async () => {

@@ -54,6 +54,8 @@ export interface DaemonOptions {
   /** The run driver itself, instead of runs that do what a test tells them. */
   realRuns?: boolean
   limits?: Partial<LimitOptions>
+  /** That may be open, as the API takes it. */
+  openFiles?: number
   observer?: ApiObserver
   /** With a pool `agents`, whose workers run one. */
   agents?: boolean
@@ -74,7 +76,7 @@ const reachable: Pick<GuardedProvider, 'copyIn' | 'copyOut' | 'forward'> = {
 const agentPool = poolConfig({ name: 'agents', placement: ['two'], work: 'agent', scale: { max: 12, warm: 3 } })
 
 export async function startTestDaemon(options: DaemonOptions = {}): Promise<TestDaemon> {
-  const { realRuns = false, limits = {}, observer, agents = false } = options
+  const { realRuns = false, limits = {}, openFiles, observer, agents = false } = options
   const dir = mkdtempSync(join(tmpdir(), 'muster-api-'))
   const harness = await openHarness({
     pools: [
@@ -105,6 +107,7 @@ export async function startTestDaemon(options: DaemonOptions = {}): Promise<Test
       version: '1.2.3',
       log: logger,
       ...(observer === undefined ? {} : { observer }),
+      ...(openFiles === undefined ? {} : { openFiles }),
       limits,
     })
     port = Number(new URL(started.url).port)
