@@ -23,7 +23,7 @@ call() {
     status=$(curl -s -y 90 -Y 1 -o "$answer" -w '%{http_code}' -X "$method" -H "@$muster_own/bearer" "$@" "$self$path") || status=000
     case $status in
       2*) return 0 ;;
-      000 | 429 | 5*) ;;
+      000 | 408 | 429 | 5*) ;;
       409) grep -q '"code":"not-ready"' "$answer" || return 1 ;;
       *) return 1 ;;
     esac

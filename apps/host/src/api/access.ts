@@ -57,13 +57,13 @@ export async function checkAccess(request: FastifyRequest, reply: FastifyReply, 
   if (needed === 'ticket') return
   if (needed === 'session') {
     const worker = checkSession(request, options)
-    enter(reply, options.limits, `worker:${worker.id}`)
+    leaveWith(reply, options.limits.enterWorker(worker.id))
     // A long answer was asked for by somebody who was there until now.
     reply.raw.once('close', () => options.agents.heard(worker.id))
     return
   }
   const principal = await whoIs(request, local, options)
-  enter(reply, options.limits, principal.name)
+  leaveWith(reply, options.limits.enter(principal.name))
   if (needed === undefined || roles.indexOf(principal.role) < roles.indexOf(needed))
     throw new ApiProblem('forbidden', `the role ${principal.role} may not do this`, {
       hint: `Use a token with the role ${needed ?? 'admin'}.`,
@@ -71,9 +71,8 @@ export async function checkAccess(request: FastifyRequest, reply: FastifyReply, 
   request.principal = principal
 }
 
-/** Counts a request until its answer is over. */
-function enter(reply: FastifyReply, limits: Limits, principal: string): void {
-  const leave = limits.enter(principal)
+/** A request counts until its answer is over. */
+function leaveWith(reply: FastifyReply, leave: () => void): void {
   if (reply.raw.destroyed) leave()
   else reply.raw.once('close', leave)
 }

@@ -26,6 +26,7 @@ import { selfRoutes } from './routes/self.ts'
 import { storageRoutes } from './routes/storage.ts'
 import { tokenRoutes } from './routes/tokens.ts'
 import { workerRoutes } from './routes/workers.ts'
+import { boundBodies } from './slow-bodies.ts'
 
 /** JSON only: streams are not held in memory. The contract's own cap for one message is of the same size. */
 const BODY_BYTES = 1_048_576
@@ -57,6 +58,7 @@ export async function buildApp(deps: AppDeps): Promise<App> {
     noteAnswer(reply)
     await checkAccess(request, reply, deps.access)
   })
+  boundBodies(app, deps.access)
   // A POST that says nothing more needs no body at all.
   app.addHook('preValidation', async (request) => {
     const { schema } = request.routeOptions

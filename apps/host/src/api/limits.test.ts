@@ -47,6 +47,26 @@ test('requests without a whole answer are bounded; what is over makes room, once
   expect(waitOf(() => room.enter('b'))).toBe(0)
 })
 
+test('an agent has limits of its own, far below those of clients', () => {
+  const { now, pass } = clock()
+  const room = limits({ workers: { burst: 3, perSecond: 10, inFlight: 2 }, now })
+  const leave = room.enterWorker('w1')
+  room.enterWorker('w1')
+  expect([waitOf(() => room.enterWorker('w1')), waitOf(() => room.enterWorker('w1'))]).toEqual([1000, 100])
+  leave()
+  pass(100)
+  expect(waitOf(() => room.enterWorker('w1'))).toBe(0)
+  for (let i = 0; i < 3; i++) expect(waitOf(() => room.enterWorker('w2')())).toBe(0)
+  for (let i = 0; i < 100; i++) expect(waitOf(() => room.enter('w1'))).toBe(0)
+})
+
+test('by default the bodies of one agent hold no more than a few MiB', () => {
+  const { now } = clock()
+  const room = limits({ now })
+  for (let i = 0; i < 16; i++) expect(waitOf(() => room.enterWorker('w1'))).toBe(0)
+  expect(waitOf(() => room.enterWorker('w1'))).toBe(1000)
+})
+
 test('failures are counted by address, by network where that is IPv6', () => {
   const { now, pass } = clock()
   const room = limits({ failures: { burst: 2, perSecond: 0.5 }, now })

@@ -73,7 +73,7 @@ export const problemKinds: Readonly<Record<ProblemCode, ProblemKind>> = {
   'too-slow': {
     status: 408,
     title: 'The request did not arrive in time',
-    meaning: 'The head of a request must come within 15 seconds. Send it again.',
+    meaning: 'The head of a request must come within 15 seconds, and a body that is no stream within a minute. Send it again.',
     retry: true,
   },
   conflict: {

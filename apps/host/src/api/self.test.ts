@@ -167,6 +167,20 @@ test('who guesses is told to wait; an agent at the same address that is right go
   expect((await ask('POST', '/v1/self/heartbeat')).status).toBe(200)
 })
 
+test('an agent that asks too often is told to wait, and has been heard of', async () => {
+  const workers = { burst: 3, perSecond: 0.001, inFlight: 16 }
+  await using daemon = await startTestDaemon({ agents: true, limits: { workers } })
+  const [one, two] = [...daemon.tickets().keys()]
+  const [greedy, other] = [await enter(daemon, one), await enter(daemon, two)]
+  const beat = async (agent: Agent): Promise<number> => (await agent.ask('POST', '/v1/self/heartbeat')).status
+  expect([await beat(greedy), await beat(greedy), await beat(greedy)]).toEqual([200, 200, 200])
+  for (let beats = 0; beats < 2; beats++) {
+    await daemon.harness.pass(100_000)
+    expect([await beat(greedy), await beat(other)]).toEqual([429, 200])
+  }
+  expect(daemon.harness.engine.workers.get(greedy.worker)?.phase).toBe('idle')
+})
+
 test('an agent that finds the doors full has been heard of: its work goes on', async () => {
   await using daemon = await startTestDaemon({ realRuns: true, agents: true, openFiles: 40 })
   const agent = await enter(daemon)
