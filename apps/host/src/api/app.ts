@@ -1,6 +1,6 @@
 /** The API as a fastify instance: every route, no socket yet. */
 import swagger from '@fastify/swagger'
-import { fastify, LogController } from 'fastify'
+import { fastify, type FastifyRequest, LogController } from 'fastify'
 import { jsonSchemaTransformObject, serializerCompiler, validatorCompiler, type ZodTypeProvider } from 'fastify-type-provider-zod'
 import { newId } from '../store/ids.ts'
 import { checkAccess } from './access.ts'
@@ -57,6 +57,8 @@ export async function buildApp(deps: AppDeps): Promise<App> {
   app.addHook('onRequest', async (request, reply) => {
     noteAnswer(reply)
     await checkAccess(request, reply, deps.access)
+    // Before a body is read: anybody may ask for what is not there.
+    if (request.is404) nowhere(request)
   })
   boundBodies(app, deps.access)
   // A POST that says nothing more needs no body at all.
@@ -67,11 +69,7 @@ export async function buildApp(deps: AppDeps): Promise<App> {
   app.addHook('onResponse', async (request, reply) => {
     request.log.debug({ method: request.method, url: request.url, status: reply.statusCode, ms: reply.elapsedTime }, 'answered')
   })
-  app.setNotFoundHandler({}, (request) => {
-    throw new ApiProblem('not-found', `there is no ${request.method} ${request.url.split('?')[0] ?? ''}`, {
-      hint: 'GET /v1/openapi.json names all there is.',
-    })
-  })
+  app.setNotFoundHandler({}, nowhere)
   app.setErrorHandler(refuse)
   app.removeContentTypeParser('text/plain')
   app.addContentTypeParser('application/x-tar', (_request, body, done) => done(null, body))
@@ -114,4 +112,10 @@ export async function buildApp(deps: AppDeps): Promise<App> {
     await app.register(async (scope) => routes(scope as App, deps))
   await app.ready()
   return app
+}
+
+function nowhere({ method, url }: FastifyRequest): never {
+  throw new ApiProblem('not-found', `there is no ${method} ${url.split('?')[0] ?? ''}`, {
+    hint: 'GET /v1/openapi.json names all there is.',
+  })
 }

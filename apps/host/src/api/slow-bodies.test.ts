@@ -2,13 +2,18 @@ import { once } from 'node:events'
 import { type ClientRequest, type IncomingMessage, request } from 'node:http'
 import { text } from 'node:stream/consumers'
 import { expect, test } from 'vitest'
-import { startTestDaemon, type TestDaemon } from './testing/daemon.ts'
+import { type Answer, startTestDaemon, type TestDaemon } from './testing/daemon.ts'
 
 /** A request that has sent its head, and of its body no more than this. */
-function begin(daemon: TestDaemon, path: string, given: { method: string; type: string; part: string }): ClientRequest {
+function begin(
+  daemon: TestDaemon,
+  path: string,
+  given: { method: string; type: string; part: string; token?: string },
+): ClientRequest {
+  const { token = daemon.token } = given
   const asked = request(`${daemon.api.url}${path}`, {
     method: given.method,
-    headers: { authorization: `Bearer ${daemon.token}`, 'content-type': given.type },
+    headers: { authorization: `Bearer ${token}`, 'content-type': given.type },
     agent: false,
   })
   asked.write(given.part)
@@ -53,4 +58,28 @@ test('whoever goes in the middle of a body leaves nothing behind', async () => {
   expect((await answerTo(slow)).statusCode).toBe(408)
   slow.destroy()
   expect(daemon.log.filter((line) => Number(line['level']) >= 40)).toEqual([])
+})
+
+test('where there is nothing, no body is read', async () => {
+  await using daemon = await startTestDaemon()
+  for (const type of ['application/json', 'application/octet-stream', 'image/png']) {
+    const asked = begin(daemon, '/v1/nothing', { method: 'POST', type, part: '{', token: 'x' })
+    const answer = await answerTo(asked)
+    expect([answer.statusCode, answer.headers.connection]).toEqual([404, 'close'])
+    expect(JSON.parse(await text(answer))).toMatchObject({ code: 'not-found', detail: 'there is no POST /v1/nothing' })
+    asked.destroy()
+  }
+})
+
+test('with a ticket comes next to nothing of a body', async () => {
+  await using daemon = await startTestDaemon({ agents: true })
+  const [ticket = ''] = daemon.tickets().values()
+  const ask = (bytes: number): Promise<Answer> =>
+    daemon.ask('POST', '/v1/self/ready', {
+      token: ticket,
+      body: Buffer.alloc(bytes, ' '),
+      headers: { 'content-type': 'application/octet-stream' },
+    })
+  expect((await ask(1025)).json['code']).toBe('too-large')
+  expect((await ask(1024)).status).toBe(200)
 })

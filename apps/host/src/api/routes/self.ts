@@ -15,6 +15,8 @@ import { bodyOf, digestHeader } from './run-data.ts'
 const run = z.string().describe('The run, as the order named it.')
 const byName = z.object({ name: z.string() })
 const position = z.coerce.number().int().min(0).max(Number.MAX_SAFE_INTEGER)
+/** None is needed; an empty object of a client that always sends one has room. */
+const TICKET_BODY_BYTES = 1024
 /** No proxy lets an answer wait for longer. */
 const timeoutMs = z.coerce.number().int().min(1).max(60_000)
 
@@ -87,6 +89,7 @@ export function selfRoutes(app: App, deps: AppDeps): void {
     '/v1/self/ready',
     {
       ...needs('ticket', 'ticket-used', 'ended'),
+      bodyLimit: TICKET_BODY_BYTES,
       schema: {
         operationId: 'agentReady',
         summary: 'Exchanges the ticket of a launch for a session',
