@@ -2,7 +2,7 @@
 import type { FastifyReply, FastifyRequest } from 'fastify'
 import { isLoopback } from '../config/address.ts'
 import type { Agents } from '../engine/api.ts'
-import { bearerOf, checkSession, hear } from './agent-access.ts'
+import { bearerOf, checkSession, checkTicket, hear } from './agent-access.ts'
 import type { Caller } from './describe.ts'
 import type { Limits } from './limits.ts'
 import { ApiProblem } from './problems.ts'
@@ -53,8 +53,8 @@ export async function checkAccess(request: FastifyRequest, reply: FastifyReply, 
     if (local || authorization !== undefined) request.principal = await whoIs(request, local, options).catch(() => undefined)
     return
   }
-  // Its route looks at it, and with that uses it up.
-  if (needed === 'ticket') return
+  // One that is good is used up by its route, once the request is whole.
+  if (needed === 'ticket') return checkTicket(request, options)
   if (needed === 'session') {
     const worker = checkSession(request, options)
     leaveWith(reply, options.limits.enterWorker(worker.id))

@@ -42,6 +42,12 @@ export function checkSession(request: FastifyRequest, { agents, limits }: AgentA
   return worker
 }
 
+/** Refuses a ticket that is not good, before a body is read. Errors: those of {@link exchangeTicket}, which writes down what it was. */
+export async function checkTicket(request: FastifyRequest, access: AgentAccess): Promise<void> {
+  const text = bearerOf(request.headers)
+  if (text === undefined || !access.agents.isGood(text)) await exchangeTicket(request, access)
+}
+
 /** Exchanges the ticket of a request. Throws `unauthorized`, `rate-limited`, and what {@link Agents.enter} throws. */
 export async function exchangeTicket(
   request: FastifyRequest,

@@ -83,3 +83,21 @@ test('with a ticket comes next to nothing of a body', async () => {
   expect((await ask(1025)).json['code']).toBe('too-large')
   expect((await ask(1024)).status).toBe(200)
 })
+
+test('without a ticket that is good no body is read', async () => {
+  await using daemon = await startTestDaemon({ agents: true })
+  const [ticket = ''] = daemon.tickets().values()
+  const ready = { method: 'POST', type: 'application/json', part: '{' }
+  const refusal = async (token: string): Promise<unknown> => {
+    const asked = begin(daemon, '/v1/self/ready', { ...ready, token })
+    const answer = await answerTo(asked)
+    const { code } = JSON.parse(await text(answer)) as { code: string }
+    asked.destroy()
+    return code
+  }
+  expect(await refusal('x')).toBe('unauthorized')
+  const good = begin(daemon, '/v1/self/ready', { ...ready, token: ticket })
+  good.end('}')
+  expect((await answerTo(good)).statusCode).toBe(200)
+  expect(await refusal(ticket)).toBe('ticket-used')
+})
