@@ -27,6 +27,8 @@ export function knownThings(chance: Chance, keep: ReadonlySet<string>, pools: re
   /** Of agents: their session and the run that they were told of. */
   const working = new Map<string, string | undefined>()
   let next: string | undefined
+  /** Runs that wait for their inputs. */
+  let uploading: string[] = []
 
   /** Drawn for the parts of a request before its head is. */
   function draw(): string {
@@ -57,6 +59,9 @@ export function knownThings(chance: Chance, keep: ReadonlySet<string>, pools: re
     const [, where = '', operation = '', rest = ''] = /^(\w+):(\w+)\.?(.*)$/.exec(path) ?? []
     if (where === 'path' && operation === 'getCrash') return chance.pick([...crashes, 'x'])
     if (rest === 'before' && operation === 'listCrashes') return chance.pick(crashes)
+    // Few wait for an upload at any time: left to chance, none may ever be right.
+    if (where === 'path' && operation === 'putInput' && uploading.length > 0 && chance.is(0.6))
+      return rest === 'id' ? chance.pick(uploading) : 'a'
     if (where === 'path' && rest === 'id') return chance.is(0.05) ? undefined : id(kindsOf(operation))
     if (where === 'path' && rest === 'name')
       return chance.pick(/pool/i.test(operation) ? ['ci', 'full'] : /provider/i.test(operation) ? ['one'] : ['a', 'b', 'c'])
@@ -91,6 +96,8 @@ export function knownThings(chance: Chance, keep: ReadonlySet<string>, pools: re
       if (session !== undefined) working.set(session, undefined)
       const [, run] = /^\{"order":\{"run":"(r[0-9a-z]{26})"/.exec(text) ?? []
       if (run !== undefined && bearer !== undefined && working.has(bearer)) working.set(bearer, run)
+      const [, waits] = /^\{"id":"(r[0-9a-z]{26})".*"state":"uploading"/s.exec(text) ?? []
+      if (waits !== undefined && !keep.has(waits)) uploading = [...uploading, waits].slice(-FROM_ONE)
       for (const [, found = ''] of [...text.matchAll(/"id":"([lrxwt][0-9a-z]{26})"/g)].slice(0, FROM_ONE)) {
         const kind = found.charAt(0)
         const kept = ids.get(kind) ?? []
