@@ -2,7 +2,7 @@
 import { chmod, copyFile, mkdir, readdir, readFile, writeFile } from 'node:fs/promises'
 import { join } from 'node:path'
 import { type MusterDaemon, startMuster } from '@muster/test/systems/muster'
-import { freePort } from '@muster/test/systems/port'
+import { freePort } from '@muster/test/systems/ports'
 import { type RunningProcess, startProcess } from '@muster/test/systems/process'
 import { tempFolder, type TempFolder } from '@muster/test/systems/temp'
 import { waitFor } from '@muster/test/systems/wait'

@@ -72,10 +72,15 @@ export async function exchangeTicket(
   })
 }
 
-/** The worker of a request that passed {@link checkSession}; throws `ended` when there is nothing left to do for it. */
+/** The worker of a request that passed {@link checkSession}. */
+export function workerOf({ agent }: FastifyRequest): LiveWorker {
+  if (agent === undefined) throw new Error('a route without a session asked for its worker')
+  return agent
+}
+
+/** As {@link workerOf}; throws `ended` when there is nothing left to do for it. */
 export function agentOf(request: FastifyRequest, agents: Agents): LiveWorker {
-  const worker = request.agent
-  if (worker === undefined) throw new Error('a route without a session asked for its worker')
+  const worker = workerOf(request)
   if (agents.isOver(worker))
     throw new ApiProblem('ended', `worker ${worker.id} is ${worker.phase}: there is nothing more to do`, {
       hint: 'The agent may end.',

@@ -20,6 +20,11 @@ export function urlHost(host: string): string {
   return host.includes(':') ? `[${host}]` : host
 }
 
+/** As it stands where no port follows: without the brackets of a URL. */
+export function bareHost(host: string): string {
+  return host.replace(/^\[|\]$/g, '')
+}
+
 /** `::` and `0.0.0.0` are every address of the machine, and so not loopback. One of IPv4 may be written as one of IPv6. */
 export function isLoopback(host: string): boolean {
   if (host.toLowerCase() === 'localhost') return true

@@ -1,7 +1,7 @@
 /** What a configuration and the manifests of its plugins say together. Pure: starts nothing, reads nothing. */
 import { fieldsOf, type LaunchSpec, type PluginManifest, type WorkerPluginManifest } from '@muster/core'
 import type { PoolConfig } from '../engine/model.ts'
-import { isLoopback } from './address.ts'
+import { bareHost, isLoopback } from './address.ts'
 import { suggest } from './document.ts'
 import { checkBySchema } from './foreign.ts'
 import { type LoadedConfig, type MusterConfig, type ProviderConfig, urlFor } from './load.ts'
@@ -113,7 +113,7 @@ function checkCallback(
         fix: 'add url: how these workers reach this host',
       }),
     ]
-  if (!isLoopback(new URL(url).hostname.replace(/^\[|\]$/g, ''))) return []
+  if (!isLoopback(bareHost(new URL(url).hostname))) return []
   return [
     at(path, {
       reason: `workers of ${manifest.name} call the host back, and '${url}' is loopback: they would call themselves`,

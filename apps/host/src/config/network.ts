@@ -2,7 +2,7 @@
 import { X509Certificate } from 'node:crypto'
 import { readFile } from 'node:fs/promises'
 import type { PluginManifest, PluginNetwork } from '@muster/core'
-import { isLoopback } from './address.ts'
+import { bareHost, isLoopback } from './address.ts'
 
 export interface NetworkSettings {
   /** An address, or where it is: it may have a password in it. */
@@ -39,7 +39,7 @@ export async function readNetwork({ proxy, noProxy, ca }: NetworkSettings): Prom
 
 /** Does a plugin ask for more of the network than loopback? */
 export function reachesOut({ permissions }: Pick<PluginManifest, 'permissions'>): boolean {
-  return permissions.net.some((place) => !isLoopback(place.replace(/:(?:\d+|\*)$/, '').replace(/^\[|\]$/g, '')))
+  return permissions.net.some((place) => !isLoopback(bareHost(place.replace(/:(?:\d+|\*)$/, ''))))
 }
 
 async function readProxy(given: NonNullable<NetworkSettings['proxy']>): Promise<string> {

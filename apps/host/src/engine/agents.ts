@@ -6,7 +6,7 @@ import type { Deadlines } from './deadlines.ts'
 import { beginEnd, endBoth } from './ending.ts'
 import type { LiveWorker } from './model.ts'
 import { becomeReady } from './pool.ts'
-import { claimedBy, proofHash, proofText, proves } from './proofs.ts'
+import { claimedBy, proofHash, type ProofKind, proofText, proves } from './proofs.ts'
 import { changeWorker, journal, leaseOf, writing, type Writing } from './records.ts'
 import { activePhase } from './words.ts'
 
@@ -87,10 +87,16 @@ export function agentRoom(context: Context, { deadlines }: { deadlines: Deadline
     return session
   }
 
+  /** The live worker whose proof this is. */
+  function holderOf(kind: ProofKind, text: string): LiveWorker | undefined {
+    const worker = state.workers.get(claimedBy(kind, text) ?? '')
+    const hash = kind === 'ticket' ? worker?.ticket_hash : worker?.session_hash
+    return proves(text, worker && { hash: hash ?? null, epoch: worker.epoch }) ? worker : undefined
+  }
+
   const enter: Agents['enter'] = async (ticket, from) => {
-    const id = claimedBy('ticket', ticket) ?? ''
-    const known = state.workers.get(id)
-    if (!proves(ticket, known && { hash: known.ticket_hash, epoch: known.epoch })) return undefined
+    const id = holderOf('ticket', ticket)?.id
+    if (id === undefined) return undefined
     return mutate(context, async (tx, after) => {
       const worker = state.workers.get(id)
       if (worker === undefined) return undefined
@@ -109,15 +115,9 @@ export function agentRoom(context: Context, { deadlines }: { deadlines: Deadline
 
   return {
     enter,
-    isGood: (ticket) => {
-      const worker = state.workers.get(claimedBy('ticket', ticket) ?? '')
-      return worker?.session_hash === null && proves(ticket, { hash: worker.ticket_hash, epoch: worker.epoch })
-    },
+    isGood: (ticket) => holderOf('ticket', ticket)?.session_hash === null,
     heard,
-    whose: (session) => {
-      const worker = state.workers.get(claimedBy('session', session) ?? '')
-      return proves(session, worker && { hash: worker.session_hash, epoch: worker.epoch }) ? worker : undefined
-    },
+    whose: (session) => holderOf('session', session),
     isOver: ({ phase, exit, observed_phase }) => {
       const may = phase === 'launching' || phase === 'starting' || phase === 'idle' || phase === 'leased'
       return !may || exit !== null || !activePhase(observed_phase)

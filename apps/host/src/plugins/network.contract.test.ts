@@ -1,7 +1,6 @@
 /** How a plugin's process reaches a vendor: through the proxy, beside it, by which authorities, and that nobody sees the password. */
 import { readdir, readFile, rm, writeFile } from 'node:fs/promises'
 import { join } from 'node:path'
-import type { LaunchSpec } from '@muster/core'
 import { requireSystem } from '@muster/test/require'
 import { type Authority, makeAuthority, opensslProblem, startTlsSite, type TlsSite } from '@muster/test/systems/authority'
 import { type ConnectProxy, startProxy } from '@muster/test/systems/proxy'
@@ -10,21 +9,10 @@ import { waitFor } from '@muster/test/systems/wait'
 import { afterEach, beforeEach, expect, test } from 'vitest'
 import type { GuardedProvider } from './api.ts'
 import { checkPlugins, startPlugins } from './room.ts'
-import { configureFixture } from './testing/configure.ts'
+import { configureFixture, launchSpec as spec } from './testing/configure.ts'
 import { fixtureManifest, packFixture } from './testing/package.ts'
 
 const password = 'pass+canary/é'
-const spec: LaunchSpec = {
-  id: `w${'1'.repeat(26)}`,
-  tags: {
-    'muster-owner': 'me',
-    'muster-provider': 'p',
-    'muster-pool': 'a',
-    'muster-worker': `w${'1'.repeat(26)}`,
-    'muster-epoch': '3',
-  },
-  work: { mode: 'command', command: ['true'] },
-}
 const lines: string[] = []
 const log = {
   debug: (_: object, line: string) => void lines.push(line),

@@ -1,12 +1,11 @@
 import { mkdtemp, readdir, readFile, rm, writeFile } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
-import type { LaunchSpec } from '@muster/core'
 import { waitFor } from '@muster/test/systems/wait'
 import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, it } from 'vitest'
 import type { GuardedProvider, ProviderStatus, WitnessedCall } from './api.ts'
 import { checkPlugins, startPlugins } from './room.ts'
-import { configureFixture } from './testing/configure.ts'
+import { configureFixture, launchSpec as spec } from './testing/configure.ts'
 import { fixtureManifest, packFixture } from './testing/package.ts'
 
 let shared: string
@@ -90,17 +89,6 @@ async function start(knobs: object, options: { plugin?: string; secrets?: string
   }
 }
 
-const spec: LaunchSpec = {
-  id: `w${'1'.repeat(26)}`,
-  tags: {
-    'muster-owner': 'me',
-    'muster-provider': 'p',
-    'muster-pool': 'a',
-    'muster-worker': `w${'1'.repeat(26)}`,
-    'muster-epoch': '3',
-  },
-  work: { mode: 'command', command: ['true'] },
-}
 const key = { idempotencyKey: 'k' }
 const ready = (status: ProviderStatus): boolean => status.state === 'ready'
 

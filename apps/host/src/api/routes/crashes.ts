@@ -7,16 +7,7 @@ import { ApiProblem } from '../problems.ts'
 import { named, pageOf, pageParts } from '../schemas.ts'
 import { instant } from '../views.ts'
 
-interface CrashView {
-  id: string
-  at: string
-  provider: string
-  plugin: { name: string; version: string }
-  reason: string
-  exit?: { code: number | null; signal: string | null }
-  violation?: string
-  restarts: number
-}
+type CrashView = Omit<CrashHead, 'at'> & { at: string }
 
 const shape = {
   id: z.string(),

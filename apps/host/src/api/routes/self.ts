@@ -4,7 +4,7 @@ import { fileSpecSchema } from '@muster/core'
 import { z } from 'zod'
 import { type AtRun, type Order, type Wants, wantsOf } from '../../engine/agent-api.ts'
 import { runOutcomes } from '../../engine/model.ts'
-import { agentOf, exchangeTicket } from '../agent-access.ts'
+import { agentOf, exchangeTicket, workerOf } from '../agent-access.ts'
 import type { App, AppDeps } from '../deps.ts'
 import { bytes, content, needs, rawBody } from '../describe.ts'
 import { orderScript, SCRIPT_TYPE } from '../order-script.ts'
@@ -262,8 +262,7 @@ With \`Accept: ${SCRIPT_TYPE}\` as a script for a shell, empty for nothing yet: 
       },
     },
     async (request, reply) => {
-      const worker = request.agent
-      if (worker === undefined) throw new Error('a route without a session asked for its worker')
+      const worker = workerOf(request)
       const { run: runId, reason, ...how } = request.body
       const exit = { ...how, reason: reason ?? 'told by its agent' }
       const { id, outcome } = await runs.agent.done(at(worker.id, runId), exit, streams.signalOf(reply))

@@ -1,6 +1,7 @@
 /** A configuration whose providers are all the fixture, as the daemon reads it. */
 import { writeFile } from 'node:fs/promises'
 import { join } from 'node:path'
+import type { LaunchSpec } from '@muster/core'
 import { type LoadedConfig, type MusterConfig, parseConfig } from '../../config/load.ts'
 import { discover, type Discovery } from '../discover.ts'
 import { fixtureManifest } from './package.ts'
@@ -13,6 +14,19 @@ export interface FixtureSite {
   providers: Record<string, { knobs: object; secrets?: string }>
   /** More of `host`, as YAML in one line. */
   host?: string
+}
+
+/** What a provider of such a site can be asked to launch. */
+export const launchSpec: LaunchSpec = {
+  id: `w${'1'.repeat(26)}`,
+  tags: {
+    'muster-owner': 'me',
+    'muster-provider': 'p',
+    'muster-pool': 'a',
+    'muster-worker': `w${'1'.repeat(26)}`,
+    'muster-epoch': '3',
+  },
+  work: { mode: 'command', command: ['true'] },
 }
 
 /** Throws when anything is wrong with it. */
