@@ -175,7 +175,7 @@ function behaves(openVendor: OpenVendor): void {
   })
 
   test('a reader that goes away ends the run quietly', { timeout }, async () => {
-    const going = start(['yes'])
+    const going = start(['yes'], ['-q'])
     await waitFor('its output', () => going.stdout().length > 0, { timeoutMs: patienceMs })
     going.closeOutput()
     const exit = await going.exited

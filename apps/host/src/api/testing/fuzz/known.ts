@@ -59,8 +59,8 @@ export function knownThings(chance: Chance, keep: ReadonlySet<string>, pools: re
     const [, where = '', operation = '', rest = ''] = /^(\w+):(\w+)\.?(.*)$/.exec(path) ?? []
     if (where === 'path' && operation === 'getCrash') return chance.pick([...crashes, 'x'])
     if (rest === 'before' && operation === 'listCrashes') return chance.pick(crashes)
-    // Few wait for an upload at any time: left to chance, none may ever be right.
-    if (where === 'path' && operation === 'putInput' && uploading.length > 0 && chance.is(0.6))
+    // Few wait for an upload or take standard input at any time: left to chance, none may ever be right.
+    if (where === 'path' && /^putInput$|Stdin$/.test(operation) && uploading.length > 0 && chance.is(0.6))
       return rest === 'id' ? chance.pick(uploading) : 'a'
     if (where === 'path' && rest === 'id') return chance.is(0.05) ? undefined : id(kindsOf(operation))
     if (where === 'path' && rest === 'name')

@@ -24,8 +24,12 @@ const STREAMS = [
   'application/vnd.muster.tcp',
   'application/x-tar',
 ]
-/** A long poll that was not asked to be short, and standard input of a command that does not read, wait: nobody waits for them here. */
+/**
+ * A long poll that was not asked to be short, and standard input of a command that does not read, wait: nobody waits for them
+ * here much longer than for other answers.
+ */
 const PATIENCE_MS = 200
+const PATIENCE_ANSWERS = 10
 const waiting = new Set(['waitRun', 'waitLease', 'writeStdin'])
 /** What is read of a stream before the client goes. */
 const STREAM_PIECES = 3
@@ -35,26 +39,36 @@ const SILENCE_MS = 60_000
 
 export function openWire(port: number, connections: number): Wire {
   const agent = new Agent({ keepAlive: true, maxSockets: connections })
+  /** What an answer takes just now. */
+  let paceMs = 0
+  async function timed(wanted: FuzzRequest): Promise<FuzzAnswer | undefined> {
+    if (waiting.has(wanted.operation?.id ?? 'waitRun'))
+      return sendHttp({ agent, port }, wanted, { patient: true, ms: PATIENCE_MS + PATIENCE_ANSWERS * paceMs })
+    const begun = performance.now()
+    const answer = await sendHttp({ agent, port }, wanted, { patient: false, ms: SILENCE_MS })
+    paceMs += (performance.now() - begun - paceMs) / 10
+    return answer
+  }
   return {
-    send: (wanted) => (wanted.raw === undefined ? sendHttp({ agent, port }, wanted) : sendRaw(port, wanted.raw)),
+    send: (wanted) => (wanted.raw === undefined ? timed(wanted) : sendRaw(port, wanted.raw)),
     [Symbol.dispose]: () => agent.destroy(),
   }
 }
 
-function sendHttp(to: { agent: Agent; port: number }, wanted: FuzzRequest): Promise<FuzzAnswer | undefined> {
+function sendHttp(
+  to: { agent: Agent; port: number },
+  wanted: FuzzRequest,
+  { patient, ms }: { patient: boolean; ms: number },
+): Promise<FuzzAnswer | undefined> {
   const { method, target, body, cutAt } = wanted
   const headers = { ...wanted.headers, ...(body === undefined ? {} : { 'content-length': String(body.length) }) }
   return new Promise((resolve, reject) => {
     const asked = request({ ...to, host: '127.0.0.1', method, path: target, headers })
-    const patient = waiting.has(wanted.operation?.id ?? 'waitRun')
-    const timer = setTimeout(
-      () => {
-        if (patient) resolve(undefined)
-        else reject(new Error(`no answer to ${method} ${target}`))
-        asked.destroy()
-      },
-      patient ? PATIENCE_MS : SILENCE_MS,
-    )
+    const timer = setTimeout(() => {
+      if (patient) resolve(undefined)
+      else reject(new Error(`no answer to ${method} ${target}`))
+      asked.destroy()
+    }, ms)
     asked.once('response', (answer) => {
       void readAnswer(answer).then((read) => {
         clearTimeout(timer)
