@@ -1,7 +1,8 @@
 /** The plugin's process is killed at every step of a launch and at many moments of launch and terminate. */
 import { type ChildProcess, spawn } from 'node:child_process'
 import { once } from 'node:events'
-import { chmod, readdir, readFile, writeFile } from 'node:fs/promises'
+import { existsSync } from 'node:fs'
+import { chmod, mkdir, readdir, readFile, writeFile } from 'node:fs/promises'
 import { basename, join } from 'node:path'
 // paced: the kills have to meet launch and terminate at different moments.
 import { setTimeout as delay } from 'node:timers/promises'
@@ -157,6 +158,32 @@ test('a force that takes over from a grace lets neither of the two fail', { time
     for (const { state } of await Promise.all([gentle, force])) expect(['gone', 'terminating']).toContain(state)
     await gone(provider, spec.id)
   }
+})
+
+test('a stop that is killed while it moves the worker away leaves nothing behind the one that took over', async () => {
+  const { provider, dir, root } = rig
+  const { id } = specOf(hold)
+  await provider.launch(specOf(hold, { id }), callOf())
+  const script = must((await readdir(root)).find((name) => /^worker-.*\.sh$/.test(name)))
+  // The first one's `mv` waits for a word of the second, and that one reads on when the worker is away.
+  const move = `: >${dir}/moving; until [ -e ${dir}/go ]; do sleep 0.01; done`
+  const look = `case $1 in */supervisor) : >${dir}/go; while [ -d ${root}/workers/${id} ]; do sleep 0.01; done ;; esac`
+  const stop = async (name: string, own: Record<string, string>): Promise<ChildProcess> => {
+    await mkdir(join(dir, name))
+    for (const [tool, before] of Object.entries(own))
+      await writeFile(join(dir, name, tool), `#!/bin/sh\n${before}\nPATH=/usr/bin:/bin exec ${tool} "$@"\n`, { mode: 0o755 })
+    return spawn('/bin/sh', [join(root, script), 'stop', join(root, 'workers', id), '0'], {
+      env: { PATH: `${join(dir, name)}:/usr/sbin:/usr/bin:/sbin:/bin`, LC_ALL: 'C' },
+      stdio: 'ignore',
+    })
+  }
+  const first = await stop('first', { mv: move })
+  await waitFor('the first one to be about to move it', () => existsSync(join(dir, 'moving')))
+  const second = await stop('second', { readlink: look })
+  await Promise.all([end(first), end(second)])
+  expect(first.signalCode).toBe('SIGKILL')
+  expect(await readdir(join(root, 'workers'))).toEqual([])
+  expect([await readdir(join(root, 'trash')), await readdir(join(root, 'changes'))]).toEqual([[], []])
 })
 
 test('killed right after acceptance: the worker runs on and its exit is right', async () => {

@@ -192,7 +192,11 @@ there() { # FOLDER…: is any of them there?
   for d; do [ ! -d "$d" ] || return 0; done
   return 1
 }
-mine() { [ "$(readlink "$w/stopping" 2>/dev/null)" = "$me" ]; }
+still() { # ends when another took over; where that one has moved the worker away and was killed, what is left is ours to forget
+  [ "$(readlink "$w/stopping" 2>/dev/null)" != "$me" ] || return 0
+  [ -d "$w" ] || forget
+  exit
+}
 stop() { # GRACE-MS
   # The plugin that listens may die before this ends.
   trap '' PIPE
@@ -216,7 +220,7 @@ stop() { # GRACE-MS
       [ $step -ge 200 ] || step=$((step * 2))
     done
   fi
-  mine || exit
+  still
   kill_all || { echo "processes that SIGKILL does not end:$m"; exit 1; }
   i=0
   # A holder that stands still is killed; one that still makes cgroups sees \`stopping\`, and a command's supervisor first writes the exit.
@@ -230,7 +234,7 @@ stop() { # GRACE-MS
     [ -z "$m" ] || kill_all
   done
   kill_all || { echo "processes that SIGKILL does not end:$m"; exit 1; }
-  mine || exit
+  still
   if ! rm -rf "$w/workspace" "$w/tmp" "$w/runs" "$w/pipes" 2>/dev/null; then
     chmod -R u+rwX "$w/workspace" "$w/tmp" "$w/runs" 2>/dev/null
     bad=$(rm -rf "$w/workspace" "$w/tmp" "$w/runs" "$w/pipes" 2>&1) || { echo "cannot remove: $bad"; exit 1; }
