@@ -1,6 +1,6 @@
 /** The calls of agents, each led to the run that lies there for its worker: {@link AgentWork}. */
 import type { Engine } from '../api.ts'
-import type { AgentWork, AtRun } from '../agent-api.ts'
+import type { AgentWork, AtRun, Wants } from '../agent-api.ts'
 import type { RunRecord } from '../model.ts'
 import { RunError } from '../runs-api.ts'
 import type { Desk, Seat } from './desk.ts'
@@ -23,6 +23,17 @@ export function agentWork({ engine, records, desk }: { engine: Engine; records: 
     throw new RunError('not-ready', `run ${run.id} cannot be worked on at this moment`)
   }
 
+  /** News for an agent that knows one wish. Between two drivers a run has no seat for a while: that is not its end. */
+  function wishOf({ workerId, runId }: AtRun, known: Wants): { wants: Wants; reason?: string } | 'gone' | undefined {
+    const seat = desk.current(workerId)
+    if (seat?.runId === runId) {
+      const now = seat.wants()
+      return now.wants === known ? undefined : now
+    }
+    const run = records.get(runId)
+    return run === undefined || isDone(run) ? 'gone' : undefined
+  }
+
   const isOver = (workerId: string): boolean => {
     const worker = engine.workers.get(workerId)
     return worker === undefined || engine.agents.isOver(worker)
@@ -37,18 +48,14 @@ export function agentWork({ engine, records, desk }: { engine: Engine; records: 
     },
     async wants(at, known, signal) {
       await seatOf(at)
-      const found = await desk.until(
-        at.workerId,
-        () => {
-          const seat = desk.current(at.workerId)
-          if (seat?.runId !== at.runId) return 'gone' as const
-          const now = seat.wants()
-          return now.wants === known ? undefined : now
-        },
-        signal,
-      )
-      if (found === 'gone') throw new RunError('ended', `run ${at.runId} has ended`)
-      return found ?? { wants: known }
+      const unwatch = records.observe(at.runId, () => desk.tell(at.workerId))
+      try {
+        const found = await desk.until(at.workerId, () => wishOf(at, known), signal)
+        if (found === 'gone') throw new RunError('ended', `run ${at.runId} has ended`)
+        return found ?? { wants: known }
+      } finally {
+        unwatch()
+      }
     },
     openInput: async (at, name) => (await seatOf(at)).openInput(name),
     putOutput: async (at, upload) => (await seatOf(at)).putOutput(upload),

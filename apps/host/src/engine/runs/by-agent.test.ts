@@ -243,6 +243,40 @@ test('the agent goes on with its run after the host was killed', async () => {
   expect(await logOf(at.runId)).toBe('stdout:one stdout: two')
 })
 
+test('what an agent has told of the end is kept while the store is full, and its run is not over for it meanwhile', async () => {
+  const { at } = await taken()
+  const heard: unknown[] = []
+  const wish = runs.agent.wants(at, 'nothing', never)
+  wish.catch((error: unknown) => heard.push(error))
+  h.ill = 'full'
+  const done = runs.agent.done(at, { code: 3, reason: 'exited' }, never)
+  await h.pass(2000)
+  expect(heard).toEqual([])
+  await expect(runs.agent.done(at, { code: 3, reason: 'exited' }, never)).rejects.toMatchObject({ code: 'not-ready' })
+  // It is done, and ends.
+  const worker = h.provider().vendor.workers.get(at.workerId)
+  Object.assign(worker ?? {}, { phase: 'exited', ready: false, exit: { code: 0, reason: 'done' } })
+  await h.pass(2000)
+  h.ill = undefined
+  await h.pass(1000)
+  expect((await done).outcome).toBe('failed')
+  await expect(wish).rejects.toMatchObject({ code: 'ended' })
+  expect(await ended(at.runId)).toMatchObject({ outcome: 'failed', reason: 'exit 3' })
+})
+
+test('a host that stops does not tell an agent that its run is over', async () => {
+  const { at } = await taken()
+  const heard: unknown[] = []
+  const patience = new AbortController()
+  const wish = runs.agent.wants(at, 'nothing', patience.signal)
+  wish.catch((error: unknown) => heard.push(error))
+  await runs.stop()
+  await h.settle()
+  expect(heard).toEqual([])
+  patience.abort()
+  expect(await wish).toEqual({ wants: 'nothing' })
+})
+
 test('in a lease that a client holds, runs are taken up one after the other', async () => {
   const lease = await h.engine.leases.request(leaseRequest())
   const workerId = await arrive(lease.id)

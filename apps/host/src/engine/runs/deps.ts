@@ -3,6 +3,7 @@ import { rm } from 'node:fs/promises'
 import { join } from 'node:path'
 import type { ProviderError, WorkerTarget } from '@muster/core'
 import type { GuardedProvider } from '../../plugins/api.ts'
+import { StoreError } from '../../store/store.ts'
 import type { Engine, LeaseView } from '../api.ts'
 import type { PassKillPoint } from '../killpoint.ts'
 import type { LeaseRecord, LiveWorker, RunRecord, RunRequest } from '../model.ts'
@@ -117,6 +118,21 @@ export function pauseFor(deps: RunDeps, ms: number, signal: AbortSignal): Promis
     const cancel = deps.engine.clock.after(ms, done)
     signal.addEventListener('abort', done, { once: true })
   })
+}
+
+/** While the store is ill it is asked again at this pace. */
+export const illMs = 500
+
+/** A write of what is known only here: tried again while the store is ill. Errors: the reason of the host's stop, and others of the write. */
+export async function lasting<T>(deps: RunDeps, write: () => Promise<T>): Promise<T> {
+  for (;;)
+    try {
+      return await write()
+    } catch (error) {
+      if (!(error instanceof StoreError)) throw error
+      await pauseFor(deps, illMs, deps.stopping)
+      deps.stopping.throwIfAborted()
+    }
 }
 
 /** Is this run's worker ready to take it? */

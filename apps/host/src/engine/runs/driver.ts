@@ -8,7 +8,7 @@ import { collectOutputs, deliverInputs } from './artifacts.ts'
 import { missingOutputs, runByAgent } from './by-agent.ts'
 import { runByCommand } from './by-command.ts'
 import { runByExec } from './by-exec.ts'
-import { hasWorker, type Job, logPath, pauseFor, requestOf, type RunDeps } from './deps.ts'
+import { hasWorker, illMs, type Job, lasting, logPath, pauseFor, requestOf, type RunDeps } from './deps.ts'
 import { finish } from './finish.ts'
 import { endingOfGone } from './gone.ts'
 import { leaseRequestOf } from './lease-request.ts'
@@ -19,8 +19,6 @@ import { watchStops } from './watch.ts'
 
 /** For a pool that is not configured any more. */
 const noInputsMs = 3_600_000
-/** While the store is ill it is asked again at this pace. */
-const illMs = 500
 /** A defect is not made better by trying for ever. */
 const defectTries = 3
 
@@ -32,7 +30,7 @@ export async function driveRun(deps: RunDeps, id: string): Promise<void> {
       if (run === undefined) return
       const ending = await workOn(deps, run)
       if (ending === undefined) continue
-      await finish(deps, id, ending)
+      await lasting(deps, () => finish(deps, id, ending))
       return
     } catch (error) {
       if (deps.stopping.aborted) return
@@ -202,15 +200,15 @@ async function throughStates(job: Job): Promise<Ending> {
   return { ...ending, outcome: 'failed', reason: `it left no output ${missing.join(', ')}` }
 }
 
-/** The exit is durable, with all of the log, before anything is done to the worker. */
-async function storeExit(job: Job, ending: Ending): Promise<void> {
-  const { deps, run } = job
-  await deps.records.change(run.id, () => ({
+/** The exit is durable, with all of the log, before anything is done to the worker. Kept until then: an agent tells it once. */
+async function storeExit({ deps, run }: Job, ending: Ending): Promise<void> {
+  const end = {
     state: 'collecting',
     outcome: ending.outcome,
     reason: ending.reason,
     exit: ending.exit === undefined ? null : JSON.stringify(ending.exit),
-  }))
+  }
+  await lasting(deps, () => deps.records.change(run.id, () => end))
 }
 
 /** What a host before this one had stored of the end. */
