@@ -16,6 +16,7 @@ const raised = [
   'auth',
   'list-failing',
   'terminate-failing',
+  'unprepare-failing',
   'orphans-held',
   'orphan-stays',
   'missing',
@@ -78,6 +79,12 @@ export const conditionKinds: Readonly<Record<(typeof raised | typeof others)[num
     meaning: 'A worker there cannot be ended.',
     meanwhile: 'Tries go on. The worker counts against the maximum of its pool, and may cost money.',
     mend: 'See `muster why worker` of those that are `terminating`. When it is certain that one is gone: `muster workers forget`.',
+  },
+  'unprepare-failing': {
+    scope: 'provider',
+    meaning: 'What was prepared there for a pool, as a network, is needed no longer and cannot be removed, three times in a row.',
+    meanwhile: 'Tries go on, ever more rarely. Other pools notice nothing; a provider that is leaving stays for it.',
+    mend: 'See the message, which names the pool and the reason. It ends with the next try that succeeds, or when the pool needs it again.',
   },
   'orphans-held': {
     scope: 'provider',

@@ -8,6 +8,8 @@ import type { Fault } from './testing/vendor.ts'
 let h: Harness
 let told: string[]
 let fault: Fault | undefined
+/** Those that the fault is for. */
+let failing: (pool: string | undefined) => boolean
 afterEach(async () => {
   expect(h.reports).toEqual([])
   await h.close()
@@ -16,6 +18,7 @@ afterEach(async () => {
 async function open(pools: PoolConfig[]): Promise<void> {
   told = []
   fault = undefined
+  failing = () => true
   h = await openHarness({
     pools,
     providers: [
@@ -24,7 +27,7 @@ async function open(pools: PoolConfig[]): Promise<void> {
         capabilities: { preparePool: true },
         prepared: (pool) => void told.push(`prepared ${pool}`),
         unprepared: (_pool, digest) => void told.push(`removed ${digest}`),
-        fault: (method) => (method === 'unpreparePool' ? fault : undefined),
+        fault: (method, pool) => (method === 'unpreparePool' && failing(pool) ? fault : undefined),
       },
     ],
   })
@@ -43,7 +46,18 @@ async function held(): Promise<string> {
   return id
 }
 
-const image = (name: string): PoolConfig => poolConfig({ work: 'hold', worker: { image: name } })
+const image = (name: string, pool = 'ci'): PoolConfig => poolConfig({ name: pool, work: 'hold', worker: { image: name } })
+const away = { error: new ProviderError('transient', 'away', { effect: 'none' }) }
+
+/** A worker of each, that came and went. */
+async function use(...pools: string[]): Promise<void> {
+  for (const pool of pools) {
+    const { id } = await h.engine.leases.request(leaseRequest({ pool }))
+    await h.pass(1000)
+    await h.engine.leases.release(id, { reason: 'done' })
+  }
+  await h.pass(1000)
+}
 
 test('of a pool that is removed, once its last worker there is gone, and only once', async () => {
   await open([image('a')])
@@ -86,7 +100,7 @@ test('of a pool that was removed while the daemon was away: by the next start', 
 test('is asked for again, ever more rarely, while the provider fails, and a leaving provider waits for it', async () => {
   await open([image('a')])
   const id = await held()
-  fault = { error: new ProviderError('transient', 'away', { effect: 'none' }) }
+  fault = away
   h.leaving.add('one')
   await configure([])
   await h.engine.leases.release(id, { reason: 'done' })
@@ -95,4 +109,89 @@ test('is asked for again, ever more rarely, while the provider fails, and a leav
   fault = undefined
   await h.pass(600_000)
   expect([h.leaving.has('one'), h.gone.has('one'), told]).toEqual([false, true, ['prepared ci', 'removed ci-a']])
+})
+
+test('is no matter of other pools: that of one cannot be removed, that of the next is', async () => {
+  await open([image('a', 'first'), image('a', 'second')])
+  await use('first', 'second')
+  fault = away
+  failing = (pool) => pool === 'first'
+  await configure([])
+  expect(told.slice(2)).toEqual(['removed second-a'])
+})
+
+test('and one that hangs holds up no launch of another pool', async () => {
+  await open([image('a', 'first')])
+  await use('first')
+  fault = { delayMs: 200_000 }
+  await configure([image('a')])
+  await held()
+  expect(told).toEqual(['prepared first', 'prepared ci'])
+  await h.pass(200_000)
+  expect(told.slice(2)).toEqual(['removed first-a'])
+})
+
+test('many at once take a part of what the provider takes at once, and each has its turn', async () => {
+  const names = Array.from({ length: 20 }, (_, n) => `p${String(n)}`)
+  await open(names.map((name) => image('a', name)))
+  await use(...names)
+  let most = 0
+  let underWay = 0
+  failing = () => {
+    underWay += 1
+    most = Math.max(most, underWay)
+    h.clock.after(1000, () => void (underWay -= 1))
+    return true
+  }
+  fault = { delayMs: 1000 }
+  await configure([])
+  await h.pass(5000)
+  expect(told.filter((one) => one.startsWith('removed'))).toHaveLength(20)
+  // A quarter of the 64 of the scripted provider.
+  expect(most).toBe(16)
+})
+
+test('that cannot be removed is a condition after three tries, which names pool and reason, and ends with the removal', async () => {
+  await open([image('a', 'first'), image('a', 'second')])
+  await use('first', 'second')
+  fault = away
+  await configure([])
+  await h.pass(4000)
+  expect(h.engine.conditions.list()).toEqual([])
+  await h.pass(12_000)
+  expect(h.engine.conditions.list()).toMatchObject([
+    {
+      scope: 'provider',
+      name: 'one',
+      type: 'unprepare-failing',
+      message: "what was prepared for the pool 'first' cannot be removed: transient: away; nor for 'second'",
+    },
+  ])
+  failing = (pool) => pool === 'first'
+  await h.pass(60_000)
+  expect(h.engine.conditions.list()).toMatchObject([
+    { message: "what was prepared for the pool 'first' cannot be removed: transient: away" },
+  ])
+  fault = undefined
+  await h.pass(300_000)
+  expect(h.engine.conditions.list()).toEqual([])
+  expect(told.slice(2)).toEqual(['removed second-a', 'removed first-a'])
+})
+
+test('that a pool needs again is no condition any more, also of one that came back while the daemon was away', async () => {
+  for (const restarts of [false, true]) {
+    const pools = [image('a')]
+    await open(pools)
+    await use('ci')
+    fault = away
+    await configure([])
+    await h.pass(20_000)
+    expect(h.engine.conditions.list()).toMatchObject([{ type: 'unprepare-failing' }])
+    await (restarts ? h.crash() : configure(pools))
+    await h.pass(1000)
+    expect(h.engine.conditions.list()).toEqual([])
+    await h.pass(600_000)
+    expect(told.filter((one) => one.startsWith('removed'))).toEqual([])
+    if (!restarts) await h.close()
+  }
 })

@@ -33,15 +33,30 @@ interface Made {
   at: number
 }
 
+/** What cannot be removed, so far. */
+interface Failing {
+  provider: string
+  pool: string
+  times: number
+  reason: string
+}
+
 const PREFIX = 'prepared/'
+/** A removal that fails this often in a row is an operator's matter. */
+const CONDITION_AT = 3
+/** Of the calls that a provider takes at once, so much may be removals: those that hang must not hold up launches. */
+const SHARE = 1 / 4
+const failing = 'unprepare-failing'
+
+const placeOf = ({ provider, pool }: Pick<Made, 'provider' | 'pool'>): string => `${provider}/${pool}`
 
 export async function openPreparation(context: Context): Promise<Preparation> {
-  const { store, state, plugins, clock } = context
+  const { store, state, plugins, clock, conditions } = context
   const done = new Map<string, Promise<void>>()
   const made = new Map<string, Made>()
-  /** Removals under way, by provider. */
+  /** Removals under way; these and the next two by provider and pool. */
   const tidying = new Map<string, Promise<void>>()
-  const failures = new Map<string, number>()
+  const failures = new Map<string, Failing>()
   const timers = new Map<string, () => void>()
   const listeners: ((provider: string) => void)[] = []
   context.stopping.addEventListener('abort', () => {
@@ -49,6 +64,8 @@ export async function openPreparation(context: Context): Promise<Preparation> {
   })
   for (const { key, value } of await store.read.selectFrom('meta').selectAll().where('key', 'like', `${PREFIX}%`).execute())
     made.set(key, JSON.parse(value) as Made)
+  // The pool may be named again since.
+  for (const { name, type } of conditions.list()) if (type === failing && !holds(name)) show(name)
   state.onWorker((now) => {
     if (now.ended_at !== null) tidy(now.provider)
   })
@@ -57,7 +74,7 @@ export async function openPreparation(context: Context): Promise<Preparation> {
     const { image, settings } = context.state.pool(pool).config.worker
     const request = { pool, ...(image === undefined ? {} : { image }), ...(settings === undefined ? {} : { settings }) }
     // What it once made may be what is being removed.
-    await tidying.get(provider.name)
+    await tidying.get(placeOf({ provider: provider.name, pool }))
     let found: { handle: Handle; digest: string }
     try {
       found = await provider.preparePool(request, { idempotencyKey: `${pool}:prepare` })
@@ -74,6 +91,7 @@ export async function openPreparation(context: Context): Promise<Preparation> {
     }
     const key = `${PREFIX}${provider.name}/${pool}/${found.digest}`
     await note({ key, provider: provider.name, pool, handle: found.handle, at: clock.now() })
+    forgetFailures()
     tidy(provider.name)
   }
 
@@ -89,7 +107,9 @@ export async function openPreparation(context: Context): Promise<Preparation> {
     })
   }
 
-  const at = (provider: string): Made[] => [...made.values()].filter((one) => one.provider === provider)
+  function at(provider: string): Made[] {
+    return [...made.values()].filter((one) => one.provider === provider)
+  }
 
   /** Its pool is not there any more, or was prepared otherwise since. */
   function isNeeded({ key, provider, pool, at: since }: Made): boolean {
@@ -102,50 +122,92 @@ export async function openPreparation(context: Context): Promise<Preparation> {
     return ![...state.ofProvider(provider)].some((id) => state.workers.get(id)?.pool === pool)
   }
 
+  /** Is there something of this pool that is still to be removed? */
+  const needless = (provider: string, pool: string): boolean => at(provider).some((one) => one.pool === pool && !isNeeded(one))
+  const isDue = (one: Made): boolean => !isNeeded(one) && isFree(one)
+
   function tidy(name: string): void {
     const provider = plugins.find(name)
     const status = provider?.status().state
     if (provider === undefined || (status !== 'ready' && status !== 'degraded') || context.stopping.aborted) return
-    if (tidying.has(name) || timers.has(name) || !at(name).some((one) => !isNeeded(one) && isFree(one))) return
-    const work = removeAll(provider).finally(() => tidying.delete(name))
-    tidying.set(
-      name,
-      work.catch(() => undefined),
-    )
-    background(context, 'what was prepared for a pool could not be removed', () => work)
+    const most = Math.max(1, Math.floor(provider.manifest.limits.inFlight * SHARE))
+    for (const one of at(name)) {
+      const place = placeOf(one)
+      if (!isDue(one) || tidying.has(place) || timers.has(place)) continue
+      if ([...tidying.keys()].filter((other) => other.startsWith(`${name}/`)).length >= most) return
+      const work = removeOf(provider, one.pool).finally(() => tidying.delete(place))
+      tidying.set(
+        place,
+        work.catch(() => undefined),
+      )
+      // Others may have waited for their turn.
+      background(context, 'what was prepared for a pool could not be removed', () => work.then(() => tidy(name)))
+    }
   }
 
-  async function removeAll(provider: GuardedProvider): Promise<void> {
+  async function removeOf(provider: GuardedProvider, pool: string): Promise<void> {
     const { name } = provider
+    const place = placeOf({ provider: name, pool })
+    let failed: ProviderError | undefined
     for (const one of at(name)) {
-      // Looked at again each time: a pool may be back, or have launched.
-      if (isNeeded(one) || !isFree(one)) continue
+      // Looked at again each time: the pool may be back, or have launched.
+      if (one.pool !== pool || !isDue(one)) continue
       try {
-        await provider.unpreparePool({ pool: { pool: one.pool }, handle: one.handle }, { idempotencyKey: `${one.key}:remove` })
+        await provider.unpreparePool({ pool: { pool }, handle: one.handle }, { idempotencyKey: `${one.key}:remove` })
         await forgetMade(one, 'what was prepared for it is removed')
       } catch (thrown) {
         if (context.stopping.aborted) return
         const error = toProviderError(thrown)
-        if (!reactions[error.code].retrySame && error.code !== 'cancelled' && error.code !== 'auth') {
+        if (!reactions[error.code].retrySame && error.code !== 'cancelled' && error.code !== 'auth')
           await forgetMade(one, `what was prepared for it stays: ${error.code}: ${brief(error.message)}`)
-          continue
-        }
-        const times = (failures.get(name) ?? 0) + 1
-        failures.set(name, times)
-        again(name, ceiling(providerBackoff, times))
-        return
+        else failed = error
       }
     }
-    failures.delete(name)
+    if (failed === undefined || !needless(name, pool)) failures.delete(place)
+    else {
+      const times = (failures.get(place)?.times ?? 0) + 1
+      failures.set(place, { provider: name, pool, times, reason: `${failed.code}: ${brief(failed.message)}` })
+      again({ provider: name, pool }, ceiling(providerBackoff, times))
+    }
+    show(name)
     if (!holds(name)) for (const listener of listeners) listener(name)
   }
 
-  function again(name: string, ms: number): void {
+  function again(where: Pick<Made, 'provider' | 'pool'>, ms: number): void {
+    const place = placeOf(where)
     const cancel = clock.after(ms, () => {
-      timers.delete(name)
-      tidy(name)
+      timers.delete(place)
+      tidy(where.provider)
     })
-    timers.set(name, cancel)
+    timers.set(place, cancel)
+  }
+
+  /** What an operator should know of the removals at a provider. */
+  function show(name: string): void {
+    const [first, ...others] = [...failures.values()].filter((one) => one.provider === name && one.times >= CONDITION_AT)
+    if (first === undefined) {
+      conditions.clear({ scope: 'provider', name, type: failing })
+      return
+    }
+    const more = others.length === 0 ? '' : `; nor for ${others.map((one) => `'${one.pool}'`).join(', ')}`
+    conditions.raise({
+      scope: 'provider',
+      name,
+      type: failing,
+      message: `what was prepared for the pool '${first.pool}' cannot be removed: ${first.reason}${more}`,
+      hint: 'Mend what it names; tries go on, ever more rarely.',
+    })
+  }
+
+  /** What is needed again need not be removed. */
+  function forgetFailures(): void {
+    for (const [place, { provider, pool }] of failures) {
+      if (needless(provider, pool)) continue
+      failures.delete(place)
+      timers.get(place)?.()
+      timers.delete(place)
+      show(provider)
+    }
   }
 
   async function forgetMade({ key, provider, pool }: Made, decision: string): Promise<void> {
@@ -157,12 +219,14 @@ export async function openPreparation(context: Context): Promise<Preparation> {
     })
   }
 
-  const holds = (name: string): boolean => at(name).some((one) => !isNeeded(one))
+  function holds(name: string): boolean {
+    return at(name).some((one) => !isNeeded(one))
+  }
 
   return {
     ready: (provider, pool) => {
       if (!provider.capabilities.preparePool) return Promise.resolve()
-      const key = `${provider.name}/${pool}`
+      const key = placeOf({ provider: provider.name, pool })
       const known = done.get(key)
       if (known !== undefined) return known
       const ready = prepare(provider, pool)
@@ -175,6 +239,7 @@ export async function openPreparation(context: Context): Promise<Preparation> {
     },
     reconfigured: (pools) => {
       for (const key of done.keys()) if (pools.has(key.slice(key.indexOf('/') + 1))) done.delete(key)
+      forgetFailures()
       for (const { name } of plugins.list()) tidy(name)
     },
     tidy,

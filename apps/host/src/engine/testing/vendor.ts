@@ -64,7 +64,7 @@ export interface ScriptOptions {
   prepared?: (pool: string) => void | Promise<void>
   /** Told of every pool that is prepared no longer, by the digest of what was made. */
   unprepared?: (pool: string, digest: string) => void
-  /** Asked for every call. */
+  /** Asked for every call, with the worker's id, or the pool's name. */
   fault?: (method: string, id: string | undefined) => Fault | undefined
 }
 
@@ -323,6 +323,7 @@ export function scriptedProvider(options: ScriptOptions): ScriptedProvider {
     unpreparePool: ({ pool: { pool }, handle }) =>
       call({
         method: 'unpreparePool',
+        id: pool,
         work: () => {
           if ([...vendor.workers.values()].some(({ spec }) => spec.tags['muster-pool'] === pool))
             throw new ProviderError('conflict', 'it has live workers', { effect: 'none' })
