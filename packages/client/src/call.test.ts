@@ -38,6 +38,7 @@ test('every call goes where its name says', async () => {
   await client.version()
   await client.pools.get('ci')
   await client.providers.get('one')
+  await client.providers.orphans('one')
   await client.providers.reconcile('one', { reclaimOrphans: true })
   await client.leases.create({ pool: 'ci' })
   await client.leases.get('l1')
@@ -58,6 +59,7 @@ test('every call goes where its name says', async () => {
     'GET /v1/version',
     'GET /v1/pools/ci',
     'GET /v1/providers/one',
+    'GET /v1/providers/one/orphans',
     'POST /v1/providers/one/reconcile?reclaimOrphans=true',
     'POST /v1/leases',
     'GET /v1/leases/l1',

@@ -17,6 +17,7 @@ import type {
   LogState,
   Operations,
   Pool,
+  Orphan,
   Provider,
   Run,
   RunPage,
@@ -80,6 +81,8 @@ export interface MusterClient {
     /** Crash bundles of plugins, the newest first, without their output. Role admin. */
     crashes(query?: Query<'listCrashes'>): Promise<CrashPage>
     crash(id: string): Promise<CrashBundle>
+    /** Workers of ours that no record knows, as the last look showed them. */
+    orphans(name: string): Promise<Orphan[]>
     /** Looks at a provider now. */
     reconcile(name: string, options?: { reclaimOrphans?: boolean }): Promise<{ orphansReclaimed: number }>
   }
@@ -189,6 +192,7 @@ export function connect(address: Address, options: ConnectOptions = {}): MusterC
       enable: (name, how = {}) => call('enableProvider', { params: { name }, body: how }),
       crashes: (query = {}) => call('listCrashes', { query }),
       crash: (id) => call('getCrash', { params: { id } }),
+      orphans: (name) => items(call('listOrphans', { params: { name } })),
       reconcile: (name, given) =>
         call('reconcileProvider', { params: { name }, query: given?.reclaimOrphans === true ? { reclaimOrphans: 'true' } : {} }),
     },

@@ -1,6 +1,7 @@
 /** The operator's hand over the API: who may, what is shown, what is refused and with which next step. */
 import { ProviderError } from '@muster/core'
 import { expect, test } from 'vitest'
+import { owner } from '../engine/testing/harness.ts'
 import { startTestDaemon, type TestDaemon } from './testing/daemon.ts'
 
 async function tokenFor(daemon: TestDaemon, role: string): Promise<string> {
@@ -118,6 +119,29 @@ test('a run may ask for its worker to be kept when it fails, within bounds, and 
   expect(await ask({ keepFailedMs: 0 })).toMatchObject({ status: 201 })
   for (const keepFailedMs of [-1, 86_400_001, 1.5, '15m']) expect((await ask({ keepFailedMs })).status).toBe(400)
   expect((await ask({ pool: undefined, lease: `l${'0'.repeat(26)}`, keepFailedMs: 1000 })).status).toBe(400)
+})
+
+test('orphans are shown, with the time until which they are left alone', async () => {
+  await using daemon = await startTestDaemon()
+  const { harness } = daemon
+  const asked = async (): Promise<unknown> => (await daemon.ask('GET', '/v1/providers/one/orphans')).json
+  expect(await asked()).toEqual({ items: [] })
+  const id = `w${'0'.repeat(26)}`
+  const tags = {
+    'muster-owner': owner,
+    'muster-provider': 'one',
+    'muster-pool': 'gone',
+    'muster-worker': id,
+    'muster-epoch': '1',
+  }
+  const spec = { id, tags, work: { mode: 'hold' as const } }
+  harness.provider().vendor.workers.set(id, { spec, phase: 'running', ready: true, visibleAt: 0 })
+  const found = harness.clock.now()
+  await harness.engine.reconcile('one')
+  const at = (ms: number): string => new Date(found + ms).toISOString()
+  const one = { id, pool: 'gone', state: 'quarantined', firstSeen: at(0), dueAt: at(120_000) }
+  expect(await asked()).toEqual({ items: [{ ...one, due: false }] })
+  expect((await daemon.ask('GET', '/v1/providers/none/orphans')).status).toBe(404)
 })
 
 test('who lets any number of orphans be removed is in the journal', async () => {

@@ -1,6 +1,6 @@
 /** Pools and providers as the API shows them, with what an operator wishes of them. */
 import type { Resources, WorkerCapabilities } from '@muster/core'
-import type { PoolStatus } from '../engine/api.ts'
+import type { OrphanView, PoolStatus } from '../engine/api.ts'
 import type { WishRecord } from '../engine/model.ts'
 import type { GuardedProvider, ProviderState } from '../plugins/api.ts'
 import { defined, instant } from './views.ts'
@@ -92,4 +92,17 @@ export function providerView(provider: GuardedProvider, wish: WishRecord | undef
     ...defined({ disabled: wishView(wish) }),
     capabilities: provider.capabilities,
   }
+}
+
+export interface OrphanItem {
+  id: string
+  pool: string
+  state: OrphanView['state']
+  firstSeen: string
+  dueAt: string
+  due: boolean
+}
+
+export function orphanView({ id, pool, state, firstSeen, dueAt }: OrphanView, now: number): OrphanItem {
+  return { id, pool, state, firstSeen: instant(firstSeen), dueAt: instant(dueAt), due: dueAt <= now }
 }

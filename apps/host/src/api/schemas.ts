@@ -3,7 +3,7 @@ import { providerErrorCodes, recordPhases, resourcesSchema, workerCapabilitiesSc
 import { z } from 'zod'
 import { type Artifact, runOutcomes, runStates } from '../engine/model.ts'
 import { problemSchema } from './problems.ts'
-import type { PoolView, ProviderView, WishView } from './pool-views.ts'
+import type { OrphanItem, PoolView, ProviderView, WishView } from './pool-views.ts'
 import type { ConditionView, DecisionView, LeaseView, RunView, WorkerView } from './views.ts'
 
 /** Gives a schema its name among the document's components. */
@@ -198,6 +198,18 @@ export const providerSchema: z.ZodType<ProviderView> = named(
     crashBundle: z.string().exactOptional(),
     disabled: wishSchema.describe('No launch goes to it; absent: they do.').exactOptional(),
     capabilities: workerCapabilitiesSchema,
+  }),
+)
+
+export const orphanSchema: z.ZodType<OrphanItem> = named(
+  'Orphan',
+  z.object({
+    id,
+    pool: z.string().describe('As its tag says.'),
+    state: z.enum(['quarantined', 'removing']),
+    firstSeen: instant,
+    dueAt: instant.describe('It is left alone until then: `host.orphanGrace`.'),
+    due: z.boolean().describe('That time is over: the next look at its provider may remove it.'),
   }),
 )
 

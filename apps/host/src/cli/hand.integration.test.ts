@@ -155,6 +155,16 @@ test('a worker is cordoned and handed out again; forgotten only when nothing els
   await noneLeft()
 })
 
+test('orphans are shown before they are reclaimed, and nobody who is not asked removes any', { timeout }, async () => {
+  const unasked = await ask('providers', 'reclaim', 'p')
+  expect([unasked.code, unasked.stderr.text]).toEqual([2, expect.stringContaining('say --yes, or --dry-run')])
+  const dry = await ask('providers', 'reclaim', 'p', '--dry-run')
+  expect([dry.code, dry.stderr.text]).toEqual([0, expect.stringContaining('p has no worker of ours without a record')])
+  expect(JSON.parse((await ask('providers', 'reclaim', 'p', '--dry-run', '--json')).stdout.text)).toEqual({ orphans: [] })
+  const done = await ask('providers', 'reclaim', 'p', '--yes')
+  expect([done.code, done.stderr.text]).toEqual([0, expect.stringContaining('0 workers without a record are removed')])
+})
+
 test('a provider is disabled and enabled; what is not there is said, with where to look', { timeout }, async () => {
   const disabled = await ask('providers', 'disable', 'p', '--reason', 'its network is down')
   expect([disabled.code, disabled.stderr.text]).toEqual([0, expect.stringContaining('muster providers enable p')])

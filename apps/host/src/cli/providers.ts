@@ -5,6 +5,7 @@ import { acting, openClient, subcommand } from './context.ts'
 import { crashCommand, crashesCommand } from './crashes.ts'
 import { handCommand, why } from './hand.ts'
 import { age, bold, dim, print, printJson, printTable, say, state } from './io.ts'
+import { reclaimCommand } from './reclaim.ts'
 
 export function providersCommand(): Command {
   const providers = subcommand(
@@ -59,19 +60,7 @@ export function providersCommand(): Command {
         }),
       ),
   )
-  providers.addCommand(
-    subcommand('reclaim', 'remove workers of ours that no record knows, however many; not after a restored or copied store')
-      .argument('<provider>')
-      .option('--json', 'as JSON')
-      .action(
-        acting(async ([name]: [string], { json }: { json?: true }, command: Command) => {
-          const done = await (await openClient(command)).providers.reconcile(name, { reclaimOrphans: true })
-          if (json === true) printJson(done)
-          else say(`${done.orphansReclaimed} workers without a record are being removed`)
-          return undefined
-        }),
-      ),
-  )
+  providers.addCommand(reclaimCommand())
   providers.addCommand(crashesCommand())
   providers.addCommand(crashCommand())
   providers.addCommand(

@@ -46,6 +46,8 @@ export interface Engine {
   looked(provider: string): Look
   /** Lists now instead of at the next interval; resolves when the pass has been applied. Without a name: all providers. */
   reconcile(provider?: string): Promise<void>
+  /** Workers with our tag and no record that are known now, as the last list showed them; the longest known first. Errors: StoreError. */
+  orphans(provider: string): Promise<readonly OrphanView[]>
   /** Lets one pass of a provider remove more orphans than the bound allows; an operator's decision. */
   reclaimOrphans(provider: string): Promise<number>
   /**
@@ -55,6 +57,16 @@ export interface Engine {
   configure(next: EngineConfig, how: { principal: string; changes: readonly unknown[]; commit(): void }): Promise<void>
   /** Takes no new work, lets open calls settle, leaves every worker as it is. */
   stop(): Promise<void>
+}
+
+export interface OrphanView {
+  id: string
+  /** As its tag says. */
+  pool: string
+  firstSeen: number
+  state: 'quarantined' | 'removing'
+  /** Left alone until then. */
+  dueAt: number
 }
 
 /** The parts of a configuration that the engine goes by. */

@@ -90,7 +90,7 @@ export const conditionKinds: Readonly<Record<(typeof raised | typeof others)[num
     scope: 'provider',
     meaning: 'More workers with our tag and without a record were found than one pass may remove: 5, or a fifth of all.',
     meanwhile: 'None of them is removed: a store that was restored or copied looks just so.',
-    mend: 'Where the store is the right one: `muster providers reclaim NAME`. Where it was restored: see backup.md.',
+    mend: '`muster providers reclaim NAME --dry-run` shows them. Where the store is the right one: the same without `--dry-run`. Where it was restored: see backup.md.',
   },
   'orphan-stays': {
     scope: 'provider',

@@ -186,6 +186,7 @@ export async function startEngine(options: EngineOptions): Promise<Engine> {
     reconcile: async (name) => {
       await Promise.all(observers(name).map((observer) => observer.list()))
     },
+    orphans: (name) => parts.orphans.list(name),
     reclaimOrphans: async (name) => {
       const before = parts.orphans.count(name)
       parts.orphans.allow(name)

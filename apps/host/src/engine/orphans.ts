@@ -1,10 +1,11 @@
 /** Workers with our tags and no record: quarantined, then removed, unless there are suspiciously many. */
-import type { WorkerObservation } from '@muster/core'
+import type { OwnerTags, WorkerObservation } from '@muster/core'
 import { toProviderError } from '@muster/core'
 import type { GuardedProvider } from '../plugins/api.ts'
 import type { ListFacts } from './absence.ts'
 import { background, type Context, mutate } from './context.ts'
 import type { Deadlines } from './deadlines.ts'
+import type { OrphanView } from './api.ts'
 import type { JournalRule } from './journal-rules.ts'
 import { journal, writing } from './records.ts'
 import { brief } from './words.ts'
@@ -18,6 +19,8 @@ export interface Orphans {
   settled(provider: string): Promise<void>
   /** Orphans of a provider that are known now. */
   count(provider: string): number
+  /** The same, the longest known first. Errors: StoreError. */
+  list(provider: string): Promise<OrphanView[]>
 }
 
 interface Orphan {
@@ -212,7 +215,7 @@ export async function openOrphans(
       name,
       type: 'orphans-held',
       message: `${how.found} workers without a record are kept: more than the ${how.most} that one pass may remove`,
-      hint: `If the store was not restored or copied, remove them with: muster providers reclaim ${name}`,
+      hint: `See them with: muster providers reclaim ${name} --dry-run. If the store was not restored or copied, remove them without --dry-run.`,
     })
   }
 
@@ -220,6 +223,22 @@ export async function openOrphans(
     sweep,
     allow: (provider) => allowed.add(provider),
     count: (provider) => ofProvider(provider).size,
+    list: async (provider) => {
+      const rows = await store.read
+        .selectFrom('orphans')
+        .selectAll()
+        .where('provider', '=', provider)
+        .orderBy('first_seen')
+        .orderBy('worker_id')
+        .execute()
+      return rows.map(({ worker_id: id, first_seen: firstSeen, state: how, tags }) => ({
+        id,
+        pool: (JSON.parse(tags) as OwnerTags)['muster-pool'],
+        firstSeen,
+        state: how === 'removing' ? 'removing' : 'quarantined',
+        dueAt: firstSeen + context.settings.orphanGraceMs,
+      }))
+    },
     settled: async (provider) => removing.get(provider),
   }
 }

@@ -283,6 +283,18 @@ export interface Order {
   timeoutMs?: number
 }
 
+export interface Orphan {
+  id: string
+  /** As its tag says. */
+  pool: string
+  state: 'quarantined' | 'removing'
+  firstSeen: string
+  /** It is left alone until then: `host.orphanGrace`. */
+  dueAt: string
+  /** That time is over: the next look at its provider may remove it. */
+  due: boolean
+}
+
 export interface Pool {
   name: string
   /** Providers in order. */
@@ -998,6 +1010,17 @@ export interface Operations {
     body: undefined
     answer: LeasePage
   }
+  /** Workers of ours at a provider that no record knows. As its last list showed them, the longest known first. What a reclaim would remove are those that are due. */
+  listOrphans: {
+    params: {
+      name: string
+    }
+    query: undefined
+    body: undefined
+    answer: {
+      items: Orphan[]
+    }
+  }
   /** All pools */
   listPools: {
     params: undefined
@@ -1340,6 +1363,7 @@ export const operations: { readonly [K in keyof Operations]: { method: string; p
   listConditions: { method: 'GET', path: '/v1/conditions' },
   listCrashes: { method: 'GET', path: '/v1/crashes' },
   listLeases: { method: 'GET', path: '/v1/leases' },
+  listOrphans: { method: 'GET', path: '/v1/providers/{name}/orphans' },
   listPools: { method: 'GET', path: '/v1/pools' },
   listProviders: { method: 'GET', path: '/v1/providers' },
   listRuns: { method: 'GET', path: '/v1/runs' },

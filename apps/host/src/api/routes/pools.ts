@@ -4,8 +4,8 @@ import { principalOf } from '../access.ts'
 import type { App, AppDeps } from '../deps.ts'
 import { needs } from '../describe.ts'
 import { ApiProblem } from '../problems.ts'
-import { poolSchema, providerSchema } from '../schemas.ts'
-import { poolView, providerView } from '../pool-views.ts'
+import { orphanSchema, poolSchema, providerSchema } from '../schemas.ts'
+import { orphanView, poolView, providerView } from '../pool-views.ts'
 
 const byName = z.object({ name: z.string() })
 
@@ -68,6 +68,26 @@ export function poolRoutes(app: App, { engine }: AppDeps): void {
       throw new ApiProblem('not-found', `there is no provider ${params.name}`, {
         hint: `Providers: ${providers.map((provider) => provider.name).join(', ')}.`,
       })
+    },
+  )
+
+  app.get(
+    '/v1/providers/:name/orphans',
+    {
+      ...needs('viewer', 'not-found'),
+      schema: {
+        operationId: 'listOrphans',
+        summary: 'Workers of ours at a provider that no record knows',
+        description: 'As its last list showed them, the longest known first. What a reclaim would remove are those that are due.',
+        params: byName,
+        response: { 200: z.object({ items: z.array(orphanSchema) }) },
+      },
+    },
+    async ({ params }) => {
+      if (!engine.plugins.list().some((provider) => provider.name === params.name))
+        throw new ApiProblem('not-found', `there is no provider ${params.name}`)
+      const now = engine.clock.now()
+      return { items: (await engine.orphans(params.name)).map((one) => orphanView(one, now)) }
     },
   )
 
