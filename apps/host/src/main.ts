@@ -11,6 +11,7 @@ import type { MusterConfig } from './config/load.ts'
 import { formatProblem } from './config/problem.ts'
 import { startDiskWatch } from './engine/disk.ts'
 import { startEngine } from './engine/engine.ts'
+import { givenBefore } from './engine/given.ts'
 import { killpoint } from './engine/killpoint.ts'
 import { startLeftovers } from './engine/leftovers.ts'
 import { startRuns } from './engine/runs/index.ts'
@@ -128,7 +129,8 @@ async function startRooms({ config, found, log, restore }: Start): Promise<Runni
     stops.push(() => term.release())
     identity.note(term.epoch())
     const { owner } = identity
-    const plugins = startPlugins({ config, discovery, owner, fence: term, log, witness: observe.witness })
+    const given = (provider: string): ReturnType<typeof givenBefore> => givenBefore(provider, { store, sealer: seals })
+    const plugins = startPlugins({ config, discovery, owner, fence: term, log, given, witness: observe.witness })
     stops.push(() => plugins.stop())
     plugins.onChange(({ name, state, reason, hint }) => {
       const bad = state === 'degraded' || state === 'quarantined' || state === 'failed'

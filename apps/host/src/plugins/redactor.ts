@@ -7,6 +7,8 @@ export interface Redactor {
   learn(value: string): void
   /** These too, as long as there is room: see {@link givenIn}. */
   learnGiven(values: readonly string[]): void
+  /** Resolves when it knows what was given before it was made; nobody speaks before that. Rejects where that cannot be read, and may be asked again. */
+  informed(): Promise<void>
   clean(text: string): string
 }
 
@@ -25,15 +27,28 @@ const mostGivenChars = 16 * 1024 * 1024
 /** So much of the beginning of a longer value is it for sure: whoever prints may cut. What is cut may end in less than this of a secret. */
 export const surelyKnown = 64
 
-export function createRedactor(): Redactor {
+/** `before`: what workers that still live were given by a host before this one. */
+export function createRedactor(before?: () => AsyncIterable<Partial<LaunchSpec>>): Redactor {
   const index = createIndex()
   // Runs come and go: theirs take no place from the provider's own.
   const own = createRing(index, { most, chars: Infinity })
   const given = createRing(index, { most: mostGiven, chars: mostGivenChars })
+  const learnGiven = (values: readonly string[]): void => {
+    for (const value of values) if (value.length >= shortestGiven) given(value)
+  }
+  async function learnBefore(): Promise<void> {
+    for await (const one of before?.() ?? []) learnGiven(givenIn(one))
+  }
+  let informed: Promise<void> | undefined
   return {
     learn: own,
-    learnGiven(values) {
-      for (const value of values) if (value.length >= shortestGiven) given(value)
+    learnGiven,
+    informed() {
+      informed ??= learnBefore().catch((error: unknown) => {
+        informed = undefined
+        throw error
+      })
+      return informed
     },
     clean: (text) => index.clean(text),
   }

@@ -3,6 +3,7 @@ import { mkdtemp, rm } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { isDeepStrictEqual } from 'node:util'
+import type { LaunchSpec } from '@muster/core'
 import type { LoadedConfig, MusterConfig } from '../config/load.ts'
 import { reachesOut } from '../config/network.ts'
 import type { Problem } from '../config/problem.ts'
@@ -24,6 +25,8 @@ export interface RoomDeps {
   log: RoomLog
   /** Told of every call to every provider. */
   witness?: CallWitness
+  /** What live workers of a provider, and the runs in them, were given by a host before this one. Absent: there is none. */
+  given?(provider: string): AsyncIterable<Partial<LaunchSpec>>
   now?(): number
   random?(): number
 }
@@ -61,6 +64,11 @@ export function startPlugins(deps: RoomDeps): StartedRoom {
   const keepBundles = (): BundleLimits => ({ most: config.retention.crashes, ms: config.retention.crashesMs })
   dropBundles(config.data, now(), keepBundles()).catch((error: unknown) => log.warn({ err: error }, 'old crash bundles stay'))
 
+  const redactorOf = (name: string): Redactor => {
+    const { given } = deps
+    return createRedactor(given === undefined ? undefined : () => given(name))
+  }
+
   function start(target: Target, running: { redactor: Redactor; process?: PluginProcess }): void {
     const supervised = supervise({
       target,
@@ -80,7 +88,7 @@ export function startPlugins(deps: RoomDeps): StartedRoom {
     })
     all.set(target.provider.name, supervised)
   }
-  for (const target of targetsOf(deps)) start(target, { redactor: createRedactor() })
+  for (const target of targetsOf(deps)) start(target, { redactor: redactorOf(target.provider.name) })
 
   return {
     provider(name) {
@@ -113,7 +121,7 @@ export function startPlugins(deps: RoomDeps): StartedRoom {
       const started = await Promise.all(
         tried.map(async ({ target, fresh }) => {
           const { name } = target.provider
-          const redactor = all.get(name)?.redactor ?? createRedactor()
+          const redactor = all.get(name)?.redactor ?? redactorOf(name)
           const session = { ...target, owner, dataDir: providerDir(config, target.provider), redactor, epoch: fence.epoch() }
           const probed = await startProbed({ ...session, onLine: (line) => log.debug({ provider: name }, line) })
           if (fresh || probed.fault === undefined) return { target, redactor, fresh, ...probed }
@@ -145,7 +153,8 @@ export function startPlugins(deps: RoomDeps): StartedRoom {
             else running.swap(target, child)
           }
           // It was leaving as it was, and was dropped since.
-          for (const target of wanted) if (!all.has(target.provider.name)) start(target, { redactor: createRedactor() })
+          for (const target of wanted)
+            if (!all.has(target.provider.name)) start(target, { redactor: redactorOf(target.provider.name) })
           const names = new Set(wanted.map((target) => target.provider.name))
           for (const name of all.keys())
             if (names.has(name)) leaving.delete(name)

@@ -38,6 +38,7 @@ export interface StartOptions {
 export async function startSession(options: StartOptions): Promise<PluginProcess> {
   const { plugin, provider, owner, dataDir } = options
   const { manifest } = plugin
+  await informed(options)
   const network = await networkOf(options)
   let child: PluginProcess
   try {
@@ -66,6 +67,20 @@ export async function startSession(options: StartOptions): Promise<PluginProcess
     return child
   } catch (error) {
     throw await startFault(error, { child, step })
+  }
+}
+
+/** What its workers were given before this host started, a plugin may say as soon as it runs. */
+async function informed({ redactor }: StartOptions): Promise<void> {
+  try {
+    await redactor.informed()
+  } catch (error) {
+    const hint = 'it is started again; what ails the store is a condition of its own'
+    throw new StartFault(`what its workers were given cannot be read: ${(error as Error).message}`, {
+      hint,
+      tail: [],
+      final: false,
+    })
   }
 }
 

@@ -1,5 +1,5 @@
 /** A plugin for tests of the plugins room: does what its configuration says, the worse things too. Bundled and run as a process. */
-import { appendFileSync, existsSync, watch, writeSync } from 'node:fs'
+import { appendFileSync, existsSync, readFileSync, watch, writeSync } from 'node:fs'
 import { get } from 'node:https'
 import { dirname } from 'node:path'
 import { text } from 'node:stream/consumers'
@@ -29,6 +29,8 @@ interface Knobs {
   list?: 'foreign' | 'other-provider'
   /** An address that `launch` asks in two ways, and whose answers are the handle. */
   vendor?: string
+  /** A file that is printed at each start, as of an author who keeps notes of what was launched. */
+  notes?: string
   /** A file that gets one line for each start. */
   starts?: string
 }
@@ -38,6 +40,7 @@ const plugin = definePlugin({
   async create(config, context) {
     const knobs = config as Knobs
     if (knobs.starts !== undefined) appendFileSync(knobs.starts, `${process.pid}\n`)
+    if (knobs.notes !== undefined) process.stderr.write(readFileSync(knobs.notes))
     if (knobs.create === 'refuse' && (knobs.gate === undefined || !existsSync(knobs.gate)))
       throw new ProviderError('invalid-spec', 'the zone does not exist', { effect: 'none', hint: 'use zone a' })
     if (knobs.create === 'throw') throw new Error('out of luck')
