@@ -4,6 +4,7 @@ import { isLoopback } from '../config/address.ts'
 import type { Agents } from '../engine/api.ts'
 import { bearerOf, checkSession, checkTicket, hear } from './agent-access.ts'
 import type { Caller } from './describe.ts'
+import type { Crowd } from './doors.ts'
 import type { Limits } from './limits.ts'
 import { ApiProblem } from './problems.ts'
 import { type Principal, roles, type Tokens } from './tokens.ts'
@@ -28,21 +29,20 @@ export interface AccessOptions {
   tls: boolean
   /** Did the request come through the unix socket? Its file mode has let only the owner (and root) in. */
   isLocal(request: FastifyRequest): boolean
-  /** Are so many connections open that this one gets no more than a word? */
-  isCrowded(request: FastifyRequest): boolean
+  /** Are so many connections open that this one gets no more than a word? Then why. */
+  crowdOf(request: FastifyRequest): Crowd | undefined
 }
 
 /** Throws `rate-limited`, `wrong-host`, `unauthorized` or `forbidden`; sets `request.principal`. */
 export async function checkAccess(request: FastifyRequest, reply: FastifyReply, options: AccessOptions): Promise<void> {
   const needed = request.routeOptions.config.role
-  if (options.isCrowded(request)) {
+  const crowd = options.crowdOf(request)
+  if (crowd !== undefined) {
     // Full doors are no silence of the agent, and nobody learns from this answer whether a session is right.
     if (needed === 'session') hear(request, options.agents)
     void reply.header('connection', 'close')
-    throw new ApiProblem('rate-limited', 'as many connections are open as may be', {
-      hint: 'Close some, or let the daemon open more files: LimitNOFILE of its unit, ulimit -n.',
-      retryAfterMs: 1000,
-    })
+    // That it answers is a word as well; who would restart a daemon for its full doors ends all that goes on behind them.
+    if (request.routeOptions.url !== '/healthz') throw crowdProblem(crowd)
   }
   const local = options.isLocal(request)
   if (!local) checkOrigin(request.headers, options)
@@ -69,6 +69,20 @@ export async function checkAccess(request: FastifyRequest, reply: FastifyReply, 
       hint: `Use a token with the role ${needed ?? 'admin'}.`,
     })
   request.principal = principal
+}
+
+function crowdProblem(crowd: Crowd): ApiProblem {
+  const [message, hint] =
+    crowd === 'address'
+      ? [
+          'as many connections are open from this address as may be',
+          'Close some, or raise host.limits.connectionsPerAddress; the unix socket has places of its own.',
+        ]
+      : [
+          'as many connections are open as may be',
+          'Close some; or let the daemon open more files (LimitNOFILE of its unit, ulimit -n), and raise host.limits.connections where it is set.',
+        ]
+  return new ApiProblem('rate-limited', message, { hint, retryAfterMs: 1000 })
 }
 
 /** A request counts until its answer is over. */

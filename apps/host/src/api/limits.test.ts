@@ -1,3 +1,7 @@
+import { once } from 'node:events'
+import { connect } from 'node:net'
+import { connect as muster } from '@muster/client'
+import { waitFor } from '@muster/test/systems/wait'
 import { expect, test } from 'vitest'
 import { limits } from './limits.ts'
 import { ApiProblem } from './problems.ts'
@@ -120,6 +124,28 @@ test('the API says when to ask again, and counts an answer until it is over', as
   expect((await daemon.ask('GET', '/v1/pools')).status).toBe(200)
   // Whoever looks after the daemon asks it without a token.
   for (let i = 0; i < 10; i++) expect((await daemon.ask('GET', '/healthz', { token: null })).status).toBe(200)
+})
+
+test('who finds the doors full is told why; the unix socket has places, and that the daemon answers is said to all', async () => {
+  await using daemon = await startTestDaemon({ limits: { connectionsPerAddress: 2 } })
+  const { port } = new URL(daemon.api.url)
+  const others = [1, 2].map(() => connect(Number(port), '127.0.0.1'))
+  for (const socket of others) await once(socket, 'connect')
+  expect(await daemon.ask('GET', '/v1/pools')).toMatchObject({
+    status: 429,
+    headers: { connection: 'close', 'retry-after': '1' },
+    json: {
+      code: 'rate-limited',
+      detail: 'as many connections are open from this address as may be',
+      hint: expect.stringContaining('host.limits.connectionsPerAddress'),
+    },
+  })
+  expect(await daemon.ask('GET', '/healthz', { token: null })).toMatchObject({ status: 200, headers: { connection: 'close' } })
+  const local = muster({ socket: daemon.api.socket ?? '' })
+  expect((await local.pools.list()).length).toBeGreaterThan(0)
+  local.close()
+  for (const socket of others) socket.destroy()
+  await waitFor('a place to be free', async () => (await daemon.ask('GET', '/v1/pools')).status === 200)
 })
 
 test('who guesses tokens is slowed down; a token that has been seen to be valid is not', async () => {

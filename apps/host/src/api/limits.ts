@@ -139,7 +139,7 @@ function buckets({ burst, perSecond }: { burst: number; perSecond: number }, now
 }
 
 /** Whoever has one address of IPv6 has the 2^64 beside it as well. */
-function networkOf(address: string): string {
+export function networkOf(address: string): string {
   const plain = address.replace(/^::ffff:(?=\d+\.)/, '')
   if (!isIPv6(plain)) return plain
   const [head = '', tail] = plain.split('::')

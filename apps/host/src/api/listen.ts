@@ -36,7 +36,7 @@ export async function listenLocal(
   const server = createServer(httpOptions, (request, response) => app.routing(request, response))
   server.on('connection', (socket) => local.add(socket))
   server.on('clientError', refuseBroken)
-  doors.watch(server)
+  doors.watchLocal(server)
   ignoreExpectations(server, app)
   // The name appears with its mode: libuv binds within the call.
   const before = process.umask(0o777 & ~mode)

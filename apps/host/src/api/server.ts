@@ -16,7 +16,7 @@ import { readTls, type TlsFiles } from '../config/tls.ts'
 import { buildApp, httpOptions } from './app.ts'
 import { certificateKey, followCertificate } from './certificate.ts'
 import { openDoor } from './door-error.ts'
-import { doorsOf } from './doors.ts'
+import { type DoorLimits, doorsOf } from './doors.ts'
 import { type ApiObserver, unobserved } from './observing.ts'
 import { idempotency, KEEP_MS } from './idempotency.ts'
 import { limits, type LimitOptions } from './limits.ts'
@@ -38,7 +38,7 @@ export interface ApiDeps {
   /** Absent: nobody looks. */
   observer?: ApiObserver
   /** Other than the defaults. */
-  limits?: Partial<LimitOptions>
+  limits?: Partial<LimitOptions> & DoorLimits
   /** That may be open in this process. Default: as the system says. */
   openFiles?: number
 }
@@ -77,7 +77,7 @@ export async function startApi(deps: ApiDeps): Promise<Api> {
   const { engine, dataDir, listen, log, observer = unobserved } = deps
   await ensureAdminToken(engine.store, dataDir)
   const local = new WeakSet<Socket>()
-  const doors = doorsOf(deps.openFiles)
+  const doors = doorsOf(deps.openFiles, deps.limits)
   const open = streams(doors.streams)
   observer.streams(open.count)
   const keys = idempotency(engine.store, engine.sealer)
@@ -100,7 +100,7 @@ export async function startApi(deps: ApiDeps): Promise<Api> {
       host: listen.host,
       tls: material !== undefined,
       isLocal: (request) => local.has(request.raw.socket),
-      isCrowded: (request) => doors.isCrowded(request.raw.socket),
+      crowdOf: (request) => doors.crowdOf(request.raw.socket),
     },
   })
   ignoreExpectations(app.server, app)

@@ -165,9 +165,19 @@ const host = strict({
     perSecond: z.int().min(1).exactOptional().describe('Requests in a second. Default 2000.'),
     burst: z.int().min(1).exactOptional().describe('Requests at once, after a rest. Default 10000.'),
     inFlight: z.int().min(1).exactOptional().describe('Requests without a whole answer, streams too. Default 5000.'),
+    connections: z
+      .int()
+      .min(1)
+      .exactOptional()
+      .describe('Over TCP at once, of all callers. Default 10000, and never more than the open files of the daemon allow.'),
+    connectionsPerAddress: z
+      .int()
+      .min(1)
+      .exactOptional()
+      .describe('Of these from one address (IPv6: one /64). Default three quarters. The unix socket has places of its own.'),
   })
     .exactOptional()
-    .describe('What one token may ask of the API, with all clients that share it.'),
+    .describe('What one token may ask of the API, with all clients that share it, and how many connections may be open.'),
 })
 
 const retention = strict({
@@ -200,6 +210,8 @@ export interface RequestLimits {
   perSecond?: number
   burst?: number
   inFlight?: number
+  connections?: number
+  connectionsPerAddress?: number
 }
 
 /** `muster.yaml` as written, with units already numbers. */

@@ -9,6 +9,7 @@ import { startRuns } from '../../engine/runs/index.ts'
 import type { Runs } from '../../engine/runs-api.ts'
 import type { GuardedProvider } from '../../plugins/api.ts'
 import { type Harness, openHarness, poolConfig } from '../../engine/testing/harness.ts'
+import type { DoorLimits } from '../doors.ts'
 import type { LimitOptions } from '../limits.ts'
 import type { ApiObserver } from '../observing.ts'
 import { adminTokenPath } from '../tokens.ts'
@@ -53,7 +54,7 @@ export interface Answer {
 export interface DaemonOptions {
   /** The run driver itself, instead of runs that do what a test tells them. */
   realRuns?: boolean
-  limits?: Partial<LimitOptions>
+  limits?: Partial<LimitOptions> & DoorLimits
   /** That may be open, as the API takes it. */
   openFiles?: number
   observer?: ApiObserver
