@@ -8,7 +8,8 @@ import { createGate, type Gate } from './gate.ts'
 import { encodeJson } from './json.ts'
 import { envelopeBytes, maxFrameBytes, maxTimerMs, maxUnaskedPerSecond, unresponsiveMs } from './limits.ts'
 import { describeIssues, lifeMethods, type LifeWire, type MethodSpec, secretMethod } from './messages.ts'
-import { createPeer, type Peer, type PeerAnswer, type PeerStats, stallLookMs } from './peer.ts'
+import { waitPatiently } from './patience.ts'
+import { createPeer, type Peer, type PeerAnswer, type PeerStats } from './peer.ts'
 
 export interface ConnectOptions {
   /** Most open calls that are not streams; further ones wait here, `terminate` never does. Default: no limit. */
@@ -34,7 +35,7 @@ export interface ClientCore {
   life<M extends keyof LifeWire>(method: M, params: LifeWire[M]['params'], options: LifeOptions): Promise<LifeWire[M]['result']>
   /** Ends the connection: the plugin broke the contract. */
   violated(violation: WireViolation): ProviderError
-  /** The plugin must do its part within {@link unresponsiveMs}, else it is hung: what it leaves open here would only grow. */
+  /** The plugin must do its part within {@link unresponsiveMs} of time that both ran, else it is hung: what it leaves open here would only grow. */
   expect(what: string, done: () => boolean): void
   stats(): PeerStats & { waiting: number }
 }
@@ -109,14 +110,10 @@ export function createClientCore(socket: Duplex, options: ConnectOptions): Clien
     },
     expect(what, done) {
       if (done() || peer.closing !== undefined) return
-      // Two looks: after a pause of this process timers fire before the socket is read.
-      const look = (ms: number, then: () => void): void => {
-        setTimeout(() => {
-          if (!done()) then()
-        }, ms).unref()
-      }
-      const end = (): void => peer.close({ kind: 'unresponsive', message: `${what}: nothing for ${unresponsiveMs} ms` })
-      look(unresponsiveMs - stallLookMs, () => look(stallLookMs, end))
+      waitPatiently(unresponsiveMs, {
+        done,
+        late: () => peer.close({ kind: 'unresponsive', message: `${what}: nothing for ${unresponsiveMs} ms` }),
+      })
     },
     stats: () => ({ ...peer.stats(), waiting: gate.waiting }),
   }

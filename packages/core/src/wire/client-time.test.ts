@@ -64,6 +64,24 @@ describe('time', () => {
     expect(await host.closed).toMatchObject({ kind: 'unresponsive' })
   })
 
+  it('a plugin that stood still with the host, as with their machine, is not: it has the whole time once more', async () => {
+    const { host, raw } = connect()
+    const failed = failure(host.worker.launch(spec, options({ deadlineMs: 10 })))
+    const { id: call } = await raw.request('worker.launch')
+    await vi.advanceTimersByTimeAsync(answerGraceMs + 60)
+    await failed
+    await vi.advanceTimersByTimeAsync(unresponsiveMs - 2000)
+    const now = performance.now.bind(performance)
+    const clock = vi.spyOn(performance, 'now').mockImplementation(() => now() + 120_000)
+    // Awake again, it has much to do.
+    await vi.advanceTimersByTimeAsync(5000)
+    raw.message({ id: call, result: launched })
+    await vi.advanceTimersByTimeAsync(unresponsiveMs * 2)
+    clock.mockRestore()
+    expect(await Promise.race([host.closed, Promise.resolve('open')])).toBe('open')
+    expect(host.stats().asked).toBe(0)
+  })
+
   it('a plugin that leaves a stream unfinished is unresponsive', async () => {
     const { host, raw } = connect()
     const failed = failure(collect(host.worker.copyOut(target, '/x', options())))

@@ -17,6 +17,7 @@ import {
   requestMessageSchema,
   resultMessageSchema,
 } from './messages.ts'
+import { waitPatiently } from './patience.ts'
 import { createStreamTable, type StreamTable } from './stream-table.ts'
 import { createWriter, type Lane, type QueuedMessage, type WriterStats } from './writer.ts'
 
@@ -96,9 +97,6 @@ interface Asked {
   queued: QueuedMessage
 }
 
-/** Before a plugin that seems to stand still is ended for it, a second look comes so much later. */
-export const stallLookMs = 1000
-
 export function createPeer(socket: Duplex, handlers: PeerHandlers, options: PeerOptions = {}): Peer {
   const { unaskedPerSecond = Number.POSITIVE_INFINITY } = options
   const writer = createWriter(socket)
@@ -131,7 +129,7 @@ export function createPeer(socket: Duplex, handlers: PeerHandlers, options: Peer
   function close(reason: CloseReason): void {
     if (closing !== undefined) return
     closing = reason
-    clearTimeout(stall)
+    stall?.()
     for (const one of asked.values()) one.reject(closedError(reason, one.queued.sent ? 'possible' : 'none'))
     asked.clear()
     open.clear()
@@ -225,20 +223,19 @@ export function createPeer(socket: Duplex, handlers: PeerHandlers, options: Peer
   }
 
   const reader = createFrameReader({ message: onMessage, data: streams.data })
-  let stall: NodeJS.Timeout | undefined
+  /** Ends the look at a frame that is half here. */
+  let stall: (() => void) | undefined
 
   /** Looks now and then whether the frame that is half here is still the same one. */
   function watchStall(): void {
     stall = undefined
     if (!reader.partial || closing !== undefined) return
     const { frames } = reader
-    // Two looks: after a pause of the whole machine timers fire before the socket is read.
-    const look = (again: () => void, ms: number): void => {
-      stall = setTimeout(() => (reader.partial && reader.frames === frames ? again() : watchStall()), ms)
-      stall.unref()
-    }
-    const end = (): void => close(violated('frame-stalled', `a frame did not end within ${frameStallMs} ms`))
-    look(() => look(end, stallLookMs), frameStallMs)
+    stall = waitPatiently(frameStallMs, {
+      done: () => !reader.partial || reader.frames !== frames,
+      settled: watchStall,
+      late: () => close(violated('frame-stalled', `a frame did not end within ${frameStallMs} ms`)),
+    })
   }
 
   socket.on('data', (chunk: Buffer) => {
