@@ -21,7 +21,22 @@ export interface Written {
 }
 
 export function diffConfig(before: Written, after: Written): Change[] {
-  return [...compare([], before.file, after.file), ...comparePlugins(before.plugins, after.plugins)]
+  // What sends traces goes by the network as it was at the start; all others are told anew.
+  const traced = [before, after].some(({ file }) => sendsTraces(file))
+  const changes = compare([], before.file, after.file).map((change) =>
+    !traced && change.path.startsWith('host.network') ? byNewProcesses(change) : change,
+  )
+  return [...changes, ...comparePlugins(before.plugins, after.plugins)]
+}
+
+function sendsTraces(file: unknown): boolean {
+  const { host } = isTree(file) ? file : {}
+  const { telemetry } = isTree(host) ? host : {}
+  return isTree(telemetry) && telemetry['otlp'] !== undefined
+}
+
+function byNewProcesses({ restart: _restart, ...change }: Change): Change {
+  return { ...change, effect: 'new processes of plugins that use the network take over; open calls end on the old ones' }
 }
 
 /** Sections whose entries come and go as a whole. */

@@ -6,7 +6,7 @@ import { tempFolder, type TempFolder } from '@muster/test/systems/temp'
 import { afterEach, beforeEach, expect, test } from 'vitest'
 import { examine } from '../examine.ts'
 import { plainManifest } from '../plugins/testing/manifest.ts'
-import { diffConfig } from './diff.ts'
+import { diffConfig, type Written } from './diff.ts'
 import { type NetworkSettings, reachesOut, readNetwork } from './network.ts'
 
 let folder: TempFolder
@@ -96,11 +96,30 @@ test('only a plugin that asks for more than loopback is told', () => {
 })
 
 test('what differs is shown without the password', () => {
-  const written = (proxy: unknown): { file: unknown; plugins: object } => ({
-    file: { host: { network: { proxy } } },
-    plugins: {},
-  })
-  const changes = diffConfig(written('http://a:canary@b') as never, written('http://a:canary2@b') as never)
-  expect(changes).toMatchObject([{ path: 'host.network.proxy', restart: true }])
+  const changes = diffConfig(written({ proxy: 'http://a:canary@b' }), written({ proxy: 'http://a:canary2@b' }))
+  expect(changes).toMatchObject([{ path: 'host.network.proxy' }])
   expect(JSON.stringify(changes)).not.toContain('canary')
+})
+
+const written = (network: object | undefined, host: object = {}): Written => ({
+  file: { host: { ...host, ...(network === undefined ? {} : { network }) } },
+  plugins: {},
+})
+
+test('another one is told to new processes of plugins; what sends traces needs a restart for it, and that is said', () => {
+  const [one, two] = [{ noProxy: ['a.example'] }, { noProxy: ['b.example'], ca: 'ca.pem' }]
+  for (const [before, after] of [
+    [one, two],
+    [undefined, one],
+    [one, undefined],
+  ]) {
+    const changes = diffConfig(written(before), written(after))
+    expect(changes.map(({ effect, restart }) => [effect.slice(0, 13), restart])).toEqual(
+      changes.map(() => ['new processes', undefined]),
+    )
+    expect(changes.length).toBeGreaterThan(0)
+    const host = { telemetry: { otlp: { url: 'http://127.0.0.1:4318' } } }
+    for (const change of diffConfig(written(before, host), written(after, host)))
+      expect(change).toMatchObject({ restart: true, effect: 'needs a restart of the daemon' })
+  }
 })

@@ -7,7 +7,7 @@ import { waitFor } from '@muster/test/systems/wait'
 import { afterEach, beforeEach, expect, it } from 'vitest'
 import { type Staged, startPlugins, type StartedRoom } from './room.ts'
 import { configureFixture, type FixtureSite } from './testing/configure.ts'
-import { packFixture } from './testing/package.ts'
+import { fixtureManifest, packFixture } from './testing/package.ts'
 
 let data: string
 let room: StartedRoom
@@ -21,11 +21,11 @@ afterEach(async () => {
 })
 
 const silent = { debug: () => undefined, info: () => undefined, warn: () => undefined, error: () => undefined }
-const site = (providers: FixtureSite['providers']): ReturnType<typeof configureFixture> =>
-  configureFixture({ data, folder: join(data, 'plugin'), providers })
+const site = (providers: FixtureSite['providers'], host?: string): ReturnType<typeof configureFixture> =>
+  configureFixture({ data, folder: join(data, 'plugin'), providers, ...(host === undefined ? {} : { host }) })
 
-async function open(knobs: object): Promise<void> {
-  const deps = await site({ p: { knobs } })
+async function open(knobs: object, host?: string): Promise<void> {
+  const deps = await site({ p: { knobs } }, host)
   room = startPlugins({ ...deps, owner: 'me', fence: { epoch: () => 1, mayAct: () => true }, log: silent })
   await isReady('p')
 }
@@ -33,8 +33,8 @@ async function open(knobs: object): Promise<void> {
 const isReady = (name: string): Promise<unknown> =>
   waitFor(`${name} to be ready`, async () => room.find(name)?.status().state === 'ready')
 
-async function stage(providers: FixtureSite['providers']): Promise<Staged> {
-  const next = await site(providers)
+async function stage(providers: FixtureSite['providers'], host?: string): Promise<Staged> {
+  const next = await site(providers, host)
   const staged = await room.stage(next, next.at)
   if ('problems' in staged) throw new Error(staged.problems.map((one) => one.reason).join())
   return staged
@@ -116,6 +116,23 @@ it.each([
   for (const started of (await readFile(starts, 'utf8')).trim().split('\n')) await gone(Number(started))
   expect([pid(), room.list().length, room.leaving()]).toEqual([before, 1, []])
   expect(await room.provider('p').list({ limit: 1 })).toMatchObject({ workers: [] })
+})
+
+it('another way to the vendor is another process of a plugin that uses one, and nothing to one that asks for loopback alone', async () => {
+  for (const [net, swaps] of [
+    [['*'], true],
+    [[], false],
+  ] as const) {
+    const manifest = { ...fixtureManifest, permissions: { ...fixtureManifest.permissions, net: [...net] } }
+    await packFixture(join(data, 'plugin'), { manifest })
+    await open({}, 'network: { noProxy: [a.example] }')
+    const before = pid()
+    const staged = await stage({ p: { knobs: {} } }, 'network: { noProxy: [b.example] }')
+    staged.commit()
+    expect([net, pid() !== before]).toEqual([net, swaps])
+    if (swaps) await gone(before)
+    await room.stop()
+  }
 })
 
 it('what is discarded leaves no process and no change', async () => {
