@@ -131,7 +131,12 @@ async function startRooms({ config, found, log, restore }: Start): Promise<Runni
     const { owner } = identity
     const given = (provider: string): ReturnType<typeof givenBefore> => givenBefore(provider, { store, sealer: seals })
     const plugins = startPlugins({ config, discovery, owner, fence: term, log, given, witness: observe.witness })
-    stops.push(() => plugins.stop())
+    stops.push(async () => {
+      const leaving = plugins.leaving()
+      const told = 'these still have workers: name them again before the next start, which does not know them otherwise'
+      if (leaving.length > 0) log.warn({ providers: leaving }, told)
+      await plugins.stop()
+    })
     plugins.onChange(({ name, state, reason, hint }) => {
       const bad = state === 'degraded' || state === 'quarantined' || state === 'failed'
       log[bad ? 'warn' : 'info']({ provider: name, state, reason, hint }, 'provider')

@@ -100,15 +100,17 @@ export const conditionKinds: Readonly<Record<(typeof raised | typeof others)[num
   },
   missing: {
     scope: 'provider',
-    meaning: 'Records name a provider that the configuration does not.',
-    meanwhile: 'Its workers are neither watched nor ended, and count against their pools.',
-    mend: 'Name it again until they are gone; or, where they are known to be gone, `muster workers forget` each.',
+    meaning:
+      'The daemon was started with a configuration that does not name it, and it still has workers. It may have been `leaving` before.',
+    meanwhile: 'Nothing knows how to reach it: its workers are neither watched nor ended, and count against their pools.',
+    mend: 'Name it again as it was, `muster apply`, take it out, `muster apply`: then it is `leaving`. Or, where its workers are known to be gone, `muster workers forget` each.',
   },
   leaving: {
     scope: 'provider',
     meaning: 'An applied configuration names it no longer, and it still has workers.',
-    meanwhile: 'Its process goes on for them, and takes no launch.',
-    mend: 'Nothing: it ends with its last worker. `muster workers --provider NAME` shows them.',
+    meanwhile:
+      'Its process goes on for them, and takes no launch. The next start of the daemon does not know it: it is `missing` then.',
+    mend: 'Nothing but time: it ends with its last worker. `muster workers --provider NAME` shows them. Before a restart, name it again or wait.',
   },
   disabled: {
     scope: 'provider',

@@ -110,7 +110,7 @@ export function configureOf(context: Context, parts: ConfigureParts): Configure 
       name,
       type: 'leaving',
       message: 'the configuration names it no longer; it goes on until its last worker is gone',
-      hint: `See what holds them with: muster workers --provider ${name}`,
+      hint: `See what holds them with: muster workers --provider ${name}. A daemon that is started anew does not know it any more.`,
     })
     waits.set(
       name,

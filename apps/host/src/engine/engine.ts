@@ -282,7 +282,7 @@ async function assemble(context: Context): Promise<Parts> {
 async function load(context: Context, launcher: Launcher): Promise<void> {
   const { store, state, plugins, conditions } = context
   const names = new Set(plugins.list().map((provider) => provider.name))
-  const missing = new Set<string>()
+  const missing = new Map<string, number>()
   // Leases first: a worker's deadline depends on its lease.
   for (const lease of await store.read.selectFrom('leases').selectAll().where('ended_at', 'is', null).orderBy('id').execute())
     state.setLease({ ...lease })
@@ -295,15 +295,15 @@ async function load(context: Context, launcher: Launcher): Promise<void> {
     if (worker.launched_at === null) launcher.calls.setDoubt(worker.id, true)
     // The host before this one may have given up a launch right before the one that succeeded, or with its own end.
     launcher.calls.gaveUp(worker.provider, worker.id, worker.launched_at ?? context.startedAt)
-    if (!names.has(worker.provider)) missing.add(worker.provider)
+    if (!names.has(worker.provider)) missing.set(worker.provider, (missing.get(worker.provider) ?? 0) + 1)
     state.setWorker({ ...worker })
   }
-  for (const name of missing)
+  for (const [name, count] of missing)
     conditions.raise({
       scope: 'provider',
       name,
       type: 'missing',
-      message: 'it still has workers, but the configuration names it no longer',
-      hint: 'Name it again until its workers are gone.',
+      message: `the configuration names it no longer, and nobody watches or ends its ${count === 1 ? 'last worker' : `${count} workers`}`,
+      hint: 'Name it in muster.yaml as it was, and muster apply. Then take it out and apply again: it is leaving, and goes with its last worker.',
     })
 }

@@ -92,7 +92,9 @@ describe('after a crash', () => {
     await lease()
     await h.engine.store.write((tx) => tx.updateTable('workers').set({ provider: 'old' }).execute())
     await h.crash()
-    expect(h.engine.conditions.list()).toMatchObject([{ scope: 'provider', name: 'old', type: 'missing' }])
+    expect(h.engine.conditions.list()).toMatchObject([
+      { scope: 'provider', name: 'old', type: 'missing', message: expect.stringContaining('watches or ends its last worker') },
+    ])
     expect(h.engine.providerOf({ provider: 'old' })).toBeUndefined()
     expect(phases()).toEqual(['leased'])
   })
