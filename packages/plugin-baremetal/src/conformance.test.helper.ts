@@ -40,6 +40,12 @@ export async function localSetup(limits: string | undefined): Promise<LocalSetup
         ? { oom: { script: 'exec tail /dev/zero', spec: { resources: { memoryBytes: 32 * MIB } } } }
         : {}),
       echoServer: echoServer(await freePort()),
+      agent: {
+        spec: (script) => ({ settings: { agent: ['sh', '-c', script] } }),
+        url: 'printf %s "$MUSTER_AGENT_URL"',
+        ticket: 'cat "$MUSTER_AGENT_TICKET"',
+        post: `node -e '${POST}' "$1" "$2"`,
+      },
     },
     fields: { ...fieldChecks(root, bound), ...(noLimits === undefined ? limitChecks : refusedLimits) },
     leftovers: (ids) => leftoversOf(root, ids),
@@ -57,6 +63,11 @@ export async function localSetup(limits: string | undefined): Promise<LocalSetup
     stop: () => rm(dir, { recursive: true, force: true }),
   }
 }
+
+/** As any agent would with what its machine has; every machine of the tests has Node. */
+const POST = `fetch(process.argv[1], { method: "POST", headers: { authorization: "Bearer " + process.argv[2] } })
+  .then((answer) => (answer.ok ? answer.text() : Promise.reject(new Error(String(answer.status)))))
+  .then((text) => process.stdout.write(text))`
 
 /** Folders, cgroups, entries of users and processes that bear a worker's id. */
 async function leftoversOf(root: string, ids: readonly string[]): Promise<string[]> {

@@ -10,13 +10,14 @@ import { launchDefects } from './launch.test.helper.ts'
 import { listDefects } from './list.test.helper.ts'
 import { copyDefects, logDefects } from './logs.test.helper.ts'
 import { terminateDefects } from './terminate.test.helper.ts'
-import { fieldDefects, workDefects } from './work.test.helper.ts'
+import { agentDefects, fieldDefects, workDefects } from './work.test.helper.ts'
 
 export const defects: readonly Defect[] = [
   ...launchDefects,
   ...terminateDefects,
   ...listDefects,
   ...workDefects,
+  ...agentDefects,
   ...fieldDefects,
   ...logDefects,
   ...execDefects,

@@ -20,6 +20,7 @@ const sound: Record<string, Defect['capabilities']> = {
   'all it usually declares': {},
   terminals: { exec: { reattach: true, stdin: true, tty: true, exitCode: true } },
   'an image in every worker': { image: 'required' },
+  'agents in its workers': { work: ['command', 'hold', 'agent'] },
   'nothing but commands': {
     work: ['command'],
     fields: [],

@@ -1,7 +1,9 @@
 /** Defects of what workers do, and of the fields of their specs. */
-import type { WorkerExit, WorkerObservation, WorkerProvider } from '../../provider.ts'
+import type { Call, WorkerExit, WorkerObservation, WorkerProvider } from '../../provider.ts'
 import type { WorkerId } from '../../spec.ts'
-import { type Defect, inspecting, listing, observing, recordOf } from './defect.test.helper.ts'
+import { ticketFile } from '../fake/translate.ts'
+import { newExecId } from '../ids.ts'
+import { type Defect, inspecting, listing, observing, recordOf, whole } from './defect.test.helper.ts'
 
 /** Exits as they are told in observations. */
 function exiting(
@@ -85,6 +87,103 @@ export const workDefects: readonly Defect[] = [
     }),
   },
 ]
+
+const agents = { work: ['command' as const, 'hold' as const, 'agent' as const] }
+
+export const agentDefects: readonly Defect[] = [
+  {
+    name: 'an agent gets the address of the host without its path',
+    caughtBy: 'an agent gets its ticket and the address of the host as they are, and opens its session with them',
+    capabilities: agents,
+    wrap: (provider) => ({
+      launch: ({ work, ...spec }, call) =>
+        provider.launch({ ...spec, work: work.mode === 'agent' ? { ...work, url: new URL(work.url).origin } : work }, call),
+    }),
+  },
+  {
+    name: 'an agent gets a ticket without its last letter',
+    caughtBy: 'an agent gets its ticket and the address of the host as they are, and opens its session with them',
+    capabilities: agents,
+    wrap: (provider) => ({
+      launch: ({ work, ...spec }, call) =>
+        provider.launch(
+          { ...spec, work: work.mode === 'agent' ? { ...work, ticket: { $secret: work.ticket.$secret.slice(0, -1) } } : work },
+          call,
+        ),
+    }),
+  },
+  {
+    name: 'the ticket is told with the worker',
+    caughtBy: 'the ticket of an agent is in no handle and no observation',
+    capabilities: agents,
+    wrap: (provider, { control }) =>
+      observing(provider, (one) => {
+        const record = recordOf(control.dir, one.id)
+        const file = record?.agent === undefined ? undefined : record.files.find(({ path }) => path === ticketFile)
+        return file === undefined ? one : { ...one, part: Buffer.from(file.base64, 'base64').toString().slice(-43) }
+      }),
+  },
+  {
+    name: 'a launch that is repeated starts the agent again',
+    caughtBy: 'a launch that is repeated starts no second agent: its ticket is good once',
+    capabilities: agents,
+    wrap(provider, { control }) {
+      const launches = new Map<WorkerId, number>()
+      return {
+        async launch(spec, call) {
+          const answer = await provider.launch(spec, call)
+          const count = (launches.get(spec.id) ?? 0) + 1
+          launches.set(spec.id, count)
+          const command = recordOf(control.dir, spec.id)?.command
+          if (count === 3 && spec.work.mode === 'agent' && command !== undefined)
+            await startAgain(whole(provider), { id: spec.id, command, call })
+          return answer
+        },
+      }
+    },
+  },
+  {
+    name: 'the end of an agent is taken for a good one',
+    caughtBy: 'an agent that ends is told with its exit, and the worker stays until it is terminated',
+    capabilities: agents,
+    wrap: (provider, { control }) =>
+      exiting(provider, (exit, id) => (recordOf(control.dir, id)?.agent === undefined ? exit : { ...exit, code: 0 })),
+  },
+  {
+    name: 'an agent lives on when its worker is gone',
+    caughtBy: 'an agent asks nothing more once its worker is gone',
+    capabilities: agents,
+    wrap: (provider, { control }) => ({
+      async terminate(target, how, call) {
+        const agent = recordOf(control.dir, target.id)?.agent
+        const answer = await provider.terminate(target, how, call)
+        if (agent !== undefined) straggle(agent.url)
+        return answer
+      },
+    }),
+  },
+]
+
+async function startAgain(
+  provider: Required<WorkerProvider>,
+  { id, command, call }: { id: WorkerId; command: string[]; call: Call },
+): Promise<void> {
+  const input = { id: newExecId(), command, stdin: false, from: { stdout: 0, stderr: 0 } }
+  const { exit } = await provider.exec({ id }, input, call)
+  // It ends with its worker, and nobody waits for that.
+  exit.catch(() => undefined)
+}
+
+/** What a worker left behind: nobody finds it by the worker's name. Ends by itself. */
+function straggle(url: string): void {
+  let left = 100
+  const timer = setInterval(() => {
+    left -= 1
+    if (left === 0) clearInterval(timer)
+    void fetch(`${url}/v1/self/beat`, { method: 'POST' }).catch(() => clearInterval(timer))
+  }, 50)
+  timer.unref()
+}
 
 export const fieldDefects: readonly Defect[] = [
   {

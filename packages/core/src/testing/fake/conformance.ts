@@ -41,6 +41,12 @@ export async function fakeSetup(options: FakeSetupOptions = {}): Promise<FakeSet
       oom: { script: ': >"$MUSTER_FAKE_OOM"; kill -KILL $$' },
       user: { script: 'echo "$MUSTER_FAKE_USER"', user: '1000:1000', expect: '1000:1000' },
       echoServer: echoServer(await freePort()),
+      agent: {
+        spec: (script) => ({ settings: { agent: ['/bin/sh', '-c', script] } }),
+        url: 'printf %s "$MUSTER_AGENT_URL"',
+        ticket: 'cat "$MUSTER_AGENT_TICKET"',
+        post: `'${process.execPath}' -e '${POST}' "$1" "$2"`,
+      },
     },
     fields: fieldChecks(dir),
     leftovers: (ids) => Promise.resolve(control.leftovers(ids)),
@@ -153,6 +159,11 @@ function echoServer(port: number): NonNullable<Scripts['echoServer']> {
   const code = `require('node:net').createServer((one) => one.pipe(one)).listen(${port}, '127.0.0.1', () => console.log('listening'))`
   return { script: `'${process.execPath}' -e "${code}"`, port, spec: { network: { ports: [port] } } }
 }
+
+/** No machine must have curl for the fake provider's sake. */
+const POST = `fetch(process.argv[1], { method: "POST", headers: { authorization: "Bearer " + process.argv[2] } })
+  .then((answer) => (answer.ok ? answer.text() : Promise.reject(new Error(String(answer.status)))))
+  .then((text) => process.stdout.write(text))`
 
 /** A plain process cannot have most fields: the vendor shows it what it was asked to make. */
 function fieldChecks(dir: string): Partial<Record<SpecField, FieldCheck>> {

@@ -6,11 +6,14 @@ import { dirname, join } from 'node:path'
 import { setTimeout as delay } from 'node:timers/promises'
 import type { Readiness } from '../../spec.ts'
 import { startCell } from './cell.ts'
-import { inside } from './translate.ts'
+import { inside, ticketFile } from './translate.ts'
 import type { FakeVendor, WorkerRecord } from './vendor.ts'
 
 export function environmentOf(home: string, record: WorkerRecord): Record<string, string> {
-  return { ...record.env, MUSTER_FAKE_MACHINE: join(home, 'machine.json'), MUSTER_FAKE_ROOT: join(home, 'root') }
+  const root = join(home, 'root')
+  const { agent } = record
+  const way = agent === undefined ? {} : { MUSTER_AGENT_URL: agent.url, MUSTER_AGENT_TICKET: join(root, ticketFile) }
+  return { ...record.env, ...way, MUSTER_FAKE_MACHINE: join(home, 'machine.json'), MUSTER_FAKE_ROOT: root }
 }
 
 /** Its folders, files and mounts, as far as they are not there yet: made when something first runs in it or looks into it. */

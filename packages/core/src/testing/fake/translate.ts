@@ -12,15 +12,21 @@ import type { WorkerRecord } from './vendor.ts'
 export interface FakeSettings {
   /** Shown inside the worker, as any other field. */
   colour?: 'red' | 'green'
+  /** With `work: agent`: the program that is the agent, and its arguments. */
+  agent?: string[]
 }
 
 export const fakeSettingsSchema: z.ZodType<FakeSettings> = z.strictObject({
   colour: z.enum(['red', 'green']).exactOptional(),
+  agent: z.array(z.string()).min(1).exactOptional(),
 })
 
 /** Images and profiles that are not there, so that a caller can see the refusal. */
 export const absentImage = 'fake/absent'
 const fakeProfiles: readonly string[] = ['small', 'large']
+
+/** Where an agent finds its ticket, below the worker's root; `$MUSTER_AGENT_TICKET` names it, as `$MUSTER_AGENT_URL` has the address. */
+export const ticketFile = '/agent.ticket'
 
 /** Memory is given in whole mebibytes. */
 const memoryStep = 1024 * 1024
@@ -47,6 +53,11 @@ export function checkSpec(spec: LaunchSpec, capabilities: WorkerCapabilities): v
     const issue = settings.error.issues[0]
     throw refused('invalid-spec', ['settings', ...(issue?.path ?? [])].join('.'), issue?.message ?? 'bad settings')
   }
+  const { agent } = settings.data
+  if (spec.work.mode === 'agent' && agent === undefined)
+    throw refused('invalid-spec', 'settings.agent', 'it does not say which program is the agent')
+  if (spec.work.mode !== 'agent' && agent !== undefined)
+    throw refused('unsupported', 'settings.agent', `a worker with work ${spec.work.mode} runs no agent`)
 }
 
 export function refused(
@@ -74,6 +85,12 @@ export function toRecord(spec: LaunchSpec, where: { parts: readonly string[]; no
     createdAt: where.now,
   }
   if (spec.work.mode === 'command') record.command = withTransfers(spec.work)
+  if (spec.work.mode === 'agent') {
+    const { agent } = settings as FakeSettings
+    if (agent !== undefined) record.command = agent
+    record.agent = { url: spec.work.url }
+    record.files = [...record.files, { path: ticketFile, base64: Buffer.from(spec.work.ticket.$secret).toString('base64') }]
+  }
   if (spec.readiness !== undefined) record.readiness = spec.readiness
   if (spec.lifetimeMs !== undefined) record.lifetimeMs = spec.lifetimeMs
   return record

@@ -28,6 +28,8 @@ export interface WorkerRecord {
   digest: string
   /** Absent: it only holds. */
   command?: string[]
+  /** Its command is an agent, which finds the host here. */
+  agent?: { url: string }
   env: Record<string, string>
   workdir: string
   files: FileSpec[]

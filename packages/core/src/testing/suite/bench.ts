@@ -212,10 +212,16 @@ export function benchOf(suite: Suite): OpenBench {
     spec,
     command: (script, over) => spec({ mode: 'command', command: shell(script) }, over),
     hold: (over) => spec({ mode: 'hold' }, over),
-    lasting: (over) =>
-      declares(setup.manifest.capabilities, 'work:hold')
-        ? spec({ mode: 'hold' }, over)
-        : spec({ mode: 'command', command: shell('sleep 1000') }, over),
+    lasting(over) {
+      const can = (mode: string): boolean => declares(setup.manifest.capabilities, `work:${mode}`)
+      if (can('hold')) return spec({ mode: 'hold' }, over)
+      const agent = can('command') ? undefined : setup.scripts?.agent
+      if (agent === undefined) return spec({ mode: 'command', command: shell('sleep 1000') }, over)
+      return spec(
+        { mode: 'agent', ticket: { $secret: 'a-ticket' }, url: 'http://127.0.0.1:9' },
+        { ...agent.spec('sleep 1000'), ...over },
+      )
+    },
     shell,
     inside: setup.inside ?? ((name) => name),
     newExecId,

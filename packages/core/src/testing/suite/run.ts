@@ -1,5 +1,6 @@
 /** Runs the suite: test by test for a test runner, or as a whole that gives its outcomes. */
 import { setTimeout as delay } from 'node:timers/promises'
+import { agentTests } from './agents.ts'
 import { benchOf, openSuite, type Suite } from './bench.ts'
 import { callTests } from './calls.ts'
 import { copyTests } from './copy.ts'
@@ -24,6 +25,7 @@ export const conformanceTests: readonly SuiteTest[] = [
   ...terminateTests,
   ...listTests,
   ...workTests,
+  ...agentTests,
   ...fieldTests,
   ...logTests,
   ...execTests,

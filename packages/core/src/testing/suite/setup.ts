@@ -27,6 +27,20 @@ export interface ErrorCase {
   provoke(bench: Bench): Promise<unknown>
 }
 
+/** How an agent is put into a worker, and how it reads what the worker was given for it. */
+export interface AgentScript {
+  /** The part of the spec that makes the agent this POSIX shell text. */
+  spec(script: string): Partial<LaunchSpec>
+  /** Shell text in it that prints the address of the host. */
+  url: string
+  /** Shell text in it that prints the ticket. */
+  ticket: string
+  /** Shell text that sends an empty POST to `$1` with `$2` as bearer token, and prints the body of the answer. Default: with `curl`. */
+  post?: string
+  /** This machine as workers reach it: the suite listens there for the agent. Default `127.0.0.1`. */
+  host?: string
+}
+
 /** Shell texts for what differs from one worker's system to another's. */
 export interface Scripts {
   /** Uses more memory than it may, within `spec`. */
@@ -35,6 +49,8 @@ export interface Scripts {
   user?: { script: string; user: string; expect: string }
   /** Sends back what it gets on a TCP port, then ends the connection; prints `listening` when it is ready. */
   echoServer?: { script: string; port: number; spec?: Partial<LaunchSpec> }
+  /** With `work: [agent]`. */
+  agent?: AgentScript
 }
 
 /** Things only some vendors have, or that only some setups can cause. */
