@@ -50,14 +50,19 @@ test(
     expect(first.stdout()).toContain('\nleft: nothing\n')
     expect(first.stderr()).toContain('the daemon is stopped, its workers are gone: nothing is left')
     expect(await processesOf(temp.path)).toEqual([])
-    // The data is for its user alone; the plugins are packed, with the hash of their bytes.
+    // The data is for its user alone; the plugins are packed, and locked to their bytes.
     const registry = JSON.parse(await readFile(join(temp.path, 'plugins.json'), 'utf8')) as {
       plugins: Record<string, { source: object }>
     }
     for (const alias of ['baremetal', 'docker'])
       expect(registry.plugins[alias]?.source).toEqual({
         tarball: expect.stringMatching(/^\.muster\/packages\/.*\.tgz$/),
-        sha512: expect.any(String),
+      })
+    const lock = JSON.parse(await readFile(join(temp.path, 'plugins.lock.json'), 'utf8')) as typeof registry
+    for (const alias of ['baremetal', 'docker'])
+      expect(lock.plugins[alias]).toMatchObject({
+        sha512: expect.stringMatching(/^sha512-/),
+        waiver: { reason: expect.any(String) },
       })
     // A second start has less to do, and writes nothing of what is the user's.
     const before = await readFile(join(temp.path, 'muster.yaml'), 'utf8')

@@ -1,4 +1,3 @@
-import { createHash } from 'node:crypto'
 import { mkdir, readFile, writeFile } from 'node:fs/promises'
 import { join } from 'node:path'
 import { findDocker } from '@muster/test/systems/docker'
@@ -20,16 +19,23 @@ suiteWith(await findDocker(), 'the example of a configuration', ({ socket }) => 
     await mustRun([join(root, '.tools/node_modules/.bin/pnpm'), 'pack', '--pack-destination', packages], {
       cwd: join(root, 'packages/plugin-docker'),
     })
-    const bytes = await readFile(join(packages, 'muster-plugin-docker-0.1.0.tgz'))
-    const sha512 = createHash('sha512').update(bytes).digest('base64')
     await write('muster.yaml', (text) => text.replace('/var/run/docker.sock', socket))
-    await write('plugins.json', (text) => inPlace(text).replace(/sha512-[A-Za-z0-9+/]+==/, `sha512-${sha512}`))
-    expect(await check(temp.path)).toEqual({ code: 0, problems: '' })
-    // Other bytes than the registry manifest pins are seen.
     await write('plugins.json', inPlace)
-    const swapped = await check(temp.path)
-    expect(swapped.code).toBe(1)
-    expect(swapped.problems).toMatch(/plugins\.json:\d+:\d+: .*sha512/)
+    // Without a lock nothing is loaded.
+    expect(await muster('check', temp.path)).toMatchObject({
+      code: 1,
+      problems: expect.stringMatching(/plugins\.json:\d+:\d+: .*the lock has no plugin 'docker'/),
+    })
+    const locked = await muster('plugins', temp.path, 'lock', '--yes', '--waive', 'packed here')
+    expect([locked.code, locked.problems]).toEqual([0, expect.stringContaining('+ docker: @muster/plugin-docker 0.1.0')])
+    expect(await muster('check', temp.path)).toEqual({ code: 0, problems: '' })
+    // Other bytes than the lock has are seen.
+    const lock = join(temp.path, 'plugins.lock.json')
+    await writeFile(lock, (await readFile(lock, 'utf8')).replace(/"sha512": ".*"/, `"sha512": "sha512-${'A'.repeat(86)}=="`))
+    expect(await muster('check', temp.path)).toMatchObject({
+      code: 1,
+      problems: expect.stringMatching(/is not the locked one: its hash is sha512-/),
+    })
   })
 })
 
@@ -37,8 +43,9 @@ function inPlace(text: string): string {
   return text.replace('../../packages', join(root, 'packages'))
 }
 
-async function check(folder: string): Promise<{ code: number | null; problems: string }> {
-  const command = [process.execPath, join(root, 'apps/host/bin/muster.mjs'), 'check', '-c', join(folder, 'muster.yaml')] as const
+async function muster(name: string, folder: string, ...more: string[]): Promise<{ code: number | null; problems: string }> {
+  const bin = [process.execPath, join(root, 'apps/host/bin/muster.mjs')] as const
+  const command = [...bin, name, ...more, '-c', join(folder, 'muster.yaml')] as const
   const { code, stdout } = await runProcess([...command], { env: { ...process.env, MUSTER_SOURCE: '1' } })
   return { code, problems: stdout }
 }

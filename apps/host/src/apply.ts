@@ -34,7 +34,7 @@ export function applyOf({ running, store, engine, plugins, applied }: ApplyDeps)
   let last: Promise<unknown> = Promise.resolve()
 
   async function apply({ principal, dryRun }: { principal: string; dryRun: boolean }): Promise<Applied> {
-    const { problems, found, at } = await examine(now.config.file, () => store, { strictly: true })
+    const { problems, found, at } = await examine(now.config.file, () => [store], { strictly: true })
     if (found === undefined || problems.length > 0) return { changes: [], problems, applied: false }
     const differs = diffConfig(writtenOf(now), writtenOf(found))
     const fixed = differs.filter((change) => change.restart).map((change) => restartProblem(change, at))

@@ -5,10 +5,10 @@ import { tmpdir } from 'node:os'
 import { dirname, join, relative } from 'node:path'
 import { crossCheck, refusedProviders } from './config/check.ts'
 import { loadConfig, type LoadedConfig, type MusterConfig } from './config/load.ts'
-import { type NetworkFault, readNetwork } from './config/network.ts'
+import { type NetworkFault, type NetworkSettings, readNetwork } from './config/network.ts'
 import { type Problem, sortProblems } from './config/problem.ts'
 import { readTls, type TlsFault } from './config/tls.ts'
-import { discover, type Discovery } from './plugins/discover.ts'
+import { discover, type Discovery, type Stores } from './plugins/discover.ts'
 
 export interface Examined {
   problems: Problem[]
@@ -24,10 +24,10 @@ export interface Examined {
   }
 }
 
-/** `store`: where tarballs are unpacked, from the configuration that was read. `strictly`: the schemas of plugins are checked themselves. */
+/** `stores`: where plugins are unpacked, by the configuration that was read. `strictly`: the schemas of plugins are checked themselves. */
 export async function examine(
   file: string,
-  store: (config: MusterConfig) => string | Promise<string>,
+  stores: (config: MusterConfig) => Stores,
   { strictly = false }: { strictly?: boolean } = {},
 ): Promise<Examined> {
   const loaded = await loadConfig(file)
@@ -35,7 +35,7 @@ export async function examine(
   const readable = config ?? loaded.partial?.config
   if (readable === undefined)
     return { problems: sortProblems([...loaded.problems, ...(await besides(file))]), at: loaded.problem }
-  const discovery = await discovered(readable.pluginsFile, await store(readable))
+  const discovery = await discovered(readable.pluginsFile, stores(readable), readable.network)
   const manifests = new Map(
     discovery.aliases.map(
       (alias) => [alias, discovery.plugins.find((plugin) => plugin.alias === alias)?.manifest ?? null] as const,
@@ -75,9 +75,13 @@ async function checkNetwork({ config, problem: at }: LoadedConfig): Promise<Prob
   }
 }
 
-function discovered(registry: string, store: string): Promise<Discovery> {
+function discovered(registry: string, stores: Stores, network?: NetworkSettings): Promise<Discovery> {
   const shown = relative(process.cwd(), registry)
-  return discover(registry, { store, shown: shown.startsWith('..') ? registry : shown })
+  return discover(registry, {
+    stores,
+    shown: shown.startsWith('..') ? registry : shown,
+    ...(network === undefined ? {} : { network }),
+  })
 }
 
 /** What is wrong with the plugins beside a configuration that cannot be read: said in the same round. */
@@ -86,7 +90,7 @@ async function besides(file: string): Promise<Problem[]> {
   if (!existsSync(registry)) return []
   const store = await mkdtemp(join(tmpdir(), 'muster-check-'))
   try {
-    return (await discovered(registry, store)).problems
+    return (await discovered(registry, [store])).problems
   } finally {
     await rm(store, { recursive: true, force: true })
   }

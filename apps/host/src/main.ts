@@ -18,6 +18,7 @@ import { startRuns } from './engine/runs/index.ts'
 import { type Examined, examine } from './examine.ts'
 import { createLog, type LogLevel } from './observe/log.ts'
 import { openObserve } from './observe/room.ts'
+import { lockedFolders } from './plugins/lock.ts'
 import { startPlugins } from './plugins/room.ts'
 import { openIdentity, type Restore } from './store/identity.ts'
 import { openSqliteStore } from './store/open.ts'
@@ -56,7 +57,7 @@ export async function runDaemon(file: string, options: DaemonOptions): Promise<D
   const began = process.uptime()
   let running: Running
   try {
-    const examined = await examine(file, (config) => join(prepareData(options.data ?? config.data), 'plugins'))
+    const examined = await examine(file, (config) => [join(prepareData(options.data ?? config.data), 'plugins')])
     for (const problem of examined.problems) process.stderr.write(`${formatProblem(problem)}\n`)
     if (examined.found === undefined || examined.problems.length > 0) {
       say('not started: see above; `muster check` says the same without starting')
@@ -158,7 +159,7 @@ async function startRooms({ config, found, log, restore }: Start): Promise<Runni
         dataDir,
         clock: engine.clock,
         keep: () => retention,
-        inUse: () => plugins.roots(),
+        inUse: async () => [...plugins.roots(), ...(await lockedFolders(config.pluginsFile))],
         report: (message, data) => log.error(data, message),
       }),
     )

@@ -81,7 +81,7 @@ async function daemonReady(site: string, dir: string): Promise<number> {
 
 async function pluginReady(dir: string, { alias, n }: { alias: keyof typeof plugins; n: number }): Promise<number> {
   const { plugins: found, problems } = await discover(join(dir, 'plugins.json'), {
-    store: join(dir, 'store'),
+    stores: [join(dir, 'store')],
     shown: 'plugins.json',
   })
   const plugin = found.find((one) => one.alias === alias)

@@ -45,7 +45,7 @@ export async function startRig({ plugin, name, config: providerConfig = {}, pool
   const text = `host: { data: data }\nproviders:\n  p: { plugin: p, config: ${JSON.stringify(providerConfig)} }\npools:\n  p: { placement: [p], ${pool} }\n`
   const { config, problems } = parseConfig(join(dir, 'muster.yaml'), text)
   if (config === undefined) throw new Error(JSON.stringify(problems))
-  const discovery = await discover(config.pluginsFile, { store: join(data, 'plugins'), shown: 'plugins.json' })
+  const discovery = await discover(config.pluginsFile, { stores: [join(data, 'plugins')], shown: 'plugins.json' })
   if (discovery.problems.length > 0) throw new Error(JSON.stringify(discovery.problems))
   const log = createLog({ level: 'error', format: 'json', write: () => undefined })
   // As in the daemon: what it counts is part of its cost.

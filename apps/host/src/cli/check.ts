@@ -28,7 +28,7 @@ async function check({ config = 'muster.yaml', json }: Options): Promise<number>
   // Nothing of a check stays.
   const store = await mkdtemp(join(tmpdir(), 'muster-check-'))
   try {
-    const { problems, found, at } = await examine(config, () => store, { strictly: true })
+    const { problems, found, at } = await examine(config, ({ data }) => [store, join(data, 'plugins')], { strictly: true })
     const started =
       found === undefined
         ? { problems: [], notes: [] }

@@ -37,12 +37,18 @@ export function acting(
 
 /** Says what went wrong and what can be done; the exit code. */
 export function tell(error: unknown, failed: number): number {
-  const { name, message, hint, code, problem } = error as Error & {
+  const { name, message, hint, fix, code, problem } = error as Error & {
     hint?: string
+    fix?: string
     code?: string
     problem?: { id?: string; nearest?: { pool: string; field: string; asked: string; has: string } }
   }
   if (code === 'EPIPE') return exits.pipe
+  if (name === 'PluginRefusal') {
+    say(`${code}: ${message}`)
+    say(`fix: ${fix}`)
+    return failed
+  }
   if (name !== 'MusterError') {
     say(error instanceof Error ? (error.stack ?? message) : String(error))
     return failed

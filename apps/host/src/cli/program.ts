@@ -11,6 +11,7 @@ import { forwardCommand } from './forward.ts'
 import { handCommands } from './hand.ts'
 import { leasesCommand } from './leases.ts'
 import { logsCommand } from './logs.ts'
+import { pluginsCommand } from './plugins.ts'
 import { poolsCommand } from './pools.ts'
 import { providersCommand } from './providers.ts'
 import { restoreCommand } from './restore.ts'
@@ -47,6 +48,7 @@ export function createProgram(): Command {
     poolsCommand(),
     leasesCommand(),
     providersCommand(),
+    pluginsCommand(),
     ...handCommands(),
     whyCommand(),
     eventsCommand(),

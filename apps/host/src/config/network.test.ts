@@ -27,7 +27,7 @@ async function problemsOf(network: string): Promise<string[]> {
   const file = at('muster.yaml')
   await writeFile(file, `host:\n  network:\n    ${network}\nproviders: {}\npools: {}\n`)
   await writeFile(at('plugins.json'), '{ "plugins": {} }')
-  const { problems } = await examine(file, () => at('store'))
+  const { problems } = await examine(file, () => [at('store')])
   return problems.map(({ line, column, reason, fix }) => `${line}:${column} ${reason} (${fix})`)
 }
 

@@ -1,8 +1,10 @@
+import { join } from 'node:path'
 import { expect, test } from 'vitest'
 import { z } from 'zod'
+import { registrySchema } from '../plugins/registry.ts'
 import { fileSchema } from './schema.ts'
 
-const committed = new URL('../../../../docs/reference/configuration.md', import.meta.url).pathname
+const reference = join(import.meta.dirname, '../../../../docs/reference')
 
 interface JsonSchema {
   type?: string | string[]
@@ -44,20 +46,37 @@ function rows(schema: JsonSchema, path: string): string[] {
   })
 }
 
-test('the committed reference is that of the schema (write it anew: `pnpm vitest run apps/host/src/config/reference.test.ts -u`)', async () => {
-  const schema = z.toJSONSchema(fileSchema, { io: 'input', unrepresentable: 'any' }) as JsonSchema
-  const text = [
-    '# muster.yaml',
-    '',
-    'Every key. A key that is not known is an error, as is a value of another kind; `muster check` says all that is wrong, each with its place, reason and fix.',
-    'Durations have a unit (`ms`, `s`, `m`, `h`, `d`), sizes too (`Ki`, `Mi`, `Gi`, `Ti`). Paths are relative to the file. [examples/configuration](../../examples/configuration)',
-    'shows them in use. `muster apply` lets a running daemon take a changed file; keys of `host` other than `reconcile`, `orphanGrace`, `plugins`,',
-    '`url` and `network` need a restart, and so does `network` where traces are sent; it says so, and changes nothing then.',
-    '',
-    '| key | kind | |',
-    '| --- | --- | --- |',
-    ...rows(schema, ''),
-    '',
-  ]
-  await expect(text.join('\n')).toMatchFileSnapshot(committed)
-})
+const pages: [string, { file: string; schema: z.ZodType; text: string[] }][] = [
+  [
+    'muster.yaml',
+    {
+      file: 'configuration.md',
+      schema: fileSchema,
+      text: [
+        'Every key. A key that is not known is an error, as is a value of another kind; `muster check` says all that is wrong, each with its place, reason and fix.',
+        'Durations have a unit (`ms`, `s`, `m`, `h`, `d`), sizes too (`Ki`, `Mi`, `Gi`, `Ti`). Paths are relative to the file. [examples/configuration](../../examples/configuration)',
+        'shows them in use. `muster apply` lets a running daemon take a changed file; keys of `host` other than `reconcile`, `orphanGrace`, `plugins`,',
+        '`url` and `network` need a restart, and so does `network` where traces are sent; it says so, and changes nothing then.',
+      ],
+    },
+  ],
+  [
+    'plugins.json',
+    {
+      file: 'plugins.md',
+      schema: registrySchema,
+      text: [
+        'Every key of the registry manifest. Paths are relative to the file. [Plugins of a deployment](../guide/plugins.md) says how it is used, and what the lock beside it is.',
+      ],
+    },
+  ],
+]
+
+test.each(pages)(
+  'the committed reference of %s is that of the schema (write it anew: `pnpm vitest run apps/host/src/config/reference.test.ts -u`)',
+  async (name, { file, schema, text }) => {
+    const shape = z.toJSONSchema(schema, { io: 'input', unrepresentable: 'any' }) as JsonSchema
+    const lines = [`# ${name}`, '', ...text, '', '| key | kind | |', '| --- | --- | --- |', ...rows(shape, ''), '']
+    await expect(lines.join('\n')).toMatchFileSnapshot(join(reference, file))
+  },
+)

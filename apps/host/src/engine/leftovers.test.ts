@@ -20,7 +20,12 @@ function folder(path: string, days: number): void {
   utimesSync(join(dataDir, path), at, at)
 }
 const drop = (inUse: string[] = []): Promise<void> =>
-  dropLeftovers({ dataDir, clock, keep: () => ({ replacedMs: 90 * day, unpackedMs: 30 * day }), inUse: () => inUse })
+  dropLeftovers({
+    dataDir,
+    clock,
+    keep: () => ({ replacedMs: 90 * day, unpackedMs: 30 * day }),
+    inUse: () => Promise.resolve(inUse),
+  })
 
 test('what a restore replaced goes after its time, and nothing else of the folder', async () => {
   folder('before-restore-2026-01-01T00-00-00-000Z', 91)

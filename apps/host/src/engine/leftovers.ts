@@ -8,8 +8,8 @@ export interface LeftoversOptions {
   clock: Clock
   /** How long each is kept; asked for each round. */
   keep(): { replacedMs: number; unpackedMs: number }
-  /** Folders of the plugins that run. */
-  inUse(): readonly string[]
+  /** Folders of plugins that run or may be gone back to; asked for each round. */
+  inUse(): Promise<readonly string[]>
   report(message: string, data: object): void
 }
 
@@ -51,7 +51,7 @@ export async function dropLeftovers({ dataDir, clock, keep, inUse }: Omit<Leftov
   const replaced = (await namesIn(dataDir)).filter((name) => name.startsWith('before-restore-'))
   await dropOld(dataDir, replaced, replacedMs)
   const store = join(dataDir, 'plugins')
-  const used = new Set(inUse().map((folder) => basename(folder)))
+  const used = new Set((await inUse()).map((folder) => basename(folder)))
   const unpacked = (await namesIn(store)).filter((name) => /^([0-9a-f]{128}|\.draft-[0-9a-f]{16})$/.test(name) && !used.has(name))
   await dropOld(store, unpacked, unpackedMs)
 }

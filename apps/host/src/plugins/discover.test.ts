@@ -1,16 +1,10 @@
-import { createHash } from 'node:crypto'
-import { chmod, mkdir, mkdtemp, readdir, readFile, rm, writeFile } from 'node:fs/promises'
+import { mkdir, mkdtemp, readdir, readFile, rm, writeFile } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
-import { gzipSync } from 'node:zlib'
-import { pack, type Header } from 'tar-stream'
 import { afterEach, beforeEach, describe, expect, it } from 'vitest'
 import { discover } from './discover.ts'
-import { openSource } from './source.ts'
-import { plainManifest } from './testing/manifest.ts'
-
-const manifest = plainManifest('@acme/plugin', { version: '1.2.3', entry: 'dist/plugin.js' })
-const pkg = { name: '@acme/plugin', version: '1.2.3', muster: 'muster-plugin.json' }
+import { lockHere } from './testing/lock.ts'
+import { packPlugin, type Packed, pluginFiles } from './testing/pack.ts'
 
 let folder: string
 let store: string
@@ -20,47 +14,28 @@ beforeEach(async () => {
 })
 afterEach(() => rm(folder, { recursive: true, force: true }))
 
-type Entry = [(Partial<Header> & { name: string }) | string, string?]
-
-function tarball(entries: Entry[]): Promise<Buffer> {
-  const stream = pack()
-  for (const [header, body] of entries) stream.entry(typeof header === 'string' ? { name: header } : header, body ?? '')
-  stream.finalize()
-  return Array.fromAsync(stream as AsyncIterable<Buffer>).then((parts) => gzipSync(Buffer.concat(parts)))
+async function put(name: string, packed: Packed = {}): Promise<{ tarball: string }> {
+  await writeFile(join(folder, name), await packPlugin(packed))
+  return { tarball: name }
 }
 
-function files(over: { manifest?: object; pkg?: object } = {}): Entry[] {
-  return [
-    ['package/package.json', JSON.stringify({ ...pkg, ...over.pkg }, null, 2)],
-    ['package/muster-plugin.json', JSON.stringify({ ...manifest, ...over.manifest }, null, 2)],
-    ['package/dist/plugin.js', 'export {}'],
-  ]
-}
+const text = (one: { file: string; line: number; column: number; reason: string; fix: string }): string =>
+  `${one.file.replace(folder, '')}:${one.line}:${one.column} ${one.reason} | ${one.fix}`
 
-function sha512(bytes: Buffer): string {
-  return `sha512-${createHash('sha512').update(bytes).digest('base64')}`
-}
-
-async function put(name: string, bytes: Buffer): Promise<{ tarball: string; sha512: string }> {
-  await writeFile(join(folder, name), bytes)
-  return { tarball: name, sha512: sha512(bytes) }
-}
-
+/** Locks what can be locked, and then reads it as the daemon does. */
 async function look(registry: unknown): Promise<Awaited<ReturnType<typeof discover>> & { texts: string[] }> {
   const file = join(folder, 'plugins.json')
   await writeFile(file, typeof registry === 'string' ? registry : JSON.stringify(registry, null, 2))
-  const found = await discover(file, { store, shown: 'plugins.json' })
-  return {
-    ...found,
-    texts: found.problems.map((one) => `${one.file.replace(folder, '')}:${one.line}:${one.column} ${one.reason} | ${one.fix}`),
-  }
+  const { problems } = await lockHere(file)
+  const found = await discover(file, { stores: [store], shown: 'plugins.json' })
+  return { ...found, texts: [...problems, ...found.problems].map(text) }
 }
 
 const entry = (source: object, over: object = {}): object => ({ package: '@acme/plugin', version: '1.2.3', source, ...over })
 
 describe('discover', () => {
   it('opens a packed plugin into the store, read-only, and finds its manifest', async () => {
-    const found = await look({ plugins: { acme: entry(await put('a.tgz', await tarball(files()))) } })
+    const found = await look({ plugins: { acme: entry(await put('a.tgz')) } })
     expect(found.texts).toEqual([])
     expect(found.plugins[0]).toMatchObject({ alias: 'acme', contract: '1.0', manifest: { name: '@acme/plugin' } })
     expect(await readFile(found.plugins[0]?.main ?? '', 'utf8')).toBe('export {}')
@@ -69,14 +44,14 @@ describe('discover', () => {
 
   it('opens a folder where it is', async () => {
     await mkdir(join(folder, 'dev/dist'), { recursive: true })
-    for (const [name, body] of files())
+    for (const [name, body] of pluginFiles())
       await writeFile(join(folder, 'dev', (typeof name === 'string' ? name : name.name).replace('package/', '')), body ?? '')
     const found = await look({ plugins: { acme: entry({ folder: 'dev' }) } })
     expect(found.texts).toEqual([])
     expect(found.plugins[0]?.root).toBe(join(folder, 'dev'))
   })
 
-  it.each<[string, { manifest?: object; pkg?: object }, RegExp]>([
+  it.each<[string, Packed, RegExp]>([
     [
       'a runtime dependency',
       { pkg: { dependencies: { left: '1.0.0' } } },
@@ -97,21 +72,31 @@ describe('discover', () => {
     ['a missing manifest key', { manifest: { secrets: undefined } }, /'secrets' is missing/],
     [
       'another version',
-      { pkg: { version: '9.9.9' }, manifest: { version: '9.9.9' } },
-      /plugins\.json:5:\d+ the source holds version 9\.9\.9, not 1\.2\.3/,
+      { version: '9.9.9' },
+      /plugins\.json:3:\d+ no-version: no version of @acme\/plugin is in 1\.2\.3; there are: 9\.9\.9 \| run: muster plugins add @acme\/plugin@\^9\.9\.9 --as acme/,
     ],
-    ['another package', { pkg: { name: 'x' }, manifest: { name: 'x' } }, /the source holds 'x', not '@acme\/plugin'/],
+    ['another package', { name: 'x' }, /the tarball '.*a\.tgz' holds x, not @acme\/plugin/],
   ])('refuses %s', async (_name, over, wanted) => {
-    const found = await look({ plugins: { acme: entry(await put('a.tgz', await tarball(files(over)))) } })
+    const found = await look({ plugins: { acme: entry(await put('a.tgz', over)) } })
     expect(found.plugins).toEqual([])
     expect(found.texts.join('\n')).toMatch(wanted)
   })
 
   it.each<[string, unknown, RegExp]>([
     ['an unknown key', { plugins: {}, pugins: {} }, /unknown key 'pugins'/],
-    ['a range', { plugins: { a: entry({ folder: '.' }, { version: '^1.0.0' }) } }, /no exact version/],
-    ['no source', { plugins: { a: entry({}) } }, /exactly one of folder and tarball/],
-    ['a tarball without a hash', { plugins: { a: entry({ tarball: 'a.tgz' }) } }, /needs its sha512/],
+    [
+      'what is no range',
+      { plugins: { a: entry({ folder: '.' }, { version: 'newest' }) } },
+      /'newest' is no version and no range/,
+    ],
+    ['no source', { plugins: { a: entry({}) } }, /exactly one of folder, tarball, mirror, registry/],
+    ['a tarball that is not there', { plugins: { a: entry({ tarball: 'a.tgz' }) } }, /the tarball '.*a\.tgz' does not exist/],
+    ['an unknown registry', { plugins: { a: entry({ registry: 'x' }) } }, /no registry is named 'x' \| add it to registries/],
+    [
+      'a token for no address',
+      { registries: { default: { token: { env: 'X' } } }, plugins: {} },
+      /a token needs the url that it is for/,
+    ],
     ['a folder that is not there', { plugins: { a: entry({ folder: 'nowhere' }) } }, /the folder '.*nowhere' does not exist/],
     ['one alias twice', '{"plugins": {"a": {}, "a": {}}}', /Map keys must be unique/],
     ['a wrong alias', { plugins: { A_B: entry({ folder: '.' }) } }, /Invalid key|alias/],
@@ -120,69 +105,82 @@ describe('discover', () => {
   })
 
   it('refuses two aliases with other bytes for the same version, and takes two versions', async () => {
-    const one = await put('a.tgz', await tarball(files()))
-    const two = await put('b.tgz', await tarball([...files(), ['package/extra', 'x']]))
+    const one = await put('a.tgz')
+    const two = await put('b.tgz', { more: [['package/extra', 'x']] })
     expect((await look({ plugins: { a: entry(one), b: entry(two) } })).texts.join()).toMatch(/'a' and 'b' clash/)
-    const other = await put('c.tgz', await tarball(files({ pkg: { version: '2.0.0' }, manifest: { version: '2.0.0' } })))
+    const other = await put('c.tgz', { version: '2.0.0' })
     expect((await look({ plugins: { a: entry(one), b: entry(other, { version: '2.0.0' }), c: entry(one) } })).texts).toEqual([])
   })
 
   it('names a missing registry manifest and how to make one', async () => {
-    const found = await discover(join(folder, 'none.json'), { store, shown: 'none.json' })
+    const found = await discover(join(folder, 'none.json'), { stores: [store], shown: 'none.json' })
     expect(found.problems[0]).toMatchObject({ file: 'none.json', fix: expect.stringMatching(/create it/) })
   })
 })
 
-describe('a tarball', () => {
-  it('is refused when its bytes are not the pinned ones', async () => {
-    const source = { kind: 'tarball', path: join(folder, 'a.tgz'), sha512: sha512(Buffer.from('other')) } as const
-    await put('a.tgz', await tarball(files()))
-    await expect(openSource(source, store)).rejects.toThrow(/not the pinned one: its hash is sha512-/)
+describe('a start is frozen: it', () => {
+  const file = (): string => join(folder, 'plugins.json')
+  const write = (plugins: object): Promise<void> => writeFile(file(), JSON.stringify({ plugins }, null, 2))
+  const start = async (stores: [string, ...string[]] = [store]): Promise<string> =>
+    (await discover(file(), { stores, shown: 'plugins.json' })).problems.map(text).join('\n')
+
+  it('refuses what the lock does not have', async () => {
+    await write({ acme: entry(await put('a.tgz')) })
+    expect(await start()).toMatch(/plugins\.json:3:\d+ the lock has no plugin 'acme' \| run: muster plugins lock/)
   })
 
-  it.each<[string, Entry[], RegExp]>([
-    ['a symbolic link', [[{ name: 'package/l', type: 'symlink', linkname: '/etc/passwd' }]], /is a symlink/],
-    ['a hard link', [[{ name: 'package/l', type: 'link', linkname: 'package/package.json' }]], /is a link/],
-    ['a device', [[{ name: 'package/d', type: 'character-device' }]], /character-device/],
-    ['a way out', [['package/../../x', 'x']], /leaves the package/],
-    ['an absolute path', [['/etc/x', 'x']], /not a relative path/],
-    ['names that differ in case only', [['package/Dist/plugin.js', 'x']], /differs from another only in case/],
-  ])('with %s is refused, and nothing is left of it', async (_name, extra, wanted) => {
-    const bytes = await tarball([...files(), ...extra])
-    const path = join(folder, 'bad.tgz')
-    await writeFile(path, bytes)
-    await expect(openSource({ kind: 'tarball', path, sha512: sha512(bytes) }, store)).rejects.toThrow(wanted)
+  it.each<[string, (now: { tarball: string }) => object, RegExp]>([
+    ['range', (now) => entry(now, { version: '^2.0.0' }), /is for version 1\.2\.3, which is not in \^2\.0\.0/],
+    ['package', (now) => entry(now, { package: '@acme/other' }), /is for the package @acme\/plugin, not @acme\/other/],
+    ['source', () => entry({ tarball: 'other.tgz' }), /is for tarball a\.tgz, not tarball other\.tgz/],
+  ])('refuses a lock that was made for another %s', async (_name, changed, wanted) => {
+    const now = await put('a.tgz')
+    await write({ acme: entry(now) })
+    await lockHere(file())
+    await write({ acme: changed(now) })
+    expect(await start()).toMatch(wanted)
+  })
+
+  it('refuses bytes that are not the locked ones, and unpacks none of them', async () => {
+    await write({ acme: entry(await put('a.tgz')) })
+    await lockHere(file(), { stores: [join(folder, 'elsewhere')] })
+    await put('a.tgz', { more: [['package/extra', 'x']] })
+    expect(await start()).toMatch(
+      /the tarball of @acme\/plugin@1\.2\.3 is not the locked one: its hash is sha512-.*, the lock has sha512-/,
+    )
     await expect(readdir(store)).rejects.toThrow(/ENOENT/)
   })
 
-  it('that is a compression bomb is stopped by its size', async () => {
-    const bytes = gzipSync(Buffer.alloc(257 * 2 ** 20), { level: 1 })
-    const path = join(folder, 'bomb.tgz')
-    await writeFile(path, bytes)
-    await expect(openSource({ kind: 'tarball', path, sha512: sha512(bytes) }, store)).rejects.toThrow(
-      /unpacks to more than|cannot be read/,
-    )
-    // 256 MiB come out in pieces of 16 KiB, each a turn that a busy machine may be slow to give.
-  }, 120_000)
-
-  it('that is no archive, or is missing, is refused with a reason', async () => {
-    const bytes = Buffer.from('no archive')
-    const path = join(folder, 'x.tgz')
-    await writeFile(path, bytes)
-    await expect(openSource({ kind: 'tarball', path, sha512: sha512(bytes) }, store)).rejects.toThrow(/cannot be read/)
-    await expect(openSource({ kind: 'tarball', path: `${path}.none`, sha512: sha512(bytes) }, store)).rejects.toThrow(
-      /does not exist/,
-    )
+  it.each<[string, (root: string) => Promise<unknown>]>([
+    ['changed', (root) => rm(join(root, 'dist/plugin.js')).then(() => writeFile(join(root, 'dist/plugin.js'), 'evil()'))],
+    ['removed', (root) => rm(join(root, 'dist/plugin.js'))],
+    ['added', (root) => writeFile(join(root, 'dist/more.js'), '')],
+    [
+      'moved',
+      async (root) => {
+        await writeFile(join(root, 'plugin.js'), await readFile(join(root, 'dist/plugin.js')))
+        await rm(join(root, 'dist/plugin.js'))
+      },
+    ],
+  ])('refuses unpacked files of which one was %s', async (_name, spoil) => {
+    await write({ acme: entry(await put('a.tgz')) })
+    await lockHere(file())
+    expect(await start()).toBe('')
+    const [name = ''] = await readdir(store)
+    await spoil(join(store, name))
+    expect(await start()).toMatch(/the unpacked files in .* are not those of the lock.*\| find out who changed them; then remove/)
+    await rm(join(store, name), { recursive: true })
+    expect(await start()).toBe('')
   })
 
-  it('is unpacked once when two hosts open it at the same time', async () => {
-    const bytes = await tarball(files())
-    const path = join(folder, 'a.tgz')
-    await writeFile(path, bytes)
-    const source = { kind: 'tarball', path, sha512: sha512(bytes) } as const
-    const opened = await Promise.all(Array.from({ length: 8 }, () => openSource(source, store)))
-    expect(new Set(opened).size).toBe(1)
-    expect(await readdir(store)).toHaveLength(1)
-    await chmod(opened[0] ?? '', 0o755)
+  it('tells what is wrong with the lock itself, once', async () => {
+    const now = await put('a.tgz')
+    await write({ a: entry(now), b: entry(now) })
+    await lockHere(file())
+    const lock = join(folder, 'plugins.lock.json')
+    await writeFile(lock, (await readFile(lock, 'utf8')).replaceAll('"size"', '"sise"'))
+    const told = await start()
+    expect(told).toMatch(/plugins\.lock\.json:\d+:\d+ unknown key 'sise'/)
+    expect(told).not.toContain('plugins.json:')
   })
 })

@@ -1,14 +1,19 @@
 /** Every plugin of the registry manifest, opened and checked without being run. */
 import { createHash } from 'node:crypto'
-import { readdir, readFile } from 'node:fs/promises'
+import { readdir, readFile, stat } from 'node:fs/promises'
 import { join, relative, resolve, sep } from 'node:path'
 import { type PluginManifest, pluginManifestSchema } from '@muster/core'
+import semver from 'semver'
 import { z } from 'zod'
 import { type Loaded, loadDocument } from '../config/document.ts'
+import type { NetworkSettings } from '../config/network.ts'
 import type { Problem } from '../config/problem.ts'
 import { hostContracts, negotiate } from './contract.ts'
-import { type LoadedRegistry, loadRegistry, type PluginEntry } from './registry.ts'
-import { openSource, SourceError } from './source.ts'
+import { openLocked } from './fetch.ts'
+import { type LoadedLock, loadLock, type LockedPlugin, lockedFor, lockFileOf } from './lock.ts'
+import type { OriginDeps } from './origins.ts'
+import { PluginRefusal } from './refusal.ts'
+import { type LoadedRegistry, loadRegistry, pathOf, type PluginEntry } from './registry.ts'
 
 export interface DiscoveredPlugin {
   alias: string
@@ -20,7 +25,9 @@ export interface DiscoveredPlugin {
   main: string
   /** The contract version both speak. */
   contract: string
-  /** SHA-256 of the file that runs. */
+  /** Digest of all its files, as the lock has it; absent for a folder under development. */
+  tree?: string
+  /** One and the same for one and the same plugin. */
   digest: string
 }
 
@@ -52,14 +59,33 @@ const packageSchema: z.ZodType<PackageFile> = z.object({
 /** What runs in one file needs nothing beside it: the command that makes it so. */
 const bundleCommand = 'npx tsup src/plugin.ts --format esm --platform node --no-external "/.*/"'
 
-/** Reads the registry manifest and all its plugins; finds all problems, not the first. `store` holds unpacked tarballs. */
-export async function discover(file: string, { store, shown }: { store: string; shown: string }): Promise<Discovery> {
+/** Where unpacked bytes are looked for; what is not there is unpacked into the first. */
+export type Stores = readonly [string, ...string[]]
+
+export interface DiscoverOptions {
+  stores: Stores
+  /** Name of the registry manifest in problems. */
+  shown: string
+  /** By which locked bytes are fetched that are not here. */
+  network?: NetworkSettings
+}
+
+/** Reads the registry manifest, its lock and all its plugins; finds all problems, not the first. Resolves nothing, writes no lock. */
+export async function discover(file: string, { stores, shown, network }: DiscoverOptions): Promise<Discovery> {
   const registry = await loadRegistry(file, shown)
-  const results = await Promise.all(registry.entries.map((entry) => openPlugin(entry, { store, registry })))
+  const lock = await loadLock(lockFileOf(file), lockFileOf(shown))
+  const from = { registry, lock, stores, ...(network === undefined ? {} : { network }) }
+  const results = await Promise.all(registry.entries.map((entry) => openPlugin(entry, from)))
+  const plugins = results.flatMap((result) => (result.plugin === undefined ? [] : [result.plugin]))
   return {
-    plugins: results.flatMap((result) => (result.plugin === undefined ? [] : [result.plugin])),
+    plugins,
     aliases: registry.entries.map((entry) => entry.alias),
-    problems: [...registry.problems, ...results.flatMap((result) => result.problems)],
+    problems: [
+      ...registry.problems,
+      ...lock.problems,
+      ...results.flatMap((result) => result.problems),
+      ...clashes(plugins, registry.problem),
+    ],
   }
 }
 
@@ -68,20 +94,49 @@ interface Opened {
   problems: Problem[]
 }
 
-async function openPlugin(entry: PluginEntry, { store, registry }: { store: string; registry: LoadedRegistry }): Promise<Opened> {
-  const here = ['plugins', entry.alias]
-  let root: string
+interface OpenFrom extends OriginDeps {
+  registry: LoadedRegistry
+  lock: LoadedLock
+  stores: Stores
+}
+
+async function openPlugin(entry: PluginEntry, from: OpenFrom): Promise<Opened> {
+  const { registry, lock } = from
+  // Told once, and not for each plugin.
+  if (lock.problems.length > 0 && !('folder' in entry.source)) return { problems: [] }
   try {
-    root = await openSource(entry.source, store)
+    if ('folder' in entry.source) return await openPackage(entry, { root: await folderOf(entry, registry), registry })
+    const locked = lockedFor(entry, lock.lock)
+    return await openPackage(entry, { root: await openLocked(locked, from), registry, locked })
   } catch (error) {
-    const fix = error instanceof SourceError ? error.fix : 'see the reason'
-    return { problems: [registry.problem([...here, 'source'], { reason: (error as Error).message, fix })] }
+    if (!(error instanceof PluginRefusal)) throw error
+    return { problems: [registry.problem(['plugins', entry.alias], { at: 'key', reason: error.message, fix: error.fix })] }
   }
-  const shownRoot = entry.source.kind === 'tarball' ? `${entry.source.path}!` : entry.source.path
+}
+
+async function folderOf({ source }: PluginEntry, { base }: LoadedRegistry): Promise<string> {
+  const path = pathOf(source, base) ?? ''
+  const found = await stat(path).catch(() => undefined)
+  if (found?.isDirectory() !== true)
+    throw new PluginRefusal('no-source', `the folder '${path}' does not exist`, 'correct the path')
+  return path
+}
+
+export interface OpenPackage {
+  /** Folder of the package's files. */
+  root: string
+  registry: LoadedRegistry
+  /** Absent: a folder under development. */
+  locked?: Pick<LockedPlugin, 'version' | 'tree'>
+}
+
+/** Reads what a package says of itself, and checks it. */
+export async function openPackage(entry: PluginEntry, { root, registry, locked }: OpenPackage): Promise<Opened> {
+  const shownRoot = locked === undefined ? root : `${entry.package}@${locked.version}`
   const shown = (name: string): string => `${shownRoot}/${name}`
   const pack = await readDocument(join(root, 'package.json'), shown('package.json'), packageSchema)
   if (pack.value === undefined) return { problems: pack.problems }
-  const problems = await checkPackage(entry, { pack: pack.value, at: pack.problem, root, registry })
+  const problems = await checkPackage(entry, { pack: pack.value, at: pack.problem, root, registry, locked })
   const manifestName = pack.value.muster
   if (manifestName === undefined) return { problems }
   if (!inside(root, manifestName))
@@ -97,10 +152,33 @@ async function openPlugin(entry: PluginEntry, { store, registry }: { store: stri
   const contract = negotiate(hostContracts, manifest.value.contract)
   if (problems.length > 0 || contract === undefined) return { problems }
   const main = resolve(root, manifest.value.entry)
+  const { tree } = locked ?? {}
   return {
     problems,
-    plugin: { alias: entry.alias, entry, manifest: manifest.value, root, main, contract, digest: await digestOf(main) },
+    plugin: {
+      ...{ alias: entry.alias, entry, manifest: manifest.value, root, main, contract },
+      ...(tree === undefined ? {} : { tree }),
+      digest: tree ?? (await digestOf(main)),
+    },
   }
+}
+
+/** Two aliases may be two versions of one package, or the same bytes twice; never the same version with different bytes. */
+function clashes(plugins: readonly DiscoveredPlugin[], at: Loaded<unknown>['problem']): Problem[] {
+  const seen = new Map<string, DiscoveredPlugin>()
+  return plugins.flatMap((plugin) => {
+    const key = `${plugin.manifest.name}@${plugin.manifest.version}`
+    const other = seen.get(key) ?? plugin
+    seen.set(key, other)
+    if (other.digest === plugin.digest && other.root === plugin.root) return []
+    return [
+      at(['plugins', plugin.alias], {
+        at: 'key',
+        reason: `the aliases '${other.alias}' and '${plugin.alias}' clash: both are ${key}, with different files`,
+        fix: 'use one source for both, or give one another version',
+      }),
+    ]
+  })
 }
 
 async function readDocument<T>(path: string, shown: string, schema: z.ZodType<T>): Promise<Loaded<T>> {
@@ -123,9 +201,10 @@ interface PackageCheck {
   at: Loaded<unknown>['problem']
   root: string
   registry: LoadedRegistry
+  locked: OpenPackage['locked']
 }
 
-async function checkPackage(entry: PluginEntry, { pack, at, root, registry }: PackageCheck): Promise<Problem[]> {
+async function checkPackage(entry: PluginEntry, { pack, at, root, registry, locked }: PackageCheck): Promise<Problem[]> {
   const here = ['plugins', entry.alias]
   const problems: Problem[] = []
   if (pack.name !== entry.package)
@@ -135,10 +214,11 @@ async function checkPackage(entry: PluginEntry, { pack, at, root, registry }: Pa
         fix: `write '${pack.name}', or use another source`,
       }),
     )
-  if (pack.version !== entry.version)
+  const isWanted = locked === undefined ? semver.satisfies(pack.version, entry.version) : pack.version === locked.version
+  if (!isWanted)
     problems.push(
       registry.problem([...here, 'version'], {
-        reason: `the source holds version ${pack.version}, not ${entry.version}`,
+        reason: `the source holds version ${pack.version}, not ${locked?.version ?? entry.version}`,
         fix: `write ${pack.version}, or use another source`,
       }),
     )
@@ -155,7 +235,7 @@ async function checkPackage(entry: PluginEntry, { pack, at, root, registry }: Pa
     )
   }
   // A folder under development has its tools beside it; only what would be packed counts.
-  const native = entry.source.kind === 'tarball' ? await findNative(root) : undefined
+  const native = locked === undefined ? undefined : await findNative(root)
   if (pack.gypfile === true || native !== undefined)
     problems.push(
       at([], {

@@ -1,4 +1,4 @@
-/** The registry manifest, `plugins.json`: which plugins this deployment may load, by alias. */
+/** The registry manifest, `plugins.json`: which plugins this deployment may load, by alias, and where they come from. */
 import { readFile } from 'node:fs/promises'
 import { dirname, resolve } from 'node:path'
 import { namePattern } from '@muster/core'
@@ -6,72 +6,123 @@ import semver from 'semver'
 import { z } from 'zod'
 import { type Loaded, loadDocument, withKeys } from '../config/document.ts'
 import type { Problem } from '../config/problem.ts'
+import { durationSchema } from '../config/units.ts'
 
-export type PluginSource = { kind: 'folder'; path: string } | { kind: 'tarball'; path: string; sha512: string }
+/** Where a package comes from, as written: paths are relative to the registry manifest. */
+export type PluginSource = { folder: string } | { tarball: string } | { mirror: string } | { registry: string }
 
 export interface PluginEntry {
   alias: string
   package: string
-  /** Exact. */
+  /** A range; the lock has the exact version. */
   version: string
   source: PluginSource
 }
 
-interface SourceFile {
-  folder?: string
-  tarball?: string
-  sha512?: string
+/** One npm registry. */
+export interface RegistryAddress {
+  /** Absent: the one that npm itself uses. */
+  url?: string
+  token?: { env: string } | { file: string }
 }
 
-interface RegistryFile {
-  plugins: Record<string, { package: string; version: string; source: SourceFile }>
+export interface RegistryPolicy {
+  /** A version counts once it is published this long. */
+  minReleaseAgeMs: number
+  /** Packages, or scopes as `@acme/*`, of which any age is fine. */
+  exempt: readonly string[]
 }
+
+export interface RegistryFile {
+  mirror?: string
+  registries?: Record<string, RegistryAddress>
+  policy?: { minReleaseAge?: number; exempt?: string[] }
+  plugins: Record<string, { package: string; version: string; source?: SourceFile }>
+}
+
+export interface SourceFile {
+  folder?: string
+  tarball?: string
+  mirror?: string
+  registry?: string
+}
+
+/** Most versions that turn out to be bad are taken back within a day. */
+const minReleaseAgeMs = 24 * 3_600_000
+const packageName = /^(?:@[a-z0-9-~][a-z0-9-._~]*\/)?[a-z0-9-~][a-z0-9-._~]*$/
 
 function strict<S extends z.core.$ZodLooseShape>(shape: S): z.ZodObject<S, z.core.$strict> {
   return z.strictObject(shape, withKeys(Object.keys(shape)))
 }
 
+const place = z.string().min(1).exactOptional()
+const kinds = ['folder', 'tarball', 'mirror', 'registry'] as const
 const source = strict({
-  folder: z.string().min(1).exactOptional().describe('A package in a folder: for development.'),
-  tarball: z.string().min(1).exactOptional().describe('A packed package.'),
-  sha512: z
-    .string()
-    .regex(/^sha512-[A-Za-z0-9+/]{86}==$/, "write 'sha512-' and the 88 base64 digits of the tarball's SHA-512")
-    .exactOptional(),
+  folder: place.describe('A package in a folder: for development, never locked.'),
+  tarball: place.describe('A packed package.'),
+  mirror: place.describe('A folder that muster plugins mirror has written.'),
+  registry: place.describe('A name of registries. Default: that of the scope, or default.'),
 }).superRefine((value, context) => {
-  if ((value.folder === undefined) === (value.tarball === undefined))
-    context.addIssue({ code: 'custom', message: 'give exactly one of folder and tarball' })
-  if (value.tarball !== undefined && value.sha512 === undefined)
-    context.addIssue({ code: 'custom', message: 'a tarball needs its sha512, so that nobody can swap it' })
-  if (value.folder !== undefined && value.sha512 !== undefined)
-    context.addIssue({ code: 'custom', path: ['sha512'], message: 'a folder has no sha512: pack it to pin it' })
+  if (kinds.filter((kind) => value[kind] !== undefined).length !== 1)
+    context.addIssue({ code: 'custom', message: `give exactly one of ${kinds.join(', ')}` })
 })
 
-const registrySchema = strict({
+const registry = strict({
+  url: z
+    .url({ protocol: /^https?$/ })
+    .exactOptional()
+    .describe('Its address. Default: the one that npm itself uses.'),
+  token: z
+    .union([strict({ env: z.string().min(1) }), strict({ file: z.string().min(1) })])
+    .exactOptional()
+    .describe('Where its token is: a variable, or a file.'),
+}).refine(({ url, token }) => token === undefined || url !== undefined, 'a token needs the url that it is for')
+
+/** As it is written. */
+export const registrySchema: z.ZodType<RegistryFile> = strict({
+  mirror: place.describe('A mirror in which locked bytes are looked for before their source is asked.'),
+  registries: z
+    .record(
+      z.string().regex(/^(?:default|@[a-z0-9-~][a-z0-9-._~]*|[a-z0-9-]{1,40})$/, "write 'default', a scope or a name"),
+      registry,
+    )
+    .exactOptional()
+    .describe('npm registries, by scope or by a name of yours; `default` is that of all other packages.'),
+  policy: strict({
+    minReleaseAge: durationSchema.exactOptional().describe('A version counts once it is published this long. Default 24h.'),
+    exempt: z.array(z.string().min(1)).exactOptional().describe('Packages, or scopes as @acme/*, of which any age is fine.'),
+  }).exactOptional(),
   plugins: z.record(
     z.string().regex(namePattern, 'an alias has 1 to 40 of a-z, 0-9 and -'),
     strict({
-      package: z.string().min(1),
-      version: z.string().refine((value) => semver.valid(value) === value, {
-        error: (issue) =>
-          `'${String(issue.input)}' is no exact version: write 1.2.3; ranges are resolved by commands, never by the daemon`,
-      }),
-      source,
+      package: z.string().regex(packageName, 'this is no name of an npm package').describe('Name of the npm package.'),
+      version: z
+        .string()
+        .refine((value) => semver.validRange(value) !== null, {
+          error: (issue) => `'${String(issue.input)}' is no version and no range: write 1.2.3 or ^1.2.3`,
+        })
+        .describe('A version or a range; the lock has the exact one.'),
+      source: source.exactOptional(),
     }),
   ),
-}) as unknown as z.ZodType<RegistryFile>
+})
 
 export interface LoadedRegistry {
   entries: PluginEntry[]
+  /** Absolute path. */
+  mirror?: string
+  registries: Readonly<Record<string, RegistryAddress>>
+  policy: RegistryPolicy
+  /** Folder of the file. */
+  base: string
   problems: Problem[]
   problem: Loaded<unknown>['problem']
 }
 
 /** Reads and checks the file; `shown` is its name in problems. */
 export async function loadRegistry(file: string, shown: string): Promise<LoadedRegistry> {
-  let text: string
   try {
-    text = await readFile(file, 'utf8')
+    return readRegistry(await readFile(file, 'utf8'), { base: dirname(file), shown })
   } catch (error) {
     const missing = (error as NodeJS.ErrnoException).code === 'ENOENT'
     const problem: Problem = {
@@ -81,39 +132,67 @@ export async function loadRegistry(file: string, shown: string): Promise<LoadedR
       reason: missing ? 'the registry manifest does not exist' : `it cannot be read: ${(error as Error).message}`,
       fix: missing ? 'create it with { "plugins": {} }, or name another as host.plugins' : 'give this user the right to read it',
     }
-    return { entries: [], problems: [problem], problem: () => problem }
+    return { ...nothing(dirname(file)), problems: [problem], problem: () => problem }
   }
-  const loaded = loadDocument(shown, text, registrySchema)
-  const entries = Object.entries(loaded.value?.plugins ?? {}).map(([alias, given]) => ({
+}
+
+/** `base` is the folder that its paths start from. */
+export function readRegistry(text: string, { base, shown }: { base: string; shown: string }): LoadedRegistry {
+  const { value, problems, problem } = loadDocument(shown, text, registrySchema)
+  if (value === undefined) return { ...nothing(base), problems, problem }
+  const { registries = {}, policy = {}, mirror } = value
+  const entries = Object.entries(value.plugins).map(([alias, given]) => ({
     alias,
     package: given.package,
     version: given.version,
-    source: sourceOf(given.source, dirname(file)),
+    source: (given.source ?? { registry: registryOf(given.package, registries) }) as PluginSource,
   }))
-  return { entries, problems: [...loaded.problems, ...clashes(entries, loaded.problem)], problem: loaded.problem }
-}
-
-function sourceOf(given: SourceFile, base: string): PluginSource {
-  if (given.folder !== undefined) return { kind: 'folder', path: resolve(base, given.folder) }
-  return { kind: 'tarball', path: resolve(base, given.tarball ?? ''), sha512: given.sha512 ?? '' }
-}
-
-/** Two aliases may be two versions of one package, or the same bytes twice; never the same version with different bytes. */
-function clashes(entries: readonly PluginEntry[], at: Loaded<unknown>['problem']): Problem[] {
-  const seen = new Map<string, PluginEntry>()
-  const problems: Problem[] = []
-  for (const entry of entries) {
-    const key = `${entry.package}@${entry.version}`
-    const other = seen.get(key)
-    if (other === undefined) seen.set(key, entry)
-    else if (JSON.stringify(other.source) !== JSON.stringify(entry.source))
-      problems.push(
-        at(['plugins', entry.alias], {
-          at: 'key',
-          reason: `the aliases '${other.alias}' and '${entry.alias}' clash: both are ${key}, from different sources`,
-          fix: 'use one source for both, or give one another version',
-        }),
-      )
+  return {
+    base,
+    entries,
+    registries: Object.fromEntries(Object.entries(registries).map(([name, one]) => [name, placed(one, base)])),
+    policy: { minReleaseAgeMs: policy.minReleaseAge ?? minReleaseAgeMs, exempt: policy.exempt ?? [] },
+    ...(mirror === undefined ? {} : { mirror: resolve(base, mirror) }),
+    problems: [...problems, ...unknownRegistries(entries, registries, problem)],
+    problem,
   }
-  return problems
+}
+
+function nothing(base: string): Omit<LoadedRegistry, 'problems' | 'problem'> {
+  return { base, entries: [], registries: {}, policy: { minReleaseAgeMs, exempt: [] } }
+}
+
+function placed(address: RegistryAddress, base: string): RegistryAddress {
+  const { token } = address
+  return token === undefined || 'env' in token ? address : { ...address, token: { file: resolve(base, token.file) } }
+}
+
+function registryOf(name: string, registries: RegistryFile['registries'] & object): string {
+  const scope = name.split('/')[0] ?? ''
+  return name.includes('/') && Object.hasOwn(registries, scope) ? scope : 'default'
+}
+
+function unknownRegistries(entries: readonly PluginEntry[], registries: object, at: Loaded<unknown>['problem']): Problem[] {
+  return entries.flatMap(({ alias, source: from }) => {
+    if (!('registry' in from) || from.registry === 'default' || Object.hasOwn(registries, from.registry)) return []
+    const known = Object.keys(registries)
+    return [
+      at(['plugins', alias, 'source', 'registry'], {
+        reason: `no registry is named '${from.registry}'`,
+        fix: `add it to registries${known.length === 0 ? '' : `, or write one of: ${known.join(', ')}`}`,
+      }),
+    ]
+  })
+}
+
+/** Absolute path of a source that is one. */
+export function pathOf(from: PluginSource, base: string): string | undefined {
+  const path = 'folder' in from ? from.folder : 'tarball' in from ? from.tarball : 'mirror' in from ? from.mirror : undefined
+  return path === undefined ? undefined : resolve(base, path)
+}
+
+/** How it is named to people. */
+export function sourceName(from: PluginSource): string {
+  const [kind, value] = Object.entries(from)[0] ?? ['', '']
+  return kind === 'registry' && value === 'default' ? 'the registry' : `${kind} ${value}`
 }

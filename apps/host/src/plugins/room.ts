@@ -88,6 +88,9 @@ export function startPlugins(deps: RoomDeps): StartedRoom {
     })
     all.set(target.provider.name, supervised)
   }
+  for (const { alias, root, tree } of deps.discovery.plugins)
+    if (tree === undefined)
+      log.warn({ plugin: alias, folder: root }, 'DEVELOPMENT: a plugin is loaded from a folder, and nobody checks its files')
   for (const target of targetsOf(deps)) start(target, { redactor: redactorOf(target.provider.name) })
 
   return {

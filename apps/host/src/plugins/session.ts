@@ -4,9 +4,11 @@ import { isDeepStrictEqual } from 'node:util'
 import { type CloseReason, type PluginManifest, type PluginNetwork, proxySecrets, toProviderError } from '@muster/core'
 import type { ProviderConfig } from '../config/load.ts'
 import { type NetworkFault, type NetworkSettings, readNetwork } from '../config/network.ts'
+import { verifyTree } from './content.ts'
 import type { DiscoveredPlugin } from './discover.ts'
 import { type PluginProcess, spawnPlugin } from './process.ts'
 import type { Redactor } from './redactor.ts'
+import type { PluginRefusal } from './refusal.ts'
 
 /** A start that cannot succeed by being tried again with the same files and configuration. */
 export class StartFault extends Error {
@@ -39,6 +41,7 @@ export async function startSession(options: StartOptions): Promise<PluginProcess
   const { plugin, provider, owner, dataDir } = options
   const { manifest } = plugin
   await informed(options)
+  await verified(plugin)
   const network = await networkOf(options)
   let child: PluginProcess
   try {
@@ -81,6 +84,17 @@ async function informed({ redactor }: StartOptions): Promise<void> {
       tail: [],
       final: false,
     })
+  }
+}
+
+/** What was hashed is what runs, at each start. */
+async function verified({ root, tree }: DiscoveredPlugin): Promise<void> {
+  if (tree === undefined) return
+  try {
+    await verifyTree(root, tree)
+  } catch (error) {
+    const { message, fix } = error as PluginRefusal
+    throw new StartFault(message, { hint: fix ?? 'see the reason', tail: [], final: false })
   }
 }
 

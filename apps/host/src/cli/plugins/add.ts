@@ -1,0 +1,136 @@
+/** What changes the registry manifest by hand of the operator, one plugin at a time. */
+import { readFile } from 'node:fs/promises'
+import { join, relative, resolve } from 'node:path'
+import { namePattern } from '@muster/core'
+import { z } from 'zod'
+import { filesOf } from '../../plugins/archive.ts'
+import { jsonOf, readTarball } from '../../plugins/origin.ts'
+import { openOrigin } from '../../plugins/origins.ts'
+import { PluginRefusal } from '../../plugins/refusal.ts'
+import type { PluginSource } from '../../plugins/registry.ts'
+import { chooseVersion } from '../../plugins/resolve.ts'
+import { change, type ChangeOptions, edited } from './change.ts'
+import type { Site } from './site.ts'
+
+export interface AddOptions extends ChangeOptions {
+  as?: string
+  registry?: string
+  tarball?: string
+  mirror?: string
+  folder?: string
+}
+
+interface Added {
+  package: string
+  version: string
+  source?: PluginSource
+}
+
+export async function addPlugin(site: Site, spec: string | undefined, options: AddOptions): Promise<number> {
+  const added = await wanted(site, spec, options)
+  const alias = options.as ?? aliasOf(added.package)
+  if (!namePattern.test(alias))
+    throw new PluginRefusal(
+      'no-package',
+      `'${alias}' is no alias: it has 1 to 40 of a-z, 0-9 and -`,
+      'give it one with --as NAME',
+    )
+  const known = site.registry.entries.find((one) => one.alias === alias)
+  if (known !== undefined && known.package !== added.package)
+    throw new PluginRefusal('clash', `the alias '${alias}' is ${known.package} already`, 'give this one another with --as NAME')
+  const text = edited(site.text, (plugins) => {
+    plugins[alias] = added
+  })
+  return change(site, options, { text, update: new Set([alias]) })
+}
+
+export async function removePlugin(site: Site, alias: string, options: ChangeOptions): Promise<number> {
+  known(site, alias)
+  const users = site.providers[alias] ?? []
+  if (users.length > 0)
+    throw new PluginRefusal(
+      'clash',
+      `the plugin '${alias}' is used by ${users.join(', ')}`,
+      'take these providers out of the configuration first',
+    )
+  const text = edited(site.text, (plugins) => {
+    delete plugins[alias]
+  })
+  return change(site, options, { text })
+}
+
+export async function updatePlugins(site: Site, aliases: readonly string[], options: ChangeOptions): Promise<number> {
+  for (const alias of aliases) known(site, alias)
+  const all = site.registry.entries.map((one) => one.alias)
+  return change(site, options, { update: new Set(aliases.length === 0 ? all : aliases) })
+}
+
+function known({ registry, shown }: Site, alias: string): void {
+  const all = registry.entries.map((one) => one.alias)
+  if (!all.includes(alias))
+    throw new PluginRefusal(
+      'no-package',
+      `${shown} names no plugin '${alias}'`,
+      all.length === 0 ? 'see muster plugins add' : `there are: ${all.join(', ')}`,
+    )
+}
+
+async function wanted(site: Site, spec: string | undefined, options: AddOptions): Promise<Added> {
+  const base = site.registry.base
+  const at = (path: string): string => relative(base, resolve(path)) || '.'
+  if (options.folder !== undefined) {
+    const folder = options.folder
+    const text = await readFile(join(folder, 'package.json'), 'utf8').catch(() => '')
+    return { ...packageOf(text, `the folder '${folder}'`), source: { folder: at(folder) } }
+  }
+  if (options.tarball !== undefined) {
+    const pack = (await filesOf(await readTarball(options.tarball))).get('package.json')?.toString() ?? ''
+    return { ...packageOf(pack, `the tarball '${options.tarball}'`), source: { tarball: at(options.tarball) } }
+  }
+  const [name, range] = splitSpec(spec)
+  const source = sourceOf(options, at)
+  if (range !== undefined) return { package: name, version: range, ...(source === undefined ? {} : { source }) }
+  const from = source ?? registryOf(name, site)
+  const origin = await openOrigin(from, site)
+  const rule = { policy: site.registry.policy, now: Date.now(), aged: origin.aged }
+  const { version } = chooseVersion(
+    { alias: options.as ?? aliasOf(name), package: name, range: '*' },
+    await origin.versions(name),
+    rule,
+  )
+  return { package: name, version: `^${version}`, ...(source === undefined ? {} : { source }) }
+}
+
+function sourceOf({ mirror, registry }: AddOptions, at: (path: string) => string): PluginSource | undefined {
+  if (mirror !== undefined) return { mirror: at(mirror) }
+  return registry === undefined ? undefined : { registry }
+}
+
+/** As the registry manifest takes it where nothing is said. */
+function registryOf(name: string, { registry: { registries } }: Site): PluginSource {
+  const scope = name.split('/')[0] ?? ''
+  return { registry: name.includes('/') && Object.hasOwn(registries, scope) ? scope : 'default' }
+}
+
+function splitSpec(spec: string | undefined): [string, string?] {
+  if (spec === undefined)
+    throw new PluginRefusal(
+      'no-package',
+      'no package is named',
+      'run: muster plugins add PACKAGE, or add --tarball FILE or --folder DIR',
+    )
+  const at = spec.indexOf('@', 1)
+  return at === -1 ? [spec] : [spec.slice(0, at), spec.slice(at + 1)]
+}
+
+function aliasOf(name: string): string {
+  return name.replace(/^.*\//, '').replace(/^(?:muster-)?plugin-/, '')
+}
+
+const packageSchema = z.object({ name: z.string(), version: z.string() })
+
+function packageOf(text: string, where: string): { package: string; version: string } {
+  const parsed = packageSchema.safeParse(jsonOf(text))
+  if (parsed.success) return { package: parsed.data.name, version: parsed.data.version }
+  throw new PluginRefusal('no-source', `${where} has no package.json with name and version`, 'correct the path')
+}

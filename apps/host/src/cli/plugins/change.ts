@@ -1,0 +1,121 @@
+/** `muster plugins add`, `remove`, `update` and `lock`: all end in a lock that fits the registry manifest, once somebody has agreed. */
+import { createInterface } from 'node:readline/promises'
+import { formatProblem, sortProblems } from '../../config/problem.ts'
+import { asksForMore, type Difference } from '../../plugins/difference.ts'
+import { lockText, replaceFile } from '../../plugins/lock.ts'
+import { type LockChange, planLock } from '../../plugins/locking.ts'
+import { PluginRefusal } from '../../plugins/refusal.ts'
+import { readRegistry } from '../../plugins/registry.ts'
+import { bytes, exits, print, printJson, say } from '../io.ts'
+import { withProgress } from '../context.ts'
+import { type Site, waiverOf } from './site.ts'
+
+export interface ChangeOptions {
+  yes?: true
+  dryRun?: true
+  json?: true
+  waive?: string
+}
+
+export interface Change {
+  /** The registry manifest as it shall be; absent: as it is. */
+  text?: string
+  /** Aliases that are resolved anew. */
+  update?: ReadonlySet<string>
+}
+
+export async function change(site: Site, options: ChangeOptions, { text, update = new Set() }: Change = {}): Promise<number> {
+  const registry = text === undefined ? site.registry : readRegistry(text, { base: site.registry.base, shown: site.shown })
+  const before = text === undefined ? site.problems : [...registry.problems, ...site.lock.problems]
+  if (before.length > 0) return refuse(before.map(formatProblem), options)
+  const now = Date.now()
+  const planned = await withProgress(
+    'asking for the plugins …',
+    planLock({ ...site, registry, lock: site.lock.lock, update, ...waiverOf(options.waive, now), now }),
+  )
+  if (planned.problems.length > 0) return refuse(sortProblems(planned.problems).map(formatProblem), options)
+  const locked = lockText(planned.lock)
+  const same = locked === site.lock.text && (text === undefined || text === site.text)
+  const agreed = same || (options.dryRun !== true && (options.yes === true || (await confirmed(planned.changes, options))))
+  if (agreed && !same) {
+    // The lock may hold more than the registry manifest names, never less.
+    await replaceFile(site.lockFile, { before: site.lock.text, after: locked })
+    if (text !== undefined) await replaceFile(site.registryFile, { before: site.text, after: text })
+  }
+  if (options.json === true) printJson({ changes: planned.changes, written: agreed && !same })
+  else {
+    if (options.yes === true || options.dryRun === true) for (const one of planned.changes) print(shownChange(one))
+    if (same) say('the lock fits: nothing changes')
+    else if (agreed) say(`written: ${site.shown} and its lock; a running daemon takes it over with: muster apply`)
+    else say(options.dryRun === true ? 'nothing was written' : 'nothing was written; agree with --yes')
+  }
+  return agreed || options.dryRun === true ? exits.ok : exits.failed
+}
+
+function refuse(problems: readonly string[], { json }: ChangeOptions): number {
+  if (json === true) printJson({ problems, written: false })
+  else for (const problem of problems) print(problem)
+  say('nothing was written')
+  return exits.failed
+}
+
+async function confirmed(changes: readonly LockChange[], { json }: ChangeOptions): Promise<boolean> {
+  if (json === true) return false
+  for (const one of changes) print(shownChange(one))
+  if (!process.stdin.isTTY || !process.stderr.isTTY) return false
+  const asked = createInterface({ input: process.stdin, output: process.stderr })
+  try {
+    return /^y(es)?$/i.test((await asked.question('muster: write this, and accept these permissions? [y/N] ')).trim())
+  } finally {
+    asked.close()
+  }
+}
+
+/** As people read it: what, from which version to which, who vouches, and all that differs. */
+export function shownChange({
+  alias,
+  package: name,
+  kind,
+  before,
+  after,
+  deprecated,
+  differences,
+  compared,
+}: LockChange): string {
+  const versions = [before?.version, after?.version].filter((one) => one !== undefined).join(' → ')
+  const lines = [`${{ added: '+', removed: '-', changed: '~' }[kind]} ${alias}: ${name} ${versions}`]
+  if (after !== undefined) {
+    const same = before?.version === after.version && before.sha512 !== after.sha512 ? ', other bytes than before' : ''
+    lines.push(`    ${bytes(after.size)}, ${after.sha512.slice(0, 24)}…${same}`)
+    if (after.published !== undefined) lines.push(`    published ${after.published}`)
+    lines.push(`    no signature: ${after.waiver.by} vouches for it (${after.waiver.reason})`)
+  }
+  if (deprecated !== undefined) lines.push(`    deprecated: ${deprecated}`)
+  if (!compared) lines.push('    the one before cannot be had any more: this is all of it, not what differs')
+  else if (before !== undefined && asksForMore(differences)) lines.push('    asks for more than before:')
+  return [...lines, ...differences.map(shownDifference)].join('\n')
+}
+
+function shownDifference({ path, kind, before, after }: Difference): string {
+  const sign = { added: '+', removed: '-', changed: '~' }[kind]
+  const values = [before, after].filter((one) => one !== undefined).join(' → ')
+  return `    ${sign} ${path}${values === '' ? '' : ` ${values}`}`
+}
+
+/** Changes the JSON of a registry manifest. Error: PluginRefusal where that would lose what stands in it. */
+export function edited(text: string | undefined, edit: (plugins: Record<string, unknown>) => void): string {
+  let file: { plugins?: Record<string, unknown> }
+  try {
+    file = JSON.parse(text ?? '{ "plugins": {} }') as typeof file
+  } catch {
+    const fix = 'change it by hand, then run: muster plugins lock'
+    throw new PluginRefusal(
+      'changed-meanwhile',
+      'the registry manifest is no plain JSON, and what is written in it beside would be lost',
+      fix,
+    )
+  }
+  const plugins = { ...file.plugins }
+  edit(plugins)
+  return `${JSON.stringify({ ...file, plugins }, null, 2)}\n`
+}

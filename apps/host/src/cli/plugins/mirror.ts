@@ -1,0 +1,107 @@
+/** `muster plugins mirror` and `verify`: the locked bytes, taken along and looked at again. */
+import { formatProblem } from '../../config/problem.ts'
+import { findContent, verifyTree } from '../../plugins/content.ts'
+import { checkBytes, lockedBytes } from '../../plugins/fetch.ts'
+import { type LockedPlugin, lockedFor } from '../../plugins/lock.ts'
+import { mirrored, type ToMirror, writeMirror } from '../../plugins/mirror.ts'
+import { PluginRefusal } from '../../plugins/refusal.ts'
+import { exits, print, printJson, say } from '../io.ts'
+import type { Site } from './site.ts'
+
+/** Writes all that the lock names, the versions before too. */
+export async function mirrorPlugins(site: Site, { out, json }: { out: string; json?: true }): Promise<number> {
+  if (site.problems.length > 0) return told(site)
+  const all = await Promise.all(
+    versionsOf(site).map(async (locked): Promise<ToMirror> => {
+      const { package: name, version, published } = locked
+      const tarball = await lockedBytes(locked, site)
+      return { package: name, version, ...(published === undefined ? {} : { published }), tarball }
+    }),
+  )
+  await writeMirror(out, all)
+  const written = all.map(({ package: name, version }) => `${name}@${version}`)
+  if (json === true) printJson({ mirror: out, written })
+  else
+    say(`${out} holds ${written.join(', ') || 'nothing'}; look at it again with: muster plugins verify --mirror ${out} --frozen`)
+  return exits.ok
+}
+
+function versionsOf({ lock }: Site): LockedPlugin[] {
+  const all = Object.values(lock.lock.plugins).flatMap(({ previous, ...locked }): LockedPlugin[] =>
+    previous === undefined ? [locked] : [locked, { package: locked.package, source: locked.source, ...previous }],
+  )
+  return [...new Map(all.map((one) => [one.sha512, one])).values()]
+}
+
+interface Verified {
+  alias: string
+  package: string
+  version: string
+  fault?: { code: string; reason: string; fix: string }
+}
+
+/** With a mirror no network is needed. `frozen`: the registry manifest and the lock must fit as well. */
+export async function verifyPlugins(
+  site: Site,
+  { mirror, frozen, json }: { mirror?: string; frozen?: true; json?: true },
+): Promise<number> {
+  if (site.problems.length > 0) return told(site)
+  const verified = await Promise.all(
+    Object.entries(site.lock.lock.plugins).map(async ([alias, locked]): Promise<Verified> => {
+      const one = { alias, package: locked.package, version: locked.version }
+      const fault = await faultOf(() => verify(locked, { site, ...(mirror === undefined ? {} : { mirror }) }))
+      return fault === undefined ? one : { ...one, fault }
+    }),
+  )
+  if (frozen === true)
+    for (const entry of site.registry.entries) {
+      const fault = 'folder' in entry.source ? undefined : await faultOf(() => Promise.resolve(lockedFor(entry, site.lock.lock)))
+      if (fault !== undefined) verified.push({ alias: entry.alias, package: entry.package, version: entry.version, fault })
+    }
+  const wrong = verified.filter((one) => one.fault !== undefined)
+  if (json === true) printJson({ plugins: verified })
+  else
+    for (const { alias, package: name, version, fault } of verified)
+      print(
+        fault === undefined
+          ? `${alias}: ${name}@${version}: as locked`
+          : `${alias}: ${name}@${version}: ${fault.code}: ${fault.reason}\n  fix: ${fault.fix}`,
+      )
+  say(
+    wrong.length === 0 ? 'all plugins are those of the lock' : `${wrong.length} of ${verified.length} are not those of the lock`,
+  )
+  return wrong.length === 0 ? exits.ok : exits.failed
+}
+
+async function verify(locked: LockedPlugin, { site, mirror }: { site: Site; mirror?: string }): Promise<void> {
+  const root = await findContent(locked.sha512, site.stores)
+  if (root !== undefined) await verifyTree(root, locked.tree)
+  if (mirror === undefined) {
+    await lockedBytes(locked, site)
+    return
+  }
+  const { package: name, version } = locked
+  const tarball = await mirrored(mirror, { name, version })
+  if (tarball === undefined)
+    throw new PluginRefusal(
+      'no-package',
+      `the mirror '${mirror}' has no ${name}@${version}`,
+      `where it can be had, run: muster plugins mirror --out ${mirror}`,
+    )
+  checkBytes(locked, tarball)
+}
+
+async function faultOf(work: () => Promise<unknown>): Promise<Verified['fault']> {
+  try {
+    await work()
+    return undefined
+  } catch (error) {
+    if (!(error instanceof PluginRefusal)) throw error
+    return { code: error.code, reason: error.message, fix: error.fix }
+  }
+}
+
+function told({ problems }: Site): number {
+  for (const problem of problems) print(formatProblem(problem))
+  return exits.failed
+}

@@ -1,0 +1,124 @@
+/** `muster plugins` and `muster plugins show`: what is locked, where it comes from, who vouches for it, and what it may do. */
+import type { PluginManifest } from '@muster/core'
+import { formatProblem } from '../../config/problem.ts'
+import { findContent } from '../../plugins/content.ts'
+import { openPackage } from '../../plugins/discover.ts'
+import { type LockedPlugin, lockedFor } from '../../plugins/lock.ts'
+import { PluginRefusal } from '../../plugins/refusal.ts'
+import { pathOf, type PluginEntry, sourceName } from '../../plugins/registry.ts'
+import { bold, exits, print, printJson, printTable, say } from '../io.ts'
+import type { Site } from './site.ts'
+
+interface Row {
+  alias: string
+  package: string
+  /** Exact where it is locked, else the range. */
+  version: string
+  source: PluginEntry['source']
+  state: 'locked' | 'not-locked' | 'stale' | 'development'
+  reason?: string
+  locked?: LockedPlugin
+  providers: string[]
+}
+
+function rowOf(entry: PluginEntry, { lock, providers }: Site): Row {
+  const { alias, package: name, version, source } = entry
+  const row = { alias, package: name, version, source, providers: providers[alias] ?? [] }
+  if ('folder' in source) return { ...row, state: 'development' }
+  try {
+    const locked = lockedFor(entry, lock.lock)
+    return { ...row, version: locked.version, state: 'locked', locked }
+  } catch (error) {
+    const { code, message } = error as PluginRefusal
+    return { ...row, state: code === 'not-locked' ? 'not-locked' : 'stale', reason: message }
+  }
+}
+
+export async function listPlugins(site: Site, { json }: { json?: true }): Promise<number> {
+  for (const problem of site.problems) say(formatProblem(problem))
+  const rows = site.registry.entries.map((entry) => rowOf(entry, site))
+  if (json === true) printJson({ plugins: rows })
+  else {
+    await printTable(
+      rows,
+      [
+        { title: 'ALIAS', of: (one) => bold(one.alias) },
+        { title: 'PACKAGE', of: (one) => one.package },
+        { title: 'VERSION', of: (one) => one.version },
+        { title: 'SOURCE', of: (one) => sourceName(one.source) },
+        { title: 'STATE', of: (one) => one.state },
+        { title: 'VOUCHED FOR BY', of: ({ locked }) => locked?.waiver.by },
+        { title: 'PROVIDERS', of: (one) => one.providers.join(', ') || undefined },
+      ],
+      `${site.shown} names no plugin`,
+    )
+    for (const { alias, reason } of rows) if (reason !== undefined) say(`${alias}: ${reason}; run: muster plugins lock`)
+    if (rows.some((one) => one.state === 'development')) say('a plugin in a folder is for development: nobody checks its files')
+  }
+  return site.problems.length === 0 ? exits.ok : exits.failed
+}
+
+export async function showPlugin(site: Site, alias: string, { json }: { json?: true }): Promise<number> {
+  const entry = site.registry.entries.find((one) => one.alias === alias)
+  if (entry === undefined) {
+    const known = site.registry.entries.map((one) => one.alias).join(', ')
+    throw new PluginRefusal(
+      'no-package',
+      `${site.shown} names no plugin '${alias}'`,
+      known === '' ? 'add it: muster plugins add' : `there are: ${known}`,
+    )
+  }
+  const row = rowOf(entry, site)
+  const manifest = await manifestOf(row, entry, site)
+  if (json === true) {
+    printJson({ ...row, ...(manifest === undefined ? {} : { manifest }) })
+    return exits.ok
+  }
+  const { locked } = row
+  const facts: [string, string | undefined][] = [
+    ['package', `${row.package}@${row.version}`],
+    ['source', sourceName(row.source)],
+    ['state', row.reason === undefined ? row.state : `${row.state}: ${row.reason}`],
+    ['sha512', locked?.sha512],
+    ['files', locked?.tree],
+    ['published', locked?.published],
+    ['vouched for by', locked && `${locked.waiver.by}, ${locked.waiver.at}: ${locked.waiver.reason}`],
+    ['before', locked?.previous?.version],
+    ['providers', row.providers.join(', ')],
+    ...(manifest === undefined ? [] : factsOf(manifest)),
+  ]
+  const wide = Math.max(...facts.map(([name]) => name.length))
+  for (const [name, value] of facts) if (value !== undefined && value !== '') print(`${name.padEnd(wide)}  ${value}`)
+  if (manifest === undefined) say('its files are not here: see what it may do after muster plugins verify')
+  return exits.ok
+}
+
+async function manifestOf({ locked }: Row, entry: PluginEntry, { registry, stores }: Site): Promise<PluginManifest | undefined> {
+  const root = locked === undefined ? pathOf(entry.source, registry.base) : await findContent(locked.sha512, stores)
+  if (root === undefined || (locked === undefined && !('folder' in entry.source))) return undefined
+  return (await openPackage(entry, { root, registry, ...(locked === undefined ? {} : { locked }) })).plugin?.manifest
+}
+
+function factsOf({ kind, contract, permissions, secrets, limits, capabilities }: PluginManifest): [string, string][] {
+  const { childProcess, ...lists } = permissions
+  return [
+    ['kind', kind],
+    ['contract', contract.join(', ')],
+    ...Object.entries(lists).map(([name, list]): [string, string] => [`may: ${name}`, list.join(', ')]),
+    ['may: childProcess', childProcess ? 'yes' : ''],
+    ['secrets', secrets.join(', ')],
+    [
+      'limits',
+      Object.entries(limits)
+        .map(([name, value]) => `${name} ${value}`)
+        .join(', '),
+    ],
+    [
+      'capabilities',
+      Object.entries(capabilities)
+        .filter(([, value]) => value !== false)
+        .map(([name]) => name)
+        .join(', '),
+    ],
+  ]
+}

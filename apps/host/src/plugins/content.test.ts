@@ -1,0 +1,76 @@
+import { access, mkdir, readdir, symlink } from 'node:fs/promises'
+import { join } from 'node:path'
+import { tempFolder } from '@muster/test/systems/temp'
+import { expect, test } from 'vitest'
+import { filesOf } from './archive.ts'
+import { addContent, findContent, sha512Of, treeOf, verifyTree } from './content.ts'
+import { packPlugin } from './testing/pack.ts'
+
+test('many at once unpack the same bytes to one folder', async () => {
+  await using temp = await tempFolder('content')
+  const tarball = await packPlugin()
+  const found = await Promise.all(Array.from({ length: 8 }, () => addContent(tarball, join(temp.path, 'store'))))
+  expect(new Set(found).size).toBe(1)
+  expect(await readdir(join(temp.path, 'store'))).toHaveLength(1)
+  expect(await findContent(sha512Of(tarball), [join(temp.path, 'none'), join(temp.path, 'store')])).toBe(found[0])
+})
+
+test('the digest of a tree is that of its files, in whatever order they lie', async () => {
+  await using temp = await tempFolder('content')
+  const root = await addContent(await packPlugin({ more: [['package/a/b', '1']] }), temp.path)
+  const tree = treeOf(await filesOf(await packPlugin({ more: [['package/a/b', '1']] })))
+  await verifyTree(root, tree)
+  const a = Buffer.from('a')
+  const b = Buffer.from('b')
+  expect(
+    treeOf(
+      new Map([
+        ['x', a],
+        ['y', b],
+      ]),
+    ),
+  ).toBe(
+    treeOf(
+      new Map([
+        ['y', b],
+        ['x', a],
+      ]),
+    ),
+  )
+  expect(
+    treeOf(
+      new Map([
+        ['x', a],
+        ['y', b],
+      ]),
+    ),
+  ).not.toBe(
+    treeOf(
+      new Map([
+        ['y', a],
+        ['x', b],
+      ]),
+    ),
+  )
+})
+
+test('what is no plain file in an unpacked plugin is refused, and an empty folder is nothing', async () => {
+  await using temp = await tempFolder('content')
+  const tarball = await packPlugin()
+  const root = await addContent(tarball, temp.path)
+  const tree = treeOf(await filesOf(tarball))
+  await mkdir(join(root, 'empty'))
+  await verifyTree(root, tree)
+  await symlink('/etc/passwd', join(root, 'link'))
+  await expect(verifyTree(root, tree)).rejects.toMatchObject({
+    code: 'other-files',
+    message: expect.stringMatching(/link' is not a file/),
+  })
+})
+
+test('nothing of a refused archive is written', async () => {
+  await using temp = await tempFolder('content')
+  const bad = packPlugin({ more: [[{ name: 'package/l', type: 'symlink', linkname: '/etc/passwd' }]] })
+  await expect(addContent(await bad, join(temp.path, 'store'))).rejects.toThrow(/symlink/)
+  await expect(access(join(temp.path, 'store'))).rejects.toThrow(/ENOENT/)
+})

@@ -1,0 +1,91 @@
+/** The content-addressed store of unpacked plugins: one folder for each SHA-512 of a tarball, whole or not there. */
+import { createHash, randomBytes } from 'node:crypto'
+import { mkdir, readdir, readFile, rename, rm, stat, utimes, writeFile } from 'node:fs/promises'
+import { dirname, join } from 'node:path'
+import { filesOf } from './archive.ts'
+import { PluginRefusal } from './refusal.ts'
+
+/** `sha512-…`, as in a lockfile. */
+export function sha512Of(bytes: Uint8Array): string {
+  return `sha512-${createHash('sha512').update(bytes).digest('base64')}`
+}
+
+/** Name of the folder of these bytes in a store. */
+export function folderOf(sha512: string): string {
+  return Buffer.from(sha512.replace(/^sha512-/, ''), 'base64').toString('hex')
+}
+
+/** The folder of these bytes in one of the stores. */
+export async function findContent(sha512: string, stores: readonly string[]): Promise<string | undefined> {
+  for (const store of stores) {
+    const folder = join(store, folderOf(sha512))
+    if (!(await isFolder(folder))) continue
+    // Marked as used: what nobody has used for long is removed. A folder of another user is left as it is.
+    const now = new Date()
+    await utimes(folder, now, now).catch(() => undefined)
+    return folder
+  }
+  return undefined
+}
+
+/** Unpacks by rename, so that two hosts at once and a kill in the middle leave a whole folder or none. */
+export async function addContent(tarball: Buffer, store: string): Promise<string> {
+  const target = join(store, folderOf(sha512Of(tarball)))
+  if (await isFolder(target)) return target
+  const files = await filesOf(tarball)
+  await mkdir(store, { recursive: true, mode: 0o755 })
+  const draft = join(store, `.draft-${randomBytes(8).toString('hex')}`)
+  try {
+    for (const [path, body] of files) {
+      await mkdir(dirname(join(draft, path)), { recursive: true, mode: 0o755 })
+      // Read-only: what was hashed is what runs.
+      await writeFile(join(draft, path), body, { flag: 'wx', mode: 0o444, flush: true })
+    }
+    await rename(draft, target)
+  } catch (error) {
+    await rm(draft, { recursive: true, force: true })
+    // Another host was quicker: the same hash is the same files.
+    if (!(await isFolder(target))) throw error
+  }
+  return target
+}
+
+/** The digest of files by path: SHA-512 over a line for each, sorted by its bytes. */
+export function treeOf(files: ReadonlyMap<string, Uint8Array>): string {
+  const lines = [...files].map(([path, body]) => `${sha512Of(body)} ${body.length} ${path}\n`)
+  return sha512Of(Buffer.from(lines.sort(byBytes).join('')))
+}
+
+function byBytes(one: string, other: string): number {
+  return Buffer.compare(Buffer.from(one), Buffer.from(other))
+}
+
+/** Everything that lies in a folder now. What is no plain file is a difference in itself. */
+export async function treeOfFolder(root: string): Promise<string> {
+  const files = new Map<string, Uint8Array>()
+  for (const entry of await readdir(root, { recursive: true, withFileTypes: true })) {
+    const path = join(entry.parentPath, entry.name)
+    if (entry.isDirectory()) continue
+    if (!entry.isFile()) throw otherFiles(root, `'${path}' is not a file`)
+    files.set(path.slice(root.length + 1), await readFile(path))
+  }
+  return treeOf(files)
+}
+
+/** Error: PluginRefusal `other-files`. */
+export async function verifyTree(root: string, tree: string): Promise<void> {
+  const found = await treeOfFolder(root)
+  if (found !== tree) throw otherFiles(root, `they have the digest ${found}, not ${tree}`)
+}
+
+function otherFiles(root: string, fact: string): PluginRefusal {
+  return new PluginRefusal(
+    'other-files',
+    `the unpacked files in ${root} are not those of the lock: ${fact}`,
+    `find out who changed them; then remove ${root}, and the locked bytes are unpacked anew`,
+  )
+}
+
+async function isFolder(path: string): Promise<boolean> {
+  return (await stat(path).catch(() => undefined))?.isDirectory() === true
+}

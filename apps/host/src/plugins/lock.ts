@@ -1,0 +1,157 @@
+/** `plugins.lock.json`: the exact bytes of each plugin, and what was accepted of it. Written by commands; the daemon only reads it. */
+import { readFile, rename, rm, stat, writeFile } from 'node:fs/promises'
+import { isDeepStrictEqual } from 'node:util'
+import type { PluginPermissions } from '@muster/core'
+import semver from 'semver'
+import { z } from 'zod'
+import { type Loaded, loadDocument, withKeys } from '../config/document.ts'
+import type { Problem } from '../config/problem.ts'
+import { folderOf } from './content.ts'
+import { PluginRefusal } from './refusal.ts'
+import { type PluginEntry, type PluginSource, sourceName } from './registry.ts'
+
+/** Somebody vouches for the bytes without a signature. */
+export interface Waiver {
+  by: string
+  /** ISO 8601. */
+  at: string
+  reason: string
+}
+
+/** One version: what its bytes are, and why they are trusted. */
+export interface LockedVersion {
+  version: string
+  sha512: string
+  /** Bytes of the tarball. */
+  size: number
+  /** Digest of the unpacked files. */
+  tree: string
+  /** When the source says it was published, ISO 8601. */
+  published?: string
+  waiver: Waiver
+  /** What it may do, as accepted. */
+  permissions: PluginPermissions
+}
+
+export interface LockedPlugin extends LockedVersion {
+  package: string
+  source: PluginSource
+  /** The one before, to go back to. */
+  previous?: LockedVersion
+}
+
+export interface Lock {
+  plugins: Record<string, LockedPlugin>
+}
+
+interface LockFile extends Lock {
+  schema: 1
+}
+
+function strict<S extends z.core.$ZodLooseShape>(shape: S): z.ZodObject<S, z.core.$strict> {
+  return z.strictObject(shape, withKeys(Object.keys(shape)))
+}
+
+const names = z.array(z.string())
+const digest = z.string().regex(/^sha512-[A-Za-z0-9+/]{86}==$/, "'sha512-' and 88 base64 digits")
+const instant = z.iso.datetime()
+const version = {
+  version: z.string().refine((value) => semver.valid(value) === value, 'a lock has exact versions'),
+  sha512: digest,
+  size: z.int().min(1),
+  tree: digest,
+  published: instant.exactOptional(),
+  waiver: strict({ by: z.string().min(1), at: instant, reason: z.string().min(1) }),
+  permissions: strict({
+    net: names,
+    unix: names,
+    fsRead: names,
+    fsWrite: names,
+    env: names,
+    childProcess: z.boolean(),
+  }),
+}
+const text = z.string().min(1)
+const source = z.union([strict({ tarball: text }), strict({ mirror: text }), strict({ registry: text })])
+const lockSchema = strict({
+  schema: z.literal(1),
+  plugins: z.record(
+    z.string(),
+    strict({ package: z.string().min(1), source, ...version, previous: strict(version).exactOptional() }),
+  ),
+}) as unknown as z.ZodType<LockFile>
+
+export interface LoadedLock {
+  lock: Lock
+  problems: Problem[]
+  problem: Loaded<unknown>['problem']
+  /** The file as it was; undefined when there is none. */
+  text: string | undefined
+}
+
+/** `plugins.lock.json` beside `plugins.json`. */
+export function lockFileOf(registryFile: string): string {
+  return `${registryFile.replace(/\.json$/, '')}.lock.json`
+}
+
+/** Reads and checks the file; `shown` is its name in problems. None is an empty one. */
+export async function loadLock(file: string, shown: string): Promise<LoadedLock> {
+  const text = await textOf(file)
+  const nothing: Problem = { file: shown, line: 1, column: 1, reason: 'the lock does not exist', fix: 'run: muster plugins lock' }
+  if (text === undefined) return { lock: { plugins: {} }, problems: [], problem: () => nothing, text }
+  const { value, problems, problem } = loadDocument(shown, text, lockSchema)
+  return { lock: value ?? { plugins: {} }, problems, problem, text }
+}
+
+async function textOf(file: string): Promise<string | undefined> {
+  try {
+    return await readFile(file, 'utf8')
+  } catch (error) {
+    if ((error as NodeJS.ErrnoException).code === 'ENOENT') return undefined
+    throw error
+  }
+}
+
+/** Names of the folders that the lock of a registry manifest needs, those to go back to as well. Error: the lock cannot be read. */
+export async function lockedFolders(registryFile: string): Promise<string[]> {
+  const { lock, problems } = await loadLock(lockFileOf(registryFile), 'the lock')
+  // What it needs is not known then, and nothing may be removed.
+  if (problems[0] !== undefined) throw new Error(`the lock cannot be read: ${problems[0].reason}`)
+  return Object.values(lock.plugins).flatMap(({ sha512, previous }) =>
+    [sha512, previous?.sha512].filter((one) => one !== undefined).map(folderOf),
+  )
+}
+
+/** By rename, and only over the text that was read. Error: PluginRefusal `changed-meanwhile`. */
+export async function replaceFile(file: string, { before, after }: { before: string | undefined; after: string }): Promise<void> {
+  if (before === after) return
+  const draft = `${file}.new-${process.pid}`
+  try {
+    const mode = (await stat(file).catch(() => undefined))?.mode ?? 0o644
+    await writeFile(draft, after, { mode: mode & 0o777, flush: true })
+    if ((await textOf(file)) !== before)
+      throw new PluginRefusal('changed-meanwhile', `${file} was changed by somebody else meanwhile`, 'run the command again')
+    await rename(draft, file)
+  } finally {
+    await rm(draft, { force: true })
+  }
+}
+
+/** The same lock is always the same text. */
+export function lockText({ plugins }: Lock): string {
+  const sorted = Object.fromEntries(Object.entries(plugins).sort(([one], [other]) => (one < other ? -1 : 1)))
+  return `${JSON.stringify({ schema: 1, plugins: sorted }, null, 2)}\n`
+}
+
+/** What the lock has for an entry of the registry manifest. Errors: PluginRefusal `not-locked`, `lock-stale`. */
+export function lockedFor({ alias, package: name, version: range, source: from }: PluginEntry, lock: Lock): LockedPlugin {
+  const locked = Object.hasOwn(lock.plugins, alias) ? lock.plugins[alias] : undefined
+  const fix = 'run: muster plugins lock'
+  if (locked === undefined) throw new PluginRefusal('not-locked', `the lock has no plugin '${alias}'`, fix)
+  const stale = (fact: string): PluginRefusal => new PluginRefusal('lock-stale', `the lock of '${alias}' is for ${fact}`, fix)
+  if (locked.package !== name) throw stale(`the package ${locked.package}, not ${name}`)
+  if (!isDeepStrictEqual(locked.source, from)) throw stale(`${sourceName(locked.source)}, not ${sourceName(from)}`)
+  if (!semver.satisfies(locked.version, range, { includePrerelease: true }))
+    throw stale(`version ${locked.version}, which is not in ${range}`)
+  return locked
+}

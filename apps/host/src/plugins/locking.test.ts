@@ -1,0 +1,272 @@
+import { readdir, readFile, writeFile } from 'node:fs/promises'
+import { join } from 'node:path'
+import { tempFolder } from '@muster/test/systems/temp'
+import { describe, expect, it } from 'vitest'
+import { discover } from './discover.ts'
+import { lockedFolders } from './lock.ts'
+import type { Locking } from './locking.ts'
+import { mirrored, writeMirror } from './mirror.ts'
+import { lockHere, type LockHere } from './testing/lock.ts'
+import { startTestRegistry, type TestRegistry } from './testing/npm-registry.ts'
+import { packPlugin, type Packed } from './testing/pack.ts'
+
+const now = Date.parse('2026-01-10T00:00:00Z')
+const old = '2026-01-01T00:00:00.000Z'
+
+interface Site extends AsyncDisposable {
+  registry: TestRegistry
+  path: string
+  publish(version: string, packed?: Packed, published?: string): Promise<Buffer>
+  /** Writes the registry manifest, and locks it. */
+  lock(plugins: object, more?: LockHere & { file?: object }): Promise<Locking & { told: string }>
+  /** What a start says. */
+  start(): Promise<string>
+}
+
+async function openSite(): Promise<Site> {
+  const temp = await tempFolder('locking')
+  const registry = await startTestRegistry()
+  const file = join(temp.path, 'plugins.json')
+  const told = (problems: Locking['problems']): string =>
+    problems.map((one) => `${one.line} ${one.reason} | ${one.fix}`).join('\n')
+  return {
+    registry,
+    path: temp.path,
+    async publish(version, packed = {}, published = old) {
+      const tarball = await packPlugin({ version, ...packed })
+      registry.publish(packed.name ?? '@acme/plugin', version, { tarball, published })
+      return tarball
+    },
+    async lock(plugins, { file: more = {}, ...options } = {}) {
+      const all = { registries: { default: { url: registry.url } }, ...more, plugins }
+      await writeFile(file, JSON.stringify(all, null, 2))
+      const done = await lockHere(file, { now, ...options })
+      return { ...done, told: told(done.problems) }
+    },
+    start: async () => told((await discover(file, { stores: [join(temp.path, 'store')], shown: 'plugins.json' })).problems),
+    async [Symbol.asyncDispose]() {
+      await registry[Symbol.asyncDispose]()
+      await temp[Symbol.asyncDispose]()
+    },
+  }
+}
+
+const acme = { package: '@acme/plugin', version: '^1.0.0' }
+
+describe('a lock', () => {
+  it('has the exact version, its bytes and what was accepted; a start needs no registry then', async () => {
+    await using site = await openSite()
+    await site.publish('1.0.0')
+    const tarball = await site.publish('1.1.0', { manifest: { permissions: permissions({ net: ['api.acme.test:443'] }) } })
+    const { lock, changes } = await site.lock({ acme })
+    expect(lock.plugins['acme']).toMatchObject({
+      package: '@acme/plugin',
+      version: '1.1.0',
+      source: { registry: 'default' },
+      size: tarball.length,
+      sha512: expect.stringMatching(/^sha512-/),
+      tree: expect.stringMatching(/^sha512-/),
+      published: old,
+      waiver: { by: 'tester', reason: 'a test' },
+      permissions: { net: ['api.acme.test:443'] },
+    })
+    expect(changes).toMatchObject([{ alias: 'acme', kind: 'added', after: { version: '1.1.0' } }])
+    expect(changes[0]?.differences).toContainEqual({ path: 'permissions.net', kind: 'added', after: 'api.acme.test:443' })
+    site.registry.unpublish('@acme/plugin')
+    const before = site.registry.asked.length
+    expect(await site.start()).toBe('')
+    expect(site.registry.asked.length).toBe(before)
+  })
+
+  it('stays as it is while it fits, also when there is something newer; update takes that, and keeps the one before', async () => {
+    await using site = await openSite()
+    await site.publish('1.0.0')
+    const first = await site.lock({ acme })
+    await site.publish('1.1.0')
+    const same = await site.lock({ acme })
+    expect([same.lock, same.changes]).toEqual([first.lock, []])
+    const updated = await site.lock({ acme }, { update: ['acme'] })
+    expect(updated.lock.plugins['acme']).toMatchObject({ version: '1.1.0', previous: { version: '1.0.0' } })
+    expect(updated.changes).toMatchObject([{ kind: 'changed', before: { version: '1.0.0' }, after: { version: '1.1.0' } }])
+    expect((await lockedFolders(join(site.path, 'plugins.json'))).sort()).toEqual(
+      (await readdir(join(site.path, 'store'))).sort(),
+    )
+    const back = await site.lock({ acme: { ...acme, version: '1.0.0' } })
+    expect(back.lock.plugins['acme']).toMatchObject({ version: '1.0.0', previous: { version: '1.1.0' } })
+  })
+
+  it('loses what the registry manifest does not name any more', async () => {
+    await using site = await openSite()
+    await site.publish('1.0.0')
+    await site.lock({ acme, other: acme })
+    const { lock, changes } = await site.lock({ other: acme })
+    expect(Object.keys(lock.plugins)).toEqual(['other'])
+    expect(changes).toMatchObject([{ alias: 'acme', kind: 'removed', before: { version: '1.0.0' } }])
+  })
+
+  it('never has a plugin in a folder', async () => {
+    await using site = await openSite()
+    const { lock, problems } = await site.lock({ dev: { package: 'x', version: '1.0.0', source: { folder: '.' } } })
+    expect([lock, problems]).toEqual([{ plugins: {} }, []])
+  })
+
+  it('two aliases may be two versions of one package', async () => {
+    await using site = await openSite()
+    await site.publish('1.0.0')
+    await site.publish('2.0.0')
+    const { lock } = await site.lock({ one: acme, two: { ...acme, version: '^2.0.0' } })
+    expect(Object.values(lock.plugins).map((one) => one.version)).toEqual(['1.0.0', '2.0.0'])
+    expect(await site.start()).toBe('')
+  })
+
+  it('shows what a new version asks for and offers that the one before did not', async () => {
+    await using site = await openSite()
+    await site.publish('1.0.0', { manifest: { config: { type: 'object', properties: { url: { type: 'string' }, old: {} } } } })
+    await site.lock({ acme })
+    await site.publish('1.1.0', {
+      manifest: {
+        permissions: permissions({ unix: ['/run/x.sock'], childProcess: true }),
+        secrets: ['token'],
+        config: { type: 'object', properties: { url: { type: 'string', maxLength: 9 }, tls: {} } },
+      },
+    })
+    const [change] = (await site.lock({ acme }, { update: ['acme'] })).changes
+    expect(change?.differences.map(({ path, kind }) => `${kind} ${path}`)).toEqual([
+      'added permissions.unix',
+      'changed permissions.childProcess',
+      'added secrets',
+      'changed config.url',
+      'removed config.old',
+      'added config.tls',
+    ])
+  })
+})
+
+describe('a lock is refused', () => {
+  it('of what nobody vouches for', async () => {
+    await using site = await openSite()
+    await site.publish('1.0.0')
+    expect((await site.lock({ acme }, { reason: null })).told).toMatch(
+      /no-trust: nobody vouches for @acme\/plugin@1\.0\.0 \| .*--waive/,
+    )
+  })
+
+  it('when a published version has other bytes than it had', async () => {
+    await using site = await openSite()
+    await site.publish('1.0.0')
+    await site.lock({ acme })
+    site.registry.tamper('@acme/plugin', '1.0.0', await packPlugin({ version: '1.0.0', more: [['package/evil', 'x']] }))
+    expect((await site.lock({ acme }, { update: ['acme'] })).told).toMatch(
+      /other-bytes: @acme\/plugin@1\.0\.0 has other bytes now: .*\| ask its publisher; .*muster plugins remove acme/,
+    )
+    // Nor does it get around that by the version before.
+    await site.publish('1.1.0')
+    await site.lock({ acme }, { update: ['acme'] })
+    expect((await site.lock({ acme: { ...acme, version: '1.0.0' } })).told).toMatch(/other-bytes/)
+  })
+
+  it('when what the registry serves is not the package that was asked for', async () => {
+    await using site = await openSite()
+    site.registry.publish('@acme/plugin', '1.0.0', {
+      tarball: await packPlugin({ name: '@evil/plugin', version: '1.0.0' }),
+      published: old,
+    })
+    expect((await site.lock({ acme })).told).toMatch(/the source holds '@evil\/plugin', not '@acme\/plugin'/)
+  })
+
+  it('while a version is too new, and says from when on it counts', async () => {
+    await using site = await openSite()
+    await site.publish('1.0.0', {}, '2026-01-09T23:00:00.000Z')
+    expect((await site.lock({ acme })).told).toMatch(/too-new: .* counts from 2026-01-10T23:00:00.000Z on/)
+    expect((await site.lock({ acme }, { file: { policy: { minReleaseAge: '30m' } } })).told).toBe('')
+  })
+
+  it.each<[string, (site: Site) => void, RegExp]>([
+    ['has no such package', ({ registry }) => registry.unpublish('@acme/plugin'), /no-package: .* has no package @acme\/plugin/],
+    ['wants a token', ({ registry }) => registry.demand('good'), /unauthorized: .*401 \| see token in registries/],
+    ['is ill', ({ registry }) => registry.fail(400), /unreachable: .*400/],
+  ])('when the registry %s', async (_name, spoil, wanted) => {
+    await using site = await openSite()
+    await site.publish('1.0.0')
+    spoil(site)
+    expect((await site.lock({ acme })).told).toMatch(wanted)
+  })
+
+  it('for each plugin by itself: the others are looked at too', async () => {
+    await using site = await openSite()
+    await site.publish('1.0.0')
+    const { told } = await site.lock({ acme: { ...acme, version: '^9.0.0' }, none: { package: 'none', version: '*' } })
+    expect(told).toMatch(/no-version[^]*no-package/)
+  })
+})
+
+describe('a registry', () => {
+  it('gets the token of its own address, and no other', async () => {
+    await using site = await openSite()
+    await using other = await startTestRegistry()
+    await site.publish('1.0.0')
+    site.registry.demand('good')
+    const tarball = await packPlugin({ name: '@corp/plugin', version: '1.0.0' })
+    other.publish('@corp/plugin', '1.0.0', { tarball, published: old })
+    other.demand('of the other')
+    await writeFile(join(site.path, 'token'), 'good\n')
+    await writeFile(join(site.path, 'other-token'), 'of the other')
+    const registries = {
+      default: { url: site.registry.url, token: { file: 'token' } },
+      '@corp': { url: other.url, token: { file: 'other-token' } },
+    }
+    const { lock, told } = await site.lock(
+      { acme, corp: { package: '@corp/plugin', version: '1.0.0' } },
+      { file: { registries } },
+    )
+    expect(told).toBe('')
+    expect(lock.plugins['corp']?.source).toEqual({ registry: '@corp' })
+    const lockText = await readFile(join(site.path, 'plugins.lock.json'), 'utf8')
+    expect(lockText).not.toMatch(/good|of the other|127\.0\.0\.1/)
+  })
+})
+
+describe('a mirror', () => {
+  it('has the locked bytes for a start without a registry, before the source is asked', async () => {
+    await using site = await openSite()
+    const tarball = await site.publish('1.0.0')
+    await site.lock({ acme }, { stores: [join(site.path, 'elsewhere')], file: { mirror: 'mirror' } })
+    await writeMirror(join(site.path, 'mirror'), [{ package: '@acme/plugin', version: '1.0.0', published: old, tarball }])
+    expect(await mirrored(join(site.path, 'mirror'), { name: '@acme/plugin', version: '1.0.0' })).toEqual(tarball)
+    site.registry.unpublish('@acme/plugin')
+    expect(await site.start()).toBe('')
+  })
+
+  it('may be where plugins come from, by version, with its own age', async () => {
+    await using site = await openSite()
+    const all = await Promise.all(
+      ['1.0.0', '1.1.0'].map(async (version) => ({
+        package: '@acme/plugin',
+        version,
+        published: version === '1.0.0' ? old : '2026-01-09T23:00:00.000Z',
+        tarball: await packPlugin({ version }),
+      })),
+    )
+    await writeMirror(join(site.path, 'mirror'), all.slice(0, 1))
+    await writeMirror(join(site.path, 'mirror'), all.slice(1))
+    const { lock, told } = await site.lock({ acme: { ...acme, source: { mirror: 'mirror' } } })
+    expect(told).toBe('')
+    expect(lock.plugins['acme']?.version).toBe('1.0.0')
+    expect((await site.lock({ acme: { ...acme, source: { mirror: 'none' } } })).told).toMatch(
+      /no-source: the mirror '.*none' cannot be read/,
+    )
+  })
+
+  it('of other bytes is not taken for the locked ones', async () => {
+    await using site = await openSite()
+    await site.publish('1.0.0')
+    await site.lock({ acme }, { stores: [join(site.path, 'elsewhere')], file: { mirror: 'mirror' } })
+    const tarball = await packPlugin({ version: '1.0.0', more: [['package/evil', 'x']] })
+    await writeMirror(join(site.path, 'mirror'), [{ package: '@acme/plugin', version: '1.0.0', tarball }])
+    expect(await site.start()).toMatch(/is not the locked one/)
+  })
+})
+
+function permissions(over: object): object {
+  return { net: [], unix: [], fsRead: [], fsWrite: [], env: [], childProcess: false, ...over }
+}

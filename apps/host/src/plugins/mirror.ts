@@ -1,0 +1,120 @@
+/** A mirror: packed packages in a folder with an index, for hosts that reach no registry. */
+import { mkdir, readFile, rename, rm, writeFile } from 'node:fs/promises'
+import { dirname, join } from 'node:path'
+import { z } from 'zod'
+import { sha512Of } from './content.ts'
+import { jsonOf, readTarball, type Origin } from './origin.ts'
+import { PluginRefusal } from './refusal.ts'
+
+/** What is known of one version beside its bytes. */
+interface Mirrored {
+  sha512: string
+  size: number
+  published?: string
+}
+
+interface Index {
+  schema: 1
+  /** By package and version. */
+  packages: Record<string, Record<string, Mirrored>>
+}
+
+const indexName = 'muster-mirror.json'
+const indexSchema: z.ZodType<Index> = z.strictObject({
+  schema: z.literal(1),
+  packages: z.record(
+    z.string(),
+    z.record(z.string(), z.strictObject({ sha512: z.string(), size: z.int(), published: z.string().exactOptional() })),
+  ),
+})
+
+/** Of a mirror in this folder. */
+export function mirrorOrigin(dir: string): Origin {
+  return {
+    aged: true,
+    async versions(name) {
+      const { packages } = await readIndex(dir)
+      const found = Object.hasOwn(packages, name) ? packages[name] : undefined
+      if (found === undefined) throw noPackage(dir, name)
+      return Object.entries(found).map(([version, { published }]) => ({
+        version,
+        ...(published === undefined ? {} : { published }),
+      }))
+    },
+    tarball: (name, version) => readTarball(tarballOf(dir, { name, version })),
+  }
+}
+
+/** Bytes of a version, where the mirror has them. */
+export async function mirrored(dir: string, one: { name: string; version: string }): Promise<Buffer | undefined> {
+  try {
+    return await readTarball(tarballOf(dir, one))
+  } catch (error) {
+    if (error instanceof PluginRefusal && error.code === 'no-source') return undefined
+    throw error
+  }
+}
+
+export interface ToMirror {
+  package: string
+  version: string
+  published?: string
+  tarball: Buffer
+}
+
+/** Puts versions into a mirror beside those that it has; each file by rename, the index last. */
+export async function writeMirror(dir: string, all: readonly ToMirror[]): Promise<void> {
+  await mkdir(dir, { recursive: true })
+  const index = await readIndex(dir).catch((error: unknown): Index => {
+    if (error instanceof PluginRefusal && error.code === 'no-source') return { schema: 1, packages: {} }
+    throw error
+  })
+  const packages = new Map(Object.entries(index.packages))
+  for (const { package: name, version, published, tarball } of all) {
+    await writeWhole(tarballOf(dir, { name, version }), tarball)
+    const one = { sha512: sha512Of(tarball), size: tarball.length, ...(published === undefined ? {} : { published }) }
+    packages.set(name, { ...packages.get(name), [version]: one })
+  }
+  const sorted = Object.fromEntries([...packages].sort(([a], [b]) => (a < b ? -1 : 1)))
+  await writeWhole(join(dir, indexName), `${JSON.stringify({ schema: 1, packages: sorted }, null, 2)}\n`)
+}
+
+async function writeWhole(file: string, content: Buffer | string): Promise<void> {
+  const draft = `${file}.new-${process.pid}`
+  await mkdir(dirname(file), { recursive: true })
+  try {
+    await writeFile(draft, content, { flush: true })
+    await rename(draft, file)
+  } finally {
+    await rm(draft, { force: true })
+  }
+}
+
+/** Names and versions of packages have no character that a path could be led astray by: both are checked before. */
+function tarballOf(dir: string, { name, version }: { name: string; version: string }): string {
+  return join(dir, name, `${version}.tgz`)
+}
+
+async function readIndex(dir: string): Promise<Index> {
+  const path = join(dir, indexName)
+  const text = await readFile(path, 'utf8').catch((error: NodeJS.ErrnoException) => {
+    const again = `write it with: muster plugins mirror --out ${dir}`
+    throw new PluginRefusal('no-source', `the mirror '${dir}' cannot be read: ${path}: ${error.code ?? error.message}`, again)
+  })
+  const parsed = indexSchema.safeParse(jsonOf(text))
+  if (parsed.success) return parsed.data
+  const where = parsed.error.issues[0]?.path.join('.') ?? ''
+  throw new PluginRefusal(
+    'unreachable',
+    `${path} is not the index of a mirror (at '${where}')`,
+    `write it again with: muster plugins mirror --out ${dir}`,
+  )
+}
+
+function noPackage(dir: string, name: string): PluginRefusal {
+  return new PluginRefusal(
+    'no-package',
+    `the mirror '${dir}' has no package ${name}`,
+    `where it can be had, run: muster plugins mirror --out ${dir}`,
+  )
+}

@@ -1,0 +1,60 @@
+/** Where packages come from: their versions, and the bytes of one. */
+import { readFile, stat } from 'node:fs/promises'
+import { z } from 'zod'
+import { filesOf, maxTarballBytes } from './archive.ts'
+import { PluginRefusal } from './refusal.ts'
+import type { Published } from './resolve.ts'
+
+export interface Origin {
+  /** Does it know when a version was published? */
+  aged: boolean
+  /** Errors: PluginRefusal `no-package`, `unreachable`, `unauthorized`, `no-source`. */
+  versions(name: string): Promise<Published[]>
+  /** The tarball, as it is: nothing about it is checked but its size. */
+  tarball(name: string, version: string): Promise<Buffer>
+}
+
+const packSchema = z.object({ name: z.string(), version: z.string() })
+
+/** One file is one version of one package. */
+export function tarballOrigin(path: string): Origin {
+  return {
+    aged: false,
+    async versions(name) {
+      const pack = (await filesOf(await readTarball(path))).get('package.json')
+      const parsed = packSchema.safeParse(jsonOf(pack?.toString() ?? ''))
+      if (!parsed.success)
+        throw new PluginRefusal('bad-archive', `the tarball '${path}' has no package.json with name and version`, 'pack it again')
+      if (parsed.data.name !== name)
+        throw new PluginRefusal(
+          'no-package',
+          `the tarball '${path}' holds ${parsed.data.name}, not ${name}`,
+          `write ${parsed.data.name}`,
+        )
+      return [{ version: parsed.data.version }]
+    },
+    tarball: () => readTarball(path),
+  }
+}
+
+export function jsonOf(text: string): unknown {
+  try {
+    return JSON.parse(text)
+  } catch {
+    return undefined
+  }
+}
+
+/** Error: PluginRefusal `no-source`, `bad-archive`. */
+export async function readTarball(path: string): Promise<Buffer> {
+  const found = await stat(path).catch(() => undefined)
+  if (found?.isFile() !== true)
+    throw new PluginRefusal('no-source', `the tarball '${path}' does not exist`, 'correct the path, or pack the plugin')
+  if (found.size > maxTarballBytes)
+    throw new PluginRefusal(
+      'bad-archive',
+      `the tarball has ${found.size} bytes, more than ${maxTarballBytes}`,
+      'bundle the plugin into one file',
+    )
+  return readFile(path)
+}
