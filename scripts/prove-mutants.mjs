@@ -1,16 +1,20 @@
 // A part of `pnpm prove`: the mutation score of packages/core and of the engine, by mutants that are made from the syntax of the sources,
-// against all unit tests of their room. Resumable, one mutant at a time; what is known is in .muster, the page is docs/mutants.md.
+// against the unit tests of their room that reach them. Resumable, one mutant at a time; what is known is in .muster, the page is
+// docs/mutants.md.
 //
-// All of them take a day: MUSTER_PROVE_SHARE=0.01 takes one of a hundred, chosen by MUSTER_PROVE_SEED. The score of a room must be 80 %.
+// All of them take hours: MUSTER_PROVE_SHARE=0.1 takes one of ten, chosen by MUSTER_PROVE_SEED. The score of a room must be 80 %.
 import { execFileSync } from 'node:child_process'
-import { existsSync, mkdirSync, readFileSync, writeFileSync } from 'node:fs'
+import { existsSync, globSync, mkdirSync, readFileSync, writeFileSync } from 'node:fs'
 import { stripTypeScriptTypes } from 'node:module'
 import { dirname, join } from 'node:path'
+import { fateOf } from './lib/mutants/fate.mjs'
 import { editsOf } from './lib/mutants/generate.mjs'
 import { mutantsPage } from './lib/mutants/page.mjs'
+import { reachOf, visitsOf } from './lib/mutants/reach.mjs'
 import { provedRooms, testsThatSee } from './lib/mutants/rooms.mjs'
-import { generated, sampleOf, scoreOf, stillKnown, triedOf } from './lib/mutants/sample.mjs'
-import { testRunner } from './lib/mutants/vitest.mjs'
+import { digest, generated, sampleOf, scoreOf, stillKnown, triedOf } from './lib/mutants/sample.mjs'
+import { switchedSource } from './lib/mutants/switched.mjs'
+import { warmTests } from './lib/mutants/warm.mjs'
 import { root } from './lib/paths.mjs'
 
 /** @typedef {import('./lib/mutants/sample.mjs').Generated} Generated */
@@ -19,17 +23,14 @@ import { root } from './lib/paths.mjs'
 /** @typedef {{ commit: string, seed: number, fates: Record<string, Fate> }} State */
 
 const leastScore = 80
-/** Tests have time-outs of their own; this ends a loop that never turns. */
-const leastMs = 60_000
-/** All tests of a room, on a machine that does much else. */
-const roomMs = 1_200_000
 
 /** @param {string} room */
 const stateFile = (room) => join(root, `.muster/prove-mutants-${room}.json`)
 const share = Number(process.env['MUSTER_PROVE_SHARE'] ?? 1)
 const only = process.argv.slice(2)
 const commit = execFileSync('git', ['rev-parse', '--short', 'HEAD'], { cwd: root, encoding: 'utf8' }).trim()
-const tests = testRunner()
+/** @type {import('./lib/mutants/warm.mjs').Warm | undefined} */
+let warm
 process.once('SIGINT', () => stop(130)).once('SIGTERM', () => stop(143))
 try {
   const rooms = provedRooms()
@@ -45,7 +46,7 @@ try {
   for (const { name, tried, score } of results) console.log(`${name}: ${tried.length} tried, ${score} %`)
   process.exitCode = results.every(({ score }) => score >= leastScore) ? 0 : 1
 } finally {
-  tests.close()
+  warm?.close()
 }
 
 /** @param {Room} room */
@@ -56,37 +57,62 @@ async function prove(room) {
   const sample = sampleOf(all, state.seed, share)
   const left = sample.filter(({ key }) => state.fates[key] === undefined)
   console.log(`${room.name}: ${left.length} to try, of ${all.length}; seed ${state.seed}`)
-  if (left.length > 0) await tryAll(room, state, left)
+  if (left.length > 0) await tryAll(room, state, { all, left })
   const tried = triedOf(sample, state.fates)
   const { seed } = state
   return { name: room.name, commit, seed, all: all.length, tried, score: scoreOf(tried.map(({ fate }) => fate)) }
 }
 
-/** @param {Room} room @param {State} state @param {Generated[]} left */
-async function tryAll(room, state, left) {
-  const before = await tests.run(room.tests, { timeoutMs: roomMs })
-  if (before.outcome !== 'passed') throw new Error(`${room.name}: its tests must be green first\n${before.failed}`)
+/** @param {Room} room @param {State} state @param {{ all: Generated[], left: Generated[] }} mutants */
+async function tryAll(room, state, { all, left }) {
+  const ids = new Map(all.map(({ key }, at) => [key, at + 1]))
+  warm = warmTests({ first: room.tests[0] ?? '', count: all.length, sources: switchedSources(room, all, ids) })
+  const visits = visitsOf(await knownReach(room, warm))
+  let saved = performance.now()
   for (const [at, mutant] of left.entries()) {
-    // As long as all of them took, on the same machine.
-    const fate = await fateOf(room, mutant, Math.max(leastMs, before.seconds * 1000))
+    const id = ids.get(mutant.key) ?? 0
+    const { near } = testsThatSee(room, mutant.file)
+    const began = performance.now()
+    const fate = await fateOf(id, visits.get(id) ?? [], { warm, near })
     state.fates[mutant.key] = fate
-    save(room, state)
+    // A stop takes away what was tried since: seconds of it.
+    if (performance.now() - saved > 5000 || at === left.length - 1) save(room, state)
+    if (performance.now() - saved > 5000) saved = performance.now()
     const what = `${mutant.file}:${mutant.line} ${mutant.operator}`
-    console.log(`${room.name} ${at + 1}/${left.length} ${fate}: ${what}: ${oneLine(mutant.from)} → ${oneLine(mutant.instead)}`)
+    const took = ((performance.now() - began) / 1000).toFixed(2)
+    const head = `${room.name} ${at + 1}/${left.length} ${took} s ${fate}: ${what}`
+    console.log(`${head}: ${oneLine(mutant.from)} → ${oneLine(mutant.instead)}`)
   }
+  warm.close()
 }
 
-/** @param {Room} room @param {Generated} mutant @param {number} timeoutMs @returns {Promise<Fate>} */
-async function fateOf(room, { file, source }, timeoutMs) {
-  const { near, far } = testsThatSee(room, file)
-  // Most fall to the tests that are about them; only what is left needs them all.
-  for (const some of [near, far]) {
-    if (some.length === 0) continue
-    const { outcome, loaded } = await tests.run(some, { change: { file, source }, timeoutMs })
-    if (outcome === 'hung') return 'timed out'
-    if (outcome === 'failed' && loaded) return 'killed'
-  }
-  return 'survived'
+/** By file. @param {Room} room @param {Generated[]} all @param {Map<string, number>} ids @returns {Record<string, string>} */
+function switchedSources(room, all, ids) {
+  return Object.fromEntries(
+    room.sources.map((file) => {
+      const own = all.filter((one) => one.file === file).map(({ edit, key }) => ({ edit, id: ids.get(key) ?? 0 }))
+      return [file, switchedSource(readFileSync(join(root, file), 'utf8'), own)]
+    }),
+  )
+}
+
+/** Of the sources and tests as they are now. @param {Room} room @param {import('./lib/mutants/warm.mjs').Warm} process */
+async function knownReach({ name, tests }, process) {
+  const file = join(root, `.muster/prove-reach-${name}.json`)
+  const texts = globSync('{packages/core,apps/host,test}/**/*.ts', { cwd: root, exclude: (path) => path === 'node_modules' })
+  const of = digest(
+    texts
+      .sort()
+      .map((path) => readFileSync(join(root, path), 'utf8'))
+      .join('\0'),
+  )
+  const known = existsSync(file) ? JSON.parse(readFileSync(file, 'utf8')) : undefined
+  if (known?.of === of) return known.reach
+  console.log(`${name}: what each of ${tests.length} test files reaches`)
+  const reach = await reachOf(tests, process)
+  mkdirSync(dirname(file), { recursive: true })
+  writeFileSync(file, JSON.stringify({ of, reach }))
+  return reach
 }
 
 /** Those that are TypeScript at all. @param {Room} room @returns {Generated[]} */
@@ -137,6 +163,6 @@ function oneLine(text) {
 
 /** @param {number} code */
 function stop(code) {
-  tests.close()
+  warm?.close()
   process.exit(code)
 }

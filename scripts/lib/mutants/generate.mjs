@@ -2,10 +2,15 @@
 // texts and patterns: what a message says is held by golden tests where it matters.
 import { parseAst } from 'vitest/node'
 
+/** @typedef {{ start: number, end: number }} Span */
+
 /**
- * One change: characters `start` to `end` of the file become `instead`.
- * @typedef {{ operator: string, start: number, end: number, instead: string }} Edit
+ * One change: characters `start` to `end` of the file become `instead`. They lie in `scope`, an expression or a block that can be chosen
+ * as a whole while the program runs.
+ * @typedef {{ operator: string, start: number, end: number, instead: string, scope: Span }} Edit
  */
+
+/** @typedef {(operator: string, at: Span, instead: string) => void} TellEdit */
 
 /** @typedef {{ type: string, start: number, end: number, [key: string]: any }} SyntaxNode */
 
@@ -53,22 +58,30 @@ const typed = new Set([
   'TSInstantiationExpression',
 ])
 
+/** Where a chain goes on from its end to its begin. */
+const inTheChain = new Map([
+  ['ChainExpression', 'expression'],
+  ['MemberExpression', 'object'],
+  ['CallExpression', 'callee'],
+])
+
 /** @param {string} source @returns {Edit[]} in order */
 export function editsOf(source) {
   /** @type {Edit[]} */
   const edits = []
-  /** @param {string} operator @param {{ start: number, end: number }} at @param {string} instead */
-  const edit = (operator, { start, end }, instead) => {
-    if (source.slice(start, end) !== instead) edits.push({ operator, start, end, instead })
-  }
-  /** @param {SyntaxNode} node */
-  const visit = (node) => {
-    if (typed.has(node.type)) return visit(node['expression'])
+  /** @param {SyntaxNode} node @param {SyntaxNode} [chain] what ends with the node, when a `?.` in it finds nothing */
+  const visit = (node, chain) => {
+    if (typed.has(node.type)) return visit(node['expression'], chain)
     if (/^TS|^Import|^ExportAll/.test(node.type)) return undefined
-    mutate(node, source, edit)
+    mutate(node, source, (operator, { start, end }, instead) => {
+      const scope = scopeOf(node, { start, end }, chain)
+      if (source.slice(start, end) !== instead) edits.push({ operator, start, end, instead, scope })
+    })
+    const whole = node.type === 'ChainExpression' ? node : chain
     for (const [key, value] of Object.entries(node)) {
       if (key === 'typeAnnotation' || key === 'returnType' || key === 'typeArguments' || key === 'typeParameters') continue
-      for (const child of Array.isArray(value) ? value : [value]) if (isNode(child)) visit(child)
+      const inChain = inTheChain.get(node.type) === key
+      for (const child of Array.isArray(value) ? value : [value]) if (isNode(child)) visit(child, inChain ? whole : undefined)
     }
     return undefined
   }
@@ -76,12 +89,19 @@ export function editsOf(source) {
   return edits.sort((a, b) => a.start - b.start || a.end - b.end || (a.instead < b.instead ? -1 : 1))
 }
 
+/** @param {SyntaxNode} node @param {Span} at @param {SyntaxNode | undefined} chain @returns {Span} */
+function scopeOf(node, at, chain) {
+  // A condition is a part of a statement.
+  const { start, end } = node.type.endsWith('Statement') || node.type === 'ConditionalExpression' ? at : (chain ?? node)
+  return { start, end }
+}
+
 /** @param {unknown} value @returns {value is SyntaxNode} */
 function isNode(value) {
   return typeof value === 'object' && value !== null && typeof (/** @type {any} */ (value).type) === 'string'
 }
 
-/** @param {SyntaxNode} node @param {string} source @param {(operator: string, at: { start: number, end: number }, instead: string) => void} edit */
+/** @param {SyntaxNode} node @param {string} source @param {TellEdit} edit */
 function mutate(node, source, edit) {
   const { type } = node
   const text = (/** @type {SyntaxNode} */ one) => source.slice(one.start, one.end)
@@ -117,7 +137,7 @@ function mutate(node, source, edit) {
   } else if (type === 'CallExpression') method(node, source, edit)
 }
 
-/** @param {SyntaxNode} node @param {string} source @param {(operator: string, at: { start: number, end: number }, instead: string) => void} edit */
+/** @param {SyntaxNode} node @param {string} source @param {TellEdit} edit */
 function method(node, source, edit) {
   const { callee } = node
   if (callee.type !== 'MemberExpression' || callee['computed'] === true || callee['optional'] === true) return

@@ -9,6 +9,7 @@ import { createHash } from 'node:crypto'
  * @property {string} from
  * @property {string} instead
  * @property {string} source the whole file with it
+ * @property {import('./generate.mjs').Edit} edit
  * @property {string} key the same as long as the file is
  */
 
@@ -17,15 +18,19 @@ import { createHash } from 'node:crypto'
 /** @param {string} file @param {string} source @param {import('./generate.mjs').Edit[]} edits @returns {Generated[]} */
 export function generated(file, source, edits) {
   const version = digest(source)
-  return edits.map(({ operator, start, end, instead }) => ({
-    file,
-    line: source.slice(0, start).split('\n').length,
-    operator,
-    from: source.slice(start, end),
-    instead,
-    source: source.slice(0, start) + instead + source.slice(end),
-    key: `${file} ${version} ${start}-${end} ${operator} ${digest(instead)}`,
-  }))
+  return edits.map((edit) => {
+    const { operator, start, end, instead } = edit
+    return {
+      file,
+      line: source.slice(0, start).split('\n').length,
+      operator,
+      from: source.slice(start, end),
+      instead,
+      source: source.slice(0, start) + instead + source.slice(end),
+      edit,
+      key: `${file} ${version} ${start}-${end} ${operator} ${digest(instead)}`,
+    }
+  })
 }
 
 /** A share of them, the same for the same seed; a larger share holds the smaller one. @param {Generated[]} all @param {number} seed @param {number} share */
@@ -61,6 +66,6 @@ export function scoreOf(fates) {
 }
 
 /** @param {string} text */
-function digest(text) {
+export function digest(text) {
   return createHash('sha256').update(text).digest('hex').slice(0, 12)
 }

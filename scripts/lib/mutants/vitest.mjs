@@ -22,7 +22,7 @@ import { failuresOf } from '../totals.mjs'
 /** @param {string} [config] another configuration of vitest, from the top of the repository */
 export function testRunner(config) {
   const folder = mkdtempSync(join(tmpdir(), 'muster-mutants-'))
-  /** @type {Set<number>} */
+  /** @type {Set<ReturnType<typeof startGroup>>} */
   const groups = new Set()
   let count = 0
 
@@ -58,43 +58,48 @@ export function testRunner(config) {
   }
 
   /** @param {string[]} args @param {number} timeoutMs @param {Record<string, string>} env @returns {Promise<{ code: number | null, hung: boolean }>} */
-  function vitest(args, timeoutMs, env) {
-    return new Promise((resolve, reject) => {
-      // Its own group: a test that never ends is ended with all that it started.
-      const child = spawn(process.execPath, args, { cwd: root, detached: true, stdio: 'ignore', env: environment(env) })
-      const { pid } = child
-      if (pid !== undefined) groups.add(pid)
-      let hung = false
-      const timer = setTimeout(() => {
-        hung = true
-        end(pid)
-      }, timeoutMs)
-      child.on('error', reject)
-      child.on('close', (code) => {
-        clearTimeout(timer)
-        end(pid)
-        resolve({ code, hung })
-      })
-    })
-  }
-
-  /** @param {number | undefined} group */
-  function end(group) {
-    if (group === undefined || !groups.delete(group)) return
+  async function vitest(args, timeoutMs, env) {
+    const group = startGroup(args, env)
+    groups.add(group)
+    let hung = false
+    const timer = setTimeout(() => {
+      hung = true
+      group.end()
+    }, timeoutMs)
     try {
-      process.kill(-group, 'SIGKILL')
-    } catch {
-      // All of it has ended.
+      return { code: await group.ended, hung }
+    } finally {
+      clearTimeout(timer)
+      groups.delete(group)
     }
   }
 
   return {
     run,
     close() {
-      for (const group of groups) end(group)
+      for (const group of groups) group.end()
       rmSync(folder, { recursive: true, force: true, maxRetries: 5 })
     },
   }
+}
+
+/** Node in a group of its own: a test that never ends is ended with all that it started. @param {string[]} args @param {Record<string, string>} env */
+export function startGroup(args, env) {
+  const child = spawn(process.execPath, args, { cwd: root, detached: true, stdio: 'ignore', env: environment(env) })
+  /** @type {Promise<number | null>} */
+  const ended = new Promise((resolve, reject) => child.on('error', reject).on('close', resolve))
+  let left = child.pid
+  child.once('close', end)
+  function end() {
+    if (left === undefined) return
+    try {
+      process.kill(-left, 'SIGKILL')
+    } catch {
+      // All of it has ended.
+    }
+    left = undefined
+  }
+  return { ended, end }
 }
 
 /** @param {string} own @param {Change & { mark: string }} change */

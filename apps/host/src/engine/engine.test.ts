@@ -336,6 +336,21 @@ describe('waiting for a lease', () => {
   })
 })
 
+test('a watch is told to end with the daemon', async () => {
+  await open()
+  const signals: (AbortSignal | undefined)[] = []
+  const whole = h.provider().watch
+  h.provider().watch = (call) => {
+    signals.push(call?.signal)
+    return whole(call)
+  }
+  await h.crash()
+  await h.pass(1000)
+  expect(signals.map((signal) => signal?.aborted)).toEqual([false])
+  await h.engine.stop()
+  expect(signals[0]?.aborted).toBe(true)
+})
+
 test('rows of the caller are written with the lease, or not at all', async () => {
   await open()
   const fail = h.engine.leases.request(leaseRequest(), () => Promise.reject(new Error('mine')))

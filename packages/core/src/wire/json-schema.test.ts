@@ -27,6 +27,14 @@ describe('JSON Schemas in the package', () => {
       expect(JSON.parse(readFileSync(new URL(name, folder), 'utf8'))).toEqual(JSON.parse(JSON.stringify(document)))
   })
 
+  it('say the same in the same order, whatever the order of the sources', () => {
+    const { limits, $defs } = jsonSchemas()['wire.json'] as { limits: object; $defs: object }
+    for (const part of [limits, $defs]) {
+      expect(Object.keys(part).length).toBeGreaterThan(10)
+      expect(Object.keys(part)).toEqual(Object.keys(part).toSorted())
+    }
+  })
+
   it('name every method, and every reference is there', () => {
     const wire = jsonSchemas()['wire.json'] as { methods: object }
     expect(Object.keys(wire.methods).toSorted()).toEqual(

@@ -119,7 +119,8 @@ function wireDocument(): object {
   return {
     $schema: dialect,
     title: `The wire between the Muster host and a plugin, contract ${contractVersion}`,
-    limits: Object.fromEntries(Object.entries(limits).toSorted(([a], [b]) => (a < b ? -1 : 1))),
+    // The names of a module are in order.
+    limits: { ...limits },
     methods,
     notifications: Object.fromEntries(Object.keys(notificationSchemas).map((name) => [name, { $ref: reference(name) }])),
     $defs: Object.fromEntries(definitions.map(([id, schema]) => [id, plain(schema)])),

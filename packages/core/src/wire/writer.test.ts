@@ -109,6 +109,21 @@ describe('writer', () => {
     })
   })
 
+  it('is not flushed while a message waits for the socket', async () => {
+    const { duplex, open } = gatedDuplex()
+    const writer = createWriter(duplex)
+    for (let one = 0; one < 20; one++) writer.message('launch', encodeMessage(JSON.stringify({ pad: 'x'.repeat(20_000) })))
+    let flushed = false
+    const done = writer.flushed().then(() => (flushed = true))
+    await vi.waitFor(() => expect(writer.stats().socketBytes).toBeGreaterThan(0))
+    expect(writer.waiting('launch')).toBeGreaterThan(0)
+    await new Promise(setImmediate)
+    expect(flushed).toBe(false)
+    open()
+    await done
+    expect(writer.waiting('launch')).toBe(0)
+  })
+
   it('holds one frame of a stream at a time', () => {
     const writer = createWriter(gatedDuplex().duplex)
     void writer.data(frame(1))

@@ -1,0 +1,101 @@
+/** Who may reach into a worker, when, and what is written of it. */
+import { ProviderError, type WorkerCapabilities } from '@muster/core'
+import { afterEach, beforeEach, expect, test } from 'vitest'
+import { type Reach, reachOf } from './reach.ts'
+import { type Harness, leaseRequest, openHarness, poolConfig } from './testing/harness.ts'
+
+const all: Partial<WorkerCapabilities> = { copy: { in: true, out: true, afterExit: true }, forward: true }
+const who = { principal: 'ann', signal: new AbortController().signal }
+let h: Harness
+let reach: Reach
+let worker: string
+beforeEach(async () => {
+  await open(all)
+})
+afterEach(() => h.close())
+
+async function open(capabilities: Partial<WorkerCapabilities>): Promise<void> {
+  h = await openHarness({ pools: [poolConfig()], providers: [{ name: 'one', capabilities }] })
+  const { id } = await h.engine.leases.request(leaseRequest())
+  await h.pass(1000)
+  worker = h.engine.leases.get(id)?.worker_id ?? ''
+  reach = reachOf(h.engine)
+}
+
+async function* bytes(...parts: string[]): AsyncGenerator<Uint8Array> {
+  for (const part of parts) yield Buffer.from(part)
+}
+
+async function read(source: AsyncIterable<Uint8Array>): Promise<string> {
+  let text = ''
+  for await (const chunk of source) text += Buffer.from(chunk).toString()
+  return text
+}
+
+/** All three, with how each ends. */
+function tries(): Promise<unknown>[] {
+  return [
+    reach.copyIn(worker, { ...who, path: 'in', tar: bytes('tar') }),
+    reach.copyOut(worker, { ...who, path: 'out' }),
+    reach.forward(worker, { ...who, port: 80, input: bytes() }),
+  ].map((one) => one.then(() => 'done').catch((error: unknown) => (error as { code: string }).code))
+}
+
+test('files go in and out, a connection to a port; each is a row of the journal with who did it', async () => {
+  const got: unknown[] = []
+  Object.assign(h.provider(), {
+    copyIn: async (target: { id: string }, { path, tar }: { path: string; tar: AsyncIterable<Uint8Array> }) => {
+      got.push([target.id, path, await read(tar)])
+    },
+    copyOut: (target: { id: string }, path: string) => bytes(target.id, ' ', path),
+    forward: (_target: unknown, { port, input }: { port: number; input: AsyncIterable<Uint8Array> }) =>
+      (async function* () {
+        yield Buffer.from(`${port} ${await read(input)}`)
+      })(),
+  })
+  await reach.copyIn(worker, { ...who, path: 'in', tar: bytes('a', 'b') })
+  expect(got).toEqual([[worker, 'in', 'ab']])
+  expect(await read(await reach.copyOut(worker, { ...who, path: 'out' }))).toBe(`${worker} out`)
+  expect(await read(await reach.forward(worker, { ...who, port: 80, input: bytes('hello') }))).toBe('80 hello')
+  const rows = (await h.engine.journal.why('worker', worker)).filter(({ rule }) => rule === 'worker-reached')
+  expect(rows).toMatchObject([
+    { decision: 'copy files in', pool: 'ci', provider: 'one' },
+    { decision: 'copy files out' },
+    { decision: 'forward ports' },
+  ])
+  expect(rows.map(({ inputs }) => JSON.parse(inputs) as unknown)).toEqual([
+    { principal: 'ann', path: 'in' },
+    { principal: 'ann', path: 'out' },
+    { principal: 'ann', port: 80 },
+  ])
+})
+
+test('a copy that is wrong from the start says so before its first byte; one that is left is ended', async () => {
+  let ended = false
+  Object.assign(h.provider(), {
+    copyOut: (_target: unknown, path: string) =>
+      (async function* () {
+        try {
+          if (path === 'none') throw new ProviderError('not-found', 'no such file')
+          for (;;) yield Buffer.from('x')
+        } finally {
+          ended = true
+        }
+      })(),
+  })
+  await expect(reach.copyOut(worker, { ...who, path: 'none' })).rejects.toMatchObject({ code: 'not-found' })
+  ended = false
+  for await (const chunk of await reach.copyOut(worker, { ...who, path: 'some' })) {
+    expect(Buffer.from(chunk).toString()).toBe('x')
+    break
+  }
+  expect(ended).toBe(true)
+})
+
+test('what the provider cannot is unsupported, a worker that is none is not found', async () => {
+  await h.close()
+  await open({})
+  expect(await Promise.all(tries())).toEqual(['unsupported', 'unsupported', 'unsupported'])
+  worker = 'none'
+  expect(await Promise.all(tries())).toEqual(['not-found', 'not-found', 'not-found'])
+})
