@@ -1,11 +1,12 @@
 // A part of `pnpm prove`: the mutation score of packages/core and of the engine, by mutants that are made from the syntax of the sources,
-// against the unit tests of their room that reach them. Resumable, one mutant at a time; what is known is in .muster, the page is
+// against the unit tests of their room that reach them. Resumable, a mutant for each core at a time; what is known is in .muster, the page is
 // docs/mutants.md.
 //
 // All of them take hours: MUSTER_PROVE_SHARE=0.1 takes one of ten, chosen by MUSTER_PROVE_SEED. The score of a room must be 80 %.
 import { execFileSync } from 'node:child_process'
 import { existsSync, globSync, mkdirSync, readFileSync, writeFileSync } from 'node:fs'
 import { stripTypeScriptTypes } from 'node:module'
+import { availableParallelism } from 'node:os'
 import { dirname, join } from 'node:path'
 import { fateOf } from './lib/mutants/fate.mjs'
 import { editsOf } from './lib/mutants/generate.mjs'
@@ -20,6 +21,7 @@ import { root } from './lib/paths.mjs'
 /** @typedef {import('./lib/mutants/sample.mjs').Generated} Generated */
 /** @typedef {import('./lib/mutants/sample.mjs').Fate} Fate */
 /** @typedef {import('./lib/mutants/rooms.mjs').Room} Room */
+/** @typedef {import('./lib/mutants/warm.mjs').Warm} Warm */
 /** @typedef {{ commit: string, seed: number, fates: Record<string, Fate> }} State */
 
 const leastScore = 80
@@ -29,8 +31,8 @@ const stateFile = (room) => join(root, `.muster/prove-mutants-${room}.json`)
 const share = Number(process.env['MUSTER_PROVE_SHARE'] ?? 1)
 const only = process.argv.slice(2)
 const commit = execFileSync('git', ['rev-parse', '--short', 'HEAD'], { cwd: root, encoding: 'utf8' }).trim()
-/** @type {import('./lib/mutants/warm.mjs').Warm | undefined} */
-let warm
+/** @type {Set<Warm>} */
+const open = new Set()
 process.once('SIGINT', () => stop(130)).once('SIGTERM', () => stop(143))
 try {
   const rooms = provedRooms()
@@ -46,7 +48,7 @@ try {
   for (const { name, tried, score } of results) console.log(`${name}: ${tried.length} tried, ${score} %`)
   process.exitCode = results.every(({ score }) => score >= leastScore) ? 0 : 1
 } finally {
-  warm?.close()
+  closeAll()
 }
 
 /** @param {Room} room */
@@ -66,24 +68,46 @@ async function prove(room) {
 /** @param {Room} room @param {State} state @param {{ all: Generated[], left: Generated[] }} mutants */
 async function tryAll(room, state, { all, left }) {
   const ids = new Map(all.map(({ key }, at) => [key, at + 1]))
-  warm = warmTests({ first: room.tests[0] ?? '', count: all.length, sources: switchedSources(room, all, ids) })
-  const visits = visitsOf(await knownReach(room, warm))
+  const given = { first: room.tests[0] ?? '', count: all.length, sources: switchedSources(room, all, ids) }
+  const [first = opened(given), ...others] = Array.from({ length: availableParallelism() }, () => opened(given))
+  const visits = visitsOf(await knownReach(room, first))
+  const queue = [...left]
   let saved = performance.now()
-  for (const [at, mutant] of left.entries()) {
-    const id = ids.get(mutant.key) ?? 0
-    const { near } = testsThatSee(room, mutant.file)
-    const began = performance.now()
-    const fate = await fateOf(id, visits.get(id) ?? [], { warm, near })
-    state.fates[mutant.key] = fate
-    // A stop takes away what was tried since: seconds of it.
-    if (performance.now() - saved > 5000 || at === left.length - 1) save(room, state)
-    if (performance.now() - saved > 5000) saved = performance.now()
-    const what = `${mutant.file}:${mutant.line} ${mutant.operator}`
-    const took = ((performance.now() - began) / 1000).toFixed(2)
-    const head = `${room.name} ${at + 1}/${left.length} ${took} s ${fate}: ${what}`
-    console.log(`${head}: ${oneLine(mutant.from)} → ${oneLine(mutant.instead)}`)
+  /** @param {Warm} warm */
+  const work = async (warm) => {
+    for (let mutant = queue.shift(); mutant !== undefined; mutant = queue.shift()) {
+      const id = ids.get(mutant.key) ?? 0
+      const began = performance.now()
+      const fate = await fateOf(id, visits.get(id) ?? [], { warm, near: testsThatSee(room, mutant.file).near })
+      state.fates[mutant.key] = fate
+      const now = performance.now()
+      tell(mutant, `${room.name}, ${queue.length} left, ${((now - began) / 1000).toFixed(2)} s ${fate}`)
+      // A stop takes away what was tried since: seconds of it.
+      if (now - saved < 5000) continue
+      save(room, state)
+      saved = now
+    }
   }
-  warm.close()
+  await Promise.all([first, ...others].map(work))
+  save(room, state)
+  closeAll()
+}
+
+/** @param {Parameters<typeof warmTests>[0]} room */
+function opened(room) {
+  const one = warmTests(room)
+  open.add(one)
+  return one
+}
+
+function closeAll() {
+  for (const one of open) one.close()
+  open.clear()
+}
+
+/** @param {Generated} mutant @param {string} head */
+function tell({ file, line, operator, from, instead }, head) {
+  console.log(`${head}: ${file}:${line} ${operator}: ${oneLine(from)} → ${oneLine(instead)}`)
 }
 
 /** By file. @param {Room} room @param {Generated[]} all @param {Map<string, number>} ids @returns {Record<string, string>} */
@@ -96,7 +120,7 @@ function switchedSources(room, all, ids) {
   )
 }
 
-/** Of the sources and tests as they are now. @param {Room} room @param {import('./lib/mutants/warm.mjs').Warm} process */
+/** Of the sources and tests as they are now. @param {Room} room @param {Warm} process */
 async function knownReach({ name, tests }, process) {
   const file = join(root, `.muster/prove-reach-${name}.json`)
   const texts = globSync('{packages/core,apps/host,test}/**/*.ts', { cwd: root, exclude: (path) => path === 'node_modules' })
@@ -163,6 +187,6 @@ function oneLine(text) {
 
 /** @param {number} code */
 function stop(code) {
-  warm?.close()
+  closeAll()
   process.exit(code)
 }

@@ -46,6 +46,30 @@ test('sends a segment until it is taken over, then the next, then the end', asyn
   expect(input.segment()).toBeUndefined()
 })
 
+test('holds back only while the worker has not passed on what it has', async () => {
+  const on = bell()
+  const input = createInput(source('abc'), on)
+  const first = on.rung()
+  input.seen(0, 0)
+  await first
+  expect(input.held).toBe(false)
+})
+
+test('what comes from its source after it was stopped wakes nobody', async () => {
+  let rung = 0
+  const gate = Promise.withResolvers<void>()
+  const slow = (async function* () {
+    await gate.promise
+    yield Buffer.from('late')
+  })()
+  const input = createInput(slow, { ring: () => (rung += 1), fail: () => (rung += 1) })
+  input.seen(0, 0)
+  input.stop()
+  gate.resolve()
+  await new Promise(setImmediate)
+  expect([rung, input.segment()]).toEqual([0, undefined])
+})
+
 test('skips what the worker has from an earlier attach, in the middle of a chunk too', async () => {
   const on = bell()
   const input = createInput(source('abc', 'defg', 'h'), on)

@@ -228,6 +228,19 @@ describe('the pace', () => {
     expect(worker.asked.length).toBe(201)
   })
 
+  test('quick again once something has come', async () => {
+    const quiet = (count: number): Out[][] => Array.from({ length: count }, () => ['.\n'])
+    const worker = fakeWorker(['muster 1 old\n'], [...quiet(60), ['o 1\na.\n'], ...quiet(200)])
+    const session = await createRunner(worker.raw).exec(spec, never)
+    const done = read(session).catch(() => undefined)
+    while (worker.asked.length < 61) await vi.advanceTimersByTimeAsync(100)
+    const before = worker.asked.length
+    await vi.advanceTimersByTimeAsync(900)
+    expect(worker.asked.length - before).toBeGreaterThan(10)
+    await vi.advanceTimersByTimeAsync(600_000)
+    await done
+  })
+
   test('a bell while nothing is asked makes the next question come at once', async () => {
     const bells = Array.from({ length: 50 }, (): Out[] => ['.\n', { bell: '\n' }])
     const worker = fakeWorker(['muster 1 old\n'], [...bells, ['u\n.\n']])

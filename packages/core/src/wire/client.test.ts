@@ -309,11 +309,35 @@ describe('life', () => {
     raw.message({ id: 1, method: 'secret', params: { call, name: 'other' } })
     raw.message({ id: 2, method: 'secret', params: { call: 99, name: 'token' } })
     raw.message({ id: 3, method: 'secret', params: { call, name: 'token', refused: '0' } })
-    expect((await raw.wait((one) => one.id === 1 && one.error !== undefined)).error?.data.code).toBe('internal')
-    expect((await raw.wait((one) => one.id === 2 && one.error !== undefined)).error?.data.code).toBe('cancelled')
+    const none = { effect: 'none' }
+    expect((await raw.wait((one) => one.id === 1 && one.error !== undefined)).error?.data).toEqual({ code: 'internal', ...none })
+    expect((await raw.wait((one) => one.id === 2 && one.error !== undefined)).error?.data).toEqual({ code: 'cancelled', ...none })
     expect((await raw.wait((one) => one.id === 3)).result).toEqual({ value: 'v', version: '1' })
     expect(secret).toHaveBeenCalledTimes(1)
     expect(secret).toHaveBeenCalledWith('token', { refused: '0', signal: expect.any(AbortSignal) as AbortSignal })
+    raw.message({ id: 4, method: 'secret', params: { call, name: 'token' } })
+    await raw.wait((one) => one.id === 4)
+    expect(secret.mock.lastCall?.map((one: unknown) => (typeof one === 'object' ? Object.keys(one ?? {}) : one))).toEqual([
+      'token',
+      ['signal'],
+    ])
+  })
+
+  it('says what of a configuration no message can hold, and keeps no timer for what is answered', async () => {
+    const { host, raw } = connect()
+    const told = await failure(host.configure({ ...configuration, config: { size: 1n } }, { deadlineMs: 1000 }))
+    expect(told).toMatchObject({ code: 'invalid-spec', effect: 'none', message: expect.stringMatching(/^configure: .*BigInt/) })
+    vi.useFakeTimers({ toFake: ['setTimeout', 'clearTimeout'] })
+    try {
+      const asked = host.retire({ deadlineMs: 60_000 })
+      const before = vi.getTimerCount()
+      const { id: retire } = await raw.request('retire')
+      raw.message({ id: retire, result: {} })
+      await asked
+      expect([before, vi.getTimerCount()]).toEqual([1, 0])
+    } finally {
+      vi.useRealTimers()
+    }
   })
 })
 

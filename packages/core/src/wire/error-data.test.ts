@@ -1,7 +1,7 @@
 import fc from 'fast-check'
 import { describe, expect, it } from 'vitest'
 import { ProviderError, type ProviderErrorOptions, providerErrorCodes } from '../errors.ts'
-import { fromWireError, plainText, toWireError, wireErrorSchema } from './error-data.ts'
+import { fromWireError, plainText, rpcInvalidParams, rpcMethodNotFound, toWireError, wireErrorSchema } from './error-data.ts'
 import { maxErrorMessage, maxErrorText } from './limits.ts'
 
 function fields(error: ProviderError): unknown {
@@ -10,6 +10,13 @@ function fields(error: ProviderError): unknown {
 }
 
 describe('errors over the wire', () => {
+  it('have the numbers of JSON-RPC, and no key for what was not said', () => {
+    expect([rpcMethodNotFound, rpcInvalidParams]).toEqual([-32_601, -32_602])
+    const { code, data } = toWireError(new ProviderError('internal', 'x', { effect: 'none' }))
+    expect(code).toBe(-32_000)
+    expect(Object.keys(data)).toEqual(['code', 'effect'])
+  })
+
   it('keep every field', () => {
     const options: ProviderErrorOptions = {
       effect: 'none',

@@ -52,6 +52,13 @@ describe('items', () => {
   it('of logs are refused over the cap: a cursor cannot be split', () => {
     const chunk: LogChunk = { stream: 'stdout', cursor: 'c', data: new Uint8Array(maxChunkBytes + 1) }
     expect(fault(() => logsCodec().encode(chunk))).toBe(`data: ${maxChunkBytes + 1} bytes in one chunk; at most ${maxChunkBytes}`)
+    expect(
+      frame(
+        logsCodec()
+          .encode({ ...chunk, data: chunk.data.subarray(1) })
+          .flat(),
+      ).length,
+    ).toBeGreaterThan(maxChunkBytes)
     expect(fault(() => logsCodec().encode({ ...chunk, data: Buffer.alloc(1), cursor: 'é'.repeat(101) }))).toContain(
       'cursor: longer than 200 bytes',
     )
@@ -103,6 +110,15 @@ describe('items', () => {
     expect(fault(() => logsCodec().encode({ stream: 'stdout', cursor: '', data: 'text' }))).toBe('data: not a Uint8Array')
     expect(fault(() => logsCodec().encode({ stream: 'stdlog', cursor: '', data: Buffer.alloc(1) }))).toMatch(/^stream: /)
     expect(fault(() => logsCodec().encode({ stream: 'stdout', cursor: '', extra: 1, data: Buffer.alloc(1) }))).toContain('extra')
+  })
+
+  it('cut in their header are refused, and say so', () => {
+    const cut = 'an item shorter than its header says'
+    const [parts = []] = logsCodec().encode({ stream: 'stdout', cursor: 'c', data: Buffer.from('x') })
+    const whole = frame(parts)
+    const header = whole.readUInt16BE(0)
+    for (const bytes of [0, 1, 2, 1 + header]) expect(fault(() => logsCodec().decode(whole.subarray(0, bytes)))).toBe(cut)
+    expect(logsCodec().decode(whole.subarray(0, 2 + header)).data).toHaveLength(0)
   })
 
   it('of garbage bytes are refused, never anything else', () => {

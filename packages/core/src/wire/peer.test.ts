@@ -261,6 +261,19 @@ describe('a peer', () => {
     expect(await peer.closed).toMatchObject({ kind: 'ended' })
   })
 
+  it('says why it could not read on', async () => {
+    const first = start()
+    first.raw.text('{"jsonrpc"')
+    expect((await first.peer.closed).message).toMatch(/^a message that is no JSON: .+/)
+    const second = start({
+      request: () => {
+        throw new Error('the handler broke')
+      },
+    })
+    second.raw.message({ id: 1, method: 'x', params: {} })
+    expect(await second.peer.closed).toEqual({ kind: 'failed', message: 'the handler broke' })
+  })
+
   it('finishes what is queued before it ends', async () => {
     const { peer, raw } = start()
     peer.notify('$/cancel', { id: 1 })

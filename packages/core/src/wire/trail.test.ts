@@ -91,6 +91,29 @@ test('of two calls at once each has its own', async () => {
   ])
 })
 
+test('a failure without a code has its name, if that is a word; a span takes its time', async () => {
+  const fail = async (error: unknown): Promise<void> => {
+    const asked = vendorSpan('ask', async () => {
+      throw error as Error
+    })
+    await expect(asked).rejects.toBe(error)
+  }
+  const [batch] = await told(
+    {
+      launch: async () => {
+        await fail(new TypeError('canary'))
+        await fail(Object.assign(new Error('canary'), { code: 7, name: 'two words' }))
+        await fail(undefined)
+        await vendorSpan('wait', () => new Promise(setImmediate))
+        return { handle }
+      },
+    },
+    (host, spans) => host.worker.launch(spec, options({ spans })),
+  )
+  expect(batch?.spans.map(({ failed }) => failed)).toEqual(['TypeError', 'error', 'error', undefined, undefined])
+  expect(batch?.spans[3]?.ms).toBeGreaterThan(0)
+})
+
 test('more than a call may have, and what has not ended, are dropped and counted', async () => {
   const [batch] = await told(
     {
@@ -114,6 +137,9 @@ test('text is cut, and cleaned of secrets', () => {
   const [span] = trail.finish().spans
   expect([span?.name.length, span?.failed, Object.keys(span?.facts ?? {}).length]).toEqual([100, '[secret]', 8])
   expect(JSON.stringify(span)).not.toContain('s3cret')
+  for (const fact of Object.values(span?.facts ?? {})) expect(fact).toHaveLength(200)
+  const [bare] = openTrail(`00-${trace}-${caller}-01`, 'launch', how).finish().spans
+  expect(Object.keys(bare ?? {})).toEqual(['trace', 'span', 'parent', 'name', 'kind', 'at', 'ms'])
 })
 
 test('what no exporter could take is not told, and breaks nothing', async () => {

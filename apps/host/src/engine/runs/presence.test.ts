@@ -1,0 +1,88 @@
+import { expect, test } from 'vitest'
+import type { RunRecord } from '../model.ts'
+import { testClock, type TestClock } from '../testing/clock.ts'
+import { createPresence, type Presence } from './presence.ts'
+import type { RunRecords } from './records.ts'
+
+function start(refused = 0): { presence: Presence; clock: TestClock; cancelled: string[]; live: Set<string> } {
+  const clock = testClock()
+  const cancelled: string[] = []
+  const live = new Set(['r'])
+  let left = refused
+  const presence = createPresence({
+    engine: { clock },
+    records: { get: (id: string) => (live.has(id) ? {} : undefined) } as unknown as RunRecords,
+    cancel: async (id, reason) => {
+      cancelled.push(`${id}: ${reason}`)
+      if (left-- > 0) throw new Error('the store is ill')
+    },
+  })
+  presence.watch({ id: 'r', request: JSON.stringify({ detachMs: 1000 }) } as RunRecord)
+  return { presence, clock, cancelled, live }
+}
+
+async function pass(clock: TestClock, ms: number): Promise<void> {
+  const until = clock.now() + ms
+  while (clock.step(until)) await new Promise(setImmediate)
+  await new Promise(setImmediate)
+}
+
+const gone = 'r: no client for 1000 ms'
+
+test('a run ends when nobody has been there for its time, and not before', async () => {
+  const { clock, cancelled } = start()
+  await pass(clock, 999)
+  expect(cancelled).toEqual([])
+  await pass(clock, 1)
+  expect(cancelled).toEqual([gone])
+})
+
+test('while one of its clients is there it goes on; the time runs from the last one’s leaving', async () => {
+  const { presence, clock, cancelled } = start()
+  await pass(clock, 900)
+  const [first, second] = [presence.attach('r'), presence.attach('r')]
+  await pass(clock, 5000)
+  first()
+  first()
+  await pass(clock, 5000)
+  expect(cancelled).toEqual([])
+  second()
+  await pass(clock, 999)
+  expect(cancelled).toEqual([])
+  await pass(clock, 1)
+  expect(cancelled).toEqual([gone])
+})
+
+test('a store that cannot write is asked again; of a run that has ended nothing is', async () => {
+  const ill = start(2)
+  await pass(ill.clock, 3000)
+  expect(ill.cancelled).toEqual([gone, gone, gone])
+  const over = start()
+  over.live.clear()
+  await pass(over.clock, 5000)
+  expect(over.cancelled).toEqual([])
+})
+
+test('what is forgotten or stopped ends nothing, also when its client leaves later', async () => {
+  const forgotten = start()
+  const leave = forgotten.presence.attach('r')
+  forgotten.presence.forget('r')
+  leave()
+  const stopped = start()
+  stopped.presence.stop()
+  const armed = start()
+  armed.presence.forget('r')
+  for (const { clock, cancelled } of [forgotten, stopped, armed]) {
+    await pass(clock, 5000)
+    expect(cancelled).toEqual([])
+  }
+})
+
+test('a run that asked for nothing is left alone', async () => {
+  const { presence, clock, cancelled } = start()
+  presence.watch({ id: 'other', request: '{}' } as RunRecord)
+  presence.attach('other')()
+  presence.forget('r')
+  await pass(clock, 5000)
+  expect(cancelled).toEqual([])
+})
