@@ -13,6 +13,7 @@ import { openLocked } from './fetch.ts'
 import { type LoadedLock, loadLock, type LockedPlugin, lockedFor, lockFileOf } from './lock.ts'
 import type { OriginDeps } from './origins.ts'
 import { PluginRefusal } from './refusal.ts'
+import { keepsTrust } from './trust.ts'
 import { type LoadedRegistry, loadRegistry, pathOf, type PluginEntry } from './registry.ts'
 
 export interface DiscoveredPlugin {
@@ -107,6 +108,7 @@ async function openPlugin(entry: PluginEntry, from: OpenFrom): Promise<Opened> {
   try {
     if ('folder' in entry.source) return await openPackage(entry, { root: await folderOf(entry, registry), registry })
     const locked = lockedFor(entry, lock.lock)
+    keepsTrust(locked, registry.trust)
     return await openPackage(entry, { root: await openLocked(locked, from), registry, locked })
   } catch (error) {
     if (!(error instanceof PluginRefusal)) throw error

@@ -7,6 +7,7 @@ import { z } from 'zod'
 import { type Loaded, loadDocument, withKeys } from '../config/document.ts'
 import type { Problem } from '../config/problem.ts'
 import { folderOf } from './content.ts'
+import type { Provenance } from './provenance.ts'
 import { PluginRefusal } from './refusal.ts'
 import { type PluginEntry, type PluginSource, sourceName } from './registry.ts'
 
@@ -28,7 +29,9 @@ export interface LockedVersion {
   tree: string
   /** When the source says it was published, ISO 8601. */
   published?: string
-  waiver: Waiver
+  /** Who signed it; else somebody's word. */
+  signer?: Provenance
+  waiver?: Waiver
   /** What it may do, as accepted. */
   permissions: PluginPermissions
 }
@@ -61,7 +64,14 @@ const version = {
   size: z.int().min(1),
   tree: digest,
   published: instant.exactOptional(),
-  waiver: strict({ by: z.string().min(1), at: instant, reason: z.string().min(1) }),
+  signer: strict({
+    issuer: z.string(),
+    repository: z.string(),
+    workflow: z.string(),
+    ref: z.string().exactOptional(),
+    commit: z.string().exactOptional(),
+  }).exactOptional(),
+  waiver: strict({ by: z.string().min(1), at: instant, reason: z.string().min(1) }).exactOptional(),
   permissions: strict({
     net: names,
     unix: names,
@@ -73,11 +83,19 @@ const version = {
 }
 const text = z.string().min(1)
 const source = z.union([strict({ tarball: text }), strict({ mirror: text }), strict({ registry: text })])
+/** Bytes that nobody vouches for are not locked. */
+function vouched<T extends z.ZodType>(schema: T): T {
+  return schema.refine((value) => {
+    const { signer, waiver } = value as Pick<LockedVersion, 'signer' | 'waiver'>
+    return (signer === undefined) !== (waiver === undefined)
+  }, 'it has either a signer or a waiver')
+}
+
 const lockSchema = strict({
   schema: z.literal(1),
   plugins: z.record(
     z.string(),
-    strict({ package: z.string().min(1), source, ...version, previous: strict(version).exactOptional() }),
+    vouched(strict({ package: z.string().min(1), source, ...version, previous: vouched(strict(version)).exactOptional() })),
   ),
 }) as unknown as z.ZodType<LockFile>
 

@@ -10,6 +10,7 @@ import { openOrigin, type OriginDeps } from './origins.ts'
 import { PluginRefusal } from './refusal.ts'
 import type { LoadedRegistry, PluginEntry } from './registry.ts'
 import { chooseVersion } from './resolve.ts'
+import { keepsTrust, trustOf } from './trust.ts'
 
 export interface LockingOptions extends OriginDeps {
   registry: LoadedRegistry
@@ -82,7 +83,7 @@ interface Planned {
 async function lockOne(entry: PluginEntry, options: LockingOptions): Promise<Planned> {
   const { lock, update } = options
   const before = Object.hasOwn(lock.plugins, entry.alias) ? lock.plugins[entry.alias] : undefined
-  const fits = fitting(entry, lock)
+  const fits = fitting(entry, options)
   if (fits !== undefined && !update.has(entry.alias) && !(await tarballChanged(fits, options)))
     return { locked: fits, problems: [] }
   const origin = await openOrigin(entry.source, options)
@@ -97,16 +98,23 @@ async function lockOne(entry: PluginEntry, options: LockingOptions): Promise<Pla
   const tree = await treeOfFolder(root)
   const opened = await openPackage(entry, { root, registry: options.registry, locked: { version: chosen.version, tree } })
   if (opened.plugin === undefined) return { problems: opened.problems }
-  const { waiver } = options
-  if (waiver === undefined) throw noTrust(entry, chosen.version)
+  const old = before?.package === entry.package ? before : undefined
+  const trust = await trustOf(
+    {
+      ...{ package: entry.package, version: chosen.version, sha512 },
+      attestations: () => origin.attestations(entry.package, chosen.version),
+      ...(old === undefined ? {} : { before: old }),
+      ...(options.waiver === undefined ? {} : { waiver: options.waiver }),
+    },
+    options.registry.trust,
+  )
   const { manifest } = opened.plugin
   const after: LockedVersion = {
     ...{ version: chosen.version, sha512, size: tarball.length, tree },
     ...(chosen.published === undefined ? {} : { published: chosen.published }),
-    waiver,
+    ...trust,
     permissions: manifest.permissions,
   }
-  const old = before?.package === entry.package ? before : undefined
   const previous = old === undefined ? undefined : versionOf(old)
   const known = old === undefined ? undefined : await manifestOf(old, options)
   return {
@@ -130,9 +138,11 @@ async function lockOne(entry: PluginEntry, options: LockingOptions): Promise<Pla
   }
 }
 
-function fitting(entry: PluginEntry, lock: Lock): LockedPlugin | undefined {
+function fitting(entry: PluginEntry, { lock, registry }: LockingOptions): LockedPlugin | undefined {
   try {
-    return lockedFor(entry, lock)
+    const locked = lockedFor(entry, lock)
+    keepsTrust(locked, registry.trust)
+    return locked
   } catch {
     return undefined
   }
@@ -158,14 +168,6 @@ function refuseOtherBytes(
     'other-bytes',
     `${name}@${version} has other bytes now: ${sha512}, where the lock has ${known.sha512}; what is published never changes`,
     `ask its publisher; if the new bytes are meant, run: muster plugins remove ${alias}, and add it again`,
-  )
-}
-
-function noTrust({ package: name }: PluginEntry, version: string): PluginRefusal {
-  return new PluginRefusal(
-    'no-trust',
-    `nobody vouches for ${name}@${version}`,
-    'if you have read it and trust it, run the command again with --waive "WHY": it is written down with your name',
   )
 }
 

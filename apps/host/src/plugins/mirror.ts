@@ -3,7 +3,7 @@ import { mkdir, readFile, rename, rm, writeFile } from 'node:fs/promises'
 import { dirname, join } from 'node:path'
 import { z } from 'zod'
 import { sha512Of } from './content.ts'
-import { jsonOf, readTarball, type Origin } from './origin.ts'
+import { attestationsOf, jsonOf, type Origin, readAttestations, readTarball } from './origin.ts'
 import { PluginRefusal } from './refusal.ts'
 
 /** What is known of one version beside its bytes. */
@@ -42,6 +42,7 @@ export function mirrorOrigin(dir: string): Origin {
       }))
     },
     tarball: (name, version) => readTarball(tarballOf(dir, { name, version })),
+    attestations: (name, version) => readAttestations(tarballOf(dir, { name, version })),
   }
 }
 
@@ -60,6 +61,7 @@ export interface ToMirror {
   version: string
   published?: string
   tarball: Buffer
+  attestations?: unknown
 }
 
 /** Puts versions into a mirror beside those that it has; each file by rename, the index last. */
@@ -70,8 +72,10 @@ export async function writeMirror(dir: string, all: readonly ToMirror[]): Promis
     throw error
   })
   const packages = new Map(Object.entries(index.packages))
-  for (const { package: name, version, published, tarball } of all) {
-    await writeWhole(tarballOf(dir, { name, version }), tarball)
+  for (const { package: name, version, published, tarball, attestations } of all) {
+    const file = tarballOf(dir, { name, version })
+    await writeWhole(file, tarball)
+    if (attestations !== undefined) await writeWhole(attestationsOf(file), JSON.stringify(attestations))
     const one = { sha512: sha512Of(tarball), size: tarball.length, ...(published === undefined ? {} : { published }) }
     packages.set(name, { ...packages.get(name), [version]: one })
   }

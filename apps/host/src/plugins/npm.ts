@@ -50,7 +50,7 @@ export async function npmOrigin(address: RegistryAddress, settings: NetworkSetti
   const known = new Map<string, Promise<Packument>>()
 
   async function packument(name: string): Promise<Packument> {
-    const answer = await asking(name, () => fetch.json(`/${encodeURIComponent(name).replace('%40', '@')}`, options))
+    const answer = await asking(name, () => fetch.json(`/${pathOf(name)}`, options))
     const parsed = packumentSchema.safeParse(answer)
     if (parsed.success) return parsed.data
     const at = parsed.error.issues[0]?.path.join('.') ?? ''
@@ -99,7 +99,20 @@ export async function npmOrigin(address: RegistryAddress, settings: NetworkSetti
         )
       return asking(name, async () => bounded((await fetch(found.dist.tarball, options)).body ?? []))
     },
+    async attestations(name, version) {
+      try {
+        return await fetch.json(`/-/npm/v1/attestations/${pathOf(name)}@${version}`, options)
+      } catch (error) {
+        if ((error as { statusCode?: number }).statusCode === 404) return undefined
+        throw refusalOf(error, name, url)
+      }
+    },
   }
+}
+
+/** As registries write it: the slash of a scope is no part of the path. */
+function pathOf(name: string): string {
+  return encodeURIComponent(name).replace('%40', '@')
 }
 
 /** None where it is no instant: then nobody knows. */

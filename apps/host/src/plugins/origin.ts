@@ -12,6 +12,8 @@ export interface Origin {
   versions(name: string): Promise<Published[]>
   /** The tarball, as it is: nothing about it is checked but its size. */
   tarball(name: string, version: string): Promise<Buffer>
+  /** What it attests of a version, as a registry answers; undefined: nothing. Believed by nobody before it is verified. */
+  attestations(name: string, version: string): Promise<unknown>
 }
 
 const packSchema = z.object({ name: z.string(), version: z.string() })
@@ -34,7 +36,25 @@ export function tarballOrigin(path: string): Origin {
       return [{ version: parsed.data.version }]
     },
     tarball: () => readTarball(path),
+    attestations: () => readAttestations(path),
   }
+}
+
+/** Beside a tarball: FILE.attestations.json. */
+export async function readAttestations(tarball: string): Promise<unknown> {
+  const text = await readFile(attestationsOf(tarball), 'utf8').catch((error: NodeJS.ErrnoException) => {
+    if (error.code === 'ENOENT') return undefined
+    throw new PluginRefusal(
+      'no-source',
+      `${attestationsOf(tarball)} cannot be read: ${error.code}`,
+      'give this user the right to read it',
+    )
+  })
+  return text === undefined ? undefined : jsonOf(text)
+}
+
+export function attestationsOf(tarball: string): string {
+  return `${tarball}.attestations.json`
 }
 
 export function jsonOf(text: string): unknown {

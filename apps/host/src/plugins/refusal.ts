@@ -27,6 +27,40 @@ export const refusalCodes = [
   'bad-archive',
   /** Its bytes are not vouched for by anybody. */
   'no-trust',
+  /** A rule says who signs it, and there is no attestation of its provenance. */
+  'no-attestation',
+  /** The attestation cannot be read, or is of another kind. */
+  'bad-bundle',
+  /** It is about another package or version. */
+  'other-subject',
+  /** It is about other bytes. */
+  'other-digest',
+  /** Its certificate leads to no trusted authority. */
+  'untrusted-certificate',
+  /** Its certificate was not valid when it was signed. */
+  'expired-certificate',
+  /** No certificate log that is trusted has seen its certificate. */
+  'unlogged-certificate',
+  /** No transparency log has it. */
+  'no-log-entry',
+  /** The log's promise to have it is not that log's. */
+  'bad-log-promise',
+  /** The log's proof of having it does not hold. */
+  'bad-log-proof',
+  /** The log has something else. */
+  'other-log-entry',
+  /** Nobody tells when it was signed. */
+  'bad-timestamp',
+  /** The signature is not that of its certificate. */
+  'bad-signature',
+  /** Somebody else has said who signed. */
+  'other-issuer',
+  /** It was built from another repository. */
+  'other-repository',
+  /** It was built by another workflow. */
+  'other-workflow',
+  /** The version before was signed by somebody else. */
+  'other-signer',
   /** It asks for more than was accepted. */
   'not-accepted',
   /** Two aliases mean the same version and other bytes. */

@@ -7,9 +7,10 @@ const examples = join(import.meta.dirname, '../../../../examples/configuration')
 
 it('reads the example of a private registry: its scope, its token, its policy', async () => {
   const text = await readFile(join(examples, 'registries.json'), 'utf8')
-  const { entries, registries, policy, problems } = readRegistry(text, { base: '/etc/muster', shown: 'plugins.json' })
+  const { entries, registries, policy, trust, problems } = readRegistry(text, { base: '/etc/muster', shown: 'plugins.json' })
   expect(problems).toEqual([])
   expect(registries).toEqual({ '@acme': { url: 'https://npm.acme.example/', token: { file: '/run/secrets/npm' } } })
+  expect(trust.rules).toMatchObject([{ packages: ['@acme/*'], workflow: '.github/workflows/release.yml' }])
   expect(policy).toEqual({ minReleaseAgeMs: 86_400_000, exempt: ['@acme/*'] })
   expect(entries.map(({ alias, source }) => [alias, source])).toEqual([
     ['cloud', { registry: '@acme' }],

@@ -7,6 +7,7 @@ import { z } from 'zod'
 import { type Loaded, loadDocument, withKeys } from '../config/document.ts'
 import type { Problem } from '../config/problem.ts'
 import { durationSchema } from '../config/units.ts'
+import type { TrustPolicy, TrustRule } from './trust.ts'
 
 /** Where a package comes from, as written: paths are relative to the registry manifest. */
 export type PluginSource = { folder: string } | { tarball: string } | { mirror: string } | { registry: string }
@@ -34,6 +35,7 @@ export interface RegistryPolicy {
 }
 
 export interface RegistryFile {
+  trust?: { root?: string; rules?: TrustRule[] }
   mirror?: string
   registries?: Record<string, RegistryAddress>
   policy?: { minReleaseAge?: number; exempt?: string[] }
@@ -92,6 +94,20 @@ export const registrySchema: z.ZodType<RegistryFile> = strict({
     minReleaseAge: durationSchema.exactOptional().describe('A version counts once it is published this long. Default 24h.'),
     exempt: z.array(z.string().min(1)).exactOptional().describe('Packages, or scopes as @acme/*, of which any age is fine.'),
   }).exactOptional(),
+  trust: strict({
+    root: place.describe('Another trusted root than that of the public sigstore, as sigstore publishes them.'),
+    rules: z
+      .array(
+        strict({
+          packages: z.array(z.string().min(1)).min(1).describe('Packages, or scopes as @acme/*.'),
+          issuer: z.url().describe('That told the authority who signs, as https://token.actions.githubusercontent.com.'),
+          repository: z.url().describe('Where it is built from, as https://github.com/acme/plugin.'),
+          workflow: z.string().min(1).describe('What builds it, as .github/workflows/release.yml.'),
+        }),
+      )
+      .exactOptional()
+      .describe('Who signs which packages, to the letter. What is named here is not loaded without that signature.'),
+  }).exactOptional(),
   plugins: z.record(
     z.string().regex(namePattern, 'an alias has 1 to 40 of a-z, 0-9 and -'),
     strict({
@@ -113,6 +129,7 @@ export interface LoadedRegistry {
   mirror?: string
   registries: Readonly<Record<string, RegistryAddress>>
   policy: RegistryPolicy
+  trust: TrustPolicy
   /** Folder of the file. */
   base: string
   problems: Problem[]
@@ -140,7 +157,7 @@ export async function loadRegistry(file: string, shown: string): Promise<LoadedR
 export function readRegistry(text: string, { base, shown }: { base: string; shown: string }): LoadedRegistry {
   const { value, problems, problem } = loadDocument(shown, text, registrySchema)
   if (value === undefined) return { ...nothing(base), problems, problem }
-  const { registries = {}, policy = {}, mirror } = value
+  const { registries = {}, policy = {}, trust = {}, mirror } = value
   const entries = Object.entries(value.plugins).map(([alias, given]) => ({
     alias,
     package: given.package,
@@ -152,6 +169,7 @@ export function readRegistry(text: string, { base, shown }: { base: string; show
     entries,
     registries: Object.fromEntries(Object.entries(registries).map(([name, one]) => [name, placed(one, base)])),
     policy: { minReleaseAgeMs: policy.minReleaseAge ?? minReleaseAgeMs, exempt: policy.exempt ?? [] },
+    trust: { rules: trust.rules ?? [], ...(trust.root === undefined ? {} : { root: resolve(base, trust.root) }) },
     ...(mirror === undefined ? {} : { mirror: resolve(base, mirror) }),
     problems: [...problems, ...unknownRegistries(entries, registries, problem)],
     problem,
@@ -159,7 +177,7 @@ export function readRegistry(text: string, { base, shown }: { base: string; show
 }
 
 function nothing(base: string): Omit<LoadedRegistry, 'problems' | 'problem'> {
-  return { base, entries: [], registries: {}, policy: { minReleaseAgeMs, exempt: [] } }
+  return { base, entries: [], registries: {}, policy: { minReleaseAgeMs, exempt: [] }, trust: { rules: [] } }
 }
 
 function placed(address: RegistryAddress, base: string): RegistryAddress {

@@ -2,6 +2,7 @@
 import semver from 'semver'
 import { PluginRefusal } from './refusal.ts'
 import type { RegistryPolicy } from './registry.ts'
+import { isNamed } from './trust.ts'
 
 /** One version that a source has. */
 export interface Published {
@@ -57,9 +58,7 @@ export function chooseVersion(wanted: Wanted, found: readonly Published[], rule:
 
 /** Milliseconds until a version counts; never more than 0 where age does not matter. */
 function waitOf(name: string, { policy, now, aged }: Rule): (one: Published) => number {
-  const scope = `${name.split('/')[0]}/*`
-  if (!aged || policy.minReleaseAgeMs === 0 || policy.exempt.some((one) => one === name || (name.includes('/') && one === scope)))
-    return () => 0
+  if (!aged || policy.minReleaseAgeMs === 0 || isNamed(name, policy.exempt)) return () => 0
   return ({ published }) => {
     const at = published === undefined ? Number.NaN : Date.parse(published)
     return Number.isNaN(at) ? Infinity : at + policy.minReleaseAgeMs - now

@@ -2,10 +2,11 @@
 import { createInterface } from 'node:readline/promises'
 import { formatProblem, sortProblems } from '../../config/problem.ts'
 import { asksForMore, type Difference } from '../../plugins/difference.ts'
-import { lockText, replaceFile } from '../../plugins/lock.ts'
+import { type LockedVersion, lockText, replaceFile } from '../../plugins/lock.ts'
 import { type LockChange, planLock } from '../../plugins/locking.ts'
 import { PluginRefusal } from '../../plugins/refusal.ts'
 import { readRegistry } from '../../plugins/registry.ts'
+import { signerName } from '../../plugins/trust.ts'
 import { bytes, exits, print, printJson, say } from '../io.ts'
 import { withProgress } from '../context.ts'
 import { type Site, waiverOf } from './site.ts'
@@ -88,12 +89,18 @@ export function shownChange({
     const same = before?.version === after.version && before.sha512 !== after.sha512 ? ', other bytes than before' : ''
     lines.push(`    ${bytes(after.size)}, ${after.sha512.slice(0, 24)}…${same}`)
     if (after.published !== undefined) lines.push(`    published ${after.published}`)
-    lines.push(`    no signature: ${after.waiver.by} vouches for it (${after.waiver.reason})`)
+    lines.push(`    ${vouching(after)}`)
   }
   if (deprecated !== undefined) lines.push(`    deprecated: ${deprecated}`)
   if (!compared) lines.push('    the one before cannot be had any more: this is all of it, not what differs')
   else if (before !== undefined && asksForMore(differences)) lines.push('    asks for more than before:')
   return [...lines, ...differences.map(shownDifference)].join('\n')
+}
+
+/** Who vouches for it, and how. */
+export function vouching({ signer, waiver }: LockedVersion): string {
+  if (signer !== undefined) return `signed by ${signerName(signer)}${signer.ref === undefined ? '' : ` at ${signer.ref}`}`
+  return `no signature: ${waiver?.by ?? 'nobody'} vouches for it (${waiver?.reason ?? ''})`
 }
 
 function shownDifference({ path, kind, before, after }: Difference): string {

@@ -1,10 +1,13 @@
 /** `muster plugins mirror` and `verify`: the locked bytes, taken along and looked at again. */
+import { resolve } from 'node:path'
 import { formatProblem } from '../../config/problem.ts'
 import { findContent, verifyTree } from '../../plugins/content.ts'
 import { checkBytes, lockedBytes } from '../../plugins/fetch.ts'
 import { type LockedPlugin, lockedFor } from '../../plugins/lock.ts'
 import { mirrored, type ToMirror, writeMirror } from '../../plugins/mirror.ts'
+import { openOrigin } from '../../plugins/origins.ts'
 import { PluginRefusal } from '../../plugins/refusal.ts'
+import { trustOf } from '../../plugins/trust.ts'
 import { exits, print, printJson, say } from '../io.ts'
 import type { Site } from './site.ts'
 
@@ -15,7 +18,9 @@ export async function mirrorPlugins(site: Site, { out, json }: { out: string; js
     versionsOf(site).map(async (locked): Promise<ToMirror> => {
       const { package: name, version, published } = locked
       const tarball = await lockedBytes(locked, site)
-      return { package: name, version, ...(published === undefined ? {} : { published }), tarball }
+      const attestations =
+        locked.signer === undefined ? undefined : await (await openOrigin(locked.source, site)).attestations(name, version)
+      return { package: name, version, ...(published === undefined ? {} : { published }), tarball, attestations }
     }),
   )
   await writeMirror(out, all)
@@ -76,6 +81,14 @@ export async function verifyPlugins(
 async function verify(locked: LockedPlugin, { site, mirror }: { site: Site; mirror?: string }): Promise<void> {
   const root = await findContent(locked.sha512, site.stores)
   if (root !== undefined) await verifyTree(root, locked.tree)
+  await verifyBytes(locked, { site, ...(mirror === undefined ? {} : { mirror }) })
+  if (locked.signer === undefined) return
+  const origin = await openOrigin(mirror === undefined ? locked.source : { mirror: resolve(mirror) }, site)
+  const attestations = (): Promise<unknown> => origin.attestations(locked.package, locked.version)
+  await trustOf({ ...locked, before: locked, attestations }, site.registry.trust)
+}
+
+async function verifyBytes(locked: LockedPlugin, { site, mirror }: { site: Site; mirror?: string }): Promise<void> {
   if (mirror === undefined) {
     await lockedBytes(locked, site)
     return

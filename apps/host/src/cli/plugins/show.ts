@@ -7,6 +7,7 @@ import { type LockedPlugin, lockedFor } from '../../plugins/lock.ts'
 import { PluginRefusal } from '../../plugins/refusal.ts'
 import { pathOf, type PluginEntry, sourceName } from '../../plugins/registry.ts'
 import { bold, exits, print, printJson, printTable, say } from '../io.ts'
+import { vouching } from './change.ts'
 import type { Site } from './site.ts'
 
 interface Row {
@@ -47,7 +48,7 @@ export async function listPlugins(site: Site, { json }: { json?: true }): Promis
         { title: 'VERSION', of: (one) => one.version },
         { title: 'SOURCE', of: (one) => sourceName(one.source) },
         { title: 'STATE', of: (one) => one.state },
-        { title: 'VOUCHED FOR BY', of: ({ locked }) => locked?.waiver.by },
+        { title: 'VOUCHED FOR BY', of: ({ locked }) => locked?.signer?.repository ?? locked?.waiver?.by },
         { title: 'PROVIDERS', of: (one) => one.providers.join(', ') || undefined },
       ],
       `${site.shown} names no plugin`,
@@ -82,7 +83,8 @@ export async function showPlugin(site: Site, alias: string, { json }: { json?: t
     ['sha512', locked?.sha512],
     ['files', locked?.tree],
     ['published', locked?.published],
-    ['vouched for by', locked && `${locked.waiver.by}, ${locked.waiver.at}: ${locked.waiver.reason}`],
+    ['trust', locked && vouching(locked)],
+    ['commit', locked?.signer?.commit],
     ['before', locked?.previous?.version],
     ['providers', row.providers.join(', ')],
     ...(manifest === undefined ? [] : factsOf(manifest)),

@@ -4,7 +4,11 @@ import type { AddressInfo } from 'node:net'
 
 export interface TestRegistry extends AsyncDisposable {
   url: string
-  publish(name: string, version: string, more: { tarball: Buffer; published?: string; deprecated?: string }): void
+  publish(
+    name: string,
+    version: string,
+    more: { tarball: Buffer; published?: string; deprecated?: string; attestations?: unknown },
+  ): void
   /** Other bytes under the same version. */
   tamper(name: string, version: string, tarball: Buffer): void
   unpublish(name: string): void
@@ -20,6 +24,7 @@ interface Version {
   tarball: Buffer
   published: string | undefined
   deprecated: string | undefined
+  attestations: unknown
 }
 
 export async function startTestRegistry(): Promise<TestRegistry> {
@@ -35,6 +40,11 @@ export async function startTestRegistry(): Promise<TestRegistry> {
     const status = failures.shift()
     if (status !== undefined) return end(reply, status, {})
     if (token !== undefined && request.headers.authorization !== `Bearer ${token}`) return end(reply, 401, {})
+    const [, attested, of = ''] = /^-\/npm\/v1\/attestations\/(.+)@([^@]+)$/.exec(path) ?? []
+    if (attested !== undefined) {
+      const known = packages.get(attested)?.get(of)?.attestations
+      return end(reply, known === undefined ? 404 : 200, known ?? {})
+    }
     const [name = '', file] = path.split('/-/')
     const found = packages.get(name)
     if (found === undefined) return end(reply, 404, { error: 'not found' })
@@ -71,8 +81,8 @@ export async function startTestRegistry(): Promise<TestRegistry> {
   return {
     url,
     asked,
-    publish(name, version, { tarball, published, deprecated }) {
-      packages.set(name, (packages.get(name) ?? new Map()).set(version, { tarball, published, deprecated }))
+    publish(name, version, { tarball, published, deprecated, attestations }) {
+      packages.set(name, (packages.get(name) ?? new Map()).set(version, { tarball, published, deprecated, attestations }))
     },
     tamper(name, version, tarball) {
       const known = packages.get(name)?.get(version)

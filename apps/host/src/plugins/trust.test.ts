@@ -1,0 +1,156 @@
+/** Four kinds of registry, and what becomes of a plugin that was signed once. */
+import { writeFile } from 'node:fs/promises'
+import { join } from 'node:path'
+import { tempFolder } from '@muster/test/systems/temp'
+import { beforeAll, describe, expect, it } from 'vitest'
+import { discover } from './discover.ts'
+import type { Signer } from './provenance.ts'
+import { lockHere } from './testing/lock.ts'
+import { startTestRegistry, type TestRegistry } from './testing/npm-registry.ts'
+import { packPlugin } from './testing/pack.ts'
+import { rightSigner, startTestSigstore, type TestSigstore } from './testing/sigstore.ts'
+
+const published = '2026-01-01T00:00:00.000Z'
+const rule = { packages: ['@acme/*'], ...rightSigner }
+
+let sigstore: TestSigstore
+beforeAll(async () => {
+  sigstore = await startTestSigstore()
+})
+
+interface Site extends AsyncDisposable {
+  registry: TestRegistry
+  publish(version: string, by?: Partial<Signer> | null): Promise<void>
+  /** What locking says, with and without somebody's word. */
+  lock(
+    rules: object[],
+    more?: { range?: string; reason?: string | null; update?: string[] },
+  ): Promise<{ told: string; locked: unknown }>
+  start(): Promise<string>
+}
+
+async function openSite(): Promise<Site> {
+  const temp = await tempFolder('trust')
+  const registry = await startTestRegistry()
+  const file = join(temp.path, 'plugins.json')
+  await writeFile(join(temp.path, 'root.json'), JSON.stringify(sigstore.root))
+  const told = (problems: { reason: string; fix: string }[]): string =>
+    problems.map((one) => `${one.reason} | ${one.fix}`).join('\n')
+  return {
+    registry,
+    async publish(version, by = {}) {
+      const tarball = await packPlugin({ version })
+      const about = { package: '@acme/plugin', version, tarball }
+      const attestations = by === null ? undefined : await sigstore.attest({ ...about, signer: by })
+      registry.publish('@acme/plugin', version, { tarball, published, attestations })
+    },
+    async lock(rules, { range = '^1.0.0', reason = null, update = [] } = {}) {
+      const plugins = { acme: { package: '@acme/plugin', version: range } }
+      const all = { registries: { default: { url: registry.url } }, trust: { root: 'root.json', rules }, plugins }
+      await writeFile(file, JSON.stringify(all))
+      const { problems, lock } = await lockHere(file, { reason, update })
+      return { told: told(problems), locked: lock.plugins['acme'] }
+    },
+    start: async () => told((await discover(file, { stores: [join(temp.path, 'store')], shown: 'plugins.json' })).problems),
+    async [Symbol.asyncDispose]() {
+      await registry[Symbol.asyncDispose]()
+      await temp[Symbol.asyncDispose]()
+    },
+  }
+}
+
+describe('a registry', () => {
+  it('that is intact: the signer is locked, and nobody else has to vouch', async () => {
+    await using site = await openSite()
+    await site.publish('1.0.0')
+    const { told, locked } = await site.lock([rule])
+    expect(told).toBe('')
+    expect(locked).toMatchObject({ version: '1.0.0', signer: { ...rightSigner, ref: 'refs/tags/v1.0.0' } })
+    expect(locked).not.toHaveProperty('waiver')
+    expect(await site.start()).toBe('')
+  })
+
+  it('that strips the attestation is refused, whoever vouches', async () => {
+    await using site = await openSite()
+    await site.publish('1.0.0', null)
+    expect((await site.lock([rule])).told).toMatch(/^no-attestation: a rule of trust says who signs @acme\/plugin@1\.0\.0/)
+    expect((await site.lock([rule], { reason: 'I do' })).told).toMatch(/^no-attestation: /)
+  })
+
+  it('that signs again as somebody else is refused, whoever vouches', async () => {
+    await using site = await openSite()
+    await site.publish('1.0.0', { repository: 'https://git.example/mallory/plugin' })
+    expect((await site.lock([rule], { reason: 'I do' })).told).toMatch(
+      /^other-repository: .* is signed, but by the repository .*mallory.* \| /,
+    )
+  })
+
+  it('that swaps the tarball is refused', async () => {
+    await using site = await openSite()
+    await site.publish('1.0.0')
+    site.registry.tamper('@acme/plugin', '1.0.0', await packPlugin({ version: '1.0.0', more: [['package/evil', 'x']] }))
+    expect((await site.lock([rule])).told).toMatch(/^other-digest: /)
+  })
+})
+
+describe('a plugin that was signed once', () => {
+  const other = { ...rightSigner, repository: 'https://git.example/acme/moved' }
+
+  async function signedOnce(): Promise<Site> {
+    const site = await openSite()
+    await site.publish('1.0.0')
+    expect((await site.lock([rule])).told).toBe('')
+    return site
+  }
+
+  it('is not taken from another signer, though a rule allows it', async () => {
+    await using site = await signedOnce()
+    await site.publish('1.1.0', other)
+    const both = [rule, { packages: ['@acme/plugin'], ...other }]
+    expect((await site.lock(both, { update: ['acme'] })).told).toMatch(
+      /^other-signer: @acme\/plugin@1\.0\.0 was signed by https:\/\/git\.example\/acme\/plugin \(.*\), and this one by .*moved.* \| .*muster plugins remove/,
+    )
+  })
+
+  it('is not taken without a signature, though no rule asks for one any more', async () => {
+    await using site = await signedOnce()
+    await site.publish('1.1.0', null)
+    expect((await site.lock([], { update: ['acme'], reason: 'I do' })).told).toMatch(
+      /^other-signer: .* no rule says who signs it now/,
+    )
+  })
+
+  it('is not started when a rule asks for another signer now', async () => {
+    await using site = await signedOnce()
+    await site.lock([{ ...rule, ...other }])
+    expect(await site.start()).toMatch(
+      /a rule of trust asks for another signer of @acme\/plugin@1\.0\.0: it is signed by .*acme\/plugin/,
+    )
+  })
+
+  it('goes on with the next version of the same signer', async () => {
+    await using site = await signedOnce()
+    await site.publish('1.1.0')
+    const { told, locked } = await site.lock([rule], { update: ['acme'] })
+    expect([told, locked]).toEqual([
+      '',
+      expect.objectContaining({ version: '1.1.0', previous: expect.objectContaining({ version: '1.0.0' }) }),
+    ])
+  })
+})
+
+it('what somebody vouched for is signed from then on, once a rule says by whom', async () => {
+  await using site = await openSite()
+  await site.publish('1.0.0')
+  expect((await site.lock([], { reason: 'I do' })).locked).toMatchObject({ waiver: { reason: 'I do' } })
+  const { told, locked } = await site.lock([rule])
+  expect([told, locked]).toEqual(['', expect.objectContaining({ signer: expect.objectContaining(rightSigner) })])
+})
+
+it('a rule for a scope is for no other that begins alike', async () => {
+  await using site = await openSite()
+  await site.publish('1.0.0', null)
+  expect(
+    (await site.lock([{ ...rule, packages: ['@acm/*', '@acme', '@acme/plug', '@acme/plugin/*'] }], { reason: 'I do' })).told,
+  ).toBe('')
+})

@@ -1,0 +1,103 @@
+/** Why the bytes of a version may be loaded: a signature that a rule of trust expects, or somebody's word. Fails closed. */
+import { readFile } from 'node:fs/promises'
+import type { TrustedRoot } from '@sigstore/protobuf-specs'
+import type { LockedPlugin, LockedVersion, Waiver } from './lock.ts'
+import type { Attested, Provenance, Signer } from './provenance.ts'
+import { PluginRefusal } from './refusal.ts'
+
+/** Who signs packages. */
+export interface TrustRule extends Signer {
+  /** Packages, or scopes as `@acme/*`. */
+  packages: readonly string[]
+}
+
+export interface TrustPolicy {
+  rules: readonly TrustRule[]
+  /** Absolute path of another trusted root than that of the public sigstore. */
+  root?: string
+}
+
+export type Trust = { signer: Provenance } | { waiver: Waiver }
+
+export interface TrustQuestion extends Attested {
+  /** What was locked before, of the same package. */
+  before?: Pick<LockedVersion, 'signer' | 'version'>
+  waiver?: Waiver
+  /** What the source attests; undefined: nothing. */
+  attestations(): Promise<unknown>
+}
+
+/** Is this package, or its scope, one of these? */
+export function isNamed(name: string, names: readonly string[]): boolean {
+  return names.some((one) => one === name || (name.includes('/') && one === `${name.split('/')[0]}/*`))
+}
+
+/** A word counts only where no rule asks for a signature, and never for what was signed before. Errors: PluginRefusal. */
+export async function trustOf(asked: TrustQuestion, policy: TrustPolicy): Promise<Trust> {
+  const { package: name, version, before, waiver } = asked
+  const rules = policy.rules.filter((one) => isNamed(name, one.packages))
+  if (rules[0] === undefined) {
+    if (before?.signer !== undefined) throw otherSigner(asked, undefined)
+    if (waiver === undefined)
+      throw new PluginRefusal(
+        'no-trust',
+        `nobody vouches for ${name}@${version}`,
+        'name its signer in trust of the registry manifest; or, if you have read it and trust it, run the command again with --waive "WHY"',
+      )
+    return { waiver }
+  }
+  const { expectSigner, verifyProvenance } = await import('./provenance.ts')
+  const found = verifyProvenance(asked, { attestations: await asked.attestations(), root: await trustedRoot(policy) })
+  const fits = rules.some((rule) => isSame(found, rule))
+  if (!fits) expectSigner(`${name}@${version}`, { found, wanted: rules[0] })
+  // A rule that was changed by mistake, or by somebody else, does not hand a plugin over.
+  if (before?.signer !== undefined && !isSame(found, before.signer)) throw otherSigner(asked, found)
+  return { signer: found }
+}
+
+/** Does what was locked still have the trust that is asked for now? Nothing is verified anew. Error: PluginRefusal `lock-stale`. */
+export function keepsTrust(
+  { package: name, version, signer }: Pick<LockedPlugin, 'package' | 'version' | 'signer'>,
+  { rules }: TrustPolicy,
+): void {
+  const asked = rules.filter((one) => isNamed(name, one.packages))
+  if (asked.length === 0 || (signer !== undefined && asked.some((rule) => isSame(signer, rule)))) return
+  const now = signer === undefined ? 'it has no signature' : `it is signed by ${signerName(signer)}`
+  throw new PluginRefusal(
+    'lock-stale',
+    `a rule of trust asks for another signer of ${name}@${version}: ${now}`,
+    'run: muster plugins lock',
+  )
+}
+
+function isSame(one: Signer, other: Signer): boolean {
+  return one.issuer === other.issuer && one.repository === other.repository && one.workflow === other.workflow
+}
+
+function otherSigner({ package: name, version, before }: TrustQuestion, found: Signer | undefined): PluginRefusal {
+  const now = found === undefined ? 'no rule says who signs it now' : `this one by ${signerName(found)}`
+  return new PluginRefusal(
+    'other-signer',
+    `${name}@${before?.version} was signed by ${before?.signer === undefined ? 'nobody' : signerName(before.signer)}, and ${now}`,
+    `if ${name}@${version} is meant, take the plugin out with muster plugins remove, and add it again`,
+  )
+}
+
+export function signerName({ repository, workflow }: Signer): string {
+  return `${repository} (${workflow})`
+}
+
+/** Pinned: that of the public sigstore comes with the host, another one is named by the operator. */
+async function trustedRoot({ root }: TrustPolicy): Promise<TrustedRoot> {
+  const { readTrustedRoot } = await import('./provenance.ts')
+  if (root === undefined) return readTrustedRoot((await import('./trusted-root.ts')).publicRoot)
+  try {
+    return readTrustedRoot(JSON.parse(await readFile(root, 'utf8')))
+  } catch (error) {
+    throw new PluginRefusal(
+      'no-source',
+      `the trusted root '${root}' cannot be used: ${(error as Error).message}`,
+      'see trust.root of the registry manifest',
+    )
+  }
+}
