@@ -176,7 +176,7 @@ async function startAgain(
 
 /** What a worker left behind: nobody finds it by the worker's name. Ends by itself. */
 function straggle(url: string): void {
-  let left = 100
+  let left = 400
   const timer = setInterval(() => {
     left -= 1
     if (left === 0) clearInterval(timer)
