@@ -306,3 +306,17 @@ test.each([[{ stdin: true }, 'stdin'] as const, [{ keepFailedMs: 1000 }, 'keepFa
     await expect(create(given)).rejects.toMatchObject({ code: 'refused', refusal: { nearest: { field } } })
   },
 )
+
+test.each([[{ requirements: { mode: 'hold' }, stdin: true }, 'mode'] as const, [{ stdin: true }, 'stdin'] as const])(
+  'nor is it taken in for the worker of a lease, before and after that is there: %j',
+  async (given, field) => {
+    const lease = await h.engine.leases.request(leaseRequest())
+    const { pool: _pool, ...request } = plain
+    const asked = (): Promise<RunRecord> => runs.create({ ...request, ...given, lease: lease.id }, { principal: 'tester' })
+    const refused = { code: 'refused', refusal: { nearest: { pool: 'ci', field } } }
+    await expect(asked()).rejects.toMatchObject(refused)
+    await arrive(lease.id)
+    expect(h.engine.leases.get(lease.id)?.state).toBe('active')
+    await expect(asked()).rejects.toMatchObject(refused)
+  },
+)

@@ -11,7 +11,7 @@ import { createDesk } from './desk.ts'
 import { driveRun } from './driver.ts'
 import { inputsAndOutputs } from './exchange.ts'
 import { keepRefusal, withKeep } from './keep.ts'
-import { agentRefusal, leaseRequestOf } from './lease-request.ts'
+import { leaseRefusal, leaseRequestOf, workRefusal } from './lease-request.ts'
 import { createLogs } from './logs.ts'
 import { createPresence } from './presence.ts'
 import { createRecords, openRequest, sealContext } from './records.ts'
@@ -161,7 +161,8 @@ export async function startRuns(options: RunsOptions): Promise<Runs> {
   ): Promise<RunRecord> {
     const pool = request.pool ?? ''
     const wish = leaseRequestOf({ engine }, { id, pool, request, principal })
-    const refusal = agentRefusal(engine, pool, request) ?? keepRefusal(request, engine.leases.check(wish))
+    const refusal =
+      keepRefusal(request, engine.leases.check(wish)) ?? workRefusal(wish.requirements.mode ?? 'hold', pool, request)
     if (refusal !== undefined) throw new EngineError('refused', refusal.message, refusal)
     const run = row(id, { kind: 'run', pool, request, principal })
     if (run.state === 'uploading') return engine.store.write((tx, after) => inserted(tx, after, { run, ...(also && { also }) }))
@@ -185,7 +186,7 @@ export async function startRuns(options: RunsOptions): Promise<Runs> {
         known === undefined ? `no lease ${request.lease}` : `lease ${known.id} has ended`,
       )
     }
-    const refusal = agentRefusal(engine, lease.pool, request)
+    const refusal = leaseRefusal(engine, lease, request)
     if (refusal !== undefined) throw new EngineError('refused', refusal.message, refusal)
     const run: RunRecord = { ...row(id, { kind: 'run', pool: lease.pool, request, principal }), lease_id: lease.id }
     return engine.store.write((tx, after) => inserted(tx, after, { run, leaseId: lease.id, ...(also && { also }) }))

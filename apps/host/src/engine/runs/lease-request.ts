@@ -1,8 +1,9 @@
 /** What lease a run asks for: above all, which way of working. */
 import type { WorkerCapabilities } from '@muster/core'
 import type { Engine } from '../api.ts'
-import type { LeaseRequest, PoolConfig, Refusal, RunRequest } from '../model.ts'
-import type { WorkMode } from '../spec.ts'
+import type { LeaseRecord, LeaseRequest, PoolConfig, Refusal, RunRequest } from '../model.ts'
+import { modeOf, type WorkMode } from '../spec.ts'
+import { modeOfSpec } from '../words.ts'
 
 /** A lease of a run has no clock of its own: the run ends it. */
 const noTtlMs = 24 * 3_600_000
@@ -54,18 +55,68 @@ function modeFor(engine: Engine, config: PoolConfig | undefined, request: RunReq
   return !stocks && providers.every(fits) ? 'command' : 'hold'
 }
 
-/** What an agent cannot give to its run: nobody reaches into its worker. */
-export function agentRefusal({ pools }: Pick<Engine, 'pools'>, pool: string, request: RunRequest): Refusal | undefined {
-  const own = request.requirements.mode === undefined && pools.get(pool)?.config.work === 'agent'
-  const keeps = (request.keepFailedMs ?? 0) > 0
-  if (!own || (!request.stdin && !keeps)) return undefined
-  const [field, asked, has] = request.stdin
-    ? ['stdin', 'standard input', 'commands that read none']
-    : ['keepFailed', 'a worker that is kept when it fails', 'workers that end with their agent']
+/** Why a run that is worked on in this way could not have all that it asks for; nothing of it is left out in silence. */
+export function workRefusal(work: WorkMode, pool: string, request: RunRequest): Refusal | undefined {
+  const lack = work === 'agent' ? agentLacks(request) : work === 'command' ? commandLacks(request) : undefined
+  if (lack === undefined) return undefined
+  const { field, asked, has, instead } = lack
   return {
     code: 'cannot-be-served',
-    message: `pool ${pool} cannot serve this: ${field} is ${asked}, and the agents of the pool have ${has}`,
-    hint: `Ask without ${field}${request.stdin ? ' (muster run --no-stdin)' : ''}, or name a pool whose workers hold.`,
+    message: `pool ${pool} cannot serve this: ${field} is ${asked}, and ${has}`,
+    hint: `Ask without ${field}${field === 'stdin' ? ' (muster run --no-stdin)' : ''}, or ${instead}.`,
     nearest: { pool, field, asked, has },
   }
+}
+
+/** As {@link workRefusal}, in a lease: there the worker is what it is, whatever a pool would give to others. */
+export function leaseRefusal(
+  engine: Pick<Engine, 'pools' | 'workers'>,
+  lease: LeaseRecord,
+  request: RunRequest,
+): Refusal | undefined {
+  const work = workOfLease(engine, lease)
+  const { mode } = request.requirements
+  if (mode === undefined || mode === work) return workRefusal(work, lease.pool, request)
+  const has = work === 'agent' ? 'an agent that takes it up' : 'a worker that holds'
+  return {
+    code: 'cannot-be-served',
+    message: `lease ${lease.id} cannot serve this: mode is ${mode}, and the lease has ${has}`,
+    hint: 'Ask for no mode, or name a pool instead of the lease.',
+    nearest: { pool: lease.pool, field: 'mode', asked: mode, has: work },
+  }
+}
+
+/** Of its worker; before it has one, what its worker will be. */
+function workOfLease({ pools, workers }: Pick<Engine, 'pools' | 'workers'>, lease: LeaseRecord): WorkMode {
+  const worker = lease.worker_id === null ? undefined : workers.get(lease.worker_id)
+  if (worker !== undefined) return modeOfSpec(worker.spec)
+  const request = JSON.parse(lease.request) as Pick<LeaseRequest, 'requirements' | 'command'>
+  const pool = pools.get(lease.pool)?.config
+  return pool === undefined ? (request.requirements.mode ?? 'hold') : modeOf(pool, request)
+}
+
+interface Lack {
+  field: string
+  asked: string
+  has: string
+  instead: string
+}
+
+/** Nobody reaches into the worker of an agent. */
+function agentLacks({ stdin, keepFailedMs = 0 }: RunRequest): Lack | undefined {
+  const instead = 'name a pool whose workers hold'
+  if (stdin) return { field: 'stdin', asked: 'standard input', has: 'its agents have commands that read none', instead }
+  if (keepFailedMs === 0) return undefined
+  const asked = 'a worker that is kept when it fails'
+  return { field: 'keepFailed', asked, has: 'its agents have workers that end with them', instead }
+}
+
+/** A worker that is its command begins with it, and is over with it. */
+function commandLacks({ stdin, inputs, outputs }: RunRequest): Lack | undefined {
+  const instead = 'for mode hold'
+  const has = 'a worker that is its command has none'
+  if (stdin) return { field: 'stdin', asked: 'standard input', has, instead }
+  if (inputs.length > 0) return { field: 'inputs', asked: inputs.map(({ name }) => name).join(', '), has, instead }
+  if (outputs.length > 0) return { field: 'outputs', asked: outputs.map(({ name }) => name).join(', '), has, instead }
+  return undefined
 }
