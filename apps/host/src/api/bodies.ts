@@ -101,7 +101,9 @@ export const runBodySchema: z.ZodType<RunBody> = named(
       outputs: z
         .array(z.strictObject({ name, path: text, optional: z.boolean().exactOptional() }))
         .max(20)
-        .describe('Paths that are collected after the command, also when it failed.')
+        .describe(
+          'Paths that are collected after the command, also when it failed. Without one that is not `optional` nothing has passed.',
+        )
         .exactOptional(),
       keepFailedMs: z
         .int()

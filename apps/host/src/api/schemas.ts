@@ -164,7 +164,9 @@ export const runSchema: z.ZodType<RunView> = named(
     worker: id.exactOptional(),
     outcome: z
       .enum(runOutcomes)
-      .describe('infrastructure: it never ran or its worker was lost · unknown: nobody can tell.')
+      .describe(
+        'infrastructure: it never ran, its worker was lost, or it passed and what it left could not be had · unknown: nobody can tell.',
+      )
       .exactOptional(),
     exit: exitSchema.exactOptional(),
     reason: z.string().exactOptional(),

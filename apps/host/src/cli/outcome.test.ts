@@ -35,6 +35,12 @@ const cases: [title: string, given: Partial<Run>, code: number, line: string | u
     125,
     'the command did not run to its end: no capacity',
   ],
+  [
+    'an output that is lost',
+    { outcome: 'infrastructure', reason: 'it passed, but its output x could not be had', exit: { code: 0, reason: '' } },
+    125,
+    'it passed, but its output x could not be had',
+  ],
   ['unknown', { outcome: 'unknown', reason: 'its worker is silent' }, 125, 'nobody knows how it ended: its worker is silent'],
   ['no reason', { outcome: 'unknown' }, 125, 'nobody knows how it ended: nothing was told'],
   ['not ended', { state: 'running' }, 125, 'it has not ended: the run is running'],

@@ -26,7 +26,8 @@ export function outcomeOf(run: Run): Told {
     case 'cancelled':
       return { code: exits.cancelled, line: `cancelled: ${reason}` }
     case 'infrastructure':
-      return { code: exits.infrastructure, line: `the command did not run to its end: ${reason}` }
+      // It may have passed, and what it left is lost.
+      return { code: exits.infrastructure, line: run.exit?.code === 0 ? reason : `the command did not run to its end: ${reason}` }
     case 'unknown':
       return unknownEnd(reason)
     case undefined:

@@ -103,7 +103,10 @@ export interface RunRequest {
 export const runStates = ['uploading', 'queued', 'starting', 'running', 'collecting', 'ended'] as const
 export type RunState = (typeof runStates)[number]
 
-/** passed: exit 0 · failed: the command's own exit · infrastructure: it never ran or its worker was lost · unknown: nobody can tell */
+/**
+ * passed: exit 0, and every output that it needs is stored · failed: the command's own exit, or it left an output out · infrastructure: it
+ * never ran, its worker was lost, or it passed and what it left could not be had · unknown: nobody can tell
+ */
 export const runOutcomes = ['passed', 'failed', 'timeout', 'cancelled', 'oom', 'infrastructure', 'unknown'] as const
 export type RunOutcome = (typeof runOutcomes)[number]
 

@@ -25,8 +25,10 @@ export interface Runs {
   /** Newest first. */
   list(query: RunQuery): Promise<RunRecord[]>
   /**
-   * Asks for its end; what is stored first wins, so a run that has ended stays as it ended. Idempotent; a second call with `force` kills
-   * at once instead of after the grace. Resolves when the wish is durable, not when the run has ended. Error: `not-found`.
+   * Asks for its end; what is stored first wins, so a run that has ended stays as it ended, and one whose command has ended as well: only
+   * its outputs are waited for no longer, and it is `cancelled` when it passed and one that it needs is not there. Idempotent; a second
+   * call with `force` kills at once instead of after the grace. Resolves when the wish is durable, not when the run has ended. Error:
+   * `not-found`.
    */
   cancel(id: string, how: CancelHow): Promise<RunRecord>
   /**

@@ -454,7 +454,7 @@ export interface Run {
   cancelRequested: boolean
   lease?: string
   worker?: string
-  /** infrastructure: it never ran or its worker was lost · unknown: nobody can tell. */
+  /** infrastructure: it never ran, its worker was lost, or it passed and what it left could not be had · unknown: nobody can tell. */
   outcome?: 'passed' | 'failed' | 'timeout' | 'cancelled' | 'oom' | 'infrastructure' | 'unknown'
   exit?: Exit
   reason?: string
@@ -515,7 +515,7 @@ export interface RunRequest {
     name: string
     path: string
   }[]
-  /** Paths that are collected after the command, also when it failed. */
+  /** Paths that are collected after the command, also when it failed. Without one that is not `optional` nothing has passed. */
   outputs?: {
     name: string
     path: string
@@ -732,7 +732,7 @@ export interface Operations {
       changes: ConfigChange[]
     }
   }
-  /** Asks for the end of a run. Answers when the wish is stored, not when the run has ended. A run that has ended stays as it ended. */
+  /** Asks for the end of a run. Answers when the wish is stored, not when the run has ended. A run that has ended stays as it ended; of one whose command has ended the outputs are waited for no longer. */
   cancelRun: {
     params: {
       id: string

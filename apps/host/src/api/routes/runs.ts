@@ -126,7 +126,8 @@ export function runRoutes(app: App, { runs, idempotency, streams }: AppDeps): vo
       schema: {
         operationId: 'cancelRun',
         summary: 'Asks for the end of a run',
-        description: 'Answers when the wish is stored, not when the run has ended. A run that has ended stays as it ended.',
+        description:
+          'Answers when the wish is stored, not when the run has ended. A run that has ended stays as it ended; of one whose command has ended the outputs are waited for no longer.',
         params: byId,
         body: z
           .strictObject({

@@ -24,61 +24,41 @@ export function storedName(name: string, sha256: string): string {
 
 /** Puts every input and inline file into the worker. Repeating it is harmless: the command has not started. */
 export async function deliverInputs(job: Job): Promise<void> {
-  const { deps, run, request } = job
-  for (const file of filesByFolder(request.files ?? [])) await copyIn(job, file.path, () => tarOf(file.files))
+  const { deps, run, request, provider, target, watch } = job
+  const stopped = new AbortController()
+  void watch.stopped.then(() => stopped.abort())
+  const cut = AbortSignal.any([deps.stopping, watch.lost, stopped.signal])
+  const until = deps.engine.clock.now() + awayMs
+  const call = { ...traced(request), idempotencyKey: `${run.id}-in`, signal: cut }
+  const copyIn = (path: string, tar: () => AsyncIterable<Uint8Array>): Promise<void> =>
+    persistently(job, () => provider.copyIn(target, { path, tar: tar() }, call), { cut, until })
+  for (const file of filesByFolder(request.files ?? [])) await copyIn(file.path, () => tarOf(file.files))
   for (const artifact of artifactsOf(run)) {
     if (artifact.direction !== 'in') continue
     const path = inputPath(deps, run.id, storedName(artifact.name, artifact.sha256 ?? ''))
-    await copyIn(job, artifact.path, () =>
+    await copyIn(artifact.path, () =>
       readSealed(path, { sealer: deps.engine.sealer, context: inputContext(run.id, artifact.name) }),
     )
     await setArtifact(deps, run.id, { ...artifact, state: 'delivered' })
   }
 }
 
-async function copyIn(job: Job, path: string, tar: () => AsyncIterable<Uint8Array>): Promise<void> {
-  const { deps, run, request, provider, target, watch } = job
-  const stopped = new AbortController()
-  void watch.stopped.then(() => stopped.abort())
-  const cut = AbortSignal.any([deps.stopping, watch.lost, stopped.signal])
-  const call = { ...traced(request), idempotencyKey: `${run.id}-in`, signal: cut }
-  await persistently(job, () => provider.copyIn(target, { path, tar: tar() }, call))
-}
-
-/** Tries again while the fault may pass and somebody still wants it. */
-async function persistently<T>(job: Job, work: () => Promise<T>): Promise<T> {
-  const { deps, watch } = job
-  const cut = AbortSignal.any([deps.stopping, watch.lost])
-  const until = deps.engine.clock.now() + awayMs
+/** Tries again while the fault may pass and somebody still wants it, `until` then at the latest. */
+export async function persistently<T>(
+  job: Job,
+  work: () => Promise<T>,
+  { cut, until }: { cut: AbortSignal; until: number },
+): Promise<T> {
+  const { clock } = job.deps.engine
   for (let failures = 1; ; failures++)
     try {
+      cut.throwIfAborted()
       return await work()
     } catch (thrown) {
       const error = toProviderError(thrown)
-      if (cut.aborted || watch.stop() !== undefined || !isPassing(error) || deps.engine.clock.now() > until) throw error
-      await pauseForProvider(job, retryDelay(error, failures, deps.engine.clock.random()), cut)
+      if (cut.aborted || !isPassing(error) || clock.now() >= until) throw error
+      await pauseForProvider(job, retryDelay(error, failures, clock.random()), cut)
     }
-}
-
-/** Takes every output out; one that is not there is `missing`. Returns the names of missing ones that are not optional. */
-export async function collectOutputs(job: Job): Promise<string[]> {
-  const { deps, run, request, provider, target, watch } = job
-  const missing: string[] = []
-  for (const artifact of artifactsOf(deps.records.get(run.id) ?? run)) {
-    if (artifact.direction !== 'out' || artifact.state !== 'awaited') continue
-    const signal = AbortSignal.any([deps.stopping, watch.lost])
-    try {
-      const copy = (): AsyncIterable<Uint8Array> => provider.copyOut(target, artifact.path, { ...traced(request), signal })
-      const digest = await persistently(job, () => storeFile(outputPath(deps, run.id, artifact.name), copy()))
-      await setArtifact(deps, run.id, { ...artifact, ...digest, state: 'stored' })
-    } catch (error) {
-      if (deps.stopping.aborted) throw error
-      await setArtifact(deps, run.id, { ...artifact, state: 'missing' })
-      const optional = request.outputs.find((one) => one.name === artifact.name)?.optional === true
-      if (!optional || toProviderError(error).code !== 'not-found') missing.push(artifact.name)
-    }
-  }
-  return missing
 }
 
 /** Changes one artifact of a run; the others stay as they are now. */

@@ -75,14 +75,6 @@ async function endingOfAgent({ deps, run, watch }: Job, exit: WorkerExit): Promi
   return { outcome: 'infrastructure', reason: `its agent ended before the command was done: ${how}` }
 }
 
-/** Outputs that the agent did not hand in. Returns the names of those that are not optional. */
-export async function missingOutputs({ deps, run, request }: Job): Promise<string[]> {
-  const missing = artifactsOf(deps.records.get(run.id) ?? run).filter((one) => one.direction === 'out' && one.state === 'awaited')
-  for (const artifact of missing) await setArtifact(deps, run.id, { ...artifact, state: 'missing' })
-  const optional = (name: string): boolean => request.outputs.find((one) => one.name === name)?.optional === true
-  return missing.map((one) => one.name).filter((name) => !optional(name))
-}
-
 interface AgentSeat extends Seat {
   kill(): void
   /** Takes nothing any more; resolves when what is under way is done. */

@@ -4,8 +4,8 @@ import { StoreError } from '../../store/store.ts'
 import { EngineError, type LeaseView } from '../api.ts'
 import type { RunRecord, RunRequest } from '../model.ts'
 import { modeOfSpec } from '../words.ts'
-import { collectOutputs, deliverInputs } from './artifacts.ts'
-import { missingOutputs, runByAgent } from './by-agent.ts'
+import { deliverInputs } from './artifacts.ts'
+import { runByAgent } from './by-agent.ts'
 import { runByCommand } from './by-command.ts'
 import { runByExec } from './by-exec.ts'
 import { hasWorker, illMs, type Job, lasting, logPath, pauseFor, requestOf, type RunDeps } from './deps.ts'
@@ -14,7 +14,7 @@ import { endingOfGone } from './gone.ts'
 import { leaseRequestOf } from './lease-request.ts'
 import { openLog } from './log-file.ts'
 import { type Ending, endingWithoutWorker, type Stop } from './outcome.ts'
-import { artifactsOf } from './records.ts'
+import { withHandedIn, withOutputs, withStored } from './outputs.ts'
 import { watchStops } from './watch.ts'
 
 /** For a pool that is not configured any more. */
@@ -153,13 +153,19 @@ async function inWorker(deps: RunDeps, { run, request }: { run: RunRecord; reque
   const { engine } = deps
   const lease = run.lease_id === null ? undefined : await engine.leases.find(run.lease_id)
   const worker = engine.workers.get(run.worker_id ?? '')
-  if (worker === undefined) return endingOfRecord(run) ?? endingOfGone(deps, run, { stop: stopOf(run) })
+  const known = endingOfRecord(run)
+  if (worker === undefined)
+    return known === undefined
+      ? endingOfGone(deps, run, { stop: stopOf(run) })
+      : withStored(deps, { run, request, ending: known }, 'its worker was gone')
   const provider = engine.providerOf(worker)
+  const missing = `no provider '${worker.provider}' is configured any more`
+  if (provider === undefined && known !== undefined) return withStored(deps, { run, request, ending: known }, missing)
   // The command may go on, and whoever repeats it has it twice.
   if (provider === undefined)
     return {
       outcome: run.started_at === null ? 'infrastructure' : 'unknown',
-      reason: `no provider '${worker.provider}' is configured any more`,
+      reason: missing,
     }
   const watch = watchStops(deps, { runId: run.id, leaseId: run.lease_id, workerId: worker.id })
   const path = logPath(deps, run.id)
@@ -194,10 +200,7 @@ async function throughStates(job: Job): Promise<Ending> {
     await storeExit(job, ending)
   }
   deps.killpoint('run-collecting')
-  if (watch.gone() || way === 'command' || artifactsOf(run).every((one) => one.direction === 'in')) return ending
-  const missing = await (way === 'agent' ? missingOutputs(job) : collectOutputs(job))
-  if (missing.length === 0 || ending.outcome !== 'passed') return ending
-  return { ...ending, outcome: 'failed', reason: `it left no output ${missing.join(', ')}` }
+  return way === 'exec' ? withOutputs(job, ending) : withHandedIn(job, ending)
 }
 
 /** The exit is durable, with all of the log, before anything is done to the worker. Kept until then: an agent tells it once. */

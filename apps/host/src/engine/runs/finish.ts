@@ -1,5 +1,6 @@
 /** The last write of a run. */
 import type { StoreWork } from '../../store/store.ts'
+import type { Artifact } from '../model.ts'
 import type { RunDeps } from './deps.ts'
 import { keepOf } from './keep.ts'
 import type { Ending } from './outcome.ts'
@@ -17,9 +18,7 @@ export async function finish(deps: RunDeps, id: string, ending: Ending): Promise
     reason: ending.reason,
     ended_at: engine.clock.now(),
     request_sealed: null,
-    artifacts: JSON.stringify(
-      artifactsOf(run).map((one) => (one.direction === 'in' ? { ...one, state: 'dropped' as const } : one)),
-    ),
+    artifacts: JSON.stringify(artifactsOf(run).map(atEnd)),
   }
   const lease = run.kind === 'run' ? engine.leases.ofRun(id) : undefined
   const write: StoreWork<void> = async (tx, after) => {
@@ -51,6 +50,12 @@ export async function finish(deps: RunDeps, id: string, ending: Ending): Promise
     if (records.get(id) !== undefined) await engine.store.write(write)
   }
   deps.killpoint('run-ended')
+}
+
+/** Nothing of an input is kept, and an output that did not come will not. */
+function atEnd(one: Artifact): Artifact {
+  if (one.direction === 'in') return { ...one, state: 'dropped' }
+  return one.state === 'awaited' ? { ...one, state: 'missing' } : one
 }
 
 function changeFor(ending: Ending): string {

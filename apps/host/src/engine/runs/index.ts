@@ -6,6 +6,7 @@ import type { PassKillPoint } from '../killpoint.ts'
 import type { Artifact, RunRecord, RunRequest } from '../model.ts'
 import { type ExecRequest, RunError, type Runs } from '../runs-api.ts'
 import { agentWork } from './agent-work.ts'
+import { cancelRun } from './cancel.ts'
 import { removeFolder, runDir, type RunDeps, stdinPath } from './deps.ts'
 import { createDesk } from './desk.ts'
 import { driveRun } from './driver.ts'
@@ -65,6 +66,7 @@ export async function startRuns(options: RunsOptions): Promise<Runs> {
       return open
     },
   }
+  const cancel: Runs['cancel'] = (id, how) => cancelRun(deps, id, how)
   const presence = createPresence({ engine, records, cancel: (id, reason) => cancel(id, { principal: 'host', reason }) })
 
   /** Until the run has ended and nothing sealed is left of it. */
@@ -215,33 +217,6 @@ export async function startRuns(options: RunsOptions): Promise<Runs> {
     const made = await engine.store.write((tx, after) => inserted(tx, after, { run, workerId, ...(also && { also }) }))
     drive(made)
     return made
-  }
-
-  async function cancel(id: string, how: { principal: string; reason: string; force?: boolean }): Promise<RunRecord> {
-    const level = how.force === true ? 2 : 1
-    const known = await records.find(id)
-    if (known === undefined) throw new RunError('not-found', `no run ${id}`)
-    return engine.store.write(async (tx, after) => {
-      let changed = false
-      const run = await records.change(
-        id,
-        (one) => {
-          changed = one.cancel_requested < level && one.state !== 'collecting'
-          return changed ? { cancel_requested: level, reason: how.reason } : undefined
-        },
-        { tx, after },
-      )
-      if (changed)
-        await engine.journal.append(tx, after, {
-          rule: 'run-cancelled',
-          decision: level === 2 ? 'the run is killed' : 'the run is asked to end',
-          pool: run.pool,
-          runId: id,
-          inputs: { principal: how.principal, reason: how.reason },
-          ...(level === 2 ? {} : { change: 'Its command ends before, or a second cancel kills it.' }),
-        })
-      return run
-    })
   }
 
   for (const run of await records.load()) drive(run)

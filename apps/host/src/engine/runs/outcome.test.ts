@@ -1,6 +1,6 @@
 import { expect, it } from 'vitest'
 import type { LeaseRecord } from '../model.ts'
-import { endingOf, endingWithoutWorker, type Stop } from './outcome.ts'
+import { endingOf, endingOfOutputs, endingWithoutWorker, type MissingOutput, type Stop } from './outcome.ts'
 
 const timeout: Stop = { kind: 'timeout', reason: 'too long', force: false }
 const cancelled: Stop = { kind: 'cancelled', reason: 'by ann', force: true }
@@ -28,4 +28,22 @@ it('never makes up an exit for a run without a worker', () => {
   expect(endingWithoutWorker(undefined, { stop: undefined, exit: { oomKilled: true, reason: 'oom' } })).toMatchObject({
     outcome: 'oom',
   })
+})
+
+const left: MissingOutput = { name: 'left', fault: 'command' }
+const away: MissingOutput = { name: 'away', fault: 'host', reason: 'the vendor does not answer' }
+const late: MissingOutput = { name: 'late', fault: 'cancel' }
+
+it.each([
+  [[], 'passed', 'exit 0'],
+  [[left], 'failed', 'it left no output left'],
+  [[away, left, late], 'failed', 'it left no output left'],
+  [[{ ...left, reason: 'too large' }], 'failed', 'it left no output left: too large'],
+  [[late, away], 'infrastructure', 'it passed, but its output away could not be had: the vendor does not answer'],
+  [[late, { ...late, name: 'two' }], 'cancelled', 'cancelled before its output late, two was stored'],
+] as const)('what passed without %j is %s', (missing, outcome, reason) => {
+  const exit = { code: 0, reason: '' }
+  expect(endingOfOutputs({ outcome: 'passed', exit, reason: 'exit 0' }, missing)).toEqual({ outcome, exit, reason })
+  const failed = { outcome: 'failed', exit: { code: 3, reason: '' }, reason: 'exit 3' } as const
+  expect(endingOfOutputs(failed, missing)).toEqual(failed)
 })

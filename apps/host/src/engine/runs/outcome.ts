@@ -31,3 +31,28 @@ export function endingWithoutWorker(
   const reason = lease?.end_reason ?? 'its worker is gone'
   return { outcome: 'infrastructure', reason: lease?.end === 'lost' ? `its worker was lost: ${reason}` : reason }
 }
+
+/** An output that the run needs and that is not there. */
+export interface MissingOutput {
+  name: string
+  /** command: it left none · host: nobody could get it · cancel: nobody wanted to wait for it */
+  fault: 'command' | 'host' | 'cancel'
+  reason?: string
+}
+
+/** The outputs are looked at last, and of what passed only: nothing else gets worse by them. */
+export function endingOfOutputs(ending: Ending, missing: readonly MissingOutput[]): Ending {
+  if (ending.outcome !== 'passed' || missing.length === 0) return ending
+  const by = (fault: MissingOutput['fault']): MissingOutput[] => missing.filter((one) => one.fault === fault)
+  const names = (all: readonly MissingOutput[]): string => all.map((one) => one.name).join(', ')
+  const [left, had] = [by('command'), by('host')]
+  if (left.length > 0) return { ...ending, outcome: 'failed', reason: `it left no output ${names(left)}${why(left)}` }
+  if (had.length > 0)
+    return { ...ending, outcome: 'infrastructure', reason: `it passed, but its output ${names(had)} could not be had${why(had)}` }
+  return { ...ending, outcome: 'cancelled', reason: `cancelled before its output ${names(missing)} was stored` }
+}
+
+function why(all: readonly MissingOutput[]): string {
+  const reason = all.find((one) => one.reason !== undefined)?.reason
+  return reason === undefined ? '' : `: ${reason}`
+}

@@ -1,0 +1,176 @@
+/** Outputs that cannot be had, or that nobody waits for: what the run is then. */
+import { mkdtempSync, rmSync } from 'node:fs'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
+import { ProviderError } from '@muster/core'
+import { waitFor } from '@muster/test/systems/wait'
+import { afterEach, beforeEach, expect, test } from 'vitest'
+import type { Artifact, RunRecord, RunRequest } from '../model.ts'
+import type { Runs } from '../runs-api.ts'
+import { type Commands, commandsIn } from '../testing/commands.ts'
+import { type Harness, openHarness, poolConfig } from '../testing/harness.ts'
+import { startRuns } from './index.ts'
+
+const hour = 3_600_000
+const minute = 60_000
+let dir: string
+let h: Harness
+let runs: Runs
+let commands: Commands
+/** What the provider says of each path; absent: its tar. */
+let faults: Record<string, ProviderError | undefined>
+let asked: string[]
+
+beforeEach(async () => {
+  dir = mkdtempSync(join(tmpdir(), 'muster-outputs-'))
+  h = await openHarness({ pools: [poolConfig({ work: 'hold', lifetimeMs: 24 * hour })], providers: [{ name: 'one' }] })
+  commands = commandsIn(h.provider(), () => undefined)
+  faults = {}
+  asked = []
+  h.provider().copyOut = async function* (_target, path, options): AsyncGenerator<Uint8Array> {
+    asked.push(path)
+    options?.signal?.throwIfAborted()
+    if (faults[path] !== undefined) throw faults[path]
+    yield Buffer.from(`tar of ${path}`)
+  }
+  await start()
+})
+afterEach(async () => {
+  await runs.stop()
+  expect(h.reports).toEqual([])
+  await h.close()
+  rmSync(dir, { recursive: true, force: true })
+})
+
+async function start(): Promise<void> {
+  const report = (message: string, error: unknown): void => void h.reports.push({ message, error })
+  runs = await startRuns({ engine: h.engine, dataDir: dir, killpoint: () => undefined, report })
+}
+
+const away = new ProviderError('transient', 'the vendor does not answer')
+const plain: RunRequest = { pool: 'ci', command: ['make'], requirements: {}, stdin: false, inputs: [], outputs: [] }
+const names = (...all: string[]): RunRequest['outputs'] => all.map((name) => ({ name, path: name }))
+
+async function until(what: string, so: () => boolean | Promise<boolean>, stepMs = 100): Promise<void> {
+  await waitFor(what, async () => {
+    await h.pass(stepMs)
+    return so()
+  })
+}
+
+/** A run whose command has ended, and whose outputs are asked for. */
+async function collecting(given: Partial<RunRequest>, code = 0): Promise<RunRecord> {
+  const { id } = await runs.create({ ...plain, ...given }, { principal: 'tester' })
+  await until('the command to run', () => runs.get(id)?.state === 'running')
+  commands.end(runs.get(id)?.worker_id ?? '', code)
+  await until('the outputs to be asked for', () => runs.get(id)?.state === 'collecting' && asked.length > 0)
+  return runs.get(id) as RunRecord
+}
+
+async function ended(id: string, stepMs?: number): Promise<RunRecord> {
+  await until('the run to end', () => runs.get(id) === undefined, stepMs)
+  return (await runs.find(id)) as RunRecord
+}
+
+const statesOf = (run: RunRecord): string[] => (JSON.parse(run.artifacts) as Artifact[]).map((one) => `${one.name} ${one.state}`)
+const lose = (run: RunRecord): unknown => h.provider().vendor.workers.delete(run.worker_id ?? '')
+const outputs = [...names('dist'), { name: 'report', path: 'report', optional: true }]
+const gone = 'it passed, but its output dist could not be had: its worker was gone'
+
+test('a run that passed has not when its worker goes before what it needs is stored', async () => {
+  faults['dist'] = faults['report'] = away
+  const run = await collecting({ outputs })
+  lose(run)
+  const end = await ended(run.id, minute)
+  expect(end).toMatchObject({ outcome: 'infrastructure', reason: gone, exit: expect.stringContaining('"code":0') })
+  expect(statesOf(end)).toEqual(['dist missing', 'report missing'])
+})
+
+test.each([
+  [outputs, 0, { outcome: 'infrastructure', reason: gone }],
+  [outputs.slice(1), 0, { outcome: 'passed', reason: 'exit 0' }],
+  [outputs, 3, { outcome: 'failed', reason: 'exit 3' }],
+] as const)('nor when it goes while the host is down: %j, exit %i', async (wanted, code, expected) => {
+  faults['dist'] = faults['report'] = away
+  const run = await collecting({ outputs: [...wanted] }, code)
+  await runs.stop()
+  lose(run)
+  await h.crash(10 * minute)
+  await until('the worker to be found gone', () => h.engine.workers.get(run.worker_id ?? '') === undefined, minute)
+  await start()
+  const end = await ended(run.id)
+  expect(end).toMatchObject(expected)
+  expect(statesOf(end)).toEqual(wanted.map(({ name }) => `${name} missing`))
+})
+
+test('a host that is started again asks for what is not stored, and forgets nothing that was not there', async () => {
+  faults['none'] = new ProviderError('not-found', 'there is no none')
+  faults['dist'] = away
+  const run = await collecting({ outputs: names('stored', 'none', 'dist') })
+  await until('the last to be asked for', () => asked.includes('dist'))
+  await runs.stop()
+  await h.crash()
+  commands = commandsIn(h.provider(), () => undefined)
+  faults['dist'] = undefined
+  asked = []
+  await start()
+  const end = await ended(run.id)
+  expect(asked).toEqual(['none', 'dist'])
+  expect(end).toMatchObject({ outcome: 'failed', reason: 'it left no output none' })
+  expect(statesOf(end)).toEqual(['stored stored', 'none missing', 'dist stored'])
+})
+
+test('all outputs together are waited for as long as one, and not longer', async () => {
+  for (const name of ['one', 'two', 'three']) faults[name] = away
+  const run = await collecting({ outputs: names('one', 'two', 'three') })
+  const began = h.clock.now()
+  const end = await ended(run.id, minute)
+  expect(end.outcome).toBe('infrastructure')
+  expect(end.reason).toBe('it passed, but its output one, two, three could not be had: the vendor does not answer')
+  expect((h.clock.now() - began) / hour).toBeCloseTo(2, 1)
+})
+
+test('a cancel ends the wait for outputs at once; what is stored stays, and without what it needs the run is cancelled', async () => {
+  faults['dist'] = away
+  const run = await collecting({ outputs: names('log', 'dist') })
+  await until('the last to be asked for', () => asked.includes('dist'))
+  const before = h.clock.now()
+  expect(await runs.cancel(run.id, { principal: 'ann', reason: 'no need' })).toMatchObject({ reason: 'exit 0' })
+  await waitFor('the end', async () => {
+    await h.settle()
+    return runs.get(run.id) === undefined
+  })
+  expect(h.clock.now()).toBe(before)
+  const end = (await runs.find(run.id)) as RunRecord
+  expect(end).toMatchObject({ outcome: 'cancelled', reason: 'cancelled before its output dist was stored' })
+  expect(statesOf(end)).toEqual(['log stored', 'dist missing'])
+  expect((await runs.why(run.id)).map((row) => row.decision)).toContain('its outputs are waited for no longer')
+})
+
+test('a cancel that came while the command ended is not forgotten over a restart', async () => {
+  faults['dist'] = away
+  const run = await collecting({ outputs: names('dist') })
+  await runs.stop()
+  await h.engine.store.write((tx) => tx.updateTable('runs').set({ cancel_requested: 1 }).execute())
+  await h.crash()
+  await start()
+  expect(await ended(run.id)).toMatchObject({ outcome: 'cancelled' })
+})
+
+test('without the outputs that it does not need a cancelled run has passed', async () => {
+  faults['report'] = away
+  const run = await collecting({ outputs })
+  await until('the last to be asked for', () => asked.includes('report'))
+  await runs.cancel(run.id, { principal: 'ann', reason: 'no need' })
+  const end = await ended(run.id)
+  expect(end).toMatchObject({ outcome: 'passed', reason: 'exit 0' })
+  expect(statesOf(end)).toEqual(['dist stored', 'report missing'])
+})
+
+test('the time-out is the command’s: its outputs may take longer', async () => {
+  faults['dist'] = away
+  const run = await collecting({ outputs: names('dist'), timeoutMs: minute })
+  await h.pass(10 * minute)
+  faults['dist'] = undefined
+  expect(await ended(run.id, 1000)).toMatchObject({ outcome: 'passed' })
+})
