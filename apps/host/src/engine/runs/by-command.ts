@@ -94,12 +94,18 @@ function isAway(error: ProviderError | undefined): boolean {
 
 async function readLog(job: Job, signal: AbortSignal, ok: () => void): Promise<void> {
   const { deps, request, provider, target, writer } = job
-  const { cursor } = writer.totals()
+  const { cursor, loose: again } = writer.totals()
   const options = { follow: true, ...(cursor === undefined ? {} : { cursor }) }
   for await (const chunk of provider.logs(target, options, { ...traced(request), signal })) {
     ok()
+    const { stream } = chunk
+    const data = chunk.data.subarray(again[stream])
+    again[stream] -= chunk.data.length - data.length
+    if (data.length === 0) continue
     deps.killpoint('run-output-not-stored')
-    await writer.append({ stream: chunk.stream, data: chunk.data, cursor: chunk.cursor })
+    // Only where nothing behind it is stored: reading on from there must bring nothing twice.
+    const whole = again.stdout === 0 && again.stderr === 0
+    await writer.append({ stream, data, ...(whole ? { cursor: chunk.cursor } : {}) })
   }
 }
 

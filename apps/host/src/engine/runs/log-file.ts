@@ -23,6 +23,8 @@ export interface LogTotals {
   stderr: number
   /** Of the last frame that has one. */
   cursor?: string
+  /** Bytes behind that frame: whoever reads on from the cursor gets them again. */
+  loose: Record<OutputStream, number>
 }
 
 export interface LogWriter {
@@ -52,7 +54,7 @@ export async function openLog(path: string, changed: () => void): Promise<LogWri
   }
 
   return {
-    totals: () => ({ ...totals }),
+    totals: () => copy(totals),
     async append({ stream, data, cursor }) {
       for (let at = 0; at < data.length; at += maxDataBytes) {
         const part = data.subarray(at, at + maxDataBytes)
@@ -61,8 +63,7 @@ export async function openLog(path: string, changed: () => void): Promise<LogWri
         const frame = encode(part, { stream, cursor: last ? (cursor ?? '') : '', position: totals.end })
         await put(frame)
         totals.end += frame.length
-        totals[stream] += part.length
-        if (last && cursor !== undefined) totals.cursor = cursor
+        count(totals, { stream, bytes: part.length, cursor: last ? cursor : undefined })
       }
       changed()
     },
@@ -109,11 +110,26 @@ function decode(bytes: Buffer, position: number): Head | undefined {
   return { stream: kind === 1 ? 'stdout' : 'stderr', cursorBytes: bytes.readUInt8(1), dataBytes }
 }
 
-const nothing: LogTotals = { end: 0, stdout: 0, stderr: 0 }
+export const nothing: LogTotals = { end: 0, stdout: 0, stderr: 0, loose: { stdout: 0, stderr: 0 } }
+
+function copy(totals: LogTotals): LogTotals {
+  return { ...totals, loose: { ...totals.loose } }
+}
+
+function count(
+  totals: LogTotals,
+  { stream, bytes, cursor = '' }: { stream: OutputStream; bytes: number; cursor?: string | undefined },
+): void {
+  totals[stream] += bytes
+  totals.loose[stream] += bytes
+  if (cursor === '') return
+  totals.cursor = cursor
+  totals.loose = { stdout: 0, stderr: 0 }
+}
 
 /** Totals of the whole frames of a file, from those of its beginning: what is stored never changes. */
 async function scan(file: FileHandle, known: LogTotals = nothing): Promise<LogTotals> {
-  const totals: LogTotals = { ...known }
+  const totals = copy(known)
   const block = Buffer.allocUnsafe(scanBytes)
   for (;;) {
     const { bytesRead } = await file.read(block, 0, scanBytes, totals.end)
@@ -123,8 +139,8 @@ async function scan(file: FileHandle, known: LogTotals = nothing): Promise<LogTo
       if (head === undefined) return totals
       const size = headBytes + head.cursorBytes + head.dataBytes
       if (at + size > bytesRead) break
-      if (head.cursorBytes > 0) totals.cursor = block.toString('utf8', at + headBytes, at + headBytes + head.cursorBytes)
-      totals[head.stream] += head.dataBytes
+      const cursor = block.toString('utf8', at + headBytes, at + headBytes + head.cursorBytes)
+      count(totals, { stream: head.stream, bytes: head.dataBytes, cursor })
       totals.end += size
       at += size
     }

@@ -2,7 +2,7 @@
 import type { RunRecord } from '../model.ts'
 import { type LogPiece, type LogState, RunError, type Runs } from '../runs-api.ts'
 import { logPath } from './deps.ts'
-import { BadPosition, type LogTotals, measureLog, readFrames } from './log-file.ts'
+import { BadPosition, type LogTotals, measureLog, nothing, readFrames } from './log-file.ts'
 import type { RunRecords } from './records.ts'
 
 /** Totals that are remembered, of the logs that were asked for last: some hundred bytes each. */
@@ -77,7 +77,7 @@ export function createLogs({
       // A run that never came to a worker has no file, and no output either.
       if (run.worker_id !== null && run.ended_at !== null && run.started_at !== null)
         throw new RunError('gone', `the log of run ${run.id} was dropped`)
-      return { end: 0, stdout: 0, stderr: 0 }
+      return nothing
     }
   }
 
