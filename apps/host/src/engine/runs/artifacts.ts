@@ -5,8 +5,21 @@ import { mkdir, open, rename, rm } from 'node:fs/promises'
 import { dirname } from 'node:path'
 import { type FileSpec, ProviderError, toProviderError } from '@muster/core'
 import { pack } from 'tar-stream'
+import { StoreError } from '../../store/store.ts'
 import type { Artifact } from '../model.ts'
-import { awayMs, inputPath, isPassing, type Job, outputPath, pauseForProvider, retryDelay, type RunDeps, traced } from './deps.ts'
+import {
+  awayMs,
+  inputPath,
+  isPassing,
+  type Job,
+  lasting,
+  outputPath,
+  pauseForProvider,
+  retryDelay,
+  type RunDeps,
+  traced,
+} from './deps.ts'
+import { onDisk } from './on-disk.ts'
 import { artifactsOf, sealContext } from './records.ts'
 import { type Digest, readSealed } from './sealed-file.ts'
 
@@ -39,7 +52,7 @@ export async function deliverInputs(job: Job): Promise<void> {
     await copyIn(artifact.path, () =>
       readSealed(path, { sealer: deps.engine.sealer, context: inputContext(run.id, artifact.name) }),
     )
-    await setArtifact(deps, run.id, { ...artifact, state: 'delivered' })
+    await lasting(deps, () => setArtifact(deps, run.id, { ...artifact, state: 'delivered' }))
   }
 }
 
@@ -56,7 +69,7 @@ export async function persistently<T>(
       return await work()
     } catch (thrown) {
       const error = toProviderError(thrown)
-      if (cut.aborted || !isPassing(error) || clock.now() >= until) throw error
+      if (cut.aborted || !isPassing(error) || clock.now() >= until) throw thrown instanceof StoreError ? thrown : error
       await pauseForProvider(job, retryDelay(error, failures, clock.random()), cut)
     }
 }
@@ -70,11 +83,13 @@ export async function setArtifact(deps: RunDeps, runId: string, next: Artifact):
   }))
 }
 
-/** Stores a stream whole or not at all, and says what it was. */
+/** Stores a stream whole or not at all, and says what it was. Errors: StoreError of the disk, and what `source` throws. */
 export async function storeFile(path: string, source: AsyncIterable<Uint8Array>): Promise<Digest> {
-  await mkdir(dirname(path), { recursive: true, mode: 0o700 })
   const part = `${path}.part`
-  const file = await open(part, 'w', 0o600)
+  const file = await onDisk(async () => {
+    await mkdir(dirname(path), { recursive: true, mode: 0o700 })
+    return open(part, 'w', 0o600)
+  })
   const hash = createHash('sha256')
   let bytes = 0
   try {
@@ -82,16 +97,18 @@ export async function storeFile(path: string, source: AsyncIterable<Uint8Array>)
       hash.update(chunk)
       bytes += chunk.length
       if (bytes > maxArtifactBytes) throw new ProviderError('invalid-spec', `an output of more than ${maxArtifactBytes} bytes`)
-      for (let at = 0; at < chunk.length;) at += (await file.write(chunk, at)).bytesWritten
+      await onDisk(async () => {
+        for (let at = 0; at < chunk.length;) at += (await file.write(chunk, at)).bytesWritten
+      })
     }
-    await file.sync()
+    await onDisk(() => file.sync())
   } catch (error) {
     await rm(part, { force: true })
     throw error
   } finally {
     await file.close()
   }
-  await rename(part, path)
+  await onDisk(() => rename(part, path))
   return { sha256: hash.digest('hex'), bytes }
 }
 

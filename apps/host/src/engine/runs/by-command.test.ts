@@ -109,3 +109,17 @@ test.each([['as it went on'], ['after a restart']])(
     expect((await runs.find(id))?.outcome).toBe('passed')
   },
 )
+
+test('a full disk is waited for, and cuts no log: whoever reads it has all of it', async () => {
+  const { id, worker } = await begun()
+  const heal = await fullDisk()
+  const text = letters(100_000)
+  commands.write(worker, text)
+  commands.end(worker, 3)
+  await h.pass(20 * 60_000)
+  expect(runs.get(id)?.state).toBe('running')
+  heal()
+  await until('its end', () => runs.get(id) === undefined)
+  expect((await logOf(id)) === text).toBe(true)
+  expect(await runs.find(id)).toMatchObject({ outcome: 'failed', reason: 'exit 3' })
+})

@@ -1,7 +1,8 @@
 /** A run whose worker is its command: the log followed by cursor, the exit as the provider observes it. */
 import { type ProviderError, reactions, toProviderError, type WorkerExit } from '@muster/core'
+import { StoreError } from '../../store/store.ts'
 import { exitOfWorker, started } from './by-exec.ts'
-import { awayMs, isPassing, type Job, pauseForProvider, retryDelay, traced } from './deps.ts'
+import { awayMs, isPassing, type Job, pauseFor, pauseForProvider, retryDelay, traced } from './deps.ts'
 import { endingOfGone, endingSeen } from './gone.ts'
 import type { Ending } from './outcome.ts'
 import { enforceStop } from './watch.ts'
@@ -59,6 +60,7 @@ async function follow(job: Job, giveUp: AbortSignal): Promise<Ending> {
     until ??= deps.engine.clock.now() + awayMs
     return isAway(error) ? deps.engine.clock.now() > until : --triesLeft < 0
   }
+  let disk = 0
   for (let failures = 0; ;) {
     if (deps.stopping.aborted) throw deps.stopping.reason
     let error: ProviderError | undefined
@@ -67,6 +69,12 @@ async function follow(job: Job, giveUp: AbortSignal): Promise<Ending> {
         await readLog(job, cut, () => (failures = 0))
         logEnded = true
       } catch (thrown) {
+        // Of this host's own disk, which passes: the log is where it was.
+        disk = thrown instanceof StoreError ? disk + 1 : 0
+        if (disk > 0 && !watch.gone() && !cut.aborted) {
+          await pauseFor(deps, retryDelay(undefined, disk, deps.engine.clock.random()), cut)
+          continue
+        }
         error = toProviderError(thrown)
       }
     if (deps.stopping.aborted) continue

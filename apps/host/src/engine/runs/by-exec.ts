@@ -1,5 +1,6 @@
 /** A run in a worker that holds: its command by exec, attached again after every cut, every byte stored once. */
 import { ProviderError, reactions, toProviderError, type WorkerExit } from '@muster/core'
+import { StoreError } from '../../store/store.ts'
 import { isPassing, type Job, pauseFor, pauseForProvider, retryDelay, traced } from './deps.ts'
 import { endingOfGone, endingSeen } from './gone.ts'
 import { type Ending, endingOf } from './outcome.ts'
@@ -18,6 +19,7 @@ export async function runByExec(job: Job): Promise<Ending> {
   const id = run.exec_id ?? ''
   const over = new AbortController()
   const giveUp = new AbortController()
+  const disk: Disk = { failures: 0, last: -Infinity }
   const kill = async (signal: 'SIGTERM' | 'SIGKILL'): Promise<void> => {
     for (let tries = 1; !over.signal.aborted && !watch.gone(); tries++)
       try {
@@ -42,21 +44,31 @@ export async function runByExec(job: Job): Promise<Ending> {
       gentle: () => kill('SIGTERM'),
       async hard() {
         await kill('SIGKILL')
-        await pauseFor(deps, silentAfterKillMs, over.signal)
+        // While nothing of it can be stored here, nobody can say that it is silent.
+        do await pauseFor(deps, silentAfterKillMs, over.signal)
+        while (deps.engine.clock.now() - disk.last < silentAfterKillMs && !over.signal.aborted)
         giveUp.abort()
       },
     },
     over.signal,
   ).catch((error: unknown) => deps.report('a run could not be stopped', { run: run.id, error: String(error) }))
   try {
-    return await attachUntilEnd(job, giveUp.signal)
+    return await attachUntilEnd(job, giveUp.signal, disk)
   } finally {
     over.abort()
     await stopper
   }
 }
 
-async function attachUntilEnd(job: Job, giveUp: AbortSignal): Promise<Ending> {
+/** Faults of this host: its store, its disk. */
+interface Disk {
+  /** In a row. */
+  failures: number
+  /** When the last one was. */
+  last: number
+}
+
+async function attachUntilEnd(job: Job, giveUp: AbortSignal, disk: Disk): Promise<Ending> {
   const { deps, watch } = job
   const cut = AbortSignal.any([deps.stopping, watch.lost, giveUp])
   let [unknown, faults] = [0, 0]
@@ -68,10 +80,18 @@ async function attachUntilEnd(job: Job, giveUp: AbortSignal): Promise<Ending> {
     let error: ProviderError
     try {
       const exit = await attach(job, cut, () => (failures = 0))
+      disk.failures = 0
       if (isKnown(exit)) return await endingSeen(job, exit)
       // Asked again below: a worker on its way out still looks alive for a moment.
       error = new ProviderError('not-found', exit.reason)
     } catch (thrown) {
+      if (thrown instanceof StoreError) {
+        disk.failures += 1
+        disk.last = deps.engine.clock.now()
+        await pauseFor(deps, retryDelay(undefined, disk.failures, deps.engine.clock.random()), cut)
+        continue
+      }
+      disk.failures = 0
       error = toProviderError(thrown)
     }
     if (cut.aborted) continue

@@ -189,7 +189,7 @@ async function throughStates(job: Job): Promise<Ending> {
       try {
         await deliverInputs(job)
       } catch (error) {
-        if (deps.stopping.aborted) throw error
+        if (deps.stopping.aborted || error instanceof StoreError) throw error
         if (watch.stop() === undefined && !watch.gone())
           return { outcome: 'infrastructure', reason: `its inputs could not be delivered: ${(error as Error).message}` }
       }

@@ -60,9 +60,12 @@ export async function startRuns(options: RunsOptions): Promise<Runs> {
     desk,
     logGrown: logs.grown,
     spool(id) {
-      const open =
-        spools.get(id) ?? openSpool(stdinPath({ dataDir }, id), { sealer: engine.sealer, context: `${sealContext(id)}:stdin` })
+      const known = spools.get(id)
+      if (known !== undefined) return known
+      const open = openSpool(stdinPath({ dataDir }, id), { sealer: engine.sealer, context: `${sealContext(id)}:stdin` })
       spools.set(id, open)
+      // What failed is opened anew when it is asked for next.
+      open.catch(() => spools.delete(id))
       return open
     },
   }

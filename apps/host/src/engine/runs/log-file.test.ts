@@ -120,7 +120,11 @@ it('goes on after a write that failed in the middle of a frame as if nothing of 
     } as typeof write)
     .mockRejectedValueOnce(noRoom())
   const piece = { stream: 'stdout', data: Buffer.from('told again '), cursor: 'c' } as const
-  await expect(log.append(piece)).rejects.toThrow('no space')
+  await expect(log.append(piece)).rejects.toMatchObject({
+    name: 'StoreError',
+    code: 'full',
+    message: expect.stringMatching(/no space/),
+  })
   expect(log.totals()).toEqual(before)
   expect((await stat(path)).size).toBeGreaterThan(before.end)
   // What was torn cannot be cut off at first either.

@@ -8,6 +8,7 @@ import { type FileHandle, mkdir, open } from 'node:fs/promises'
 import { dirname } from 'node:path'
 import type { OutputStream } from '@muster/core'
 import type { LogPiece } from '../runs-api.ts'
+import { onDisk } from './on-disk.ts'
 
 const headBytes = 12
 /** Together with the position it tells a frame's start from bytes inside one. */
@@ -31,7 +32,7 @@ export interface LogWriter {
   totals(): LogTotals
   /**
    * Stores a piece; resolves when the operating system has it. Longer data becomes several frames. When it rejects, the totals say how
-   * many of them are stored, and the next append goes on after those.
+   * many of them are stored, and the next append goes on after those. Error: StoreError, as of the next.
    */
   append(piece: { stream: OutputStream; data: Uint8Array; cursor?: string }): Promise<void>
   /** Makes it durable and closes the file. */
@@ -40,10 +41,8 @@ export interface LogWriter {
 
 /** Opens for appending; a torn last frame, left by a kill or a full disk, is cut off before the next. `changed`: after each append. */
 export async function openLog(path: string, changed: () => void): Promise<LogWriter> {
-  await mkdir(dirname(path), { recursive: true, mode: 0o700 })
-  const file = await open(path, 'a+', 0o600)
-  const totals = await scan(file)
-  let torn = (await file.stat()).size > totals.end
+  const { file, totals, size } = await onDisk(() => openAtEnd(path))
+  let torn = size > totals.end
 
   async function put(frame: Buffer): Promise<void> {
     if (torn) await file.truncate(totals.end)
@@ -61,16 +60,31 @@ export async function openLog(path: string, changed: () => void): Promise<LogWri
         // A cursor resumes after the whole piece, so only its last frame may carry it.
         const last = at + maxDataBytes >= data.length
         const frame = encode(part, { stream, cursor: last ? (cursor ?? '') : '', position: totals.end })
-        await put(frame)
+        await onDisk(() => put(frame))
         totals.end += frame.length
         count(totals, { stream, bytes: part.length, cursor: last ? cursor : undefined })
       }
       changed()
     },
     async close() {
-      await file.sync()
-      await file.close()
+      try {
+        await onDisk(() => file.sync())
+      } finally {
+        await file.close()
+      }
     },
+  }
+}
+
+async function openAtEnd(path: string): Promise<{ file: FileHandle; totals: LogTotals; size: number }> {
+  await mkdir(dirname(path), { recursive: true, mode: 0o700 })
+  const file = await open(path, 'a+', 0o600)
+  try {
+    const totals = await scan(file)
+    return { file, totals, size: (await file.stat()).size }
+  } catch (error) {
+    await file.close()
+    throw error
   }
 }
 

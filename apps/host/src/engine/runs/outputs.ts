@@ -1,5 +1,6 @@
 /** The outputs of a run once its command has ended: taken out of its worker, and what the run is without those that are not there. */
 import { toProviderError } from '@muster/core'
+import { StoreError } from '../../store/store.ts'
 import type { RunRecord, RunRequest } from '../model.ts'
 import { modeOfSpec } from '../words.ts'
 import { persistently, setArtifact, storeFile } from './artifacts.ts'
@@ -60,7 +61,7 @@ async function collect(job: Job, ending: Ending): Promise<Faults> {
         await lasting(deps, () => setArtifact(deps, run.id, { ...artifact, ...digest, state: 'stored' }))
       } catch (thrown) {
         if (deps.stopping.aborted) throw thrown
-        const { code, message } = toProviderError(thrown)
+        const { code, message } = thrown instanceof StoreError ? thrown : toProviderError(thrown)
         if (watch.gone()) faults.set(artifact.name, { fault: 'host', reason: 'its worker was gone' })
         else if (cut.aborted) faults.set(artifact.name, { fault: 'cancel' })
         else if (code === 'invalid-spec') faults.set(artifact.name, { fault: 'command', reason: message })

@@ -1,8 +1,8 @@
-import { mkdtemp, readdir, readFile, rm, truncate, writeFile } from 'node:fs/promises'
+import { type FileHandle, mkdtemp, open, readdir, readFile, rm, truncate, writeFile } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { buffer } from 'node:stream/consumers'
-import { afterEach, beforeEach, describe, expect, it } from 'vitest'
+import { afterEach, beforeEach, describe, expect, it, vi } from 'vitest'
 import { sealer } from '../../store/seal.ts'
 import { openSpool, readSealed, writeSealed } from './sealed-file.ts'
 
@@ -13,7 +13,10 @@ beforeEach(async () => {
   folder = await mkdtemp(join(tmpdir(), 'muster-sealed-'))
   path = join(folder, 'in/source')
 })
-afterEach(() => rm(folder, { recursive: true, force: true }))
+afterEach(async () => {
+  vi.restoreAllMocks()
+  await rm(folder, { recursive: true, force: true })
+})
 
 async function* chunks(...parts: string[]): AsyncGenerator<Uint8Array> {
   for (const part of parts) yield Buffer.from(part)
@@ -56,6 +59,30 @@ describe('a sealed file', () => {
 })
 
 describe('a spool', () => {
+  it('goes on after a write that a full disk cut off as if nothing of it had been written', async () => {
+    const spool = await openSpool(path, seal)
+    await spool.append(Buffer.from('before '), false)
+    const file = await open(path)
+    await file.close()
+    const kind = Object.getPrototypeOf(file) as FileHandle
+    const { write } = kind
+    vi.spyOn(kind, 'write')
+      .mockImplementationOnce(function (this: FileHandle, bytes: Uint8Array) {
+        return Reflect.apply(write, this, [bytes, 0, bytes.length - 3]) as unknown
+      } as typeof write)
+      .mockRejectedValueOnce(Object.assign(new Error('no space left on device'), { code: 'ENOSPC' }))
+    await expect(spool.append(Buffer.from('told again '), false)).rejects.toMatchObject({ name: 'StoreError', code: 'full' })
+    expect(spool.state()).toEqual({ offset: 7, ended: false })
+    await spool.append(Buffer.from('told again '), false)
+    await spool.append(Buffer.from('after'), true)
+    const read = await buffer(spool.read(new AbortController().signal))
+    expect(read.toString()).toBe('before told again after')
+    await spool.close()
+    const again = await openSpool(path, seal)
+    expect(again.state()).toEqual({ offset: 23, ended: true })
+    await again.close()
+  })
+
   it('is read while it grows, from the first byte, also after a restart in the middle', async () => {
     const one = await openSpool(path, seal)
     await one.append(Buffer.from('first '), false)

@@ -6,6 +6,7 @@ import { createHash } from 'node:crypto'
 import { type FileHandle, mkdir, open, rename, rm } from 'node:fs/promises'
 import { dirname } from 'node:path'
 import type { Sealer } from '../../store/seal.ts'
+import { onDisk } from './on-disk.ts'
 
 /** Plain bytes of one record: small enough for memory, large enough that sealing costs little. */
 const recordBytes = 262_144
@@ -104,10 +105,12 @@ export interface Spool {
   close(): Promise<void>
 }
 
-/** Opens or goes on with a spool; a torn last record is cut off. */
+/** Opens or goes on with a spool; a torn last record, left by a kill or a full disk, is cut off. Errors: StoreError of the disk, SealError. */
 export async function openSpool(path: string, { sealer, context }: Seal): Promise<Spool> {
-  await mkdir(dirname(path), { recursive: true, mode: 0o700 })
-  const file = await open(path, 'a+', 0o600)
+  const file = await onDisk(async () => {
+    await mkdir(dirname(path), { recursive: true, mode: 0o700 })
+    return open(path, 'a+', 0o600)
+  })
   const records: { at: number }[] = []
   let end = 0
   let offset = 0
@@ -119,7 +122,7 @@ export async function openSpool(path: string, { sealer, context }: Seal): Promis
     offset += plain.length
     ended = plain.length === 0
   }
-  if ((await file.stat()).size > end) await file.truncate(end)
+  let torn = (await file.stat()).size > end
   let grown = Promise.withResolvers<void>()
   let last: Promise<unknown> = Promise.resolve()
   let taken = 0
@@ -128,7 +131,11 @@ export async function openSpool(path: string, { sealer, context }: Seal): Promis
 
   async function put(data: Uint8Array): Promise<void> {
     const sealed = sealer.sealBytes(data, `${context}#${records.length}`)
+    if (torn) await file.truncate(end)
+    // Until all of it is there: what comes behind a part of a record is found by nobody.
+    torn = true
     await append(file, sealed)
+    torn = false
     records.push({ at: end })
     end += 4 + sealed.length
     offset += data.length
@@ -152,12 +159,14 @@ export async function openSpool(path: string, { sealer, context }: Seal): Promis
       return result
     },
     async append(data, ends) {
-      for (let at = 0; at < data.length; at += recordBytes) await put(data.subarray(at, at + recordBytes))
-      if (ends) {
-        await put(new Uint8Array(0))
-        ended = true
-      }
-      await file.datasync()
+      await onDisk(async () => {
+        for (let at = 0; at < data.length; at += recordBytes) await put(data.subarray(at, at + recordBytes))
+        if (ends) {
+          await put(new Uint8Array(0))
+          ended = true
+        }
+        await file.datasync()
+      })
       grown.resolve()
       grown = Promise.withResolvers<void>()
     },

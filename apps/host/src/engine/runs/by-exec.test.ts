@@ -1,0 +1,99 @@
+/** Commands by exec: what of this host, and what of the plugin, may end a run, and as what. */
+import { type FileHandle, mkdtemp, open, rm } from 'node:fs/promises'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
+import type { ProviderError } from '@muster/core'
+import { waitFor } from '@muster/test/systems/wait'
+import { afterEach, beforeEach, expect, test, vi } from 'vitest'
+import type { RunRequest } from '../model.ts'
+import type { Runs } from '../runs-api.ts'
+import { type Commands, commandsIn } from '../testing/commands.ts'
+import { type Harness, openHarness, poolConfig } from '../testing/harness.ts'
+import { startRuns } from './index.ts'
+
+const minute = 60_000
+let dir: string
+let h: Harness
+let runs: Runs
+let commands: Commands
+let fault: () => ProviderError | undefined
+
+beforeEach(async () => {
+  dir = await mkdtemp(join(tmpdir(), 'muster-by-exec-'))
+  fault = () => undefined
+  h = await openHarness({ pools: [poolConfig({ work: 'hold' })], providers: [{ name: 'one' }] })
+  commands = commandsIn(h.provider(), () => fault())
+  const report = (message: string, error: unknown): void => void h.reports.push({ message, error })
+  runs = await startRuns({ engine: h.engine, dataDir: dir, killpoint: () => undefined, report })
+})
+afterEach(async () => {
+  vi.restoreAllMocks()
+  await runs.stop()
+  await h.close()
+  await rm(dir, { recursive: true, force: true })
+})
+
+const plain: RunRequest = { pool: 'ci', command: ['make'], requirements: {}, stdin: false, inputs: [], outputs: [] }
+const create = async (given: Partial<RunRequest> = {}): Promise<string> =>
+  (await runs.create({ ...plain, ...given }, { principal: 'tester' })).id
+
+async function until(what: string, so: () => boolean | Promise<boolean>, stepMs = 100): Promise<void> {
+  await waitFor(what, async () => {
+    await h.pass(stepMs)
+    return so()
+  })
+}
+
+async function logOf(id: string): Promise<string> {
+  let text = ''
+  for await (const { data } of runs.readLog(id, { from: 0, follow: false })) text += Buffer.from(data).toString()
+  return text
+}
+
+/** No file takes a byte, until this is called. Nothing of it takes real time, as what the harness turns. */
+async function fullDisk(): Promise<() => void> {
+  const file = await open(dir)
+  await file.close()
+  const kind = Object.getPrototypeOf(file) as FileHandle
+  const cut = vi.spyOn(kind, 'truncate').mockResolvedValue()
+  const write = vi.spyOn(kind, 'write')
+  write.mockImplementation(() => Promise.reject(Object.assign(new Error('no space left on device'), { code: 'ENOSPC' })))
+  return () => {
+    cut.mockRestore()
+    write.mockRestore()
+  }
+}
+
+test('a store that is full while a command begins is waited for: that is no fault of its plugin', async () => {
+  const asked = { before: 0 }
+  fault = () => {
+    // From the first word to the plugin on.
+    if (asked.before++ === 0) h.ill = 'full'
+    return undefined
+  }
+  const id = await create()
+  await until('the command to be begun', () => asked.before > 1)
+  await h.pass(10 * minute)
+  expect(runs.get(id)).toMatchObject({ state: 'starting', started_at: null })
+  h.ill = undefined
+  await until('the command to run', () => runs.get(id)?.state === 'running', 1000)
+  commands.end(runs.get(id)?.worker_id ?? '', 0)
+  await until('its end', () => runs.get(id) === undefined)
+  expect(await runs.find(id)).toMatchObject({ outcome: 'passed' })
+  expect(commands.started.length).toBe(1)
+})
+
+test('a full disk is waited for, and no command that is killed meanwhile is taken for silent', async () => {
+  const id = await create({ timeoutMs: 2 * minute })
+  await until('the command to run', () => runs.get(id)?.state === 'running')
+  const worker = runs.get(id)?.worker_id ?? ''
+  const heal = await fullDisk()
+  commands.write(worker, 'said while the disk was full')
+  await h.pass(10 * minute)
+  expect(runs.get(id)?.state).toBe('running')
+  heal()
+  await until('its output', async () => (await logOf(id)) === 'said while the disk was full', 1000)
+  commands.end(worker, 143)
+  await until('its end', () => runs.get(id) === undefined)
+  expect(await runs.find(id)).toMatchObject({ outcome: 'timeout', exit: expect.stringContaining('143') })
+})
