@@ -2,7 +2,7 @@
 import { type FileHandle, mkdtemp, open, rm } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
-import type { ProviderError } from '@muster/core'
+import { ProviderError } from '@muster/core'
 import { waitFor } from '@muster/test/systems/wait'
 import { afterEach, beforeEach, expect, test, vi } from 'vitest'
 import type { RunRequest } from '../model.ts'
@@ -96,4 +96,31 @@ test('a full disk is waited for, and no command that is killed meanwhile is take
   commands.end(worker, 143)
   await until('its end', () => runs.get(id) === undefined)
   expect(await runs.find(id)).toMatchObject({ outcome: 'timeout', exit: expect.stringContaining('143') })
+})
+
+const internal = new ProviderError('internal', 'the plugin fell')
+const transient = new ProviderError('transient', 'the vendor does not answer')
+const unsupported = new ProviderError('unsupported', 'no such command here')
+const notFound = new ProviderError('not-found', 'never heard of it')
+
+test.each([
+  ['the plugin falls over it for the last time', [internal, internal, internal, internal, internal, internal]],
+  ['its provider refuses it', [transient, unsupported]],
+  ['its worker has never heard of it', [notFound, notFound, notFound, notFound, notFound, notFound]],
+])('a run that is cancelled before its command began is cancelled, also when %s', async (_, all) => {
+  let [calls, cancel] = [0, true]
+  fault = () => {
+    calls += 1
+    if (calls === all.length - 1 && cancel)
+      void runs.list({}).then(([run]) => runs.cancel(run?.id ?? '', { principal: 'ann', reason: 'no need' }))
+    return all[calls - 1]
+  }
+  const cancelled = await create()
+  await until('the cancelled one to end', () => runs.get(cancelled) === undefined)
+  expect(calls).toBe(all.length)
+  expect(await runs.find(cancelled)).toMatchObject({ outcome: 'cancelled', reason: 'no need', started_at: null })
+  ;[calls, cancel] = [0, false]
+  const left = await create()
+  await until('the other to end', () => runs.get(left) === undefined)
+  expect(await runs.find(left)).toMatchObject({ outcome: 'infrastructure', started_at: null })
 })

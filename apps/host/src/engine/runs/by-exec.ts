@@ -3,7 +3,7 @@ import { ProviderError, reactions, toProviderError, type WorkerExit } from '@mus
 import { StoreError } from '../../store/store.ts'
 import { isPassing, type Job, pauseFor, pauseForProvider, retryDelay, traced } from './deps.ts'
 import { endingOfGone, endingSeen } from './gone.ts'
-import { type Ending, endingOf } from './outcome.ts'
+import { type Ending, endingOf, endingUnbegun } from './outcome.ts'
 import { enforceStop } from './watch.ts'
 
 /** A command that was killed and cannot be heard of any more is given up after this. */
@@ -104,13 +104,13 @@ async function attachUntilEnd(job: Job, giveUp: AbortSignal, disk: Disk): Promis
       if (unknown >= unknownTries)
         return begun()
           ? endingOf({ reason: `nobody can tell how it ended: ${error.message}` }, watch.stop())
-          : { outcome: 'infrastructure', reason: error.message }
+          : endingUnbegun(error.message, watch.stop())
     } else if (!isPassing(error)) {
       return !begun() && error.code !== 'conflict'
-        ? { outcome: 'infrastructure', reason: `${error.code}: ${error.message}` }
+        ? endingUnbegun(`${error.code}: ${error.message}`, watch.stop())
         : endingOf({ reason: `${error.code}: ${error.message}` }, watch.stop())
     } else if (reactions[error.code].pluginFault && !begun() && ++faults >= pluginFaults) {
-      return { outcome: 'infrastructure', reason: `the plugin failed at it ${faults} times: ${error.message}` }
+      return endingUnbegun(`the plugin failed at it ${faults} times: ${error.message}`, watch.stop())
     }
     await pauseForProvider(job, retryDelay(error, failures, deps.engine.clock.random()), cut)
   }

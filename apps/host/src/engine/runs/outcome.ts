@@ -21,6 +21,11 @@ export function endingOf(exit: WorkerExit, stop: Stop | undefined): Ending {
   return { outcome: 'unknown', exit, reason: exit.reason }
 }
 
+/** The command never began: for that `reason`, unless the host was to end it anyway. */
+export function endingUnbegun(reason: string, stop: Stop | undefined): Ending {
+  return stop === undefined ? { outcome: 'infrastructure', reason } : { outcome: stop.kind, reason: stop.reason }
+}
+
 /** The worker went away under the run, or never came. */
 export function endingWithoutWorker(
   lease: LeaseRecord | undefined,
