@@ -170,6 +170,10 @@ export const runSchema: z.ZodType<RunView> = named(
       .exactOptional(),
     exit: exitSchema.exactOptional(),
     reason: z.string().exactOptional(),
+    logProblem: z
+      .string()
+      .describe('Why the end of its log may not be there; absent: all that its command said is.')
+      .exactOptional(),
     timeoutMs: ms.exactOptional(),
     trace: z.string().describe('W3C trace id of all that is done for it.').exactOptional(),
     keepFailedMs: ms.describe('Its worker is kept so long for a look when it fails.').exactOptional(),

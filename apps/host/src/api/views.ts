@@ -49,6 +49,7 @@ export interface RunView {
   outcome?: RunOutcome
   exit?: WorkerExit
   reason?: string
+  logProblem?: string
   timeoutMs?: number
   trace?: string
   keepFailedMs?: number
@@ -166,6 +167,7 @@ export function runView(row: RunRecord): RunView {
       outcome: row.outcome as RunOutcome | null,
       exit: parsed(row.exit) as WorkerExit | null,
       reason: row.reason,
+      logProblem: row.log_problem,
       timeoutMs: request.timeoutMs,
       trace: traceIdOf(request.traceparent),
       keepFailedMs: request.keepFailedMs,

@@ -40,6 +40,7 @@ export async function followRun(options: FollowOptions): Promise<number> {
     await options.afterwards?.(end)
     const { code, line } = outcomeOf(end)
     if (stop.pipe()) return exits.pipe
+    if (end.logProblem !== undefined) say(`the end of its output may be missing: ${end.logProblem}`)
     if (line !== undefined) say(line)
     if (code === exits.infrastructure && line !== undefined) say(`\`muster why run ${run.id}\` says more`)
     return code

@@ -33,6 +33,7 @@ async function logs(id: string, { follow, from, json }: Options, command: Comman
     return exits.cancelled
   }
   const run = await client.runs.get(id)
+  if (run.logProblem !== undefined) say(`the end of it may be missing: ${run.logProblem}`)
   if (run.state !== 'ended' && follow !== true) say(`${id} is ${run.state}; --follow stays until its end`)
   return exits.ok
 }

@@ -133,6 +133,8 @@ export interface RunTable {
   outcome: string | null
   exit: string | null
   reason: string | null
+  /** Why the end of its log may not be there; null: all that its command said is stored. */
+  log_problem: string | null
   /** JSON list of artifacts: name, path, direction, sha256, bytes, state. */
   artifacts: string
 }

@@ -458,6 +458,8 @@ export interface Run {
   outcome?: 'passed' | 'failed' | 'timeout' | 'cancelled' | 'oom' | 'infrastructure' | 'unknown'
   exit?: Exit
   reason?: string
+  /** Why the end of its log may not be there; absent: all that its command said is. */
+  logProblem?: string
   timeoutMs?: number
   /** W3C trace id of all that is done for it. */
   trace?: string

@@ -231,6 +231,7 @@ function recordOf(request: RunRequest, principal: string): RunRecord {
     outcome: null,
     exit: null,
     reason: null,
+    log_problem: null,
     artifacts: JSON.stringify([...awaited('in', request.inputs), ...awaited('out', request.outputs)]),
   }
 }

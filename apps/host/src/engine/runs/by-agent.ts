@@ -9,7 +9,7 @@ import { inputPath, type Job, outputPath, pauseFor } from './deps.ts'
 import type { Seat } from './desk.ts'
 import { bounded, checked } from './exchange.ts'
 import { endingOfGone } from './gone.ts'
-import { type Ending, endingOf, type Stop } from './outcome.ts'
+import { cutOff, type Ending, endingOf, type Stop } from './outcome.ts'
 import { artifactsOf } from './records.ts'
 import { readSealed } from './sealed-file.ts'
 import { enforceStop } from './watch.ts'
@@ -36,12 +36,13 @@ export async function runByAgent(job: Job): Promise<Ending> {
         seat.kill()
         deps.desk.tell(worker.id)
         await pauseFor(deps, silentAfterKillMs, over.signal)
-        settle(endingOf({ reason: 'killed, and its agent did not answer' }, watch.stop()))
+        const reason = 'killed, and its agent did not answer'
+        settle(cutOff(endingOf({ reason }, watch.stop()), reason))
       },
     },
     over.signal,
   ).catch((error: unknown) => deps.report('a run could not be stopped', { run: run.id, error: String(error) }))
-  const lost = (): void => settle(endingOfGone(deps, run, { stop: watch.stop(), ...exitOfWorker(job) }))
+  const lost = (): void => settle(endingOfLost(job))
   const look = (): void => {
     const { exit } = exitOfWorker(job)
     if (exit !== undefined) settle(endingOfAgent(job, exit))
@@ -67,12 +68,18 @@ export async function runByAgent(job: Job): Promise<Ending> {
   }
 }
 
+async function endingOfLost(job: Job): Promise<Ending> {
+  const { deps, run, watch } = job
+  return cutOff(await endingOfGone(deps, run, { stop: watch.stop(), ...exitOfWorker(job) }), 'its worker was gone')
+}
+
 /** The agent is over, and said nothing of the command: its exit is not the command's. */
 async function endingOfAgent({ deps, run, watch }: Job, exit: WorkerExit): Promise<Ending> {
   const stop = watch.stop()
-  if (stop !== undefined || exit.oomKilled === true) return endingOfGone(deps, run, { stop, exit })
+  const why = 'its agent ended before the command was done'
+  if (stop !== undefined || exit.oomKilled === true) return cutOff(await endingOfGone(deps, run, { stop, exit }), why)
   const how = exit.signal ?? (exit.code === undefined ? exit.reason : `exit ${exit.code}`)
-  return { outcome: 'infrastructure', reason: `its agent ended before the command was done: ${how}` }
+  return { outcome: 'infrastructure', reason: `${why}: ${how}`, logProblem: why }
 }
 
 interface AgentSeat extends Seat {

@@ -2,7 +2,7 @@
 import { type FileHandle, mkdtemp, open, rm } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
-import type { LogChunk } from '@muster/core'
+import { type LogChunk, ProviderError } from '@muster/core'
 import { waitFor } from '@muster/test/systems/wait'
 import { afterEach, beforeEach, expect, test, vi } from 'vitest'
 import type { RunRequest } from '../model.ts'
@@ -15,6 +15,7 @@ let dir: string
 let h: Harness
 let runs: Runs
 let commands: Commands
+let fault: ProviderError | undefined
 
 beforeEach(async () => {
   dir = await mkdtemp(join(tmpdir(), 'muster-by-command-'))
@@ -22,13 +23,14 @@ beforeEach(async () => {
     pools: [poolConfig({ work: 'command' })],
     providers: [{ name: 'one', capabilities: { logs: { live: true, delayMs: 0, split: false } } }],
   })
-  commands = commandsIn(h.provider(), () => undefined)
+  fault = undefined
+  commands = commandsIn(h.provider(), () => fault)
   await start()
 })
 afterEach(async () => {
   vi.restoreAllMocks()
   await runs.stop()
-  expect(h.reports).toEqual([])
+  expect(h.reports.filter((one) => one.message !== 'the end of a log could not be read')).toEqual([])
   await h.close()
   await rm(dir, { recursive: true, force: true })
 })
@@ -40,9 +42,9 @@ async function start(): Promise<void> {
 
 const plain: RunRequest = { pool: 'ci', command: ['make'], requirements: {}, stdin: false, inputs: [], outputs: [] }
 
-async function until(what: string, so: () => boolean | Promise<boolean>): Promise<void> {
+async function until(what: string, so: () => boolean | Promise<boolean>, stepMs = 100): Promise<void> {
   await waitFor(what, async () => {
-    await h.pass(100)
+    await h.pass(stepMs)
     return so()
   })
 }
@@ -119,7 +121,30 @@ test('a full disk is waited for, and cuts no log: whoever reads it has all of it
   await h.pass(20 * 60_000)
   expect(runs.get(id)?.state).toBe('running')
   heal()
-  await until('its end', () => runs.get(id) === undefined)
+  await until('its end', () => runs.get(id) === undefined, 1000)
   expect((await logOf(id)) === text).toBe(true)
   expect(await runs.find(id)).toMatchObject({ outcome: 'failed', reason: 'exit 3' })
+})
+
+test.each([
+  ['internal', 'the vendor lost it'],
+  ['unsupported', 'unsupported: the vendor lost it'],
+] as const)('a run whose log cannot be read to its end says so: %s', async (code, problem) => {
+  const { id, worker } = await begun()
+  commands.write(worker, 'before')
+  await until('the first of the output', async () => (await logOf(id)) === 'before')
+  fault = new ProviderError(code, 'the vendor lost it')
+  commands.cut(fault)
+  commands.write(worker, ', lost')
+  commands.end(worker, 0)
+  await until('its end', () => runs.get(id) === undefined)
+  expect(await runs.find(id)).toMatchObject({ outcome: 'passed', log_problem: problem })
+})
+
+test('of one whose log was read to its end nothing is said', async () => {
+  const { id, worker } = await begun()
+  commands.write(worker, 'all')
+  commands.end(worker, 0)
+  await until('its end', () => runs.get(id) === undefined)
+  expect(await runs.find(id)).toMatchObject({ outcome: 'passed', log_problem: null })
 })

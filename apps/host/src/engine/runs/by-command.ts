@@ -4,7 +4,7 @@ import { StoreError } from '../../store/store.ts'
 import { exitOfWorker, started } from './by-exec.ts'
 import { awayMs, isPassing, type Job, pauseFor, pauseForProvider, retryDelay, traced } from './deps.ts'
 import { endingOfGone, endingSeen } from './gone.ts'
-import type { Ending } from './outcome.ts'
+import { cutOff, type Ending } from './outcome.ts'
 import { enforceStop } from './watch.ts'
 
 /** Once the exit is known, a log that cannot be had although its provider is there is soon given up. */
@@ -53,6 +53,10 @@ async function follow(job: Job, giveUp: AbortSignal): Promise<Ending> {
   const cut = AbortSignal.any([deps.stopping, giveUp])
   let logEnded = provider.capabilities.logs === undefined
   let triesLeft = logTries
+  /** Why there is nothing more to be read. */
+  let problem: string | undefined
+  const withLog = (ending: Ending, why = 'it ended before all of it was read'): Ending =>
+    logEnded && problem === undefined ? ending : cutOff(ending, problem ?? why)
   /** Until when a provider that is away is waited for, since the exit is known. */
   let until: number | undefined
   const givenUp = (error: ProviderError | undefined): boolean => {
@@ -86,11 +90,14 @@ async function follow(job: Job, giveUp: AbortSignal): Promise<Ending> {
     if (exit !== undefined && givenUp(error)) {
       if (!logEnded) deps.report('the end of a log could not be read', { run: job.run.id, error: error?.message })
       deps.killpoint('exit-seen-not-stored')
-      return endingSeen(job, exit)
+      return withLog(await endingSeen(job, exit), giveUp.aborted ? undefined : error?.message)
     }
     if (watch.gone() && (giveUp.aborted || exit === undefined))
-      return endingOfGone(deps, job.run, { stop: watch.stop(), ...exitOfWorker(job) })
-    if (error !== undefined && !isPassing(error) && error.code !== 'not-found') logEnded = true
+      return withLog(await endingOfGone(deps, job.run, { stop: watch.stop(), ...exitOfWorker(job) }), 'its worker was gone')
+    if (!logEnded && error !== undefined && !isPassing(error) && error.code !== 'not-found') {
+      problem = `${error.code}: ${error.message}`
+      logEnded = true
+    }
     await pauseForProvider(job, error === undefined ? exitPollMs : retryDelay(error, failures, deps.engine.clock.random()), cut)
   }
 }

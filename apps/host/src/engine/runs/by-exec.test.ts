@@ -124,3 +124,16 @@ test.each([
   await until('the other to end', () => runs.get(left) === undefined)
   expect(await runs.find(left)).toMatchObject({ outcome: 'infrastructure', started_at: null })
 })
+
+test('a run whose worker was lost says that the end of its log may be missing, and one that never began does not', async () => {
+  const id = await create()
+  await until('the command to run', () => runs.get(id)?.state === 'running')
+  h.provider().vendor.workers.delete(runs.get(id)?.worker_id ?? '')
+  await h.pass(2 * minute)
+  await until('its end', () => runs.get(id) === undefined)
+  expect(await runs.find(id)).toMatchObject({ outcome: 'infrastructure', log_problem: 'its worker was gone' })
+  fault = () => unsupported
+  const other = await create()
+  await until('the other to end', () => runs.get(other) === undefined)
+  expect(await runs.find(other)).toMatchObject({ outcome: 'infrastructure', log_problem: null })
+})

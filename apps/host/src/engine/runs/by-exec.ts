@@ -3,7 +3,7 @@ import { ProviderError, reactions, toProviderError, type WorkerExit } from '@mus
 import { StoreError } from '../../store/store.ts'
 import { isPassing, type Job, pauseFor, pauseForProvider, retryDelay, traced } from './deps.ts'
 import { endingOfGone, endingSeen } from './gone.ts'
-import { type Ending, endingOf, endingUnbegun } from './outcome.ts'
+import { cutOff, type Ending, endingOf, endingUnbegun } from './outcome.ts'
 import { enforceStop } from './watch.ts'
 
 /** A command that was killed and cannot be heard of any more is given up after this. */
@@ -72,11 +72,13 @@ async function attachUntilEnd(job: Job, giveUp: AbortSignal, disk: Disk): Promis
   const { deps, watch } = job
   const cut = AbortSignal.any([deps.stopping, watch.lost, giveUp])
   let [unknown, faults] = [0, 0]
+  const unseen = (reason: string): Ending => cutOff(endingOf({ reason }, watch.stop()), reason)
   const begun = (): boolean => deps.records.get(job.run.id)?.started_at !== null
   for (let failures = 0; ;) {
     if (deps.stopping.aborted) throw deps.stopping.reason
-    if (watch.gone()) return endingOfGone(deps, job.run, { stop: watch.stop(), ...exitOfWorker(job) })
-    if (giveUp.aborted) return { ...endingOf({ reason: 'killed, and its worker did not answer' }, watch.stop()) }
+    if (watch.gone())
+      return cutOff(await endingOfGone(deps, job.run, { stop: watch.stop(), ...exitOfWorker(job) }), 'its worker was gone')
+    if (giveUp.aborted) return unseen('killed, and its worker did not answer')
     let error: ProviderError
     try {
       const exit = await attach(job, cut, () => (failures = 0))
@@ -102,13 +104,11 @@ async function attachUntilEnd(job: Job, giveUp: AbortSignal, disk: Disk): Promis
     } else if (error.code === 'not-found') {
       unknown += 1
       if (unknown >= unknownTries)
-        return begun()
-          ? endingOf({ reason: `nobody can tell how it ended: ${error.message}` }, watch.stop())
-          : endingUnbegun(error.message, watch.stop())
+        return begun() ? unseen(`nobody can tell how it ended: ${error.message}`) : endingUnbegun(error.message, watch.stop())
     } else if (!isPassing(error)) {
       return !begun() && error.code !== 'conflict'
         ? endingUnbegun(`${error.code}: ${error.message}`, watch.stop())
-        : endingOf({ reason: `${error.code}: ${error.message}` }, watch.stop())
+        : unseen(`${error.code}: ${error.message}`)
     } else if (reactions[error.code].pluginFault && !begun() && ++faults >= pluginFaults) {
       return endingUnbegun(`the plugin failed at it ${faults} times: ${error.message}`, watch.stop())
     }

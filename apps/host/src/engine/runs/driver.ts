@@ -13,7 +13,7 @@ import { finish } from './finish.ts'
 import { endingOfGone } from './gone.ts'
 import { leaseRequestOf } from './lease-request.ts'
 import { openLog } from './log-file.ts'
-import { type Ending, endingWithoutWorker, type Stop } from './outcome.ts'
+import { cutOff, type Ending, endingWithoutWorker, type Stop } from './outcome.ts'
 import { withHandedIn, withOutputs, withStored } from './outputs.ts'
 import { watchStops } from './watch.ts'
 
@@ -156,7 +156,7 @@ async function inWorker(deps: RunDeps, { run, request }: { run: RunRecord; reque
   const known = endingOfRecord(run)
   if (worker === undefined)
     return known === undefined
-      ? endingOfGone(deps, run, { stop: stopOf(run) })
+      ? cutOff(await endingOfGone(deps, run, { stop: stopOf(run) }), 'its worker was gone')
       : withStored(deps, { run, request, ending: known }, 'its worker was gone')
   const provider = engine.providerOf(worker)
   const missing = `no provider '${worker.provider}' is configured any more`
@@ -166,6 +166,7 @@ async function inWorker(deps: RunDeps, { run, request }: { run: RunRecord; reque
     return {
       outcome: run.started_at === null ? 'infrastructure' : 'unknown',
       reason: missing,
+      logProblem: missing,
     }
   const watch = watchStops(deps, { runId: run.id, leaseId: run.lease_id, workerId: worker.id })
   const path = logPath(deps, run.id)
@@ -210,6 +211,7 @@ async function storeExit({ deps, run }: Job, ending: Ending): Promise<void> {
     outcome: ending.outcome,
     reason: ending.reason,
     exit: ending.exit === undefined ? null : JSON.stringify(ending.exit),
+    log_problem: ending.logProblem ?? null,
   }
   await lasting(deps, () => deps.records.change(run.id, () => end))
 }
@@ -221,6 +223,7 @@ function endingOfRecord(run: RunRecord): Ending | undefined {
     outcome: run.outcome as Ending['outcome'],
     reason: run.reason ?? '',
     ...(run.exit === null ? {} : { exit: JSON.parse(run.exit) as NonNullable<Ending['exit']> }),
+    ...(run.log_problem === null ? {} : { logProblem: run.log_problem }),
   }
 }
 

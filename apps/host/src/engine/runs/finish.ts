@@ -16,6 +16,8 @@ export async function finish(deps: RunDeps, id: string, ending: Ending): Promise
     outcome: ending.outcome,
     exit: ending.exit === undefined ? null : JSON.stringify(ending.exit),
     reason: ending.reason,
+    // What never began has said all that it will.
+    log_problem: run.started_at === null ? null : (ending.logProblem ?? null),
     ended_at: engine.clock.now(),
     request_sealed: null,
     artifacts: JSON.stringify(artifactsOf(run).map(atEnd)),

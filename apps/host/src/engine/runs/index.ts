@@ -119,6 +119,7 @@ export async function startRuns(options: RunsOptions): Promise<Runs> {
       outcome: null,
       exit: null,
       reason: null,
+      log_problem: null,
       artifacts: JSON.stringify([...request.inputs.map(artifact('in')), ...request.outputs.map(artifact('out'))]),
     }
   }

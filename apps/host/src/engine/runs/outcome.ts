@@ -6,6 +6,13 @@ export interface Ending {
   outcome: RunOutcome
   exit?: WorkerExit
   reason: string
+  /** Why the end of what the command said may not be stored; absent: all of it is. */
+  logProblem?: string
+}
+
+/** Nobody saw the end of its log: `why`. */
+export function cutOff(ending: Ending, why: string): Ending {
+  return { ...ending, logProblem: why }
 }
 
 /** Why the host itself ends a run before its command has ended. */

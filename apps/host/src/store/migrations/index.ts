@@ -4,10 +4,12 @@ import { up as initial } from './0001-initial.ts'
 import { up as operator } from './0002-operator.ts'
 import { up as lists } from './0003-lists.ts'
 import { up as agents } from './0004-agents.ts'
+import { up as logs } from './0005-logs.ts'
 
 export const migrations: Readonly<Record<string, Migration>> = {
   '0001-initial': { up: initial },
   '0002-operator': { up: operator },
   '0003-lists': { up: lists },
   '0004-agents': { up: agents },
+  '0005-logs': { up: logs },
 }
