@@ -62,5 +62,5 @@ it('says what a provider does not declare, and passes nothing in silence', async
   const outcomes = await outcomesWith({ name: 'none', caughtBy: '', capabilities: { exec: undefined, watch: false } })
   const absent = outcomes.filter(({ outcome }) => outcome === 'not declared')
   expect(absent.length).toBeGreaterThan(15)
-  for (const { detail } of absent) expect(detail).toMatch(/^(exec|watch|image:required)\S*: not in the manifest$/)
+  for (const { detail } of absent) expect(detail).toMatch(/^(exec|watch|image:required|work:agent)\S*: not in the manifest$/)
 }, 300_000)
