@@ -26,7 +26,7 @@ export function visitsOf(reach) {
     /** @type {Map<number, Visit>} */
     const own = new Map()
     for (const [at, test] of tests.entries())
-      for (const id of test.ids) {
+      for (const id of test.ms > slowMs ? [] : test.ids) {
         const visit = own.get(id) ?? { file, fresh: false, only: [], ms: 0, most: 0 }
         own.set(id, { ...visit, only: [...(visit.only ?? []), at], ms: visit.ms + test.ms, most: Math.max(visit.most, test.ms) })
       }
@@ -39,5 +39,7 @@ export function visitsOf(reach) {
   return visits
 }
 
+/** A test that takes longer is not asked: what lives would cost a minute each. It would only have killed some more. */
+const slowMs = 1500
 /** About what it takes to read everything anew. */
 const freshMs = 400

@@ -48,6 +48,14 @@ test('a command that was killed with its worker still there has failed, and one 
   expect(await endingSeen(jobOf({ ...forced, stop }), exit)).toMatchObject({ outcome: 'timeout' })
 })
 
+test('what the worker itself ended with is told with it', async () => {
+  const exit: WorkerExit = { code: 9, reason: 'exited with 9' }
+  const { deps, run } = jobOf(forced)
+  expect(await endingOfGone(deps, run, { stop: { kind: 'timeout', reason: 'x', force: true }, exit })).toMatchObject({ exit })
+  const oom = { ...exit, oomKilled: true }
+  expect(await endingOfGone(deps, run, { stop: undefined, exit: oom })).toMatchObject({ outcome: 'oom', exit: oom })
+})
+
 test('of a command in a forgotten worker nobody knows the end; one that had not begun never ran', async () => {
   const worker = { end: 'disowned', terminate_reason: 'forgotten by ann: its node burned down' }
   const lease = { end: 'cancelled', end_reason: 'its worker was forgotten by ann: its node burned down' }

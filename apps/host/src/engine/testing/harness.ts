@@ -193,11 +193,22 @@ export async function openHarness(options: HarnessOptions): Promise<Harness> {
       await settle()
     },
     close: async () => {
+      await eachSaysWhy(store)
       life.dead = true
       await store.close()
       rmSync(dir, { recursive: true, force: true })
     },
   }
+}
+
+/** Rules whose name and subject say it all. */
+const bare: readonly string[] = ['orphan-gone', 'pool-unprepared', 'worker-reached']
+
+/** A decision without what it was made from explains nothing: in no test is there one. */
+async function eachSaysWhy(store: Store): Promise<void> {
+  const rows = await store.read.selectFrom('journal').select(['rule', 'inputs']).execute()
+  const mute = rows.filter(({ rule, inputs }) => inputs === '{}' && !bare.includes(rule)).map(({ rule }) => rule)
+  if (mute.length > 0) throw new Error(`decisions without inputs: ${[...new Set(mute)].join(', ')}`)
 }
 
 /** What gives no promise. */
