@@ -1,5 +1,5 @@
 /** `muster plugins` as its user types it, against a registry on loopback, and against none at all. */
-import { readFile, writeFile } from 'node:fs/promises'
+import { mkdir, readFile, writeFile } from 'node:fs/promises'
 import { join } from 'node:path'
 import { requireSystem } from '@muster/test/require'
 import { runProcess } from '@muster/test/systems/process'
@@ -52,6 +52,8 @@ const told = ({ code, stdout, stderr }: MusterExit): [number | null, string] => 
 describe('muster plugins', () => {
   test('from nothing to a locked plugin, a newer one, and back to nothing', { timeout }, async () => {
     await using site = await openSite()
+    // That of a daemon, which keeps what was unpacked.
+    await mkdir(join(site.path, '.muster'))
     await site.publish('1.0.0')
     const manifest = await site.file('plugins.json')
 
@@ -93,6 +95,12 @@ describe('muster plugins', () => {
       expect.stringMatching(/package +@acme\/plugin-cloud@1\.1\.0\n[^]*sha512 +sha512-[^]*before +1\.0\.0\n/),
     ])
 
+    site.registry.unpublish('@acme/plugin-cloud')
+    expect(told(await site.plugins('rollback', 'cloud', '--yes'))).toEqual([
+      0,
+      expect.stringContaining('~ cloud: @acme/plugin-cloud 1.1.0 → 1.0.0'),
+    ])
+    expect(told(await site.plugins('rollback', 'cloud', '--yes'))).toEqual([0, expect.stringContaining('1.0.0 → 1.1.0')])
     expect(told(await site.plugins('remove', 'cloud', '--yes'))).toEqual([
       0,
       expect.stringContaining('- cloud: @acme/plugin-cloud 1.1.0'),

@@ -11,7 +11,7 @@ export function pluginsCommand(): Command {
     .action(
       onSite(async (site, _args: [], options: { json?: true }) => (await import('./plugins/show.ts')).listPlugins(site, options)),
     )
-  for (const one of [show(), add(), remove(), update(), lock(), verify(), mirror()]) plugins.addCommand(one)
+  for (const one of [show(), add(), remove(), update(), rollback(), lock(), verify(), mirror()]) plugins.addCommand(one)
   return plugins
 }
 
@@ -55,6 +55,14 @@ function update(): Command {
   ).action(
     onSite(async (site, [aliases]: [string[]], options: ChangeOptions) =>
       (await import('./plugins/add.ts')).updatePlugins(site, aliases, options),
+    ),
+  )
+}
+
+function rollback(): Command {
+  return withChanges(local('rollback', 'lock the version before again; its bytes are still here').argument('<alias>')).action(
+    onSite(async (site, [alias]: [string], options: ChangeOptions) =>
+      (await import('./plugins/add.ts')).rollBackPlugin(site, alias, options),
     ),
   )
 }

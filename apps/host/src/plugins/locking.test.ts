@@ -91,7 +91,9 @@ describe('a lock', () => {
     expect((await lockedFolders(join(site.path, 'plugins.json'))).sort()).toEqual(
       (await readdir(join(site.path, 'store'))).sort(),
     )
-    const back = await site.lock({ acme: { ...acme, version: '1.0.0' } })
+    site.registry.unpublish('@acme/plugin')
+    const back = await site.lock({ acme: { ...acme, version: '1.0.0' } }, { reason: null })
+    expect([back.told, back.lock.plugins['acme']?.sha512]).toEqual(['', first.lock.plugins['acme']?.sha512])
     expect(back.lock.plugins['acme']).toMatchObject({ version: '1.0.0', previous: { version: '1.1.0' } })
   })
 
@@ -159,10 +161,11 @@ describe('a lock is refused', () => {
     expect((await site.lock({ acme }, { update: ['acme'] })).told).toMatch(
       /other-bytes: @acme\/plugin@1\.0\.0 has other bytes now: .*\| ask its publisher; .*muster plugins remove acme/,
     )
-    // Nor does it get around that by the version before.
+    // Nor does it get around that by the version before, where the bytes of that are not here any more.
     await site.publish('1.1.0')
     await site.lock({ acme }, { update: ['acme'] })
-    expect((await site.lock({ acme: { ...acme, version: '1.0.0' } })).told).toMatch(/other-bytes/)
+    const elsewhere = join(site.path, 'elsewhere')
+    expect((await site.lock({ acme: { ...acme, version: '1.0.0' } }, { stores: [elsewhere] })).told).toMatch(/other-bytes/)
   })
 
   it('when what the registry serves is not the package that was asked for', async () => {

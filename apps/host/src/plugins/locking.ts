@@ -1,7 +1,8 @@
 /** From a registry manifest and the lock that is there to the lock that fits it: versions resolved, bytes fetched and looked into. */
+import { isDeepStrictEqual } from 'node:util'
 import type { PluginManifest } from '@muster/core'
 import type { Problem } from '../config/problem.ts'
-import { addContent, sha512Of, treeOfFolder } from './content.ts'
+import { addContent, findContent, sha512Of, treeOfFolder, verifyTree } from './content.ts'
 import { type Difference, differences } from './difference.ts'
 import { openPackage, type Stores } from './discover.ts'
 import { openLocked } from './fetch.ts'
@@ -47,7 +48,7 @@ export interface Locking {
 export async function planLock(options: LockingOptions): Promise<Locking> {
   const { registry, lock } = options
   const entries = registry.entries.filter((entry) => !('folder' in entry.source))
-  const planned = await Promise.all(
+  const all = await Promise.all(
     entries.map(async (entry): Promise<Planned> => {
       try {
         return await lockOne(entry, options)
@@ -59,7 +60,7 @@ export async function planLock(options: LockingOptions): Promise<Locking> {
     }),
   )
   const plugins: Lock['plugins'] = {}
-  for (const [index, { locked }] of planned.entries()) {
+  for (const [index, { locked }] of all.entries()) {
     const { alias } = entries[index] as PluginEntry
     if (locked !== undefined) plugins[alias] = locked
   }
@@ -69,8 +70,8 @@ export async function planLock(options: LockingOptions): Promise<Locking> {
   )
   return {
     lock: { plugins },
-    changes: [...planned.flatMap((one) => one.change ?? []), ...removed],
-    problems: planned.flatMap((one) => one.problems),
+    changes: [...all.flatMap((one) => one.change ?? []), ...removed],
+    problems: all.flatMap((one) => one.problems),
   }
 }
 
@@ -86,6 +87,8 @@ async function lockOne(entry: PluginEntry, options: LockingOptions): Promise<Pla
   const fits = fitting(entry, options)
   if (fits !== undefined && !update.has(entry.alias) && !(await tarballChanged(fits, options)))
     return { locked: fits, problems: [] }
+  const back = await goBack(entry, { before, options })
+  if (back !== undefined) return back
   const origin = await openOrigin(entry.source, options)
   const wanted = { alias: entry.alias, package: entry.package, range: entry.version }
   const rule = { policy: options.registry.policy, now: options.now, aged: origin.aged }
@@ -115,14 +118,43 @@ async function lockOne(entry: PluginEntry, options: LockingOptions): Promise<Pla
     ...trust,
     permissions: manifest.permissions,
   }
-  const previous = old === undefined ? undefined : versionOf(old)
+  const told = chosen.deprecated === undefined ? {} : { deprecated: chosen.deprecated }
+  return planned(entry, { before, after, manifest, told, options })
+}
+
+/** To the very bytes of the version before, where these are here: nothing is asked of anybody. */
+async function goBack(
+  entry: PluginEntry,
+  { before, options }: { before: LockedPlugin | undefined; options: LockingOptions },
+): Promise<Planned | undefined> {
+  const after = before?.package === entry.package ? before.previous : undefined
+  if (after === undefined || after.version !== entry.version || !isDeepStrictEqual(before?.source, entry.source)) return undefined
+  const root = await findContent(after.sha512, options.stores)
+  if (root === undefined) return undefined
+  await verifyTree(root, after.tree)
+  keepsTrust({ package: entry.package, ...after }, options.registry.trust)
+  const opened = await openPackage(entry, { root, registry: options.registry, locked: after })
+  if (opened.plugin === undefined) return { problems: opened.problems }
+  return planned(entry, { before, after, manifest: opened.plugin.manifest, told: {}, options })
+}
+
+interface NewlyLocked {
+  before: LockedPlugin | undefined
+  after: LockedVersion
+  manifest: PluginManifest
+  told: Pick<LockChange, 'deprecated'>
+  options: LockingOptions
+}
+
+async function planned(entry: PluginEntry, { before, after, manifest, told, options }: NewlyLocked): Promise<Planned> {
+  const old = before?.package === entry.package ? before : undefined
   const known = old === undefined ? undefined : await manifestOf(old, options)
   return {
     locked: {
       package: entry.package,
       source: entry.source,
       ...after,
-      ...(previous === undefined ? {} : { previous }),
+      ...(old === undefined ? {} : { previous: versionOf(old) }),
     },
     change: {
       alias: entry.alias,
@@ -130,7 +162,7 @@ async function lockOne(entry: PluginEntry, options: LockingOptions): Promise<Pla
       kind: before === undefined ? 'added' : 'changed',
       ...(before === undefined ? {} : { before: versionOf(before) }),
       after,
-      ...(chosen.deprecated === undefined ? {} : { deprecated: chosen.deprecated }),
+      ...told,
       differences: differences(known, manifest),
       compared: old === undefined || known !== undefined,
     },

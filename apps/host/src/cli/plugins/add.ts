@@ -65,6 +65,23 @@ export async function updatePlugins(site: Site, aliases: readonly string[], opti
   return change(site, options, { update: new Set(aliases.length === 0 ? all : aliases) })
 }
 
+/** The version before takes its place again, and the other way round the next time. */
+export async function rollBackPlugin(site: Site, alias: string, options: ChangeOptions): Promise<number> {
+  known(site, alias)
+  const locked = site.lock.lock.plugins[alias]
+  if (locked?.previous === undefined)
+    throw new PluginRefusal(
+      'no-version',
+      `the lock has no version of '${alias}' before this one`,
+      'name a version: muster plugins add NAME@VERSION',
+    )
+  const { version } = locked.previous
+  const text = edited(site.text, (plugins) => {
+    plugins[alias] = { ...(plugins[alias] as object), version }
+  })
+  return change(site, options, { text })
+}
+
 function known({ registry, shown }: Site, alias: string): void {
   const all = registry.entries.map((one) => one.alias)
   if (!all.includes(alias))
