@@ -169,3 +169,22 @@ test('what ends already is not cordoned, and what is not there is not found', as
   await expect(h.engine.workers.cordon(id, ann)).rejects.toMatchObject({ code: 'not-found' })
   await expect(h.engine.workers.uncordon(id, ann)).rejects.toMatchObject({ code: 'not-found' })
 })
+
+test('each new word is one row, that of who said it last counts, and what is so already is none', async () => {
+  await open({ pools: [poolConfig({ work: 'hold', scale: { min: 1 } })] })
+  await h.pass(100)
+  const id = only()
+  const rows = async (): Promise<string[]> =>
+    (await h.engine.journal.why('worker', id)).map((one) => one.rule).filter((rule) => rule.endsWith('cordon'))
+  await h.engine.workers.uncordon(id, ann)
+  expect(await rows()).toEqual([])
+  await h.engine.workers.cordon(id, ann)
+  await h.engine.workers.cordon(id, ann)
+  expect(await rows()).toEqual(['worker-cordon'])
+  expect(await h.engine.workers.cordon(id, { principal: 'bob', reason: 'a look' })).toMatchObject({
+    cordon_reason: 'by bob: a look',
+  })
+  await h.engine.workers.uncordon(id, ann)
+  await h.engine.workers.uncordon(id, ann)
+  expect(await rows()).toEqual(['worker-cordon', 'worker-cordon', 'worker-uncordon'])
+})

@@ -2,6 +2,7 @@
 import { afterEach, describe, expect, test } from 'vitest'
 import type { JournalRow, LeaseRequest } from './model.ts'
 import { type Harness, type HarnessOptions, leaseRequest, openHarness, poolConfig } from './testing/harness.ts'
+import type { Fault } from './testing/vendor.ts'
 
 let h: Harness
 
@@ -219,6 +220,37 @@ describe('warm workers', () => {
     await h.pass(1000)
     expect(live()).toEqual(['idle', 'idle', 'idle'])
     expect(vendor.made).toHaveLength(6)
+    const lost = vendor.made[1] ?? ''
+    expect(await h.engine.workers.find(lost)).toMatchObject({ end: 'lost', observed_phase: 'lost' })
+    const [row] = (await h.engine.journal.why('worker', lost)).filter((one) => one.rule === 'worker-lost')
+    expect(JSON.parse(row?.inputs ?? '')).toMatchObject({ by: 'provider' })
+  })
+
+  test('that say the same again change nothing in the store, a problem included', async () => {
+    await open({ pools: [poolConfig({ scale: { warm: 1 } })] })
+    await h.pass(100)
+    const { vendor, announce } = h.provider()
+    const [[id, worker] = []] = [...vendor.workers]
+    if (id === undefined || worker === undefined) throw new Error('there is no worker')
+    worker.problem = { code: 'capacity', message: 'the disk is nearly full', final: false }
+    announce(id)
+    await h.pass(1000)
+    const first = h.engine.workers.get(id)
+    expect(first?.problem).toContain('nearly full')
+    announce(id)
+    await h.pass(1000)
+    expect(h.engine.workers.get(id)).toBe(first)
+  })
+
+  test('seen before the answer of their launch are ready with that answer', async () => {
+    const fault = (method: string): Fault | undefined => (method === 'launch' ? { delayMs: 500, early: true } : undefined)
+    await open({ providers: [{ name: 'one', fault }], pools: [poolConfig({ scale: { warm: 1 } })] })
+    await h.pass(400)
+    expect(live()).toEqual(['launching'])
+    const listed = h.provider().vendor.calls.filter((one) => one.method !== 'launch').length
+    await h.pass(110)
+    expect(live()).toEqual(['idle'])
+    expect(h.provider().vendor.calls.filter((one) => one.method !== 'launch').length).toBe(listed)
   })
 })
 

@@ -63,6 +63,10 @@ describe('a launch that fails with', () => {
     if (expected.on !== '') expect(h.engine.workers.get(lease?.worker_id ?? '')?.provider).toBe(expected.on)
     expect(await why(id)).toContain(expected.rule)
     expect(h.provider('one').vendor.workers.size).toBe(0)
+    // What came of the worker that was not made is still known of it.
+    const [first] = h.provider('one').vendor.calls.filter((call) => call.method === 'launch')
+    const ended = await h.engine.workers.find(first?.id ?? '')
+    expect(ended).toMatchObject({ terminate_reason: expect.stringContaining(code), problem: expect.stringContaining('as told') })
   })
 
   test('capacity: the size is remembered there, and asked for again later', async () => {
