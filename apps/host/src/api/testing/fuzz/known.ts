@@ -64,7 +64,9 @@ export function knownThings(chance: Chance, keep: ReadonlySet<string>, pools: re
       return rest === 'id' ? chance.pick(uploading) : 'a'
     if (where === 'path' && rest === 'id') return chance.is(0.05) ? undefined : id(kindsOf(operation))
     if (where === 'path' && rest === 'name')
-      return chance.pick(/pool/i.test(operation) ? ['ci', 'full'] : /provider/i.test(operation) ? ['one'] : ['a', 'b', 'c'])
+      return chance.pick(
+        /pool/i.test(operation) ? ['ci', 'full'] : /provider|orphan/i.test(operation) ? ['one'] : ['a', 'b', 'c'],
+      )
     if (rest === 'run' && operation.startsWith('agent')) return chance.is(0.9) ? (working.get(draw()) ?? id('r')) : id('r')
     if (rest === 'timeoutMs' && where === 'query') return 1 + chance.int(3)
     if (rest === 'before') return id(/\[(\w+)\]/.exec(schema.pattern ?? '')?.[1] ?? 'r')
