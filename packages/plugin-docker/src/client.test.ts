@@ -106,7 +106,7 @@ describe('the version', () => {
     expect(await engine.json(get('/info'))).toEqual({})
     expect(asked.at(-1)).toBe('GET /v1.44/info')
     answer = (request) => void request.socket.destroy()
-    await fails(engine.json(get('/info')))
+    await fails(engine.json({ ...get('/info'), method: 'POST' }))
     answer = (_request, reply) => void reply.end('{}')
     await engine.json(get('/info'))
     expect(asked.filter((line) => line === 'GET /version')).toHaveLength(3)
@@ -160,6 +160,16 @@ test('queries, bodies and uploads as the engine wants them', async () => {
   await engine.json({ method: 'PUT', path: '/c', query: { path: '/x y' }, upload: Readable.from([Buffer.from('tar')]), signal })
   expect(asked.at(-1)).toBe('PUT /v1.41/c?path=%2Fx%20y')
   expect(seen).toEqual({ type: 'application/tar', body: 'tar' })
+})
+
+test('what only reads is asked once more when the engine hangs up before it answers; nothing else is', async () => {
+  let left = 1
+  answer = (request, reply) => (left-- > 0 ? void request.socket.destroy() : void reply.end('{"well":true}'))
+  expect(await engine.json(get('/x'))).toEqual({ well: true })
+  left = 1
+  expect(await fails(engine.json({ ...get('/x'), method: 'POST' }))).toMatchObject({ code: 'ECONNRESET' })
+  left = 3
+  expect(await fails(engine.json(get('/x')))).toMatchObject({ code: 'ECONNRESET' })
 })
 
 describe('a failure', () => {

@@ -95,6 +95,16 @@ export function createEngine(endpoint: Endpoint): Engine {
   }
 
   async function request(wanted: EngineRequest, hijack: boolean): Promise<IncomingMessage | Duplex> {
+    try {
+      return await once(wanted, hijack)
+    } catch (error) {
+      // An engine closes connections that were idle, also in the moment in which one is used again (RFC 9112, 9.3.1): what only reads is asked anew.
+      if (wanted.method !== 'GET' || hijack || wanted.signal.aborted || !isHungUp(error)) throw error
+      return await once(wanted, hijack)
+    }
+  }
+
+  async function once(wanted: EngineRequest, hijack: boolean): Promise<IncomingMessage | Duplex> {
     const { api } = await agreed(wanted.signal)
     try {
       return await dial(await docker(), { ...wanted, path: `/v${api}${wanted.path}` }, hijack)
@@ -113,6 +123,11 @@ export function createEngine(endpoint: Endpoint): Engine {
     hijack: async (wanted) => addAbortSignal(wanted.signal, (await request(wanted, true)) as Duplex),
     close: () => agent.destroy(),
   }
+}
+
+/** Closed before a word of the answer came. */
+function isHungUp(error: unknown): boolean {
+  return error instanceof EngineFailure && error.status === undefined && (error.code === 'ECONNRESET' || error.code === 'EPIPE')
 }
 
 /** The smaller of two API versions. Pure. */
