@@ -1,7 +1,7 @@
 /** A YAML or JSON file checked by a schema, with the position of everything in it. */
 import { distance } from 'fastest-levenshtein'
 import { isMap, isNode, isPair, isScalar, LineCounter, parseDocument, visit, type Document, type Node, type Pair } from 'yaml'
-import type { z } from 'zod'
+import { z } from 'zod'
 import { keepRight, type Kept, type Path } from './keep.ts'
 import type { Problem } from './problem.ts'
 
@@ -182,8 +182,13 @@ function knownKeys(issue: Issue): readonly string[] {
 }
 
 /** Text for `error` of a strict object, so that an unknown key can be answered with the nearest known one. */
-export function withKeys(keys: readonly string[]): { error: (issue: { code?: string | undefined }) => string | undefined } {
+function withKeys(keys: readonly string[]): { error: (issue: { code?: string | undefined }) => string | undefined } {
   return { error: (issue) => (issue.code === 'unrecognized_keys' ? `known: ${keys.join(', ')}` : undefined) }
+}
+
+/** An object with these keys and no other. */
+export function strict<S extends z.core.$ZodLooseShape>(shape: S): z.ZodObject<S, z.core.$strict> {
+  return z.strictObject(shape, withKeys(Object.keys(shape)))
 }
 
 /** `did you mean 'x'?` for the nearest name, when one is near enough. */

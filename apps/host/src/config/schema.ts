@@ -4,7 +4,7 @@ import type { Mount, NetworkSpec, SecuritySpec } from '@muster/core'
 import { z } from 'zod'
 import { maxKeepMs } from '../engine/runs/keep.ts'
 import { parseAddress } from './address.ts'
-import { withKeys } from './document.ts'
+import { strict } from './document.ts'
 import { isAddress, type NetworkSettings } from './network.ts'
 import { atLeast, durationSchema, sizeSchema } from './units.ts'
 
@@ -17,10 +17,6 @@ function addressSchema(...examples: [string, string]): z.ZodString {
 }
 
 /** A strict object that answers an unknown key with the nearest known one. */
-function strict<S extends z.core.$ZodLooseShape>(shape: S): z.ZodObject<S, z.core.$strict> {
-  return z.strictObject(shape, withKeys(Object.keys(shape)))
-}
-
 const readiness = strict({
   exec: z.array(text).min(1).exactOptional().describe('Command that exits 0 once the worker is ready.'),
   tcp: z.int().min(1).max(65_535).exactOptional().describe('Port that accepts a connection once the worker is ready.'),

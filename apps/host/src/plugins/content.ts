@@ -10,15 +10,15 @@ export function sha512Of(bytes: Uint8Array): string {
   return `sha512-${createHash('sha512').update(bytes).digest('base64')}`
 }
 
-/** Name of the folder of these bytes in a store. */
-export function folderOf(sha512: string): string {
+/** The digest in hex: the name of the folder of these bytes in a store. */
+export function hexOf(sha512: string): string {
   return Buffer.from(sha512.replace(/^sha512-/, ''), 'base64').toString('hex')
 }
 
 /** The folder of these bytes in one of the stores. */
 export async function findContent(sha512: string, stores: readonly string[]): Promise<string | undefined> {
   for (const store of stores) {
-    const folder = join(store, folderOf(sha512))
+    const folder = join(store, hexOf(sha512))
     if (!(await isFolder(folder))) continue
     // Marked as used: what nobody has used for long is removed. A folder of another user is left as it is.
     const now = new Date()
@@ -30,7 +30,7 @@ export async function findContent(sha512: string, stores: readonly string[]): Pr
 
 /** Unpacks by rename, so that two hosts at once and a kill in the middle leave a whole folder or none. */
 export async function addContent(tarball: Buffer, store: string): Promise<string> {
-  const target = join(store, folderOf(sha512Of(tarball)))
+  const target = join(store, hexOf(sha512Of(tarball)))
   if (await isFolder(target)) return target
   const files = await filesOf(tarball)
   await mkdir(store, { recursive: true, mode: 0o755 })

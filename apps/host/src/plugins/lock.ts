@@ -4,9 +4,9 @@ import { isDeepStrictEqual } from 'node:util'
 import type { PluginPermissions } from '@muster/core'
 import semver from 'semver'
 import { z } from 'zod'
-import { type Loaded, loadDocument, withKeys } from '../config/document.ts'
+import { type Loaded, loadDocument, strict } from '../config/document.ts'
 import type { Problem } from '../config/problem.ts'
-import { folderOf } from './content.ts'
+import { hexOf } from './content.ts'
 import type { Provenance } from './provenance.ts'
 import { PluginRefusal } from './refusal.ts'
 import { type PluginEntry, type PluginSource, sourceName } from './registry.ts'
@@ -49,10 +49,6 @@ export interface Lock {
 
 interface LockFile extends Lock {
   schema: 1
-}
-
-function strict<S extends z.core.$ZodLooseShape>(shape: S): z.ZodObject<S, z.core.$strict> {
-  return z.strictObject(shape, withKeys(Object.keys(shape)))
 }
 
 const names = z.array(z.string())
@@ -136,7 +132,7 @@ export async function lockedFolders(registryFile: string): Promise<string[]> {
   // What it needs is not known then, and nothing may be removed.
   if (problems[0] !== undefined) throw new Error(`the lock cannot be read: ${problems[0].reason}`)
   return Object.values(lock.plugins).flatMap(({ sha512, previous }) =>
-    [sha512, previous?.sha512].filter((one) => one !== undefined).map(folderOf),
+    [sha512, previous?.sha512].filter((one) => one !== undefined).map(hexOf),
   )
 }
 

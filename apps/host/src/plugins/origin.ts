@@ -24,20 +24,21 @@ export function tarballOrigin(path: string): Origin {
     aged: false,
     async versions(name) {
       const pack = (await filesOf(await readTarball(path))).get('package.json')
-      const parsed = packSchema.safeParse(jsonOf(pack?.toString() ?? ''))
-      if (!parsed.success)
+      const found = namedIn(pack?.toString() ?? '')
+      if (found === undefined)
         throw new PluginRefusal('bad-archive', `the tarball '${path}' has no package.json with name and version`, 'pack it again')
-      if (parsed.data.name !== name)
-        throw new PluginRefusal(
-          'no-package',
-          `the tarball '${path}' holds ${parsed.data.name}, not ${name}`,
-          `write ${parsed.data.name}`,
-        )
-      return [{ version: parsed.data.version }]
+      if (found.name !== name)
+        throw new PluginRefusal('no-package', `the tarball '${path}' holds ${found.name}, not ${name}`, `write ${found.name}`)
+      return [{ version: found.version }]
     },
     tarball: () => readTarball(path),
     attestations: () => readAttestations(path),
   }
+}
+
+/** Name and version of a package.json. */
+export function namedIn(text: string): { name: string; version: string } | undefined {
+  return packSchema.safeParse(jsonOf(text)).data
 }
 
 /** Beside a tarball: FILE.attestations.json. */

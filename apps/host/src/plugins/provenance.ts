@@ -8,6 +8,8 @@ import { ASN1Obj } from '@sigstore/core'
 import { TrustedRoot } from '@sigstore/protobuf-specs'
 import { toSignedEntity, toTrustMaterial, Verifier } from '@sigstore/verify'
 import { z } from 'zod'
+import { hexOf } from './content.ts'
+import { jsonOf } from './origin.ts'
 import { PluginRefusal, type RefusalCode } from './refusal.ts'
 
 /** Who has signed. */
@@ -179,24 +181,16 @@ function wasValid({ verificationMaterial: { content, tlogEntries } }: Bundle): b
 function checkStatement({ content }: Bundle, { attested, refuse }: { attested: Attested; refuse: Refuse }): void {
   if (content.$case !== 'dsseEnvelope' || content.dsseEnvelope.payloadType !== payloadType)
     throw refuse('bad-bundle', `it holds no ${payloadType}`)
-  const parsed = statementSchema.safeParse(jsonOf(content.dsseEnvelope.payload))
+  const parsed = statementSchema.safeParse(jsonOf(content.dsseEnvelope.payload.toString('utf8')))
   if (!parsed.success)
     throw refuse('bad-bundle', `its statement is none of provenance (at '${parsed.error.issues[0]?.path.join('.')}')`)
   const [subject] = parsed.data.subject
   // A package URL: only the @ of a scope is written otherwise.
   const name = `pkg:npm/${attested.package.replace('@', '%40')}@${attested.version}`
   if (subject?.name !== name) throw refuse('other-subject', `it is about ${subject?.name}, not ${name}`)
-  const digest = Buffer.from(attested.sha512.replace('sha512-', ''), 'base64').toString('hex')
+  const digest = hexOf(attested.sha512)
   if (subject.digest['sha512'] !== digest)
     throw refuse('other-digest', `it is about bytes with the SHA-512 ${subject.digest['sha512']}`)
-}
-
-function jsonOf(payload: Buffer): unknown {
-  try {
-    return JSON.parse(payload.toString('utf8'))
-  } catch {
-    return undefined
-  }
 }
 
 /** Of a DER UTF8String. */

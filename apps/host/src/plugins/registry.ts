@@ -4,7 +4,7 @@ import { dirname, resolve } from 'node:path'
 import { namePattern } from '@muster/core'
 import semver from 'semver'
 import { z } from 'zod'
-import { type Loaded, loadDocument, withKeys } from '../config/document.ts'
+import { type Loaded, loadDocument, strict } from '../config/document.ts'
 import type { Problem } from '../config/problem.ts'
 import { durationSchema } from '../config/units.ts'
 import type { TrustPolicy, TrustRule } from './trust.ts'
@@ -52,10 +52,6 @@ export interface SourceFile {
 /** Most versions that turn out to be bad are taken back within a day. */
 const minReleaseAgeMs = 24 * 3_600_000
 const packageName = /^(?:@[a-z0-9-~][a-z0-9-._~]*\/)?[a-z0-9-~][a-z0-9-._~]*$/
-
-function strict<S extends z.core.$ZodLooseShape>(shape: S): z.ZodObject<S, z.core.$strict> {
-  return z.strictObject(shape, withKeys(Object.keys(shape)))
-}
 
 const place = z.string().min(1).exactOptional()
 const kinds = ['folder', 'tarball', 'mirror', 'registry'] as const
@@ -185,7 +181,8 @@ function placed(address: RegistryAddress, base: string): RegistryAddress {
   return token === undefined || 'env' in token ? address : { ...address, token: { file: resolve(base, token.file) } }
 }
 
-function registryOf(name: string, registries: RegistryFile['registries'] & object): string {
+/** The registry of a package of which nothing else is said. */
+export function registryOf(name: string, registries: object): string {
   const scope = name.split('/')[0] ?? ''
   return name.includes('/') && Object.hasOwn(registries, scope) ? scope : 'default'
 }

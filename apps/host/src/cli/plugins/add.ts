@@ -2,15 +2,14 @@
 import { readFile } from 'node:fs/promises'
 import { join, relative, resolve } from 'node:path'
 import { namePattern } from '@muster/core'
-import { z } from 'zod'
 import { filesOf } from '../../plugins/archive.ts'
-import { jsonOf, readTarball } from '../../plugins/origin.ts'
+import { namedIn, readTarball } from '../../plugins/origin.ts'
 import { openOrigin } from '../../plugins/origins.ts'
 import { PluginRefusal } from '../../plugins/refusal.ts'
-import type { PluginSource } from '../../plugins/registry.ts'
+import { type PluginSource, registryOf } from '../../plugins/registry.ts'
 import { chooseVersion } from '../../plugins/resolve.ts'
 import { change, type ChangeOptions, edited } from './change.ts'
-import type { Site } from './site.ts'
+import { entryOf, type Site } from './site.ts'
 
 export interface AddOptions extends ChangeOptions {
   as?: string
@@ -45,7 +44,7 @@ export async function addPlugin(site: Site, spec: string | undefined, options: A
 }
 
 export async function removePlugin(site: Site, alias: string, options: ChangeOptions): Promise<number> {
-  known(site, alias)
+  entryOf(site, alias)
   const users = site.providers[alias] ?? []
   if (users.length > 0)
     throw new PluginRefusal(
@@ -60,14 +59,14 @@ export async function removePlugin(site: Site, alias: string, options: ChangeOpt
 }
 
 export async function updatePlugins(site: Site, aliases: readonly string[], options: ChangeOptions): Promise<number> {
-  for (const alias of aliases) known(site, alias)
+  for (const alias of aliases) entryOf(site, alias)
   const all = site.registry.entries.map((one) => one.alias)
   return change(site, options, { update: new Set(aliases.length === 0 ? all : aliases) })
 }
 
 /** The version before takes its place again, and the other way round the next time. */
 export async function rollBackPlugin(site: Site, alias: string, options: ChangeOptions): Promise<number> {
-  known(site, alias)
+  entryOf(site, alias)
   const locked = site.lock.lock.plugins[alias]
   if (locked?.previous === undefined)
     throw new PluginRefusal(
@@ -80,16 +79,6 @@ export async function rollBackPlugin(site: Site, alias: string, options: ChangeO
     plugins[alias] = { ...(plugins[alias] as object), version }
   })
   return change(site, options, { text })
-}
-
-function known({ registry, shown }: Site, alias: string): void {
-  const all = registry.entries.map((one) => one.alias)
-  if (!all.includes(alias))
-    throw new PluginRefusal(
-      'no-package',
-      `${shown} names no plugin '${alias}'`,
-      all.length === 0 ? 'see muster plugins add' : `there are: ${all.join(', ')}`,
-    )
 }
 
 async function wanted(site: Site, spec: string | undefined, options: AddOptions): Promise<Added> {
@@ -107,7 +96,7 @@ async function wanted(site: Site, spec: string | undefined, options: AddOptions)
   const [name, range] = splitSpec(spec)
   const source = sourceOf(options, at)
   if (range !== undefined) return { package: name, version: range, ...(source === undefined ? {} : { source }) }
-  const from = source ?? registryOf(name, site)
+  const from = source ?? { registry: registryOf(name, site.registry.registries) }
   const origin = await openOrigin(from, site)
   const rule = { policy: site.registry.policy, now: Date.now(), aged: origin.aged }
   const { version } = chooseVersion(
@@ -121,12 +110,6 @@ async function wanted(site: Site, spec: string | undefined, options: AddOptions)
 function sourceOf({ mirror, registry }: AddOptions, at: (path: string) => string): PluginSource | undefined {
   if (mirror !== undefined) return { mirror: at(mirror) }
   return registry === undefined ? undefined : { registry }
-}
-
-/** As the registry manifest takes it where nothing is said. */
-function registryOf(name: string, { registry: { registries } }: Site): PluginSource {
-  const scope = name.split('/')[0] ?? ''
-  return { registry: name.includes('/') && Object.hasOwn(registries, scope) ? scope : 'default' }
 }
 
 function splitSpec(spec: string | undefined): [string, string?] {
@@ -144,10 +127,8 @@ function aliasOf(name: string): string {
   return name.replace(/^.*\//, '').replace(/^(?:muster-)?plugin-/, '')
 }
 
-const packageSchema = z.object({ name: z.string(), version: z.string() })
-
 function packageOf(text: string, where: string): { package: string; version: string } {
-  const parsed = packageSchema.safeParse(jsonOf(text))
-  if (parsed.success) return { package: parsed.data.name, version: parsed.data.version }
+  const found = namedIn(text)
+  if (found !== undefined) return { package: found.name, version: found.version }
   throw new PluginRefusal('no-source', `${where} has no package.json with name and version`, 'correct the path')
 }

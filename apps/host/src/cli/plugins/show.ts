@@ -4,11 +4,11 @@ import { formatProblem } from '../../config/problem.ts'
 import { findContent } from '../../plugins/content.ts'
 import { openPackage } from '../../plugins/discover.ts'
 import { type LockedPlugin, lockedFor } from '../../plugins/lock.ts'
-import { PluginRefusal } from '../../plugins/refusal.ts'
+import type { PluginRefusal } from '../../plugins/refusal.ts'
 import { pathOf, type PluginEntry, sourceName } from '../../plugins/registry.ts'
 import { bold, exits, print, printJson, printTable, say } from '../io.ts'
 import { vouching } from './change.ts'
-import type { Site } from './site.ts'
+import { entryOf, type Site } from './site.ts'
 
 interface Row {
   alias: string
@@ -60,15 +60,7 @@ export async function listPlugins(site: Site, { json }: { json?: true }): Promis
 }
 
 export async function showPlugin(site: Site, alias: string, { json }: { json?: true }): Promise<number> {
-  const entry = site.registry.entries.find((one) => one.alias === alias)
-  if (entry === undefined) {
-    const known = site.registry.entries.map((one) => one.alias).join(', ')
-    throw new PluginRefusal(
-      'no-package',
-      `${site.shown} names no plugin '${alias}'`,
-      known === '' ? 'add it: muster plugins add' : `there are: ${known}`,
-    )
-  }
+  const entry = entryOf(site, alias)
   const row = rowOf(entry, site)
   const manifest = await manifestOf(row, entry, site)
   if (json === true) {

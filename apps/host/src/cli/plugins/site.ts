@@ -8,7 +8,8 @@ import type { NetworkSettings } from '../../config/network.ts'
 import type { Problem } from '../../config/problem.ts'
 import type { Stores } from '../../plugins/discover.ts'
 import { type LoadedLock, loadLock, lockFileOf, type Waiver } from '../../plugins/lock.ts'
-import { type LoadedRegistry, readRegistry } from '../../plugins/registry.ts'
+import { PluginRefusal } from '../../plugins/refusal.ts'
+import { type LoadedRegistry, type PluginEntry, readRegistry } from '../../plugins/registry.ts'
 
 export interface Site extends AsyncDisposable {
   /** Absolute paths. */
@@ -71,6 +72,15 @@ function providersOf(loaded: LoadedConfig | undefined): Site['providers'] {
   const found: Record<string, string[]> = {}
   for (const { alias, name } of loaded?.config?.providers ?? []) (found[alias] ??= []).push(name)
   return found
+}
+
+/** Error: PluginRefusal `no-package`. */
+export function entryOf({ registry, shown }: Site, alias: string): PluginEntry {
+  const found = registry.entries.find((one) => one.alias === alias)
+  if (found !== undefined) return found
+  const known = registry.entries.map((one) => one.alias).join(', ')
+  const fix = known === '' ? 'see muster plugins add' : `there are: ${known}`
+  throw new PluginRefusal('no-package', `${shown} names no plugin '${alias}'`, fix)
 }
 
 /** In the name of whoever runs the command. */
