@@ -1,59 +1,17 @@
-/** What is in a packed package: plain files only, checked before one of them is written. */
-import { posix } from 'node:path'
-import { buffer } from 'node:stream/consumers'
-import { promisify } from 'node:util'
-import { gunzip } from 'node:zlib'
-import { extract, type Header } from 'tar-stream'
+/** What is in a packed package, as the content store takes it: plain files only. */
+import { ArchiveFault, filesOf as read } from '@muster/packed/archive'
 import { PluginRefusal } from './refusal.ts'
 
-/** A bundled plugin is a few MB; ten times the largest SDK leaves room, and a bomb is stopped. */
-export const maxTarballBytes: number = 64 * 2 ** 20
-const maxUnpackedBytes = 256 * 2 ** 20
-const maxEntries = 10_000
-
-const packAgain = 'pack the plugin again, with npm pack or pnpm pack'
-
-/** The plain files of an archive by path inside the package. Everything else in it is a reason to refuse the whole. */
-export async function filesOf(tarball: Buffer): Promise<Map<string, Buffer>> {
-  const files = new Map<string, Buffer>()
-  const seen = new Map<string, 'file' | 'folder'>()
+/** Error: PluginRefusal `bad-archive`. */
+export async function filesOf(tarball: Uint8Array): Promise<Map<string, Buffer>> {
   try {
-    // The cap is on what comes out, so that a compression bomb never fills memory.
-    const tar = await promisify(gunzip)(tarball, { maxOutputLength: maxUnpackedBytes })
-    const entries = extract()
-    entries.end(tar)
-    for await (const entry of entries) {
-      const fault = entryFault(entry.header, seen)
-      if (fault !== undefined) throw refused(fault)
-      const body = await buffer(entry)
-      // `package/…`: npm's own folder, whatever its name.
-      const path = entry.header.name.split('/').slice(1).join('/')
-      if (entry.header.type === 'file' && path !== '') files.set(path, body)
-    }
+    return await read(tarball)
   } catch (error) {
-    if (error instanceof PluginRefusal) throw error
-    const large = (error as NodeJS.ErrnoException).code === 'ERR_BUFFER_TOO_LARGE'
-    throw refused(large ? `it unpacks to more than ${maxUnpackedBytes} bytes` : `it cannot be read: ${(error as Error).message}`)
+    if (!(error instanceof ArchiveFault)) throw error
+    throw new PluginRefusal(
+      'bad-archive',
+      `the tarball is refused: ${error.message}`,
+      'pack the plugin again, with npm pack or pnpm pack',
+    )
   }
-  if (files.size === 0) throw refused('it is empty')
-  return files
-}
-
-function refused(fault: string): PluginRefusal {
-  return new PluginRefusal('bad-archive', `the tarball is refused: ${fault}`, packAgain)
-}
-
-function entryFault({ name, type }: Header, seen: Map<string, 'file' | 'folder'>): string | undefined {
-  if (type !== 'file' && type !== 'directory') return `'${name}' is a ${type ?? 'thing'}, not a file`
-  if (name.startsWith('/') || /^[A-Za-z]:/.test(name) || name.includes('\\') || name.includes('\0'))
-    return `'${name}' is not a relative path`
-  if (name.split('/').some((part) => part === '..' || part === '.')) return `'${name}' leaves the package`
-  const folded = posix.normalize(name).normalize('NFC').toLowerCase().replace(/\/$/, '')
-  const parts = folded.split('/')
-  const above = parts.slice(1).map((_, index) => parts.slice(0, index + 1).join('/'))
-  if (above.some((folder) => seen.get(folder) === 'file')) return `'${name}' is inside a file`
-  if (type === 'file' && seen.has(folded)) return `'${name}' is there twice, or differs from another only in case`
-  for (const folder of above) seen.set(folder, 'folder')
-  seen.set(folded, type === 'file' ? 'file' : 'folder')
-  return seen.size > maxEntries ? `it has more than ${maxEntries} entries` : undefined
 }

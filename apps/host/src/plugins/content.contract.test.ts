@@ -8,7 +8,8 @@ import { setTimeout as sleep } from 'node:timers/promises'
 import { tempFolder } from '@muster/test/systems/temp'
 import { expect, test } from 'vitest'
 import { filesOf } from './archive.ts'
-import { treeOf, treeOfFolder } from './content.ts'
+import { treeOf } from '@muster/packed/digest'
+import { treeOfFolder } from './content.ts'
 import { type Entry, packPlugin } from './testing/pack.ts'
 
 /** Enough to be killed in the middle of. */

@@ -3,7 +3,8 @@ import { join } from 'node:path'
 import { tempFolder } from '@muster/test/systems/temp'
 import { expect, test } from 'vitest'
 import { filesOf } from './archive.ts'
-import { addContent, findContent, sha512Of, treeOf, verifyTree } from './content.ts'
+import { sha512Of, treeOf } from '@muster/packed/digest'
+import { addContent, findContent, verifyTree } from './content.ts'
 import { packPlugin } from './testing/pack.ts'
 
 test('many at once unpack the same bytes to one folder', async () => {

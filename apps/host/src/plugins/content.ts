@@ -1,14 +1,10 @@
 /** The content-addressed store of unpacked plugins: one folder for each SHA-512 of a tarball, whole or not there. */
-import { createHash, randomBytes } from 'node:crypto'
+import { randomBytes } from 'node:crypto'
 import { mkdir, readdir, readFile, rename, rm, stat, utimes, writeFile } from 'node:fs/promises'
 import { dirname, join } from 'node:path'
+import { sha512Of, treeOf } from '@muster/packed/digest'
 import { filesOf } from './archive.ts'
 import { PluginRefusal } from './refusal.ts'
-
-/** `sha512-…`, as in a lockfile. */
-export function sha512Of(bytes: Uint8Array): string {
-  return `sha512-${createHash('sha512').update(bytes).digest('base64')}`
-}
 
 /** The digest in hex: the name of the folder of these bytes in a store. */
 export function hexOf(sha512: string): string {
@@ -48,16 +44,6 @@ export async function addContent(tarball: Buffer, store: string): Promise<string
     if (!(await isFolder(target))) throw error
   }
   return target
-}
-
-/** The digest of files by path: SHA-512 over a line for each, sorted by its bytes. */
-export function treeOf(files: ReadonlyMap<string, Uint8Array>): string {
-  const lines = [...files].map(([path, body]) => `${sha512Of(body)} ${body.length} ${path}\n`)
-  return sha512Of(Buffer.from(lines.sort(byBytes).join('')))
-}
-
-function byBytes(one: string, other: string): number {
-  return Buffer.compare(Buffer.from(one), Buffer.from(other))
 }
 
 /** Everything that lies in a folder now. What is no plain file is a difference in itself. */

@@ -1,5 +1,6 @@
 /** The bytes of what the lock names: from the content store, a mirror or their source; whatever they come from, they are the locked ones. */
-import { addContent, findContent, sha512Of, verifyTree } from './content.ts'
+import { sha512Of } from '@muster/packed/digest'
+import { addContent, findContent, verifyTree } from './content.ts'
 import type { LockedPlugin } from './lock.ts'
 import { mirrored } from './mirror.ts'
 import { openOrigin, type OriginDeps } from './origins.ts'

@@ -2,7 +2,7 @@
 import { mkdir, readFile, rename, rm, writeFile } from 'node:fs/promises'
 import { dirname, join } from 'node:path'
 import { z } from 'zod'
-import { sha512Of } from './content.ts'
+import { sha512Of } from '@muster/packed/digest'
 import { attestationsOf, jsonOf, type Origin, readAttestations, readTarball } from './origin.ts'
 import { PluginRefusal } from './refusal.ts'
 

@@ -1,7 +1,8 @@
 /** Where packages come from: their versions, and the bytes of one. */
 import { readFile, stat } from 'node:fs/promises'
 import { z } from 'zod'
-import { filesOf, maxTarballBytes } from './archive.ts'
+import { maxTarballBytes } from '@muster/packed/archive'
+import { filesOf } from './archive.ts'
 import { PluginRefusal } from './refusal.ts'
 import type { Published } from './resolve.ts'
 

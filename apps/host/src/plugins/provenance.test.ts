@@ -1,6 +1,6 @@
 import type { SerializedBundle } from '@sigstore/bundle'
 import { beforeAll, describe, expect, it } from 'vitest'
-import { sha512Of } from './content.ts'
+import { sha512Of } from '@muster/packed/digest'
 import { expectSigner, readTrustedRoot, verifyProvenance } from './provenance.ts'
 import { type About, rightSigner, startTestSigstore, type TestSigstore } from './testing/sigstore.ts'
 import { publicRoot } from './trusted-root.ts'

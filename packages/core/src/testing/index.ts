@@ -7,7 +7,7 @@ export * from './fake/plugin.ts'
 export type { Mark, VendorEvent, WorkerRecord } from './fake/vendor.ts'
 export * from './ids.ts'
 export type { Bench, Names, OpenOptions, SpecOver } from './suite/bench.ts'
-export { inProcessPlugin, type PluginLink, processPlugin, type StartPlugin } from './suite/link.ts'
+export { inProcessPlugin, type PluginLink, processPlugin, type StartPlace, type StartPlugin } from './suite/link.ts'
 export {
   checkProvider,
   type CheckOptions,

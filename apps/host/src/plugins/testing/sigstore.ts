@@ -2,7 +2,7 @@
 import { createHash, generateKeyPairSync, type KeyObject, sign } from 'node:crypto'
 import type { SerializedBundle } from '@sigstore/bundle'
 import { initializeCA, initializeCTLog, initializeTLog } from '@sigstore/mock'
-import { sha512Of } from '../content.ts'
+import { sha512Of } from '@muster/packed/digest'
 import type { Signer } from '../provenance.ts'
 
 type Authority = Awaited<ReturnType<typeof initializeCA>>

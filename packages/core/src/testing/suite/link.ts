@@ -22,17 +22,30 @@ export interface PluginLink {
   killAtEffect?(n: number): void
 }
 
-export type StartPlugin = () => PluginLink
+/** Where a plugin process may keep things: the suite makes the folder, and tells it again with `configure`. */
+export interface StartPlace {
+  dataDir: string
+}
+
+export type StartPlugin = (place: StartPlace) => PluginLink
 
 /** Asks Node to write coverage at its end: test runners set it, and merge what children wrote. */
 const coverage = 'NODE_V8_COVERAGE'
 
-/** Starts the command with its fourth pipe as the wire; `env` is its whole environment, but for the runner's coverage. */
-export function processPlugin(command: readonly string[], env: Record<string, string> = {}): StartPlugin {
-  return () => {
-    const [file = '', ...args] = command
+/**
+ * Starts the command with its fourth pipe as the wire; `env` is its whole environment, but for the runner's coverage. A command that depends on
+ * the place starts in it, as under a host.
+ */
+export function processPlugin(
+  command: readonly string[] | ((place: StartPlace) => readonly string[]),
+  env: Record<string, string> = {},
+): StartPlugin {
+  return (place) => {
+    const placed = typeof command === 'function'
+    const [file = '', ...args] = placed ? command(place) : command
     const folder = process.env[coverage]
     const child = spawn(file, args, {
+      ...(placed && { cwd: place.dataDir }),
       env: folder === undefined ? env : { ...env, [coverage]: folder },
       stdio: ['ignore', 'pipe', 'pipe', 'pipe'],
     })

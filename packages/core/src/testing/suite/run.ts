@@ -48,6 +48,8 @@ export interface CheckOptions {
   only?(test: SuiteTest): boolean
   /** How many tests at once. Default 4. */
   parallel?: number
+  /** Each one as soon as it is known. */
+  onOutcome?(outcome: Outcome): void
 }
 
 /** The whole suite; gives the outcome of every test, the last one's last. */
@@ -56,13 +58,17 @@ export async function checkProvider(setup: ProviderSetup, options: CheckOptions 
   const wanted = conformanceTests.filter((test) => options.only?.(test) ?? true)
   const outcomes = new Map<string, Outcome>()
   const queue = wanted.filter(({ alone }) => alone !== true).values()
+  const one = async (test: SuiteTest): Promise<void> => {
+    const outcome = await outcomeOf(suite, test)
+    outcomes.set(test.name, outcome)
+    options.onOutcome?.(outcome)
+  }
   const work = async (): Promise<void> => {
-    for (const test of queue) outcomes.set(test.name, await outcomeOf(suite, test))
+    for (const test of queue) await one(test)
   }
   try {
     await Promise.all(Array.from({ length: options.parallel ?? 4 }, work))
-    for (const test of [...wanted.filter(({ alone }) => alone === true), lastTest])
-      outcomes.set(test.name, await outcomeOf(suite, test))
+    for (const test of [...wanted.filter(({ alone }) => alone === true), lastTest]) await one(test)
   } finally {
     await suite.close()
   }

@@ -40,7 +40,7 @@ export interface SessionOptions {
 
 export async function openSession(options: SessionOptions): Promise<Session> {
   const { config, owner, provider, dataDir, patienceMs, secret } = options
-  const link = options.start()
+  const link = options.start({ dataDir })
   const tapped = options.tapped ? tap(link.socket) : undefined
   const connection = connectPlugin(tapped?.socket ?? link.socket)
   let open = true

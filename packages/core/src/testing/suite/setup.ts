@@ -114,6 +114,15 @@ export interface ProviderSetup {
   slowReaderBytes?: number
 }
 
+/** What an author says of plugin and vendor where the tools start the packed plugin themselves. */
+export interface ConformanceSetup extends Omit<ProviderSetup, 'manifest' | 'start'> {
+  /** Takes away what the setup made. */
+  stop?(): Promise<void>
+}
+
+/** Exported as `setup` by `conformance.ts`. `dir` is an empty folder, removed in the end. */
+export type MakeConformance = (place: { dir: string }) => ConformanceSetup | Promise<ConformanceSetup>
+
 /** What a test needs: a capability as `exec.stdin`, a work mode as `work:hold`, a field as `field:env`, a hook as `hook:outage`, a script as `script:oom`, `secrets` of the manifest, `handles:older`. */
 export type Need = string
 

@@ -1,0 +1,66 @@
+/** `muster-plugin`: parses the arguments, and turns what comes of them into an exit code. */
+import { Command, CommanderError, InvalidArgumentError } from 'commander'
+import { readFileSync } from 'node:fs'
+import { print, say } from './io.ts'
+import { PluginFault } from './finding.ts'
+
+type Act = (options: never) => Promise<boolean>
+
+function command(name: string, summary: string, act: Act): Command {
+  return new Command(name)
+    .description(summary)
+    .option('-C, --folder <dir>', 'folder of the plugin', '.')
+    .action(async (options: unknown) => {
+      if (!(await act(options as never))) process.exitCode = 1
+    })
+}
+
+const { version } = JSON.parse(readFileSync(new URL('../package.json', import.meta.url), 'utf8')) as { version: string }
+const program = new Command('muster-plugin')
+  .description('tools for authors of Muster plugins')
+  .version(version)
+  .showHelpAfterError('(add --help for all options)')
+  .exitOverride()
+
+program.addCommand(
+  command('build', 'bundle the plugin into the one file that its manifest names', async (options) =>
+    (await import('./cli/build.ts')).build(options),
+  ).option('--source <file>', 'its main module', 'src/plugin.ts'),
+)
+program.addCommand(
+  command('test', 'pack the plugin, start it as a host would, and run the conformance suite', async (options) =>
+    (await import('./cli/test.ts')).test(options),
+  )
+    .option('--tarball <file>', 'a packed plugin, instead of what lies in the folder')
+    .option('--setup <file>', 'what the suite is told of the vendor; default: conformance.json, .ts, .mjs or .js')
+    .option('--only <words>', 'only tests with this in their name; says nothing of the whole')
+    .option('--parallel <number>', 'how many tests at once', atLeastOne, 4)
+    .option('--report <file>', 'where the report goes', 'conformance-report.json')
+    .option('--json', 'the report on standard output'),
+)
+program.addCommand(
+  command('pack', 'pack the plugin: the same files are the same bytes', async (options) =>
+    (await import('./cli/pack.ts')).pack(options),
+  )
+    .option('--out <dir>', 'where to; default: the folder of the plugin')
+    .option('--verify', 'build and pack it twice, and compare; look at it as a host would')
+    .option('--json', 'as JSON'),
+)
+
+function atLeastOne(text: string): number {
+  const value = Number(text)
+  if (!Number.isInteger(value) || value < 1) throw new InvalidArgumentError('a whole number from 1 on.')
+  return value
+}
+
+try {
+  await program.parseAsync()
+} catch (error) {
+  if (error instanceof CommanderError) process.exitCode = error.exitCode === 0 ? 0 : 2
+  else {
+    process.exitCode = 1
+    if (error instanceof PluginFault)
+      for (const { place, reason, fix } of error.findings) print(`${place}: ${reason}\n  fix: ${fix}`)
+    else say(error instanceof Error ? (error.stack ?? error.message) : String(error))
+  }
+}

@@ -1,0 +1,49 @@
+/** What a package consists of: what npm would pack, of plain names. */
+import { readdir, readFile, stat } from 'node:fs/promises'
+import { join, relative } from 'node:path'
+import { type AuthorFolder, insideOf } from './author.ts'
+import { type Finding, PluginFault } from './finding.ts'
+
+/** npm takes them along whatever `files` says. */
+const always = /^(?:package\.json|readme(?:\..*)?|licen[cs]e(?:\..*)?)$/i
+
+/** By path inside the package. Error: PluginFault. */
+export async function filesToPack({ folder, pack, packAt }: AuthorFolder): Promise<Map<string, Buffer>> {
+  if (pack.files === undefined)
+    throw new PluginFault({
+      place: packAt([]),
+      reason: "it has no 'files': everything that lies here would be published",
+      fix: 'name what is to be packed, as "files": ["dist/plugin.js", "muster-plugin.json"]',
+    })
+  const names = new Set((await readdir(folder)).filter((name) => always.test(name)))
+  const findings: Finding[] = []
+  for (const [index, name] of pack.files.entries()) {
+    const place = packAt(['files', index])
+    const way = /[*?[\]{}!]/.test(name) ? undefined : insideOf(folder, name)
+    const found = way === undefined ? undefined : await below(folder, way)
+    if (way === undefined)
+      findings.push({
+        place,
+        reason: `'${name}' is no plain path inside the package`,
+        fix: 'name files and folders, without patterns',
+      })
+    else if (found === undefined)
+      findings.push({ place, reason: `'${name}' is not there`, fix: 'run: muster-plugin build; or take it out' })
+    for (const path of found ?? []) names.add(path)
+  }
+  if (findings.length > 0) throw new PluginFault(...findings)
+  const entries = await Promise.all(
+    [...names].sort().map(async (path): Promise<[string, Buffer]> => [path, await readFile(join(folder, path))]),
+  )
+  return new Map(entries)
+}
+
+/** A file itself, or the files of a folder; undefined when neither is there. */
+async function below(folder: string, way: string): Promise<string[] | undefined> {
+  const path = join(folder, way)
+  const found = await stat(path).catch(() => undefined)
+  if (found?.isFile() === true) return [way]
+  if (found?.isDirectory() !== true) return undefined
+  const entries = await readdir(path, { recursive: true, withFileTypes: true })
+  return entries.filter((one) => one.isFile()).map((one) => relative(folder, join(one.parentPath, one.name)))
+}

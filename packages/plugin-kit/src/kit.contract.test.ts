@@ -1,0 +1,51 @@
+/** From sources to a report, on the smallest plugin there is. */
+import { readFile } from 'node:fs/promises'
+import { join } from 'node:path'
+import { filesOf } from '@muster/packed/archive'
+import { sha512Of, treeOf } from '@muster/packed/digest'
+import { tempFolder, type TempFolder } from '@muster/test/systems/temp'
+import { afterAll, beforeAll, expect, test } from 'vitest'
+import { kit } from './kit.test.helper.ts'
+import type { ConformanceReport } from './report.ts'
+
+const folder = join(import.meta.dirname, '../../../examples/provider-minimal')
+let temp: TempFolder
+beforeAll(async () => {
+  temp = await tempFolder('kit')
+})
+afterAll(() => temp.remove())
+
+test('a plugin is built, tested as it is packed, and packed to the same bytes', async () => {
+  expect(await kit('build', '-C', folder)).toMatchObject({
+    code: 0,
+    stdout: expect.stringMatching(/^built dist\/plugin\.js: \d+ bytes\n$/),
+  })
+
+  const packed = await kit('pack', '-C', folder, '--verify', '--json', '--out', temp.path)
+  expect(packed).toMatchObject({ code: 0, stderr: '' })
+  const told = JSON.parse(packed.stdout) as { file: string; sha512: string; tree: string; size: number; files: string[] }
+  const tarball = await readFile(told.file)
+  expect(told).toMatchObject({
+    file: join(temp.path, 'muster-plugin-minimal-0.1.0.tgz'),
+    verified: true,
+    size: tarball.length,
+    sha512: sha512Of(tarball),
+    tree: treeOf(await filesOf(tarball)),
+    files: ['README.md', 'dist/plugin.js', 'muster-plugin.json', 'package.json'],
+  })
+
+  const file = join(temp.path, 'report.json')
+  const tested = await kit('test', '-C', folder, '--report', file)
+  expect(tested).toMatchObject({ code: 0, stdout: expect.stringMatching(/ passed, 0 failed, \d+ not declared\n$/) })
+  const report = JSON.parse(await readFile(file, 'utf8')) as ConformanceReport
+  expect(report).toMatchObject({
+    schema: 1,
+    result: 'pass',
+    artifact: { package: 'muster-plugin-minimal', version: '0.1.0', sha512: told.sha512, tree: told.tree, size: told.size },
+    suite: { package: '@muster/core', tests: report.tests.length },
+    capabilities: { work: ['command'] },
+  })
+  const passed = report.tests.filter(({ outcome }) => outcome === 'pass')
+  expect(passed.map(({ name }) => name)).toContain('exit codes 0, 1, 137 and 143 of a command are told as they are')
+  expect(report.tests.filter(({ outcome }) => outcome === 'not declared').every(({ detail }) => detail !== undefined)).toBe(true)
+})
