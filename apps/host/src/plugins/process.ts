@@ -2,10 +2,12 @@
 import { type ChildProcess, execFile, spawn } from 'node:child_process'
 import { once } from 'node:events'
 import { existsSync } from 'node:fs'
+import { realpath } from 'node:fs/promises'
 import type { Duplex } from 'node:stream'
 import { promisify } from 'node:util'
 import { connectPlugin, type PluginConnection, type PluginManifest } from '@muster/core'
 import { readLines } from './lines.ts'
+import { confinement } from './confine.ts'
 import type { Redactor } from './redactor.ts'
 
 export interface PluginProcess {
@@ -28,6 +30,8 @@ export interface SpawnOptions {
   manifest: PluginManifest
   /** Absolute path of the entry. */
   main: string
+  /** Where its code lies; `*`: anywhere. */
+  code: readonly string[]
   /** Its working folder. */
   cwd: string
   redactor: Redactor
@@ -48,8 +52,10 @@ const setpriv = remembered(async () => {
 
 /** Resolves once the process runs; rejects when it cannot be spawned. */
 export async function spawnPlugin(options: SpawnOptions): Promise<PluginProcess> {
-  const { manifest, main, cwd } = options
-  const node = [process.execPath, `--max-old-space-size=${manifest.limits.heapMb}`, main]
+  const { manifest, main, code, cwd } = options
+  // Node looks at each folder on the way to its program, and may not where one is a link. What the plugin is told of its folder stays as it is.
+  const places = { code: await Promise.all(code.map(real)), own: [...new Set([cwd, await real(cwd)])] }
+  const node = [process.execPath, ...confinement(manifest, places), await real(main)]
   const found = await setpriv()
   const command = found === undefined ? node : [found, '--pdeathsig', 'KILL', ...node]
   const child = spawn(command[0] ?? '', command.slice(1), {
@@ -76,6 +82,11 @@ export async function spawnPlugin(options: SpawnOptions): Promise<PluginProcess>
     tail: () => [...lines],
     kill: () => void child.kill('SIGKILL'),
   }
+}
+
+/** A path without links; itself where there is nothing. */
+function real(path: string): Promise<string> {
+  return realpath(path).catch(() => path)
 }
 
 function remembered<T>(find: () => Promise<T>): () => Promise<T> {

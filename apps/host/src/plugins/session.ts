@@ -46,7 +46,10 @@ export async function startSession(options: StartOptions): Promise<PluginProcess
   let child: PluginProcess
   try {
     await mkdir(dataDir, { recursive: true, mode: 0o700 })
-    child = await spawnPlugin({ manifest, main: plugin.main, cwd: dataDir, redactor: options.redactor, onLine: options.onLine })
+    const { main, root, tree } = plugin
+    // What is under development imports from anywhere.
+    const code = tree === undefined ? ['*'] : [root]
+    child = await spawnPlugin({ manifest, main, code, cwd: dataDir, redactor: options.redactor, onLine: options.onLine })
   } catch (error) {
     throw new StartFault(`it cannot be started: ${(error as Error).message}`, { hint: 'see the reason', tail: [], final: false })
   }

@@ -2,6 +2,7 @@
 import type { PluginManifest } from '@muster/core'
 import { formatProblem } from '../../config/problem.ts'
 import { findContent } from '../../plugins/content.ts'
+import { levelOf, levels } from '../../plugins/confine.ts'
 import { openPackage } from '../../plugins/discover.ts'
 import { type LockedPlugin, lockedFor } from '../../plugins/lock.ts'
 import type { PluginRefusal } from '../../plugins/refusal.ts'
@@ -62,12 +63,12 @@ export async function listPlugins(site: Site, { json }: { json?: true }): Promis
 export async function showPlugin(site: Site, alias: string, { json }: { json?: true }): Promise<number> {
   const entry = entryOf(site, alias)
   const row = rowOf(entry, site)
+  const { locked } = row
   const manifest = await manifestOf(row, entry, site)
   if (json === true) {
-    printJson({ ...row, ...(manifest === undefined ? {} : { manifest }) })
+    printJson({ ...row, ...(manifest === undefined ? {} : { isolation: levelOf(manifest.permissions), manifest }) })
     return exits.ok
   }
-  const { locked } = row
   const facts: [string, string | undefined][] = [
     ['package', `${row.package}@${row.version}`],
     ['source', sourceName(row.source)],
@@ -96,6 +97,7 @@ async function manifestOf({ locked }: Row, entry: PluginEntry, { registry, store
 function factsOf({ kind, contract, permissions, secrets, limits, capabilities }: PluginManifest): [string, string][] {
   const { childProcess, ...lists } = permissions
   return [
+    ['isolation', `${levelOf(permissions)}: ${levels[levelOf(permissions)]}`],
     ['kind', kind],
     ['contract', contract.join(', ')],
     ...Object.entries(lists).map(([name, list]): [string, string] => [`may: ${name}`, list.join(', ')]),

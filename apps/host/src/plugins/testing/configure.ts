@@ -12,6 +12,8 @@ export interface FixtureSite {
   /** Of the packed fixture. */
   folder: string
   providers: Record<string, { knobs: object; secrets?: string }>
+  /** As the registry manifest has it; default: its folder. */
+  entry?: object
   /** More of `host`, as YAML in one line. */
   host?: string
 }
@@ -35,9 +37,9 @@ export async function configureFixture({
   folder,
   providers,
   host = '',
+  entry = { package: fixtureManifest.name, version: '1.0.0', source: { folder } },
 }: FixtureSite): Promise<{ config: MusterConfig; discovery: Discovery; at: LoadedConfig['problem'] }> {
-  const source = { package: fixtureManifest.name, version: '1.0.0', source: { folder } }
-  await writeFile(join(data, 'plugins.json'), JSON.stringify({ plugins: { fix: source } }))
+  await writeFile(join(data, 'plugins.json'), JSON.stringify({ plugins: { fix: entry } }))
   const sections = Object.entries(providers).map(
     ([name, { knobs, secrets = '' }]) => `  ${name}: { plugin: fix, config: ${JSON.stringify(knobs)}${secrets} }\n`,
   )

@@ -1,9 +1,13 @@
 /** A plugin for tests of the plugins room: does what its configuration says, the worse things too. Bundled and run as a process. */
-import { appendFileSync, existsSync, readFileSync, watch, writeSync } from 'node:fs'
+import { spawnSync } from 'node:child_process'
+import { lookup } from 'node:dns/promises'
+import { appendFileSync, existsSync, readFileSync, symlinkSync, watch, writeSync } from 'node:fs'
 import { get } from 'node:https'
-import { dirname } from 'node:path'
+import { connect, createServer, type Socket } from 'node:net'
+import { dirname, join } from 'node:path'
 import { text } from 'node:stream/consumers'
 import { inspect } from 'node:util'
+import { Worker } from 'node:worker_threads'
 import {
   type Call,
   definePlugin,
@@ -22,7 +26,7 @@ interface Knobs {
   /** What the probe says, in turn; the last one again and again. */
   probes?: ('ready' | 'initialising' | 'failed')[]
   /** What `launch` does. */
-  launch?: 'exit' | 'throw' | 'garbage' | 'secret' | 'spill' | 'auth' | 'hang' | 'ignore' | 'env'
+  launch?: 'exit' | 'throw' | 'garbage' | 'secret' | 'spill' | 'auth' | 'hang' | 'ignore' | 'env' | 'reach'
   /** `launch` answers, and `create` refuses no more, once this file is there. */
   gate?: string
   /** What `list` answers with. */
@@ -62,6 +66,7 @@ const plugin = definePlugin({
         if (knobs.launch === 'spill') spill(spec)
         await misbehave(knobs.launch, call)
         if (knobs.gate !== undefined) await present(knobs.gate)
+        if (knobs.launch === 'reach') return { handle: { v: 1, data: await reach(context.dataDir) } }
         if (knobs.vendor !== undefined) return { handle: { v: 1, data: await askVendor(knobs.vendor) } }
         return { handle: { v: 1, data: { id: spec.id, env: knobs.launch === 'env' ? Object.keys(process.env).sort() : [] } } }
       },
@@ -98,6 +103,60 @@ async function misbehave(how: Knobs['launch'], call: Call): Promise<void> {
       effect: 'none',
       hint: `try another than ${Buffer.from(value).toString('base64')}`,
     })
+  }
+}
+
+/** Tries what a manifest may allow: each thing with `done`, or the code of its refusal. */
+async function reach(own: string): Promise<Record<string, string>> {
+  const tries: Record<string, () => unknown> = {
+    read: () => readFileSync('/etc/passwd'),
+    write: () => appendFileSync('/tmp/muster-confined', ''),
+    own: () => appendFileSync(join(own, 'mine'), readFileSync(new URL('package.json', import.meta.url))),
+    link: () => symlinkSync('/etc/passwd', join(own, 'link')),
+    spawn: () => spawnSync('true').status,
+    thread: async () => await new Worker('', { eval: true }).terminate(),
+    sqlite: async () => await import('node:sqlite'),
+    inspector: async () => (await import('node:inspector')).open(0),
+    addon: () => process.dlopen({ exports: {} }, '/none.node'),
+    tcp: () => settled(connect(9, '127.0.0.1')),
+    unix: () => settled(connect('/none.sock')),
+    listen,
+    names: async () => await lookup('localhost'),
+  }
+  const found: Record<string, string> = {}
+  for (const [name, attempt] of Object.entries(tries)) {
+    try {
+      await attempt()
+      found[name] = 'done'
+    } catch (error) {
+      found[name] = (error as { code?: string }).code ?? String(error)
+    }
+  }
+  return found
+}
+
+/** Refused in a turn of its own, where nobody catches it. */
+function listen(): Promise<void> {
+  return new Promise<void>((resolve, reject) => {
+    process.setUncaughtExceptionCaptureCallback(reject)
+    const server = createServer().listen(0, '127.0.0.1', () => {
+      server.close()
+      resolve()
+    })
+  }).finally(() => process.setUncaughtExceptionCaptureCallback(null))
+}
+
+/** What became of a socket: whatever the network says is no refusal of Node. */
+async function settled(socket: Socket): Promise<void> {
+  const { promise, resolve, reject } = Promise.withResolvers<void>()
+  socket.once('error', reject)
+  socket.once('connect', resolve)
+  try {
+    await promise
+  } catch (error) {
+    if ((error as { code?: string }).code === 'ERR_ACCESS_DENIED') throw error
+  } finally {
+    socket.destroy()
   }
 }
 

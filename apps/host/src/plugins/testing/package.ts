@@ -6,7 +6,8 @@ import { build } from 'esbuild'
 import { plainManifest } from './manifest.ts'
 
 export const fixtureManifest: WorkerPluginManifest = plainManifest('@muster-test/fixture', {
-  permissions: { net: [], unix: [], fsRead: [], fsWrite: [], env: ['MUSTER_FIXTURE_GIVEN'], childProcess: false },
+  // It keeps notes wherever a test wants them.
+  permissions: { net: [], unix: [], fsRead: ['/'], fsWrite: ['/'], env: ['MUSTER_FIXTURE_GIVEN'], childProcess: false },
   secrets: ['token'],
 })
 
