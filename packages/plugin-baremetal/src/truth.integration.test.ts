@@ -75,9 +75,8 @@ describe('a pid that was used again', () => {
     const { boot } = await supervisorOf(spec.id)
     await symlink(`${process.pid}.1.${boot}`, join(folderOf(spec.id), 'stopping'))
     expect(await seen(provider, spec.id)).toMatchObject({ phase: 'stopping' })
-    expect(await provider.terminate({ id: spec.id }, { graceMs: 10_000, force: false, reason: 'test' }, callOf())).toEqual({
-      state: 'gone',
-    })
+    await provider.terminate({ id: spec.id }, { graceMs: 10_000, force: false, reason: 'test' }, callOf())
+    await waitFor('its end', async () => (await seen(provider, spec.id)) === undefined)
   })
 })
 
