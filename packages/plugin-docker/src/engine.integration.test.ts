@@ -163,11 +163,8 @@ suiteWith(findStartDocker(), 'an engine without docker-init', (start) => {
       const held = harness.hold()
       await harness.provider.launch(held, callOf())
       expect(await harness.exec(held.id, ['echo', 'done'])).toMatchObject({ exit: { code: 0 }, stdout: 'done\n' })
-      const started = performance.now()
-      const how = { graceMs: 30_000, force: false, reason: 'test' }
-      expect(await harness.provider.terminate({ id: held.id }, how, callOf())).toEqual({ state: 'gone' })
-      // It heeded the signal: its grace was not waited out.
-      expect(performance.now() - started).toBeLessThan(how.graceMs)
+      // It heeds the signal: its grace is longer than this test may take.
+      await harness.gone(held.id, 600_000)
       await harness.clean()
     } finally {
       await engine.stop()

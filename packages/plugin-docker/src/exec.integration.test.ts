@@ -193,12 +193,9 @@ suiteWith(await findDocker(), 'commands in a worker on a real engine', (docker) 
       (await askEngine(docker.socket, { path: `${path}/logs`, query: { stdout: '1' } })).body.toString()
     await waitFor('the trap to be set', said, { until: (text) => text.includes('ready') })
     const following = askEngine(docker.socket, { path: `${path}/logs`, query: { stdout: '1', follow: '1' } })
-    const started = performance.now()
-    const how = { graceMs: 60_000, force: false, reason: 'test' }
-    expect(await harness.provider.terminate({ id: spec.id }, how, callOf({ timeoutMs: 90_000 }))).toEqual({ state: 'gone' })
+    // It heeds the signal: its grace is longer than this test may take.
+    await harness.gone(spec.id, 600_000)
     expect((await following).body.toString()).toContain('ended')
-    // It heeded the signal: its grace was not waited out.
-    expect(performance.now() - started).toBeLessThan(how.graceMs)
   })
 })
 

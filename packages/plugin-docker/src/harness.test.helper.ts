@@ -25,6 +25,8 @@ export interface Harness {
   exit(id: string): Promise<WorkerExit>
   /** Launches, waits for the end, answers exit and output. */
   run(spec: LaunchSpec): Promise<{ exit: WorkerExit; stdout: Buffer; stderr: Buffer }>
+  /** Terminates until the worker is gone: on a busy machine the first answer comes before its end. */
+  gone(id: string, graceMs: number): Promise<void>
   exec(id: string, command: string[], more?: Partial<ExecInput>): Promise<{ exit: WorkerExit; stdout: string; stderr: string }>
   /** Containers of this owner, whatever provider object made them. */
   left(): Promise<string[]>
@@ -110,6 +112,10 @@ export async function createHarness(socket: string, providerName = 'docker'): Pr
       for await (const { stream, data } of provider.logs({ id: wanted.id }, { follow: true }, callOf({ timeoutMs: 120_000 })))
         output[stream].push(data)
       return { exit: await exit(wanted.id), stdout: Buffer.concat(output.stdout), stderr: Buffer.concat(output.stderr) }
+    },
+    async gone(id, graceMs) {
+      const ask = () => provider.terminate({ id }, { graceMs, force: false, reason: 'test' }, callOf())
+      await waitFor(`the end of ${id}`, ask, { until: ({ state }) => state === 'gone' })
     },
     async exec(id, command, more = {}) {
       const input = { id: execId(), command, stdin: false, from: { stdout: 0, stderr: 0 }, ...more }

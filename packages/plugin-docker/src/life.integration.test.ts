@@ -56,9 +56,8 @@ suiteWith(await findDocker(), 'the life of workers on a real engine', (docker) =
 
     test('a worker that heeds the signal is gone at once, within its grace', async () => {
       const spec = await launched(harness.command('sh', '-c', 'trap "exit 0" TERM; while :; do sleep 0.05; done'))
-      const started = performance.now()
-      expect(await terminate(spec.id, 30_000)).toEqual({ state: 'gone' })
-      expect(performance.now() - started).toBeLessThan(30_000)
+      // Longer than this test may take.
+      await harness.gone(spec.id, 600_000)
     })
 
     test('one that does not is `terminating` with its time, then gone by force', async () => {
@@ -80,7 +79,7 @@ suiteWith(await findDocker(), 'the life of workers on a real engine', (docker) =
       const [first, second] = [await launched(harness.command(...stubborn)), await launched(harness.command(...stubborn))]
       const states = await Promise.all([terminate(first.id, 600_000), terminate(second.id, 600_000)])
       expect(states.map(({ state }) => state)).toEqual(['terminating', 'terminating'])
-      expect(await terminate(first.id, 200)).toEqual({ state: 'gone' })
+      await harness.gone(first.id, 200)
       expect(await terminate(second.id, 600_000, true)).toEqual({ state: 'gone' })
     })
 
@@ -89,7 +88,7 @@ suiteWith(await findDocker(), 'the life of workers on a real engine', (docker) =
       expect(
         await harness.another().terminate({ id: spec.id }, { graceMs: 600_000, force: false, reason: 'test' }, callOf()),
       ).toMatchObject({ state: 'terminating' })
-      expect(await terminate(spec.id, 300)).toEqual({ state: 'gone' })
+      await harness.gone(spec.id, 300)
     })
 
     test('its volumes go too', async () => {
@@ -109,7 +108,7 @@ suiteWith(await findDocker(), 'the life of workers on a real engine', (docker) =
     test('a suspended worker too, with grace and without', async () => {
       const [first, second] = [await launched(), await launched()]
       for (const { id } of [first, second]) await harness.provider.suspend({ id }, callOf())
-      expect(await terminate(first.id, 10_000)).toEqual({ state: 'gone' })
+      await harness.gone(first.id, 600_000)
       expect(await terminate(second.id, 0)).toEqual({ state: 'gone' })
     })
 
@@ -125,7 +124,7 @@ suiteWith(await findDocker(), 'the life of workers on a real engine', (docker) =
         },
       )
       const pids = Processes.map((fields) => Number(fields[1]))
-      expect(await terminate(spec.id, 500)).toEqual({ state: 'gone' })
+      await harness.gone(spec.id, 500)
       for (const pid of pids) expect(() => process.kill(pid, 0)).toThrow('ESRCH')
     })
   })
