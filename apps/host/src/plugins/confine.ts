@@ -1,5 +1,6 @@
 /** What a plugin process may do: its manifest's permissions as flags of Node's permission model. Pure. */
-import type { PluginManifest, PluginPermissions } from '@muster/core'
+import type { PluginManifest } from '@muster/core'
+import { isolationOf } from './isolation.ts'
 
 export interface Places {
   /** Where its code lies; `*`: anywhere. */
@@ -8,20 +9,8 @@ export interface Places {
   own: readonly string[]
 }
 
-/** How far a plugin is kept in. */
-export type IsolationLevel = 'L2' | 'L1'
-
-export const levels: Readonly<Record<IsolationLevel, string>> = {
-  L2: 'a process of the host’s user, with the permissions of its manifest enforced by Node',
-  L1: 'a plain process of the host’s user: it asks for all files and for child processes, and nothing would be left to enforce',
-}
-
-export function levelOf({ childProcess, fsWrite }: PluginPermissions): IsolationLevel {
-  return childProcess && fsWrite.includes('/') ? 'L1' : 'L2'
-}
-
 /**
- * Flags of Node. Enforced at level 2: files, child processes, worker threads, addons, the inspector, and the network as a whole. Hosts, ports and
+ * Flags of Node. Enforced by them: files, child processes, worker threads, addons, the inspector, and the network as a whole. Hosts, ports and
  * paths of sockets are advisory: the model knows no more of the network than yes or no.
  */
 export function confinement(
@@ -29,8 +18,7 @@ export function confinement(
   { code, own }: Places,
 ): string[] {
   const heap = `--max-old-space-size=${limits.heapMb}`
-  // The model would only take away calls that it cannot judge, as fchmod, and hold nothing back.
-  if (levelOf(permissions) === 'L1') return [heap]
+  if (isolationOf(permissions).level === 'L1') return [heap]
   const { net, unix, fsRead, fsWrite, childProcess } = permissions
   const read = [...code, ...own, ...fsRead, ...fsWrite]
   const write = [...own, ...fsWrite]

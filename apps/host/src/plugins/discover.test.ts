@@ -4,6 +4,7 @@ import { join } from 'node:path'
 import { afterEach, beforeEach, describe, expect, it } from 'vitest'
 import { discover } from './discover.ts'
 import { lockHere } from './testing/lock.ts'
+import { plainManifest } from './testing/manifest.ts'
 import { packPlugin, type Packed, pluginFiles } from './testing/pack.ts'
 
 let folder: string
@@ -102,6 +103,18 @@ describe('discover', () => {
     ['a wrong alias', { plugins: { A_B: entry({ folder: '.' }) } }, /Invalid key|alias/],
   ])('refuses a registry manifest with %s', async (_name, registry, wanted) => {
     expect((await look(registry)).texts.join('\n')).toMatch(wanted)
+  })
+
+  it('refuses a plugin with less isolation than is demanded, and takes one that has it', async () => {
+    const { permissions } = plainManifest('x')
+    const free = await put('a.tgz', { manifest: { permissions: { ...permissions, fsWrite: ['/'], childProcess: true } } })
+    const refused = await look({ plugins: { acme: entry(free, { isolation: 'L2' }) } })
+    expect(refused.plugins).toEqual([])
+    expect(refused.texts.join('\n')).toMatch(
+      /plugins\.json:3:\d+ 'acme' must have isolation L2, and has L1 here: .* \| write "isolation": "L1"/,
+    )
+    expect((await look({ plugins: { acme: entry(free, { isolation: 'L1' }) } })).texts).toEqual([])
+    expect((await look({ plugins: { acme: entry(await put('b.tgz'), { isolation: 'L2' }) } })).texts).toEqual([])
   })
 
   it('refuses two aliases with other bytes for the same version, and takes two versions', async () => {

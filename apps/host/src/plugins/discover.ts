@@ -11,6 +11,7 @@ import type { Problem } from '../config/problem.ts'
 import { hostContracts, negotiate } from './contract.ts'
 import { openLocked } from './fetch.ts'
 import { type LoadedLock, loadLock, type LockedPlugin, lockedFor, lockFileOf } from './lock.ts'
+import { demandLevel, isolationOf } from './isolation.ts'
 import type { OriginDeps } from './origins.ts'
 import { PluginRefusal } from './refusal.ts'
 import { keepsTrust } from './trust.ts'
@@ -106,14 +107,21 @@ async function openPlugin(entry: PluginEntry, from: OpenFrom): Promise<Opened> {
   // Told once, and not for each plugin.
   if (lock.problems.length > 0 && !('folder' in entry.source)) return { problems: [] }
   try {
-    if ('folder' in entry.source) return await openPackage(entry, { root: await folderOf(entry, registry), registry })
-    const locked = lockedFor(entry, lock.lock)
-    keepsTrust(locked, registry.trust)
-    return await openPackage(entry, { root: await openLocked(locked, from), registry, locked })
+    const opened = await openSource(entry, from)
+    if (opened.plugin !== undefined) demandLevel(entry, isolationOf(opened.plugin.manifest.permissions))
+    return opened
   } catch (error) {
     if (!(error instanceof PluginRefusal)) throw error
     return { problems: [registry.problem(['plugins', entry.alias], { at: 'key', reason: error.message, fix: error.fix })] }
   }
+}
+
+async function openSource(entry: PluginEntry, from: OpenFrom): Promise<Opened> {
+  const { registry, lock } = from
+  if ('folder' in entry.source) return openPackage(entry, { root: await folderOf(entry, registry), registry })
+  const locked = lockedFor(entry, lock.lock)
+  keepsTrust(locked, registry.trust)
+  return openPackage(entry, { root: await openLocked(locked, from), registry, locked })
 }
 
 async function folderOf({ source }: PluginEntry, { base }: LoadedRegistry): Promise<string> {

@@ -33,6 +33,7 @@ export const refusals = {
   'other-workflow': 'It was built by another workflow.',
   'other-signer': 'The version before was signed by somebody else.',
   clash: 'Two of them cannot stand beside each other.',
+  'below-level': 'The registry manifest demands more isolation than it has on this machine.',
   'changed-meanwhile': 'Somebody else changed the file meanwhile.',
 }
 

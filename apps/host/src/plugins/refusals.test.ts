@@ -8,6 +8,7 @@ import { openSite as openDeployment } from '../cli/plugins/site.ts'
 import { sha512Of } from '@muster/packed/digest'
 import { addContent, treeOfFolder, verifyTree } from './content.ts'
 import { checkBytes } from './fetch.ts'
+import { demandLevel, isolationOf } from './isolation.ts'
 import { type Lock, lockedFor, type LockedPlugin, replaceFile } from './lock.ts'
 import { npmOrigin } from './npm.ts'
 import { openOrigin } from './origins.ts'
@@ -118,6 +119,8 @@ test('every refusal says what is, and what to do (write it anew: `pnpm vitest ru
       await using site = await openDeployment({ manifest: at('plugins.json') })
       return await addPlugin(site, `${name}@1.0.0`, { as: 'cloud' })
     },
+    'below-level': () =>
+      demandLevel({ ...entry, isolation: 'L2' }, isolationOf({ ...locked.permissions, fsWrite: ['/'], childProcess: true })),
     'changed-meanwhile': () => replaceFile(at('plugins.json'), { before: 'as it was', after: 'as it shall be' }),
   }
   const rows: string[] = []

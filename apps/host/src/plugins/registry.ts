@@ -7,6 +7,7 @@ import { z } from 'zod'
 import { type Loaded, loadDocument, strict } from '../config/document.ts'
 import type { Problem } from '../config/problem.ts'
 import { durationSchema } from '../config/units.ts'
+import { isolationLevels, type IsolationLevel } from './isolation.ts'
 import type { TrustPolicy, TrustRule } from './trust.ts'
 
 /** Where a package comes from, as written: paths are relative to the registry manifest. */
@@ -18,6 +19,8 @@ export interface PluginEntry {
   /** A range; the lock has the exact version. */
   version: string
   source: PluginSource
+  /** The least that it must have; absent: any will do. */
+  isolation?: IsolationLevel
 }
 
 /** One npm registry. */
@@ -39,7 +42,7 @@ export interface RegistryFile {
   mirror?: string
   registries?: Record<string, RegistryAddress>
   policy?: { minReleaseAge?: number; exempt?: string[] }
-  plugins: Record<string, { package: string; version: string; source?: SourceFile }>
+  plugins: Record<string, { package: string; version: string; source?: SourceFile; isolation?: IsolationLevel }>
 }
 
 export interface SourceFile {
@@ -115,6 +118,10 @@ export const registrySchema: z.ZodType<RegistryFile> = strict({
         })
         .describe('A version or a range; the lock has the exact one.'),
       source: source.exactOptional(),
+      isolation: z
+        .enum(isolationLevels)
+        .exactOptional()
+        .describe('It is refused where it would have less isolation than this. Default: any will do.'),
     }),
   ),
 })
@@ -159,6 +166,7 @@ export function readRegistry(text: string, { base, shown }: { base: string; show
     package: given.package,
     version: given.version,
     source: (given.source ?? { registry: registryOf(given.package, registries) }) as PluginSource,
+    ...(given.isolation === undefined ? {} : { isolation: given.isolation }),
   }))
   return {
     base,

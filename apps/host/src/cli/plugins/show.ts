@@ -2,8 +2,8 @@
 import type { PluginManifest } from '@muster/core'
 import { formatProblem } from '../../config/problem.ts'
 import { findContent } from '../../plugins/content.ts'
-import { levelOf, levels } from '../../plugins/confine.ts'
 import { openPackage } from '../../plugins/discover.ts'
+import { isolationOf, levelNames } from '../../plugins/isolation.ts'
 import { type LockedPlugin, lockedFor } from '../../plugins/lock.ts'
 import type { PluginRefusal } from '../../plugins/refusal.ts'
 import { pathOf, type PluginEntry, sourceName } from '../../plugins/registry.ts'
@@ -66,12 +66,13 @@ export async function showPlugin(site: Site, alias: string, { json }: { json?: t
   const { locked } = row
   const manifest = await manifestOf(row, entry, site)
   if (json === true) {
-    printJson({ ...row, ...(manifest === undefined ? {} : { isolation: levelOf(manifest.permissions), manifest }) })
+    printJson({ ...row, ...(manifest === undefined ? {} : { isolation: isolationOf(manifest.permissions), manifest }) })
     return exits.ok
   }
   const facts: [string, string | undefined][] = [
     ['package', `${row.package}@${row.version}`],
     ['source', sourceName(row.source)],
+    ['demanded', entry.isolation],
     ['state', row.reason === undefined ? row.state : `${row.state}: ${row.reason}`],
     ['sha512', locked?.sha512],
     ['files', locked?.tree],
@@ -96,8 +97,11 @@ async function manifestOf({ locked }: Row, entry: PluginEntry, { registry, store
 
 function factsOf({ kind, contract, permissions, secrets, limits, capabilities }: PluginManifest): [string, string][] {
   const { childProcess, ...lists } = permissions
+  const { level, because, enforced, advisory } = isolationOf(permissions)
   return [
-    ['isolation', `${levelOf(permissions)}: ${levels[levelOf(permissions)]}`],
+    ['isolation', `${level}: ${[levelNames[level], because].filter((one) => one !== undefined).join('; ')}`],
+    ['enforced', enforced.join(', ')],
+    ['advisory', advisory.join(', ')],
     ['kind', kind],
     ['contract', contract.join(', ')],
     ...Object.entries(lists).map(([name, list]): [string, string] => [`may: ${name}`, list.join(', ')]),
