@@ -58,6 +58,7 @@ suiteWith(await findDocker(), 'the life of workers on a real engine', (docker) =
       const spec = await launched(harness.command('sh', '-c', 'trap "exit 0" TERM; while :; do sleep 0.05; done'))
       // Longer than this test may take.
       await harness.gone(spec.id, 600_000)
+      expect(await harness.left()).toEqual([])
     })
 
     test('one that does not is `terminating` with its time, then gone by force', async () => {

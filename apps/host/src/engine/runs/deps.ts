@@ -40,6 +40,8 @@ export interface Job {
   lease: LeaseRecord | undefined
   provider: GuardedProvider
   target: WorkerTarget
+  /** The command was not asked for yet, by nobody. */
+  untried: boolean
   writer: LogWriter
   watch: StopWatch
 }

@@ -13,7 +13,7 @@ import { finish } from './finish.ts'
 import { endingOfGone } from './gone.ts'
 import { leaseRequestOf } from './lease-request.ts'
 import { openLog } from './log-file.ts'
-import { cutOff, type Ending, endingWithoutWorker, type Stop } from './outcome.ts'
+import { cutOff, type Ending, endingUnbegun, endingWithoutWorker, type Stop } from './outcome.ts'
 import { withHandedIn, withOutputs, withStored } from './outputs.ts'
 import { watchStops } from './watch.ts'
 
@@ -24,11 +24,15 @@ const defectTries = 3
 
 /** Settles when the run has ended, or when the host stops. */
 export async function driveRun(deps: RunDeps, id: string): Promise<void> {
+  let untried = false
   for (let defects = 0; !deps.stopping.aborted;) {
     try {
       const run = deps.records.get(id)
       if (run === undefined) return
-      const ending = await workOn(deps, run)
+      const stretch = workOn(deps, run, { untried })
+      // Its worker comes in this stretch: in the next one it was asked for nothing yet.
+      untried = run.worker_id === null
+      const ending = await stretch
       if (ending === undefined) continue
       await lasting(deps, () => finish(deps, id, ending))
       return
@@ -53,14 +57,14 @@ export async function driveRun(deps: RunDeps, id: string): Promise<void> {
 }
 
 /** One stretch of work; undefined when the record has moved on and must be looked at again. */
-async function workOn(deps: RunDeps, run: RunRecord): Promise<Ending | undefined> {
+async function workOn(deps: RunDeps, run: RunRecord, { untried }: Pick<Job, 'untried'>): Promise<Ending | undefined> {
   if (run.state === 'uploading') return awaitInputs(deps, run)
   const request = requestOf(deps, run)
   if (run.worker_id === null) {
     if (run.lease_id === null) return requestLease(deps, { run, request })
     return awaitWorker(deps, run, run.lease_id)
   }
-  return inWorker(deps, { run, request })
+  return inWorker(deps, { run, request, untried })
 }
 
 /** Until the last input is stored; the one who stores it moves the record on. */
@@ -149,8 +153,9 @@ function stopOf(run: RunRecord | undefined): Stop | undefined {
     : undefined
 }
 
-async function inWorker(deps: RunDeps, { run, request }: { run: RunRecord; request: RunRequest }): Promise<Ending> {
+async function inWorker(deps: RunDeps, given: Pick<Job, 'run' | 'request' | 'untried'>): Promise<Ending> {
   const { engine } = deps
+  const { run, request } = given
   const lease = run.lease_id === null ? undefined : await engine.leases.find(run.lease_id)
   const worker = engine.workers.get(run.worker_id ?? '')
   const known = endingOfRecord(run)
@@ -171,7 +176,7 @@ async function inWorker(deps: RunDeps, { run, request }: { run: RunRecord; reque
   const watch = watchStops(deps, { runId: run.id, leaseId: run.lease_id, workerId: worker.id })
   const path = logPath(deps, run.id)
   const writer = await openLog(path, () => deps.logGrown(run.id, writer.totals().end))
-  const job: Job = { deps, run, request, worker, lease, provider, target: engine.workers.target(worker), writer, watch }
+  const job: Job = { ...given, deps, worker, lease, provider, target: engine.workers.target(worker), writer, watch }
   try {
     return await throughStates(job)
   } finally {
@@ -194,6 +199,8 @@ async function throughStates(job: Job): Promise<Ending> {
         if (watch.stop() === undefined && !watch.gone())
           return { outcome: 'infrastructure', reason: `its inputs could not be delivered: ${(error as Error).message}` }
       }
+      // Else its command may have begun, by a host that was killed before it could say so.
+      if (job.untried && watch.stop() !== undefined) return endingUnbegun('it never began', watch.stop())
     }
     ending = await ways[way](job)
     deps.killpoint('run-exit-not-stored')

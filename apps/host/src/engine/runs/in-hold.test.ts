@@ -298,3 +298,35 @@ test('inputs that do not come end the run when its time is over, and one that is
   expect(await untilIn('ended', id)).toMatchObject({ outcome: 'infrastructure', reason: 'its inputs did not come within 20 s' })
   expect(await untilIn('ended', other.id)).toMatchObject({ outcome: 'cancelled', reason: 'changed my mind' })
 })
+
+test('a run that is cancelled while its inputs go in never begins', async () => {
+  const going = Promise.withResolvers<void>()
+  const through = Promise.withResolvers<void>()
+  Object.assign(h.provider(), {
+    copyIn: async (_target: unknown, { path }: { path: string }) => {
+      if (path !== 'slow') throw new ProviderError('transient', 'not now')
+      going.resolve()
+      await through.promise
+    },
+  })
+  const { asked } = answers(says('', passed))
+  const cancel = (id: string): Promise<unknown> => runs.cancel(id, { principal: 'x', reason: 'changed my mind' })
+  const create = async (path: string): Promise<string> => {
+    const { id } = await runs.create(request({ inputs: [{ name: 'a', path }] }), { principal: 'x' })
+    await runs.putInput(id, { name: 'a', tar: bytes('the source') })
+    return id
+  }
+  // Its last input arrives all the same.
+  const slow = await create('slow')
+  await h.pass(5000)
+  await going.promise
+  await cancel(slow)
+  through.resolve()
+  expect(await untilIn('ended', slow)).toMatchObject({ outcome: 'cancelled', reason: 'changed my mind', started_at: null })
+  // Its inputs wait for a provider.
+  const away = await create('away')
+  await untilIn('starting', away)
+  await cancel(away)
+  expect(await untilIn('ended', away)).toMatchObject({ outcome: 'cancelled', reason: 'changed my mind', started_at: null })
+  expect(asked).toEqual([])
+})

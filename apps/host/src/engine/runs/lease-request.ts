@@ -1,8 +1,8 @@
 /** What lease a run asks for: above all, which way of working. */
 import type { WorkerCapabilities } from '@muster/core'
 import type { Engine } from '../api.ts'
-import type { LeaseRecord, LeaseRequest, PoolConfig, Refusal, RunRequest } from '../model.ts'
-import { modeOf, type WorkMode } from '../spec.ts'
+import type { LeaseRecord, LeaseRequest, PoolConfig, Refusal, Requirements, RunRequest } from '../model.ts'
+import { mergeTemplate, modeOf, type WorkMode } from '../spec.ts'
 import { modeOfSpec } from '../words.ts'
 
 /** A lease of a run has no clock of its own: the run ends it. */
@@ -68,12 +68,21 @@ export function workRefusal(work: WorkMode, pool: string, request: RunRequest): 
   }
 }
 
-/** As {@link workRefusal}, in a lease: there the worker is what it is, whatever a pool would give to others. */
+/** Why a run cannot be in this lease: there the worker is what it is, whatever a pool would give to others. */
 export function leaseRefusal(
   engine: Pick<Engine, 'pools' | 'workers'>,
   lease: LeaseRecord,
   request: RunRequest,
 ): Refusal | undefined {
+  if (lease.of_run === 1) return foreign(lease)
+  const unmet = wishUnmet(templateOfLease(engine, lease), request.requirements)
+  if (unmet !== undefined)
+    return {
+      code: 'cannot-be-served',
+      message: `lease ${lease.id} cannot serve this: ${unmet.field} is ${unmet.asked}, and its worker has ${unmet.has}`,
+      hint: `Ask without ${unmet.field}, or name a pool instead of the lease.`,
+      nearest: { pool: lease.pool, ...unmet },
+    }
   const work = workOfLease(engine, lease)
   const { mode } = request.requirements
   if (mode === undefined || mode === work) return workRefusal(work, lease.pool, request)
@@ -84,6 +93,45 @@ export function leaseRefusal(
     hint: 'Ask for no mode, or name a pool instead of the lease.',
     nearest: { pool: lease.pool, field: 'mode', asked: mode, has: work },
   }
+}
+
+/** It would be told the exit and the log of the run whose lease it is. */
+function foreign({ id, pool, request }: LeaseRecord): Refusal {
+  const { ofRun = 'another' } = JSON.parse(request) as Pick<LeaseRequest, 'ofRun'>
+  return {
+    code: 'cannot-be-served',
+    message: `lease ${id} cannot serve this: it is the lease of run ${ofRun}, and ends with it`,
+    hint: 'Name a pool or a lease of your own; `muster exec` runs a command beside that of a run.',
+    nearest: { pool, field: 'lease', asked: id, has: ofRun },
+  }
+}
+
+/** The first wish that the worker of a lease does not meet: it is there or on its way, and becomes nothing else. */
+function wishUnmet(has: Traits, wish: Requirements): Pick<Lack, 'field' | 'asked' | 'has'> | undefined {
+  // What it has may be a secret, and is told to nobody.
+  if (wish.env !== undefined) return { field: 'env', asked: Object.keys(wish.env).join(', '), has: 'what it was made with' }
+  const is = new Map(traitsOf(has))
+  for (const [field, asked] of traitsOf(wish))
+    if (is.get(field) !== asked) return { field, asked: String(asked), has: String(is.get(field) ?? 'none') }
+  return undefined
+}
+
+type Traits = Omit<Requirements, 'env' | 'mode'>
+
+function traitsOf({ image, profile, os, arch, resources, labels }: Traits): [string, string | number][] {
+  const below = (field: string, parts: object = {}): [string, string | number][] =>
+    Object.entries(parts).map(([key, value]) => [`${field}.${key}`, value as string | number])
+  return [...Object.entries({ image, profile, os, arch }), ...below('resources', resources), ...below('labels', labels)].filter(
+    (trait): trait is [string, string | number] => trait[1] !== undefined,
+  )
+}
+
+/** What its worker is; before it has one, what its worker will be. */
+function templateOfLease({ pools, workers }: Pick<Engine, 'pools' | 'workers'>, lease: LeaseRecord): Traits {
+  const worker = lease.worker_id === null ? undefined : workers.get(lease.worker_id)
+  if (worker !== undefined) return JSON.parse(worker.spec) as Traits
+  const { requirements } = JSON.parse(lease.request) as Pick<LeaseRequest, 'requirements'>
+  return mergeTemplate(pools.get(lease.pool)?.config.worker ?? {}, requirements)
 }
 
 /** Of its worker; before it has one, what its worker will be. */
