@@ -5,10 +5,11 @@ import { tmpdir } from 'node:os'
 import { dirname, join, relative } from 'node:path'
 import { crossCheck, refusedProviders } from './config/check.ts'
 import { loadConfig, type LoadedConfig, type MusterConfig } from './config/load.ts'
-import { type NetworkFault, type NetworkSettings, readNetwork } from './config/network.ts'
+import { type NetworkFault, readNetwork } from './config/network.ts'
 import { type Problem, sortProblems } from './config/problem.ts'
 import { readTls, type TlsFault } from './config/tls.ts'
 import { discover, type Discovery, type Stores } from './plugins/discover.ts'
+import { openGround } from './plugins/ground.ts'
 
 export interface Examined {
   problems: Problem[]
@@ -35,7 +36,7 @@ export async function examine(
   const readable = config ?? loaded.partial?.config
   if (readable === undefined)
     return { problems: sortProblems([...loaded.problems, ...(await besides(file))]), at: loaded.problem }
-  const discovery = await discovered(readable.pluginsFile, stores(readable), readable.network)
+  const discovery = await discovered(readable, stores(readable))
   const manifests = new Map(
     discovery.aliases.map(
       (alias) => [alias, discovery.plugins.find((plugin) => plugin.alias === alias)?.manifest ?? null] as const,
@@ -75,11 +76,17 @@ async function checkNetwork({ config, problem: at }: LoadedConfig): Promise<Prob
   }
 }
 
-function discovered(registry: string, stores: Stores, network?: NetworkSettings): Promise<Discovery> {
-  const shown = relative(process.cwd(), registry)
-  return discover(registry, {
+async function discovered(
+  { pluginsFile, network, isolation }: Pick<MusterConfig, 'pluginsFile' | 'network'> & Partial<Pick<MusterConfig, 'isolation'>>,
+  stores: Stores,
+): Promise<Discovery> {
+  const shown = relative(process.cwd(), pluginsFile)
+  // The last store is always that of the data folder.
+  const data = dirname(stores.at(-1) ?? '')
+  return discover(pluginsFile, {
     stores,
-    shown: shown.startsWith('..') ? registry : shown,
+    ...(isolation === undefined ? {} : { ground: await openGround({ data, users: isolation.users }) }),
+    shown: shown.startsWith('..') ? pluginsFile : shown,
     ...(network === undefined ? {} : { network }),
   })
 }
@@ -90,7 +97,7 @@ async function besides(file: string): Promise<Problem[]> {
   if (!existsSync(registry)) return []
   const store = await mkdtemp(join(tmpdir(), 'muster-check-'))
   try {
-    return (await discovered(registry, [store])).problems
+    return (await discovered({ pluginsFile: registry }, [store])).problems
   } finally {
     await rm(store, { recursive: true, force: true })
   }

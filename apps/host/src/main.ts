@@ -57,7 +57,9 @@ export async function runDaemon(file: string, options: DaemonOptions): Promise<D
   const began = process.uptime()
   let running: Running
   try {
-    const examined = await examine(file, (config) => [join(prepareData(options.data ?? config.data), 'plugins')])
+    const examined = await examine(file, (config) => [
+      join(prepareData(options.data ?? config.data, config.isolation), 'plugins'),
+    ])
     for (const problem of examined.problems) process.stderr.write(`${formatProblem(problem)}\n`)
     if (examined.found === undefined || examined.problems.length > 0) {
       say('not started: see above; `muster check` says the same without starting')
@@ -200,10 +202,12 @@ async function startRooms({ config, found, log, restore }: Start): Promise<Runni
   }
 }
 
-/** Makes the data folder, for this user alone. */
-function prepareData(path: string): string {
+/** Makes the data folder, for this user alone; plugins with users of their own pass through it. */
+function prepareData(path: string, { users }: MusterConfig['isolation']): string {
   mkdirSync(path, { recursive: true, mode: 0o700 })
-  if ((statSync(path).mode & 0o077) !== 0) chmodSync(path, 0o700)
+  const { mode, gid } = statSync(path)
+  const isPassed = users !== 'off' && gid === users.from && (mode & 0o077) === 0o010
+  if ((mode & 0o077) !== 0 && !isPassed) chmodSync(path, 0o700)
   return path
 }
 

@@ -7,8 +7,10 @@ import { join } from 'node:path'
 import { setTimeout as sleep } from 'node:timers/promises'
 import { connect } from '@muster/client'
 import { discover } from '../plugins/discover.ts'
+import { defaultUsers } from '../plugins/ground.ts'
 import { createRedactor } from '../plugins/redactor.ts'
 import { startSession } from '../plugins/session.ts'
+import { openUsers } from '../plugins/users.ts'
 import type { Figure } from './report.ts'
 import { quantile } from './stats.ts'
 
@@ -91,6 +93,7 @@ async function pluginReady(dir: string, { alias, n }: { alias: keyof typeof plug
     plugin,
     provider: { name: alias, alias, config: plugins[alias].config, secrets: {} },
     owner: 'bench',
+    users: openUsers({ range: defaultUsers, data: dir }),
     dataDir: join(dir, `${alias}-${n}`),
     redactor: createRedactor(),
     onLine: () => undefined,

@@ -93,7 +93,7 @@ describe('muster plugins', () => {
     expect(told(await site.plugins('show', 'cloud'))).toEqual([
       0,
       expect.stringMatching(
-        /package +@acme\/plugin-cloud@1\.1\.0\n[^]*sha512 +sha512-[^]*before +1\.0\.0\n[^]*isolation +L2: [^]*enforced +.*no network/,
+        /package +@acme\/plugin-cloud@1\.1\.0\n[^]*sha512 +sha512-[^]*before +1\.0\.0\n[^]*isolation +L[23]: [^]*enforced +.*no network/,
       ),
     ])
 

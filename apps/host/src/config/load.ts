@@ -4,6 +4,7 @@ import { dirname, resolve } from 'node:path'
 import type { Readiness, Resources } from '@muster/core'
 import type { PoolConfig, WorkerTemplate } from '../engine/model.ts'
 import type { OtlpSettings } from '../observe/otlp.ts'
+import { defaultUsers, type UserRange } from '../plugins/ground.ts'
 import { type ListenAddress, parseAddress, urlHost } from './address.ts'
 import { type Loaded, loadDocument } from './document.ts'
 import type { Path } from './keep.ts'
@@ -36,6 +37,7 @@ export interface MusterConfig {
   otlp?: OtlpSettings
   /** Absent: directly, and by the usual authorities. */
   network?: NetworkSettings
+  isolation: { users: UserRange | 'off' }
   /** Absolute path of the registry manifest. */
   pluginsFile: string
   reconcileMs: number
@@ -133,6 +135,7 @@ function resolveConfig(file: string, value: MusterFile): MusterConfig {
     },
     ...(host.telemetry?.otlp === undefined ? {} : { otlp: otlpOf(base, host.telemetry.otlp) }),
     ...(host.network === undefined ? {} : { network: networkOf(base, host.network) }),
+    isolation: { users: host.isolation?.users ?? defaultUsers },
     pluginsFile: resolve(base, host.plugins ?? 'plugins.json'),
     // Watch carries most changes; the full pass repairs what it missed, so it need not be often.
     reconcileMs: host.reconcile ?? 30 * second,

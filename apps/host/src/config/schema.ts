@@ -3,6 +3,7 @@ import { mountSchema, namePattern, networkSpecSchema, securitySpecSchema } from 
 import type { Mount, NetworkSpec, SecuritySpec } from '@muster/core'
 import { z } from 'zod'
 import { maxKeepMs } from '../engine/runs/keep.ts'
+import type { UserRange } from '../plugins/ground.ts'
 import { parseAddress } from './address.ts'
 import { strict } from './document.ts'
 import { isAddress, type NetworkSettings } from './network.ts'
@@ -127,8 +128,22 @@ const network = strict({
     .describe('PEM file of authorities that are trusted beside the usual ones. Read at each start of a plugin.'),
 })
 
+/** Ids of accounts begin at 1000; `nobody` and the kernel's invalid id lie at 65534 and 65535. */
+const uid = z.int().min(1000).max(2_000_000_000)
+
+const isolation = strict({
+  users: z
+    .union([strict({ from: uid, to: uid }).refine(({ from, to }) => from <= to, 'the range is empty'), z.literal('off')])
+    .exactOptional()
+    .describe(
+      'User ids of plugins under root, one for each provider; the first is their group too. No other host of this machine may have them. Default 60578 to 60599; off: they run as root.',
+    ),
+})
+
 const host = strict({
-  data: text.exactOptional().describe('Store, content store, logs; made 0700. Default .muster.'),
+  data: text
+    .exactOptional()
+    .describe('Store, content store, logs; made 0700, or 0710 for plugins with users of their own. Default .muster.'),
   listen: addressSchema('127.0.0.1:7420', '[::1]:7420')
     .exactOptional()
     .describe('Address of the API. Default 127.0.0.1:7420. Off loopback only with TLS.'),
@@ -157,6 +172,7 @@ const host = strict({
     .describe(
       'How the daemon reaches a collector, and plugins their vendors: those that ask for more of the network than loopback.',
     ),
+  isolation: isolation.exactOptional().describe('How plugins are kept in.'),
   limits: strict({
     perSecond: z.int().min(1).exactOptional().describe('Requests in a second. Default 2000.'),
     burst: z.int().min(1).exactOptional().describe('Requests at once, after a rest. Default 10000.'),
@@ -245,6 +261,7 @@ export interface HostFile {
   limits?: RequestLimits
   telemetry?: { otlp?: OtlpFile }
   network?: NetworkSettings
+  isolation?: { users?: UserRange | 'off' }
 }
 
 export interface OtlpFile {

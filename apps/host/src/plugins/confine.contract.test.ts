@@ -1,5 +1,5 @@
 /** What a plugin that did not ask for it cannot do, and can once it asked. */
-import { readFile, rm, symlink, writeFile } from 'node:fs/promises'
+import { rm, symlink } from 'node:fs/promises'
 import { join } from 'node:path'
 import type { PluginPermissions } from '@muster/core'
 import { tempFolder, type TempFolder } from '@muster/test/systems/temp'
@@ -7,9 +7,7 @@ import { waitFor } from '@muster/test/systems/wait'
 import { afterEach, beforeEach, expect, test } from 'vitest'
 import { startPlugins } from './room.ts'
 import { configureFixture, launchSpec } from './testing/configure.ts'
-import { fixtureManifest, packFixture } from './testing/package.ts'
-import { lockHere } from './testing/lock.ts'
-import { packEntries } from './testing/pack.ts'
+import { lockFixture } from './testing/locked.ts'
 
 const nothing: PluginPermissions = { net: [], unix: [], fsRead: [], fsWrite: [], env: [], childProcess: false }
 const refused = 'ERR_ACCESS_DENIED'
@@ -43,11 +41,10 @@ async function reached(
   permissions: Partial<PluginPermissions>,
   { packed, data = folder.path }: { packed: boolean; data?: string },
 ): Promise<unknown> {
-  const plugin = join(folder.path, 'plugin')
-  await packFixture(plugin, { manifest: { ...fixtureManifest, permissions: { ...nothing, ...permissions } } })
-  const site = { data, folder: plugin, providers: { p: { knobs: { launch: 'reach' } } } }
+  const entry = await lockFixture(folder.path, { permissions: { ...nothing, ...permissions } })
+  const site = { data, folder: join(folder.path, 'plugin'), providers: { p: { knobs: { launch: 'reach' } } } }
   const room = startPlugins({
-    ...(await configureFixture(packed ? { ...site, entry: await packedEntry(plugin) } : site)),
+    ...(await configureFixture(packed ? { ...site, entry } : site)),
     owner: 'me',
     fence: { epoch: () => 3, mayAct: () => true },
     log: { debug: () => undefined, info: () => undefined, warn: () => undefined, error: () => undefined },
@@ -58,21 +55,6 @@ async function reached(
   expect(provider.status()).toMatchObject({ state: 'ready' })
   const { handle } = await provider.launch(launchSpec, { idempotencyKey: 'x' })
   return handle.data
-}
-
-/** As anybody's: in a tarball, locked. */
-async function packedEntry(plugin: string): Promise<object> {
-  const names = ['package.json', 'muster-plugin.json', 'plugin.mjs']
-  const entries = await Promise.all(
-    names.map(async (name): Promise<[string, string]> => [`package/${name}`, await readFile(join(plugin, name), 'utf8')]),
-  )
-  await writeFile(join(folder.path, 'plugin.tgz'), await packEntries(entries))
-  const entry = { package: fixtureManifest.name, version: fixtureManifest.version, source: { tarball: 'plugin.tgz' } }
-  const file = join(folder.path, 'plugins.json')
-  await writeFile(file, JSON.stringify({ plugins: { fix: entry } }))
-  const { problems } = await lockHere(file, { stores: [join(folder.path, 'plugins')] })
-  expect(problems).toEqual([])
-  return entry
 }
 
 test('a plugin that asks for nothing has its own folder and its own files, and no more', async () => {

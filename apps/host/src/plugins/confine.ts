@@ -1,6 +1,6 @@
 /** What a plugin process may do: its manifest's permissions as flags of Node's permission model. Pure. */
 import type { PluginManifest } from '@muster/core'
-import { isolationOf } from './isolation.ts'
+import type { IsolationLevel } from './isolation.ts'
 
 export interface Places {
   /** Where its code lies; `*`: anywhere. */
@@ -15,10 +15,10 @@ export interface Places {
  */
 export function confinement(
   { permissions, limits }: Pick<PluginManifest, 'permissions' | 'limits'>,
-  { code, own }: Places,
+  { level, code, own }: Places & { level: IsolationLevel },
 ): string[] {
   const heap = `--max-old-space-size=${limits.heapMb}`
-  if (isolationOf(permissions).level === 'L1') return [heap]
+  if (level === 'L1') return [heap]
   const { net, unix, fsRead, fsWrite, childProcess } = permissions
   const read = [...code, ...own, ...fsRead, ...fsWrite]
   const write = [...own, ...fsWrite]

@@ -1,6 +1,6 @@
 /** The content-addressed store of unpacked plugins: one folder for each SHA-512 of a tarball, whole or not there. */
 import { randomBytes } from 'node:crypto'
-import { mkdir, readdir, readFile, rename, rm, stat, utimes, writeFile } from 'node:fs/promises'
+import { chmod, mkdir, readdir, readFile, rename, rm, stat, utimes, writeFile } from 'node:fs/promises'
 import { dirname, join } from 'node:path'
 import { sha512Of, treeOf } from '@muster/packed/digest'
 import { filesOf } from './archive.ts'
@@ -36,7 +36,10 @@ export async function addContent(tarball: Buffer, store: string): Promise<string
       await mkdir(dirname(join(draft, path)), { recursive: true, mode: 0o755 })
       // Read-only: what was hashed is what runs.
       await writeFile(join(draft, path), body, { flag: 'wx', mode: 0o444, flush: true })
+      await chmod(join(draft, path), 0o444)
     }
+    // Whatever the umask: a plugin may run as another user, who has to read it.
+    for (const folder of new Set([...files.keys()].flatMap(foldersOf))) await chmod(join(draft, folder), 0o755)
     await rename(draft, target)
   } catch (error) {
     await rm(draft, { recursive: true, force: true })
@@ -44,6 +47,11 @@ export async function addContent(tarball: Buffer, store: string): Promise<string
     if (!(await isFolder(target))) throw error
   }
   return target
+}
+
+/** That of a package and all on the way to a file of it. */
+function foldersOf(path: string): string[] {
+  return path === '.' ? [path] : [...foldersOf(dirname(path)), dirname(path)]
 }
 
 /** Everything that lies in a folder now. What is no plain file is a difference in itself. */

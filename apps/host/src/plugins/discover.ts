@@ -11,7 +11,8 @@ import type { Problem } from '../config/problem.ts'
 import { hostContracts, negotiate } from './contract.ts'
 import { openLocked } from './fetch.ts'
 import { type LoadedLock, loadLock, type LockedPlugin, lockedFor, lockFileOf } from './lock.ts'
-import { demandLevel, isolationOf } from './isolation.ts'
+import { bareGround, type Ground } from './ground.ts'
+import { demandLevel, type Isolation, isolationOf } from './isolation.ts'
 import type { OriginDeps } from './origins.ts'
 import { PluginRefusal } from './refusal.ts'
 import { keepsTrust } from './trust.ts'
@@ -27,6 +28,8 @@ export interface DiscoveredPlugin {
   main: string
   /** The contract version both speak. */
   contract: string
+  /** How far it is kept in on this machine. */
+  isolation: Isolation
   /** Digest of all its files, as the lock has it; absent for a folder under development. */
   tree?: string
   /** One and the same for one and the same plugin. */
@@ -68,15 +71,20 @@ export interface DiscoverOptions {
   stores: Stores
   /** Name of the registry manifest in problems. */
   shown: string
+  /** Absent: a user of its own is given to none. */
+  ground?: Ground
   /** By which locked bytes are fetched that are not here. */
   network?: NetworkSettings
 }
 
 /** Reads the registry manifest, its lock and all its plugins; finds all problems, not the first. Resolves nothing, writes no lock. */
-export async function discover(file: string, { stores, shown, network }: DiscoverOptions): Promise<Discovery> {
+export async function discover(
+  file: string,
+  { stores, shown, network, ground = bareGround }: DiscoverOptions,
+): Promise<Discovery> {
   const registry = await loadRegistry(file, shown)
   const lock = await loadLock(lockFileOf(file), lockFileOf(shown))
-  const from = { registry, lock, stores, ...(network === undefined ? {} : { network }) }
+  const from = { registry, lock, stores, ground, ...(network === undefined ? {} : { network }) }
   const results = await Promise.all(registry.entries.map((entry) => openPlugin(entry, from)))
   const plugins = results.flatMap((result) => (result.plugin === undefined ? [] : [result.plugin]))
   return {
@@ -100,6 +108,7 @@ interface OpenFrom extends OriginDeps {
   registry: LoadedRegistry
   lock: LoadedLock
   stores: Stores
+  ground: Ground
 }
 
 async function openPlugin(entry: PluginEntry, from: OpenFrom): Promise<Opened> {
@@ -108,7 +117,7 @@ async function openPlugin(entry: PluginEntry, from: OpenFrom): Promise<Opened> {
   if (lock.problems.length > 0 && !('folder' in entry.source)) return { problems: [] }
   try {
     const opened = await openSource(entry, from)
-    if (opened.plugin !== undefined) demandLevel(entry, isolationOf(opened.plugin.manifest.permissions))
+    if (opened.plugin !== undefined) demandLevel(entry, opened.plugin.isolation)
     return opened
   } catch (error) {
     if (!(error instanceof PluginRefusal)) throw error
@@ -117,11 +126,11 @@ async function openPlugin(entry: PluginEntry, from: OpenFrom): Promise<Opened> {
 }
 
 async function openSource(entry: PluginEntry, from: OpenFrom): Promise<Opened> {
-  const { registry, lock } = from
-  if ('folder' in entry.source) return openPackage(entry, { root: await folderOf(entry, registry), registry })
+  const { registry, lock, ground } = from
+  if ('folder' in entry.source) return openPackage(entry, { root: await folderOf(entry, registry), registry, ground })
   const locked = lockedFor(entry, lock.lock)
   keepsTrust(locked, registry.trust)
-  return openPackage(entry, { root: await openLocked(locked, from), registry, locked })
+  return openPackage(entry, { root: await openLocked(locked, from), registry, ground, locked })
 }
 
 async function folderOf({ source }: PluginEntry, { base }: LoadedRegistry): Promise<string> {
@@ -136,12 +145,17 @@ export interface OpenPackage {
   /** Folder of the package's files. */
   root: string
   registry: LoadedRegistry
+  /** Absent: nobody has looked. */
+  ground?: Ground
   /** Absent: a folder under development. */
   locked?: Pick<LockedPlugin, 'version' | 'tree'>
 }
 
 /** Reads what a package says of itself, and checks it. */
-export async function openPackage(entry: PluginEntry, { root, registry, locked }: OpenPackage): Promise<Opened> {
+export async function openPackage(
+  entry: PluginEntry,
+  { root, registry, ground = bareGround, locked }: OpenPackage,
+): Promise<Opened> {
   const shownRoot = locked === undefined ? root : `${entry.package}@${locked.version}`
   const shown = (name: string): string => `${shownRoot}/${name}`
   const pack = await readDocument(join(root, 'package.json'), shown('package.json'), packageSchema)
@@ -167,6 +181,7 @@ export async function openPackage(entry: PluginEntry, { root, registry, locked }
     problems,
     plugin: {
       ...{ alias: entry.alias, entry, manifest: manifest.value, root, main, contract },
+      isolation: isolationOf(manifest.value.permissions, { entry, ground }),
       ...(tree === undefined ? {} : { tree }),
       digest: tree ?? (await digestOf(main)),
     },

@@ -1,66 +1,101 @@
 /** How far a plugin is kept in, why not further, and what holds then. Pure. */
 import type { PluginPermissions } from '@muster/core'
+import type { Ground } from './ground.ts'
 import { PluginRefusal } from './refusal.ts'
 import type { PluginEntry } from './registry.ts'
 
 /** From the loosest to the tightest. */
-export const isolationLevels = ['L1', 'L2'] as const
+export const isolationLevels = ['L1', 'L2', 'L3'] as const
 export type IsolationLevel = (typeof isolationLevels)[number]
 
 /** As people read it. */
 export const levelNames: Readonly<Record<IsolationLevel, string>> = {
+  L3: 'a process of a user of its own, with the permissions of its manifest enforced by Node',
   L2: 'a process of the host’s user, with the permissions of its manifest enforced by Node',
   L1: 'a plain process of the host’s user',
 }
 
 export interface Isolation {
   level: IsolationLevel
-  /** What keeps it from the next level; absent: there is none. */
-  because?: string
+  /** What keeps it from the next level, and what mends that; absent: there is no next one. */
+  because?: { fact: string; mend?: string }
   /** What holds whatever the plugin does. */
   enforced: string[]
   /** What it asks for and nobody checks, and what gets around the rest. */
   advisory: string[]
 }
 
-export function isolationOf(permissions: PluginPermissions): Isolation {
+export function isolationOf(permissions: PluginPermissions, where: { entry: PluginEntry; ground: Ground }): Isolation {
   const { childProcess, fsWrite } = permissions
   if (childProcess && fsWrite.includes('/'))
     return {
       level: 'L1',
       // The model of Node would only take away calls that it cannot judge, as fchmod, and hold nothing back.
-      because: 'it asks for all files and for child processes, and nothing would be left to enforce',
+      because: { fact: 'it asks for all files and for child processes, and nothing would be left to enforce' },
       enforced: always,
       advisory: ['everything else that it asks for'],
     }
-  return { level: 'L2', enforced: [...always, ...byNode(permissions)], advisory: advisoryOf(permissions) }
+  const folder = 'folder' in where.entry.source
+  const because = belowThree(permissions, where)
+  const level = because === undefined ? 'L3' : 'L2'
+  return {
+    level,
+    ...(because === undefined ? {} : { because }),
+    enforced: [...always, ...(level === 'L3' ? byUser : []), ...byNode(permissions, folder)],
+    advisory: advisoryOf(permissions, level),
+  }
+}
+
+/** A user of its own is of no use where it cannot come to what the plugin asks for: only somebody who knows the machine can say that it can. */
+function belowThree(
+  { unix, fsRead, fsWrite }: PluginPermissions,
+  { entry, ground }: { entry: PluginEntry; ground: Ground },
+): Isolation['because'] {
+  if ('folder' in entry.source) return { fact: 'it lies in a folder, for development', mend: 'pack it, and name the tarball' }
+  if (ground.lacks !== undefined) return ground.lacks
+  if (entry.isolation === 'L3' || [...unix, ...fsRead, ...fsWrite].length === 0) return undefined
+  return {
+    fact: 'it asks for files or sockets, which a user of its own might not be allowed to open',
+    mend: `write "isolation": "L3" where it is`,
+  }
 }
 
 const always: string[] = ['names of the environment', 'size of its heap']
+const byUser: string[] = ['no files, sockets and processes of other users', 'no groups, no capabilities and no new privileges']
 
-function byNode({ net, unix, childProcess }: PluginPermissions): string[] {
+function byNode({ net, unix, childProcess }: PluginPermissions, folder: boolean): string[] {
   return [
-    'files that it reads and writes',
+    // What is under development imports from anywhere.
+    folder ? 'files that it writes' : 'files that it reads and writes',
     ...(childProcess ? [] : ['no child processes']),
     ...(net.length + unix.length > 0 ? [] : ['no network']),
     'no worker threads, addons, inspector and node:sqlite',
   ]
 }
 
-function advisoryOf({ net, unix, childProcess }: PluginPermissions): string[] {
+function advisoryOf({ net, unix, childProcess }: PluginPermissions, level: IsolationLevel): string[] {
   return [
     // The model of Node knows no more of the network than yes or no.
     ...(net.length + unix.length > 0 ? ['which hosts, ports and sockets it connects to, and that it does not listen'] : []),
-    ...(childProcess ? ['all of it for its child processes'] : []),
+    ...(childProcess ? [`files and network for its child processes${level === 'L3' ? ', which its user alone holds' : ''}`] : []),
   ]
+}
+
+/** Why it has no more, in one line. */
+export function reasonOf({ because }: Isolation): string | undefined {
+  return because === undefined ? undefined : [because.fact, because.mend].filter((one) => one !== undefined).join('; ')
 }
 
 /** Error: PluginRefusal `below-level`. */
 export function demandLevel({ alias, isolation: wanted }: PluginEntry, { level, because }: Isolation): void {
   if (wanted === undefined || isolationLevels.indexOf(level) >= isolationLevels.indexOf(wanted)) return
+  const { fact, mend } = because ?? { fact: '' }
   throw new PluginRefusal(
     'below-level',
-    `'${alias}' must have isolation ${wanted}, and has ${level} here: ${because}`,
-    `write "isolation": "${level}" if ${levelNames[level]} will do; what it may do then: muster plugins show ${alias}`,
+    `'${alias}' must have isolation ${wanted}, and has ${level} here: ${fact}`,
+    [
+      ...(mend === undefined ? [] : [`${mend};`, 'or']),
+      `write "isolation": "${level}" if that will do; what it may do then: muster plugins show ${alias}`,
+    ].join(' '),
   )
 }

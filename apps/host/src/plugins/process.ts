@@ -1,13 +1,13 @@
 /** One plugin process: spawned, connected, its output kept short, and surely ended. */
-import { type ChildProcess, execFile, spawn } from 'node:child_process'
+import { type ChildProcess, spawn } from 'node:child_process'
 import { once } from 'node:events'
-import { existsSync } from 'node:fs'
 import { realpath } from 'node:fs/promises'
 import type { Duplex } from 'node:stream'
-import { promisify } from 'node:util'
 import { connectPlugin, type PluginConnection, type PluginManifest } from '@muster/core'
 import { readLines } from './lines.ts'
 import { confinement } from './confine.ts'
+import { type PluginUser, privileges, setpriv } from './ground.ts'
+import type { IsolationLevel } from './isolation.ts'
 import type { Redactor } from './redactor.ts'
 
 export interface PluginProcess {
@@ -28,6 +28,9 @@ export interface ProcessEnd {
 
 export interface SpawnOptions {
   manifest: PluginManifest
+  level: IsolationLevel
+  /** At L3. */
+  user?: PluginUser
   /** Absolute path of the entry. */
   main: string
   /** Where its code lies; `*`: anywhere. */
@@ -41,23 +44,16 @@ export interface SpawnOptions {
 
 /** Enough to see what went wrong, small enough to keep for every provider. */
 const keptLines = 200
-/** That of util-linux makes the kernel kill the plugin when the host dies, even a plugin that hangs. That of busybox cannot. */
-const setpriv = remembered(async () => {
-  for (const path of ['/usr/bin/setpriv', '/bin/setpriv'].filter((one) => existsSync(one))) {
-    const { stdout } = await promisify(execFile)(path, ['--version'], { env: {} }).catch(() => ({ stdout: '' }))
-    if (stdout.includes('util-linux')) return path
-  }
-  return undefined
-})
 
 /** Resolves once the process runs; rejects when it cannot be spawned. */
 export async function spawnPlugin(options: SpawnOptions): Promise<PluginProcess> {
-  const { manifest, main, code, cwd } = options
+  const { manifest, level, user, main, code, cwd } = options
   // Node looks at each folder on the way to its program, and may not where one is a link. What the plugin is told of its folder stays as it is.
   const places = { code: await Promise.all(code.map(real)), own: [...new Set([cwd, await real(cwd)])] }
-  const node = [process.execPath, ...confinement(manifest, places), await real(main)]
+  const node = [process.execPath, ...confinement(manifest, { ...places, level }), await real(main)]
   const found = await setpriv()
-  const command = found === undefined ? node : [found, '--pdeathsig', 'KILL', ...node]
+  if (user !== undefined && found === undefined) throw new Error('setpriv of util-linux is missing')
+  const command = found === undefined ? node : [found, ...privileges(user), ...node]
   const child = spawn(command[0] ?? '', command.slice(1), {
     cwd,
     env: environment(manifest),
@@ -87,11 +83,6 @@ export async function spawnPlugin(options: SpawnOptions): Promise<PluginProcess>
 /** A path without links; itself where there is nothing. */
 function real(path: string): Promise<string> {
   return realpath(path).catch(() => path)
-}
-
-function remembered<T>(find: () => Promise<T>): () => Promise<T> {
-  let found: Promise<T> | undefined
-  return () => (found ??= find())
 }
 
 /** Nothing of the host's own environment but the names that the manifest asks for. */

@@ -8,6 +8,7 @@ import { openSite as openDeployment } from '../cli/plugins/site.ts'
 import { sha512Of } from '@muster/packed/digest'
 import { addContent, treeOfFolder, verifyTree } from './content.ts'
 import { checkBytes } from './fetch.ts'
+import { openGround } from './ground.ts'
 import { demandLevel, isolationOf } from './isolation.ts'
 import { type Lock, lockedFor, type LockedPlugin, replaceFile } from './lock.ts'
 import { npmOrigin } from './npm.ts'
@@ -43,6 +44,7 @@ test('every refusal says what is, and what to do (write it anew: `pnpm vitest ru
     permissions: { net: [], unix: [], fsRead: [], fsWrite: [], env: [], childProcess: false },
   }
   const entry = { alias: 'cloud', package: name, version: '^2.0.0', source: locked.source }
+  const ground = await openGround({ data: temp.path, users: { from: 60_578, to: 60_599 }, root: false })
   const none: Lock = { plugins: {} }
   const from = { registry: { base: temp.path, registries: { default: { url: registry.url } } } }
   const npm = (): ReturnType<typeof npmOrigin> => npmOrigin({ url: registry.url }, undefined)
@@ -119,8 +121,7 @@ test('every refusal says what is, and what to do (write it anew: `pnpm vitest ru
       await using site = await openDeployment({ manifest: at('plugins.json') })
       return await addPlugin(site, `${name}@1.0.0`, { as: 'cloud' })
     },
-    'below-level': () =>
-      demandLevel({ ...entry, isolation: 'L2' }, isolationOf({ ...locked.permissions, fsWrite: ['/'], childProcess: true })),
+    'below-level': () => demandLevel({ ...entry, isolation: 'L3' }, isolationOf(locked.permissions, { entry, ground })),
     'changed-meanwhile': () => replaceFile(at('plugins.json'), { before: 'as it was', after: 'as it shall be' }),
   }
   const rows: string[] = []

@@ -10,12 +10,14 @@ import type { Problem } from '../config/problem.ts'
 import type { CallWitness, Fence, PluginRoom, ProviderStatus } from './api.ts'
 import { type BundleLimits, dropBundles } from './bundle.ts'
 import type { Discovery } from './discover.ts'
+import { defaultUsers } from './ground.ts'
 import { probeOnce } from './health.ts'
 import type { PluginProcess } from './process.ts'
 import { createRedactor, type Redactor } from './redactor.ts'
 import { secretReader } from './secrets.ts'
 import { type StartFault, type StartOptions, startSession } from './session.ts'
 import { retire, type RoomLog, supervise, type Supervised, type Target } from './supervise.ts'
+import { openUsers, type PluginUsers } from './users.ts'
 
 export interface RoomDeps {
   config: MusterConfig
@@ -60,6 +62,7 @@ export function startPlugins(deps: RoomDeps): StartedRoom {
   const all = new Map<string, Supervised>()
   const leaving = new Set<string>()
   let { config } = deps
+  const users = usersOf(config)
   const now = deps.now ?? Date.now
   const keepBundles = (): BundleLimits => ({ most: config.retention.crashes, ms: config.retention.crashesMs })
   dropBundles(config.data, now(), keepBundles()).catch((error: unknown) => log.warn({ err: error }, 'old crash bundles stay'))
@@ -73,6 +76,7 @@ export function startPlugins(deps: RoomDeps): StartedRoom {
     const supervised = supervise({
       target,
       owner,
+      users,
       fence,
       log,
       ...running,
@@ -125,7 +129,14 @@ export function startPlugins(deps: RoomDeps): StartedRoom {
         tried.map(async ({ target, fresh }) => {
           const { name } = target.provider
           const redactor = all.get(name)?.redactor ?? redactorOf(name)
-          const session = { ...target, owner, dataDir: providerDir(config, target.provider), redactor, epoch: fence.epoch() }
+          const session = {
+            ...target,
+            owner,
+            users,
+            dataDir: providerDir(config, target.provider),
+            redactor,
+            epoch: fence.epoch(),
+          }
           const probed = await startProbed({ ...session, onLine: (line) => log.debug({ provider: name }, line) })
           if (fresh || probed.fault === undefined) return { target, redactor, fresh, ...probed }
           if (probed.child !== undefined) await retire(probed.child, target.plugin.manifest.limits.retireMs)
@@ -183,6 +194,10 @@ function targetsOf({ config, discovery }: Pick<RoomDeps, 'config' | 'discovery'>
   })
 }
 
+function usersOf({ data, isolation: { users } }: Pick<MusterConfig, 'data' | 'isolation'>): PluginUsers {
+  return openUsers({ range: users === 'off' ? defaultUsers : users, data })
+}
+
 /** A provider's own folder inside the data folder. */
 function providerDir(config: Pick<MusterConfig, 'data'>, provider: { name: string }): string {
   return join(config.data, 'providers', provider.name)
@@ -208,14 +223,18 @@ export async function checkPlugins({
   refused?: readonly string[]
 }): Promise<PluginCheck> {
   const targets = targetsOf({ config, discovery }).filter(({ provider }) => !refused.includes(provider.name))
-  const checks = await Promise.all(targets.map((target) => checkOne(target, at)))
+  const users = usersOf(config)
+  const checks = await Promise.all(targets.map((target) => checkOne(target, { at, users })))
   return { problems: checks.flatMap((one) => one.problems), notes: checks.flatMap((one) => one.notes) }
 }
 
-async function checkOne(target: Target, at: LoadedConfig['problem']): Promise<PluginCheck> {
+async function checkOne(
+  target: Target,
+  { at, users }: { at: LoadedConfig['problem']; users: PluginUsers },
+): Promise<PluginCheck> {
   const { name } = target.provider
   const dataDir = await mkdtemp(join(tmpdir(), 'muster-check-'))
-  const session = { ...target, owner: 'check', dataDir, redactor: createRedactor(), onLine: () => undefined, epoch: 0 }
+  const session = { ...target, owner: 'check', users, dataDir, redactor: createRedactor(), onLine: () => undefined, epoch: 0 }
   try {
     const { child, fault, notes } = await startProbed(session)
     if (child !== undefined) await retire(child, target.plugin.manifest.limits.retireMs)

@@ -9,6 +9,7 @@ import type { DiscoveredPlugin } from './discover.ts'
 import { type PluginProcess, spawnPlugin } from './process.ts'
 import type { Redactor } from './redactor.ts'
 import type { PluginRefusal } from './refusal.ts'
+import type { PluginUsers } from './users.ts'
 
 /** A start that cannot succeed by being tried again with the same files and configuration. */
 export class StartFault extends Error {
@@ -30,6 +31,7 @@ export interface StartOptions {
   provider: ProviderConfig
   network?: NetworkSettings
   owner: string
+  users: PluginUsers
   /** The provider's own folder; made when absent. */
   dataDir: string
   redactor: Redactor
@@ -46,10 +48,13 @@ export async function startSession(options: StartOptions): Promise<PluginProcess
   let child: PluginProcess
   try {
     await mkdir(dataDir, { recursive: true, mode: 0o700 })
-    const { main, root, tree } = plugin
+    const { main, root, tree, isolation } = plugin
+    const { level } = isolation
+    const user = level === 'L3' ? await options.users.settle({ own: dataDir, root }) : undefined
     // What is under development imports from anywhere.
     const code = tree === undefined ? ['*'] : [root]
-    child = await spawnPlugin({ manifest, main, code, cwd: dataDir, redactor: options.redactor, onLine: options.onLine })
+    const own = { level, ...(user === undefined ? {} : { user }), cwd: dataDir }
+    child = await spawnPlugin({ ...own, manifest, main, code, redactor: options.redactor, onLine: options.onLine })
   } catch (error) {
     throw new StartFault(`it cannot be started: ${(error as Error).message}`, { hint: 'see the reason', tail: [], final: false })
   }

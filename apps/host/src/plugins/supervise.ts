@@ -12,6 +12,7 @@ import type { PluginProcess } from './process.ts'
 import type { Redactor } from './redactor.ts'
 import { type SecretReader, secretReader } from './secrets.ts'
 import { describeEnd, startSession, StartFault } from './session.ts'
+import type { PluginUsers } from './users.ts'
 
 export interface RoomLog {
   debug(data: object, message: string): void
@@ -34,6 +35,7 @@ export interface SuperviseDeps {
   /** A process of the target that runs already. */
   process?: PluginProcess
   owner: string
+  users: PluginUsers
   fence: Fence
   /** The host's data folder. */
   dataDir: string
@@ -172,7 +174,7 @@ export function supervise(deps: SuperviseDeps): Supervised {
 
   async function start(): Promise<PluginProcess | 'given-up' | undefined> {
     try {
-      const session = { ...target, owner: deps.owner, dataDir: deps.ownDir, redactor }
+      const session = { ...target, owner: deps.owner, users: deps.users, dataDir: deps.ownDir, redactor }
       const process = await startSession({ ...session, onLine: (line) => log.debug({ provider: name }, line) })
       if (stopping.signal.aborted) {
         process.kill()

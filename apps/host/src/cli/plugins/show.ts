@@ -1,9 +1,8 @@
 /** `muster plugins` and `muster plugins show`: what is locked, where it comes from, who vouches for it, and what it may do. */
-import type { PluginManifest } from '@muster/core'
 import { formatProblem } from '../../config/problem.ts'
 import { findContent } from '../../plugins/content.ts'
-import { openPackage } from '../../plugins/discover.ts'
-import { isolationOf, levelNames } from '../../plugins/isolation.ts'
+import { type DiscoveredPlugin, openPackage } from '../../plugins/discover.ts'
+import { levelNames, reasonOf } from '../../plugins/isolation.ts'
 import { type LockedPlugin, lockedFor } from '../../plugins/lock.ts'
 import type { PluginRefusal } from '../../plugins/refusal.ts'
 import { pathOf, type PluginEntry, sourceName } from '../../plugins/registry.ts'
@@ -64,9 +63,9 @@ export async function showPlugin(site: Site, alias: string, { json }: { json?: t
   const entry = entryOf(site, alias)
   const row = rowOf(entry, site)
   const { locked } = row
-  const manifest = await manifestOf(row, entry, site)
+  const plugin = await pluginOf(row, entry, site)
   if (json === true) {
-    printJson({ ...row, ...(manifest === undefined ? {} : { isolation: isolationOf(manifest.permissions), manifest }) })
+    printJson({ ...row, ...(plugin === undefined ? {} : { isolation: plugin.isolation, manifest: plugin.manifest }) })
     return exits.ok
   }
   const facts: [string, string | undefined][] = [
@@ -81,25 +80,32 @@ export async function showPlugin(site: Site, alias: string, { json }: { json?: t
     ['commit', locked?.signer?.commit],
     ['before', locked?.previous?.version],
     ['providers', row.providers.join(', ')],
-    ...(manifest === undefined ? [] : factsOf(manifest)),
+    ...(plugin === undefined ? [] : factsOf(plugin)),
   ]
   const wide = Math.max(...facts.map(([name]) => name.length))
   for (const [name, value] of facts) if (value !== undefined && value !== '') print(`${name.padEnd(wide)}  ${value}`)
-  if (manifest === undefined) say('its files are not here: see what it may do after muster plugins verify')
+  if (plugin === undefined) say('its files are not here: see what it may do after muster plugins verify')
   return exits.ok
 }
 
-async function manifestOf({ locked }: Row, entry: PluginEntry, { registry, stores }: Site): Promise<PluginManifest | undefined> {
+async function pluginOf(
+  { locked }: Row,
+  entry: PluginEntry,
+  { registry, stores, ground }: Site,
+): Promise<DiscoveredPlugin | undefined> {
   const root = locked === undefined ? pathOf(entry.source, registry.base) : await findContent(locked.sha512, stores)
   if (root === undefined || (locked === undefined && !('folder' in entry.source))) return undefined
-  return (await openPackage(entry, { root, registry, ...(locked === undefined ? {} : { locked }) })).plugin?.manifest
+  const from = { root, registry, ground: await ground(), ...(locked === undefined ? {} : { locked }) }
+  return (await openPackage(entry, from)).plugin
 }
 
-function factsOf({ kind, contract, permissions, secrets, limits, capabilities }: PluginManifest): [string, string][] {
+function factsOf({ manifest, isolation }: DiscoveredPlugin): [string, string][] {
+  const { kind, contract, permissions, secrets, limits, capabilities } = manifest
   const { childProcess, ...lists } = permissions
-  const { level, because, enforced, advisory } = isolationOf(permissions)
+  const { level, enforced, advisory } = isolation
   return [
-    ['isolation', `${level}: ${[levelNames[level], because].filter((one) => one !== undefined).join('; ')}`],
+    ['isolation', `${level}: ${levelNames[level]}`],
+    ['no more since', reasonOf(isolation) ?? ''],
     ['enforced', enforced.join(', ')],
     ['advisory', advisory.join(', ')],
     ['kind', kind],

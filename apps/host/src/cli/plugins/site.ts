@@ -7,6 +7,7 @@ import { type LoadedConfig, loadConfig } from '../../config/load.ts'
 import type { NetworkSettings } from '../../config/network.ts'
 import type { Problem } from '../../config/problem.ts'
 import type { Stores } from '../../plugins/discover.ts'
+import { defaultUsers, type Ground, openGround } from '../../plugins/ground.ts'
 import { type LoadedLock, loadLock, lockFileOf, type Waiver } from '../../plugins/lock.ts'
 import { PluginRefusal } from '../../plugins/refusal.ts'
 import { type LoadedRegistry, type PluginEntry, readRegistry } from '../../plugins/registry.ts'
@@ -22,6 +23,8 @@ export interface Site extends AsyncDisposable {
   registry: LoadedRegistry
   lock: LoadedLock
   stores: Stores
+  /** What this machine gives to keep plugins in, as whoever runs the command. */
+  ground(): Promise<Ground>
   network?: NetworkSettings
   /** Providers by the alias of their plugin. */
   providers: Readonly<Record<string, string[]>>
@@ -49,10 +52,12 @@ export async function openSite({ config: given, data, manifest }: SiteOptions): 
   const registry = readRegistry(text ?? '{ "plugins": {} }', { base: dirname(registryFile), shown })
   const lockFile = lockFileOf(registryFile)
   const lock = await loadLock(lockFile, lockFileOf(shown))
-  const store = await storeOf(data ?? config?.data ?? join(dirname(registryFile), '.muster'))
+  const folder = data ?? config?.data ?? join(dirname(registryFile), '.muster')
+  const store = await storeOf(folder)
   return {
     ...{ registryFile, lockFile, shown, text, registry, lock },
     stores: [store.path],
+    ground: () => openGround({ data: folder, users: config?.isolation.users ?? defaultUsers }),
     ...(config?.network === undefined ? {} : { network: config.network }),
     providers: providersOf(loaded),
     problems: [...(config === undefined ? (loaded?.problems ?? []) : []), ...registry.problems, ...lock.problems],

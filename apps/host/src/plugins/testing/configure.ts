@@ -4,6 +4,7 @@ import { join } from 'node:path'
 import type { LaunchSpec } from '@muster/core'
 import { type LoadedConfig, type MusterConfig, parseConfig } from '../../config/load.ts'
 import { discover, type Discovery } from '../discover.ts'
+import { bareGround, type Ground } from '../ground.ts'
 import { fixtureManifest } from './package.ts'
 
 export interface FixtureSite {
@@ -14,6 +15,8 @@ export interface FixtureSite {
   providers: Record<string, { knobs: object; secrets?: string }>
   /** As the registry manifest has it; default: its folder. */
   entry?: object
+  /** Absent: nobody gets a user of its own. */
+  ground?: Ground
   /** More of `host`, as YAML in one line. */
   host?: string
 }
@@ -37,6 +40,7 @@ export async function configureFixture({
   folder,
   providers,
   host = '',
+  ground = bareGround,
   entry = { package: fixtureManifest.name, version: '1.0.0', source: { folder } },
 }: FixtureSite): Promise<{ config: MusterConfig; discovery: Discovery; at: LoadedConfig['problem'] }> {
   await writeFile(join(data, 'plugins.json'), JSON.stringify({ plugins: { fix: entry } }))
@@ -47,7 +51,7 @@ export async function configureFixture({
   const text = `host: { data: ${data}${host === '' ? '' : `, ${host}`} }\nproviders:\n${sections.join('')}${pool}`
   const { config, problem, problems } = parseConfig(join(data, 'muster.yaml'), text)
   if (config === undefined) throw new Error(JSON.stringify(problems))
-  const discovery = await discover(config.pluginsFile, { stores: [join(data, 'plugins')], shown: 'plugins.json' })
+  const discovery = await discover(config.pluginsFile, { stores: [join(data, 'plugins')], shown: 'plugins.json', ground })
   if (discovery.problems.length > 0) throw new Error(JSON.stringify(discovery.problems))
   return { config, discovery, at: problem }
 }

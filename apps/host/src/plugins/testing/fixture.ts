@@ -26,7 +26,9 @@ interface Knobs {
   /** What the probe says, in turn; the last one again and again. */
   probes?: ('ready' | 'initialising' | 'failed')[]
   /** What `launch` does. */
-  launch?: 'exit' | 'throw' | 'garbage' | 'secret' | 'spill' | 'auth' | 'hang' | 'ignore' | 'env' | 'reach'
+  launch?: 'exit' | 'throw' | 'garbage' | 'secret' | 'spill' | 'auth' | 'hang' | 'ignore' | 'env' | 'reach' | 'who' | 'spin'
+  /** Files that `who` tries to read. */
+  files?: string[]
   /** `launch` answers, and `create` refuses no more, once this file is there. */
   gate?: string
   /** What `list` answers with. */
@@ -67,6 +69,7 @@ const plugin = definePlugin({
         await misbehave(knobs.launch, call)
         if (knobs.gate !== undefined) await present(knobs.gate)
         if (knobs.launch === 'reach') return { handle: { v: 1, data: await reach(context.dataDir) } }
+        if (knobs.launch === 'who') return { handle: { v: 1, data: await who(knobs.files ?? [], context.dataDir) } }
         if (knobs.vendor !== undefined) return { handle: { v: 1, data: await askVendor(knobs.vendor) } }
         return { handle: { v: 1, data: { id: spec.id, env: knobs.launch === 'env' ? Object.keys(process.env).sort() : [] } } }
       },
@@ -90,6 +93,9 @@ function spill(spec: LaunchSpec): never {
 
 async function misbehave(how: Knobs['launch'], call: Call): Promise<void> {
   if (how === 'exit') process.exit(9)
+  // It never hears that its host is gone.
+  if (how === 'spin') process.stderr.write('it spins\n')
+  for (let n = 0; how === 'spin'; n++) Math.sqrt(n)
   if (how === 'throw') throw new Error('a bug')
   if (how === 'garbage') writeSync(3, Buffer.from([0, 0, 0, 5, 0, 1, 2, 3, 4]))
   if (how === 'auth') throw new ProviderError('auth', 'the key is refused', { effect: 'none' })
@@ -106,9 +112,24 @@ async function misbehave(how: Knobs['launch'], call: Call): Promise<void> {
   }
 }
 
-/** Tries what a manifest may allow: each thing with `done`, or the code of its refusal. */
-async function reach(own: string): Promise<Record<string, string>> {
-  const tries: Record<string, () => unknown> = {
+/** Who it is, and what that lets it do: to read files of others, to write among its own, to end its host. */
+async function who(files: readonly string[], own: string): Promise<object> {
+  const lines = readFileSync('/proc/self/status', 'utf8').split('\n')
+  const status = lines.filter((line) => /^(Uid|Gid|Groups|NoNewPrivs|Cap(Eff|Prm|Inh|Bnd|Amb)):/.test(line))
+  return {
+    status: Object.fromEntries(status.map((line) => line.split(/:\s*/).map((text) => text.trim()))),
+    ...(await tried({
+      host: () => process.kill(process.ppid, 0),
+      own: () => appendFileSync(join(own, 'mine'), ''),
+      up: () => appendFileSync(join(own, '../mine'), ''),
+    })),
+    files: await tried(Object.fromEntries(files.map((file) => [file, () => readFileSync(file)]))),
+  }
+}
+
+/** Tries what a manifest may allow. */
+function reach(own: string): Promise<Record<string, string>> {
+  return tried({
     read: () => readFileSync('/etc/passwd'),
     write: () => appendFileSync('/tmp/muster-confined', ''),
     own: () => appendFileSync(join(own, 'mine'), readFileSync(new URL('package.json', import.meta.url))),
@@ -122,7 +143,11 @@ async function reach(own: string): Promise<Record<string, string>> {
     unix: () => settled(connect('/none.sock')),
     listen,
     names: async () => await lookup('localhost'),
-  }
+  })
+}
+
+/** Each thing with `done`, or the code of its refusal. */
+async function tried(tries: Record<string, () => unknown>): Promise<Record<string, string>> {
   const found: Record<string, string> = {}
   for (const [name, attempt] of Object.entries(tries)) {
     try {

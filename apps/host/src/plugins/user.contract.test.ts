@@ -1,0 +1,158 @@
+/** What a plugin with a user of its own cannot do, though Node would let it; and what the same plugin does without. */
+import { chmod, chown, mkdir, stat, writeFile } from 'node:fs/promises'
+import { join } from 'node:path'
+import type { PluginPermissions } from '@muster/core'
+import { requireSystem } from '@muster/test/require'
+import { identityOf, isRunning, startProcess, stopIdentity } from '@muster/test/systems/process'
+import { tempFolder, type TempFolder } from '@muster/test/systems/temp'
+import { waitFor } from '@muster/test/systems/wait'
+import { afterEach, beforeEach, expect, test } from 'vitest'
+import { openGround, type UserRange } from './ground.ts'
+import { type StartedRoom, startPlugins } from './room.ts'
+import { configureFixture, type FixtureSite, launchSpec } from './testing/configure.ts'
+import { lockFixture } from './testing/locked.ts'
+
+/** Node lets it read and write everything: whatever is refused, its user is refused. */
+const permissions: PluginPermissions = { net: [], unix: [], fsRead: ['/'], fsWrite: ['/'], env: [], childProcess: false }
+/** No other process of this machine has these. */
+const users: UserRange = { from: 1_100_000_000 + process.pid * 10, to: 1_100_000_009 + process.pid * 10 }
+const none = '0'.repeat(16)
+
+let folder: TempFolder
+let data: string
+let room: StartedRoom | undefined
+beforeEach(async (context) => {
+  await requireSystem(context, { name: 'root', probe: () => (process.getuid?.() === 0 ? undefined : 'this user is not root') })
+  folder = await tempFolder('user')
+  data = join(folder.path, 'data')
+  await chmod(folder.path, 0o711)
+  await mkdir(data, { mode: 0o700 })
+})
+afterEach(async ({ task }) => {
+  if (task.result?.state === 'skip') return
+  await room?.stop()
+  room = undefined
+  await folder.remove()
+})
+
+async function start(providers: FixtureSite['providers'], isolation?: 'L3'): Promise<StartedRoom> {
+  const entry = await lockFixture(data, { permissions }, isolation === undefined ? {} : { isolation })
+  const host = `isolation: { users: ${JSON.stringify(users)} }`
+  const ground = await openGround({ data, users })
+  expect(ground).toEqual({})
+  const configured = await configureFixture({ data, folder: '', providers, entry, host, ground })
+  expect(configured.discovery.plugins[0]?.isolation.level).toBe(isolation ?? 'L2')
+  room = startPlugins({
+    ...configured,
+    owner: 'me',
+    fence: { epoch: () => 3, mayAct: () => true },
+    log: { debug: () => undefined, info: () => undefined, warn: () => undefined, error: () => undefined },
+  })
+  await room.settled()
+  await waitFor('all of them', async () => room?.list().every((one) => one.status().state === 'ready'))
+  return room
+}
+
+async function who(providers: FixtureSite['providers'], isolation?: 'L3'): Promise<unknown> {
+  const { handle } = await (await start(providers, isolation)).provider('p').launch(launchSpec, { idempotencyKey: 'x' })
+  return handle.data
+}
+
+/** What lies in a data folder, and in that of another provider. */
+async function secrets(): Promise<string[]> {
+  const files = [join(data, 'muster.db'), join(data, 'providers/q/mine')]
+  await mkdir(join(data, 'providers/q'), { recursive: true, mode: 0o700 })
+  for (const file of files) await writeFile(file, 'secret', { mode: 0o600 })
+  return files
+}
+
+test('it is nobody else, and cannot become anybody else', async () => {
+  const files = await secrets()
+  const found = await who({ p: { knobs: { launch: 'who', files } }, q: { knobs: {} } }, 'L3')
+  const { uid, gid } = await stat(join(data, 'providers/p'))
+  expect(uid).toBeGreaterThanOrEqual(users.from)
+  expect(uid).toBeLessThanOrEqual(users.to)
+  expect(gid).toBe(users.from)
+  expect((await stat(join(data, 'providers/q'))).uid).not.toBe(uid)
+  const four = (id: number): string => Array.from({ length: 4 }, () => id).join('\t')
+  expect(found).toEqual({
+    status: {
+      ...{ Uid: four(uid), Gid: four(gid), Groups: '', NoNewPrivs: '1' },
+      ...{ CapEff: none, CapPrm: none, CapInh: none, CapBnd: none, CapAmb: none },
+    },
+    ...{ host: 'EPERM', own: 'done', up: 'EACCES' },
+    files: Object.fromEntries(files.map((file) => [file, 'EACCES'])),
+  })
+  // Others do not even pass.
+  expect((await stat(data)).mode & 0o777).toBe(0o710)
+})
+
+test('without a user of its own the same plugin reads them, and could end its host', async () => {
+  const files = await secrets()
+  expect(await who({ p: { knobs: { launch: 'who', files } }, q: { knobs: {} } })).toMatchObject({
+    status: { Uid: '0\t0\t0\t0', NoNewPrivs: '0', CapEff: expect.not.stringMatching(none) },
+    ...{ host: 'done', own: 'done', up: 'done' },
+    files: Object.fromEntries(files.map((file) => [file, 'done'])),
+  })
+  expect((await stat(data)).mode & 0o777).toBe(0o700)
+})
+
+test('what it kept as the user of the host is its own, and its user stays the same', async () => {
+  const own = join(data, 'providers/p')
+  await mkdir(join(own, 'deep'), { recursive: true, mode: 0o700 })
+  await writeFile(join(own, 'deep/mine'), '', { mode: 0o600 })
+  const files = [join(own, 'deep/mine')]
+  // Somebody else came first.
+  await mkdir(join(data, 'providers/a'))
+  await chown(join(data, 'providers/a'), users.from, users.from)
+  const knobs = { p: { knobs: { launch: 'who', files } } }
+  expect(await who(knobs, 'L3')).toMatchObject({ own: 'done', files: { [files[0] ?? '']: 'done' } })
+  const { uid } = await stat(own)
+  expect(uid).not.toBe(users.from)
+  await room?.stop()
+  expect(await who(knobs, 'L3')).toMatchObject({ own: 'done' })
+  expect((await stat(own)).uid).toBe(uid)
+})
+
+test('it ends with its host, though it hears of nothing', async () => {
+  const entry = await lockFixture(data, { permissions }, { isolation: 'L3' })
+  const script = `
+    import { spawn } from 'node:child_process'
+    import { waitFor } from '@muster/test/systems/wait'
+    import { openGround } from ${JSON.stringify(join(import.meta.dirname, 'ground.ts'))}
+    import { startPlugins } from ${JSON.stringify(join(import.meta.dirname, 'room.ts'))}
+    import { configureFixture, launchSpec } from ${JSON.stringify(join(import.meta.dirname, 'testing/configure.ts'))}
+    const { data, entry, users } = JSON.parse(process.argv[1])
+    const host = 'isolation: { users: ' + JSON.stringify(users) + ' }'
+    const providers = { p: { knobs: { launch: 'spin' } } }
+    const plain = spawn(process.execPath, ['-e', 'for (;;);'], { stdio: 'ignore' })
+    const told = (line) => line === 'it spins' && console.log(JSON.stringify([room.provider('p').status().pid, plain.pid]))
+    const log = { debug: (_, line) => told(line), info() {}, warn() {}, error() {} }
+    const found = await configureFixture({ data, folder: '', providers, entry, host, ground: await openGround({ data, users }) })
+    const room = startPlugins({ ...found, owner: 'me', fence: { epoch: () => 3, mayAct: () => true }, log })
+    await room.settled()
+    await waitFor('the plugin', async () => room.provider('p').status().state === 'ready')
+    room.provider('p').launch(launchSpec, { idempotencyKey: 'x' }).catch(() => undefined)`
+  const host = await startProcess([
+    process.execPath,
+    ...['--conditions=@muster/source', '--input-type=module', '-e', script],
+    JSON.stringify({ data, entry, users }),
+  ])
+  try {
+    await waitFor('both to run', async () => host.stdout().includes(']') || !host.running(), { timeoutMs: 60_000 })
+    const [plugin, plain] = await Promise.all((JSON.parse(host.stdout()) as number[]).map(identityOf))
+    if (plugin === undefined || plain === undefined) throw new Error(host.stderr())
+    try {
+      expect((await stat(`/proc/${plugin.pid}`)).uid).toBeGreaterThan(users.from - 1)
+      host.kill('SIGKILL')
+      await host.exited
+      await waitFor('the plugin to be gone', async () => !(await isRunning(plugin)))
+      // One that nobody binds to its host goes on.
+      expect(await isRunning(plain)).toBe(true)
+    } finally {
+      for (const one of [plugin, plain]) await stopIdentity(one, 0)
+    }
+  } finally {
+    await host.stop()
+  }
+})
