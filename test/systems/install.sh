@@ -16,6 +16,7 @@ readonly SYSTEMS=(
   "busybox-static /bin/busybox"            # the test images are made of it
   "ca-certificates /etc/ssl/certs/ca-certificates.crt"
   "openssl /usr/bin/openssl"               # makes certificates for tests
+  "python3 /usr/bin/python3"               # runs the example of a plugin in another language
   "util-linux /usr/bin/setpriv"            # runs a test as an unprivileged user
 )
 

@@ -80,6 +80,11 @@ interface ManifestBase {
   contract: string[]
   /** Path of the one ESM file, relative to the manifest. */
   entry: string
+  /**
+   * What runs the entry, where that is not the host's own Node: a program of its machine, as `python3`, in `/usr/local/bin`, `/usr/bin` or `/bin`.
+   * Nothing of {@link PluginPermissions} but `env` can be enforced then.
+   */
+  interpreter?: string
   /** JSON Schema 2020-12 of the provider's `config`. */
   config: JsonSchema
   permissions: PluginPermissions
@@ -196,6 +201,10 @@ const base = {
   version: z.string().min(1),
   contract: z.array(z.string().regex(/^\d+\.\d+$/)).min(1),
   entry: z.string().min(1),
+  interpreter: z
+    .string()
+    .regex(/^[a-z][a-z0-9.+-]{0,63}$/)
+    .exactOptional(),
   config: jsonSchema,
   settings: jsonSchema,
   permissions: z.strictObject({

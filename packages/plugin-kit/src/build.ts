@@ -20,6 +20,12 @@ const target = 'node26'
 export async function buildPlugin(folder: string, source: string = defaultSource): Promise<Built> {
   const renamed = await fitManifest(await openAuthor(folder))
   const author = await openAuthor(folder)
+  if (author.manifest.interpreter !== undefined)
+    throw new PluginFault({
+      place: author.manifestAt(['interpreter']),
+      reason: `${author.manifest.interpreter} runs the entry as it is: there is nothing to build`,
+      fix: 'run: muster-plugin test',
+    })
   await bundle(author, source)
   return { entry: author.entry, bytes: (await stat(join(author.folder, author.entry))).size, renamed }
 }

@@ -1,15 +1,22 @@
 /** A plugin process, started as a host starts it. */
-import process from 'node:process'
-import { type StartPlugin, processPlugin } from '@muster/core/testing'
-import type { AuthorFolder } from './author.ts'
 import { join } from 'node:path'
+import process from 'node:process'
+import { processPlugin, type StartPlugin } from '@muster/core/testing'
+import { commandOf, holdsNothing } from '@muster/packed/command'
+import type { AuthorFolder } from './author.ts'
+import { PluginFault } from './finding.ts'
 
-export function startUnpacked({ folder, entry, manifest }: AuthorFolder): StartPlugin {
-  const main = join(folder, entry)
-  return processPlugin(
-    () => [process.execPath, `--max-old-space-size=${manifest.limits.heapMb}`, main],
-    environment(manifest.permissions.env),
-  )
+/** With the permissions of its manifest, in the folder that it is given. Error: PluginFault, when nothing can run it. */
+export function startUnpacked({ folder, entry, manifest, manifestAt }: AuthorFolder): StartPlugin {
+  const confined = !holdsNothing(manifest.permissions)
+  const command = (cwd: string): string[] => commandOf(manifest, { main: join(folder, entry), code: [folder], cwd, confined })
+  try {
+    command(folder)
+  } catch (error) {
+    const place = manifestAt(['interpreter'])
+    throw new PluginFault({ place, reason: (error as Error).message, fix: `install ${manifest.interpreter} there` })
+  }
+  return processPlugin(({ dataDir }) => command(dataDir), environment(manifest.permissions.env))
 }
 
 /** Nothing but the names that the manifest asks for. */

@@ -3,7 +3,7 @@ import { isDeepStrictEqual } from 'node:util'
 import type { JsonSchema, PluginManifest, PluginPermissions } from '@muster/core'
 
 export interface Difference {
-  /** `permissions.net`, `capabilities.exec`, `config.socket`, `contract`, `secrets`, `limits.heapMb`. */
+  /** `permissions.net`, `capabilities.exec`, `config.socket`, `contract`, `interpreter`, `secrets`, `limits.heapMb`. */
   path: string
   kind: 'added' | 'removed' | 'changed'
   /** As JSON, or the name itself. */
@@ -15,6 +15,7 @@ export interface Difference {
 export function differences(before: PluginManifest | undefined, after: PluginManifest): Difference[] {
   return [
     ...lists('contract', before?.contract, after.contract),
+    ...lists('interpreter', list(before?.interpreter), list(after.interpreter)),
     ...permissionDifferences(before?.permissions, after.permissions),
     ...lists('secrets', before?.secrets, after.secrets),
     ...values('capabilities', before?.capabilities, after.capabilities),
@@ -39,8 +40,13 @@ function permissionDifferences(before: PluginPermissions | undefined, after: Plu
 export function asksForMore(found: readonly Difference[]): boolean {
   return found.some(
     ({ path, kind, after }) =>
-      (path.startsWith('permissions.') || path === 'secrets') && (kind === 'added' || (kind === 'changed' && after === 'true')),
+      (path.startsWith('permissions.') || path === 'secrets' || path === 'interpreter') &&
+      (kind === 'added' || (kind === 'changed' && after === 'true')),
   )
+}
+
+function list(one: string | undefined): string[] {
+  return one === undefined ? [] : [one]
 }
 
 function lists(path: string, before: readonly string[] = [], after: readonly string[]): Difference[] {

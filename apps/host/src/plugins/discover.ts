@@ -181,7 +181,7 @@ export async function openPackage(
     problems,
     plugin: {
       ...{ alias: entry.alias, entry, manifest: manifest.value, root, main, contract },
-      isolation: isolationOf(manifest.value.permissions, { entry, ground }),
+      isolation: isolationOf(manifest.value.permissions, { entry, ground, interpreter: manifest.value.interpreter }),
       ...(tree === undefined ? {} : { tree }),
       digest: tree ?? (await digestOf(main)),
     },

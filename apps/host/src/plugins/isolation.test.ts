@@ -32,6 +32,14 @@ test.each<[string, Partial<PluginPermissions>, object]>([
   expect(isolationOf({ ...nothing, ...permissions }, { entry: entryOf(), ground: rich })).toMatchObject(expected)
 })
 
+test('of what no Node runs, only the environment is kept', () => {
+  expect(isolationOf(nothing, { entry: entryOf(), ground: rich, interpreter: 'python3' })).toMatchObject({
+    level: 'L1',
+    because: { fact: expect.stringContaining('python3') },
+    enforced: ['names of the environment'],
+  })
+})
+
 test('what is allowed is not said to be enforced', () => {
   const where = { entry: entryOf(), ground: poor }
   const { enforced } = isolationOf(nothing, where)

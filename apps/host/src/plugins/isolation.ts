@@ -1,5 +1,6 @@
 /** How far a plugin is kept in, why not further, and what holds then. Pure. */
 import type { PluginPermissions } from '@muster/core'
+import { holdsNothing } from '@muster/packed/command'
 import type { Ground } from './ground.ts'
 import { PluginRefusal } from './refusal.ts'
 import type { PluginEntry } from './registry.ts'
@@ -25,12 +26,20 @@ export interface Isolation {
   advisory: string[]
 }
 
-export function isolationOf(permissions: PluginPermissions, where: { entry: PluginEntry; ground: Ground }): Isolation {
-  const { childProcess, fsWrite } = permissions
-  if (childProcess && fsWrite.includes('/'))
+export function isolationOf(
+  permissions: PluginPermissions,
+  { interpreter, ...where }: { entry: PluginEntry; ground: Ground; interpreter?: string | undefined },
+): Isolation {
+  if (interpreter !== undefined)
     return {
       level: 'L1',
-      // The model of Node would only take away calls that it cannot judge, as fchmod, and hold nothing back.
+      because: { fact: `${interpreter} runs it, which knows nothing of permissions` },
+      enforced: [environment],
+      advisory: ['everything else that it asks for', 'size of its heap'],
+    }
+  if (holdsNothing(permissions))
+    return {
+      level: 'L1',
       because: { fact: 'it asks for all files and for child processes, and nothing would be left to enforce' },
       enforced: always,
       advisory: ['everything else that it asks for'],
@@ -60,7 +69,8 @@ function belowThree(
   }
 }
 
-const always: string[] = ['names of the environment', 'size of its heap']
+const environment = 'names of the environment'
+const always: string[] = [environment, 'size of its heap']
 const byUser: string[] = ['no files, sockets and processes of other users', 'no groups, no capabilities and no new privileges']
 
 function byNode({ net, unix, childProcess }: PluginPermissions, folder: boolean): string[] {

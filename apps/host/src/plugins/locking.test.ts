@@ -127,6 +127,7 @@ describe('a lock', () => {
     await site.lock({ acme })
     await site.publish('1.1.0', {
       manifest: {
+        interpreter: 'python3',
         permissions: permissions({ unix: ['/run/x.sock'], childProcess: true }),
         secrets: ['token'],
         config: { type: 'object', properties: { url: { type: 'string', maxLength: 9 }, tls: {} } },
@@ -134,6 +135,7 @@ describe('a lock', () => {
     })
     const [change] = (await site.lock({ acme }, { update: ['acme'] })).changes
     expect(change?.differences.map(({ path, kind }) => `${kind} ${path}`)).toEqual([
+      'added interpreter',
       'added permissions.unix',
       'changed permissions.childProcess',
       'added secrets',

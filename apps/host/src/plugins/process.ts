@@ -1,11 +1,10 @@
 /** One plugin process: spawned, connected, its output kept short, and surely ended. */
 import { type ChildProcess, spawn } from 'node:child_process'
 import { once } from 'node:events'
-import { realpath } from 'node:fs/promises'
 import type { Duplex } from 'node:stream'
 import { connectPlugin, type PluginConnection, type PluginManifest } from '@muster/core'
+import { commandOf, type PluginPlace } from '@muster/packed/command'
 import { readLines } from './lines.ts'
-import { confinement } from './confine.ts'
 import { type PluginUser, privileges, setpriv } from './ground.ts'
 import type { IsolationLevel } from './isolation.ts'
 import type { Redactor } from './redactor.ts'
@@ -26,17 +25,11 @@ export interface ProcessEnd {
   signal: string | null
 }
 
-export interface SpawnOptions {
+export interface SpawnOptions extends PluginPlace {
   manifest: PluginManifest
   level: IsolationLevel
   /** At L3. */
   user?: PluginUser
-  /** Absolute path of the entry. */
-  main: string
-  /** Where its code lies; `*`: anywhere. */
-  code: readonly string[]
-  /** Its working folder. */
-  cwd: string
   redactor: Redactor
   /** Each line of stdout and stderr, redacted and capped. */
   onLine(line: string): void
@@ -47,13 +40,11 @@ const keptLines = 200
 
 /** Resolves once the process runs; rejects when it cannot be spawned. */
 export async function spawnPlugin(options: SpawnOptions): Promise<PluginProcess> {
-  const { manifest, level, user, main, code, cwd } = options
-  // Node looks at each folder on the way to its program, and may not where one is a link. What the plugin is told of its folder stays as it is.
-  const places = { code: await Promise.all(code.map(real)), own: [...new Set([cwd, await real(cwd)])] }
-  const node = [process.execPath, ...confinement(manifest, { ...places, level }), await real(main)]
+  const { manifest, level, user, cwd } = options
+  const own = commandOf(manifest, { ...options, confined: level !== 'L1' })
   const found = await setpriv()
   if (user !== undefined && found === undefined) throw new Error('setpriv of util-linux is missing')
-  const command = found === undefined ? node : [found, ...privileges(user), ...node]
+  const command = found === undefined ? own : [found, ...privileges(user), ...own]
   const child = spawn(command[0] ?? '', command.slice(1), {
     cwd,
     env: environment(manifest),
@@ -78,11 +69,6 @@ export async function spawnPlugin(options: SpawnOptions): Promise<PluginProcess>
     tail: () => [...lines],
     kill: () => void child.kill('SIGKILL'),
   }
-}
-
-/** A path without links; itself where there is nothing. */
-function real(path: string): Promise<string> {
-  return realpath(path).catch(() => path)
 }
 
 /** Nothing of the host's own environment but the names that the manifest asks for. */

@@ -41,6 +41,7 @@ async function packTwice(folder: string): Promise<Artifact> {
 }
 
 async function built(folder: string): Promise<Artifact> {
-  await buildPlugin(folder)
+  const { manifest } = await openAuthor(folder)
+  if (manifest.interpreter === undefined) await buildPlugin(folder)
   return await packAuthor(await openAuthor(folder))
 }

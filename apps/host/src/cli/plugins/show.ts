@@ -100,7 +100,7 @@ async function pluginOf(
 }
 
 function factsOf({ manifest, isolation }: DiscoveredPlugin): [string, string][] {
-  const { kind, contract, permissions, secrets, limits, capabilities } = manifest
+  const { kind, contract, interpreter, permissions, secrets, limits, capabilities } = manifest
   const { childProcess, ...lists } = permissions
   const { level, enforced, advisory } = isolation
   return [
@@ -110,6 +110,7 @@ function factsOf({ manifest, isolation }: DiscoveredPlugin): [string, string][] 
     ['advisory', advisory.join(', ')],
     ['kind', kind],
     ['contract', contract.join(', ')],
+    ['runs by', interpreter ?? ''],
     ...Object.entries(lists).map(([name, list]): [string, string] => [`may: ${name}`, list.join(', ')]),
     ['may: childProcess', childProcess ? 'yes' : ''],
     ['secrets', secrets.join(', ')],
