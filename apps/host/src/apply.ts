@@ -4,8 +4,9 @@ import { type Change, diffConfig, type Written } from './config/diff.ts'
 import type { Problem } from './config/problem.ts'
 import type { Engine } from './engine/api.ts'
 import { type Examined, examine } from './examine.ts'
-import type { Discovery } from './plugins/discover.ts'
-import type { StartedRoom } from './plugins/room.ts'
+import type { Candidate, Staged, StartedRoom } from './plugins/room.ts'
+import type { Running, RunningState } from './running.ts'
+import { accountAll } from './upgrade.ts'
 
 export interface Applied {
   changes: Change[]
@@ -19,21 +20,18 @@ export interface Applied {
 export type Apply = (how: { principal: string; dryRun: boolean }) => Promise<Applied>
 
 export interface ApplyDeps {
-  /** What runs. */
-  running: { config: MusterConfig; discovery: Discovery; written: unknown }
+  running: RunningState
   /** Where tarballs are unpacked. */
   store: string
-  engine: Pick<Engine, 'configure'>
+  engine: Pick<Engine, 'configure' | 'upgrades'>
   plugins: Pick<StartedRoom, 'stage' | 'list'>
   /** Told of the configuration that is in force from now on. */
   applied(config: MusterConfig): void
 }
 
 export function applyOf({ running, store, engine, plugins, applied }: ApplyDeps): Apply {
-  let now = running
-  let last: Promise<unknown> = Promise.resolve()
-
   async function apply({ principal, dryRun }: { principal: string; dryRun: boolean }): Promise<Applied> {
+    const { now } = running
     const { problems, found, at } = await examine(now.config.file, () => [store], { strictly: true })
     if (found === undefined || problems.length > 0) return { changes: [], problems, applied: false }
     const differs = diffConfig(writtenOf(now), writtenOf(found))
@@ -47,6 +45,11 @@ export function applyOf({ running, store, engine, plugins, applied }: ApplyDeps)
     // Also when only looked at: a plugin that cannot start with it is what one wants to know.
     const staged = await plugins.stage(next, at)
     if ('problems' in staged) return { changes: differs, problems: staged.problems, applied: false }
+    const unaccounted = await lostBy(staged, { now, at })
+    if (unaccounted.length > 0) {
+      await staged.discard()
+      return { changes: differs, problems: unaccounted, applied: false }
+    }
     const changes = [...differs, ...staged.revived.map(revival)]
     if (dryRun || changes.length === 0) {
       await staged.discard()
@@ -58,16 +61,27 @@ export function applyOf({ running, store, engine, plugins, applied }: ApplyDeps)
       await staged.discard()
       throw error
     }
-    now = next
+    running.now = next
     applied(next.config)
     return { changes, problems: [], applied: true }
   }
 
-  return (how) => {
-    const mine = last.then(() => apply(how))
-    last = mine.catch(() => undefined)
-    return mine
+  /** Another version of a plugin that does not know the workers of the one before would let go of them. */
+  async function lostBy(staged: Staged, { now, at }: { now: Running; at: LoadedConfig['problem'] }): Promise<Problem[]> {
+    const isOther = ({ plugin }: Candidate): boolean =>
+      now.discovery.plugins.find((one) => one.alias === plugin.alias)?.digest !== plugin.digest
+    const { lost, failed } = await accountAll(staged.candidates.filter(isOther), engine)
+    const fix = 'end these workers, or keep the version that runs; muster plugins upgrade ALIAS --rehearse says more'
+    const told = (provider: string, reason: string): Problem => at(['providers', provider], { at: 'key', reason, fix })
+    return [
+      ...lost.map(({ provider, worker, why }) =>
+        told(provider, `the other version of its plugin does not account for ${worker}: ${why}`),
+      ),
+      ...(failed === undefined ? [] : [told(staged.candidates.find(isOther)?.provider ?? '', failed)]),
+    ]
   }
+
+  return (how) => running.inTurn(() => apply(how))
 }
 
 function revival(name: string): Change {

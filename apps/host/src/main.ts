@@ -20,11 +20,13 @@ import { createLog, type LogLevel } from './observe/log.ts'
 import { openObserve } from './observe/room.ts'
 import { lockedFolders } from './plugins/lock.ts'
 import { startPlugins } from './plugins/room.ts'
+import { openRunning } from './running.ts'
 import { openIdentity, type Restore } from './store/identity.ts'
 import { openSqliteStore } from './store/open.ts'
 import { openSealer } from './store/sealer.ts'
 import { StoreError } from './store/store.ts'
 import { acquireTerm } from './store/term.ts'
+import { upgradeOf } from './upgrade.ts'
 import { hostVersion } from './version.ts'
 
 export interface DaemonOptions {
@@ -177,11 +179,10 @@ async function startRooms({ config, found, log, restore }: Start): Promise<Runni
     })
     stops.push(() => runs.stop())
     let renewed: Api['renewed'] = async () => undefined
+    const changing = { running: openRunning({ ...found, config }), store: join(dataDir, 'plugins'), engine, plugins }
+    const upgrade = upgradeOf({ ...changing, killpoint })
     const changed = applyOf({
-      running: { ...found, config },
-      store: join(dataDir, 'plugins'),
-      engine,
-      plugins,
+      ...changing,
       applied: (next) => void ({ retention } = next),
     })
     // A certificate is not part of what differs: its files change while their names stay.
@@ -191,7 +192,7 @@ async function startRooms({ config, found, log, restore }: Start): Promise<Runni
     }
     const { listen, tls, socket, limits } = config
     const shown = { version: hostVersion, log, observer: observe.api }
-    const api = await startApi({ engine, runs, apply, dataDir, listen, socket, limits, ...(tls && { tls }), ...shown })
+    const api = await startApi({ engine, runs, apply, upgrade, dataDir, listen, socket, limits, ...(tls && { tls }), ...shown })
     ;({ renewed } = api)
     stops.push(() => api.close())
     await observe.serve()

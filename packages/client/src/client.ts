@@ -18,6 +18,7 @@ import type {
   Operations,
   Pool,
   Orphan,
+  PluginUpgrade,
   Provider,
   Run,
   RunPage,
@@ -63,6 +64,10 @@ export interface MusterClient {
   events(options?: EventOptions): AsyncIterable<Decision>
   /** Lets the daemon read its configuration again and apply what differs; `config-refused` with all problems when anything is wrong. */
   apply(how?: Body<'applyConfig'>): Promise<{ applied: boolean; changes: ConfigChange[] }>
+  readonly plugins: {
+    /** Lets the version that the lock holds take over; `plugin-refused` or `not-accounted` when it cannot, and nothing has changed. */
+    upgrade(alias: string, how?: Body<'upgradePlugin'>): Promise<PluginUpgrade>
+  }
   readonly pools: {
     list(): Promise<Pool[]>
     get(name: string): Promise<Pool>
@@ -178,6 +183,7 @@ export function connect(address: Address, options: ConnectOptions = {}): MusterC
     },
     events: (given) => readEvents(caller, given),
     apply: (given = {}) => call('applyConfig', { body: given }),
+    plugins: { upgrade: (name, how = {}) => call('upgradePlugin', { params: { name }, body: how }) },
     pools: {
       list: () => items(call('listPools', {})),
       get: (name) => call('getPool', { params: { name } }),

@@ -18,6 +18,7 @@ import { eventRoutes } from './routes/events.ts'
 import { leaseRoutes } from './routes/leases.ts'
 import { metaRoutes } from './routes/meta.ts'
 import { operatorRoutes } from './routes/operator.ts'
+import { pluginRoutes } from './routes/plugins.ts'
 import { poolRoutes } from './routes/pools.ts'
 import { reachRoutes } from './routes/reach.ts'
 import { runDataRoutes } from './routes/run-data.ts'
@@ -104,6 +105,7 @@ export async function buildApp(deps: AppDeps): Promise<App> {
     eventRoutes,
     tokenRoutes,
     configRoutes,
+    pluginRoutes,
     backupRoutes,
     storageRoutes,
     crashRoutes,

@@ -3,6 +3,7 @@ import type { IncomingMessage, RequestListener, Server, ServerResponse } from 'n
 import type { FastifyBaseLogger, FastifyInstance, RawServerDefault } from 'fastify'
 import type { ZodTypeProvider } from 'fastify-type-provider-zod'
 import type { Apply } from '../apply.ts'
+import type { Upgrade } from '../upgrade.ts'
 import type { Engine } from '../engine/api.ts'
 import type { StorageRoom } from '../engine/storage.ts'
 import type { Runs } from '../engine/runs-api.ts'
@@ -19,6 +20,7 @@ export interface AppDeps {
   engine: Engine
   runs: Runs
   apply: Apply
+  upgrade: Upgrade
   access: AccessOptions
   idempotency: Idempotency
   backups: Backups

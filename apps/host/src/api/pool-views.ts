@@ -49,6 +49,7 @@ export interface ProviderView {
   restarts: number
   breaker: 'closed' | 'open' | 'half-open'
   inFlight: number
+  retiring: number
   crashBundle?: string
   disabled?: WishView
   capabilities: WorkerCapabilities

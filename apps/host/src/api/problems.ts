@@ -32,6 +32,8 @@ export const problemCodes = [
   'bad-offset',
   'refused',
   'config-refused',
+  'plugin-refused',
+  'not-accounted',
   'unsupported',
   'digest-mismatch',
   'idempotency-mismatch',
@@ -136,6 +138,18 @@ export const problemKinds: Readonly<Record<ProblemCode, ProblemKind>> = {
     status: 422,
     title: 'The configuration is refused',
     meaning: 'Nothing has changed. `errors` names each place as `file:line:column`, what is wrong there, and how to mend it.',
+  },
+  'plugin-refused': {
+    status: 422,
+    title: 'The version of the plugin is refused',
+    meaning:
+      'It cannot be loaded, does not fit the configuration, or cannot be started; `errors` says why. The version that ran goes on as if nothing had been.',
+  },
+  'not-accounted': {
+    status: 409,
+    title: 'The version of the plugin does not account for live workers',
+    meaning:
+      'It does not list a worker of the version that runs, or cannot read its handle; `errors` names each by its id. The version that ran goes on. End these workers, or use another version.',
   },
   unsupported: {
     status: 422,

@@ -201,6 +201,7 @@ export const providerSchema: z.ZodType<ProviderView> = named(
     restarts: z.int(),
     breaker: z.enum(['closed', 'open', 'half-open']),
     inFlight: z.int(),
+    retiring: z.int().describe('Processes of before that end once their open calls have.'),
     crashBundle: z.string().exactOptional(),
     disabled: wishSchema.describe('No launch goes to it; absent: they do.').exactOptional(),
     capabilities: workerCapabilitiesSchema,

@@ -21,7 +21,14 @@ function start(
   }: { port?: number; host?: string } & Pick<Parameters<typeof startApi>[0], 'socket'> = {},
 ): ReturnType<typeof startApi> {
   const { engine } = daemon.harness
-  const deps = { engine, runs: daemon.runs, apply: daemon.apply, version: '1', log: pino({ level: 'silent' }) }
+  const deps = {
+    engine,
+    runs: daemon.runs,
+    apply: daemon.apply,
+    upgrade: daemon.upgrade,
+    version: '1',
+    log: pino({ level: 'silent' }),
+  }
   return startApi({ ...deps, ...more, dataDir, listen: { host, port } })
 }
 

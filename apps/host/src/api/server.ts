@@ -6,6 +6,7 @@ import { join } from 'node:path'
 import { promisify } from 'node:util'
 import type { FastifyBaseLogger } from 'fastify'
 import type { Apply } from '../apply.ts'
+import type { Upgrade } from '../upgrade.ts'
 import type { Engine } from '../engine/api.ts'
 import type { Runs } from '../engine/runs-api.ts'
 import { openStorage } from '../engine/storage.ts'
@@ -29,6 +30,7 @@ export interface ApiDeps {
   engine: Engine
   runs: Runs
   apply: Apply
+  upgrade: Upgrade
   dataDir: string
   listen: { host: string; port: number }
   tls?: TlsFiles

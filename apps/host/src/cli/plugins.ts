@@ -1,17 +1,19 @@
-/** `muster plugins`: which plugins this deployment may load, to the byte. Works on files; no daemon is needed. */
+/** `muster plugins`: which plugins this deployment may load, to the byte. Works on files; only an upgrade needs a daemon. */
 import { Command } from 'commander'
-import { acting } from './context.ts'
+import { acting, openClient } from './context.ts'
 import type { AddOptions } from './plugins/add.ts'
 import type { ChangeOptions } from './plugins/change.ts'
 import type { Site, SiteOptions } from './plugins/site.ts'
+import type { Asking } from './plugins/upgrade.ts'
 
 export function pluginsCommand(): Command {
-  const plugins = local('plugins', 'show the plugins of this deployment; or add, update, lock, verify and mirror them')
+  const plugins = local('plugins', 'show the plugins of this deployment; or add, update, upgrade, lock, verify and mirror them')
     .option('--json', 'as JSON')
     .action(
       onSite(async (site, _args: [], options: { json?: true }) => (await import('./plugins/show.ts')).listPlugins(site, options)),
     )
-  for (const one of [show(), add(), remove(), update(), rollback(), lock(), verify(), mirror()]) plugins.addCommand(one)
+  for (const one of [show(), add(), remove(), update(), upgrade(), rollback(), lock(), verify(), mirror()])
+    plugins.addCommand(one)
   return plugins
 }
 
@@ -59,10 +61,25 @@ function update(): Command {
   )
 }
 
+function upgrade(): Command {
+  const command = local('upgrade', 'let another version take over in the running daemon, without a lost call; then lock it')
+    .argument('<alias>', 'alias, or alias@version; default: the version that the lock holds')
+    .option('--rehearse', 'all but the switch: whether it would go, and what was found in each step')
+    .option('--wait', 'until the process before it has ended')
+  return withChanges(command).action(
+    onSite(async (site, [alias]: [string], options: Asking) =>
+      (await import('./plugins/upgrade.ts')).upgradePlugin(site, alias, options),
+    ),
+  )
+}
+
 function rollback(): Command {
-  return withChanges(local('rollback', 'lock the version before again; its bytes are still here').argument('<alias>')).action(
-    onSite(async (site, [alias]: [string], options: ChangeOptions) =>
-      (await import('./plugins/add.ts')).rollBackPlugin(site, alias, options),
+  const command = local('rollback', 'back to the version before, whose bytes are still here; a running daemon switches at once')
+    .argument('<alias>')
+    .option('--wait', 'until the process before it has ended')
+  return withChanges(command).action(
+    onSite(async (site, [alias]: [string], options: Asking) =>
+      (await import('./plugins/upgrade.ts')).rollBackPlugin(site, alias, options),
     ),
   )
 }
@@ -121,6 +138,7 @@ function onSite(action: OnSite): (...given: unknown[]) => Promise<void> {
     const options = command.optsWithGlobals<SiteOptions>()
     const { openSite } = await import('./plugins/site.ts')
     await using site = await openSite(options)
-    return await action(site, args, options as never)
+    const asking = { ...options, client: () => openClient(command) }
+    return await action(site, args, asking as never)
   })
 }

@@ -7,6 +7,7 @@ import type { WorkerTarget } from '@muster/core'
 import type { GuardedProvider, PluginRoom } from '../plugins/api.ts'
 import type { Sealer } from '../store/seal.ts'
 import type { AfterCommit, Store, Tx } from '../store/store.ts'
+import type { Upgrades } from './upgrade.ts'
 import type { Clock } from './clock.ts'
 import type { ConditionType } from './condition-types.ts'
 import type { EngineSettings } from './context.ts'
@@ -55,6 +56,8 @@ export interface Engine {
    * are; what it names no longer is drained. Nothing has changed when it rejects (StoreError).
    */
   configure(next: EngineConfig, how: { principal: string; changes: readonly unknown[]; commit(): void }): Promise<void>
+  /** Other versions of the plugins that run. */
+  readonly upgrades: Upgrades
   /** Takes no new work, lets open calls settle, leaves every worker as it is. */
   stop(): Promise<void>
 }

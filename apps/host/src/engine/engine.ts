@@ -29,6 +29,7 @@ import { engineState, type PoolState } from './state.ts'
 import { tracesOf } from './traces.ts'
 import { watchdogOf } from './watchdog.ts'
 import { watchersOf } from './watchers.ts'
+import { upgradesOf } from './upgrade.ts'
 import { openWishes, showWishes, type Wish } from './wishes.ts'
 import { liveColumns, workerRoom } from './workers.ts'
 
@@ -195,6 +196,7 @@ export async function startEngine(options: EngineOptions): Promise<Engine> {
       return before - parts.orphans.count(name)
     },
     configure,
+    upgrades: upgradesOf(context, { passes: parts.passes, observe }),
     stop: async () => {
       stop.abort()
       unsubscribe()

@@ -91,6 +91,15 @@ const rules = {
   'provider-disable': { of: 'provider', meaning: 'An operator lets it take no launch.' },
   'provider-enable': { of: 'provider', meaning: 'An operator lets it take launches again.' },
 
+  'plugin-upgraded': {
+    of: 'provider',
+    meaning: 'Another version of its plugin took over, from which, by whom, for how many workers.',
+  },
+  'plugin-refused': {
+    of: 'provider',
+    meaning: 'Another version of its plugin could not take over, and why; the one before goes on.',
+  },
+
   'condition-raised': {
     of: 'host',
     meaning: 'A condition of the host, a provider or a pool began: see [conditions.md](conditions.md).',

@@ -32,7 +32,16 @@ export const killPoints = [
   'run-ended',
 ] as const
 
-export type KillPoint = (typeof killPoints)[number]
+/** Of an upgrade of a plugin: it is read and its bytes are compared · started beside · accounts for all · the switch is durable · made. */
+export const upgradePoints = [
+  'upgrade-verified',
+  'upgrade-started',
+  'upgrade-accounted',
+  'upgrade-stored',
+  'upgrade-switched',
+] as const
+
+export type KillPoint = (typeof killPoints)[number] | (typeof upgradePoints)[number]
 
 /** Passes a point; does nothing unless it is the chosen one. */
 export type PassKillPoint = (name: KillPoint) => void
@@ -41,7 +50,7 @@ export type PassKillPoint = (name: KillPoint) => void
 export function killPointAt(text: string | undefined, kill: () => void): PassKillPoint {
   if (text === undefined || text === '') return () => {}
   const [name = '', count = '1'] = text.split(':')
-  if (!killPoints.some((point) => point === name) || !/^[1-9]\d*$/.test(count))
+  if (![...killPoints, ...upgradePoints].some((point) => point === name) || !/^[1-9]\d*$/.test(count))
     throw new Error(`no kill point ${text}: name or name:n, with a name of ${killPoints.join(', ')}`)
   let left = Number(count)
   return (passed) => {

@@ -1,6 +1,6 @@
 /**
  * `pnpm prove`: the long form of the proofs that CI takes in short: the conformance suite against every seeded defect, processes that
- * stand still for two minutes, and the kill proofs. Resumable; the last result, with seed and commit, is written to docs/proofs.md.
+ * stand still for two minutes, callers under upgrades of their plugin, and the kill proofs. Resumable; the last result, with seed and commit, is written to docs/proofs.md.
  *
  * Kills per point: fake 100, local 50, Docker 20. `MUSTER_PROVE_SHARE=0.1` takes a tenth. What was proved at this commit is not proved
  * again; a failure stops and names the point.
@@ -13,6 +13,7 @@ import { findDocker } from '@muster/test/systems/docker'
 import { type KillPoint, killPoints } from '../engine/killpoint.ts'
 import { limited, prove } from './kill.test.helper.ts'
 import { proveStop, type Stop } from './stop.test.helper.ts'
+import { type Counted, proveSwitch } from './switch.test.helper.ts'
 import { dockerVendor, fakeVendor, localVendor, type OpenVendor } from './vendors.test.helper.ts'
 
 const root = join(import.meta.dirname, '../../../..')
@@ -31,6 +32,8 @@ interface State {
   defects?: number
   /** `vendor what` of the stops that were survived. */
   stops?: string[]
+  /** Callers of a provider whose plugin was switched, and killed. */
+  switch?: { switched: Counted; killed: Counted }
   seconds: number
 }
 
@@ -48,6 +51,7 @@ const vendors: [string, number, OpenVendor][] = [
 state.defects ??= proveDefects()
 save()
 await proveStops()
+await proveSwitches()
 for (const [name, full, vendor] of vendors)
   for (const point of killPoints)
     await provePoint(`${name} ${point}`, { point, vendor, count: Math.max(1, Math.round(full * share)) })
@@ -70,6 +74,14 @@ async function proveStops(): Promise<void> {
         process.stdout.write(`${key}: stood still for ${stopMs / 1000} s\n`)
       }),
     )
+}
+
+async function proveSwitches(): Promise<void> {
+  const proved = (state.switch ??= await proveSwitch({ callers: 32, calls: 20_000, switches: 100, kills: 20 }))
+  save()
+  const { switched, killed } = proved
+  if (switched.failed > 0) throw new Error(`${switched.failed} calls failed by an upgrade: ${switched.said.join('; ')}`)
+  process.stdout.write(`switch: 0 of ${switched.calls} calls failed; ${killed.failed} of ${killed.calls} by plain restarts\n`)
 }
 
 async function provePoint(
@@ -152,6 +164,12 @@ for it, and by that test alone; a sound provider passes all.
 A daemon, or the plugin's process, is stopped (SIGSTOP) for ${stopMs / 1000} s with runs whose output is followed, a lease of 30 s and a run whose
 time-out is as long as the stop, and goes on (SIGCONT): ${(state.stops ?? []).join(', ')}. Each holds that the lease lives, that every run ended
 with its own exit and every line of its log once, in the worker that it began in, and that nothing was left.
+
+## Upgrades
+
+32 callers asked a provider through its guard, each again as soon as it was answered, while another version of its plugin took over
+${state.switch?.switched.times ?? 0} times: ${state.switch?.switched.failed ?? 0} of ${state.switch?.switched.calls ?? 0} calls failed. In the same run, the plain way, killing the process and starting it again ${state.switch?.killed.times ?? 0}
+times, failed ${state.switch?.killed.failed ?? 0} of ${state.switch?.killed.calls ?? 0}; a caller that was refused waited until the process was back.
 
 ## Kills
 

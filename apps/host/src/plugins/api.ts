@@ -102,6 +102,8 @@ export interface ProviderStatus {
   restarts: number
   breaker: 'closed' | 'open' | 'half-open'
   inFlight: number
+  /** Processes of before that end once their open calls have. */
+  retiring: number
   /** Path of the last crash bundle, relative to the data folder. */
   crashBundle?: string
 }

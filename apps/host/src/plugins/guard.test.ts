@@ -2,6 +2,7 @@
 import { ProviderError, type CallOptions, type WorkerClient, type WorkerObservation } from '@muster/core'
 import { expect, test } from 'vitest'
 import { createGuard, type Guard } from './guard.ts'
+import { openHolds } from './holds.ts'
 import { createRedactor } from './redactor.ts'
 
 const tags = { 'muster-owner': 'o1', 'muster-provider': 'p1' }
@@ -22,10 +23,11 @@ function straw(answer: (method: string) => unknown = () => ({})) {
         return answer(method)
       },
   })
+  const holds = openHolds()
   const guard = createGuard({
     tags,
     fence: { mayAct: () => term.acts, epoch: () => term.epoch },
-    current: () => ({ worker }),
+    current: () => ({ worker, holds }),
     secret: async () => ({ value: 'hunter22', version: '1' }),
     redactor: createRedactor(),
     onFailure: (method, error) => failures.push(`${method} ${error.code}`),

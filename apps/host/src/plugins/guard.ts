@@ -21,11 +21,12 @@ import {
 } from 'cockatiel'
 import { newTraceparent } from '../observe/trace.ts'
 import type { CallOptions, CallWitness, Fence, GuardedProvider } from './api.ts'
+import type { Holds } from './holds.ts'
 import { cleanSpans, givenIn, type Redactor } from './redactor.ts'
 import type { SecretReader } from './secrets.ts'
 
 /** The running process, or why there is none. */
-export type Current = { worker: WorkerClient } | { down: string; retryAfterMs: number }
+export type Current = { worker: WorkerClient; holds: Holds } | { down: string; retryAfterMs: number }
 
 export interface GuardDeps {
   tags: Pick<OwnerTags, 'muster-owner' | 'muster-provider'>
@@ -86,6 +87,9 @@ const mutating: ReadonlySet<Method> = new Set<Method>([
   'preparePool',
   'unpreparePool',
 ])
+
+/** Streams that whoever reads them asks for again, from where they were cut off. */
+const resumed: ReadonlySet<Method> = new Set<Method>(['watch', 'logs'])
 
 /** Plugin faults in a row before calls are refused for a while: one may be bad luck, five are not. */
 const faultsToOpen = 5
@@ -179,8 +183,8 @@ interface Door {
 }
 
 function createDoor(deps: GuardDeps, breaker: () => CircuitBreakerPolicy): Door {
-  /** The worker side to call, or the refusal. */
-  function enter(method: Method): WorkerClient {
+  /** The worker side to call, and what keeps its process until the call has ended; or the refusal. */
+  function enter(method: Method): { worker: WorkerClient; leave: () => void } {
     if (mutating.has(method) && !deps.fence.mayAct())
       throw new ProviderError('cancelled', `${method}: this host's term is too short to act`, { effect: 'none' })
     const current = deps.current()
@@ -189,7 +193,7 @@ function createDoor(deps: GuardDeps, breaker: () => CircuitBreakerPolicy): Door 
         effect: 'none',
         retryAfterMs: current.retryAfterMs,
       })
-    return current.worker
+    return { worker: current.worker, leave: resumed.has(method) ? () => undefined : current.holds.hold() }
   }
 
   function fail(method: Method, thrown: unknown): ProviderError {
@@ -206,8 +210,11 @@ function createDoor(deps: GuardDeps, breaker: () => CircuitBreakerPolicy): Door 
   return {
     async once(method, call, options = {}) {
       const seen = witness({ method, options, stream: false })
+      let leave = (): void => undefined
       try {
-        const worker = enter(method)
+        const entered = enter(method)
+        const { worker } = entered
+        ;({ leave } = entered)
         const answer = await breaker().execute(() => call(worker, wireOptions(method, { ...options, ...seen }, deps)))
         seen.end('ok')
         return answer
@@ -215,19 +222,30 @@ function createDoor(deps: GuardDeps, breaker: () => CircuitBreakerPolicy): Door 
         const error = fail(method, thrown)
         seen.end(error.code)
         throw error
+      } finally {
+        leave()
       }
     },
     async *stream(method, call, options = {}) {
       const seen = witness({ method, options, stream: true })
       // A reader that leaves ends the call well.
       let code: ProviderErrorCode | 'ok' = 'ok'
+      let leave = (): void => undefined
       try {
-        yield* call(enter(method), wireOptions(method, { ...options, ...seen }, deps))
+        const entered = enter(method)
+        // Whoever stops reading holds nothing up beyond the call's own end.
+        const late = setTimeout(entered.leave, options.timeoutMs ?? deadlines[method])
+        leave = () => {
+          clearTimeout(late)
+          entered.leave()
+        }
+        yield* call(entered.worker, wireOptions(method, { ...options, ...seen }, deps))
       } catch (thrown) {
         const error = fail(method, thrown)
         code = error.code
         throw error
       } finally {
+        leave()
         seen.end(code)
       }
     },

@@ -108,6 +108,11 @@ export function lockFileOf(registryFile: string): string {
   return `${registryFile.replace(/\.json$/, '')}.lock.json`
 }
 
+/** The registry manifest as it shall be, beside the one that is: what an upgrade is made from until it has taken over. */
+export function candidateFileOf(registryFile: string): string {
+  return `${registryFile.replace(/\.json$/, '')}.next.json`
+}
+
 /** Reads and checks the file; `shown` is its name in problems. None is an empty one. */
 export async function loadLock(file: string, shown: string): Promise<LoadedLock> {
   const text = await textOf(file)

@@ -7,11 +7,13 @@ import type { LaunchSpec } from '@muster/core'
 import type { LoadedConfig, MusterConfig } from '../config/load.ts'
 import { reachesOut } from '../config/network.ts'
 import type { Problem } from '../config/problem.ts'
-import type { CallWitness, Fence, PluginRoom, ProviderStatus } from './api.ts'
+import type { CallWitness, Fence, GuardedProvider, PluginRoom, ProviderStatus } from './api.ts'
 import { type BundleLimits, dropBundles } from './bundle.ts'
-import type { Discovery } from './discover.ts'
+import type { DiscoveredPlugin, Discovery } from './discover.ts'
 import { defaultUsers } from './ground.ts'
+import { createGuard } from './guard.ts'
 import { probeOnce } from './health.ts'
+import { openHolds } from './holds.ts'
 import type { PluginProcess } from './process.ts'
 import { createRedactor, type Redactor } from './redactor.ts'
 import { secretReader } from './secrets.ts'
@@ -33,14 +35,31 @@ export interface RoomDeps {
   random?(): number
 }
 
+/** A process that was started beside the one that runs, and has not taken over. */
+export interface Candidate {
+  provider: string
+  plugin: DiscoveredPlugin
+  /** What its probe says besides. */
+  notes: readonly string[]
+  /** Questions alone: it changes nothing yet. */
+  ask: Pick<GuardedProvider, 'list' | 'inspect'>
+}
+
 /** Another set of providers, started beside those that run. */
 export interface Staged {
+  /** Those that would take over from a process that runs. */
+  candidates: readonly Candidate[]
   /** Names of providers that were given up before, are as they were, and are well now. */
   revived: readonly string[]
   /** They take over, in this turn. What is named no longer is leaving, and runs until it is dropped. */
   commit(): void
   /** They end again, and nothing has changed. */
   discard(): Promise<void>
+}
+
+export interface Wanted extends Pick<RoomDeps, 'config' | 'discovery'> {
+  /** Alias of the one plugin that is looked at. Absent: all. */
+  only?: string
 }
 
 export interface StartedRoom extends PluginRoom {
@@ -52,7 +71,7 @@ export interface StartedRoom extends PluginRoom {
    * Starts and probes each provider that is new or not as it was. When one fails, all of them end, and the problems say why. One that was
    * given up is tried again too; where it fails as before, nothing changes for it.
    */
-  stage(next: Pick<RoomDeps, 'config' | 'discovery'>, at: LoadedConfig['problem']): Promise<Staged | { problems: Problem[] }>
+  stage(next: Wanted, at: LoadedConfig['problem']): Promise<Staged | { problems: Problem[] }>
 }
 
 /** Starts every provider and resolves at once. */
@@ -123,6 +142,7 @@ export function startPlugins(deps: RoomDeps): StartedRoom {
       const isFresh = (target: Target): boolean => !isDeepStrictEqual(all.get(target.provider.name)?.target(), target)
       const isGivenUp = ({ provider: { name } }: Target): boolean => all.get(name)?.provider.status().state === 'failed'
       const tried = wanted
+        .filter(({ plugin }) => next.only === undefined || plugin.alias === next.only)
         .map((target) => ({ target, fresh: isFresh(target) }))
         .filter((one) => one.fresh || isGivenUp(one.target))
       const started = await Promise.all(
@@ -156,6 +176,11 @@ export function startPlugins(deps: RoomDeps): StartedRoom {
         return { problems }
       }
       return {
+        candidates: started.flatMap(({ target, fresh, child, redactor, notes }) =>
+          fresh && child !== undefined && all.has(target.provider.name)
+            ? [candidateOf(target, { child, redactor, notes, owner, fence })]
+            : [],
+        ),
         revived: started.flatMap(({ target, fresh, child }) => (fresh || child === undefined ? [] : [target.provider.name])),
         discard,
         commit() {
@@ -183,6 +208,25 @@ export function startPlugins(deps: RoomDeps): StartedRoom {
       await Promise.all([...all.values()].map((one) => one.stop()))
     },
   }
+}
+
+interface Started extends Pick<RoomDeps, 'owner' | 'fence'> {
+  child: PluginProcess
+  redactor: Redactor
+  notes: readonly string[]
+}
+
+function candidateOf({ plugin, provider }: Target, { child, redactor, notes, owner, fence }: Started): Candidate {
+  const holds = openHolds()
+  const { calls } = createGuard({
+    tags: { 'muster-owner': owner, 'muster-provider': provider.name },
+    fence: { epoch: () => fence.epoch(), mayAct: () => false },
+    current: () => ({ worker: child.connection.worker, holds }),
+    secret: secretReader(provider.secrets),
+    redactor,
+    onFailure: () => undefined,
+  })
+  return { provider: provider.name, plugin, notes, ask: { list: calls.list, inspect: calls.inspect } }
 }
 
 function targetsOf({ config, discovery }: Pick<RoomDeps, 'config' | 'discovery'>): Target[] {

@@ -8,6 +8,7 @@ import { type BundleLimits, writeBundle } from './bundle.ts'
 import type { DiscoveredPlugin } from './discover.ts'
 import { createGuard, type Current, type Guard } from './guard.ts'
 import { healthOf, probeOnce, whyOf } from './health.ts'
+import { type Holds, openHolds } from './holds.ts'
 import type { PluginProcess } from './process.ts'
 import type { Redactor } from './redactor.ts'
 import { type SecretReader, secretReader } from './secrets.ts'
@@ -80,7 +81,7 @@ export function supervise(deps: SuperviseDeps): Supervised {
   let secret: SecretReader = secretReader(target.provider.secrets)
   const manifest = (): WorkerPluginManifest => target.plugin.manifest as WorkerPluginManifest
   const first = Promise.withResolvers<void>()
-  const status: Omit<ProviderStatus, 'breaker' | 'inFlight' | 'pid'> = {
+  const status: Omit<ProviderStatus, 'breaker' | 'inFlight' | 'retiring' | 'pid'> = {
     name,
     ...namesOf(target),
     state: 'starting',
@@ -97,6 +98,7 @@ export function supervise(deps: SuperviseDeps): Supervised {
   let incoming = deps.process
   let swapped = new AbortController()
   const retiring = new Set<Promise<void>>()
+  const held = new WeakMap<PluginProcess, Holds>()
 
   const health = healthOf(
     (process) => probeOnce(process, { epoch: deps.fence.epoch(), secret, redactor }),
@@ -117,7 +119,7 @@ export function supervise(deps: SuperviseDeps): Supervised {
     current: (): Current =>
       child === undefined || status.state === 'starting'
         ? { down: status.reason ?? 'it is starting', retryAfterMs: Math.max(100, retryAt - deps.now()) }
-        : { worker: child.connection.worker },
+        : { worker: child.connection.worker, holds: holdsOf(child) },
     onFailure(method, error) {
       // Only a call that failed for the vendor's or the plugin's sake asks for a look; a refused request does not.
       if (error.code === 'transient' || error.code === 'deadline' || error.code === 'auth') health.look()
@@ -134,6 +136,7 @@ export function supervise(deps: SuperviseDeps): Supervised {
       ...(hint === undefined ? {} : { hint }),
       ...(child === undefined ? {} : { pid: child.pid }),
       breaker: guard.breaker(),
+      retiring: retiring.size,
       inFlight: child?.connection.stats().asked ?? 0,
     }
   }
@@ -259,8 +262,17 @@ export function supervise(deps: SuperviseDeps): Supervised {
     }
   }
 
+  function holdsOf(process: PluginProcess): Holds {
+    const known = held.get(process) ?? openHolds()
+    held.set(process, known)
+    return known
+  }
+
+  /** Its open calls end as they would, each by its own deadline at the latest; only then it is told to go. */
   function retireAside(process: PluginProcess): void {
-    const retired = retire(process, manifest().limits.retireMs).finally(() => retiring.delete(retired))
+    const { retireMs } = manifest().limits
+    const quiet = Promise.race([holdsOf(process).empty(), process.exited, once(stopping.signal)])
+    const retired = quiet.then(() => retire(process, retireMs)).finally(() => retiring.delete(retired))
     retiring.add(retired)
   }
 

@@ -295,6 +295,30 @@ export interface Orphan {
   due: boolean
 }
 
+export interface PluginUpgrade {
+  alias: string
+  /** The version that ran. */
+  before: string
+  after: string
+  /** Nothing stands in the way. */
+  go: boolean
+  /** It has taken over. False with `rehearse`, and when it is what runs. */
+  switched: boolean
+  /** As far as it came. */
+  steps: UpgradeStep[]
+  /** Live workers that it does not account for. */
+  lost: {
+    provider: string
+    worker: string
+    why: string
+  }[]
+  /** Why it cannot be loaded or started. */
+  errors: {
+    path: string
+    message: string
+  }[]
+}
+
 export interface Pool {
   name: string
   /** Providers in order. */
@@ -344,7 +368,7 @@ export interface Problem {
   type: string
   title: string
   status: number
-  code: 'invalid-request' | 'unauthorized' | 'forbidden' | 'wrong-host' | 'not-found' | 'not-acceptable' | 'too-slow' | 'conflict' | 'ended' | 'leased' | 'ticket-used' | 'gap' | 'no-stdin' | 'not-ready' | 'gone' | 'too-large' | 'unsupported-media' | 'bad-offset' | 'refused' | 'config-refused' | 'unsupported' | 'digest-mismatch' | 'idempotency-mismatch' | 'rate-limited' | 'head-too-large' | 'internal' | 'provider-failed' | 'busy' | 'stopping' | 'store-unavailable' | 'disk-full'
+  code: 'invalid-request' | 'unauthorized' | 'forbidden' | 'wrong-host' | 'not-found' | 'not-acceptable' | 'too-slow' | 'conflict' | 'ended' | 'leased' | 'ticket-used' | 'gap' | 'no-stdin' | 'not-ready' | 'gone' | 'too-large' | 'unsupported-media' | 'bad-offset' | 'refused' | 'config-refused' | 'plugin-refused' | 'not-accounted' | 'unsupported' | 'digest-mismatch' | 'idempotency-mismatch' | 'rate-limited' | 'head-too-large' | 'internal' | 'provider-failed' | 'busy' | 'stopping' | 'store-unavailable' | 'disk-full'
   detail: string
   /** What can be done about it. */
   hint?: string
@@ -386,6 +410,8 @@ export interface Provider {
   restarts: number
   breaker: 'closed' | 'open' | 'half-open'
   inFlight: number
+  /** Processes of before that end once their open calls have. */
+  retiring: number
   crashBundle?: string
   /** No launch goes to it; absent: they do. */
   disabled?: Wish
@@ -566,6 +592,14 @@ export interface TokenPage {
   items: Token[]
   /** Ask with `before` for the page after this one; absent: there is none. */
   next?: string
+}
+
+export interface UpgradeStep {
+  /** verify: its bytes and the configuration · start: beside the one that runs · account: for all live workers. */
+  step: 'verify' | 'start' | 'account' | 'switch'
+  ok: boolean
+  /** What was found. */
+  fact: string
 }
 
 export interface Version {
@@ -1268,6 +1302,21 @@ export interface Operations {
     }
     answer: WorkerInfo
   }
+  /** Lets the version of a plugin that the lock holds take over. It is verified, started beside the one that runs, and must account for every live worker; then it takes all new calls at once, and the one before ends once its open calls have. Refused, nothing has changed. The same way leads back: the lock keeps the version before. */
+  upgradePlugin: {
+    params: {
+      /** Its alias. */
+      name: string
+    }
+    query: undefined
+    body: {
+      /** All but the switch; what stands in its way is an answer, not a problem. Default false. */
+      rehearse?: boolean
+      /** By `plugins.next.json` and its lock instead of `plugins.json`. Default false. */
+      candidate?: boolean
+    }
+    answer: PluginUpgrade
+  }
   /** What runs */
   version: {
     params: undefined
@@ -1388,6 +1437,7 @@ export const operations: { readonly [K in keyof Operations]: { method: string; p
   storage: { method: 'GET', path: '/v1/storage' },
   terminateWorker: { method: 'POST', path: '/v1/workers/{id}/terminate' },
   uncordonWorker: { method: 'POST', path: '/v1/workers/{id}/uncordon' },
+  upgradePlugin: { method: 'POST', path: '/v1/plugins/{name}/upgrade' },
   version: { method: 'GET', path: '/v1/version' },
   waitLease: { method: 'GET', path: '/v1/leases/{id}/wait' },
   waitRun: { method: 'GET', path: '/v1/runs/{id}/wait' },

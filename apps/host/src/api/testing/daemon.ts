@@ -5,6 +5,7 @@ import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { pino } from 'pino'
 import type { Apply } from '../../apply.ts'
+import type { Upgrade } from '../../upgrade.ts'
 import { startRuns } from '../../engine/runs/index.ts'
 import type { Runs } from '../../engine/runs-api.ts'
 import type { GuardedProvider } from '../../plugins/api.ts'
@@ -25,6 +26,8 @@ export interface TestDaemon extends AsyncDisposable {
   readonly api: Api
   /** What applying the configuration leads to. Default: nothing differs. */
   apply: Apply
+  /** What an upgrade of a plugin leads to. Default: it is what runs. */
+  upgrade: Upgrade
   readonly token: string
   /** Lines of the log. */
   readonly log: Record<string, unknown>[]
@@ -94,6 +97,10 @@ export async function startTestDaemon(options: DaemonOptions = {}): Promise<Test
   Object.assign(harness.provider(), reachable)
   const runs = fakeRuns(() => harness.engine.store)
   let apply: Apply = async () => ({ changes: [], problems: [], applied: false })
+  let upgrade: Upgrade = async (alias) => ({
+    ...{ alias, before: '1.0.0', after: '1.0.0', lost: [], problems: [] },
+    ...{ steps: [{ step: 'verify', ok: true, fact: 'it is what runs' }], go: true, switched: false },
+  })
   const log: Record<string, unknown>[] = []
   const logger = pino({ level: 'debug' }, { write: (line: string) => void log.push(JSON.parse(line) as Record<string, unknown>) })
   const driver = realRuns ? await startDriver(harness, dir) : undefined
@@ -103,6 +110,7 @@ export async function startTestDaemon(options: DaemonOptions = {}): Promise<Test
       engine: harness.engine,
       runs: driver ?? runs,
       apply: (how) => apply(how),
+      upgrade: (alias, how) => upgrade(alias, how),
       dataDir: dir,
       listen: { host: '127.0.0.1', port },
       version: '1.2.3',
@@ -136,6 +144,12 @@ export async function startTestDaemon(options: DaemonOptions = {}): Promise<Test
     },
     set apply(next) {
       apply = next
+    },
+    get upgrade() {
+      return upgrade
+    },
+    set upgrade(next) {
+      upgrade = next
     },
     ask: async (method, path, { body, headers = {}, token: other = token } = {}) => {
       const bytes = body === undefined || body instanceof Uint8Array ? body : Buffer.from(JSON.stringify(body))

@@ -64,8 +64,8 @@ export async function updatePlugins(site: Site, aliases: readonly string[], opti
   return change(site, options, { update: new Set(aliases.length === 0 ? all : aliases) })
 }
 
-/** The version before takes its place again, and the other way round the next time. */
-export async function rollBackPlugin(site: Site, alias: string, options: ChangeOptions): Promise<number> {
+/** The registry manifest with the version before, which takes its place the other way round. Error: PluginRefusal. */
+export function rolledBack(site: Site, alias: string): string {
   entryOf(site, alias)
   const locked = site.lock.lock.plugins[alias]
   if (locked?.previous === undefined)
@@ -75,10 +75,14 @@ export async function rollBackPlugin(site: Site, alias: string, options: ChangeO
       'name a version: muster plugins add NAME@VERSION',
     )
   const { version } = locked.previous
-  const text = edited(site.text, (plugins) => {
+  return versioned(site, alias, version)
+}
+
+/** The registry manifest with another version or range of one plugin. */
+export function versioned(site: Site, alias: string, version: string): string {
+  return edited(site.text, (plugins) => {
     plugins[alias] = { ...(plugins[alias] as object), version }
   })
-  return change(site, options, { text })
 }
 
 async function wanted(site: Site, spec: string | undefined, options: AddOptions): Promise<Added> {

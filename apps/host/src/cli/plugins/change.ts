@@ -23,9 +23,26 @@ export interface Change {
   text?: string
   /** Aliases that are resolved anew. */
   update?: ReadonlySet<string>
+  /** What is done with the files as they shall be before they are written, also where nothing changes. */
+  before?(files: Files): Promise<Done>
 }
 
-export async function change(site: Site, options: ChangeOptions, { text, update = new Set() }: Change = {}): Promise<number> {
+/** As they shall be. */
+export interface Files {
+  registry: string
+  lock: string
+  same: boolean
+}
+
+export interface Done {
+  /** Absent: they are written. */
+  stop?: number
+  /** With `--json`. */
+  told?: object
+}
+
+export async function change(site: Site, options: ChangeOptions, wanted: Change = {}): Promise<number> {
+  const { text, update = new Set() } = wanted
   const registry = text === undefined ? site.registry : readRegistry(text, { base: site.registry.base, shown: site.shown })
   const before = text === undefined ? site.problems : [...registry.problems, ...site.lock.problems]
   if (before.length > 0) return refuse(before.map(formatProblem), options)
@@ -38,19 +55,21 @@ export async function change(site: Site, options: ChangeOptions, { text, update 
   const locked = lockText(planned.lock)
   const same = locked === site.lock.text && (text === undefined || text === site.text)
   const agreed = same || (options.dryRun !== true && (options.yes === true || (await confirmed(planned.changes, options))))
-  if (agreed && !same) {
+  if (options.json !== true && (options.yes === true || options.dryRun === true))
+    for (const one of planned.changes) print(shownChange(one))
+  const done = agreed ? await wanted.before?.({ registry: text ?? site.text ?? '', lock: locked, same }) : undefined
+  const writes = agreed && !same && done?.stop === undefined
+  if (writes) {
     // The lock may hold more than the registry manifest names, never less.
     await replaceFile(site.lockFile, { before: site.lock.text, after: locked })
     if (text !== undefined) await replaceFile(site.registryFile, { before: site.text, after: text })
   }
-  if (options.json === true) printJson({ changes: planned.changes, written: agreed && !same })
-  else {
-    if (options.yes === true || options.dryRun === true) for (const one of planned.changes) print(shownChange(one))
-    if (same) say('the lock fits: nothing changes')
-    else if (agreed) say(`written: ${site.shown} and its lock; a running daemon takes it over with: muster apply`)
-    else say(options.dryRun === true ? 'nothing was written' : 'nothing was written; agree with --yes')
-  }
-  return agreed || options.dryRun === true ? exits.ok : exits.failed
+  if (options.json === true) printJson({ changes: planned.changes, written: writes, ...done?.told })
+  else if (same) say('the lock fits: nothing changes')
+  else if (writes)
+    say(`written: ${site.shown} and its lock${done === undefined ? '; a running daemon takes it over with: muster apply' : ''}`)
+  else say(agreed || options.dryRun === true ? 'nothing was written' : 'nothing was written; agree with --yes')
+  return done?.stop ?? (agreed || options.dryRun === true ? exits.ok : exits.failed)
 }
 
 function refuse(problems: readonly string[], { json }: ChangeOptions): number {

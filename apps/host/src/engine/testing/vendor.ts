@@ -103,6 +103,7 @@ export function scriptedProvider(options: ScriptOptions): ScriptedProvider {
     restarts: 0,
     breaker: 'closed',
     inFlight: 0,
+    retiring: 0,
   })
 
   function observation(id: string, worker: VendorWorker): WorkerObservation {

@@ -1,0 +1,128 @@
+/** Whether another version of a plugin accounts for the workers that live, and what is written of it. */
+import { ProviderError, type WorkerObservation, type WorkerPage } from '@muster/core'
+import { afterEach, beforeEach, expect, test } from 'vitest'
+import { type Harness, leaseRequest, openHarness, poolConfig } from './testing/harness.ts'
+import type { Accountable } from './upgrade.ts'
+
+let h: Harness
+beforeEach(async () => {
+  h = await openHarness({ pools: [poolConfig({ work: 'hold' })], providers: [{ name: 'one' }] })
+})
+afterEach(async () => {
+  expect(h.reports).toEqual([])
+  await h.close()
+})
+
+async function workers(count: number): Promise<string[]> {
+  for (let n = 0; n < count; n++) await h.engine.leases.request(leaseRequest())
+  await h.pass(100)
+  return [...h.engine.workers.live()].map((one) => one.id)
+}
+
+const handles = [1]
+/** What a version shows of what the vendor has: all but these in its list, all but those by name. */
+function version({ unlisted = [], unknown = [] }: { unlisted?: string[]; unknown?: string[] } = {}): Accountable['ask'] {
+  const running = h.provider()
+  const only = (seen: readonly WorkerObservation[], hidden: string[]): WorkerObservation[] =>
+    seen.filter(({ id }) => !hidden.includes(id))
+  return {
+    list: async (query) => {
+      const page = await running.list(query)
+      return { ...page, workers: only(page.workers, [...unlisted, ...unknown]) }
+    },
+    inspect: async (targets) => only(await running.inspect(targets), unknown),
+  }
+}
+
+test('one that lists all, or knows by name what its list does not show yet, accounts for all', async () => {
+  const ids = await workers(3)
+  expect(await h.engine.upgrades.account('one', { ask: version(), handles })).toEqual({ known: 3, lost: [] })
+  const late = version({ unlisted: ids.slice(0, 1) })
+  expect(await h.engine.upgrades.account('one', { ask: late, handles })).toEqual({ known: 3, lost: [] })
+})
+
+test('one that does not know a worker is told which; where nobody knows it, it is nobody’s to account for', async () => {
+  const [first = '', second = ''] = await workers(3)
+  const lost = { worker: first, why: 'it neither lists it nor knows it by name' }
+  expect(await h.engine.upgrades.account('one', { ask: version({ unknown: [first] }), handles })).toEqual({
+    known: 2,
+    lost: [lost],
+  })
+  h.provider().vendor.workers.delete(second)
+  expect(await h.engine.upgrades.account('one', { ask: version(), handles })).toEqual({ known: 2, lost: [] })
+})
+
+test('nobody is gone because the version that runs does not answer', async () => {
+  const [first = ''] = await workers(1)
+  const ask = version({ unknown: [first] })
+  h.provider().vendor.workers.delete(first)
+  const { inspect } = h.provider()
+  h.provider().inspect = async () => {
+    throw new ProviderError('transient', 'down', { effect: 'none' })
+  }
+  const candidate: Accountable = { ask: { ...ask, inspect: async () => [] }, handles }
+  expect((await h.engine.upgrades.account('one', candidate)).lost).toMatchObject([{ worker: first }])
+  h.provider().inspect = inspect
+})
+
+test('a handle that it cannot read is a worker that it cannot reach', async () => {
+  const [first = ''] = await workers(1)
+  expect(await h.engine.upgrades.account('one', { ask: version(), handles: [3, 2] })).toEqual({
+    known: 0,
+    lost: [{ worker: first, why: 'it cannot read its handle, which is of version 1' }],
+  })
+})
+
+test('what is launched while it is asked is asked for as well', async () => {
+  await workers(1)
+  const ask = version()
+  let asked = 0
+  const list: Accountable['ask']['list'] = async (query) => {
+    if (asked++ === 0) await workers(1)
+    return ask.list(query)
+  }
+  expect(await h.engine.upgrades.account('one', { ask: { ...ask, list }, handles })).toEqual({ known: 2, lost: [] })
+})
+
+test('all pages are read, and a list that never ends is a fault', async () => {
+  const ids = await workers(3)
+  const pages = (next: (cursor: string | undefined) => string | undefined): Accountable['ask'] => ({
+    list: async ({ cursor }): Promise<WorkerPage> => {
+      const { workers: all, asOf } = await h.provider().list({ limit: 500 })
+      const at = next(cursor)
+      const shown = all.filter(({ id }) => id === ids[Number(cursor ?? 0)])
+      return { workers: shown, asOf, ...(at === undefined ? {} : { next: at }) }
+    },
+    inspect: async () => [],
+  })
+  const three = pages((cursor) => (cursor === '2' ? undefined : String(Number(cursor ?? 0) + 1)))
+  expect(await h.engine.upgrades.account('one', { ask: three, handles })).toEqual({ known: 3, lost: [] })
+  const endless = h.engine.upgrades.account('one', { ask: pages(() => '1'), handles })
+  await expect(endless).rejects.toMatchObject({ code: 'internal', message: 'its list never ends' })
+})
+
+test('the switch is made once its row is durable; a refusal is a row as well', async () => {
+  const how = { principal: 'ann', alias: 'cloud', before: '1.0.0', after: '2.0.0', providers: ['one'] }
+  let commits = 0
+  const commit = (): void => void (commits += 1)
+  h.ill = 'full'
+  await expect(h.engine.upgrades.switch({ ...how, known: { one: 2 }, commit })).rejects.toMatchObject({ code: 'full' })
+  expect(commits).toBe(0)
+  h.ill = undefined
+  await h.engine.upgrades.switch({ ...how, known: { one: 2 }, commit })
+  await h.engine.upgrades.refuse({ ...how, reason: 'it lost one', lost: ['w1'] })
+  expect(commits).toBe(1)
+  const rows = await h.engine.journal.why('provider', 'one')
+  expect(rows.map(({ rule, decision, inputs }) => [rule, decision, JSON.parse(inputs) as unknown])).toEqual([
+    [
+      'plugin-upgraded',
+      'version 2.0.0 of its plugin takes over from 1.0.0',
+      { principal: 'ann', alias: 'cloud', before: '1.0.0', after: '2.0.0', workers: 2 },
+    ],
+    [
+      'plugin-refused',
+      'version 1.0.0 of its plugin goes on: it lost one',
+      { principal: 'ann', alias: 'cloud', before: '1.0.0', after: '2.0.0', lost: ['w1'] },
+    ],
+  ])
+})

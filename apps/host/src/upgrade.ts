@@ -1,0 +1,210 @@
+/** Another version of one plugin while the daemon runs: verified, started beside, asked for every live worker, and only then in its place. */
+import { relative } from 'node:path'
+import { isDeepStrictEqual } from 'node:util'
+import { isProviderError } from '@muster/core'
+import { crossCheck } from './config/check.ts'
+import { loadConfig } from './config/load.ts'
+import type { Problem } from './config/problem.ts'
+import { EngineError, type Engine } from './engine/api.ts'
+import type { PassKillPoint } from './engine/killpoint.ts'
+import { discover, type DiscoveredPlugin, type Discovery } from './plugins/discover.ts'
+import { candidateFileOf } from './plugins/lock.ts'
+import type { Candidate, Staged, StartedRoom } from './plugins/room.ts'
+import type { RunningState } from './running.ts'
+
+export const upgradeSteps = ['verify', 'start', 'account', 'switch'] as const
+
+export interface UpgradeStep {
+  step: (typeof upgradeSteps)[number]
+  ok: boolean
+  /** What was found. */
+  fact: string
+}
+
+export interface LostWorker {
+  provider: string
+  worker: string
+  why: string
+}
+
+export interface Upgraded {
+  alias: string
+  before: string
+  after: string
+  steps: UpgradeStep[]
+  /** Nothing stands in the way of the switch, or stood. */
+  go: boolean
+  switched: boolean
+  /** Live workers that it does not account for. */
+  lost: LostWorker[]
+  /** Why it cannot be loaded or started. */
+  problems: Problem[]
+}
+
+export interface UpgradeHow {
+  principal: string
+  /** All but the switch. */
+  rehearse: boolean
+  /** By the registry manifest and lock beside those that are, as `muster plugins upgrade` writes them first. */
+  candidate: boolean
+}
+
+/** Errors: EngineError `not-found` and `conflict`, StoreError; then nothing has changed. */
+export type Upgrade = (alias: string, how: UpgradeHow) => Promise<Upgraded>
+
+export interface UpgradeDeps {
+  running: RunningState
+  /** Where tarballs are unpacked. */
+  store: string
+  engine: Pick<Engine, 'upgrades'>
+  plugins: Pick<StartedRoom, 'stage'>
+  killpoint: PassKillPoint
+}
+
+export function upgradeOf({ running, store, engine, plugins, killpoint }: UpgradeDeps): Upgrade {
+  async function upgrade(alias: string, how: UpgradeHow): Promise<Upgraded> {
+    const { config, discovery } = running.now
+    const old = discovery.plugins.find((one) => one.alias === alias)
+    if (old === undefined) throw notFound(alias, discovery)
+    const loaded = await loadConfig(config.file)
+    if (!isDeepStrictEqual(loaded.written, running.now.written))
+      throw new EngineError('conflict', 'the configuration has changes that are not in force', {
+        hint: 'Apply them first: muster apply. An upgrade changes one plugin and nothing else.',
+      })
+    const file = how.candidate ? candidateFileOf(config.pluginsFile) : config.pluginsFile
+    const found = await discover(file, {
+      stores: [store],
+      shown: shownPath(file),
+      ...(config.network === undefined ? {} : { network: config.network }),
+    })
+    const next = found.plugins.find((one) => one.alias === alias)
+    const told = report(alias, old)
+    if (next === undefined) return told.stopped('verify', 'it cannot be loaded', { problems: found.problems })
+    told.after(next)
+    if (isDeepStrictEqual(next, old)) return told.same()
+    const replaced = { ...discovery, plugins: discovery.plugins.map((one) => (one === old ? next : one)) }
+    const manifests = new Map(replaced.plugins.map((one) => [one.alias, one.manifest]))
+    const problems = crossCheck(loaded, manifests, { strictly: true })
+    if (problems.length > 0) return told.stopped('verify', 'the configuration does not fit it', { problems })
+    told.step('verify', next.tree === undefined ? 'a folder: nobody checks its files' : 'its files are those of the lock')
+    killpoint('upgrade-verified')
+    const staged = await plugins.stage({ config, discovery: replaced, only: alias }, loaded.problem)
+    if ('problems' in staged) return told.stopped('start', 'it cannot be started', { problems: staged.problems })
+    try {
+      return await taken({ staged, told, how, alias, versions: [old, next], replaced })
+    } catch (error) {
+      await staged.discard()
+      throw error
+    }
+  }
+
+  async function taken(given: {
+    staged: Staged
+    told: Report
+    how: UpgradeHow
+    alias: string
+    versions: readonly [DiscoveredPlugin, DiscoveredPlugin]
+    replaced: Discovery
+  }): Promise<Upgraded> {
+    const { staged, told, how, alias, replaced } = given
+    const [before, after] = given.versions.map((one) => one.manifest.version) as [string, string]
+    const { candidates } = staged
+    told.step('start', startFact(candidates))
+    killpoint('upgrade-started')
+    const { known, lost, failed } = await accountAll(candidates, engine)
+    const providers = candidates.map((one) => one.provider)
+    const accounted = Object.values(known).reduce((sum, count) => sum + count, 0)
+    if (lost.length > 0 || failed !== undefined) {
+      const fact = failed ?? `it accounts for ${accounted} live workers, and not for ${lost.map((one) => one.worker).join(', ')}`
+      await staged.discard()
+      if (!how.rehearse) {
+        const ids = lost.map((one) => one.worker)
+        await engine.upgrades.refuse({ ...how, alias, before, after, providers, reason: fact, lost: ids })
+      }
+      return told.stopped('account', fact, { lost })
+    }
+    told.step('account', `it accounts for all ${accounted} live workers`)
+    killpoint('upgrade-accounted')
+    if (how.rehearse) {
+      await staged.discard()
+      return told.rehearsed()
+    }
+    await engine.upgrades.switch({ ...how, alias, before, after, providers, known, commit: () => staged.commit() })
+    running.now = { ...running.now, discovery: replaced }
+    return told.switched()
+  }
+
+  return (alias, how) => running.inTurn(() => upgrade(alias, how))
+}
+
+function notFound(alias: string, { plugins }: Discovery): EngineError {
+  return new EngineError('not-found', `no plugin that runs has the alias '${alias}'`, {
+    hint: `There are: ${plugins.map((one) => one.alias).join(', ')}. A new one is taken over with: muster apply.`,
+  })
+}
+
+/** The workers that candidates do not account for, of all their providers. */
+export async function accountAll(
+  candidates: readonly Candidate[],
+  { upgrades }: Pick<Engine, 'upgrades'>,
+): Promise<{ known: Record<string, number>; lost: LostWorker[]; failed?: string }> {
+  const known: Record<string, number> = {}
+  const lost: LostWorker[] = []
+  for (const { provider, plugin, ask } of candidates) {
+    const handles = 'handles' in plugin.manifest.capabilities ? plugin.manifest.capabilities.handles : []
+    try {
+      const account = await upgrades.account(provider, { ask, handles })
+      known[provider] = account.known
+      lost.push(...account.lost.map((one) => ({ provider, ...one })))
+    } catch (error) {
+      if (!isProviderError(error)) throw error
+      return { known, lost, failed: `it cannot be asked for the workers of '${provider}': ${error.code}: ${error.message}` }
+    }
+  }
+  return { known, lost }
+}
+
+function startFact(candidates: readonly Candidate[]): string {
+  if (candidates.length === 0) return 'no provider runs it'
+  const notes = candidates.flatMap((one) => one.notes)
+  const names = candidates.map((one) => one.provider).join(', ')
+  return `described, configured and probed for ${names}${notes.length === 0 ? '' : ` (${[...new Set(notes)].join('; ')})`}`
+}
+
+interface Report {
+  after(plugin: DiscoveredPlugin): void
+  step(step: UpgradeStep['step'], fact: string): void
+  stopped(step: UpgradeStep['step'], fact: string, why: Partial<Pick<Upgraded, 'lost' | 'problems'>>): Upgraded
+  same(): Upgraded
+  rehearsed(): Upgraded
+  switched(): Upgraded
+}
+
+function report(alias: string, { manifest: { version } }: DiscoveredPlugin): Report {
+  const told: Upgraded = { alias, before: version, after: version, steps: [], go: false, switched: false, lost: [], problems: [] }
+  const add = (step: UpgradeStep['step'], fact: string, ok = true): void => void told.steps.push({ step, ok, fact })
+  return {
+    after: ({ manifest }) => {
+      told.after = manifest.version
+    },
+    step: add,
+    stopped: (step, fact, why) => {
+      add(step, fact, false)
+      return { ...told, ...why }
+    },
+    same: () => {
+      add('verify', 'it is what runs')
+      return { ...told, go: true }
+    },
+    rehearsed: () => ({ ...told, go: true }),
+    switched: () => {
+      add('switch', 'it has taken over; the one before ends once its open calls have')
+      return { ...told, go: true, switched: true }
+    },
+  }
+}
+
+function shownPath(file: string): string {
+  const shown = relative(process.cwd(), file)
+  return shown.startsWith('..') ? file : shown
+}
