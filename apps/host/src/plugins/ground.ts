@@ -4,6 +4,7 @@ import { existsSync } from 'node:fs'
 import { stat } from 'node:fs/promises'
 import { dirname, resolve } from 'node:path'
 import { promisify } from 'node:util'
+import { cagesAreHere } from './cage.ts'
 
 const run = promisify(execFile)
 
@@ -22,6 +23,8 @@ export const defaultUsers: UserRange = { from: 60_578, to: 60_599 }
 export interface Ground {
   /** Why no plugin gets a user of its own here, and what mends it; absent: each one can. */
   lacks?: Lack
+  /** True: each of them gets a control group as well. */
+  cages?: boolean
 }
 
 /** Where nobody has looked. */
@@ -52,7 +55,7 @@ export async function openGround({ data, users, root = process.getuid?.() === 0 
       `run: chmod o+x ${closed}, or write another host.data`,
     )
   const tried = await trial(path, users)
-  if (tried === undefined) return {}
+  if (tried === undefined) return { cages: await cagesAreHere() }
   return lack(`a process of user ${users.to} cannot be started: ${tried}`, 'name other ids as host.isolation.users')
 }
 

@@ -11,7 +11,7 @@ export type IsolationLevel = (typeof isolationLevels)[number]
 
 /** As people read it. */
 export const levelNames: Readonly<Record<IsolationLevel, string>> = {
-  L3: 'a process of a user of its own, with the permissions of its manifest enforced by Node',
+  L3: 'a process of a user of its own, without groups, capabilities and new privileges',
   L2: 'a process of the host’s user, with the permissions of its manifest enforced by Node',
   L1: 'a plain process of the host’s user',
 }
@@ -30,13 +30,7 @@ export function isolationOf(
   permissions: PluginPermissions,
   { interpreter, ...where }: { entry: PluginEntry; ground: Ground; interpreter?: string | undefined },
 ): Isolation {
-  if (interpreter !== undefined)
-    return {
-      level: 'L1',
-      because: { fact: `${interpreter} runs it, which knows nothing of permissions` },
-      enforced: [environment],
-      advisory: ['everything else that it asks for', 'size of its heap'],
-    }
+  if (interpreter !== undefined) return ofOther(interpreter, { permissions, ...where })
   if (holdsNothing(permissions))
     return {
       level: 'L1',
@@ -50,8 +44,24 @@ export function isolationOf(
   return {
     level,
     ...(because === undefined ? {} : { because }),
-    enforced: [...always, ...(level === 'L3' ? byUser : []), ...byNode(permissions, folder)],
+    enforced: [...always, ...(level === 'L3' ? byUser(where.ground) : []), ...byNode(permissions, folder)],
     advisory: advisoryOf(permissions, level),
+  }
+}
+
+/** In another language: what the kernel holds, and nothing of what Node would. */
+function ofOther(
+  interpreter: string,
+  { permissions, ...where }: { permissions: PluginPermissions; entry: PluginEntry; ground: Ground },
+): Isolation {
+  const because = belowThree(permissions, where)
+  const rest = ['files, child processes and network that it asks for', 'size of its heap']
+  if (because === undefined) return { level: 'L3', enforced: [environment, ...byUser(where.ground)], advisory: rest }
+  return {
+    level: 'L1',
+    because: { ...because, fact: `${interpreter} runs it, which knows nothing of permissions, and ${because.fact}` },
+    enforced: [environment],
+    advisory: rest,
   }
 }
 
@@ -69,9 +79,13 @@ function belowThree(
   }
 }
 
-const environment = 'names of the environment'
+const environment = 'names of the environment, and size of its memory'
 const always: string[] = [environment, 'size of its heap']
-const byUser: string[] = ['no files, sockets and processes of other users', 'no groups, no capabilities and no new privileges']
+
+function byUser({ cages }: Ground): string[] {
+  const caged = cages === true ? ['memory and number of processes, its children counted'] : []
+  return ['no files, sockets and processes of other users', 'no groups, no capabilities and no new privileges', ...caged]
+}
 
 function byNode({ net, unix, childProcess }: PluginPermissions, folder: boolean): string[] {
   return [

@@ -5,8 +5,10 @@ import type { Duplex } from 'node:stream'
 import { connectPlugin, type PluginConnection, type PluginManifest } from '@muster/core'
 import { commandOf, type PluginPlace } from '@muster/packed/command'
 import { readLines } from './lines.ts'
+import type { Cage } from './cage.ts'
 import { type PluginUser, privileges, setpriv } from './ground.ts'
 import type { IsolationLevel } from './isolation.ts'
+import { memoryOf, watchMemory } from './memory.ts'
 import type { Redactor } from './redactor.ts'
 
 export interface PluginProcess {
@@ -16,6 +18,8 @@ export interface PluginProcess {
   readonly exited: Promise<ProcessEnd>
   /** The last lines it wrote, redacted. */
   tail(): string[]
+  /** What it took more of than it may; known once it has exited. */
+  excess(): string | undefined
   /** SIGKILL; a no-op when it is gone. */
   kill(): void
 }
@@ -30,6 +34,7 @@ export interface SpawnOptions extends PluginPlace {
   level: IsolationLevel
   /** At L3. */
   user?: PluginUser
+  cage?: Cage
   redactor: Redactor
   /** Each line of stdout and stderr, redacted and capped. */
   onLine(line: string): void
@@ -40,17 +45,23 @@ const keptLines = 200
 
 /** Resolves once the process runs; rejects when it cannot be spawned. */
 export async function spawnPlugin(options: SpawnOptions): Promise<PluginProcess> {
-  const { manifest, level, user, cwd } = options
+  const { manifest, level, user, cage, cwd } = options
   const own = commandOf(manifest, { ...options, confined: level !== 'L1' })
   const found = await setpriv()
   if (user !== undefined && found === undefined) throw new Error('setpriv of util-linux is missing')
-  const command = found === undefined ? own : [found, ...privileges(user), ...own]
+  const bound = found === undefined ? own : [found, ...privileges(user), ...own]
+  const command = cage === undefined ? bound : cage.inside(bound)
   const child = spawn(command[0] ?? '', command.slice(1), {
     cwd,
     env: environment(manifest),
     stdio: ['ignore', 'pipe', 'pipe', 'pipe'],
   })
-  await Promise.race([once(child, 'spawn'), once(child, 'error').then(([error]) => Promise.reject(error as Error))])
+  try {
+    await Promise.race([once(child, 'spawn'), once(child, 'error').then(([error]) => Promise.reject(error as Error))])
+  } catch (error) {
+    await cage?.drop()
+    throw error
+  }
   const lines: string[] = []
   const take = (line: string): void => {
     lines.push(line)
@@ -60,13 +71,30 @@ export async function spawnPlugin(options: SpawnOptions): Promise<PluginProcess>
   for (const stream of [child.stdout, child.stderr])
     if (stream !== null) readLines(stream, { clean: options.redactor.clean, take })
   const connection = connectPlugin(child.stdio[3] as Duplex, { inFlight: manifest.limits.inFlight, secrets: manifest.secrets })
+  let excess: string | undefined
+  const limitMb = memoryOf(manifest)
+  const unwatch = watchMemory(child.pid ?? -1, {
+    limitMb,
+    over(foundMb) {
+      excess = `it took ${foundMb} MiB of memory, and may have ${limitMb} (heapMb of its limits, twice, and 128)`
+      child.kill('SIGKILL')
+    },
+  })
+  const exited = exitOf(child).then(async (end) => {
+    unwatch()
+    if ((await cage?.drop()) === true) excess ??= `it took more memory than its control group has`
+    if (end.signal === 'SIGABRT' && lines.some((line) => line.includes('heap out of memory')))
+      excess ??= `its heap is full: it may have ${manifest.limits.heapMb} MiB (heapMb of its limits)`
+    return end
+  })
   // A broken or silent connection is no reason to keep a process.
   void connection.closed.then(() => endSoon(child))
   return {
     pid: child.pid ?? -1,
     connection,
-    exited: exitOf(child),
+    exited,
     tail: () => [...lines],
+    excess: () => excess,
     kill: () => void child.kill('SIGKILL'),
   }
 }

@@ -4,6 +4,7 @@ import { isDeepStrictEqual } from 'node:util'
 import { type CloseReason, type PluginManifest, type PluginNetwork, proxySecrets, toProviderError } from '@muster/core'
 import type { ProviderConfig } from '../config/load.ts'
 import { type NetworkFault, type NetworkSettings, readNetwork } from '../config/network.ts'
+import { cageLimits, openCage } from './cage.ts'
 import { verifyTree } from './content.ts'
 import type { DiscoveredPlugin } from './discover.ts'
 import { type PluginProcess, spawnPlugin } from './process.ts'
@@ -53,7 +54,8 @@ export async function startSession(options: StartOptions): Promise<PluginProcess
     const user = level === 'L3' ? await options.users.settle({ own: dataDir, root }) : undefined
     // What is under development imports from anywhere.
     const code = tree === undefined ? ['*'] : [root]
-    const own = { level, ...(user === undefined ? {} : { user }), cwd: dataDir }
+    const cage = level === 'L3' ? await openCage(cageLimits(manifest)) : undefined
+    const own = { level, ...(user === undefined ? {} : { user }), ...(cage === undefined ? {} : { cage }), cwd: dataDir }
     child = await spawnPlugin({ ...own, manifest, main, code, redactor: options.redactor, onLine: options.onLine })
   } catch (error) {
     throw new StartFault(`it cannot be started: ${(error as Error).message}`, { hint: 'see the reason', tail: [], final: false })
@@ -129,9 +131,10 @@ async function startFault(error: unknown, { child, step }: { child: PluginProces
   const refused = known.code === 'invalid-spec' || known.code === 'unsupported'
   const ended = await settled(child.connection.closed)
   const why =
-    ended !== undefined && ended.kind !== 'closed' && end.signal !== 'SIGKILL'
+    child.excess() ??
+    (ended !== undefined && ended.kind !== 'closed' && end.signal !== 'SIGKILL'
       ? `it ended by itself (${describeEnd(end)})`
-      : known.message
+      : known.message)
   const last = tellingLine(tail)
   return new StartFault(`${step}: ${why}${last === undefined || refused ? '' : `; it said: ${last}`}`, {
     hint: known.hint ?? (refused ? 'correct the config of this provider' : 'see what it said; `muster check` starts it again'),

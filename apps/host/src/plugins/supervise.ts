@@ -218,8 +218,9 @@ export function supervise(deps: SuperviseDeps): Supervised {
     reason: CloseReason,
     { end, process }: { end: { code: number | null; signal: string | null }; process: PluginProcess },
   ): Promise<void> {
-    const violated = reason.kind === 'violation' || reason.kind === 'unresponsive'
-    const text = violated ? `it broke the protocol: ${reason.message}` : `it ended by itself (${describeEnd(end)})`
+    const excess = process.excess()
+    const violated = excess === undefined && (reason.kind === 'violation' || reason.kind === 'unresponsive')
+    const text = excess ?? (violated ? `it broke the protocol: ${reason.message}` : `it ended by itself (${describeEnd(end)})`)
     await fell(text, {
       exit: end,
       output: process.tail(),

@@ -1,12 +1,13 @@
 /** What a plugin with a user of its own cannot do, though Node would let it; and what the same plugin does without. */
-import { chmod, chown, mkdir, stat, writeFile } from 'node:fs/promises'
+import { chmod, chown, mkdir, readdir, readFile, stat, writeFile } from 'node:fs/promises'
 import { join } from 'node:path'
 import type { PluginPermissions } from '@muster/core'
 import { requireSystem } from '@muster/test/require'
-import { identityOf, isRunning, startProcess, stopIdentity } from '@muster/test/systems/process'
+import { identityOf, isRunning, mustRun, startProcess, stopIdentity } from '@muster/test/systems/process'
 import { tempFolder, type TempFolder } from '@muster/test/systems/temp'
 import { waitFor } from '@muster/test/systems/wait'
 import { afterEach, beforeEach, expect, test } from 'vitest'
+import { cagesAreHere, placesOf } from './cage.ts'
 import { openGround, type UserRange } from './ground.ts'
 import { type StartedRoom, startPlugins } from './room.ts'
 import { configureFixture, type FixtureSite, launchSpec } from './testing/configure.ts'
@@ -39,7 +40,7 @@ async function start(providers: FixtureSite['providers'], isolation?: 'L3'): Pro
   const entry = await lockFixture(data, { permissions }, isolation === undefined ? {} : { isolation })
   const host = `isolation: { users: ${JSON.stringify(users)} }`
   const ground = await openGround({ data, users })
-  expect(ground).toEqual({})
+  expect(ground.lacks).toBeUndefined()
   const configured = await configureFixture({ data, folder: '', providers, entry, host, ground })
   expect(configured.discovery.plugins[0]?.isolation.level).toBe(isolation ?? 'L2')
   room = startPlugins({
@@ -114,6 +115,15 @@ test('what it kept as the user of the host is its own, and its user stays the sa
   expect((await stat(own)).uid).toBe(uid)
 })
 
+/** Control groups of the plugins of one host. */
+async function cagesOf(host: number): Promise<string[]> {
+  const [mounts = '', own = ''] = await Promise.all(
+    ['/proc/self/mountinfo', '/proc/self/cgroup'].map((file) => readFile(file, 'utf8')),
+  )
+  const names = await Promise.all(placesOf(mounts, own).map(({ folder: place }) => readdir(place)))
+  return names.flat().filter((name) => name.startsWith(`muster-plugin-${host}-`))
+}
+
 test('it ends with its host, though it hears of nothing', async () => {
   const entry = await lockFixture(data, { permissions }, { isolation: 'L3' })
   const script = `
@@ -144,11 +154,16 @@ test('it ends with its host, though it hears of nothing', async () => {
     if (plugin === undefined || plain === undefined) throw new Error(host.stderr())
     try {
       expect((await stat(`/proc/${plugin.pid}`)).uid).toBeGreaterThan(users.from - 1)
+      expect((await cagesOf(host.pid)).length > 0).toBe(await cagesAreHere())
       host.kill('SIGKILL')
       await host.exited
       await waitFor('the plugin to be gone', async () => !(await isRunning(plugin)))
       // One that nobody binds to its host goes on.
       expect(await isRunning(plain)).toBe(true)
+      // What it was in is removed by the next host.
+      const next = `await (await import(${JSON.stringify(join(import.meta.dirname, 'cage.ts'))})).cagesAreHere()`
+      await mustRun([process.execPath, '--conditions=@muster/source', '--input-type=module', '-e', next])
+      expect(await cagesOf(host.pid)).toEqual([])
     } finally {
       for (const one of [plugin, plain]) await stopIdentity(one, 0)
     }

@@ -1,5 +1,6 @@
 /** A plugin for tests of the plugins room: does what its configuration says, the worse things too. Bundled and run as a process. */
 import { spawnSync } from 'node:child_process'
+import { once } from 'node:events'
 import { lookup } from 'node:dns/promises'
 import { appendFileSync, existsSync, readFileSync, symlinkSync, watch, writeSync } from 'node:fs'
 import { get } from 'node:https'
@@ -26,7 +27,22 @@ interface Knobs {
   /** What the probe says, in turn; the last one again and again. */
   probes?: ('ready' | 'initialising' | 'failed')[]
   /** What `launch` does. */
-  launch?: 'exit' | 'throw' | 'garbage' | 'secret' | 'spill' | 'auth' | 'hang' | 'ignore' | 'env' | 'reach' | 'who' | 'spin'
+  launch?:
+    | 'exit'
+    | 'throw'
+    | 'garbage'
+    | 'secret'
+    | 'spill'
+    | 'auth'
+    | 'hang'
+    | 'ignore'
+    | 'env'
+    | 'reach'
+    | 'who'
+    | 'spin'
+    | 'heap'
+    | 'buffers'
+    | 'fork'
   /** Files that `who` tries to read. */
   files?: string[]
   /** `launch` answers, and `create` refuses no more, once this file is there. */
@@ -69,6 +85,7 @@ const plugin = definePlugin({
         await misbehave(knobs.launch, call)
         if (knobs.gate !== undefined) await present(knobs.gate)
         if (knobs.launch === 'reach') return { handle: { v: 1, data: await reach(context.dataDir) } }
+        if (knobs.launch === 'fork') return { handle: { v: 1, data: fork() } }
         if (knobs.launch === 'who') return { handle: { v: 1, data: await who(knobs.files ?? [], context.dataDir) } }
         if (knobs.vendor !== undefined) return { handle: { v: 1, data: await askVendor(knobs.vendor) } }
         return { handle: { v: 1, data: { id: spec.id, env: knobs.launch === 'env' ? Object.keys(process.env).sort() : [] } } }
@@ -96,6 +113,9 @@ async function misbehave(how: Knobs['launch'], call: Call): Promise<void> {
   // It never hears that its host is gone.
   if (how === 'spin') process.stderr.write('it spins\n')
   for (let n = 0; how === 'spin'; n++) Math.sqrt(n)
+  const all: object[] = []
+  while (how === 'heap') all.push({ all })
+  if (how === 'buffers') await swell()
   if (how === 'throw') throw new Error('a bug')
   if (how === 'garbage') writeSync(3, Buffer.from([0, 0, 0, 5, 0, 1, 2, 3, 4]))
   if (how === 'auth') throw new ProviderError('auth', 'the key is refused', { effect: 'none' })
@@ -110,6 +130,21 @@ async function misbehave(how: Knobs['launch'], call: Call): Promise<void> {
       hint: `try another than ${Buffer.from(value).toString('base64')}`,
     })
   }
+}
+
+/** More and more beside the heap, up to a GiB, and then it stays so. */
+async function swell(): Promise<void> {
+  const all: Buffer[] = []
+  const timer = setInterval(() => {
+    if (all.length < 64) all.push(Buffer.alloc(2 ** 24, 1))
+    else clearInterval(timer)
+  }, 10)
+  await once(process, 'SIGUSR2')
+}
+
+/** Many processes at once, which end soon: the code of a shell that could not start one. */
+function fork(): number | null {
+  return spawnSync('/bin/sh', ['-c', 'n=0; while [ $n -lt 900 ]; do sleep 2 & n=$((n + 1)); done; wait']).status
 }
 
 /** Who it is, and what that lets it do: to read files of others, to write among its own, to end its host. */

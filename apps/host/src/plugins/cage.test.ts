@@ -1,0 +1,24 @@
+import { expect, test } from 'vitest'
+import { cageLimits, placesOf } from './cage.ts'
+import { plainManifest } from './testing/manifest.ts'
+
+const v1 = (controllers: string): string =>
+  `30 25 0:26 / /sys/fs/cgroup/${controllers} rw,nosuid shared:9 - cgroup cgroup rw,${controllers}`
+const v2 = '29 25 0:25 / /sys/fs/cgroup rw,nosuid shared:8 - cgroup2 cgroup2 rw'
+
+test('cages lie in the own group of version 1, and at the top of version 2', () => {
+  const own = '4:memory:/service\n3:cpu,pids:/\n1:name=systemd:/x\n0::/service\n'
+  expect(placesOf([v1('memory'), v1('cpu,pids'), v1('cpuset'), 'no line'].join('\n'), own)).toEqual([
+    { version: 1, folder: '/sys/fs/cgroup/memory/service', controllers: ['memory'] },
+    { version: 1, folder: '/sys/fs/cgroup/cpu,pids', controllers: ['pids'] },
+  ])
+  expect(placesOf(v2, own)).toEqual([{ version: 2, folder: '/sys/fs/cgroup', controllers: ['memory', 'pids'] }])
+  expect(placesOf('', '')).toEqual([])
+})
+
+test('who starts programs has room for them', () => {
+  const plain = plainManifest('x')
+  expect(cageLimits(plain)).toEqual({ memoryMb: 256, pids: 64 })
+  const permissions = { ...plain.permissions, childProcess: true }
+  expect(cageLimits({ ...plain, permissions })).toEqual({ memoryMb: 1280, pids: 576 })
+})
