@@ -4,12 +4,13 @@
  */
 import { execFile } from 'node:child_process'
 import { existsSync } from 'node:fs'
-import { mkdir, readdir, readFile, rmdir, writeFile } from 'node:fs/promises'
+import { mkdir, readdir, readFile, readlink, rmdir, writeFile } from 'node:fs/promises'
 import { join } from 'node:path'
 import { setTimeout as sleep } from 'node:timers/promises'
 import { promisify } from 'node:util'
 import type { PluginManifest } from '@muster/core'
 import { memoryOf } from './memory.ts'
+import { remembered } from './remembered.ts'
 
 export interface Cage {
   /** The command, in the cage before it begins. */
@@ -31,7 +32,11 @@ interface Place {
   controllers: readonly string[]
 }
 
-const prefix = 'muster-plugin-'
+/** Of all hosts that see the same processes: the number of one says nothing elsewhere. */
+const prefix = remembered(async () => {
+  const space = await readlink('/proc/self/ns/pid').catch(() => '')
+  return `muster-plugin-${/\d+/.exec(space)?.[0] ?? 0}-`
+})
 /** Node has about a dozen threads. */
 const threads = 64
 /** For a plugin that starts programs, as the command line of a vendor: some at once, and what they need. */
@@ -43,24 +48,24 @@ export function cageLimits(manifest: Pick<PluginManifest, 'limits' | 'permission
 }
 
 let count = 0
-let known: Promise<Place[]> | undefined
+const places = remembered(findPlaces)
 
 /** Undefined where none can be made. */
 export async function openCage(limits: CageLimits): Promise<Cage | undefined> {
-  const places = await (known ??= findPlaces())
-  return places.length === 0 ? undefined : makeCage(places, limits)
+  const found = await places()
+  return found.length === 0 ? undefined : makeCage(found, limits)
 }
 
 /** May cages be made here? Tried out. */
 export async function cagesAreHere(): Promise<boolean> {
-  return (await (known ??= findPlaces())).length > 0
+  return (await places()).length > 0
 }
 
-async function makeCage(places: readonly Place[], { memoryMb, pids }: CageLimits): Promise<Cage> {
-  const name = `${prefix}${process.pid}-${++count}`
-  const folders = places.map(({ folder }) => join(folder, name))
+async function makeCage(all: readonly Place[], { memoryMb, pids }: CageLimits): Promise<Cage> {
+  const name = `${await prefix()}${process.pid}-${++count}`
+  const folders = all.map(({ folder }) => join(folder, name))
   const memory = String(memoryMb * 2 ** 20)
-  for (const { version, folder, controllers } of places) {
+  for (const { version, folder, controllers } of all) {
     const own = join(folder, name)
     await mkdir(own)
     const files: [string, string][] = []
@@ -170,8 +175,9 @@ async function switchedOn({ folder, controllers }: Place): Promise<boolean> {
 
 /** Cages of hosts that were killed: their plugins went with them. */
 async function sweep({ folder }: Place): Promise<void> {
+  const mine = await prefix()
   for (const name of await readdir(folder).catch(() => [])) {
-    const host = name.startsWith(prefix) ? /^\d+/.exec(name.slice(prefix.length))?.[0] : undefined
+    const host = name.startsWith(mine) ? /^\d+/.exec(name.slice(mine.length))?.[0] : undefined
     if (host !== undefined && !existsSync(`/proc/${host}`)) await removeCage(join(folder, name))
   }
 }

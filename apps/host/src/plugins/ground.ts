@@ -5,6 +5,7 @@ import { stat } from 'node:fs/promises'
 import { dirname, resolve } from 'node:path'
 import { promisify } from 'node:util'
 import { cagesAreHere } from './cage.ts'
+import { remembered } from './remembered.ts'
 
 const run = promisify(execFile)
 
@@ -103,9 +104,4 @@ async function closedTo(path: string): Promise<string | undefined> {
   // What is not there yet is made, and nobody is kept out by it.
   const found = await stat(path).catch(() => undefined)
   return found === undefined || (found.mode & 0o001) !== 0 ? undefined : path
-}
-
-function remembered<T>(find: () => Promise<T>): () => Promise<T> {
-  let found: Promise<T> | undefined
-  return () => (found ??= find())
 }

@@ -111,9 +111,12 @@ export function startPlugins(deps: RoomDeps): StartedRoom {
     })
     all.set(target.provider.name, supervised)
   }
-  for (const { alias, root, tree } of deps.discovery.plugins)
+  for (const { alias, root, tree, isolation } of deps.discovery.plugins) {
+    const { level, because } = isolation
+    log.info({ plugin: alias, level, ...(because === undefined ? {} : { because: because.fact }) }, 'isolation')
     if (tree === undefined)
       log.warn({ plugin: alias, folder: root }, 'DEVELOPMENT: a plugin is loaded from a folder, and nobody checks its files')
+  }
   for (const target of targetsOf(deps)) start(target, { redactor: redactorOf(target.provider.name) })
 
   return {

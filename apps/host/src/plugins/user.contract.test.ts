@@ -1,4 +1,5 @@
 /** What a plugin with a user of its own cannot do, though Node would let it; and what the same plugin does without. */
+import { existsSync } from 'node:fs'
 import { chmod, chown, mkdir, readdir, readFile, stat, writeFile } from 'node:fs/promises'
 import { join } from 'node:path'
 import type { PluginPermissions } from '@muster/core'
@@ -9,7 +10,7 @@ import { waitFor } from '@muster/test/systems/wait'
 import { afterEach, beforeEach, expect, test } from 'vitest'
 import { cagesAreHere, placesOf } from './cage.ts'
 import { openGround, type UserRange } from './ground.ts'
-import { type StartedRoom, startPlugins } from './room.ts'
+import { checkPlugins, type PluginCheck, type StartedRoom, startPlugins } from './room.ts'
 import { configureFixture, type FixtureSite, launchSpec } from './testing/configure.ts'
 import { lockFixture } from './testing/locked.ts'
 
@@ -121,7 +122,24 @@ async function cagesOf(host: number): Promise<string[]> {
     ['/proc/self/mountinfo', '/proc/self/cgroup'].map((file) => readFile(file, 'utf8')),
   )
   const names = await Promise.all(placesOf(mounts, own).map(({ folder: place }) => readdir(place)))
-  return names.flat().filter((name) => name.startsWith(`muster-plugin-${host}-`))
+  return names.flat().filter((name) => new RegExp(`^muster-plugin-\\d+-${host}-`).test(name))
+}
+
+test('a check starts it so before there is a data folder, and leaves none', async () => {
+  const { checked, none } = await checkedWithout(data)
+  expect(checked).toEqual({ problems: [], notes: [{ provider: 'p', text: 'a note' }] })
+  expect(existsSync(none)).toBe(false)
+})
+
+/** Of a deployment whose data folder is not there yet; its store is one that others pass. */
+async function checkedWithout(store: string): Promise<{ checked: PluginCheck; none: string }> {
+  const entry = await lockFixture(store, { permissions }, { isolation: 'L3' })
+  const ground = await openGround({ data: store, users })
+  const site = { data: store, folder: '', providers: { p: { knobs: {} } }, entry, ground }
+  const { config, discovery, at } = await configureFixture({ ...site, host: `isolation: { users: ${JSON.stringify(users)} }` })
+  await chmod(store, 0o711)
+  const none = join(store, 'none')
+  return { checked: await checkPlugins({ config: { ...config, data: none }, discovery, at }), none }
 }
 
 test('it ends with its host, though it hears of nothing', async () => {
