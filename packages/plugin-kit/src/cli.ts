@@ -28,6 +28,11 @@ program.addCommand(
   ).option('--source <file>', 'its main module', 'src/plugin.ts'),
 )
 program.addCommand(
+  command('lint', 'tell what a host or a registry would find wrong, without running it', async (options) =>
+    (await import('./cli/lint.ts')).lint(options),
+  ).option('--json', 'as JSON'),
+)
+program.addCommand(
   command('test', 'pack the plugin, start it as a host would, and run the conformance suite', async (options) =>
     (await import('./cli/test.ts')).test(options),
   )
