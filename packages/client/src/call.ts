@@ -30,8 +30,8 @@ export interface Caller {
   call<K extends OperationName>(name: K, input: CallInput<K>): Promise<Answer<K>>
   /** The answer with its body still to be read. */
   open<K extends OperationName>(name: K, input: CallInput<K>): Promise<IncomingMessage>
-  /** Waits a moment, longer each time; throws `error` when the patience is used up or the signal aborts. */
-  patience(signal?: AbortSignal): (error: unknown) => Promise<void>
+  /** Waits a moment, longer each time; throws `error` when the patience is used up or the signal aborts. `begun`: within an answer. */
+  patience(signal?: AbortSignal): (error: unknown, begun?: 'begun') => Promise<void>
   readonly transport: Transport
 }
 
@@ -40,6 +40,8 @@ const SILENCE_MS = 120_000
 /** A restart of a daemon takes about a second; a slow disk or a long migration is no reason to lose a run. */
 const PATIENCE_MS = 60_000
 const LONGEST_PAUSE_MS = 1000
+/** A restart of a daemon cuts an answer once, a bad line perhaps twice; what is cut each time is cut by what is sent. */
+const MOST_CUTS = 3
 
 /** What a dead or restarting daemon gives: nobody can have done the call, or a repeat is recognised. */
 const passing = new Set(['ECONNREFUSED', 'ENOENT', 'ECONNRESET', 'EPIPE', 'ETIMEDOUT', 'EAGAIN'])
@@ -60,14 +62,17 @@ export function createCaller(transport: Transport, options: ConnectOptions = {})
   // Where nobody has ever answered and nobody listens, most likely no daemon runs: nothing to be patient for.
   let met = false
 
-  function patience(signal?: AbortSignal): (error: unknown) => Promise<void> {
+  function patience(signal?: AbortSignal): (error: unknown, begun?: 'begun') => Promise<void> {
     let until: number | undefined
     let waitMs = 25
-    return async (error) => {
+    let cuts = 0
+    return async (error, begun) => {
       signal?.throwIfAborted()
       const asked = error instanceof MusterError ? error.retryAfterMs : undefined
       if (!isPassing(error) || (!met && isAbsent(error))) throw explain(error, transport.name)
+      if (begun !== undefined) cuts += 1
       until ??= performance.now() + patienceMs
+      if (begun !== undefined && (cuts >= MOST_CUTS || performance.now() >= until)) throw cutOff(error, transport.name)
       if (performance.now() >= until) throw explain(error, transport.name)
       await pause(Math.max(Math.min(asked ?? 0, 5000), waitMs * (0.5 + Math.random() / 2)), undefined, signal && { signal })
       waitMs = Math.min(waitMs * 2, LONGEST_PAUSE_MS)
@@ -99,7 +104,7 @@ export function createCaller(transport: Transport, options: ConnectOptions = {})
       try {
         text = await textOf(answer)
       } catch (error) {
-        await again(error)
+        await again(error, 'begun')
         continue
       }
       if (answer.statusCode === 204) return undefined
@@ -163,6 +168,15 @@ function explain(error: unknown, where: string): unknown {
       cause: error,
     })
   return error
+}
+
+/** Somebody is there, and did not come to the end of what they said. */
+function cutOff(error: unknown, where: string): unknown {
+  if (error instanceof MusterError || !(error instanceof Error)) return error
+  return new MusterError('unreachable', `what ${where} sent was cut off before its end, each time: ${error.message}`, {
+    hint: 'Either the connection breaks, or the daemon could not read on: then its log says why.',
+    cause: error,
+  })
 }
 
 async function textOf(answer: IncomingMessage): Promise<string> {

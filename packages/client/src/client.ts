@@ -31,7 +31,7 @@ import type {
 import { type LogChunk, type LogReadOptions, readLog } from './log-stream.ts'
 import { reachOf } from './reach.ts'
 import { sendStdin } from './stdin.ts'
-import { getOutput, type Output, putInput, saveOutput } from './transfer.ts'
+import { getOutput, type Output, putInput, saveOutput, type Saving } from './transfer.ts'
 import { type Address, openTransport } from './transport.ts'
 
 export interface Waiting {
@@ -114,7 +114,7 @@ export interface MusterClient {
     putInput(id: string, input: Waiting & { name: string; tar: () => AsyncIterable<Uint8Array> }): Promise<Artifact>
     getOutput(id: string, name: string, options?: Waiting): Promise<Output>
     /** As the file or folder `target`; resolves with the SHA-256 of its tar. */
-    saveOutput(id: string, output: Waiting & { name: string; target: string }): Promise<string | undefined>
+    saveOutput(id: string, output: Waiting & Saving & { name: string }): Promise<string | undefined>
     /** Resolves with false when the command read no more before the end of `source`. */
     stdin(id: string, source: AsyncIterable<Uint8Array>, options?: Waiting): Promise<boolean>
   }
@@ -132,7 +132,7 @@ export interface MusterClient {
     /** Unpacks a tar under `path`; `tar` is asked anew for each try. See `packTree`. */
     putFiles(id: string, copy: Waiting & { path: string; tar: () => AsyncIterable<Uint8Array> }): Promise<void>
     /** `path` as the file or folder `target`, all or nothing. */
-    saveFiles(id: string, copy: Waiting & { path: string; target: string }): Promise<void>
+    saveFiles(id: string, copy: Waiting & Saving & { path: string }): Promise<void>
     /** A connection to a port inside: `input` goes there, the result comes from there. Cut off, it fails, and is not made again. */
     forward(id: string, to: Waiting & { port: number; input: AsyncIterable<Uint8Array> }): Promise<AsyncIterable<Uint8Array>>
   }

@@ -11,12 +11,14 @@ import {
   writeFileSync,
 } from 'node:fs'
 import { join } from 'node:path'
-import { create } from 'tar'
+import { create, Header } from 'tar'
 import { expect, test } from 'vitest'
 import { tempFolder } from '@muster/test/systems/temp'
 import { connect } from './client.ts'
-import { packFolder, packTree, saveAs, unpackTo } from './files.ts'
+import { MusterError } from './errors.ts'
+import { packFolder, packTree, saveAs } from './files.ts'
 import { startServer } from './serve.test.helper.ts'
+import { unpackTo } from './unpack.ts'
 
 async function bytesOf(source: AsyncIterable<Uint8Array>): Promise<Buffer> {
   const chunks: Uint8Array[] = []
@@ -126,6 +128,25 @@ test('a place that cannot be written is said at once, and no fault of the connec
   expect(server.asked).toHaveLength(6)
 })
 
+test('a download that is cut each time ends soon, and nobody is said to be away', async () => {
+  await using folder = await tempFolder('client')
+  await using server = await startServer((_request, response) => {
+    response.writeHead(200, { 'content-type': 'application/x-tar' })
+    response.write(Buffer.alloc(512), () => response.destroy())
+  })
+  const { workers, runs } = connect({ url: server.url })
+  for (const save of [
+    () => workers.saveFiles('w1', { path: 'from', target: join(folder.path, 'x') }),
+    () => runs.saveOutput('r1', { name: 'dist', target: join(folder.path, 'x') }),
+  ])
+    await expect(save()).rejects.toMatchObject({
+      name: 'MusterError',
+      message: expect.stringContaining('cut off before its end') as string,
+      hint: expect.not.stringContaining('muster up') as string,
+    })
+  expect([server.asked.length, readdirSync(folder.path)]).toEqual([6, []])
+})
+
 test('a download that is cut begins anew', async () => {
   await using folder = await tempFolder('client')
   fill(join(folder.path, 'from'))
@@ -141,4 +162,129 @@ test('a download that is cut begins anew', async () => {
   const target = join(folder.path, 'saved')
   expect(await connect({ url: server.url }).runs.saveOutput('r1', { name: 'dist', target })).toBe(sha256)
   expect(readdirSync(target).sort()).toEqual(['empty', 'link', 'node_modules', 'run.sh', 'src'])
+})
+
+interface TarEntry {
+  path: string
+  type?: string
+  linkpath?: string
+  content?: string
+}
+
+/** A tar of just these entries, whatever they are. */
+function tarOf(entries: readonly TarEntry[]): Uint8Array[] {
+  const blocks = entries.flatMap(({ path, type = 'File', linkpath, content = '' }) => {
+    const block = Buffer.alloc(512)
+    const size = Buffer.byteLength(content)
+    new Header({ path, type: type as 'File', mode: 0o755, size, ...(linkpath === undefined ? {} : { linkpath }) }).encode(
+      block,
+      0,
+    )
+    return size === 0 ? [block] : [block, Buffer.concat([Buffer.from(content), Buffer.alloc(512 - size)])]
+  })
+  return [...blocks, Buffer.alloc(1024)]
+}
+
+async function* sent(entries: readonly TarEntry[]): AsyncGenerator<Uint8Array, void, undefined> {
+  yield* tarOf(entries)
+}
+
+test('links stay as they are, wherever they lead; pipes and devices are left out and told', async () => {
+  await using folder = await tempFolder('client')
+  const target = join(folder.path, 'venv')
+  const skipped = await saveAs(
+    target,
+    sent([
+      { path: 'venv/', type: 'Directory' },
+      { path: 'venv/python', type: 'SymbolicLink', linkpath: '/usr/bin/python3' },
+      { path: 'venv/again', type: 'Link', linkpath: 'venv/python' },
+      { path: 'venv/up', type: 'SymbolicLink', linkpath: '../../elsewhere' },
+      { path: 'venv/pipe', type: 'FIFO' },
+      { path: 'venv/pipe2', type: 'Link', linkpath: 'venv/pipe' },
+      { path: 'venv/null', type: 'CharacterDevice' },
+      { path: 'venv/file', content: 'text' },
+      { path: 'venv/hard', type: 'Link', linkpath: 'venv/file' },
+    ]),
+  )
+  expect(skipped).toEqual(['venv/pipe', 'venv/pipe2', 'venv/null'])
+  expect(readdirSync(target).sort()).toEqual(['again', 'file', 'hard', 'python', 'up'])
+  expect(['python', 'again', 'up'].map((name) => readlinkSync(join(target, name)))).toEqual([
+    '/usr/bin/python3',
+    '/usr/bin/python3',
+    '../../elsewhere',
+  ])
+  expect(readFileSync(join(target, 'hard'), 'utf8')).toBe('text')
+  await saveAs(join(folder.path, 'one'), sent([{ path: 'x', type: 'SymbolicLink', linkpath: '/etc/hosts' }]))
+  expect(readlinkSync(join(folder.path, 'one'))).toBe('/etc/hosts')
+  await expect(saveAs(join(folder.path, 'two'), sent([{ path: 'x', type: 'FIFO' }]))).rejects.toMatchObject({
+    code: 'local',
+    message: expect.stringContaining('a pipe or a device') as string,
+  })
+})
+
+test.each<[string, TarEntry[]]>([
+  [
+    'a file through a link',
+    [
+      { path: 'a', type: 'SymbolicLink', linkpath: '/OUT' },
+      { path: 'a/evil', content: 'x' },
+    ],
+  ],
+  [
+    'a link through a link',
+    [
+      { path: 'a', type: 'SymbolicLink', linkpath: '/OUT' },
+      { path: 'a/deep/evil', type: 'SymbolicLink', linkpath: 'x' },
+    ],
+  ],
+  ['an absolute path', [{ path: '/OUT/evil', content: 'x' }]],
+  ['a path that leads up', [{ path: 'a/../../out/evil', content: 'x' }]],
+  ['a link that stands above', [{ path: '../out/evil', type: 'SymbolicLink', linkpath: 'x' }]],
+  ['a second name of a file elsewhere', [{ path: 'a', type: 'Link', linkpath: '/etc/hostname' }]],
+  ['a second name of a file above', [{ path: 'a', type: 'Link', linkpath: '../out/kept' }]],
+  ['the folder itself as a link', [{ path: './', type: 'SymbolicLink', linkpath: '/OUT' }]],
+])('nothing is written outside, and it is said in a sentence: %s', async (_what, entries) => {
+  await using folder = await tempFolder('client')
+  const out = join(folder.path, 'out')
+  mkdirSync(out)
+  writeFileSync(join(out, 'kept'), 'x')
+  const placed = entries.map((entry) => ({
+    ...entry,
+    path: entry.path.replace('/OUT', out),
+    ...(entry.linkpath === undefined ? {} : { linkpath: entry.linkpath.replace('/OUT', out) }),
+  }))
+  await expect(unpackTo(join(folder.path, 'to'), sent(placed))).rejects.toBeInstanceOf(MusterError)
+  expect(readdirSync(out)).toEqual(['kept'])
+  expect(readFileSync(join(out, 'kept'), 'utf8')).toBe('x')
+})
+
+test('what is no tar, or is cut, is said in a sentence', async () => {
+  await using folder = await tempFolder('client')
+  async function* bytes(...chunks: Uint8Array[]): AsyncGenerator<Uint8Array, void, undefined> {
+    yield* chunks
+  }
+  const [head = Buffer.alloc(0)] = tarOf([{ path: 'a', content: 'text' }])
+  for (const wrong of [bytes(Buffer.alloc(2048, 'x')), bytes(head)])
+    await expect(saveAs(join(folder.path, 'to'), wrong)).rejects.toMatchObject({ name: 'MusterError', code: 'protocol' })
+  expect(readdirSync(folder.path)).toEqual([])
+})
+
+test('what is there is kept where it is not to be replaced, and back in its place where the new one cannot take it', async () => {
+  await using folder = await tempFolder('client')
+  const target = join(folder.path, 'src')
+  mkdirSync(target)
+  writeFileSync(join(target, 'mine'), 'x')
+  const tree: TarEntry[] = [
+    { path: 'dist/', type: 'Directory' },
+    { path: 'dist/new', content: 'y' },
+  ]
+  await expect(saveAs(target, sent(tree), { replace: false })).rejects.toMatchObject({
+    code: 'local',
+    message: expect.stringContaining('is there already') as string,
+  })
+  expect([readdirSync(folder.path), readdirSync(target)]).toEqual([['src'], ['mine']])
+  await saveAs(target, sent(tree))
+  expect([readdirSync(folder.path), readdirSync(target)]).toEqual([['src'], ['new']])
+  symlinkSync('nowhere', join(folder.path, 'link'))
+  await expect(saveAs(join(folder.path, 'link'), sent(tree), { replace: false })).rejects.toMatchObject({ code: 'local' })
 })

@@ -1,10 +1,9 @@
 /** Folders as tar streams, and back. Tar and its library are loaded only when they are used. */
 import { createHash } from 'node:crypto'
-import { mkdir, mkdtemp, readdir, rename, rm, stat } from 'node:fs/promises'
+import { lstat, mkdir, mkdtemp, readdir, rename, rm, stat } from 'node:fs/promises'
 import { basename, dirname, join, matchesGlob, relative, resolve } from 'node:path'
-import { Readable } from 'node:stream'
-import { pipeline } from 'node:stream/promises'
 import { MusterError } from './errors.ts'
+import { unpackTo } from './unpack.ts'
 
 export interface PackOptions {
   /** Glob patterns of paths relative to the folder (`node_modules`, `dist/**`): what matches stays here, with all below. */
@@ -69,25 +68,19 @@ export async function* packTree(path: string, name: string): AsyncGenerator<Uint
   for await (const chunk of pack as AsyncIterable<Uint8Array>) yield chunk
 }
 
-/** Unpacks a tar under `folder`, which is made. Entries that would leave it are refused. */
-export async function unpackTo(folder: string, tar: AsyncIterable<Uint8Array>): Promise<void> {
-  await mkdir(folder, { recursive: true })
-  const { extract } = await import('tar')
-  await pipeline(Readable.from(tar), extract({ cwd: folder, strict: true, preserveOwner: false, onReadEntry: withoutPrivileges }))
-}
-
-/** Whoever unpacks owns the files: a worker must not choose what runs as that user. */
-function withoutPrivileges(entry: { mode?: number | undefined }): void {
-  if (entry.mode !== undefined) entry.mode &= 0o777
+export interface SaveOptions {
+  /** Default: what is at the target gives way to what comes. With false the target is refused when something is there. */
+  replace?: boolean
 }
 
 /**
- * Unpacks the one tree of an output's tar as `target`, as `cp -r` would name it. All or nothing: what was at `target` is replaced only
- * once the whole has arrived. Error: `local` for what this machine refuses, which no other try would mend.
+ * Unpacks the one tree of an output's tar as `target`, as `cp -r` would name it. All or nothing: what was at `target` is moved aside once the
+ * whole has arrived, and removed once that stands in its place. Links stay as they are; pipes and devices are left out, their paths are the
+ * result. Error: `local` for what this machine refuses, which no other try would mend.
  */
-export async function saveAs(target: string, tar: AsyncIterable<Uint8Array>): Promise<void> {
+export async function saveAs(target: string, tar: AsyncIterable<Uint8Array>, options: SaveOptions = {}): Promise<string[]> {
   try {
-    await save(resolve(target), tar)
+    return await save(resolve(target), tar, options)
   } catch (error) {
     throw asLocal(error, target)
   }
@@ -103,19 +96,46 @@ function asLocal(error: unknown, target: string): unknown {
   })
 }
 
-async function save(path: string, tar: AsyncIterable<Uint8Array>): Promise<void> {
+async function save(path: string, tar: AsyncIterable<Uint8Array>, { replace = true }: SaveOptions): Promise<string[]> {
   await mkdir(dirname(path), { recursive: true })
   const draft = await mkdtemp(join(dirname(path), `.${basename(path)}-`))
+  const [come, old] = [join(draft, 'new'), join(draft, 'old')]
+  let clears = true
   try {
-    await unpackTo(draft, tar)
-    const [only, ...more] = await readdir(draft)
+    const skipped = await unpackTo(come, tar)
+    const [only, ...more] = await readdir(come)
+    if (only === undefined && skipped.length > 0)
+      throw new MusterError('local', 'it is a pipe or a device: there is nothing in it to copy')
     if (only === undefined || more.length > 0)
       throw new MusterError('protocol', `the output holds ${more.length === 0 ? 'nothing' : 'more than one tree'}`)
-    await rm(path, { recursive: true, force: true })
-    await rename(join(draft, only), path)
+    const before = await isThere(path)
+    if (before && !replace) throw taken(path)
+    if (before) {
+      // From here on only this folder holds it, until what came stands in its place.
+      clears = false
+      await rename(path, old)
+    }
+    await rename(join(come, only), path).catch(async (error: unknown) => {
+      if (before) await rename(old, path)
+      clears = true
+      throw error
+    })
+    clears = true
+    return skipped
   } finally {
-    await rm(draft, { recursive: true, force: true })
+    if (clears || !(await isThere(old))) await rm(draft, { recursive: true, force: true })
   }
+}
+
+/** Also a link that leads nowhere. */
+async function isThere(path: string): Promise<boolean> {
+  return (await lstat(path).catch(() => undefined)) !== undefined
+}
+
+function taken(path: string): MusterError {
+  return new MusterError('local', `'${path}' is there already, and is left as it is`, {
+    hint: 'Move it away, or name another place.',
+  })
 }
 
 /** Passes bytes on, and has their SHA-256 and number at the end. */

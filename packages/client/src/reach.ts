@@ -17,7 +17,7 @@ export function reachOf(caller: Caller): Pick<MusterClient['workers'], 'putFiles
         ...(signal === undefined ? {} : { signal }),
       })
     },
-    async saveFiles(id, { path, target, signal }) {
+    async saveFiles(id, { path, target, replace, onSkipped, signal }) {
       const again = caller.patience(signal)
       for (;;) {
         const answer = await caller.open('getFiles', {
@@ -27,10 +27,11 @@ export function reachOf(caller: Caller): Pick<MusterClient['workers'], 'putFiles
           ...(signal === undefined ? {} : { signal }),
         })
         try {
-          await saveAs(target, answer)
+          const skipped = await saveAs(target, answer, { replace: replace !== false })
+          for (const one of skipped) onSkipped?.(one)
           return
         } catch (error) {
-          await again(error)
+          await again(error, 'begun')
         }
       }
     },

@@ -1,7 +1,7 @@
 /** Inputs up, outputs down, each with its SHA-256 compared on both sides. */
 import type { Caller } from './call.ts'
 import { MusterError } from './errors.ts'
-import { measured, saveAs } from './files.ts'
+import { measured, saveAs, type SaveOptions } from './files.ts'
 import type { Artifact } from './generated/api.ts'
 
 export interface Output {
@@ -47,19 +47,27 @@ export async function getOutput(
   return { sha256, tar: checked() }
 }
 
+/** How what is downloaded becomes files. */
+export interface Saving extends SaveOptions {
+  target: string
+  /** Hears of each pipe and device that was left out, once all else is saved. */
+  onSkipped?: (path: string) => void
+}
+
 /** Downloads an output as the file or folder `target`; begins anew when the connection is cut. */
 export async function saveOutput(
   caller: Caller,
-  { target, ...output }: { run: string; name: string; target: string; signal?: AbortSignal },
+  { target, replace, onSkipped, ...output }: Saving & { run: string; name: string; signal?: AbortSignal },
 ): Promise<string | undefined> {
   const again = caller.patience(output.signal)
   for (;;) {
     const { sha256, tar } = await getOutput(caller, output)
     try {
-      await saveAs(target, tar)
+      const skipped = await saveAs(target, tar, { replace: replace !== false })
+      for (const path of skipped) onSkipped?.(path)
       return sha256
     } catch (error) {
-      await again(error)
+      await again(error, 'begun')
     }
   }
 }

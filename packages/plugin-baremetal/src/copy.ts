@@ -12,6 +12,11 @@ import { isSystem, refused } from './errors.ts'
 
 /** What came over standard error, as far as a message needs it. */
 const NOISE_BYTES = 2000
+/**
+ * So much is held back until tar is past it: what cannot be read in a tree of this size is told before anything was sent, where the reason
+ * can still be answered. A larger one is cut off.
+ */
+const HELD_BYTES = 1_048_576
 
 /** `tar -x` below a folder that is made when absent. Words: the folder. */
 export const unpackWords: readonly string[] = ['/bin/sh', '-c', 'mkdir -p -- "$1" && cd -- "$1" && exec tar -xof -', 'sh']
@@ -119,7 +124,7 @@ export async function unpack(child: ChildProcess, source: AsyncIterable<Uint8Arr
   if (code !== 0) throw failure(noise(), 'unpack the tar')
 }
 
-/** What `tar -c` sends. */
+/** What `tar -c` sends. Nothing of a small tree is sent that could not be read whole. */
 export async function* packed(
   child: ChildProcess,
   path: string,
@@ -128,12 +133,19 @@ export async function* packed(
   const { noise, ended } = follow(child, signal)
   child.stdin?.end()
   try {
-    for await (const chunk of child.stdout ?? []) yield chunk as Uint8Array
+    const held: Uint8Array[] = []
+    let bytes = 0
+    for await (const chunk of (child.stdout ?? []) as AsyncIterable<Uint8Array>) {
+      bytes += chunk.length
+      held.push(chunk)
+      if (bytes > HELD_BYTES) yield* held.splice(0)
+    }
     const code = await ended
     signal.throwIfAborted()
     if (code === ABSENT) throw new ProviderError('not-found', `${path} is not there`, { effect: 'none', path })
     // 1: a file changed while it was read; what was read is whole.
     if (code !== 0 && code !== 1) throw failure(noise(), `read ${path}`)
+    yield* held
   } finally {
     child.kill('SIGKILL')
   }
@@ -157,8 +169,11 @@ function follow(child: ChildProcess, signal: AbortSignal): { noise(): string; en
   return { noise: () => noise.slice(0, NOISE_BYTES).trim(), ended }
 }
 
+/** The last line of each kind of tar, which only says that there was one before. */
+const closing = /due to previous errors|delayed from previous errors|not recoverable: exiting now/
+
 function failure(noise: string, doing: string): ProviderError {
-  const last = noise.split('\n').findLast((line) => line !== '') ?? 'no reason given'
+  const last = noise.split('\n').findLast((line) => line !== '' && !closing.test(line)) ?? 'no reason given'
   if (/No space left|Disk quota/.test(noise)) return new ProviderError('capacity', `cannot ${doing}: ${last}`)
   if (/Permission denied|Not a directory|File exists|Is a directory|Cannot open/.test(noise))
     return refused('invalid-spec', 'path', { message: `cannot ${doing}: ${last}` })

@@ -81,7 +81,8 @@ async function copy(source: Place, { target, command }: { target: Place; command
       say(`copied to ${target.worker}:${posix.join(folder, name)}`)
       return exits.ok
     }
-    const done = client.workers.saveFiles(source.worker ?? '', { path: source.path, target: place, signal })
+    const onSkipped = (entry: string): void => say(`left out ${entry}, a pipe or a device`)
+    const done = client.workers.saveFiles(source.worker ?? '', { path: source.path, target: place, onSkipped, signal })
     await withProgress(`copying ${source.path} from ${source.worker ?? ''} …`, done)
     say(`copied to ${place}`)
     return exits.ok

@@ -14,8 +14,8 @@ export interface FollowOptions {
   quiet: boolean
   /** Ctrl-C ends the run; else only the following. */
   cancels: boolean
-  /** Done once the run has ended, whatever its outcome. */
-  afterwards?: (run: Run) => Promise<void>
+  /** Done once the run has ended, whatever its outcome. False: a run that passed did not give all that was asked for. */
+  afterwards?: (run: Run) => Promise<boolean>
 }
 
 /** Waiting that is longer than this is worth a line. */
@@ -37,13 +37,14 @@ export async function followRun(options: FollowOptions): Promise<number> {
       if (stop.pipe()) break
     }
     const end = await client.runs.wait(run.id, { signal: stop.now })
-    await options.afterwards?.(end)
+    const whole = (await options.afterwards?.(end)) !== false
     const { code, line } = outcomeOf(end)
     if (stop.pipe()) return exits.pipe
     if (end.logProblem !== undefined) say(`the end of its output may be missing: ${end.logProblem}`)
     if (line !== undefined) say(line)
     if (code === exits.infrastructure && line !== undefined) say(`\`muster why run ${run.id}\` says more`)
-    return code
+    // A code of the command's own says more than that its output is not here.
+    return code === exits.ok && !whole ? exits.infrastructure : code
   } catch (error) {
     if (stop.now.aborted) return stop.code()
     throw error

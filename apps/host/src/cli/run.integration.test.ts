@@ -1,6 +1,6 @@
 /** `muster run` as a user sees it, alike on local processes and in containers. */
 import { createHash, randomBytes } from 'node:crypto'
-import { existsSync, mkdirSync, readFileSync, truncateSync, writeFileSync } from 'node:fs'
+import { existsSync, mkdirSync, readdirSync, readFileSync, readlinkSync, truncateSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { afterAll, beforeAll, describe, expect, test } from 'vitest'
 import { findDocker } from '@muster/test/systems/docker'
@@ -259,7 +259,44 @@ function behaves(openVendor: OpenVendor, { counted }: { counted: boolean }): voi
     expect(existsSync(join(site.dir, 'out/none'))).toBe(false)
     expect(ours(exit).join('\n')).toMatch(/uploaded .* sha256 [0-9a-f]{64}/)
     expect(ours(exit).join('\n')).toMatch(/output result: \d+ bytes, sha256 [0-9a-f]{64}/)
-    expect(ours(exit).join('\n')).toContain('output none: nothing at nowhere')
+    expect(ours(exit).join('\n')).toContain('output none: nothing came from nowhere')
+  })
+
+  test('an output takes the place of nothing that is here unless it may', { timeout }, async () => {
+    const here = join(site.dir, 'mine')
+    mkdirSync(here)
+    writeFileSync(join(here, 'own'), 'x')
+    const before = await newest()
+    const options = ['-q', '--output', 'mine=made', '--output-dir', site.dir]
+    const refused = await run('hold', shell('mkdir made; echo y > made/new'), { options })
+    expect([refused.code, ours(refused).join()]).toEqual([
+      125,
+      expect.stringContaining(`would be ${here}, which is there already`),
+    ])
+    expect([await newest(), readFileSync(join(here, 'own'), 'utf8')]).toEqual([before, 'x'])
+    const forced = await run('hold', shell('mkdir made; echo y > made/new; exit 3'), { options: [...options, '--force'] })
+    expect([forced.code, readdirSync(here)]).toEqual([3, ['new']])
+  })
+
+  test('links and pipes among the output are no failure; the code is the command’s own', { timeout }, async () => {
+    const script = 'mkdir venv; ln -s /usr/bin/python3 venv/python; echo x > venv/file; mkfifo venv/pipe'
+    const dir = join(site.dir, 'links')
+    const exit = await run('hold', shell(script), { options: ['-q', '--output', 'venv=venv', '--output-dir', dir] })
+    expect([exit.code, readdirSync(join(dir, 'venv')).sort()]).toEqual([0, ['file', 'python']])
+    expect(readlinkSync(join(dir, 'venv/python'))).toBe('/usr/bin/python3')
+    expect(ours(exit).join()).toContain('left out venv/pipe, a pipe or a device')
+  })
+
+  test.each([
+    [0, 125, 'it passed, but its output out could not be saved'],
+    [7, 7, 'its output out could not be saved'],
+  ])('what cannot be saved here is said; a command that exits %d gives %d', { timeout }, async (own, code, line) => {
+    const dir = join(site.dir, 'no-folder')
+    writeFileSync(dir, 'a file')
+    const options = ['-q', '--output', 'out=made', '--output-dir', dir]
+    const exit = await run('hold', shell(`echo x > made; exit ${own}`), { options })
+    expect([exit.code, ours(exit).join()]).toEqual([code, expect.stringContaining(line)])
+    expect(exit.stderr.text).not.toMatch(/^ {4}at /m)
   })
 
   test('detached: its id; followed again from the first byte; its log; why it was so', { timeout }, async () => {

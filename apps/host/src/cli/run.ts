@@ -1,9 +1,10 @@
 /** `muster run`: one command on a worker of a pool, as if it ran here. */
+import { lstat } from 'node:fs/promises'
 import { relative, resolve } from 'node:path'
 import type { MusterClient, Run, RunRequest } from '@muster/client'
 import type { Command } from 'commander'
 import { parseDuration, parseSize } from '../config/units.ts'
-import { acting, type GlobalOptions, openClient, parsing, subcommand } from './context.ts'
+import { acting, type GlobalOptions, openClient, parsing, subcommand, tell } from './context.ts'
 import { exits, print, printJson, say } from './io.ts'
 import { collect, collectEnv, collectLabel, collectOutput } from './pairs.ts'
 
@@ -21,6 +22,7 @@ interface Options {
   exclude: string[]
   output: { name: string; path: string }[]
   outputDir: string
+  force?: true
   timeout?: number
   queueTimeout?: number
   keepFailed?: number
@@ -53,6 +55,7 @@ export function runCommand(): Command {
     .option('--exclude <glob>', 'but not what matches, as node_modules', collect, [])
     .option('--output <name=path>', 'fetch this path of the worker afterwards, as NAME here', collectOutput, [])
     .option('--output-dir <dir>', 'there instead of here', '.')
+    .option('--force', 'let an output take the place of what has its name here; else that is refused before anything runs')
     .option('--timeout <duration>', 'from its start; then exit 124', asDuration)
     .option('--queue-timeout <duration>', 'longest wait for a worker', asDuration)
     .option('--keep-failed <duration>', 'when it fails, keep its worker so long for `muster exec`; 0s: not at all', asDuration)
@@ -65,7 +68,7 @@ export function runCommand(): Command {
       'after',
       `
 Exit code: that of the command (128 and the number of a signal that ended it). 124: timed out, 130: cancelled,
-125: it did not run to its end, or nobody can tell how it ended. A line that begins with 'muster:' says so when the
+125: it did not run to its end, or nobody can tell how it ended; or it passed, and an output could not be saved here. A line that begins with 'muster:' says so when the
 code is not the command's own.`,
     )
     .action(
@@ -76,6 +79,7 @@ code is not the command's own.`,
 async function run(argv: string[], options: Options, command: Command): Promise<number> {
   const { followRun, hasInput, noteSignals } = await import('./follow.ts')
   const early = noteSignals()
+  if (options.detach !== true) await refuseTaken(options)
   const client = await openClient(command)
   const piped = options.stdin !== false && options.detach !== true && hasInput()
   const stdin = piped || (options.interactive === true && process.stdin.isTTY)
@@ -104,8 +108,9 @@ async function run(argv: string[], options: Options, command: Command): Promise<
     quiet: options.quiet === true,
     cancels: true,
     afterwards: async (ended) => {
-      await fetchOutputs(client, ended, options)
+      const saved = await fetchOutputs(client, ended, options)
       await tellKept(client, ended)
+      return saved
     },
   })
 }
@@ -170,14 +175,44 @@ async function upload(
   }
 }
 
-async function fetchOutputs(client: MusterClient, ended: Run, { outputDir, quiet }: Options): Promise<void> {
+/** An output may take the place of nothing that is here: whoever names it `src` most likely did not mean their own. */
+async function refuseTaken({
+  output,
+  outputDir,
+  force,
+}: Pick<Options, 'output' | 'outputDir'> & { force?: true | undefined }): Promise<void> {
+  if (force === true) return
+  for (const { name } of output) {
+    const target = resolve(outputDir, name)
+    if ((await lstat(target).catch(() => undefined)) === undefined) continue
+    const { MusterError } = await import('@muster/client')
+    throw new MusterError('local', `the output ${name} would be ${target}, which is there already; nothing was run`, {
+      hint: 'Name the output otherwise or give another --output-dir; --force replaces what is there, as a whole.',
+    })
+  }
+}
+
+/** One that cannot be saved keeps none of the others away. False: not all are here. */
+async function fetchOutputs(client: MusterClient, ended: Run, { outputDir, quiet, force }: Options): Promise<boolean> {
+  let whole = true
   for (const { name, path, direction, state, bytes, sha256 } of ended.artifacts) {
     if (direction !== 'out') continue
-    if (state === 'stored') {
-      await client.runs.saveOutput(ended.id, { name, target: resolve(outputDir, name) })
+    // Absent, or closed to whoever ran the command: which of them, the run's own reason says.
+    if (state !== 'stored') {
+      say(`output ${name}: nothing came from ${path}`)
+      continue
+    }
+    const onSkipped = (entry: string): void => say(`output ${name}: left out ${entry}, a pipe or a device`)
+    try {
+      await client.runs.saveOutput(ended.id, { name, target: resolve(outputDir, name), replace: force === true, onSkipped })
       if (quiet !== true) say(`output ${name}: ${bytes ?? 0} bytes, sha256 ${sha256 ?? 'unknown'}`)
-    } else say(`output ${name}: nothing at ${path}`)
+    } catch (error) {
+      whole = false
+      say(`${ended.outcome === 'passed' ? 'it passed, but its' : 'its'} output ${name} could not be saved:`)
+      tell(error, exits.infrastructure)
+    }
   }
+  return whole
 }
 
 /** How to get in, where its worker is kept for a look. */

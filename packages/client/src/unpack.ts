@@ -1,0 +1,133 @@
+/** A tar as files below a folder. What each entry becomes is decided here, one by one. */
+import { lstat, mkdir, rm, symlink } from 'node:fs/promises'
+import { join } from 'node:path'
+import { Readable } from 'node:stream'
+import { pipeline } from 'node:stream/promises'
+import { MusterError } from './errors.ts'
+
+interface Entry {
+  path: string
+  type: string
+  linkpath?: string | undefined
+}
+
+/** What is to be unpacked now, and what is made or told afterwards. */
+interface Sorting {
+  takes(entry: Entry): boolean
+  /** Where each symbolic link leads, by its path below the folder. */
+  links: ReadonlyMap<string, string>
+  /** Paths of pipes and devices, which are not made. */
+  skipped: ReadonlySet<string>
+}
+
+const files = new Set(['File', 'OldFile', 'ContiguousFile', 'Directory', 'GNUDumpDir'])
+const specials = new Set(['FIFO', 'CharacterDevice', 'BlockDevice'])
+
+/**
+ * Unpacks a tar under `folder`, which is made. Symbolic links become what they were, wherever they lead, but only once all else is there:
+ * nothing is written through one. Pipes and devices are left out; their paths are the result. Entries that would leave the folder are
+ * refused. Error: `protocol` for what is no such tar.
+ */
+export async function unpackTo(folder: string, tar: AsyncIterable<Uint8Array>): Promise<string[]> {
+  await mkdir(folder, { recursive: true })
+  const { extract } = await import('tar')
+  const refused = new AbortController()
+  const { takes, links, skipped } = sortEntries()
+  const filter = (_path: string, entry: unknown): boolean => {
+    if (refused.signal.aborted) return false
+    try {
+      return takes(entry as Entry)
+    } catch (error) {
+      refused.abort(error)
+      return false
+    }
+  }
+  try {
+    await pipeline(
+      Readable.from(tar),
+      extract({ cwd: folder, strict: true, preserveOwner: false, filter, onReadEntry: withoutPrivileges }),
+      { signal: refused.signal },
+    )
+  } catch (error) {
+    refused.signal.throwIfAborted()
+    throw asProtocol(error)
+  }
+  // One that was the last of its tar.
+  refused.signal.throwIfAborted()
+  for (const [path, target] of links) await makeLink(folder, path, target)
+  return [...skipped]
+}
+
+function sortEntries(): Sorting {
+  const links = new Map<string, string>()
+  const skipped = new Set<string>()
+
+  function takes({ path: raw, type, linkpath = '' }: Entry): boolean {
+    const path = placeOf(raw)
+    if (specials.has(type)) {
+      skipped.add(path)
+      return false
+    }
+    if (type === 'SymbolicLink') {
+      links.set(path, linkpath)
+      return false
+    }
+    if (files.has(type)) {
+      // The later entry of a name is the one that counts.
+      links.delete(path)
+      return true
+    }
+    if (type !== 'Link') throw bad(raw, `is a ${type}`)
+    const first = placeOf(linkpath)
+    const target = links.get(first)
+    if (target === undefined) {
+      if (skipped.has(first)) skipped.add(path)
+      return !skipped.has(first)
+    }
+    // A second name of a symbolic link.
+    links.set(path, target)
+    return false
+  }
+
+  return { takes, links, skipped }
+}
+
+/** The path below the folder, in one spelling. */
+function placeOf(raw: string): string {
+  const parts = raw.split('/').filter((part) => part !== '' && part !== '.')
+  if (raw.startsWith('/') || parts.includes('..')) throw bad(raw, 'leads out of the folder')
+  return parts.join('/')
+}
+
+function bad(path: string, why: string): MusterError {
+  return new MusterError('protocol', `the entry ${JSON.stringify(path.slice(0, 200))} of the tar ${why}`)
+}
+
+async function makeLink(folder: string, path: string, target: string): Promise<void> {
+  const [name = '', ...above] = path.split('/').reverse()
+  if (name === '') throw bad('.', 'is a symbolic link')
+  let parent = folder
+  for (const part of above.reverse()) {
+    parent = join(parent, part)
+    const found = await lstat(parent).catch(() => undefined)
+    if (found === undefined) await mkdir(parent)
+    else if (!found.isDirectory()) throw bad(path, 'goes through what is no folder')
+  }
+  const at = join(parent, name)
+  const there = await lstat(at).catch(() => undefined)
+  if (there?.isDirectory() === true) throw bad(path, 'is a symbolic link and a folder')
+  if (there !== undefined) await rm(at)
+  await symlink(target, at)
+}
+
+/** Whoever unpacks owns the files: a worker must not choose what runs as that user. */
+function withoutPrivileges(entry: { mode?: number | undefined }): void {
+  if (entry.mode !== undefined) entry.mode &= 0o777
+}
+
+/** What the reader of tars says of the bytes; what the system or the source says stays as it is. */
+function asProtocol(error: unknown): unknown {
+  const { tarCode, code, message } = error as NodeJS.ErrnoException & { tarCode?: string }
+  if (tarCode === undefined || (code !== undefined && /^E[A-Z0-9]+$/.test(code))) return error
+  return new MusterError('protocol', `what came is no tar that can be unpacked: ${message}`, { cause: error })
+}
