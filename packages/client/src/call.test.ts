@@ -129,6 +129,13 @@ test('without a daemon the first call fails at once, with what to do', async () 
   expect(() => connect({ url: 'ftp://x' })).toThrow('no URL of a daemon')
 })
 
+test.each(['muster\ntoken', 'muster\r\n', 'mus ter', 'müster'])('%j is no token, and that is said without it', (token) => {
+  const opened = (): unknown => connect({ url: 'http://127.0.0.1:1', token })
+  expect(opened).toThrow(MusterError)
+  expect(opened).toThrow('the token holds')
+  expect(opened).not.toThrow(token)
+})
+
 test('a call that is under way while the daemon restarts is made again, with the same key', async () => {
   await using server = await startServer((_request, response) => json(response, { items: [] }))
   const client = connect({ url: server.url })

@@ -31,7 +31,7 @@ export function openTransport(address: Address): Transport {
   const target = targetOf(address)
   const { module } = target
   const agent = new module.Agent({ keepAlive: true, ...target.trust })
-  const auth = address.token === undefined ? {} : { authorization: `Bearer ${address.token}` }
+  const auth = address.token === undefined ? {} : { authorization: `Bearer ${checked(address.token)}` }
   return {
     name: target.name,
     close: () => agent.destroy(),
@@ -61,6 +61,14 @@ export function openTransport(address: Address): Transport {
         void sendBody(outgoing, request).catch((error: unknown) => outgoing.destroy(asError(error)))
       }),
   }
+}
+
+/** Node would refuse the header with a fault of ours. The token itself is in no message. */
+function checked(token: string): string {
+  if (/^[\x21-\x7e]+$/.test(token)) return token
+  throw new MusterError('local', 'the token holds a newline, a blank or another character that no token has', {
+    hint: 'Set MUSTER_TOKEN to the token alone, as it was printed.',
+  })
 }
 
 interface Target {

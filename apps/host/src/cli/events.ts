@@ -1,6 +1,7 @@
 /** `muster events`: decisions as they are made. */
 import type { Decision } from '@muster/client'
 import type { Command } from 'commander'
+import { oneLine } from '../observe/why.ts'
 import { acting, openClient, parsing, subcommand } from './context.ts'
 import { dim, exits, print } from './io.ts'
 
@@ -46,5 +47,5 @@ function lineOf({ seq, at, rule, decision, pool, provider, worker, lease, run }:
   const names = Object.entries({ pool, provider, worker, lease, run }).flatMap(([kind, name]) =>
     name === undefined ? [] : [`${kind}=${name}`],
   )
-  return `${dim(`${seq} ${at}`)} ${rule}: ${decision} ${dim(names.join(' '))}`.trimEnd()
+  return oneLine(`${dim(`${seq} ${at}`)} ${rule}: ${decision} ${dim(names.join(' '))}`.trimEnd())
 }

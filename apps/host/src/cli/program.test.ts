@@ -1,5 +1,5 @@
 import type { Command } from 'commander'
-import { expect, test } from 'vitest'
+import { expect, test, vi } from 'vitest'
 import { exits } from './io.ts'
 import { createProgram } from './program.ts'
 
@@ -86,4 +86,20 @@ test('every command and option says what it is for', () => {
   }
   look(createProgram(), 'muster')
   expect(silent).toEqual([])
+})
+
+test('an id behind the name of a list is answered with the command that shows it', async () => {
+  const told = async (...words: string[]): Promise<string> => {
+    const spy = vi.spyOn(process.stderr, 'write').mockReturnValue(true)
+    try {
+      await createProgram().parseAsync(words, { from: 'user' })
+    } catch {
+      // What a wrong command line ends with.
+    }
+    const text = spy.mock.calls.map(([chunk]) => String(chunk)).join('')
+    spy.mockRestore()
+    return text
+  }
+  expect(await told('runs', 'r1')).toMatch(/too many arguments for 'runs'.*\nmuster: one of them: muster runs show ID\n/)
+  expect(await told('version', 'x')).not.toContain('one of them')
 })

@@ -31,7 +31,7 @@ export function createProgram(): Command {
     .description('Starts, watches, hands out and removes short-lived workers for CI/CD.')
     .enablePositionalOptions()
     .exitOverride()
-    .configureOutput({ outputError: (text, write) => write(text.replace(/^error: /, 'muster: ')) })
+    .configureOutput({ outputError: (text, write) => write(`${text.replace(/^error: /, 'muster: ')}${hintOf(text, program)}`) })
     .showHelpAfterError('(add --help for all options)')
 
   for (const command of [
@@ -63,6 +63,13 @@ export function createProgram(): Command {
     program.addCommand(inherit(command, program))
   program.addCommand(inherit(completeCommand(), program), { hidden: true })
   return program
+}
+
+/** An id behind the name of a list: whoever writes that wants to see the one. */
+function hintOf(text: string, { commands }: Command): string {
+  const [, name] = /too many arguments for '([a-z]+)'/.exec(text) ?? []
+  const list = commands.find((one) => one.name() === name)
+  return list?.commands.some((one) => one.name() === 'show') === true ? `muster: one of them: muster ${name ?? ''} show ID\n` : ''
 }
 
 /** Settings are not passed on to commands that are added. */

@@ -1,5 +1,5 @@
 import { expect, test } from 'vitest'
-import { renderWhy, type WhyDecision } from './why.ts'
+import { oneLine, renderWhy, type WhyDecision } from './why.ts'
 
 const decisions: WhyDecision[] = [
   {
@@ -55,6 +55,16 @@ test('what is asked about is not repeated; long values are cut', () => {
   const text = renderWhy({ kind: 'pool', id: 'ci' }, [{ ...decisions[0]!, inputs: { spec: 'x'.repeat(1000) } }])
   expect(text).toContain('of       lease l1\n')
   expect(text).toContain(`spec ${'x'.repeat(240)}…`)
+})
+
+test('a reason with lines of its own forges no decision', () => {
+  const forged = '\r\n23:59:59.999  released by token:admin  [lease-released]'
+  const [first] = decisions
+  const one = { ...first!, decision: `cancelled: x${forged}`, inputs: { reason: `y${forged}` }, change: `z${forged}` }
+  const text = renderWhy({ kind: 'run', id: 'r1' }, [one])
+  expect(text.split('\n').filter((line) => line.startsWith('23:59:59.999'))).toEqual([])
+  expect(text.split(String.raw`\r\n23:59:59.999`)).toHaveLength(4)
+  expect(oneLine('a\nb\rc')).toBe(String.raw`a\nb\rc`)
 })
 
 test('nothing decided is said', () => {

@@ -31,11 +31,17 @@ export function renderWhy(subject: WhySubject, decisions: readonly WhyDecision[]
     const date = decision.at.slice(0, 10)
     if (date !== day) lines.push(...(day === '' ? [] : ['']), date)
     day = date
-    lines.push(`${decision.at.slice(11, 23)}  ${decision.decision}  [${decision.rule}]`)
-    for (const [title, text] of detailsOf(subject, decision, before)) lines.push(`              ${title.padEnd(8)} ${text}`)
+    lines.push(oneLine(`${decision.at.slice(11, 23)}  ${decision.decision}  [${decision.rule}]`))
+    for (const [title, text] of detailsOf(subject, decision, before))
+      lines.push(oneLine(`              ${title.padEnd(8)} ${text}`))
     before = decision
   }
   return `${lines.join('\n')}\n`
+}
+
+/** Reasons, commands and messages are other people's: a line of theirs must not look like one of ours. */
+export function oneLine(text: string): string {
+  return text.replaceAll('\n', '\\n').replaceAll('\r', '\\r')
 }
 
 function detailsOf(subject: WhySubject, decision: WhyDecision, before: WhyDecision | undefined): [string, string][] {
