@@ -1,5 +1,5 @@
 /** From sources to a report, on the smallest plugin there is. */
-import { readFile } from 'node:fs/promises'
+import { readFile, writeFile } from 'node:fs/promises'
 import { join } from 'node:path'
 import { filesOf } from '@muster/packed/archive'
 import { sha512Of, treeOf } from '@muster/packed/digest'
@@ -48,4 +48,27 @@ test('a plugin is built, tested as it is packed, and packed to the same bytes', 
   const passed = report.tests.filter(({ outcome }) => outcome === 'pass')
   expect(passed.map(({ name }) => name)).toContain('exit codes 0, 1, 137 and 143 of a command are told as they are')
   expect(report.tests.filter(({ outcome }) => outcome === 'not declared').every(({ detail }) => detail !== undefined)).toBe(true)
+})
+
+test('what fails is a failure, and some of the tests are never a pass', async () => {
+  const setup = join(temp.path, 'conformance.json')
+  const report = join(temp.path, 'some.json')
+  const some = ['test', '-C', folder, '--setup', setup, '--report', report, '--only', 'the probe'] as const
+  const result = async (): Promise<unknown> => (JSON.parse(await readFile(report, 'utf8')) as ConformanceReport).result
+  const written = { config: { dir: '${dir}' }, leftovers: ['true'], patienceMs: 5000 }
+
+  await writeFile(setup, JSON.stringify(written))
+  expect(await kit(...some)).toMatchObject({ code: 0, stderr: expect.stringContaining('says nothing of the whole') })
+  expect(await result()).toBe('partial')
+
+  await writeFile(setup, JSON.stringify({ ...written, leftovers: ['echo', 'a volume'], patienceMs: 500 }))
+  expect(await kit(...some)).toMatchObject({
+    code: 1,
+    stdout: expect.stringMatching(/^FAIL nothing is left of any worker[^]*a volume[^]*1 passed, 1 failed/m),
+  })
+  expect(await result()).toBe('fail')
+
+  await writeFile(setup, JSON.stringify({ ...written, leftover: [] }, null, 2))
+  const wrong = await kit(...some)
+  expect(wrong).toMatchObject({ code: 1, stdout: expect.stringMatching(/conformance\.json:\d+:\d+: .*leftover/) })
 })

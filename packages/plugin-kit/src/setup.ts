@@ -120,7 +120,8 @@ async function leftoversBy(
   { ids, cwd }: { ids: readonly string[]; cwd: string },
 ): Promise<string[]> {
   const asked = promisify(execFile)(file, args, { cwd })
-  asked.child.stdin?.end(`${ids.join('\n')}\n`)
+  // One that looks at everything need not read which workers are meant.
+  asked.child.stdin?.on('error', () => undefined).end(`${ids.join('\n')}\n`)
   const { stdout } = await asked
   return stdout.split('\n').filter((line) => line !== '')
 }
