@@ -1,3 +1,4 @@
+import { ProviderError } from '@muster/core'
 import { expect, test } from 'vitest'
 import { startTestDaemon } from './testing/daemon.ts'
 
@@ -29,6 +30,52 @@ test('a provider is looked at when asked', async () => {
   expect((await daemon.ask('POST', '/v1/providers/two/reconcile')).status).toBe(404)
 })
 
+test('a look that fails is no look', async () => {
+  await using daemon = await startTestDaemon()
+  const provider = daemon.harness.provider()
+  const { list } = provider
+  Object.assign(provider, { list: () => Promise.reject(new ProviderError('transient', 'nobody answers')) })
+  const path = '/v1/providers/one/reconcile'
+  const problem = { code: 'provider-failed', detail: 'one could not be listed: transient: nobody answers' }
+  expect((await daemon.ask('POST', path)).json).toMatchObject(problem)
+  expect((await daemon.ask('POST', `${path}?reclaimOrphans=true`)).json).toMatchObject(problem)
+  Object.assign(provider, { list })
+  expect((await daemon.ask('POST', path)).status).toBe(200)
+})
+
+test('who ends or changes the lease of another is written down, in words that nobody can put into their mouth', async () => {
+  await using daemon = await startTestDaemon()
+  const { id: held } = (await daemon.ask('POST', '/v1/leases', { body: { pool: 'ci', ttlMs: 60_000 } })).json as { id: string }
+  await daemon.harness.pass(1000)
+  const made = await daemon.ask('POST', '/v1/tokens', { body: { name: 'mallory', role: 'operator' } })
+  const other = made.json['token'] as string
+  const expiry = async (): Promise<string> =>
+    ((await daemon.ask('GET', `/v1/leases/${held}`)).json['lease'] as { expiresAt: string }).expiresAt
+  const before = await expiry()
+  // A renewal does not shorten.
+  expect((await daemon.ask('POST', `/v1/leases/${held}/renew`, { body: { ttlMs: 1000 }, token: other })).status).toBe(200)
+  expect(await expiry()).toBe(before)
+  const body = { reason: 'released by token:admin' }
+  await daemon.ask('POST', `/v1/leases/${held}/release`, { body, token: other })
+  const rows = await daemon.harness.engine.journal.why('lease', held)
+  expect(rows.find(({ rule }) => rule === 'lease-renewed')?.inputs).toContain('"principal":"token:mallory"')
+  expect(rows.find(({ rule }) => rule === 'lease-released')?.inputs).toContain(
+    'released by token:mallory: released by token:admin',
+  )
+})
+
+test('the lease of a run is ended by ending the run', async () => {
+  await using daemon = await startTestDaemon({ realRuns: true })
+  const { id } = (await daemon.ask('POST', '/v1/runs', { body: { pool: 'ci', command: ['sleep'] } })).json as { id: string }
+  const lease = daemon.harness.engine.leases.ofRun(id)
+  expect((await daemon.ask('POST', `/v1/leases/${lease?.id}/release`)).json).toMatchObject({
+    code: 'conflict',
+    detail: `lease ${lease?.id} is that of run ${id}, and ends with it`,
+    hint: `\`muster runs cancel ${id}\` ends both.`,
+  })
+  expect(daemon.harness.engine.leases.ofRun(id)?.id).toBe(lease?.id)
+})
+
 test('a lease from request to release, its worker with it', async () => {
   await using daemon = await startTestDaemon()
   const { harness } = daemon
@@ -48,7 +95,7 @@ test('a lease from request to release, its worker with it', async () => {
   const renewed = await daemon.ask('POST', `/v1/leases/${id}/renew`, { body: { ttlMs: 120_000 } })
   expect(Date.parse(renewed.json['expiresAt'] as string)).toBe(harness.clock.now() + 120_000)
   const released = await daemon.ask('POST', `/v1/leases/${id}/release`, { body: { reason: 'done' } })
-  expect(released.json).toMatchObject({ state: 'ended', end: 'released', endReason: 'done' })
+  expect(released.json).toMatchObject({ state: 'ended', end: 'released', endReason: 'released by token:admin: done' })
   expect((await daemon.ask('POST', `/v1/leases/${id}/renew`)).json['code']).toBe('ended')
   expect((await daemon.ask('GET', `/v1/leases/${id}/wait`)).json).toMatchObject({ lease: { state: 'ended' } })
   await harness.pass(5000)

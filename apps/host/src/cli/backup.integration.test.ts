@@ -16,10 +16,11 @@ afterEach(async () => {
   for (const dispose of disposals.splice(0).reverse()) await dispose()
 })
 
-async function open(openVendor: OpenVendor): Promise<{ site: Site; vendor: Vendor; owner: string }> {
+async function open(openVendor: OpenVendor, more = ''): Promise<{ site: Site; vendor: Vendor; owner: string }> {
   const vendor = await openVendor()
   if (vendor.dispose !== undefined) disposals.push(vendor.dispose)
-  const site = await makeSite(vendor.files())
+  const files = vendor.files()
+  const site = await makeSite({ ...files, pools: `${files.pools}\n${more}` })
   disposals.push(() => site.dispose())
   disposals.push(() => emptied(site))
   await site.start()
@@ -29,6 +30,8 @@ async function open(openVendor: OpenVendor): Promise<{ site: Site; vendor: Vendo
 
 /** What a daemon that still runs has under way ends with its test. */
 async function emptied(site: Site): Promise<void> {
+  // A stock would be filled again.
+  for (const { name } of await site.impatient.pools.list().catch(() => [])) await site.client.pools.pause(name)
   const { items } = await site.impatient.workers.list().catch(() => ({ items: [] }))
   // One that is ending may be gone by now.
   for (const { id } of items)
@@ -77,6 +80,31 @@ describe.each([
   ['the fake provider', fakeVendor],
   ['local processes', localVendor],
 ] as const)('a restore over the folder, with %s', (_name, openVendor) => {
+  it('hands nobody a worker that somebody had since the backup', { timeout }, async () => {
+    const stock = 'stock: { placement: [p], worker: { work: hold, grace: 500ms }, scale: { warm: 1, max: 1 } }'
+    const { site, vendor, owner } = await open(openVendor, stock)
+    const idle = await waitFor(
+      'a worker that waits',
+      async () => (await site.client.workers.list()).items.find(({ pool, phase }) => pool === 'stock' && phase === 'idle'),
+      { timeoutMs: patienceMs },
+    )
+    const file = await backup(site)
+    const leased = async (): Promise<string> => {
+      const { id } = await site.client.leases.create({ pool: 'stock', ttlMs: 600_000 })
+      return (await site.client.leases.wait(id)).worker?.id ?? ''
+    }
+    expect(await leased()).toBe(idle?.id)
+    await site.kill()
+    expect((await run(site, 'restore', file, '--force')).code).toBe(0)
+    await adopted(site, owner)
+    expect(await leased()).not.toBe(idle?.id)
+    const rules = (await site.client.why('worker', idle?.id ?? '')).map(({ rule }) => rule)
+    expect(rules).toContain('restored-unused')
+    await waitFor('its end', async () => !(await vendor.existing({ data: site.data, owner })).includes(idle?.id ?? ''), {
+      timeoutMs: patienceMs,
+    })
+  })
+
   it(
     'asks for the owner; then what lived goes on, later workers are removed, what ended since is found gone',
     { timeout },

@@ -115,8 +115,8 @@ export interface Leases {
   live(): Iterable<LeaseRecord>
   /** The live lease of a run. */
   ofRun(runId: string): LeaseRecord | undefined
-  /** Extends by its ttl from now, at most to the worker's lifetime. Errors: `not-found`, `ended`. */
-  renew(id: string, ttlMs?: number): Promise<LeaseRecord>
+  /** Extends by its ttl from now, at most to the worker's lifetime; never shortens. Errors: `not-found`, `ended`. */
+  renew(id: string, how?: RenewHow): Promise<LeaseRecord>
   /**
    * Ends a lease and lets its worker go: to the next lease where the pool re-uses workers, else to terminate. Idempotent. The worker of
    * a run that has not confirmed its log end is kept (draining) until it has, unless `force`.
@@ -129,6 +129,13 @@ export interface Leases {
   wait(id: string, until: (view: LeaseView) => boolean, signal?: AbortSignal): Promise<LeaseView>
   /** Told after every change of the lease or its worker, in order. Returns the unsubscriber. */
   observe(id: string, listener: (view: LeaseView) => void): () => void
+}
+
+export interface RenewHow {
+  /** From now on; absent: as before. */
+  ttlMs?: number
+  /** Who asks. A time of its own, or of somebody else than the holder, is in the journal. */
+  principal?: string
 }
 
 export interface ReleaseHow {
@@ -281,6 +288,8 @@ export interface Conditions {
   /** Raises or renews one; at most one row per scope, name and type. */
   raise(condition: ConditionKey & { message: string; hint: string }): void
   clear(key: ConditionKey): void
+  /** Told when one begins and when it is over, the store's own too, also while nothing can be stored. Returns the unsubscriber. */
+  onChange(listener: (condition: ConditionRecord, how: 'raised' | 'cleared') => void): () => void
 }
 
 export interface ConditionKey {

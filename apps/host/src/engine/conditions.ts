@@ -42,6 +42,24 @@ export async function openConditions(store: Store, clock: Clock, journal: Pick<J
     return [{ scope: 'host', name: 'store', type: `store-${health.state}`, message, hint, since, updated_at: since }]
   }
 
+  const listeners = new Set<Parameters<Conditions['onChange']>[0]>()
+  const say = (row: ConditionRecord, how: 'raised' | 'cleared'): void => {
+    for (const listener of listeners) listener(row, how)
+  }
+  let ill = ownHealth()
+  store.onHealth(() => {
+    const over = ill
+    ill = ownHealth()
+    for (const row of over) say(row, 'cleared')
+    for (const row of ill) say(row, 'raised')
+    // While it lasted there was no room for a row.
+    for (const row of over)
+      keep(async (...tx) => {
+        await tell(tx, row, 'raised')
+        await tell(tx, row, 'cleared')
+      })
+  })
+
   return {
     list: () => [...held.values(), ...ownHealth()],
     raise: ({ scope, name, type, message, hint }) => {
@@ -51,6 +69,7 @@ export async function openConditions(store: Store, clock: Clock, journal: Pick<J
       if (before?.message === message && before.hint === hint) return
       const row: ConditionRecord = { scope, name, type, message, hint, since: before?.since ?? now, updated_at: now }
       held.set(keyOf(row), row)
+      if (before === undefined) say(row, 'raised')
       keep(async (tx, after) => {
         await tx
           .insertInto('conditions')
@@ -65,10 +84,15 @@ export async function openConditions(store: Store, clock: Clock, journal: Pick<J
       const row = held.get(keyOf({ scope, name, type }))
       if (row === undefined) return
       held.delete(keyOf(row))
+      say(row, 'cleared')
       keep(async (tx, after) => {
         await tx.deleteFrom('conditions').where('scope', '=', scope).where('name', '=', name).where('type', '=', type).execute()
         await tell([tx, after], row, 'cleared')
       })
+    },
+    onChange: (listener) => {
+      listeners.add(listener)
+      return () => listeners.delete(listener)
     },
     settled: async () => {
       await pending

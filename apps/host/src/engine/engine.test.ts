@@ -127,7 +127,7 @@ describe('a lease in time', () => {
     await open({ pools: [poolConfig({ lifetimeMs: 20_000 })] })
     const id = await ask({ ttlMs: 15_000 })
     await h.pass(10_000)
-    const renewed = await h.engine.leases.renew(id, 60_000)
+    const renewed = await h.engine.leases.renew(id, { ttlMs: 60_000 })
     expect(renewed.expires_at).toBe(h.engine.workers.get(renewed.worker_id ?? '')?.expires_at)
     await h.pass(11_000)
     expect(await h.engine.leases.find(id)).toMatchObject({ end: 'expired' })

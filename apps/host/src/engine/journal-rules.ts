@@ -21,6 +21,7 @@ const rules = {
   'wait-for-provider': { of: 'lease', meaning: 'It waits: no provider of the pool takes a launch now, and why each does not.' },
   'pool-paused': { of: 'lease', meaning: 'It waits: an operator has paused the pool.' },
   'lease-active': { of: 'lease', meaning: 'Its worker is ready and its own.' },
+  'lease-renewed': { of: 'lease', meaning: 'It was renewed by somebody else than its holder, or for another time than before.' },
   'lease-released': { of: 'lease', meaning: 'Its holder, or the run that it was for, gave it back.' },
   'lease-cancelled': { of: 'lease', meaning: 'It was given back because what it was for is no longer wanted.' },
   'lease-expired': { of: 'lease', meaning: 'It was not renewed in time; its worker ends.' },
@@ -66,6 +67,10 @@ const rules = {
   'worker-refused': { of: 'worker', meaning: 'Its provider refused it, and nothing of it exists; the record is closed.' },
   'worker-never-made': { of: 'worker', meaning: 'No launch was sent; the record is closed.' },
   'worker-forgotten': { of: 'worker', meaning: 'An administrator closed its record without knowing it gone.' },
+  'restored-unused': {
+    of: 'worker',
+    meaning: 'It waited for a lease when the backup was taken, and may have had one since: it is terminated.',
+  },
   'worker-cordon': { of: 'worker', meaning: 'An operator took it out of hand-outs.' },
   'worker-uncordon': { of: 'worker', meaning: 'An operator lets it be handed out again.' },
   'worker-reached': { of: 'worker', meaning: 'Somebody copied into or out of it, or forwards to it.' },

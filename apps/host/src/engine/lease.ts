@@ -1,7 +1,7 @@
 /** Leases: what clients ask for, hold, renew and give back. */
 import type { PluginRoom } from '../plugins/api.ts'
 import { newId } from '../store/ids.ts'
-import { type Also, EngineError, type Leases, type ReleaseHow } from './api.ts'
+import { type Also, EngineError, type Leases, type ReleaseHow, type RenewHow } from './api.ts'
 import { type Context, mutate } from './context.ts'
 import { letGo } from './ending.ts'
 import type { LeaseRecord, LeaseRequest, PoolConfig, LeaseRefusal } from './model.ts'
@@ -87,7 +87,7 @@ export function leaseRoom(context: Context, parts: { watchdog: Watchdog; watcher
     return state.leases.get(id) ?? (await store.read.selectFrom('leases').selectAll().where('id', '=', id).executeTakeFirst())
   }
 
-  async function renew(id: string, ttlMs?: number): Promise<LeaseRecord> {
+  async function renew(id: string, { ttlMs, principal }: RenewHow = {}): Promise<LeaseRecord> {
     return mutate(context, async (tx, after) => {
       const w = writing(context, tx, after)
       const lease = state.leases.get(id)
@@ -97,11 +97,20 @@ export function leaseRoom(context: Context, parts: { watchdog: Watchdog; watcher
         throw new EngineError('ended', `the lease has ended: ${ended.end ?? 'unknown'}`)
       }
       const ttl = ttlMs ?? lease.ttl_ms
+      if (ttl !== lease.ttl_ms || (principal !== undefined && principal !== lease.principal))
+        await journal(w, {
+          rule: 'lease-renewed',
+          decision: `it is renewed for ${ttl} ms`,
+          pool: lease.pool,
+          leaseId: lease.id,
+          inputs: { principal, holder: lease.principal, ttlMs: ttl, before: lease.ttl_ms, expiresAt: lease.expires_at },
+          change: '',
+        })
       // A lease that waits has no time to lose, and that of a run lives as long as its worker.
       if (lease.expires_at === null) return changeLease(w, lease, { ttl_ms: ttl })
       const worker = lease.worker_id === null ? undefined : state.workers.get(lease.worker_id)
       const most = Math.max(worker?.expires_at ?? Infinity, lease.expires_at)
-      return changeLease(w, lease, { ttl_ms: ttl, expires_at: Math.min(w.now + ttl, most) })
+      return changeLease(w, lease, { ttl_ms: ttl, expires_at: Math.max(lease.expires_at, Math.min(w.now + ttl, most)) })
     })
   }
 

@@ -14,7 +14,7 @@ import { countEngine, countRun } from './metrics/engine.ts'
 import { createMetrics, type Metrics } from './metrics/metrics.ts'
 import { countProcess, countStoreFiles } from './metrics/process.ts'
 import { serveMetrics } from './metrics/server.ts'
-import { tellDecisions, tellRun, tellWaiting } from './stories.ts'
+import { tellConditions, tellDecisions, tellRun, tellWaiting } from './stories.ts'
 import type { OtlpSettings } from './otlp.ts'
 import { type Tracing, untraced } from './trace.ts'
 
@@ -69,6 +69,7 @@ export async function openObserve({ config, log }: ObserveOptions): Promise<Obse
     },
     engine: (engine) => {
       countEngine(metrics, engine)
+      tellConditions({ engine, log })
       tellDecisions({ engine, log, tracing })
       tellWaiting({ engine, log, tracing })
     },

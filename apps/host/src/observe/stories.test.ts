@@ -1,10 +1,12 @@
+import { waitFor } from '@muster/test/systems/wait'
 import { afterEach, expect, test } from 'vitest'
 import type { RunRecord } from '../engine/model.ts'
 import { type Harness, leaseRequest, openHarness, poolConfig } from '../engine/testing/harness.ts'
 import { callWitness } from './calls.ts'
+import { storeError } from '../store/sqlite.ts'
 import { createLog, type LogLevel } from './log.ts'
 import { createMetrics } from './metrics/metrics.ts'
-import { tellDecisions, tellRun, tellWaiting } from './stories.ts'
+import { tellConditions, tellDecisions, tellRun, tellWaiting } from './stories.ts'
 import { type SpanStart, type Tracing, untraced } from './trace.ts'
 
 let h: Harness | undefined
@@ -140,4 +142,38 @@ test('a call that fails is a line with its code and its trace, not with its mess
     ['provider launch', { failed: 'capacity' }],
     ['provider launch', {}],
   ])
+})
+
+test('a condition is a line when it begins and when it is over, not when it is said again', async () => {
+  const { engine } = await open()
+  const { log, lines } = logOf('info')
+  tellConditions({ engine, log })
+  const key = { scope: 'provider', name: 'one', type: 'list-failing' } as const
+  engine.conditions.raise({ ...key, message: 'nobody answers', hint: 'start it' })
+  engine.conditions.raise({ ...key, message: 'nobody answers yet', hint: 'start it' })
+  engine.conditions.clear(key)
+  engine.conditions.clear(key)
+  const about = { condition: 'list-failing', scope: 'provider', name: 'one' }
+  expect(lines).toEqual([
+    expect.objectContaining({ level: 'warn', ...about, hint: 'start it', msg: 'nobody answers' }),
+    expect.objectContaining({ level: 'info', ...about, msg: 'no longer so: nobody answers yet' }),
+  ])
+})
+
+test('a store that takes no rows is told by the log at once, and by the journal when it takes them again', async () => {
+  const { engine } = await open()
+  const { log, lines } = logOf('info')
+  tellConditions({ engine, log })
+  const full = storeError(Object.assign(new Error('database or disk is full'), { errcode: 13 }))
+  await expect(engine.store.write(() => Promise.reject(full))).rejects.toMatchObject({ code: 'full' })
+  await waitFor('the store to be well', () => engine.store.health().state === 'ok')
+  const about = { condition: 'store-full', scope: 'host', name: 'store' }
+  expect(lines).toEqual([
+    expect.objectContaining({ level: 'warn', ...about }),
+    expect.objectContaining({ level: 'info', ...about }),
+  ])
+  const rows = await waitFor('its rows', () => engine.store.read.selectFrom('journal').select(['rule', 'inputs']).execute(), {
+    until: (found) => found.filter(({ inputs }) => inputs.includes('store-full')).length === 2,
+  })
+  expect(rows.map(({ rule }) => rule)).toEqual(['condition-raised', 'condition-cleared'])
 })

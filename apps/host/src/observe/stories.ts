@@ -20,6 +20,14 @@ export function tellDecisions({ engine, log }: StoryParts): void {
   })
 }
 
+/** What lasts and wants an operator's eye; a store that takes no rows is told here all the same. */
+export function tellConditions({ engine, log }: Omit<StoryParts, 'tracing'>): void {
+  engine.conditions.onChange(({ scope, name, type, message, hint }, how) => {
+    if (how === 'raised') log.warn({ condition: type, scope, name, hint }, message)
+    else log.info({ condition: type, scope, name }, `no longer so: ${message}`)
+  })
+}
+
 /** The end of a run is the one line that everybody looks for. */
 export function tellRun({ log, tracing }: Omit<StoryParts, 'engine'>, run: RunRecord): void {
   const parent = traceOfRequest(run.request)

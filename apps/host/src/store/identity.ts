@@ -44,7 +44,7 @@ export async function openIdentity(
   const keep = stored?.value ?? (restore === 'adopt' ? note?.owner : undefined)
   const owner = keep === undefined || (restored && restore === 'new-owner') ? newOwner() : keep
   const floor = Math.max(epoch, note?.epoch ?? 0)
-  if (owner !== stored?.value || floor > epoch)
+  if (owner !== stored?.value || floor > epoch || restored)
     await store.write(async (tx) => {
       await tx
         .insertInto('meta')
@@ -57,7 +57,9 @@ export async function openIdentity(
         .values({ id: 1, holder: '', epoch: floor, expires_at: 0 })
         .onConflict((conflict) => conflict.column('id').doUpdateSet({ epoch: floor }))
         .execute()
-      if (stored !== undefined && owner !== stored.value) await disown(tx, now())
+      if (stored === undefined) return
+      if (owner !== stored.value) await disown(tx, now())
+      else if (restored) await distrust(tx, now())
     })
   // Before the first term, so that a host killed right after taking it is not mistaken for a restored one.
   if (note?.owner !== owner || restored) writeNote(path, { owner, epoch: floor })
@@ -91,6 +93,50 @@ async function disown(tx: Tx, at: number): Promise<void> {
     .set({ state: 'ended', end: 'lost', end_reason: 'the deployment got a new owner', ended_at: at, request_sealed: null })
     .where('ended_at', 'is', null)
     .execute()
+}
+
+/** What waited for a lease then may have had one since, and be full of what it left: nobody is handed it as fresh. */
+async function distrust(tx: Tx, at: number): Promise<void> {
+  const waiting = await tx
+    .selectFrom('workers')
+    .select(['id', 'pool', 'provider', 'phase', 'rev'])
+    .where('ended_at', 'is', null)
+    .where('lease_id', 'is', null)
+    .where('phase', 'in', ['launching', 'starting', 'idle'])
+    .execute()
+  const reason = 'the store was put back, and it may have been used since'
+  for (const { id, pool, provider, phase, rev } of waiting) {
+    const ending = {
+      phase: 'terminating' as const,
+      terminate_reason: reason,
+      terminate_force: 0,
+      log_hold: 0,
+      attempt: 0,
+      rev: rev + 1,
+    }
+    await tx
+      .updateTable('workers')
+      .set({ ...ending, idle_since: null, next_attempt_at: null })
+      .where('id', '=', id)
+      .execute()
+    await tx
+      .insertInto('journal')
+      .values({
+        ...{
+          at,
+          rule: 'restored-unused',
+          decision: `terminate: ${reason}`,
+          pool,
+          provider,
+          worker_id: id,
+          lease_id: null,
+          run_id: null,
+        },
+        inputs: JSON.stringify({ phase }),
+        change: '',
+      })
+      .execute()
+  }
 }
 
 function readNote(path: string): { owner: string; epoch: number } | undefined {

@@ -3,6 +3,7 @@ import { z } from 'zod'
 import type { LeaseView as EngineLease } from '../../engine/api.ts'
 import type { LeaseRecord } from '../../engine/model.ts'
 import { principalOf } from '../access.ts'
+import { by } from '../../engine/words.ts'
 import type { App, AppDeps } from '../deps.ts'
 import { byId, keyHeader, needs } from '../describe.ts'
 import { traceOf } from '../observing.ts'
@@ -13,6 +14,14 @@ import { type LeaseAnswer, leaseAnswerSchema, leaseSchema, pageOf, pageParts } f
 import { leaseAnswer, leaseView } from '../views.ts'
 
 const page = pageOf('LeasePage', leaseSchema)
+
+/** Its run would go on without it, and nobody would be told. */
+function ofRun({ id, request }: LeaseRecord): ApiProblem {
+  const { ofRun: run = '' } = JSON.parse(request) as { ofRun?: string }
+  return new ApiProblem('conflict', `lease ${id} is that of run ${run}, and ends with it`, {
+    hint: `\`muster runs cancel ${run}\` ends both.`,
+  })
+}
 
 export function leaseRoutes(app: App, { engine, idempotency, streams }: AppDeps): void {
   const { leases } = engine
@@ -130,16 +139,21 @@ export function leaseRoutes(app: App, { engine, idempotency, streams }: AppDeps)
         response: { 200: leaseSchema },
       },
     },
-    async ({ params, body }) => leaseView(await leases.renew(params.id, body.ttlMs)),
+    async (request) => {
+      const { ttlMs } = request.body
+      const how = { principal: principalOf(request), ...(ttlMs === undefined ? {} : { ttlMs }) }
+      return leaseView(await leases.renew(request.params.id, how))
+    },
   )
 
   app.post(
     '/v1/leases/:id/release',
     {
-      ...needs('operator', 'not-found'),
+      ...needs('operator', 'not-found', 'conflict'),
       schema: {
         operationId: 'releaseLease',
         summary: 'Ends a lease and lets its worker go',
+        description: 'That of a run ends with its run: cancel that instead.',
         params: byId,
         body: z
           .strictObject({
@@ -152,8 +166,11 @@ export function leaseRoutes(app: App, { engine, idempotency, streams }: AppDeps)
       },
     },
     async (request) => {
-      const { reason = `released by ${principalOf(request)}`, ...how } = request.body
-      return leaseView(await leases.release(request.params.id, { reason, ...how }))
+      const { reason: words = '', ...how } = request.body
+      const lease = await find(request.params.id)
+      if (lease.of_run === 1 && lease.state !== 'ended') throw ofRun(lease)
+      const reason = `released ${by({ principal: principalOf(request), reason: words })}`
+      return leaseView(await leases.release(lease.id, { reason, ...how }))
     },
   )
 }

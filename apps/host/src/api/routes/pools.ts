@@ -94,7 +94,7 @@ export function poolRoutes(app: App, { engine }: AppDeps): void {
   app.post(
     '/v1/providers/:name/reconcile',
     {
-      ...needs('operator', 'not-found'),
+      ...needs('operator', 'not-found', 'provider-failed'),
       schema: {
         operationId: 'reconcileProvider',
         summary: 'Looks at a provider now',
@@ -125,6 +125,11 @@ export function poolRoutes(app: App, { engine }: AppDeps): void {
           }),
         )
       await engine.reconcile(params.name)
+      const { looked, failed } = engine.looked(params.name)
+      if (failed !== undefined || !looked)
+        throw new ApiProblem('provider-failed', `${params.name} could not be listed: ${failed ?? 'its plugin is starting'}`, {
+          hint: `\`muster providers ${params.name}\` says how its plugin is.`,
+        })
       return { orphansReclaimed: query.reclaimOrphans === 'true' ? await engine.reclaimOrphans(params.name) : 0 }
     },
   )
