@@ -5,10 +5,11 @@ import { join } from 'node:path'
 import { ProviderError } from '@muster/core'
 import { waitFor } from '@muster/test/systems/wait'
 import { afterEach, beforeEach, expect, test, vi } from 'vitest'
+import type { DiskRoom } from '../disk.ts'
 import type { RunRequest } from '../model.ts'
 import type { Runs } from '../runs-api.ts'
 import { type Commands, commandsIn } from '../testing/commands.ts'
-import { type Harness, openHarness, poolConfig } from '../testing/harness.ts'
+import { type Harness, leaseRequest, openHarness, poolConfig } from '../testing/harness.ts'
 import { startRuns } from './index.ts'
 
 const minute = 60_000
@@ -17,14 +18,16 @@ let h: Harness
 let runs: Runs
 let commands: Commands
 let fault: () => ProviderError | undefined
+let room: DiskRoom
 
 beforeEach(async () => {
   dir = await mkdtemp(join(tmpdir(), 'muster-by-exec-'))
   fault = () => undefined
+  room = { free: 500, total: 1000 }
   h = await openHarness({ pools: [poolConfig({ work: 'hold' })], providers: [{ name: 'one' }] })
   commands = commandsIn(h.provider(), () => fault())
   const report = (message: string, error: unknown): void => void h.reports.push({ message, error })
-  runs = await startRuns({ engine: h.engine, dataDir: dir, killpoint: () => undefined, report })
+  runs = await startRuns({ engine: h.engine, dataDir: dir, killpoint: () => undefined, report, room: () => room })
 })
 afterEach(async () => {
   vi.restoreAllMocks()
@@ -96,6 +99,25 @@ test('a full disk is waited for, and no command that is killed meanwhile is take
   commands.end(worker, 143)
   await until('its end', () => runs.get(id) === undefined)
   expect(await runs.find(id)).toMatchObject({ outcome: 'timeout', exit: expect.stringContaining('143') })
+})
+
+test('output leaves room for the store: it waits, and other work goes on', async () => {
+  const id = await create()
+  await until('the command to run', () => runs.get(id)?.state === 'running')
+  const worker = runs.get(id)?.worker_id ?? ''
+  room = { free: 1, total: 1000 }
+  await h.pass(2000)
+  commands.write(worker, 'said while there was little room')
+  await h.pass(minute)
+  expect(await logOf(id)).toBe('')
+  // The store takes what it must.
+  const { id: lease } = await h.engine.leases.request(leaseRequest())
+  await until('another worker', () => h.engine.leases.get(lease)?.state === 'active')
+  room = { free: 500, total: 1000 }
+  await until('its output', async () => (await logOf(id)) === 'said while there was little room', 1000)
+  commands.end(worker, 0)
+  await until('its end', () => runs.get(id) === undefined)
+  expect(await runs.find(id)).toMatchObject({ outcome: 'passed' })
 })
 
 const internal = new ProviderError('internal', 'the plugin fell')

@@ -1,6 +1,7 @@
 /** What the parts of the run driver share, and the small things they all need. */
 import { rm } from 'node:fs/promises'
 import { join } from 'node:path'
+import type { Reserve } from './reserve.ts'
 import type { ProviderError, WorkerTarget } from '@muster/core'
 import type { GuardedProvider } from '../../plugins/api.ts'
 import { StoreError } from '../../store/store.ts'
@@ -25,6 +26,8 @@ export interface RunDeps {
   spool(runId: string): Promise<Spool>
   /** Where agents find their runs. */
   desk: Desk
+  /** Rejects while output must wait for room on the disk. */
+  reserve: Reserve
   /** Tells those who follow a log that it has grown. */
   logGrown(runId: string, end: number): void
   report(message: string, data: object): void

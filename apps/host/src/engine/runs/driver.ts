@@ -15,6 +15,7 @@ import { leaseRequestOf } from './lease-request.ts'
 import { openLog } from './log-file.ts'
 import { cutOff, type Ending, endingUnbegun, endingWithoutWorker, type Stop } from './outcome.ts'
 import { withHandedIn, withOutputs, withStored } from './outputs.ts'
+import { leavingRoom } from './reserve.ts'
 import { watchStops } from './watch.ts'
 
 /** For a pool that is not configured any more. */
@@ -175,7 +176,8 @@ async function inWorker(deps: RunDeps, given: Pick<Job, 'run' | 'request' | 'unt
     }
   const watch = watchStops(deps, { runId: run.id, leaseId: run.lease_id, workerId: worker.id })
   const path = logPath(deps, run.id)
-  const writer = await openLog(path, () => deps.logGrown(run.id, writer.totals().end))
+  const log = await openLog(path, () => deps.logGrown(run.id, log.totals().end))
+  const writer = leavingRoom(log, deps.reserve)
   const job: Job = { ...given, deps, worker, lease, provider, target: engine.workers.target(worker), writer, watch }
   try {
     return await throughStates(job)

@@ -12,6 +12,8 @@ import { createDesk } from './desk.ts'
 import { driveRun } from './driver.ts'
 import { inputsAndOutputs } from './exchange.ts'
 import { keepRefusal, withKeep } from './keep.ts'
+import type { DiskRoom } from '../disk.ts'
+import { reserveOf, roomNow } from './reserve.ts'
 import { leaseRefusal, leaseRequestOf, workRefusal } from './lease-request.ts'
 import { createLogs } from './logs.ts'
 import { createPresence } from './presence.ts'
@@ -33,6 +35,8 @@ export interface RunsOptions {
   ended?: (run: RunRecord) => void
   /** Told how much room logs and outputs take, whenever retention has looked. */
   measured?: (bytes: number) => void
+  /** What is left of the disk; default: that of the data folder. */
+  room?: () => DiskRoom
   report(message: string, data: object): void
 }
 
@@ -59,6 +63,7 @@ export async function startRuns(options: RunsOptions): Promise<Runs> {
     stopping: stopping.signal,
     desk,
     logGrown: logs.grown,
+    reserve: reserveOf({ clock: engine.clock, room: options.room ?? (() => roomNow(dataDir)) }),
     spool(id) {
       const known = spools.get(id)
       if (known !== undefined) return known
