@@ -223,6 +223,22 @@ test('patience ends', async () => {
   await server.back()
 })
 
+test('a daemon that puts a call off for longer than a second is told of, once', async () => {
+  const told: string[] = []
+  let since = 0
+  await using server = await startServer((_request, response) => {
+    // Twice more after it was told.
+    if (told.length === 0 || ++since <= 2) problem(response, 429, { code: 'rate-limited', detail: 'no room' })
+    else json(response, { items: [] })
+  })
+  // paced: the second until it is told is under test.
+  const client = connect({ url: server.url }, { onWait: ({ message }) => told.push(message) })
+  const begun = performance.now()
+  expect(await client.pools.list()).toEqual([])
+  expect(told).toEqual(['no room'])
+  expect(performance.now() - begun).toBeGreaterThan(1000)
+})
+
 test('a signal ends the call and the waiting between calls, with its reason', async () => {
   await using server = await startServer(() => undefined)
   const client = connect({ url: server.url })

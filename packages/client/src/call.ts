@@ -42,6 +42,8 @@ const PATIENCE_MS = 60_000
 const LONGEST_PAUSE_MS = 1000
 /** A restart of a daemon cuts an answer once, a bad line perhaps twice; what is cut each time is cut by what is sent. */
 const MOST_CUTS = 3
+/** A daemon that is only busy for a moment is nothing to speak of. */
+const TELL_AFTER_MS = 1000
 
 /** What a dead or restarting daemon gives: nobody can have done the call, or a repeat is recognised. */
 const passing = new Set(['ECONNREFUSED', 'ENOENT', 'ECONNRESET', 'EPIPE', 'ETIMEDOUT', 'EAGAIN'])
@@ -50,6 +52,8 @@ const passingCodes = new Set(['stopping', 'busy', 'rate-limited', 'store-unavail
 export interface ConnectOptions {
   /** How long calls are repeated while the daemon is away, in milliseconds; default a minute. */
   patienceMs?: number
+  /** Told once for each call that the daemon has put off for longer than a second, with what it said: why nothing happens. */
+  onWait?: (problem: MusterError) => void
   /**
    * The W3C trace context that calls belong to, asked for at each call; undefined: none. With OpenTelemetry:
    * `() => { const carrier = {}; propagation.inject(context.active(), carrier); return carrier.traceparent }`.
@@ -66,6 +70,7 @@ export function createCaller(transport: Transport, options: ConnectOptions = {})
     let until: number | undefined
     let waitMs = 25
     let cuts = 0
+    let told = false
     return async (error, begun) => {
       signal?.throwIfAborted()
       const asked = error instanceof MusterError ? error.retryAfterMs : undefined
@@ -74,6 +79,10 @@ export function createCaller(transport: Transport, options: ConnectOptions = {})
       until ??= performance.now() + patienceMs
       if (begun !== undefined && (cuts >= MOST_CUTS || performance.now() >= until)) throw cutOff(error, transport.name)
       if (performance.now() >= until) throw explain(error, transport.name)
+      if (!told && error instanceof MusterError && performance.now() - (until - patienceMs) >= TELL_AFTER_MS) {
+        told = true
+        options.onWait?.(error)
+      }
       await pause(Math.max(Math.min(asked ?? 0, 5000), waitMs * (0.5 + Math.random() / 2)), undefined, signal && { signal })
       waitMs = Math.min(waitMs * 2, LONGEST_PAUSE_MS)
     }

@@ -75,7 +75,11 @@ async function run(file: string, flags: RunFlags): Promise<number> {
   const plan = await loadPipeline(file)
   const { pool, only, keepGoing, parallel, artifacts, config, data } = flags
   const address = await discover({ ...(config === undefined ? {} : { config }), ...(data === undefined ? {} : { data }) })
-  const client = connect(address, { traceparent: () => process.env['TRACEPARENT'] || undefined })
+  const client = connect(address, {
+    traceparent: () => process.env['TRACEPARENT'] || undefined,
+    onWait: ({ message }) =>
+      console.error(`muster-pipeline: the daemon has put this off: ${message}; waiting for it, at most a minute`),
+  })
   const [cancel, force] = [new AbortController(), new AbortController()]
   const unhook = hookSignals(cancel, force)
   const show = flags.json === true ? showJson() : showOnTerminal(process)

@@ -85,6 +85,16 @@ function crowdProblem(crowd: Crowd): ApiProblem {
   return new ApiProblem('rate-limited', message, { hint, retryAfterMs: 1000 })
 }
 
+/** A body may take a minute to come: throws `unauthorized` when the token that let its request in is worthless by now. */
+export function checkStill({ principal, routeOptions }: FastifyRequest, { tokens }: Pick<AccessOptions, 'tokens'>): void {
+  if (principal?.token === undefined || routeOptions.config.role === 'public') return
+  if (tokens.ends.isOver(principal.token)) throw worthless()
+}
+
+export function worthless(): ApiProblem {
+  return new ApiProblem('unauthorized', 'the token is unknown, expired or revoked', { hint: 'Ask an admin for a new one.' })
+}
+
 /** A request counts until its answer is over. */
 function leaveWith(reply: FastifyReply, leave: () => void): void {
   if (reply.raw.destroyed) leave()
@@ -111,7 +121,7 @@ async function whoIs(request: FastifyRequest, local: boolean, { tokens, limits }
     throw new ApiProblem('unauthorized', 'this needs a bearer token', {
       hint: "The first admin token is in admin.token of the daemon's data folder; on its machine the unix socket needs none.",
     })
-  throw new ApiProblem('unauthorized', 'the token is unknown, expired or revoked', { hint: 'Ask an admin for a new one.' })
+  throw worthless()
 }
 
 /**

@@ -3,7 +3,7 @@ import swagger from '@fastify/swagger'
 import { fastify, type FastifyRequest, LogController } from 'fastify'
 import { jsonSchemaTransformObject, serializerCompiler, validatorCompiler, type ZodTypeProvider } from 'fastify-type-provider-zod'
 import { newId } from '../store/ids.ts'
-import { checkAccess } from './access.ts'
+import { checkAccess, checkStill } from './access.ts'
 import type { App, AppDeps } from './deps.ts'
 import { rawBody } from './describe.ts'
 import { observeRequests } from './observing.ts'
@@ -64,6 +64,7 @@ export async function buildApp(deps: AppDeps): Promise<App> {
   boundBodies(app, deps.access)
   // A POST that says nothing more needs no body at all.
   app.addHook('preValidation', async (request) => {
+    checkStill(request, deps.access)
     const { schema } = request.routeOptions
     if (schema?.body !== undefined && schema.body !== rawBody) request.body ??= {}
   })

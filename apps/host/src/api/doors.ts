@@ -15,9 +15,16 @@ export interface DoorLimits {
   connectionsPerAddress?: number
 }
 
+export interface StreamPlaces {
+  /** Over TCP. */
+  most: number
+  /** Beside them, for the unix socket alone. */
+  kept: number
+}
+
 export interface Doors {
   /** Answers that may stream at once. */
-  readonly streams: number
+  readonly streams: StreamPlaces
   /** Counts the connections of the TCP server from now on. */
   watch(server: Server): void
   /** Counts those of the unix socket. It is the operator's way in: callers over TCP never have all places. */
@@ -30,6 +37,8 @@ export interface Doors {
 const OWN_FILES = 96
 /** Each holds a socket and a few buffers; more at once than any real use of one daemon. */
 const MOST_STREAMS = 2000
+/** An operator follows a few runs, and often more in a pipeline of his own. */
+const KEPT_STREAMS = 250
 /** Twice what one token may have under way: with what is read and written for each, some hundred MiB. */
 const MOST_CONNECTIONS = 10_000
 /** Told at once that there is no room. A word is soon said: more of them is a flood, and is closed unread. */
@@ -83,7 +92,10 @@ export function doorsOf(files: number = openFileLimit(), given: DoorLimits = {})
   }
 
   return {
-    streams: Math.min(MOST_STREAMS, Math.floor(remote * 0.8)),
+    streams: {
+      most: Math.min(MOST_STREAMS, Math.floor(remote * 0.8)),
+      kept: Math.min(KEPT_STREAMS, Math.floor((places - remote) * 0.8)),
+    },
     crowdOf: (socket) => crowded.get(socket),
     watch: (server) => {
       server.maxConnections = all + words

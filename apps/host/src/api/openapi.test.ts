@@ -7,6 +7,7 @@ import { unobserved } from './observing.ts'
 import { openApiOf } from './openapi.ts'
 import { problemCodes } from './problems.ts'
 import { streams } from './streams.ts'
+import { tokenEnds } from './token-ends.ts'
 
 const committed = new URL('../../../../docs/reference/openapi.json', import.meta.url).pathname
 
@@ -15,7 +16,7 @@ test('the committed document is that of the routes (write it anew: `pnpm vitest 
   const rooms = { engine: {}, runs: {}, idempotency: {}, access: { host: '127.0.0.1', isLocal: () => false } }
   const app = await buildApp({
     ...rooms,
-    streams: streams(1),
+    streams: streams({ most: 1, kept: 0, isLocal: () => false, ends: tokenEnds(Date.now) }),
     observer: unobserved,
     version: '',
     log: pino({ level: 'silent' }),

@@ -170,7 +170,7 @@ export const problemKinds: Readonly<Record<ProblemCode, ProblemKind>> = {
     status: 429,
     title: 'Too many at once',
     meaning:
-      'The principal has asked too often or waits for too many answers, or requests without a valid token came from its address too often. `Retry-After` says when to ask again.',
+      'The principal has asked too often, waits for too many answers or has as many streams open as are left for all others, or requests without a valid token came from its address too often. `Retry-After` says when to ask again.',
     retry: true,
   },
   'head-too-large': {

@@ -4,7 +4,7 @@ import { renameSync, rmSync, writeFileSync } from 'node:fs'
 import type { AddressInfo, Socket } from 'node:net'
 import { join } from 'node:path'
 import { promisify } from 'node:util'
-import type { FastifyBaseLogger } from 'fastify'
+import type { FastifyBaseLogger, FastifyRequest } from 'fastify'
 import type { Apply } from '../apply.ts'
 import type { Upgrade } from '../upgrade.ts'
 import type { Engine } from '../engine/api.ts'
@@ -80,7 +80,9 @@ export async function startApi(deps: ApiDeps): Promise<Api> {
   await ensureAdminToken(engine.store, dataDir)
   const local = new WeakSet<Socket>()
   const doors = doorsOf(deps.openFiles, deps.limits)
-  const open = streams(doors.streams)
+  const known = tokens(engine.store)
+  const isLocal = (request: FastifyRequest): boolean => local.has(request.raw.socket)
+  const open = streams({ ...doors.streams, isLocal, ends: known.ends })
   observer.streams(open.count)
   const keys = idempotency(engine.store, engine.sealer)
   const material = deps.tls === undefined ? undefined : await readTls(deps.tls)
@@ -96,12 +98,12 @@ export async function startApi(deps: ApiDeps): Promise<Api> {
     storage: openStorage({ store: engine.store, dataDir }),
     crashes: openCrashes(dataDir, engine.plugins.clean),
     access: {
-      tokens: tokens(engine.store),
+      tokens: known,
       agents: engine.agents,
       limits: limits(deps.limits),
       host: listen.host,
       tls: material !== undefined,
-      isLocal: (request) => local.has(request.raw.socket),
+      isLocal,
       crowdOf: (request) => doors.crowdOf(request.raw.socket),
     },
   })

@@ -1,7 +1,10 @@
-/** Answers that last: paced by their reader, ended with their connection, and never more than a few at once. */
+/** Answers that last: paced by their reader, ended with their connection or its token, and never more than a few at once. */
 import { Readable } from 'node:stream'
-import type { FastifyReply } from 'fastify'
+import type { FastifyReply, FastifyRequest } from 'fastify'
+import { worthless } from './access.ts'
+import type { StreamPlaces } from './doors.ts'
 import { ApiProblem } from './problems.ts'
+import type { TokenEnds } from './token-ends.ts'
 
 /** A proxy or a NAT forgets a silent connection after about a minute; a client that hears nothing for longer connects anew. */
 const BEAT_MS = 15_000
@@ -9,7 +12,7 @@ const BEAT_MS = 15_000
 const BUFFER_BYTES = 65_536
 
 export interface Streams {
-  /** Aborts when the client is gone, when the answer has been sent, or when the server stops. */
+  /** Aborts when the client is gone, when the answer has been sent, when its token is worthless, or when the server stops. */
   signalOf(reply: FastifyReply): AbortSignal
   /** Sends what `source` gives, as slowly as the client takes it. `source` ends early when its signal aborts. */
   send(reply: FastifyReply, stream: Outgoing): FastifyReply
@@ -24,14 +27,54 @@ export interface Outgoing {
   headers?: Record<string, string>
 }
 
-/** `most`: at once. */
-export function streams(most: number): Streams {
+export interface StreamOptions extends StreamPlaces {
+  ends: TokenEnds
+  /** Did the request come through the unix socket? */
+  isLocal(request: FastifyRequest): boolean
+}
+
+export function streams({ most, kept, ends, isLocal }: StreamOptions): Streams {
   const stopping = new AbortController()
-  let open = 0
+  /** Of those over TCP, by caller. */
+  const held = new Map<string, number>()
+  const open = { remote: 0, local: 0 }
+  const count = (): number => open.remote + open.local
+
+  /** Takes a place, or throws `rate-limited`; returns what gives it back. */
+  function enter(request: FastifyRequest): () => void {
+    const left = most + kept - count()
+    if (isLocal(request)) {
+      if (left <= 0) throw noRoom(`${count()} streams are open already`)
+      open.local += 1
+      return () => (open.local -= 1)
+    }
+    const who = request.principal?.name ?? `worker ${request.agent?.id ?? ''}`
+    const own = held.get(who) ?? 0
+    // As many as are free (Choudhury and Hahne, dynamic queue length thresholds): one alone has half of them, and whoever comes
+    // always finds some.
+    const free = Math.min(left, most - open.remote)
+    if (own >= free)
+      throw noRoom(
+        free <= 0 ? `${count()} streams are open already` : `${who} has ${own} streams open, and ${free} are left for all others`,
+      )
+    held.set(who, own + 1)
+    open.remote += 1
+    return () => {
+      open.remote -= 1
+      const rest = (held.get(who) ?? 1) - 1
+      if (rest > 0) held.set(who, rest)
+      else held.delete(who)
+    }
+  }
 
   function signalOf(reply: FastifyReply): AbortSignal {
     const gone = new AbortController()
-    const end = (): void => gone.abort(new ApiProblem('stopping', 'the client is gone'))
+    const token = reply.request.principal?.token
+    const leave = token === undefined ? undefined : ends.follow(token, () => gone.abort(worthless()))
+    const end = (): void => {
+      leave?.()
+      gone.abort(new ApiProblem('stopping', 'the client is gone'))
+    }
     if (reply.raw.destroyed) end()
     else reply.raw.once('close', end)
     return AbortSignal.any([gone.signal, stopping.signal])
@@ -40,13 +83,12 @@ export function streams(most: number): Streams {
   return {
     signalOf,
     send(reply, { type, source, headers = {} }) {
-      if (open >= most) throw new ApiProblem('rate-limited', `${open} streams are open already`, { retryAfterMs: 1000 })
-      open += 1
+      const leave = enter(reply.request)
       const done = new AbortController()
       const signal = AbortSignal.any([signalOf(reply), done.signal])
       const body = Readable.from(whole(source(signal), signal), { objectMode: false, highWaterMark: BUFFER_BYTES })
       body.once('close', () => {
-        open -= 1
+        leave()
         done.abort(new Error('the answer has ended'))
       })
       // Also while the source waits for something: the connection's end must not wait for that.
@@ -55,8 +97,15 @@ export function streams(most: number): Streams {
     },
     // As a problem: what waits for a change answers it, and the client asks again.
     stop: () => stopping.abort(new ApiProblem('stopping', 'the daemon is stopping', { retryAfterMs: 1000 })),
-    count: () => open,
+    count,
   }
+}
+
+function noRoom(message: string): ApiProblem {
+  return new ApiProblem('rate-limited', message, {
+    hint: 'Close some, or give each machine a token of its own; the unix socket has places of its own.',
+    retryAfterMs: 1000,
+  })
 }
 
 /** A source that returned because its signal aborted has not come to its end, and must not look so. */

@@ -9,6 +9,7 @@ import type { Also } from '../engine/api.ts'
 import { newId } from '../store/ids.ts'
 import { syncDirectory } from '../store/seal.ts'
 import type { Store, Tx } from '../store/store.ts'
+import { type TokenEnds, tokenEnds, type TokenTerm } from './token-ends.ts'
 
 export const roles = ['viewer', 'operator', 'admin'] as const
 /** viewer: reads · operator: works with runs, leases and workers too · admin: tokens too */
@@ -18,6 +19,8 @@ export interface Principal {
   /** As in records and the journal: `local`, or `token:` and its name. */
   name: string
   role: Role
+  /** Absent: none was needed. */
+  token?: TokenTerm
 }
 
 export interface TokenView {
@@ -53,6 +56,8 @@ export interface Tokens {
   list(page?: { limit?: number; before?: string }): Promise<TokenView[]>
   /** False when there is no live token of this id. `also` writes in the same transaction when there is. */
   revoke(id: string, options?: { also?: Also<string> }): Promise<boolean>
+  /** Of those that {@link verify} let in, and that {@link revoke} ended since, or their time. */
+  readonly ends: TokenEnds
 }
 
 /** As of the other lists. */
@@ -66,7 +71,9 @@ const MOST_KNOWN = 10_000
 
 export function tokens(store: Store, now: () => number = Date.now): Tokens {
   const known = new Set<string>()
+  const ends = tokenEnds(now)
   return {
+    ends,
     wasValid: (text) => known.has(digest(text).toString('hex')),
     async verify(text) {
       const id = FORM.exec(text)?.[1]
@@ -82,7 +89,8 @@ export function tokens(store: Store, now: () => number = Date.now): Tokens {
       known.add(own.toString('hex'))
       if (known.size > MOST_KNOWN) known.delete(known.values().next().value ?? '')
       if (at - (row.last_used_at ?? 0) > USED_EVERY_MS) noteUse(store, id, at)
-      return { name: `token:${row.name}`, role: row.role as Role }
+      const token = { id, ...(row.expires_at === null ? {} : { expiresAt: row.expires_at }) }
+      return { name: `token:${row.name}`, role: row.role as Role, token }
     },
     async create({ id, text, name, role, ttlMs }, { also } = {}) {
       const at = now()
@@ -116,7 +124,10 @@ export function tokens(store: Store, now: () => number = Date.now): Tokens {
           .where('revoked_at', 'is', null)
           .executeTakeFirst()
         const revoked = result.numUpdatedRows > 0n
-        if (revoked) await also?.(tx, after, id)
+        if (revoked) {
+          await also?.(tx, after, id)
+          after(() => ends.revoked(id))
+        }
         return revoked
       })
     },

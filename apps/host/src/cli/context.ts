@@ -16,7 +16,10 @@ export async function openClient(command: Command): Promise<MusterClient> {
   const env = url === undefined ? process.env : { ...process.env, MUSTER_URL: url }
   const address = await discover({ env, ...(config === undefined ? {} : { config }), ...(data === undefined ? {} : { data }) })
   // Where a CI system traces its steps, what a step asks for belongs to its trace.
-  return connect(address, { traceparent: () => process.env['TRACEPARENT'] || undefined })
+  return connect(address, {
+    traceparent: () => process.env['TRACEPARENT'] || undefined,
+    onWait: ({ message }) => say(`the daemon has put this off: ${message}; waiting for it, at most a minute`),
+  })
 }
 
 /** Runs an action; its result is the exit code. A failure is told with its hint. */

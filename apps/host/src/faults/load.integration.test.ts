@@ -154,7 +154,8 @@ test(
     )
     const counts = Object.fromEntries([200, 429, 0].map((status) => [status, statuses.filter((one) => one === status).length]))
     expect([...new Set(statuses)].filter((status) => ![0, 200, 429].includes(status))).toEqual([])
-    expect(counts[200]).toBeGreaterThan(30)
+    // One token has half of the places, as long as it is alone.
+    expect(counts[200]).toBeGreaterThan(15)
     expect(counts[429]).toBeGreaterThan(0)
     expect(openFiles(endpoint().pid)).toBeLessThan(256)
     for (const one of asked) one.destroy()

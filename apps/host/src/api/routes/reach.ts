@@ -5,6 +5,7 @@ import { reachOf } from '../../engine/reach.ts'
 import { principalOf } from '../access.ts'
 import type { App, AppDeps } from '../deps.ts'
 import { bytes, byId, content, needs, rawBody } from '../describe.ts'
+import { bodyOf } from '../incoming.ts'
 import { ApiProblem } from '../problems.ts'
 
 /** Bytes both ways at once: the answer begins before the body has ended. */
@@ -43,7 +44,7 @@ export function reachRoutes(app: App, { engine, streams }: AppDeps): void {
       const signal = streams.signalOf(reply)
       await reach.copyIn(request.params.id, {
         path: request.query.path,
-        tar: incoming(request.body as IncomingMessage, signal),
+        tar: bodyOf(request.body as IncomingMessage, signal),
         principal: principalOf(request),
         signal,
       })
@@ -92,7 +93,7 @@ export function reachRoutes(app: App, { engine, streams }: AppDeps): void {
       const signal = streams.signalOf(reply)
       const output = await reach.forward(request.params.id, {
         port: request.params.port,
-        input: incoming(request.body as IncomingMessage, signal),
+        input: bodyOf(request.body as IncomingMessage, signal),
         principal: principalOf(request),
         signal,
       })
@@ -100,14 +101,4 @@ export function reachRoutes(app: App, { engine, streams }: AppDeps): void {
       return streams.send(reply, { type: TCP_TYPE, headers: { connection: 'close' }, source: () => output })
     },
   )
-}
-
-/** The body as it comes in; an error when the client goes before its end. */
-async function* incoming(body: IncomingMessage, signal: AbortSignal): AsyncGenerator<Uint8Array, void, undefined> {
-  // Whoever takes no more of it still has an answer to give on the same connection.
-  for await (const chunk of body.iterator({ destroyOnReturn: false })) {
-    signal.throwIfAborted()
-    yield chunk as Buffer
-  }
-  if (!body.complete) throw new Error('the body was cut off')
 }

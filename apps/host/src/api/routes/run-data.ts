@@ -7,6 +7,7 @@ import type { App, AppDeps } from '../deps.ts'
 import { byId, bytes, content, lastEventHeader, needs, rawBody } from '../describe.ts'
 import { encodeEvent, encodeFrame, encodeLine, LOG_TYPE, type LogEvent, NDJSON_TYPE, SSE_TYPE } from '../log-frames.ts'
 import { toProblem } from '../errors.ts'
+import { bodyOf } from '../incoming.ts'
 import { ApiProblem, problemBody } from '../problems.ts'
 import { artifactSchema, flag, named, problem } from '../schemas.ts'
 import { withBeats } from '../streams.ts'
@@ -231,14 +232,4 @@ function logType(accept: string | undefined): LogType {
   const found = types.find((type) => accept.includes(type))
   if (found !== undefined) return found
   throw new ApiProblem('not-acceptable', `a log is not ${accept}`, { hint: `Accept one of ${types.join(', ')}.` })
-}
-
-/** The body as it comes in; an error when the client goes before its end. */
-export async function* bodyOf(body: IncomingMessage, signal: AbortSignal): AsyncGenerator<Uint8Array, void, undefined> {
-  // Whoever takes no more of it still has an answer to give on the same connection.
-  for await (const chunk of body.iterator({ destroyOnReturn: false })) {
-    signal.throwIfAborted()
-    yield chunk as Buffer
-  }
-  if (!body.complete) throw new Error('the upload was cut off')
 }

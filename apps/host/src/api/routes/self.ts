@@ -7,10 +7,11 @@ import { runOutcomes } from '../../engine/model.ts'
 import { agentOf, exchangeTicket, workerOf } from '../agent-access.ts'
 import type { App, AppDeps } from '../deps.ts'
 import { bytes, content, needs, rawBody } from '../describe.ts'
+import { bodyOf } from '../incoming.ts'
 import { orderScript, SCRIPT_TYPE } from '../order-script.ts'
 import { ApiProblem } from '../problems.ts'
 import { artifactSchema, named } from '../schemas.ts'
-import { bodyOf, digestHeader } from './run-data.ts'
+import { digestHeader } from './run-data.ts'
 
 const run = z.string().describe('The run, as the order named it.')
 const byName = z.object({ name: z.string() })
