@@ -62,14 +62,17 @@ function local(error: unknown): unknown {
   return error
 }
 
-function tell({ manifest, aside, key }: Restored, { dir, json }: { dir: string; json: boolean }): void {
+function tell({ manifest, aside, key, tokens }: Restored, { dir, json }: { dir: string; json: boolean }): void {
   const { owner, at, version } = manifest
   if (json) {
-    printJson({ data: dir, owner, at, version, key, ...(aside === undefined ? {} : { aside }) })
+    printJson({ data: dir, owner, at, version, key, tokens, ...(aside === undefined ? {} : { aside }) })
     return
   }
   say(`${dir} is as it was at ${at}, owner ${owner}`)
   if (aside !== undefined) say(`what was there before is in ${aside}; remove it when you no longer need it`)
+  if (tokens.revoked === undefined) say('a token that was revoked since then is good again: look through them')
+  else if (tokens.revoked > 0) say(`revoked since then, and still so: ${tokens.revoked} of its tokens`)
+  say(`good tokens: ${tokens.live.map(({ id, name, role }) => `${name} (${role}, ${id})`).join(', ') || 'none'}`)
   if (key === 'none') say('without the seal key: the runs and leases that were live then have ended')
   say(
     'start it with `muster up --adopt` if no other daemon uses this owner: what was made since is then removed; or with `--new-owner` to leave all earlier workers alone',

@@ -12,6 +12,7 @@ import { lockHost } from './lock.ts'
 import { checkKnown, executed } from './migrate.ts'
 import { migrations } from './migrations/index.ts'
 import { lockPath, storePath } from './open.ts'
+import { type RestoredTokens, settleTokens } from './restore-tokens.ts'
 import { sealKeyPath, syncDirectory, syncFile } from './seal.ts'
 import { fitsKey } from './sealer.ts'
 import { storeError } from './sqlite.ts'
@@ -37,6 +38,7 @@ export interface Restored {
   /** Where the former files of the folder are; absent when there were none. */
   aside?: string
   key: 'backup' | 'file' | 'folder' | 'none'
+  tokens: RestoredTokens
 }
 
 /** Nothing was changed. */
@@ -71,9 +73,9 @@ export async function restore(options: RestoreOptions): Promise<Restored> {
       into: draft,
       ...(options.onBytes === undefined ? {} : { onBytes: options.onBytes }),
     })
-    const key = prepare({ draft, manifest, options, at: now() })
+    const { key, tokens } = prepare({ draft, manifest, options, at: now() })
     const aside = swap({ dir, draft, manifest, at: now() })
-    return { manifest, key, ...(aside === undefined ? {} : { aside }) }
+    return { manifest, key, tokens, ...(aside === undefined ? {} : { aside }) }
   } finally {
     rmSync(draft, { recursive: true, force: true })
     lock.release()
@@ -91,8 +93,8 @@ interface Draft {
   at: number
 }
 
-/** Checks what was unpacked, and makes it what it is to be. Says where its key is from. */
-function prepare({ draft, manifest, options, at }: Draft & { options: RestoreOptions }): Restored['key'] {
+/** Checks what was unpacked, and makes it what it is to be. Says where its key is from, and which tokens are good. */
+function prepare({ draft, manifest, options, at }: Draft & { options: RestoreOptions }): Pick<Restored, 'key' | 'tokens'> {
   const { dir, keyFile, withoutKey } = options
   const path = join(draft, names.database)
   try {
@@ -109,15 +111,22 @@ function prepare({ draft, manifest, options, at }: Draft & { options: RestoreOpt
     const key = withoutKey ? 'none' : takeKey(db, { draft, dir, keyFile })
     db.exec('begin')
     if (key === 'none') giveUp(db, at)
+    const tokens = settleTokens(db, { former: storePath(dir), at })
     db.prepare('insert into journal (at, rule, decision, inputs, change) values (?, ?, ?, ?, ?)').run(
       at,
       'store-restored',
       `the store was put back as it was at ${manifest.at}`,
-      JSON.stringify({ principal: 'local', backup: manifest.at, version: manifest.version, key }),
+      JSON.stringify({
+        principal: 'local',
+        backup: manifest.at,
+        version: manifest.version,
+        key,
+        revoked: tokens.revoked ?? null,
+      }),
       '',
     )
     db.exec('commit')
-    return key
+    return { key, tokens }
   } catch (error) {
     throw storeError(error)
   }

@@ -1,0 +1,75 @@
+import { mkdirSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs'
+import { writeFile } from 'node:fs/promises'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
+import { DatabaseSync } from 'node:sqlite'
+import { afterEach, beforeEach, expect, test } from 'vitest'
+import { openBackups } from './backup.ts'
+import { openIdentity } from './identity.ts'
+import { openSqliteStore, storePath } from './open.ts'
+import { restore } from './restore.ts'
+import { openSealer } from './sealer.ts'
+import type { Store } from './store.ts'
+
+let room: string
+let dir: string
+let file: string
+beforeEach(() => {
+  room = mkdtempSync(join(tmpdir(), 'muster-restore-'))
+  dir = join(room, 'data')
+  file = join(room, 'backup.tar')
+  mkdirSync(join(dir, 'backup.part'), { recursive: true })
+})
+afterEach(() => rmSync(room, { recursive: true, force: true }))
+
+async function addToken(store: Store, name: string, expires: number | null = null): Promise<void> {
+  const token = { id: `t-${name}`, name, role: 'operator', hash: name, created_at: 1, expires_at: expires }
+  await store.write((tx) =>
+    tx
+      .insertInto('tokens')
+      .values({ ...token, revoked_at: null, last_used_at: null })
+      .execute(),
+  )
+}
+
+/** A backup with three tokens; after it one of them is revoked, and one is made. */
+async function makeBackup(): Promise<void> {
+  const store = await openSqliteStore(dir)
+  await openIdentity(store, dir)
+  await openSealer(store, dir)
+  await addToken(store, 'kept')
+  await addToken(store, 'leaked')
+  await addToken(store, 'over', 5)
+  const backups = await openBackups({ store, dataDir: dir, version: '1.2.3' })
+  const backup = await backups.begin({ key: true, logs: false }, new AbortController().signal)
+  await writeFile(file, backup?.tar ?? '')
+  await backup?.dispose()
+  await store.write((tx) => tx.updateTable('tokens').set({ revoked_at: 77 }).where('id', '=', 't-leaked').execute())
+  await addToken(store, 'later')
+  await store.close()
+}
+
+function revokedIn(folder: string): unknown {
+  using db = new DatabaseSync(storePath(folder), { readOnly: true })
+  return db
+    .prepare('select id, revoked_at from tokens where revoked_at is not null')
+    .all()
+    .map((row) => ({ ...row }))
+}
+
+test('what was revoked since the backup stays revoked, and the good ones are named', async () => {
+  await makeBackup()
+  const { tokens } = await restore({ file, dir, force: true, withoutKey: false })
+  expect(tokens).toEqual({ revoked: 1, live: [{ id: 't-kept', name: 'kept', role: 'operator' }] })
+  expect(revokedIn(dir)).toEqual([{ id: 't-leaked', revoked_at: 77 }])
+})
+
+test('in another folder, and where the store is damaged, nobody knows of it, and that is said', async () => {
+  await makeBackup()
+  const live = ['leaked', 'kept'].map((name) => ({ id: `t-${name}`, name, role: 'operator' }))
+  const other = join(room, 'other')
+  expect((await restore({ file, dir: other, force: false, withoutKey: false })).tokens).toEqual({ live })
+  writeFileSync(storePath(dir), 'no database')
+  expect((await restore({ file, dir, force: true, withoutKey: false })).tokens).toEqual({ live })
+  expect(revokedIn(dir)).toEqual([])
+})
