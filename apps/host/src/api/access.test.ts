@@ -1,6 +1,7 @@
 import { existsSync, readFileSync, rmSync, statSync } from 'node:fs'
 import { request } from 'node:http'
 import { join } from 'node:path'
+import { waitFor } from '@muster/test/systems/wait'
 import { expect, test } from 'vitest'
 import { startTestDaemon } from './testing/daemon.ts'
 import { adminTokenPath, ensureAdminToken, tokens } from './tokens.ts'
@@ -89,6 +90,23 @@ test('a token is worthless once it is revoked or has expired; the list shows no 
   expect((await daemon.ask('DELETE', `/v1/tokens/${id}`)).status).toBe(204)
   expect((await daemon.ask('GET', '/v1/pools', { token: kept.json['token'] as string })).status).toBe(401)
   expect((await daemon.ask('DELETE', `/v1/tokens/${id}`)).status).toBe(404)
+})
+
+test('no two tokens that are good have one name; one that is revoked or has expired leaves its name', async () => {
+  await using daemon = await startTestDaemon()
+  const make = (name: string, more: object = {}): ReturnType<typeof daemon.ask> =>
+    daemon.ask('POST', '/v1/tokens', { body: { name, role: 'operator', ...more } })
+  const admin = await make('admin')
+  expect([admin.status, admin.json['code']]).toEqual([409, 'conflict'])
+  const both = await Promise.all([make('ci'), make('ci')])
+  const [made, second] = both[0].status === 201 ? both : both.toReversed()
+  expect([made?.status, second?.status]).toEqual([201, 409])
+  const id = (made?.json['details'] as { id: string } | undefined)?.id ?? ''
+  expect(second?.json['hint']).toContain(id)
+  await daemon.ask('DELETE', `/v1/tokens/${id}`)
+  expect((await make('ci')).status).toBe(201)
+  expect((await make('short', { ttlMs: 1 })).status).toBe(201)
+  await waitFor('its name to be free', async () => (await make('short')).status === 201)
 })
 
 test('a token that is made again with its key is the same one; the store holds its text in no form', async () => {

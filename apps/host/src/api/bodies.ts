@@ -6,16 +6,27 @@ import { named } from './schemas.ts'
 
 /** No system takes a NUL in an argument, a variable or a path. */
 const free = z.string().regex(/^[^\0]*$/, 'holds a NUL character')
-const text = free.min(1)
+/** As long as the longest path of a system; no name of an image is longer. */
+const text = free.min(1).max(4096)
 const name = z.string().regex(/^[a-z0-9-]{1,40}$/)
 /** A duration that somebody asks for. 30 days: longer ones are a slip of units. */
 export const asked: z.ZodInt = z.int().min(1).max(2_592_000_000)
-const labels = z.record(z.string().min(1).max(63), z.string().max(255))
+/** For finding things again: they are kept with each record, and shown with it in every list. */
+const LABELS = 64
+const LABEL_BYTES = 16_384
+const labels = z
+  .record(z.string().min(1).max(63), z.string().max(255))
+  .refine((given) => Object.keys(given).length <= LABELS, `more than ${LABELS} labels`)
+  .refine(
+    (given) => Buffer.byteLength(Object.entries(given).flat().join('')) <= LABEL_BYTES,
+    `more than ${LABEL_BYTES} bytes together`,
+  )
+  .meta({ maxProperties: LABELS })
 const env = z.record(z.string().regex(/^[A-Za-z_][A-Za-z0-9_]*$/), free)
 /** No system starts a program with more; longer lists travel as files. */
 const command = z.array(free).min(1).max(10_000).describe('Program and arguments; no shell is put around them.')
 
-/** Files and env of one request together; larger things travel as inputs, which are not held in memory. */
+/** All text of one request, and its files, together; larger things travel as inputs, which are not held in memory. */
 export const INLINE_BYTES = 262_144
 
 interface Wishes {
@@ -88,7 +99,7 @@ export const runBodySchema: z.ZodType<RunBody> = named(
   z
     .strictObject({
       pool: name.exactOptional(),
-      lease: z.string().describe('Instead of a pool: a lease you hold.').exactOptional(),
+      lease: z.string().max(100).describe('Instead of a pool: a lease you hold.').exactOptional(),
       ...wishes,
       ...commandParts,
       files: z.array(fileSpecSchema).max(100).exactOptional(),

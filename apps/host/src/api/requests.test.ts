@@ -32,6 +32,29 @@ test('bodies are bounded, and of the right kind', async () => {
   expect([inline.status, inline.json['code']]).toEqual([413, 'too-large'])
   const body = await daemon.ask('POST', '/v1/runs', { body: { ...run, env: { A: 'x'.repeat(2_000_000) } } })
   expect([body.status, body.json['code']]).toEqual([413, 'too-large'])
+  const many = Object.fromEntries(Array.from({ length: 65 }, (_, n) => [`label-${n}`, 'x']))
+  const wide = Object.fromEntries(Array.from({ length: 64 }, (_, n) => [`label-${n}`, 'x'.repeat(255)]))
+  const long = 'x'.repeat(4097)
+  const deep = Array.from({ length: 20 }, (_, n) => ({ name: `i${n}`, path: 'x'.repeat(4096) }))
+  for (const [wrong, path] of [
+    [{ labels: many }, 'body.labels'],
+    [{ labels: wide }, 'body.labels'],
+    [{ image: long }, 'body.image'],
+    [{ profile: long }, 'body.profile'],
+    [{ workdir: long }, 'body.workdir'],
+    [{ inputs: [{ name: 'a', path: long }] }, 'body.inputs.0.path'],
+  ] as const)
+    expect((await daemon.ask('POST', '/v1/runs', { body: { ...run, ...wrong } })).json).toMatchObject({
+      code: 'invalid-request',
+      errors: [{ path }],
+    })
+  const user = await daemon.ask('POST', '/v1/workers/w1/exec', { body: { command: ['id'], user: long } })
+  expect(user.json).toMatchObject({ code: 'invalid-request', errors: [{ path: 'body.user' }] })
+  const most = { ...run, labels: Object.fromEntries(Object.entries(wide).slice(0, 60)) }
+  expect((await daemon.ask('POST', '/v1/runs', { body: most })).status).toBe(201)
+  // Every word counts, not only those of the command.
+  const paths = { ...run, command: ['x'.repeat(150_000)], inputs: deep, outputs: deep }
+  expect((await daemon.ask('POST', '/v1/runs', { body: paths })).json['code']).toBe('too-large')
   const text = await daemon.ask('POST', '/v1/runs', {
     body: Buffer.from('pool: ci'),
     headers: { 'content-type': 'application/yaml' },

@@ -23,20 +23,22 @@ export function toExecRequest({ stdin = false, ...body }: ExecBody): ExecRequest
   return { ...body, stdin }
 }
 
-interface Inline {
-  command?: RunBody['command']
-  env?: RunBody['env']
-  files?: RunBody['files']
-}
-
-/** What travels inside the request is held in memory and sealed in the store: it is bounded. */
-export function checkInline({ command = [], env = {}, files = [] }: Inline): void {
+/** What travels inside the request is held in memory and kept in the store: it is bounded. */
+export function checkInline(body: LeaseBody | RunBody | ExecBody): void {
+  const { files = [], ...rest } = body as RunBody
   let bytes = 0
-  for (const word of command) bytes += Buffer.byteLength(word)
-  for (const [name, value] of Object.entries(env)) bytes += Buffer.byteLength(name) + Buffer.byteLength(value)
-  for (const file of files) bytes += Buffer.byteLength(file.base64, 'base64')
+  for (const value of Object.values(rest)) bytes += textBytes(value)
+  for (const { base64, ...file } of files) bytes += Buffer.byteLength(base64, 'base64') + textBytes(file)
   if (bytes > INLINE_BYTES)
-    throw new ApiProblem('too-large', `command, env and files hold ${bytes} bytes together, and ${INLINE_BYTES} is the most`, {
+    throw new ApiProblem('too-large', `the request and its files hold ${bytes} bytes, and ${INLINE_BYTES} is the most`, {
       hint: 'Send what is large as an input.',
     })
+}
+
+/** Of all strings in it, names too. */
+function textBytes(value: unknown): number {
+  if (typeof value === 'string') return Buffer.byteLength(value)
+  if (Array.isArray(value)) return value.reduce<number>((sum, one) => sum + textBytes(one), 0)
+  if (typeof value !== 'object' || value === null) return 0
+  return Object.entries(value).reduce((sum, [name, one]) => sum + Buffer.byteLength(name) + textBytes(one), 0)
 }

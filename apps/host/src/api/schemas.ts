@@ -268,7 +268,13 @@ export interface PageParts {
 export function pageParts(kinds: string): PageParts {
   return {
     ended: flag.describe('Ended ones too.'),
-    limit: z.coerce.number().int().min(1).max(500).default(100),
+    limit: z.coerce
+      .number()
+      .int()
+      .min(1)
+      .max(500)
+      .default(100)
+      .describe('Most items; a page of large ones ends sooner, and has a `next`.'),
     before: z
       .string()
       .regex(new RegExp(`^[${kinds}][0-9a-z]{26}$`), 'not a `next` that this list gave')

@@ -9,6 +9,7 @@ import type { Also } from '../engine/api.ts'
 import { newId } from '../store/ids.ts'
 import { syncDirectory } from '../store/seal.ts'
 import type { Store, Tx } from '../store/store.ts'
+import { ApiProblem } from './problems.ts'
 import { type TokenEnds, tokenEnds, type TokenTerm } from './token-ends.ts'
 
 export const roles = ['viewer', 'operator', 'admin'] as const
@@ -51,6 +52,7 @@ export interface Tokens {
   verify(text: string): Promise<Principal | undefined>
   /** Did {@link verify} say so of it lately? It may have been revoked since. Knows digests only. */
   wasValid(text: string): boolean
+  /** Throws `conflict` while another of its name is good. */
   create(request: NewToken, options?: CreateOptions): Promise<TokenView>
   /** Newest first. */
   list(page?: { limit?: number; before?: string }): Promise<TokenView[]>
@@ -98,6 +100,18 @@ export function tokens(store: Store, now: () => number = Date.now): Tokens {
       const view: TokenView = { id, name, role, createdAt: at, ...(expires === null ? {} : { expiresAt: expires }) }
       await store.write(async (tx, after) => {
         await also?.(tx, after, view)
+        // Records, limits and keys know a token by its name: two of one name would pass for one another.
+        const same = await tx
+          .selectFrom('tokens')
+          .select('id')
+          .where('name', '=', name)
+          .where('revoked_at', 'is', null)
+          .where((either) => either.or([either('expires_at', 'is', null), either('expires_at', '>', at)]))
+          .executeTakeFirst()
+        if (same !== undefined)
+          throw new ApiProblem('conflict', `there is a token of the name ${name} already`, {
+            hint: `Take another name, or revoke that one first: muster tokens revoke ${same.id}`,
+          })
         await insert(tx, { id, name, role, text, at, expires })
       })
       return view

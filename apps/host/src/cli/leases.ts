@@ -84,7 +84,7 @@ async function list({ json, all, pool }: { json?: true; all?: true; pool?: strin
     ],
     all === true ? 'no lease is known' : 'nobody holds or waits for a worker',
   )
-  if (next !== undefined) say('these are the newest 500')
+  if (next !== undefined) say(`these are the newest ${items.length}`)
   return undefined
 }
 

@@ -91,7 +91,7 @@ async function list({ json, all, pool, label }: ListOptions, command: Command): 
     ],
     all === true ? 'no run is known' : 'nothing runs or waits; --all shows what has ended',
   )
-  if (next !== undefined) say('these are the newest 500')
+  if (next !== undefined) say(`these are the newest ${items.length}`)
   return undefined
 }
 

@@ -73,7 +73,7 @@ async function list({ json, all, pool, provider }: ListOptions, command: Command
     ],
     all === true ? 'no worker is known' : 'no worker lives',
   )
-  if (next !== undefined) say('these are the newest 500')
+  if (next !== undefined) say(`these are the newest ${items.length}`)
   return undefined
 }
 

@@ -819,7 +819,7 @@ export interface Operations {
     body: RunRequest
     answer: Run
   }
-  /** Makes a token. Its text is shown this once; the store has only its hash. */
+  /** Makes a token. Its text is shown this once; the store has only its hash. Its name is what records and limits know it by: no two that are good have the same one. */
   createToken: {
     params: undefined
     query: undefined
@@ -1025,6 +1025,7 @@ export interface Operations {
     params: undefined
     query: {
       provider?: string
+      /** Most items; a page of large ones ends sooner, and has a `next`. */
       limit?: number
       /** `next` of the page before. */
       before?: string
@@ -1038,6 +1039,7 @@ export interface Operations {
     query: {
       /** Ended ones too. */
       ended?: 'true' | 'false'
+      /** Most items; a page of large ones ends sooner, and has a `next`. */
       limit?: number
       /** `next` of the page before. */
       before?: string
@@ -1081,6 +1083,7 @@ export interface Operations {
     query: {
       /** Ended ones too. */
       ended?: 'true' | 'false'
+      /** Most items; a page of large ones ends sooner, and has a `next`. */
       limit?: number
       /** `next` of the page before. */
       before?: string
@@ -1097,6 +1100,7 @@ export interface Operations {
   listTokens: {
     params: undefined
     query: {
+      /** Most items; a page of large ones ends sooner, and has a `next`. */
       limit?: number
       /** `next` of the page before. */
       before?: string
@@ -1110,6 +1114,7 @@ export interface Operations {
     query: {
       /** Ended ones too. */
       ended?: 'true' | 'false'
+      /** Most items; a page of large ones ends sooner, and has a `next`. */
       limit?: number
       /** `next` of the page before. */
       before?: string
@@ -1223,7 +1228,7 @@ export interface Operations {
       orphansReclaimed: number
     }
   }
-  /** Ends a lease and lets its worker go */
+  /** Ends a lease and lets its worker go. That of a run ends with its run: cancel that instead. */
   releaseLease: {
     params: {
       id: string

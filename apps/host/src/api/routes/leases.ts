@@ -7,6 +7,7 @@ import { by } from '../../engine/words.ts'
 import type { App, AppDeps } from '../deps.ts'
 import { byId, keyHeader, needs } from '../describe.ts'
 import { traceOf } from '../observing.ts'
+import { pageOfRows } from '../pages.ts'
 import { ApiProblem } from '../problems.ts'
 import { checkInline, toLeaseRequest } from '../requests.ts'
 import { asked, leaseBodySchema } from '../bodies.ts'
@@ -74,11 +75,7 @@ export function leaseRoutes(app: App, { engine, idempotency, streams }: AppDeps)
         response: { 200: page },
       },
     },
-    async ({ query }) => {
-      const rows = await leases.list(query)
-      const last = rows.length === query.limit ? rows.at(-1)?.id : undefined
-      return { items: rows.map(leaseView), ...(last === undefined ? {} : { next: last }) }
-    },
+    async ({ query }) => pageOfRows(query, (slice) => leases.list({ ...query, ...slice }), leaseView),
   )
 
   app.get(

@@ -5,6 +5,7 @@ import { principalOf } from '../access.ts'
 import type { App, AppDeps } from '../deps.ts'
 import { byId, keyHeader, needs } from '../describe.ts'
 import { traceOf } from '../observing.ts'
+import { pageOfRows } from '../pages.ts'
 import { ApiProblem } from '../problems.ts'
 import { checkInline, toRunRequest } from '../requests.ts'
 import { runBodySchema } from '../bodies.ts'
@@ -71,9 +72,8 @@ export function runRoutes(app: App, { runs, idempotency, streams }: AppDeps): vo
     },
     async ({ query: { label, ...query } }) => {
       const labels = Object.fromEntries([label ?? []].flat().map(labelOf))
-      const rows = await runs.list({ ...query, ...(label === undefined ? {} : { labels }) })
-      const last = rows.length === query.limit ? rows.at(-1)?.id : undefined
-      return { items: rows.map(runView), ...(last === undefined ? {} : { next: last }) }
+      const wanted = { ...query, ...(label === undefined ? {} : { labels }) }
+      return pageOfRows(query, (slice) => runs.list({ ...wanted, ...slice }), runView)
     },
   )
 

@@ -31,11 +31,12 @@ export function tokenRoutes(app: App, { access: { tokens }, idempotency, engine:
   app.post(
     '/v1/tokens',
     {
-      ...needs('admin', 'idempotency-mismatch'),
+      ...needs('admin', 'conflict', 'idempotency-mismatch'),
       schema: {
         operationId: 'createToken',
         summary: 'Makes a token',
-        description: 'Its text is shown this once; the store has only its hash.',
+        description:
+          'Its text is shown this once; the store has only its hash. Its name is what records and limits know it by: no two that are good have the same one.',
         headers: keyHeader,
         body: z.strictObject({
           name: z.string().regex(/^[a-z0-9-]{1,40}$/),

@@ -4,6 +4,7 @@ import { principalOf } from '../access.ts'
 import type { App, AppDeps } from '../deps.ts'
 import { byId, keyHeader, needs } from '../describe.ts'
 import { traceOf } from '../observing.ts'
+import { pageOfRows } from '../pages.ts'
 import { ApiProblem } from '../problems.ts'
 import { checkInline, toExecRequest } from '../requests.ts'
 import { execBodySchema } from '../bodies.ts'
@@ -28,11 +29,7 @@ export function workerRoutes(app: App, { engine, runs, idempotency }: AppDeps): 
         response: { 200: page },
       },
     },
-    async ({ query }) => {
-      const rows = await engine.workers.list(query)
-      const last = rows.length === query.limit ? rows.at(-1)?.id : undefined
-      return { items: rows.map(workerView), ...(last === undefined ? {} : { next: last }) }
-    },
+    async ({ query }) => pageOfRows(query, (slice) => engine.workers.list({ ...query, ...slice }), workerView),
   )
 
   app.get(

@@ -44,6 +44,8 @@ export interface RunsOptions {
 const MOST_RUNS = 50_000
 /** Rows of one query. */
 const most = 500
+/** Read at once where labels are looked for: each may be large. */
+const looked = 50
 
 /** Takes up every run that has not ended. */
 export async function startRuns(options: RunsOptions): Promise<Runs> {
@@ -247,7 +249,7 @@ export async function startRuns(options: RunsOptions): Promise<Runs> {
     find: (id) => records.find(id),
     async list({ pool, worker, state, labels, ended = false, limit = 100, before }) {
       const wanted = Object.entries(labels ?? {})
-      const page = wanted.length === 0 ? Math.min(limit, most) : most
+      const page = wanted.length === 0 ? Math.min(limit, most) : looked
       let query = engine.store.read.selectFrom('runs').selectAll().orderBy('id', 'desc').limit(page)
       // What is in another state has not ended: only the live ones are looked through for it.
       if (!ended || (state !== undefined && state !== 'ended')) query = query.where('ended_at', 'is', null)
