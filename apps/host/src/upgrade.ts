@@ -8,6 +8,7 @@ import type { Problem } from './config/problem.ts'
 import { EngineError, type Engine } from './engine/api.ts'
 import type { PassKillPoint } from './engine/killpoint.ts'
 import { discover, type DiscoveredPlugin, type Discovery } from './plugins/discover.ts'
+import { openGround } from './plugins/ground.ts'
 import { candidateFileOf } from './plugins/lock.ts'
 import type { Candidate, Staged, StartedRoom } from './plugins/room.ts'
 import type { RunningState } from './running.ts'
@@ -75,6 +76,7 @@ export function upgradeOf({ running, store, engine, plugins, killpoint }: Upgrad
     const found = await discover(file, {
       stores: [store],
       shown: shownPath(file),
+      ground: await openGround({ data: config.data, users: config.isolation.users }),
       ...(config.network === undefined ? {} : { network: config.network }),
     })
     const next = found.plugins.find((one) => one.alias === alias)

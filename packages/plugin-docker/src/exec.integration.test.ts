@@ -46,7 +46,9 @@ suiteWith(await findDocker(), 'commands in a worker on a real engine', (docker) 
   test('a command killed for memory says so, a sibling that exits 137 does not', async () => {
     const spec = harness.hold({ resources: { memoryBytes: 32 * 1024 * 1024 } })
     await harness.provider.launch(spec, callOf())
-    const killed = (await harness.exec(spec.id, ['tail', '/dev/zero'])).exit
+    // It may take the connection into the worker too: who attaches again by the same id is told the end, and nothing begins anew.
+    const again = { id: execId() }
+    const killed = await waitFor('its end', async () => (await harness.exec(spec.id, ['tail', '/dev/zero'], again)).exit)
     // The killer may take the command's supervisor as well: then it is named, and the rest is not guessed.
     if (killed.oomKilled === undefined)
       expect(killed).toEqual({ reason: expect.stringMatching(/^unknown: .* memory killer struck/) })

@@ -72,3 +72,29 @@ test('what fails is a failure, and some of the tests are never a pass', async ()
   const wrong = await kit(...some)
   expect(wrong).toMatchObject({ code: 1, stdout: expect.stringMatching(/conformance\.json:\d+:\d+: .*leftover/) })
 })
+
+test('what a user types wrong is told with what is right, and nothing is done', async () => {
+  expect(await kit('bild')).toMatchObject({ code: 2, stderr: expect.stringContaining("unknown command 'bild'") })
+  expect(await kit('test', '-C', folder, '--parallel', '0')).toMatchObject({
+    code: 2,
+    stderr: expect.stringContaining('a whole number from 1 on'),
+  })
+  expect(await kit('--version')).toMatchObject({ code: 0, stdout: expect.stringMatching(/^\d+\.\d+\.\d+\n$/) })
+  const nowhere = join(temp.path, 'nowhere')
+  const missing = { code: 1, stdout: expect.stringMatching(/^package\.json: the file is missing[^]*fix: write it/) }
+  expect(await kit('build', '-C', nowhere)).toMatchObject(missing)
+  expect(await kit('lint', '-C', nowhere)).toMatchObject(missing)
+  expect(JSON.parse((await kit('lint', '-C', nowhere, '--json')).stdout)).toMatchObject([{ place: 'package.json' }])
+})
+
+test('a plugin without a fault is told so; packed once it is no proof of anything, and a packed one can be tested', async () => {
+  await kit('build', '-C', folder)
+  expect(await kit('lint', '-C', folder)).toMatchObject({ code: 0, stdout: expect.stringContaining('nothing is wrong') })
+  const packed = await kit('pack', '-C', folder, '--out', temp.path)
+  expect(packed).toMatchObject({ code: 0, stdout: expect.stringMatching(/: 4 files, \d+ bytes\nsha512 sha512-\S+\ntree /) })
+  const tarball = join(temp.path, 'muster-plugin-minimal-0.1.0.tgz')
+  const report = join(temp.path, 'packed.json')
+  const tested = await kit('test', '-C', folder, '--tarball', tarball, '--report', report, '--only', 'the probe', '--json')
+  expect(tested.code).toBe(0)
+  expect(JSON.parse(tested.stdout)).toMatchObject({ result: 'partial', artifact: { package: 'muster-plugin-minimal' } })
+})

@@ -16,6 +16,8 @@ export interface Streams {
   signalOf(reply: FastifyReply): AbortSignal
   /** Sends what `source` gives, as slowly as the client takes it. `source` ends early when its signal aborts. */
   send(reply: FastifyReply, stream: Outgoing): FastifyReply
+  /** A place for what must have one before it is begun: to be given to `send`, or back. Error: `rate-limited`. */
+  take(reply: FastifyReply): () => void
   /** Ends all: what follows them gets no orderly end, so that a client knows that it was cut off. */
   stop(): void
   count(): number
@@ -25,6 +27,8 @@ export interface Outgoing {
   type: string
   source(signal: AbortSignal): AsyncIterable<Uint8Array>
   headers?: Record<string, string>
+  /** Absent: one is taken now. */
+  place?: () => void
 }
 
 export interface StreamOptions extends StreamPlaces {
@@ -82,8 +86,9 @@ export function streams({ most, kept, ends, isLocal }: StreamOptions): Streams {
 
   return {
     signalOf,
-    send(reply, { type, source, headers = {} }) {
-      const leave = enter(reply.request)
+    take: (reply) => enter(reply.request),
+    send(reply, { type, source, headers = {}, place }) {
+      const leave = place ?? enter(reply.request)
       const done = new AbortController()
       const signal = AbortSignal.any([signalOf(reply), done.signal])
       const body = Readable.from(whole(source(signal), signal), { objectMode: false, highWaterMark: BUFFER_BYTES })

@@ -97,7 +97,7 @@ test('with a token that is revoked ends all that lasts by it; the rest goes on',
 test('with a token whose time is over ends its stream', async () => {
   await using daemon = await startTestDaemon()
   // paced: the end of its time is under test.
-  const { token } = await makeToken(daemon, { name: 'short', role: 'viewer', ttlMs: 1000 })
+  const { token } = await makeToken(daemon, { name: 'short', role: 'viewer', ttlMs: 5000 })
   const stream = await follow(daemon, token)
   await expect(stream.toArray()).rejects.toThrow('aborted')
   await waitFor('its place to be given back', () => daemon.api.streams() === 0)

@@ -109,6 +109,8 @@ async function countKills(folder: string): Promise<number> {
 
 /** The kernel takes a moment to forget processes: a second of looks, and then the next host of this machine removes it. */
 async function removeCage(folder: string): Promise<void> {
+  // What forks as fast as it is killed forks no more.
+  await writeFile(join(folder, 'pids.max'), '0').catch(() => undefined)
   for (let look = 0; look < 50 && existsSync(folder); look++) {
     const pids = await readFile(join(folder, 'cgroup.procs'), 'utf8').catch(() => '')
     for (const pid of pids.split('\n').filter((line) => Number(line) > 1))

@@ -24,7 +24,7 @@ export function watchMemory(pid: number, { limitMb, over }: Watched): () => void
     busy = true
     void residentMb(pid).then((found) => {
       busy = false
-      if (found !== undefined && found <= limitMb) return
+      if (found === 'unknown' || (found !== undefined && found <= limitMb)) return
       clearInterval(timer)
       if (found !== undefined) over(found)
     })
@@ -32,9 +32,14 @@ export function watchMemory(pid: number, { limitMb, over }: Watched): () => void
   return () => clearInterval(timer)
 }
 
-/** Undefined: it is gone, or this system does not tell. */
-async function residentMb(pid: number): Promise<number | undefined> {
-  const status = await readFile(`/proc/${pid}/status`, 'utf8').catch(() => '')
-  const kib = /^VmRSS:\s+(\d+) kB$/m.exec(status)?.[1]
-  return kib === undefined ? undefined : Math.ceil(Number(kib) / 1024)
+/** Undefined: it is gone, or this system does not tell. Unknown: this look failed, as where the host has too many files open. */
+async function residentMb(pid: number): Promise<number | 'unknown' | undefined> {
+  try {
+    const status = await readFile(`/proc/${pid}/status`, 'utf8')
+    const kib = /^VmRSS:\s+(\d+) kB$/m.exec(status)?.[1]
+    return kib === undefined ? undefined : Math.ceil(Number(kib) / 1024)
+  } catch (error) {
+    const { code = '' } = error as NodeJS.ErrnoException
+    return code === 'ENOENT' || code === 'ESRCH' ? undefined : 'unknown'
+  }
 }

@@ -56,12 +56,7 @@ export async function spawnPlugin(options: SpawnOptions): Promise<PluginProcess>
     env: environment(manifest),
     stdio: ['ignore', 'pipe', 'pipe', 'pipe'],
   })
-  try {
-    await Promise.race([once(child, 'spawn'), once(child, 'error').then(([error]) => Promise.reject(error as Error))])
-  } catch (error) {
-    await cage?.drop()
-    throw error
-  }
+  await Promise.race([once(child, 'spawn'), once(child, 'error').then(([error]) => Promise.reject(error as Error))])
   const lines: string[] = []
   const take = (line: string): void => {
     lines.push(line)

@@ -4,7 +4,7 @@ import { isDeepStrictEqual } from 'node:util'
 import { type CloseReason, type PluginManifest, type PluginNetwork, proxySecrets, toProviderError } from '@muster/core'
 import type { ProviderConfig } from '../config/load.ts'
 import { type NetworkFault, type NetworkSettings, readNetwork } from '../config/network.ts'
-import { cageLimits, openCage } from './cage.ts'
+import { type Cage, cageLimits, openCage } from './cage.ts'
 import { verifyTree } from './content.ts'
 import type { DiscoveredPlugin } from './discover.ts'
 import { type PluginProcess, spawnPlugin } from './process.ts'
@@ -47,17 +47,20 @@ export async function startSession(options: StartOptions): Promise<PluginProcess
   await verified(plugin)
   const network = await networkOf(options)
   let child: PluginProcess
+  let cage: Cage | undefined
   try {
     await mkdir(dataDir, { recursive: true, mode: 0o700 })
     const { main, root, tree, isolation } = plugin
     const { level } = isolation
     const user = level === 'L3' ? await options.users.settle({ own: dataDir, root }) : undefined
+    if (user === undefined) await options.users.unsettle(dataDir)
     // What is under development imports from anywhere.
     const code = tree === undefined ? ['*'] : [root]
-    const cage = level === 'L3' ? await openCage(cageLimits(manifest)) : undefined
+    cage = level === 'L3' ? await openCage(cageLimits(manifest)) : undefined
     const own = { level, ...(user === undefined ? {} : { user }), ...(cage === undefined ? {} : { cage }), cwd: dataDir }
     child = await spawnPlugin({ ...own, manifest, main, code, redactor: options.redactor, onLine: options.onLine })
   } catch (error) {
+    await cage?.drop()
     throw new StartFault(`it cannot be started: ${(error as Error).message}`, { hint: 'see the reason', tail: [], final: false })
   }
   const endsAt = performance.now() + manifest.limits.startMs

@@ -114,6 +114,14 @@ test('what it kept as the user of the host is its own, and its user stays the sa
   await room?.stop()
   expect(await who(knobs, 'L3')).toMatchObject({ own: 'done' })
   expect((await stat(own)).uid).toBe(uid)
+  // What it keeps while it runs as the user of the host, as where nobody demands a level any more, is its own again.
+  await room?.stop()
+  await who(knobs)
+  const later = join(own, 'deep/later')
+  await writeFile(later, '', { mode: 0o600 })
+  await room?.stop()
+  const again = { p: { knobs: { launch: 'who', files: [later] } } }
+  expect(await who(again, 'L3')).toMatchObject({ own: 'done', files: { [later]: 'done' } })
 })
 
 /** Control groups of the plugins of one host. */

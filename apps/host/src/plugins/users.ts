@@ -1,11 +1,14 @@
 /** A user for each provider that is kept in so far: the owner of its folder. */
-import { chmod, chown, lchown, mkdir, readdir, stat } from 'node:fs/promises'
+import { constants } from 'node:fs'
+import { chmod, chown, type FileHandle, mkdir, open, readdir, stat } from 'node:fs/promises'
 import { dirname, join, relative } from 'node:path'
 import type { PluginUser, UserRange } from './ground.ts'
 
 export interface PluginUsers {
   /** Makes the provider's own folder where it is missing and gives it to its user, who can then pass to it and to the plugin's code. */
   settle(places: { own: string; root: string }): Promise<PluginUser>
+  /** Takes the folder back for a plugin that runs as the host's user: what that makes in it is given anew to the next user. */
+  unsettle(own: string): Promise<void>
 }
 
 /** `data`: the data folder, which is opened to the group of all plugins, to pass through and no more. */
@@ -31,9 +34,8 @@ export function openUsers({ range, data }: { range: UserRange; data: string }): 
     const isOurs = (uid: number): boolean => uid >= range.from && uid <= range.to
     const owner = given.get(own) ?? (await stat(own)).uid
     if (isOurs(owner)) return owner
-    const beside = dirname(own)
-    const owners = (await readdir(beside)).map(async (name) => (await stat(join(beside, name)).catch(() => undefined))?.uid)
-    const taken = new Set([...(await Promise.all(owners)), ...given.values()])
+    // A check has its folder elsewhere, and runs beside a daemon whose plugins have users.
+    const taken = new Set([...given.values(), ...(await ownersIn(dirname(own))), ...(await ownersIn(join(data, 'providers')))])
     for (let uid = range.from; uid <= range.to; uid++) if (!taken.has(uid)) return uid
     throw new Error(`no user is free for it: all of ${range.from} to ${range.to} have a plugin; widen host.isolation.users`)
   }
@@ -45,7 +47,18 @@ export function openUsers({ range, data }: { range: UserRange; data: string }): 
       last = mine.catch(() => undefined)
       return mine
     },
+    async unsettle(own) {
+      const found = await stat(own).catch(() => undefined)
+      if (process.getuid?.() === 0 && found !== undefined && found.uid >= range.from && found.uid <= range.to)
+        await chown(own, 0, 0)
+    },
   }
+}
+
+async function ownersIn(folder: string): Promise<number[]> {
+  const names = await readdir(folder).catch(() => [])
+  const found = await Promise.all(names.map((name) => stat(join(folder, name)).catch(() => undefined)))
+  return found.flatMap((one) => one?.uid ?? [])
 }
 
 function isInside(folder: string, data: string): boolean {
@@ -59,16 +72,42 @@ async function letThrough(folder: string, gid: number): Promise<void> {
   await chmod(folder, (mode & 0o700) | 0o010)
 }
 
-/** With all that lies in it, also what an earlier plugin made as the host's user. A name that leads elsewhere is not followed. */
-async function give(own: string, { uid, gid }: PluginUser): Promise<void> {
-  const { uid: owner, gid: group } = await stat(own)
-  if (owner === uid && group === gid) return
-  for (const entry of await readdir(own, { recursive: true, withFileTypes: true })) {
-    const path = join(entry.parentPath, entry.name)
-    // A second name of a file that may lie anywhere.
-    if (entry.isFile() && (await stat(path)).nlink > 1) continue
-    await lchown(path, uid, gid)
+/**
+ * With all that lies in it, also what an earlier plugin made as the host's user. An older plugin of that user may be at work in there: nothing is
+ * found by a name a second time, so that no name can be made to lead elsewhere meanwhile.
+ */
+async function give(own: string, user: PluginUser): Promise<void> {
+  const folder = await open(own, asFolder)
+  try {
+    const { uid, gid } = await folder.stat()
+    if (uid === user.uid && gid === user.gid) return
+    await handOver(folder, user, deepest)
+    await folder.chown(user.uid, user.gid)
+    await folder.chmod(0o700)
+  } finally {
+    await folder.close()
   }
-  await chown(own, uid, gid)
-  await chmod(own, 0o700)
+}
+
+const asFolder = constants.O_RDONLY | constants.O_DIRECTORY | constants.O_NOFOLLOW
+/** Each level holds a file open. */
+const deepest = 64
+
+async function handOver(folder: FileHandle, user: PluginUser, levels: number): Promise<void> {
+  const here = `/proc/self/fd/${folder.fd}`
+  for (const entry of await readdir(here, { withFileTypes: true })) {
+    // Links and sockets are as good as another's: who owns the folder may replace them.
+    if (!entry.isFile() && !(entry.isDirectory() && levels > 0)) continue
+    const flags = entry.isDirectory() ? asFolder : constants.O_RDONLY | constants.O_NOFOLLOW | constants.O_NONBLOCK
+    const found = await open(join(here, entry.name), flags).catch(() => undefined)
+    if (found === undefined) continue
+    try {
+      if (entry.isDirectory()) await handOver(found, user, levels - 1)
+      // A second name of a file that may lie anywhere.
+      else if ((await found.stat()).nlink > 1) continue
+      await found.chown(user.uid, user.gid)
+    } finally {
+      await found.close()
+    }
+  }
 }

@@ -8,8 +8,7 @@ import { waitFor } from '@muster/test/systems/wait'
 import { afterAll, beforeAll, describe, expect, test } from 'vitest'
 import { makeSite, patienceMs, type Site } from '../faults/daemon.test.helper.ts'
 import { lockHere } from './testing/lock.ts'
-import { packEntries } from './testing/pack.ts'
-import { bundledAnimal, filesOf, letLoose } from './testing/zoo/cage.ts'
+import { bundledAnimal, letLoose, packedAnimal } from './testing/zoo/cage.ts'
 import { type Fate, type Fault, faults } from './testing/zoo/faults.ts'
 
 const isRoot = process.getuid?.() === 0
@@ -69,9 +68,8 @@ async function lockZoo({ dir, data }: Site): Promise<void> {
   const file = join(dir, 'plugins.json')
   const { plugins } = JSON.parse(readFileSync(file, 'utf8')) as { plugins: Record<string, object> }
   for (const name of names) {
-    const files = filesOf(name, code)
     const tarball = join(dir, 'zoo', `${name}.tgz`)
-    await writeFile(tarball, await packEntries(Object.entries(files).map(([path, text]) => [`package/${path}`, text])))
+    await writeFile(tarball, await packedAnimal(name, code))
     plugins[name] = { package: `@zoo/${name}`, version: '1.0.0', source: { tarball } }
   }
   await writeFile(file, JSON.stringify({ plugins }))

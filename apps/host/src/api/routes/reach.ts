@@ -66,9 +66,17 @@ export function reachRoutes(app: App, { engine, streams }: AppDeps): void {
       },
     },
     async (request, reply) => {
-      const signal = streams.signalOf(reply)
-      const tar = await reach.copyOut(request.params.id, { path: request.query.path, principal: principalOf(request), signal })
-      return streams.send(reply, { type: 'application/x-tar', source: () => tar })
+      // Before the plugin is asked: what has begun there has to be read, or it is open until its deadline.
+      const place = streams.take(reply)
+      let tar: AsyncIterable<Uint8Array>
+      try {
+        const signal = streams.signalOf(reply)
+        tar = await reach.copyOut(request.params.id, { path: request.query.path, principal: principalOf(request), signal })
+      } catch (error) {
+        place()
+        throw error
+      }
+      return streams.send(reply, { type: 'application/x-tar', source: () => tar, place })
     },
   )
 

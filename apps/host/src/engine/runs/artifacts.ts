@@ -112,8 +112,9 @@ export async function storeFile(path: string, source: AsyncIterable<Uint8Array>)
   return { sha256: hash.digest('hex'), bytes }
 }
 
-export function readOutput(deps: RunDeps, runId: string, name: string): AsyncIterable<Uint8Array> {
-  return createReadStream(outputPath(deps, runId, name), { highWaterMark: 262_144 }) as AsyncIterable<Uint8Array>
+/** Opened by the first who reads: one that nobody reads holds no file open. */
+export async function* readOutput(deps: RunDeps, runId: string, name: string): AsyncGenerator<Uint8Array, void, undefined> {
+  yield* createReadStream(outputPath(deps, runId, name), { highWaterMark: 262_144 }) as AsyncIterable<Uint8Array>
 }
 
 /** Absolute files from the root, the others from the worker's own folder. */

@@ -3,6 +3,7 @@ import type { WorkerExit } from '@muster/core'
 import type { Order } from '../agent-api.ts'
 import type { Artifact } from '../model.ts'
 import { RunError } from '../runs-api.ts'
+import { sparing } from './reserve.ts'
 import { inputContext, setArtifact, storedName, storeFile } from './artifacts.ts'
 import { exitOfWorker, started } from './by-exec.ts'
 import { inputPath, type Job, outputPath, pauseFor } from './deps.ts'
@@ -150,7 +151,7 @@ function seatOf(job: Job, finish: (exit: WorkerExit) => void): AgentSeat {
     async putOutput({ name, tar, sha256 }) {
       artifact('out', name)
       return inLane(`output:${name}`, async () => {
-        const source = cutBy(bounded(tar, 'an output'), { signal: closed.signal, error: over })
+        const source = cutBy(sparing(bounded(tar, 'an output'), deps.reserve), { signal: closed.signal, error: over })
         const digest = await storeFile(outputPath(deps, run.id, name), checked(source, sha256))
         const stored: Artifact = { ...artifact('out', name), ...digest, state: 'stored' }
         await setArtifact(deps, run.id, stored)

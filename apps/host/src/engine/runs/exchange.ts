@@ -6,6 +6,7 @@ import type { Artifact, RunRecord } from '../model.ts'
 import { RunError, type Runs } from '../runs-api.ts'
 import { inputContext, maxArtifactBytes, readOutput, storedName } from './artifacts.ts'
 import { inputPath, removeFolder, type RunDeps } from './deps.ts'
+import { sparing } from './reserve.ts'
 import { artifactsOf } from './records.ts'
 import { writeSealed } from './sealed-file.ts'
 
@@ -59,7 +60,7 @@ export function inputsAndOutputs(deps: RunDeps): Pick<Runs, 'putInput' | 'openOu
       // Two uploads at once each have a file of their own; the record decides which one counts.
       const draft = inputPath(deps, id, `${name}.${randomUUID()}`)
       try {
-        const source = checked(bounded(tar, 'an input'), sha256)
+        const source = checked(sparing(bounded(tar, 'an input'), deps.reserve), sha256)
         const digest = await writeSealed(draft, source, { sealer: engine.sealer, context: inputContext(id, name) })
         // Named by its content: another upload never takes this one's place.
         await rename(draft, inputPath(deps, id, storedName(name, digest.sha256)))
@@ -96,6 +97,7 @@ export function inputsAndOutputs(deps: RunDeps): Pick<Runs, 'putInput' | 'openOu
         if (have.ended) return have
         await spool.room(signal)
         if (spool.closed) throw new RunError('ended', `run ${id} has ended`)
+        deps.reserve()
         await spool.append(data.subarray(Math.min(data.length, have.offset - offset)), end)
         return spool.state()
       })

@@ -3,6 +3,7 @@ import { toProviderError } from '@muster/core'
 import { StoreError } from '../../store/store.ts'
 import type { RunRecord, RunRequest } from '../model.ts'
 import { modeOfSpec } from '../words.ts'
+import { sparing } from './reserve.ts'
 import { persistently, setArtifact, storeFile } from './artifacts.ts'
 import { awayMs, type Job, lasting, outputPath, type RunDeps, traced } from './deps.ts'
 import { type Ending, endingOfOutputs, type MissingOutput } from './outcome.ts'
@@ -56,7 +57,8 @@ async function collect(job: Job, ending: Ending): Promise<Faults> {
     for (const artifact of awaited(deps, run))
       try {
         const copy = (): AsyncIterable<Uint8Array> => provider.copyOut(target, artifact.path, { ...traced(request), signal: cut })
-        const store = (): ReturnType<typeof storeFile> => storeFile(outputPath(deps, run.id, artifact.name), copy())
+        const store = (): ReturnType<typeof storeFile> =>
+          storeFile(outputPath(deps, run.id, artifact.name), sparing(copy(), deps.reserve))
         const digest = await persistently(job, store, { cut, until })
         await lasting(deps, () => setArtifact(deps, run.id, { ...artifact, ...digest, state: 'stored' }))
       } catch (thrown) {

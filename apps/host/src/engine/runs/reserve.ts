@@ -54,3 +54,11 @@ export function leavingRoom(writer: LogWriter, reserve: Reserve): LogWriter {
     },
   }
 }
+
+/** Bytes on their way to a file, which take nothing of the reserve. */
+export async function* sparing(source: AsyncIterable<Uint8Array>, reserve: Reserve): AsyncGenerator<Uint8Array, void, undefined> {
+  for await (const chunk of source) {
+    reserve()
+    yield chunk
+  }
+}

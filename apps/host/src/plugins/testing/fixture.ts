@@ -138,13 +138,15 @@ async function swell(): Promise<void> {
   const timer = setInterval(() => {
     if (all.length < 64) all.push(Buffer.alloc(2 ** 24, 1))
     else clearInterval(timer)
-  }, 10)
+    // Slowly enough that whoever looks finds it on its way, on a busy machine too.
+  }, 50)
   await once(process, 'SIGUSR2')
 }
 
-/** Many processes at once, which end soon: the code of a shell that could not start one. */
+/** Many processes at once, ended when all are there: the code of a shell that could not start one. */
 function fork(): number | null {
-  return spawnSync('/bin/sh', ['-c', 'n=0; while [ $n -lt 900 ]; do sleep 2 & n=$((n + 1)); done; wait']).status
+  const script = 'n=0; while [ $n -lt 900 ]; do sleep 600 & all="$all $!"; n=$((n + 1)); done; kill $all; wait; exit 0'
+  return spawnSync('/bin/sh', ['-c', script]).status
 }
 
 /** Who it is, and what that lets it do: to read files of others, to write among its own, to end its host. */

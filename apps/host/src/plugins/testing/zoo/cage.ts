@@ -9,6 +9,7 @@ import { connectPlugin } from '@muster/core'
 import { tempFolder } from '@muster/test/systems/temp'
 import { build } from 'esbuild'
 import { plainManifest } from '../manifest.ts'
+import { packEntries } from '../pack.ts'
 import type { Fault } from './faults.ts'
 
 export async function bundledAnimal(): Promise<string> {
@@ -26,10 +27,15 @@ export async function bundledAnimal(): Promise<string> {
 }
 
 /** Its package: path → content. */
-export function filesOf(name: Fault, code: string): Record<string, string> {
-  const manifest = plainManifest(`@zoo/${name}`, { secrets: ['token'] })
+function filesOf(name: Fault, code: string, version = '1.0.0'): Record<string, string> {
+  const manifest = plainManifest(`@zoo/${name}`, { version, secrets: ['token'] })
   const pkg = { name: manifest.name, version: manifest.version, type: 'module', muster: 'muster-plugin.json' }
   return { 'package.json': JSON.stringify(pkg), 'muster-plugin.json': JSON.stringify(manifest), 'plugin.mjs': code }
+}
+
+/** Its tarball. */
+export function packedAnimal(name: Fault, code: string, version?: string): Promise<Buffer> {
+  return packEntries(Object.entries(filesOf(name, code, version)).map(([path, text]) => [`package/${path}`, text]))
 }
 
 /**
