@@ -10,6 +10,8 @@ function command(name: string, summary: string, act: Act): Command {
   return new Command(name)
     .description(summary)
     .option('-C, --folder <dir>', 'folder of the plugin', '.')
+    // Not handed down to one that is added whole.
+    .exitOverride()
     .action(async (options: unknown) => {
       if (!(await act(options as never))) process.exitCode = 1
     })

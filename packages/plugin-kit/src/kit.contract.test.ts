@@ -4,11 +4,14 @@ import { join } from 'node:path'
 import { filesOf } from '@muster/packed/archive'
 import { sha512Of, treeOf } from '@muster/packed/digest'
 import { tempFolder, type TempFolder } from '@muster/test/systems/temp'
-import { afterAll, beforeAll, expect, test } from 'vitest'
+import { afterAll, beforeAll, expect, test, vi } from 'vitest'
 import { kit } from './kit.test.helper.ts'
 import type { ConformanceReport } from './report.ts'
 
 const folder = join(import.meta.dirname, '../../../examples/provider-minimal')
+// The suite starts a plugin for each of its tests: a slow machine is no fault.
+vi.setConfig({ testTimeout: 300_000 })
+
 let temp: TempFolder
 beforeAll(async () => {
   temp = await tempFolder('kit')

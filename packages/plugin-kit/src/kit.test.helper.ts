@@ -13,6 +13,6 @@ export interface KitRun {
 export async function kit(...args: string[]): Promise<KitRun> {
   return await runProcess([process.execPath, bin, ...args], {
     env: { ...process.env, MUSTER_SOURCE: '1' },
-    timeoutMs: 110_000,
+    timeoutMs: 280_000,
   })
 }

@@ -146,7 +146,8 @@ async function swell(): Promise<void> {
 /** Many processes at once, ended when all are there: the code of a shell that could not start one. */
 function fork(): number | null {
   const script = 'n=0; while [ $n -lt 900 ]; do sleep 600 & all="$all $!"; n=$((n + 1)); done; kill $all; wait; exit 0'
-  return spawnSync('/bin/sh', ['-c', script]).status
+  // Else it would wait for those that are left, too.
+  return spawnSync('/bin/sh', ['-c', script], { stdio: 'ignore' }).status
 }
 
 /** Who it is, and what that lets it do: to read files of others, to write among its own, to end its host. */
