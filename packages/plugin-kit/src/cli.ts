@@ -7,14 +7,16 @@ import { PluginFault } from './finding.ts'
 type Act = (options: never) => Promise<boolean>
 
 function command(name: string, summary: string, act: Act): Command {
-  return new Command(name)
-    .description(summary)
-    .option('-C, --folder <dir>', 'folder of the plugin', '.')
-    // Not handed down to one that is added whole.
-    .exitOverride()
-    .action(async (options: unknown) => {
-      if (!(await act(options as never))) process.exitCode = 1
-    })
+  return (
+    new Command(name)
+      .description(summary)
+      .option('-C, --folder <dir>', 'folder of the plugin', '.')
+      // Not handed down to one that is added whole.
+      .exitOverride()
+      .action(async (options: unknown) => {
+        if (!(await act(options as never))) process.exitCode = 1
+      })
+  )
 }
 
 const { version } = JSON.parse(readFileSync(new URL('../package.json', import.meta.url), 'utf8')) as { version: string }

@@ -1,4 +1,4 @@
-import { access, mkdir, readdir, symlink } from 'node:fs/promises'
+import { access, mkdir, readdir, stat, symlink } from 'node:fs/promises'
 import { join } from 'node:path'
 import { tempFolder } from '@muster/test/systems/temp'
 import { expect, test } from 'vitest'
@@ -74,4 +74,12 @@ test('nothing of a refused archive is written', async () => {
   const bad = packPlugin({ more: [[{ name: 'package/l', type: 'symlink', linkname: '/etc/passwd' }]] })
   await expect(addContent(await bad, join(temp.path, 'store'))).rejects.toThrow(/symlink/)
   await expect(access(join(temp.path, 'store'))).rejects.toThrow(/ENOENT/)
+})
+
+test('what was hashed is what runs: nobody writes to it by mistake', async () => {
+  await using temp = await tempFolder('content')
+  const folder = await addContent(await packPlugin(), join(temp.path, 'store'))
+  const files = (await readdir(folder, { recursive: true, withFileTypes: true })).filter((entry) => entry.isFile())
+  const modes = await Promise.all(files.map(async ({ parentPath, name }) => (await stat(join(parentPath, name))).mode & 0o777))
+  expect(modes).toEqual(files.map(() => 0o444))
 })

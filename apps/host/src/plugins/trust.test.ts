@@ -9,6 +9,7 @@ import { lockHere } from './testing/lock.ts'
 import { startTestRegistry, type TestRegistry } from './testing/npm-registry.ts'
 import { packPlugin } from './testing/pack.ts'
 import { rightSigner, startTestSigstore, type TestSigstore } from './testing/sigstore.ts'
+import { keepsTrust } from './trust.ts'
 
 const published = '2026-01-01T00:00:00.000Z'
 const rule = { packages: ['@acme/*'], ...rightSigner }
@@ -153,4 +154,11 @@ it('a rule for a scope is for no other that begins alike', async () => {
   expect(
     (await site.lock([{ ...rule, packages: ['@acm/*', '@acme', '@acme/plug', '@acme/plugin/*'] }], { reason: 'I do' })).told,
   ).toBe('')
+})
+
+it.each(['issuer', 'repository', 'workflow'] as const)('a lock whose %s no rule names any more is stale', (key) => {
+  const plugin = { package: '@acme/plugin', version: '1.0.0', signer: rightSigner }
+  keepsTrust(plugin, { rules: [rule] })
+  const other = { ...plugin, signer: { ...rightSigner, [key]: `${rightSigner[key]}x` } }
+  expect(() => keepsTrust(other, { rules: [rule] })).toThrow(expect.objectContaining({ code: 'lock-stale' }))
 })
