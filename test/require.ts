@@ -2,6 +2,12 @@
 import type { TestContext } from 'vitest'
 import { verdictOf } from './systems/presence.ts'
 
+/** For {@link requireSystem}: what only root may. */
+export const root = {
+  name: 'root',
+  probe: (): string | undefined => (process.getuid?.() === 0 ? undefined : 'this user is not root'),
+}
+
 /**
  * Ends the running test as a skip that names its reason unless the system is there; a failure when it is required.
  *

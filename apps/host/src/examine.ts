@@ -76,7 +76,8 @@ async function checkNetwork({ config, problem: at }: LoadedConfig): Promise<Prob
   }
 }
 
-async function discovered(
+/** By a configuration, or one with another registry manifest: with all that the machine gives to keep plugins in. */
+export async function discovered(
   { pluginsFile, network, isolation }: Pick<MusterConfig, 'pluginsFile' | 'network'> & Partial<Pick<MusterConfig, 'isolation'>>,
   stores: Stores,
 ): Promise<Discovery> {

@@ -1,5 +1,4 @@
 /** Another version of one plugin while the daemon runs: verified, started beside, asked for every live worker, and only then in its place. */
-import { relative } from 'node:path'
 import { isDeepStrictEqual } from 'node:util'
 import { isProviderError } from '@muster/core'
 import { crossCheck } from './config/check.ts'
@@ -7,8 +6,8 @@ import { loadConfig } from './config/load.ts'
 import type { Problem } from './config/problem.ts'
 import { EngineError, type Engine } from './engine/api.ts'
 import type { PassKillPoint } from './engine/killpoint.ts'
-import { discover, type DiscoveredPlugin, type Discovery } from './plugins/discover.ts'
-import { openGround } from './plugins/ground.ts'
+import { discovered } from './examine.ts'
+import type { DiscoveredPlugin, Discovery } from './plugins/discover.ts'
 import { candidateFileOf } from './plugins/lock.ts'
 import type { Candidate, Staged, StartedRoom } from './plugins/room.ts'
 import type { RunningState } from './running.ts'
@@ -73,12 +72,7 @@ export function upgradeOf({ running, store, engine, plugins, killpoint }: Upgrad
         hint: 'Apply them first: muster apply. An upgrade changes one plugin and nothing else.',
       })
     const file = how.candidate ? candidateFileOf(config.pluginsFile) : config.pluginsFile
-    const found = await discover(file, {
-      stores: [store],
-      shown: shownPath(file),
-      ground: await openGround({ data: config.data, users: config.isolation.users }),
-      ...(config.network === undefined ? {} : { network: config.network }),
-    })
+    const found = await discovered({ ...config, pluginsFile: file }, [store])
     const next = found.plugins.find((one) => one.alias === alias)
     const told = report(alias, old)
     if (next === undefined) return told.stopped('verify', 'it cannot be loaded', { problems: found.problems })
@@ -204,9 +198,4 @@ function report(alias: string, { manifest: { version } }: DiscoveredPlugin): Rep
       return { ...told, go: true, switched: true }
     },
   }
-}
-
-function shownPath(file: string): string {
-  const shown = relative(process.cwd(), file)
-  return shown.startsWith('..') ? file : shown
 }

@@ -6,7 +6,7 @@ import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { Readable } from 'node:stream'
 import type { LaunchSpec, WorkerProvider } from '@muster/core'
-import { requireSystem } from '@muster/test/require'
+import { requireSystem, root } from '@muster/test/require'
 import { findIpv6 } from '@muster/test/systems/ipv6'
 import { afterEach, beforeEach, describe, expect, test } from 'vitest'
 import { callOf, execOf, gone, hold, must, newId, openRig, readExec, type Rig, runToEnd, specOf } from './rig.test.helper.ts'
@@ -15,7 +15,7 @@ let rig: Rig
 let provider: WorkerProvider
 
 beforeEach(async (context) => {
-  await requireSystem(context, { name: 'root', probe: () => (process.getuid?.() === 0 ? undefined : 'this user is not root') })
+  await requireSystem(context, root)
   rig = await openRig()
   provider = rig.provider
 })

@@ -1,4 +1,5 @@
 /** Watches the room on the disk of the data folder: a condition before it is full, not only when it is. */
+import { type StatsFs, statfsSync } from 'node:fs'
 import { statfs } from 'node:fs/promises'
 import type { Conditions } from './api.ts'
 import type { Clock } from './clock.ts'
@@ -54,6 +55,14 @@ export function startDiskWatch({ dataDir, conditions, clock, room = roomOf }: Di
 }
 
 export async function roomOf(path: string): Promise<DiskRoom> {
-  const { bavail, blocks, bsize } = await statfs(path)
+  return roomIn(await statfs(path))
+}
+
+/** As {@link DiskWatchOptions.room}, at once: a system call that takes microseconds, where the store itself is written in the same way. */
+export function roomNow(path: string): DiskRoom {
+  return roomIn(statfsSync(path))
+}
+
+function roomIn({ bavail, blocks, bsize }: StatsFs): DiskRoom {
   return { free: bavail * bsize, total: blocks * bsize }
 }

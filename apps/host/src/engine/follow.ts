@@ -12,6 +12,7 @@ import type { Deadlines } from './deadlines.ts'
 import { type Memory, throttle } from './memory.ts'
 import type { LiveWorker } from './model.ts'
 import type { PoolRoom } from './pool.ts'
+import { targetOf } from './words.ts'
 
 export interface Follower {
   /** Terminate was accepted: looks until the worker is gone, at `by` at the latest when the provider named a time. */
@@ -135,8 +136,7 @@ export function followerOf(context: Context, parts: FollowerParts): Follower {
       const workers = ids.slice(from, from + BATCH).flatMap((id) => state.workers.get(id) ?? [])
       if (workers.length === 0) continue
       const askedAt = clock.now()
-      const targets = workers.map(({ id, handle }) => ({ id, ...(handle === null ? {} : { handle: JSON.parse(handle) }) }))
-      const answer = new Map((await provider.inspect(targets)).map((one) => [one.id, one]))
+      const answer = new Map((await provider.inspect(workers.map(targetOf))).map((one) => [one.id, one]))
       for (const { id } of workers) verified.push({ id, askedAt, seen: answer.get(id) })
     }
     return verified

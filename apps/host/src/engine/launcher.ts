@@ -17,7 +17,7 @@ import { reactToLaunch } from './react.ts'
 import { changeWorker, journal, writing } from './records.ts'
 import type { Traces } from './traces.ts'
 import { takeBackLaunch } from './takeback.ts'
-import { brief, minutes } from './words.ts'
+import { brief, minutes, targetOf } from './words.ts'
 
 export interface Launcher {
   readonly calls: CallQueues
@@ -244,7 +244,7 @@ export function launcherOf(context: Context, parts: LauncherParts): Launcher {
     const span = spanOf('terminate', worker, await parts.traces.find(id))
     try {
       const answer = provider.terminate(
-        { id, ...(worker.handle === null ? {} : { handle: JSON.parse(worker.handle) }) },
+        targetOf(worker),
         { graceMs: worker.grace_ms, force, reason: worker.terminate_reason ?? 'ended' },
         {
           idempotencyKey: `${id}:terminate`,

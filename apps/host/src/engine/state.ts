@@ -5,6 +5,7 @@
 import { isDeepStrictEqual } from 'node:util'
 import { isFinal, type RecordPhase } from '@muster/core'
 import type { LeaseRecord, LiveWorker, PoolConfig } from './model.ts'
+import { runOfLease } from './words.ts'
 
 export interface PoolState {
   /** Replaced as a whole by another configuration. */
@@ -211,7 +212,7 @@ function add<K>(counts: Map<K, number>, key: K, by: number): void {
 
 function indexRun(runs: Map<string, string>, now: LeaseRecord, before: LeaseRecord | undefined): void {
   if (now.of_run === 0 || (before !== undefined && now.state !== 'ended')) return
-  const run = (JSON.parse(now.request) as { ofRun?: string }).ofRun
+  const run = runOfLease(now)
   if (run === undefined) return
   if (now.state === 'ended') runs.delete(run)
   else runs.set(run, now.id)

@@ -6,7 +6,7 @@ import { type Context, mutate } from './context.ts'
 import type { LiveWorker } from './model.ts'
 import type { Passes } from './passes.ts'
 import { journal, writing } from './records.ts'
-import { brief } from './words.ts'
+import { brief, targetOf } from './words.ts'
 
 export interface Upgrades {
   /**
@@ -166,11 +166,7 @@ async function listAll(ask: Accountable['ask']): Promise<Set<string>> {
 async function inspectAll(ask: Pick<GuardedProvider, 'inspect'>, workers: readonly LiveWorker[]): Promise<Set<string>> {
   const ids = new Set<string>()
   for (let from = 0; from < workers.length; from += BATCH) {
-    const targets = workers.slice(from, from + BATCH).map(({ id, handle }) => ({
-      id,
-      ...(handle === null ? {} : { handle: JSON.parse(handle) as Handle }),
-    }))
-    for (const { id } of await ask.inspect(targets)) ids.add(id)
+    for (const { id } of await ask.inspect(workers.slice(from, from + BATCH).map(targetOf))) ids.add(id)
   }
   return ids
 }

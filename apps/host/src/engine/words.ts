@@ -1,4 +1,5 @@
 /** Small helpers of the engine's parts. */
+import type { Handle, WorkerTarget } from '@muster/core'
 import type { WorkMode } from './spec.ts'
 
 export function minutes(count: number): number {
@@ -13,6 +14,16 @@ export function activePhase(phase: string | null): boolean {
 /** How a worker was made to work, from the open part of its spec. */
 export function modeOfSpec(spec: string): WorkMode {
   return (JSON.parse(spec) as { work: { mode: WorkMode } }).work.mode
+}
+
+/** The run whose lease it is; undefined: somebody's own. */
+export function runOfLease({ request }: { request: string }): string | undefined {
+  return (JSON.parse(request) as { ofRun?: string }).ofRun
+}
+
+/** How a provider is asked for a worker: with its handle, once there is one. */
+export function targetOf({ id, handle }: { id: string; handle: string | null }): WorkerTarget {
+  return { id, ...(handle === null ? {} : { handle: JSON.parse(handle) as Handle }) }
 }
 
 /** Who decided, and why where that was said: `by ann: maintenance`. */

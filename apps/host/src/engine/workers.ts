@@ -6,7 +6,7 @@ import { beginEnd, endBoth } from './ending.ts'
 import { forgetWorker } from './forget.ts'
 import type { LiveWorker } from './model.ts'
 import { changeWorker, leaseOf, writing } from './records.ts'
-import { by } from './words.ts'
+import { by, targetOf } from './words.ts'
 
 const LIST = 500
 
@@ -96,7 +96,7 @@ export function workerRoom(context: Context): Workers {
     get: (id) => state.workers.get(id),
     find: (id) => store.read.selectFrom('workers').selectAll().where('id', '=', id).executeTakeFirst(),
     live: () => state.workers.values(),
-    target: ({ id, handle }) => ({ id, ...(handle === null ? {} : { handle: JSON.parse(handle) }) }),
+    target: targetOf,
     terminate,
     cordon: (id, how) => setCordon(context, id, { ...how, cordoned: true }),
     uncordon: (id, how) => setCordon(context, id, { ...how, cordoned: false }),

@@ -1,7 +1,7 @@
 /** A plugin with a user of its own keeps it when another version takes over. */
 import { readFile, writeFile, chmod } from 'node:fs/promises'
 import { join } from 'node:path'
-import { requireSystem } from '@muster/test/require'
+import { requireSystem, root } from '@muster/test/require'
 import { expect, test } from 'vitest'
 import { makeSite } from '../faults/daemon.test.helper.ts'
 import { lockHere } from './testing/lock.ts'
@@ -11,7 +11,7 @@ import { bundledAnimal, packedAnimal } from './testing/zoo/cage.ts'
 const users = { from: 1_300_000_000 + process.pid * 10, to: 1_300_000_009 + process.pid * 10 }
 
 test('an upgrade leaves a plugin at its level, with its user', { timeout: 180_000 }, async (context) => {
-  await requireSystem(context, { name: 'root', probe: () => (process.getuid?.() === 0 ? undefined : 'this user is not root') })
+  await requireSystem(context, root)
   const site = await makeSite({
     providers: 'p: { plugin: tame, config: {} }',
     pools: 'a: { placement: [p] }',

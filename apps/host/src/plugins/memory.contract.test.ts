@@ -3,7 +3,7 @@ import { existsSync } from 'node:fs'
 import { chmod, mkdir, readFile, readdir } from 'node:fs/promises'
 import { join } from 'node:path'
 import type { PluginPermissions } from '@muster/core'
-import { requireSystem } from '@muster/test/require'
+import { requireSystem, root } from '@muster/test/require'
 import { tempFolder, type TempFolder } from '@muster/test/systems/temp'
 import { waitFor } from '@muster/test/systems/wait'
 import { afterEach, beforeEach, expect, test } from 'vitest'
@@ -68,7 +68,6 @@ async function fallen(launch: string, wanted: Wanted): Promise<ProviderStatus> {
   return said.promise
 }
 
-const needsRoot = { name: 'root', probe: () => (process.getuid?.() === 0 ? undefined : 'this user is not root') }
 const needsCages = {
   name: 'control groups',
   probe: async () => ((await cagesAreHere()) ? undefined : 'none may be made here'),
@@ -94,7 +93,7 @@ test('where nobody looks it has all of it, whatever its heap may have', async ()
 })
 
 test('a group holds it where nobody looks in time', async (context) => {
-  await requireSystem(context, needsRoot)
+  await requireSystem(context, root)
   await requireSystem(context, needsCages)
   const provider = await start('buffers', { level: 'L3' })
   const { pid } = provider.status()
@@ -119,7 +118,7 @@ test('a group holds it where nobody looks in time', async (context) => {
 })
 
 test('one that forks without end is stopped by its group, and its children go with it', async (context) => {
-  await requireSystem(context, needsRoot)
+  await requireSystem(context, root)
   await requireSystem(context, needsCages)
   const held = await start('fork', { level: 'L3', permissions: { childProcess: true } })
   expect((await held.launch(launchSpec, { idempotencyKey: 'x', timeoutMs: 60_000 })).handle.data).not.toBe(0)

@@ -3,7 +3,7 @@ import { existsSync } from 'node:fs'
 import { chmod, chown, mkdir, readdir, readFile, stat, writeFile } from 'node:fs/promises'
 import { join } from 'node:path'
 import type { PluginPermissions } from '@muster/core'
-import { requireSystem } from '@muster/test/require'
+import { requireSystem, root } from '@muster/test/require'
 import { identityOf, isRunning, mustRun, startProcess, stopIdentity } from '@muster/test/systems/process'
 import { tempFolder, type TempFolder } from '@muster/test/systems/temp'
 import { waitFor } from '@muster/test/systems/wait'
@@ -24,7 +24,7 @@ let folder: TempFolder
 let data: string
 let room: StartedRoom | undefined
 beforeEach(async (context) => {
-  await requireSystem(context, { name: 'root', probe: () => (process.getuid?.() === 0 ? undefined : 'this user is not root') })
+  await requireSystem(context, root)
   folder = await tempFolder('user')
   data = join(folder.path, 'data')
   await chmod(folder.path, 0o711)

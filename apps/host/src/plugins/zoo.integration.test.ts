@@ -3,7 +3,7 @@ import { readFileSync } from 'node:fs'
 import { chmod, mkdir, writeFile } from 'node:fs/promises'
 import { join } from 'node:path'
 import type { Provider } from '@muster/client'
-import { requireSystem } from '@muster/test/require'
+import { requireSystem, root } from '@muster/test/require'
 import { waitFor } from '@muster/test/systems/wait'
 import { afterAll, beforeAll, describe, expect, test } from 'vitest'
 import { makeSite, patienceMs, type Site } from '../faults/daemon.test.helper.ts'
@@ -129,7 +129,7 @@ test('what they say is clean: no secret, no control character, no end of it', as
 })
 
 test('what only a user of its own keeps it from is tried under root', async (context) => {
-  await requireSystem(context, { name: 'root', probe: () => (isRoot ? undefined : 'this user is not root') })
+  await requireSystem(context, root)
   expect(names).toEqual(all)
   expect(site.output()).not.toContain('EACCES')
 })

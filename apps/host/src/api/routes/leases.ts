@@ -3,7 +3,7 @@ import { z } from 'zod'
 import type { LeaseView as EngineLease } from '../../engine/api.ts'
 import type { LeaseRecord } from '../../engine/model.ts'
 import { principalOf } from '../access.ts'
-import { by } from '../../engine/words.ts'
+import { by, runOfLease } from '../../engine/words.ts'
 import type { App, AppDeps } from '../deps.ts'
 import { byId, keyHeader, needs } from '../describe.ts'
 import { traceOf } from '../observing.ts'
@@ -17,9 +17,9 @@ import { leaseAnswer, leaseView } from '../views.ts'
 const page = pageOf('LeasePage', leaseSchema)
 
 /** Its run would go on without it, and nobody would be told. */
-function ofRun({ id, request }: LeaseRecord): ApiProblem {
-  const { ofRun: run = '' } = JSON.parse(request) as { ofRun?: string }
-  return new ApiProblem('conflict', `lease ${id} is that of run ${run}, and ends with it`, {
+function ofRun(lease: LeaseRecord): ApiProblem {
+  const run = runOfLease(lease) ?? ''
+  return new ApiProblem('conflict', `lease ${lease.id} is that of run ${run}, and ends with it`, {
     hint: `\`muster runs cancel ${run}\` ends both.`,
   })
 }

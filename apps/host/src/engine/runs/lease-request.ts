@@ -3,7 +3,7 @@ import type { WorkerCapabilities } from '@muster/core'
 import type { Engine } from '../api.ts'
 import type { LeaseRecord, LeaseRequest, PoolConfig, Refusal, Requirements, RunRequest } from '../model.ts'
 import { mergeTemplate, modeOf, type WorkMode } from '../spec.ts'
-import { modeOfSpec } from '../words.ts'
+import { modeOfSpec, runOfLease } from '../words.ts'
 
 /** A lease of a run has no clock of its own: the run ends it. */
 const noTtlMs = 24 * 3_600_000
@@ -96,8 +96,9 @@ export function leaseRefusal(
 }
 
 /** It would be told the exit and the log of the run whose lease it is. */
-function foreign({ id, pool, request }: LeaseRecord): Refusal {
-  const { ofRun = 'another' } = JSON.parse(request) as Pick<LeaseRequest, 'ofRun'>
+function foreign(lease: LeaseRecord): Refusal {
+  const { id, pool } = lease
+  const ofRun = runOfLease(lease) ?? 'another'
   return {
     code: 'cannot-be-served',
     message: `lease ${id} cannot serve this: it is the lease of run ${ofRun}, and ends with it`,

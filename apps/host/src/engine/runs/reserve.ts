@@ -1,5 +1,4 @@
 /** Room on the disk that no output of runs may take: one job that writes without end must not stop the store, and with it all others. */
-import { statfsSync } from 'node:fs'
 import { StoreError } from '../../store/store.ts'
 import type { Clock } from '../clock.ts'
 import type { DiskRoom } from '../disk.ts'
@@ -36,12 +35,6 @@ function isTight(room: () => DiskRoom): boolean {
     // A disk that cannot be asked tells by itself when it is full.
     return false
   }
-}
-
-/** The disk of a folder. A system call that takes microseconds, where the store itself is written in the same way. */
-export function roomNow(path: string): DiskRoom {
-  const { bavail, blocks, bsize } = statfsSync(path)
-  return { free: bavail * bsize, total: blocks * bsize }
 }
 
 /** A log that takes nothing of the reserve. */

@@ -11,23 +11,30 @@ export const fixtureManifest: WorkerPluginManifest = plainManifest('@muster-test
   secrets: ['token'],
 })
 
+/** One file, as any author makes it. */
+export async function bundled(source: string, define: Record<string, string> = {}): Promise<string> {
+  const made = await build({
+    entryPoints: [source],
+    write: false,
+    bundle: true,
+    platform: 'node',
+    format: 'esm',
+    target: 'node26',
+    conditions: ['@muster/source'],
+    define,
+    logLevel: 'error',
+  })
+  return made.outputFiles[0]?.text ?? ''
+}
+
 /** Writes the package into `folder`; `said` is what the running plugin describes, when it lies. */
 export async function packFixture(
   folder: string,
   { manifest = fixtureManifest, said = manifest }: { manifest?: WorkerPluginManifest; said?: WorkerPluginManifest } = {},
 ): Promise<void> {
   await mkdir(folder, { recursive: true })
-  await build({
-    entryPoints: [join(import.meta.dirname, 'fixture.ts')],
-    outfile: join(folder, 'plugin.mjs'),
-    bundle: true,
-    platform: 'node',
-    format: 'esm',
-    target: 'node26',
-    conditions: ['@muster/source'],
-    define: { MANIFEST: JSON.stringify(said) },
-    logLevel: 'error',
-  })
+  const code = await bundled(join(import.meta.dirname, 'fixture.ts'), { MANIFEST: JSON.stringify(said) })
+  await writeFile(join(folder, 'plugin.mjs'), code)
   await writeFile(join(folder, 'muster-plugin.json'), JSON.stringify(manifest, null, 2))
   await writeFile(
     join(folder, 'package.json'),

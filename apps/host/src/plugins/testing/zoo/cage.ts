@@ -7,23 +7,13 @@ import { join } from 'node:path'
 import type { Duplex } from 'node:stream'
 import { connectPlugin } from '@muster/core'
 import { tempFolder } from '@muster/test/systems/temp'
-import { build } from 'esbuild'
 import { plainManifest } from '../manifest.ts'
 import { packEntries } from '../pack.ts'
+import { bundled } from '../package.ts'
 import type { Fault } from './faults.ts'
 
-export async function bundledAnimal(): Promise<string> {
-  const bundled = await build({
-    entryPoints: [join(import.meta.dirname, 'animal.ts')],
-    write: false,
-    bundle: true,
-    platform: 'node',
-    format: 'esm',
-    target: 'node26',
-    conditions: ['@muster/source'],
-    logLevel: 'error',
-  })
-  return bundled.outputFiles[0]?.text ?? ''
+export function bundledAnimal(): Promise<string> {
+  return bundled(join(import.meta.dirname, 'animal.ts'))
 }
 
 /** Its package: path → content. */
