@@ -32,7 +32,7 @@ async function edit(site: Site, change: (text: string) => string): Promise<void>
 }
 
 const apply = (site: Site, ...flags: string[]): ReturnType<typeof muster> =>
-  muster(['apply', '-c', site.config, ...flags], { cwd: site.dir })
+  muster(['apply', '-c', site.config, ...flags], { cwd: site.dir, counted: true })
 
 test('a provider is swapped and a pool grows under a run: the same command, every byte once', { timeout }, async () => {
   const site = await openSite()

@@ -60,7 +60,7 @@ test('a second daemon on the same data is refused, and names the first', { timeo
   const site = await openSite()
   await site.start()
   await site.ready()
-  const second = await muster(['up', '-c', site.config], { cwd: site.dir })
+  const second = await muster(['up', '-c', site.config], { cwd: site.dir, counted: true })
   expect(second.code).toBe(1)
   expect(second.stderr.text).toMatch(/muster: not started: the data folder is in use by process \d+ .*\n {2}Stop that daemon/)
   expect(await site.client.version()).toMatchObject({ api: 'v1' })
@@ -72,16 +72,16 @@ test('a configuration that is wrong, or a port that is taken, is said in a line,
   await new Promise<void>((resolve) => server.listen(0, '127.0.0.1', resolve))
   disposals.push(() => new Promise((resolve) => server.close(resolve)))
   const { port } = server.address() as AddressInfo
-  const taken = await muster(['up', '-c', site.config, '--listen', `127.0.0.1:${port}`], { cwd: site.dir })
+  const taken = await muster(['up', '-c', site.config, '--listen', `127.0.0.1:${port}`], { cwd: site.dir, counted: true })
   expect([taken.code, taken.stderr.text]).toEqual([1, expect.stringContaining(`port ${port} is in use`)])
   writeFileSync(join(site.dir, 'wrong.yaml'), 'providers: {}\npools:\n  ci: { placment: [x] }\n')
-  const wrong = await muster(['up', '-c', 'wrong.yaml'], { cwd: site.dir })
+  const wrong = await muster(['up', '-c', 'wrong.yaml'], { cwd: site.dir, counted: true })
   expect(wrong.code).toBe(1)
   expect(wrong.stderr.text).toMatch(/wrong\.yaml:3:\d+: .*placment/)
-  const check = await muster(['check', '-c', 'wrong.yaml', '--json'], { cwd: site.dir })
+  const check = await muster(['check', '-c', 'wrong.yaml', '--json'], { cwd: site.dir, counted: true })
   expect(check.code).toBe(1)
   expect(JSON.parse(check.stdout.text)).toMatchObject({ problems: [{ file: 'wrong.yaml', line: 3 }, {}] })
-  expect((await muster(['check', '-c', site.config], { cwd: site.dir })).code).toBe(0)
+  expect((await muster(['check', '-c', site.config], { cwd: site.dir, counted: true })).code).toBe(0)
 })
 
 test('an error that nobody caught ends it with a line and 70', { timeout }, async () => {
@@ -101,12 +101,12 @@ test('an error that nobody caught ends it with a line and 70', { timeout }, asyn
 test('commands say where there is no daemon, and what is no command', { timeout }, async () => {
   const site = await openSite()
   for (const args of [['pools'], ['workers'], ['runs'], ['leases'], ['providers'], ['tokens'], ['why', 'pool', 'hold']]) {
-    const { code, stderr } = await muster([...args, '-c', site.config], { cwd: site.dir })
+    const { code, stderr } = await muster([...args, '-c', site.config], { cwd: site.dir, counted: true })
     expect([args, code, stderr.text]).toEqual([args, 1, expect.stringContaining('Start it with `muster up`.')])
   }
-  expect((await muster(['version'], { cwd: site.dir })).code).toBe(0)
-  expect((await muster(['nonsense'], { cwd: site.dir })).code).toBe(2)
-  expect((await muster(['run', '--', 'true'], { cwd: site.dir })).code).toBe(2)
+  expect((await muster(['version'], { cwd: site.dir, counted: true })).code).toBe(0)
+  expect((await muster(['nonsense'], { cwd: site.dir, counted: true })).code).toBe(2)
+  expect((await muster(['run', '--', 'true'], { cwd: site.dir, counted: true })).code).toBe(2)
 })
 
 test('the other commands show what there is, as tables and as JSON', { timeout }, async () => {
@@ -121,12 +121,12 @@ test('the other commands show what there is, as tables and as JSON', { timeout }
     [['providers'], '@muster/plugin-baremetal'],
     [['tokens'], 'admin'],
   ] as const) {
-    const table = await muster([...args, '-c', site.config], { cwd: site.dir })
+    const table = await muster([...args, '-c', site.config], { cwd: site.dir, counted: true })
     expect([table.code, table.stdout.text]).toEqual([0, expect.stringContaining(text)])
-    const json = await muster([...args, '--json', '-c', site.config], { cwd: site.dir })
+    const json = await muster([...args, '--json', '-c', site.config], { cwd: site.dir, counted: true })
     expect(JSON.stringify(JSON.parse(json.stdout.text))).toContain(text)
   }
-  const going = startMuster(['workers', 'terminate', '--force', worker, '-c', site.config], { cwd: site.dir })
+  const going = startMuster(['workers', 'terminate', '--force', worker, '-c', site.config], { cwd: site.dir, counted: true })
   expect((await going.exited).stderr.text).toContain(`${worker} is `)
   await waitFor('the worker to be gone', async () => (await site.client.workers.list()).items.length === 0, {
     timeoutMs: patienceMs,

@@ -82,10 +82,7 @@ test('a pair that does not belong together, is no pair, is not there or has expi
 async function openSite(files: { cert: string; key: string }): Promise<Site> {
   const vendor = await fakeVendor()
   const given = vendor.files()
-  const site = await makeSite(
-    { ...given, host: `${given.host ?? ''}\ntls: { cert: ${files.cert}, key: ${files.key} }` },
-    { counted: true },
-  )
+  const site = await makeSite({ ...given, host: `${given.host ?? ''}\ntls: { cert: ${files.cert}, key: ${files.key} }` })
   disposals.push(() => site.dispose())
   return site
 }

@@ -35,9 +35,9 @@ afterAll(async () => {
   await vendor.dispose?.()
 }, timeout)
 
-const ask = (...words: string[]): Promise<MusterExit> => muster(['-c', site.config, ...words], { cwd: site.dir })
+const ask = (...words: string[]): Promise<MusterExit> => muster(['-c', site.config, ...words], { cwd: site.dir, counted: true })
 const run = (pool: string, options: string[], script: string): Promise<MusterExit> =>
-  muster(['run', '-q', '-c', site.config, '--pool', pool, ...options, '--', 'sh', '-c', script], { cwd: site.dir })
+  muster(['run', '-q', '-c', site.config, '--pool', pool, ...options, '--', 'sh', '-c', script], { cwd: site.dir, counted: true })
 const noneLeft = (): Promise<unknown> =>
   waitFor('no worker to be left', async () => (await site.client.workers.list()).items.map((one) => one.id), {
     until: (ids) => ids.length === 0,

@@ -21,7 +21,7 @@ suiteWith(await findIpv6(), 'on ::1', () => {
   beforeAll(async () => {
     vendor = await localVendor()
     const files = vendor.files()
-    site = await makeSite({ ...files, host: `${files.host ?? ''}\nmetrics: { listen: "[::1]:0" }` }, { counted: true })
+    site = await makeSite({ ...files, host: `${files.host ?? ''}\nmetrics: { listen: "[::1]:0" }` })
     await site.start({}, ['--listen', '[::1]:0'])
     await site.ready()
     ;({ url } = JSON.parse(await readFile(join(site.data, 'endpoint.json'), 'utf8')) as { url: string })

@@ -37,7 +37,7 @@ async function openSite(): Promise<Site> {
         published: '2026-01-01T00:00:00.000Z',
       })
     },
-    plugins: (...args) => start(['plugins', ...args], { cwd: path }),
+    plugins: (...args) => start(['plugins', ...args], { cwd: path, counted: true }),
     file: (name) => readFile(join(path, name), 'utf8'),
     async [Symbol.asyncDispose]() {
       await registry[Symbol.asyncDispose]()

@@ -32,7 +32,8 @@ async function openSite(): Promise<{ site: Site; worker: string; lease: string }
   return { site, worker: worker?.id ?? '', lease }
 }
 
-const of = (site: Site, args: string[]): ReturnType<typeof muster> => muster(['-c', site.config, ...args], { cwd: site.dir })
+const of = (site: Site, args: string[]): ReturnType<typeof muster> =>
+  muster(['-c', site.config, ...args], { cwd: site.dir, counted: true })
 
 test('files and folders go in and come out as they are, and what is wrong is said', { timeout }, async () => {
   const { site, worker } = await openSite()
@@ -82,7 +83,7 @@ test('a port of the worker is a port of this machine: bytes both ways, half-clos
     },
     { timeoutMs: patienceMs },
   )
-  const forward = startMuster(['forward', worker, `0:${port}`, '-c', site.config], { cwd: site.dir })
+  const forward = startMuster(['forward', worker, `0:${port}`, '-c', site.config], { cwd: site.dir, counted: true })
   disposals.push(async () => {
     forward.kill('SIGKILL')
     await forward.exited
@@ -107,7 +108,7 @@ test('a port of the worker is a port of this machine: bytes both ways, half-clos
 
 test('events tell what happens as it happens; completion knows the names; top looks once into a pipe', { timeout }, async () => {
   const { site, worker, lease } = await openSite()
-  const events = startMuster(['events', '--from', '0', '--json', '-c', site.config], { cwd: site.dir })
+  const events = startMuster(['events', '--from', '0', '--json', '-c', site.config], { cwd: site.dir, counted: true })
   disposals.push(async () => {
     events.kill('SIGKILL')
     await events.exited
@@ -123,11 +124,11 @@ test('events tell what happens as it happens; completion knows the names; top lo
   expect([code, seen.map((one) => one.seq)]).toEqual([0, seen.map((_, index) => index + (seen[0]?.seq ?? 0))])
   expect(seen.some((one) => one.worker === worker)).toBe(true)
 
-  const names = await muster(['__complete', '--', 'run', '--pool', 'h'], { cwd: site.dir })
+  const names = await muster(['__complete', '--', 'run', '--pool', 'h'], { cwd: site.dir, counted: true })
   expect(names.stdout.text).toBe('hold\n')
-  expect((await muster(['__complete', '--', 'prov'], { cwd: site.dir })).stdout.text).toBe('providers\n')
+  expect((await muster(['__complete', '--', 'prov'], { cwd: site.dir, counted: true })).stdout.text).toBe('providers\n')
   for (const shell of ['bash', 'zsh', 'fish'])
-    expect(await muster(['completion', shell], { cwd: site.dir })).toMatchObject({ code: 0 })
+    expect(await muster(['completion', shell], { cwd: site.dir, counted: true })).toMatchObject({ code: 0 })
   const top = await of(site, ['top'])
   expect(top.stdout.text).toMatch(/^POOL .*\ncold .*\nhold .*\n\nPROVIDER .*\np +ready/m)
 })

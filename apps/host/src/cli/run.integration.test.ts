@@ -18,13 +18,13 @@ const timeout = 300_000
 const ours = (exit: MusterExit): string[] => exit.stderr.text.split('\n').filter((line) => line.startsWith('muster: '))
 const sha256 = (bytes: Uint8Array): string => createHash('sha256').update(bytes).digest('hex')
 
-function behaves(openVendor: OpenVendor, { counted }: { counted: boolean }): void {
+function behaves(openVendor: OpenVendor): void {
   let site: Site
   let dispose: (() => Promise<unknown>) | undefined
   beforeAll(async () => {
     const vendor = await openVendor()
     dispose = vendor.dispose
-    site = await makeSite(vendor.files(), { counted })
+    site = await makeSite(vendor.files())
     await site.start()
     await site.ready()
   }, timeout)
@@ -53,9 +53,9 @@ function behaves(openVendor: OpenVendor, { counted }: { counted: boolean }): voi
     pool: string,
     command: readonly string[],
     more: Partial<MusterOptions> & { options?: string[] } = {},
-  ): Promise<MusterExit> => muster(args(pool, command, more.options ?? ['-q']), { cwd: site.dir, counted, ...more })
+  ): Promise<MusterExit> => muster(args(pool, command, more.options ?? ['-q']), { cwd: site.dir, ...more })
   const start = (command: readonly string[], options: string[] = [], more: Partial<MusterOptions> = {}): MusterProcess =>
-    startMuster(args('hold', command, options), { cwd: site.dir, counted, ...more })
+    startMuster(args('hold', command, options), { cwd: site.dir, ...more })
   const shell = (script: string): string[] => ['sh', '-c', script]
   const noneLeft = (): Promise<unknown> =>
     waitFor('no worker to be left', async () => (await site.client.workers.list()).items.map((one) => one.id), {
@@ -303,7 +303,7 @@ function behaves(openVendor: OpenVendor, { counted }: { counted: boolean }): voi
     const made = await run('hold', shell('echo one; echo two >&2; exit 6'), { options: ['--detach'] })
     const id = made.stdout.text.trim()
     expect([made.code, id]).toEqual([0, expect.stringMatching(/^r[0-9a-z]{26}$/)])
-    const ask = (...words: string[]): Promise<MusterExit> => muster([...words, '-c', site.config], { cwd: site.dir, counted })
+    const ask = (...words: string[]): Promise<MusterExit> => muster([...words, '-c', site.config], { cwd: site.dir })
     expect(await ask('runs', 'attach', id)).toMatchObject({ code: 6, stdout: { text: 'one\n' } })
     const log = await ask('logs', id)
     expect([log.code, log.stdout.text, log.stderr.text]).toEqual([0, 'one\n', 'two\n'])
@@ -321,10 +321,10 @@ function behaves(openVendor: OpenVendor, { counted }: { counted: boolean }): voi
   })
 
   test('exec: a command beside the worker’s own, which goes on', { timeout }, async () => {
-    const lease = await muster(['leases', 'create', '-c', site.config, '--pool', 'hold', '--json'], { cwd: site.dir, counted })
+    const lease = await muster(['leases', 'create', '-c', site.config, '--pool', 'hold', '--json'], { cwd: site.dir })
     const got = JSON.parse(lease.stdout.text) as { lease: { id: string }; worker: { id: string } }
     const exec = (...command: string[]): Promise<MusterExit> =>
-      muster(['exec', '-c', site.config, got.worker.id, '--', ...command], { cwd: site.dir, counted, input: Buffer.from('in') })
+      muster(['exec', '-c', site.config, got.worker.id, '--', ...command], { cwd: site.dir, input: Buffer.from('in') })
     expect(await exec('sh', '-c', 'cat; echo x >&2; exit 5')).toMatchObject({
       code: 5,
       stdout: { text: 'in' },
@@ -332,7 +332,7 @@ function behaves(openVendor: OpenVendor, { counted }: { counted: boolean }): voi
     })
     expect(await exec('true')).toMatchObject({ code: 0 })
     expect((await site.client.workers.get(got.worker.id)).phase).toBe('leased')
-    expect((await muster(['leases', 'release', '-c', site.config, got.lease.id], { cwd: site.dir, counted })).code).toBe(0)
+    expect((await muster(['leases', 'release', '-c', site.config, got.lease.id], { cwd: site.dir })).code).toBe(0)
     await noneLeft()
   })
 
@@ -364,12 +364,12 @@ async function memoryLimitsAbsent(site: Site): Promise<string | undefined> {
 }
 
 describe('local', () => {
-  behaves(localVendor, { counted: true })
+  behaves(localVendor)
 })
 
 const docker = await findDocker()
 suiteWith(docker, 'docker', ({ socket }) => {
   beforeAll(() => ensureImage(socket, 'busybox'), timeout)
   // The same lines of ours as with local workers.
-  behaves(dockerVendor(socket), { counted: false })
+  behaves(dockerVendor(socket))
 })

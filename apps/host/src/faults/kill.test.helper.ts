@@ -1,7 +1,7 @@
 /**
- * One proof of invariant 2: the daemon kills itself at a named point while it works, is started again on the same data, and everything
- * is as if nothing had been: each run ended once and right, with every byte of its log once, one worker for each live record, none
- * without one, and at the end nothing.
+ * Proofs of invariant 2: the daemon kills itself at a named point while it works, is started again on the same data, and everything is as
+ * if nothing had been: each run ended once and right, with every byte of its log once, one worker for each live record, none without
+ * one, and at the end nothing. One site serves several proofs in turn: the daemon that recovers is armed for the next.
  */
 import { join } from 'node:path'
 import { DatabaseSync } from 'node:sqlite'
@@ -12,16 +12,16 @@ import type { KillPoint } from '../engine/killpoint.ts'
 import { everyMs, makeSite, patienceMs, type Site } from './daemon.test.helper.ts'
 import type { OpenVendor, Vendor } from './vendors.test.helper.ts'
 
-export interface Proof {
+export interface Proofs {
   point: KillPoint
-  /** At which passing of the point. */
-  passing: number
+  /** At which passing of the point each daemon in turn kills itself; one proof each. */
+  passings: readonly number[]
   vendor: OpenVendor
 }
 
 export interface Proved {
-  /** False when the work ended before the point was passed so often; the rest was checked all the same. */
-  killed: boolean
+  /** Kills; in the other proofs the work had ended before the point was passed so often, and the rest was checked all the same. */
+  killed: number
 }
 
 /** Lines of each stream; enough that a kill falls between them. */
@@ -29,52 +29,141 @@ const lines = 40
 const script = `n=0; while [ $n -lt ${lines} ]; do n=$((n+1)); echo out $n; echo err $n >&2; done; exit 3`
 const wanted = (word: string): string => Array.from({ length: lines }, (_, n) => `${word} ${n + 1}\n`).join('')
 
+/** Within the same work: once, and once more while it recovers. More would try the same moment of the same life again. */
+const KILLS_IN_A_ROUND = 2
+/** As many as the highest passing that is tried. */
+const ORPHANS = 4
+
 /** Rejects with what is wrong, and with what the daemons said. */
-export async function prove({ point, passing, vendor: open }: Proof): Promise<Proved> {
-  const vendor = await open()
+export async function prove(proofs: Proofs): Promise<Proved> {
+  const vendor = await proofs.vendor()
   const site = await makeSite(vendor.files())
+  const lives = livesOf(site, proofs)
   try {
-    if (point.startsWith('orphan-')) await plantOrphan(site)
-    return await work(site, { point, passing, vendor })
+    await Promise.race([lives.failed, allRounds({ site, vendor, lives, proofs })])
+    await lives.end()
+    for (const [id, times] of vendor.made?.(site) ?? []) equal(`times that ${id} was made`, times, 1)
+    return { killed: lives.killed() }
   } catch (error) {
-    throw new Error(`${vendor.name}, ${point}:${passing}: ${(error as Error).message}\n${site.output().slice(-8000)}`, {
-      cause: error,
-    })
+    const what = `${vendor.name}, ${proofs.point} at ${proofs.passings.join(', ')}, after ${lives.killed()} kills`
+    throw new Error(`${what}: ${(error as Error).message}\n${site.output().slice(-8000)}`, { cause: error })
   } finally {
+    lives.leave()
     await site.dispose()
     await vendor.dispose?.()
   }
 }
 
-async function work(
-  site: Site,
-  { point, passing, vendor }: Pick<Proof, 'point' | 'passing'> & { vendor: Vendor },
-): Promise<Proved> {
-  const { client } = site
-  const daemon = await site.start({ MUSTER_KILL_AT: `${point}:${passing}` })
-  // A client that was answered once repeats its calls until the next daemon answers. An orphan can be found before that.
-  await Promise.race([site.ready(), daemon.exited])
-  if (point.startsWith('orphan-')) await Promise.race([nothingLeft(site, vendor), daemon.exited])
-  const early = !daemon.running()
-  if (early) await startAgain(site, daemon)
-  const runs = Promise.all([follow(site, { pool: 'cold', output: false }), follow(site, { pool: 'hold', output: true })])
-  const all = runs.then(() => leaseAndLeave(site)).then(() => nothingLeft(site, vendor))
-  // What fails here is reported below, after the next daemon had its turn.
-  all.catch(() => undefined)
-  if (!early) await Promise.race([daemon.exited, all])
-  const killed = !daemon.running()
-  if (killed && !early) await startAgain(site, daemon)
-  for (const { run, stdout, stderr } of await runs) {
+interface Lives {
+  /** Rejects when a daemon ends in any other way than at its point. */
+  readonly failed: Promise<never>
+  killed(): number
+  /** Passings that are not tried yet. */
+  left(): number
+  /** A daemon runs that kills itself at the next passing, and its successor too. */
+  arm(): Promise<void>
+  /** A daemon runs that does not kill itself. */
+  calm(): Promise<void>
+  /** Ends the daemon in order. */
+  end(): Promise<void>
+  /** Starts no other any more. */
+  leave(): void
+}
+
+/** The daemons of a site, one after the other. */
+function livesOf(site: Site, { point, passings }: Pick<Proofs, 'point' | 'passings'>): Lives {
+  const left = [...passings]
+  let killed = 0
+  let mayDie = 0
+  let current: { daemon: RunningProcess; armed: boolean } | undefined
+  const { promise: failed, reject: fail } = Promise.withResolvers<never>()
+  failed.catch(() => undefined)
+
+  async function start(): Promise<void> {
+    const armed = mayDie > 0 && left[0] !== undefined
+    const daemon = await site.start(armed ? { MUSTER_KILL_AT: `${point}:${left[0]}` } : {})
+    current = { daemon, armed }
+    void daemon.exited.then(succeed).catch(fail)
+
+    async function succeed({ code, signal }: { code: number | null; signal: string | null }): Promise<void> {
+      if (current?.daemon !== daemon) return
+      current = undefined
+      if (!armed || signal !== 'SIGKILL') throw new Error(`the daemon ended by itself: exit ${code}, signal ${signal}`)
+      left.shift()
+      killed += 1
+      mayDie -= 1
+      await start()
+    }
+  }
+
+  async function end(): Promise<void> {
+    if (current === undefined) return
+    current = undefined
+    await site.stop()
+  }
+
+  async function restart(): Promise<void> {
+    await end()
+    await start()
+    // A client that was answered once repeats its calls until the next daemon answers.
+    await site.ready()
+  }
+
+  return {
+    failed,
+    killed: () => killed,
+    left: () => left.length,
+    async arm() {
+      mayDie = KILLS_IN_A_ROUND
+      if (current?.armed !== true) await restart()
+    },
+    async calm() {
+      mayDie = 0
+      if (current?.armed !== false) await restart()
+    },
+    end,
+    leave() {
+      current = undefined
+    },
+  }
+}
+
+interface Work {
+  site: Site
+  vendor: Vendor
+  lives: Lives
+  proofs: Proofs
+}
+
+/** As much work as there are proofs, or less if the daemon was killed often enough before. */
+async function allRounds({ site, vendor, lives, proofs: { point, passings } }: Work): Promise<void> {
+  const orphans = point.startsWith('orphan-')
+  let rounds = 0
+  for (let tried = 0; lives.left() > 0 && tried < passings.length; tried++) {
+    if (orphans) await plantOrphans(site, lives)
+    await lives.arm()
+    if (!orphans) rounds += 1
+    await (orphans ? nothingLeft(site, vendor) : round(site, vendor))
+  }
+  if (orphans) {
+    await lives.calm()
+    rounds += 1
+    await round(site, vendor)
+  }
+  equal('number of runs', (await site.client.runs.list({ ended: 'true' })).items.length, 2 * rounds)
+}
+
+/** Two runs and a lease, then nothing is left of them. */
+async function round(site: Site, vendor: Vendor): Promise<void> {
+  const runs = await Promise.all([follow(site, { pool: 'cold', output: false }), follow(site, { pool: 'hold', output: true })])
+  for (const { run, stdout, stderr } of runs) {
     equal(`outcome of ${run.pool}`, run.outcome, 'failed')
     equal(`exit of ${run.pool}`, run.exit?.code, 3)
     equal(`stdout of ${run.pool}`, stdout, wanted('out'))
     equal(`stderr of ${run.pool}`, stderr, wanted('err'))
   }
-  equal('number of runs', (await client.runs.list({ ended: 'true' })).items.length, 2)
-  await all
-  await site.stop()
-  for (const [id, times] of vendor.made?.(site) ?? []) equal(`times that ${id} was made`, times, 1)
-  return { killed }
+  await leaseAndLeave(site)
+  await nothingLeft(site, vendor)
 }
 
 interface Followed {
@@ -101,13 +190,6 @@ async function leaseAndLeave({ client }: Site): Promise<void> {
   await client.leases.release(id)
 }
 
-async function startAgain(site: Site, dead: RunningProcess): Promise<void> {
-  const { code, signal } = await dead.exited
-  if (signal !== 'SIGKILL') throw new Error(`the daemon ended by itself: exit ${code}, signal ${signal}`)
-  await site.start()
-  await site.ready()
-}
-
 /** Invariant 2, then the end of everything. */
 async function nothingLeft(site: Site, vendor: Vendor): Promise<void> {
   const owner = ownerOf(site.data)
@@ -122,14 +204,17 @@ async function nothingLeft(site: Site, vendor: Vendor): Promise<void> {
   )
 }
 
-/** A worker that the vendor has and the store has not: made in order, then its record is taken out. */
-async function plantOrphan(site: Site): Promise<void> {
-  await site.start()
-  await site.ready()
-  const { id } = await site.client.leases.create({ pool: 'hold', ttlMs: 600_000 })
-  await site.client.leases.wait(id)
-  await site.stop()
-  const db = new DatabaseSync(join(site.data, storeFile))
+/** Workers that the vendor has and the store has not: made in order, then their records are taken out. */
+async function plantOrphans({ client, data }: Site, lives: Lives): Promise<void> {
+  await lives.calm()
+  await Promise.all(
+    Array.from({ length: ORPHANS }, async () => {
+      const { id } = await client.leases.create({ pool: 'hold', ttlMs: 600_000 })
+      await client.leases.wait(id)
+    }),
+  )
+  await lives.end()
+  const db = new DatabaseSync(join(data, storeFile))
   db.exec('delete from workers; delete from leases')
   db.close()
 }

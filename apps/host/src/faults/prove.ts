@@ -20,6 +20,8 @@ const root = join(import.meta.dirname, '../../../..')
 const stateFile = join(root, '.muster/prove.json')
 /** Longer than any term, probe, list and short lease, and than a plugin may be silent. */
 const stopMs = 120_000
+/** Proofs that one site serves in turn: enough to save most of the starts, few enough that a failure tells where. */
+const IN_ONE_SITE = 10
 const share = Number(process.env['MUSTER_PROVE_SHARE'] ?? 1)
 const commit = execFileSync('git', ['rev-parse', '--short', 'HEAD'], { cwd: root, encoding: 'utf8' }).trim()
 
@@ -89,14 +91,20 @@ async function provePoint(
   { point, vendor, count }: { point: KillPoint; vendor: OpenVendor; count: number },
 ): Promise<void> {
   const entry = (state.done[key] ??= { proved: 0, killed: 0 })
-  const left = Array.from({ length: Math.max(0, count - entry.proved) }, (_, n) => entry.proved + n)
+  // The seed decides at which passing: reproducible by seed and number.
+  const left = Array.from(
+    { length: Math.max(0, count - entry.proved) },
+    (_, n) => 1 + (hash(state.seed + (entry.proved + n) * 7919) % 4),
+  )
+  const sites = Array.from({ length: Math.ceil(left.length / IN_ONE_SITE) }, (_, n) =>
+    left.slice(n * IN_ONE_SITE, (n + 1) * IN_ONE_SITE),
+  )
   await Promise.all(
-    left.map((n) =>
+    sites.map((passings) =>
       limited(async () => {
-        // The seed decides at which passing: reproducible by seed and number.
-        const { killed } = await prove({ point, passing: 1 + (hash(state.seed + n * 7919) % 4), vendor })
-        entry.proved += 1
-        entry.killed += killed ? 1 : 0
+        const { killed } = await prove({ point, passings, vendor })
+        entry.proved += passings.length
+        entry.killed += killed
         save()
       }),
     ),
@@ -173,7 +181,7 @@ times, failed ${state.switch?.killed.failed ?? 0} of ${state.switch?.killed.call
 
 ## Kills
 
-The daemon kills itself at each point while two runs and a lease are under way, and is started again. Each proof
+The daemon kills itself at each point while two runs and a lease are under way, and is started again, armed for the next. Each proof
 holds that every run ended once with its own exit and every byte of its log once, that there was one worker for each live record and none
 without one, and that nothing was left. The cells say how often the daemon was killed at the point, of how many proofs; in the others the
 work had ended before the point was passed so often, and the same was checked.
