@@ -201,6 +201,13 @@ export const providerSchema: z.ZodType<ProviderView> = named(
     restarts: z.int(),
     breaker: z.enum(['closed', 'open', 'half-open']),
     inFlight: z.int(),
+    oldestCall: z
+      .object({ method: z.string(), since: instant })
+      .describe('The oldest open call whose answer does not last, as a log does. A launch may take minutes.')
+      .exactOptional(),
+    silentSince: instant
+      .describe("Its process answers nothing since then, not even the host's own question; absent: it answers.")
+      .exactOptional(),
     retiring: z.int().describe('Processes of before that end once their open calls have.'),
     crashBundle: z.string().exactOptional(),
     disabled: wishSchema.describe('No launch goes to it; absent: they do.').exactOptional(),

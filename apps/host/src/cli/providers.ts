@@ -33,12 +33,17 @@ export function providersCommand(): Command {
             { title: 'SINCE', of: (one) => age(one.since) },
             { title: 'RESTARTS', of: (one) => String(one.restarts) },
             { title: 'CALLS', of: (one) => String(one.inFlight) },
+            {
+              title: 'OLDEST',
+              of: ({ oldestCall: oldest }) => (oldest === undefined ? '' : `${oldest.method} ${age(oldest.since)}`),
+            },
             { title: 'WORK', of: ({ capabilities }) => capabilities.work.join(', ') },
           ],
           'the configuration names no provider',
         )
-        for (const { name, reason, hint, notes, facts, disabled } of providers) {
+        for (const { name, reason, hint, notes, facts, disabled, silentSince } of providers) {
           if (disabled !== undefined) print(`${name}: ${disabledBy(disabled)} (muster providers enable ${name})`)
+          if (silentSince !== undefined) print(`${name}: ${state('degraded', `does not answer for ${age(silentSince)}`)}`)
           if (reason !== undefined) print(`${name}: ${reason}${hint === undefined ? '' : ` (${hint})`}`)
           for (const note of notes) print(`${name}: ${note}`)
           const known = Object.entries(facts).map(([key, value]) => `${key} ${value}`)

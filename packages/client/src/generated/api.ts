@@ -410,6 +410,13 @@ export interface Provider {
   restarts: number
   breaker: 'closed' | 'open' | 'half-open'
   inFlight: number
+  /** The oldest open call whose answer does not last, as a log does. A launch may take minutes. */
+  oldestCall?: {
+    method: string
+    since: string
+  }
+  /** Its process answers nothing since then, not even the host's own question; absent: it answers. */
+  silentSince?: string
   /** Processes of before that end once their open calls have. */
   retiring: number
   crashBundle?: string
