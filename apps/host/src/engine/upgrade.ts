@@ -6,6 +6,7 @@ import { type Context, mutate } from './context.ts'
 import type { LiveWorker } from './model.ts'
 import type { Passes } from './passes.ts'
 import { journal, writing } from './records.ts'
+import { noteSwitch, wentBack, type WentBack } from './versions.ts'
 import { brief, targetOf } from './words.ts'
 
 export interface Upgrades {
@@ -16,6 +17,8 @@ export interface Upgrades {
   account(provider: string, candidate: Accountable): Promise<Account>
   /** Durable first; then `commit` in the same turn. Errors: StoreError and EngineError, and nothing has changed. */
   switch(how: Switch): Promise<void>
+  /** At a start, with the versions of plugins by provider: those that went back from what they had switched to. Errors: StoreError. */
+  wentBack(started: ReadonlyMap<string, string>): Promise<WentBack[]>
   /** Notes that it was tried. Errors: StoreError. */
   refuse(how: Refused): Promise<void>
 }
@@ -120,6 +123,7 @@ export function upgradesOf(context: Context, parts: { passes: Passes; observe():
             inputs: { principal, alias, before, after: to, workers: known[provider] ?? 0 },
             change: `The version before is kept: muster plugins rollback ${alias}.`,
           })
+        for (const provider of providers) await noteSwitch(tx, provider, { before, after: to })
         after(() => {
           context.killpoint('upgrade-stored')
           commit()
@@ -129,6 +133,7 @@ export function upgradesOf(context: Context, parts: { passes: Passes; observe():
         })
       })
     },
+    wentBack: (started) => wentBack(context, started),
     refuse: async ({ principal, alias, before, after: to, providers, reason, lost }) => {
       await mutate(context, async (tx, after) => {
         for (const provider of providers)

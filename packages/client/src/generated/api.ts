@@ -1324,8 +1324,8 @@ export interface Operations {
     body: {
       /** All but the switch; what stands in its way is an answer, not a problem. Default false. */
       rehearse?: boolean
-      /** By `plugins.next.json` and its lock instead of `plugins.json`. Default false. */
-      candidate?: boolean
+      /** By `plugins.next-CANDIDATE.json` and its lock instead of `plugins.json`. Absent: by `plugins.json`. */
+      candidate?: string
     }
     answer: PluginUpgrade
   }
