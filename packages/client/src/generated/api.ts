@@ -917,7 +917,7 @@ export interface Operations {
     body: undefined
     answer: CrashBundle
   }
-  /** A path of a worker that lives, as a tar. One entry tree, named by the last part of the path. */
+  /** A path of a worker that lives, as a tar. One entry tree, named by the last part of the path. What cannot be read to its end cuts the tar off; accepted as `application/vnd.muster.tar`, frames of a u32 BE length and so many bytes, it ends with a length of 0 and then JSON, `{ problem? }`, which says why it does not hold everything. */
   getFiles: {
     params: {
       id: string
