@@ -39,6 +39,7 @@ export interface ProviderView {
   name: string
   alias: string
   plugin: { name: string; version: string; contract: string }
+  level: 'L1' | 'L2' | 'L3'
   state: ProviderState
   since: string
   reason?: string

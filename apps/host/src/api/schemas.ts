@@ -191,6 +191,11 @@ export const providerSchema: z.ZodType<ProviderView> = named(
     name: z.string(),
     alias: z.string(),
     plugin: z.object({ name: z.string(), version: z.string(), contract: z.string() }),
+    level: z
+      .enum(['L1', 'L2', 'L3'])
+      .describe(
+        'How far its plugin is kept in: L1 a process of its own, L2 with permissions of Node, L3 as a user of its own. `muster plugins show` says what holds.',
+      ),
     state: z.enum(['starting', 'ready', 'degraded', 'quarantined', 'failed', 'stopped']),
     since: instant,
     reason: z.string().exactOptional(),

@@ -25,6 +25,7 @@ export function providersCommand(): Command {
           [
             { title: 'PROVIDER', of: (one) => bold(one.name) },
             { title: 'PLUGIN', of: ({ plugin }) => `${plugin.name}@${plugin.version}` },
+            { title: 'LEVEL', of: ({ level }) => level },
             { title: 'CONTRACT', of: ({ plugin }) => plugin.contract },
             {
               title: 'STATE',

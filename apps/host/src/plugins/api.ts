@@ -29,6 +29,8 @@ import type {
   WorkerTarget,
 } from '@muster/core'
 
+import type { IsolationLevel } from './isolation.ts'
+
 /** What a caller adds to a call; the guard makes the contract's `Call` of it. */
 export interface CallOptions {
   /** The same on every attempt of one intended effect; made by the guard when absent (reads). */
@@ -98,6 +100,8 @@ export interface ProviderStatus {
   name: string
   alias: string
   plugin: { name: string; version: string; contract: string }
+  /** How far its plugin is kept in. */
+  level: IsolationLevel
   state: ProviderState
   since: number
   reason?: string

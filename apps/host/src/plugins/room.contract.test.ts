@@ -101,6 +101,7 @@ describe('a provider process', () => {
     expect(status).toMatchObject({
       alias: 'fix',
       plugin: { name: '@muster-test/fixture', contract: '1.0' },
+      level: 'L2',
       notes: ['a note'],
       breaker: 'closed',
       restarts: 0,

@@ -331,9 +331,10 @@ export function supervise(deps: SuperviseDeps): Supervised {
   }
 }
 
-function namesOf({ plugin, provider }: Target): Pick<ProviderStatus, 'alias' | 'plugin'> {
+function namesOf({ plugin, provider }: Target): Pick<ProviderStatus, 'alias' | 'plugin' | 'level'> {
   const { name, version } = plugin.manifest
-  return { alias: provider.alias, plugin: { name, version, contract: plugin.contract } }
+  const { level } = plugin.isolation
+  return { alias: provider.alias, plugin: { name, version, contract: plugin.contract }, level }
 }
 
 async function once(signal: AbortSignal): Promise<void> {

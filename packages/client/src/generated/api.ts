@@ -399,6 +399,8 @@ export interface Provider {
     version: string
     contract: string
   }
+  /** How far its plugin is kept in: L1 a process of its own, L2 with permissions of Node, L3 as a user of its own. `muster plugins show` says what holds. */
+  level: 'L1' | 'L2' | 'L3'
   state: 'starting' | 'ready' | 'degraded' | 'quarantined' | 'failed' | 'stopped'
   since: string
   reason?: string

@@ -95,6 +95,7 @@ export function scriptedProvider(options: ScriptOptions): ScriptedProvider {
     name,
     alias: name,
     plugin: { name, version: '1.0.0', contract: '1.0' },
+    level: 'L1',
     state,
     ...why,
     since: 0,
