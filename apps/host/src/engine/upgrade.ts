@@ -4,6 +4,7 @@ import type { GuardedProvider } from '../plugins/api.ts'
 import { EngineError } from './api.ts'
 import { type Context, mutate } from './context.ts'
 import type { LiveWorker } from './model.ts'
+import { walkPages } from './pages.ts'
 import type { Passes } from './passes.ts'
 import { journal, writing } from './records.ts'
 import { noteSwitch, wentBack, type WentBack } from './versions.ts'
@@ -157,15 +158,14 @@ function unreadHandle({ id, handle }: LiveWorker, handles: readonly number[]): A
 
 async function listAll(ask: Accountable['ask']): Promise<Set<string>> {
   const ids = new Set<string>()
-  const cursors = new Set<string>()
-  for (let cursor: string | undefined; ;) {
-    const page = await ask.list({ limit: PAGE, ...(cursor === undefined ? {} : { cursor }) })
-    for (const { id } of page.workers) ids.add(id)
-    cursor = page.next
-    if (cursor === undefined) return ids
-    if (cursors.has(cursor)) throw new ProviderError('internal', 'its list never ends', { effect: 'none' })
-    cursors.add(cursor)
-  }
+  const complete = await walkPages(
+    (at) => ask.list({ limit: PAGE, ...at }),
+    (page) => {
+      for (const { id } of page.workers) ids.add(id)
+    },
+  )
+  if (!complete) throw new ProviderError('internal', 'its list never ends', { effect: 'none' })
+  return ids
 }
 
 async function inspectAll(ask: Pick<GuardedProvider, 'inspect'>, workers: readonly LiveWorker[]): Promise<Set<string>> {
