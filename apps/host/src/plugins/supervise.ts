@@ -142,7 +142,7 @@ export function supervise(deps: SuperviseDeps): Supervised {
       breaker: guard.breaker(),
       retiring: retiring.size,
       ...pulse.status(),
-      inFlight: child === undefined ? 0 : child.connection.stats().asked - pulse.asking,
+      inFlight: Math.max(0, (child?.connection.stats().asked ?? 0) - pulse.asking),
     }
   }
 
