@@ -86,7 +86,7 @@ export async function discovered(
   const data = dirname(stores.at(-1) ?? '')
   return discover(pluginsFile, {
     stores,
-    ...(isolation === undefined ? {} : { ground: await openGround({ data, users: isolation.users }) }),
+    ...(isolation === undefined ? {} : { ground: () => openGround({ data, users: isolation.users }) }),
     shown: shown.startsWith('..') ? pluginsFile : shown,
     ...(network === undefined ? {} : { network }),
   })

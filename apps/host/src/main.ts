@@ -158,6 +158,9 @@ async function startRooms({ config, found, log, restore }: Start): Promise<Runni
     })
     stops.push(() => engine.stop())
     observe.engine(engine)
+    const versions = new Map(plugins.list().map(({ name, manifest }) => [name, manifest.version]))
+    for (const one of await engine.upgrades.wentBack(versions))
+      log.warn({ ...one }, 'a plugin went back: it had switched to another version, and the lock was not written after that')
     stops.push(
       startLeftovers({
         dataDir,

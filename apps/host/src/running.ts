@@ -1,6 +1,7 @@
 /** What the daemon runs by now, and one change of it at a time. */
 import type { MusterConfig } from './config/load.ts'
 import type { Discovery } from './plugins/discover.ts'
+import { openTurns } from './turns.ts'
 
 export interface Running {
   config: MusterConfig
@@ -16,13 +17,5 @@ export interface RunningState {
 }
 
 export function openRunning(now: Running): RunningState {
-  let last: Promise<unknown> = Promise.resolve()
-  return {
-    now,
-    inTurn(work) {
-      const mine = last.then(work)
-      last = mine.catch(() => undefined)
-      return mine
-    },
-  }
+  return { now, inTurn: openTurns() }
 }

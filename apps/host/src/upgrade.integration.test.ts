@@ -184,7 +184,9 @@ test('one that cannot start is refused with what it said, and so is one that the
   expect([await version(site), (await locked(site)).version]).toEqual(['1.0.0', '1.0.0'])
   const client = site.impatient
   await expect(client.plugins.upgrade('none')).rejects.toMatchObject({ code: 'not-found' })
-  await expect(client.plugins.upgrade('fake', { candidate: true })).rejects.toMatchObject({ code: 'plugin-refused' })
+  await expect(client.plugins.upgrade('fake', { candidate: '0123456789abcdef' })).rejects.toMatchObject({
+    code: 'plugin-refused',
+  })
   await writeFile(site.config, (await readFile(site.config, 'utf8')).replace('max: 20', 'max: 21'))
   await expect(client.plugins.upgrade('fake')).rejects.toMatchObject({ code: 'conflict' })
 })
@@ -200,17 +202,19 @@ test.each(upgradePoints.map((point, n) => [point, n % 2 === 0] as const))(
     const { worker } = await site.client.leases.wait(id)
     // By the lock itself the next start runs the new one; by what stands beside it, the old one.
     const file = join(site.dir, 'plugins.json')
+    const ours = '0123456789abcdef'
+    const how = candidate ? { candidate: ours } : {}
     const wanted = candidate ? '1.0.0' : '2.0.0'
-    if (candidate) await copyLock(site, candidateFileOf(file))
-    await lock(site, '2.0.0', candidate ? candidateFileOf(file) : file)
-    await expect(site.impatient.plugins.upgrade('fake', { candidate })).rejects.toMatchObject({ code: 'unreachable' })
+    if (candidate) await copyLock(site, candidateFileOf(file, ours))
+    await lock(site, '2.0.0', candidate ? candidateFileOf(file, ours) : file)
+    await expect(site.impatient.plugins.upgrade('fake', how)).rejects.toMatchObject({ code: 'unreachable' })
     expect((await daemon.exited).signal).toBe('SIGKILL')
     await waitFor('no plugin to be left', async () => (await running(site)).length === 0, { timeoutMs: patienceMs })
     await site.start()
     await site.ready()
     expect([await version(site), (await running(site)).length]).toEqual([wanted, 1])
     expect(await site.client.leases.get(id)).toMatchObject({ lease: { state: 'active' }, worker: { id: worker?.id } })
-    const done = await site.client.plugins.upgrade('fake', { candidate })
+    const done = await site.client.plugins.upgrade('fake', how)
     expect(done).toMatchObject({ after: '2.0.0', go: true, switched: candidate })
     const control = fakeControl(vendorDir(site.data))
     expect(control.workers().map((one) => one.id)).toEqual([worker?.id])

@@ -45,8 +45,8 @@ export interface UpgradeHow {
   principal: string
   /** All but the switch. */
   rehearse: boolean
-  /** By the registry manifest and lock beside those that are, as `muster plugins upgrade` writes them first. */
-  candidate: boolean
+  /** By the registry manifest of this name and its lock, beside those that are, as `muster plugins upgrade` writes them first. */
+  candidate?: string
 }
 
 /** Errors: EngineError `not-found` and `conflict`, StoreError; then nothing has changed. */
@@ -71,7 +71,8 @@ export function upgradeOf({ running, store, engine, plugins, killpoint }: Upgrad
       throw new EngineError('conflict', 'the configuration has changes that are not in force', {
         hint: 'Apply them first: muster apply. An upgrade changes one plugin and nothing else.',
       })
-    const file = how.candidate ? candidateFileOf(config.pluginsFile) : config.pluginsFile
+    const { candidate } = how
+    const file = candidate === undefined ? config.pluginsFile : candidateFileOf(config.pluginsFile, candidate)
     const found = await discovered({ ...config, pluginsFile: file }, [store])
     const next = found.plugins.find((one) => one.alias === alias)
     const told = report(alias, old)

@@ -131,7 +131,7 @@ export interface MusterClient {
     exec(id: string, request: ExecRequest, options?: Creating): Promise<Run>
     /** Unpacks a tar under `path`; `tar` is asked anew for each try. See `packTree`. */
     putFiles(id: string, copy: Waiting & { path: string; tar: () => AsyncIterable<Uint8Array> }): Promise<void>
-    /** `path` as the file or folder `target`, all or nothing. */
+    /** `path` as the file or folder `target`, all or nothing; what cannot be read to its end fails with the reason, and what could be read is `target.incomplete`. */
     saveFiles(id: string, copy: Waiting & Saving & { path: string }): Promise<void>
     /** A connection to a port inside: `input` goes there, the result comes from there. Cut off, it fails, and is not made again. */
     forward(id: string, to: Waiting & { port: number; input: AsyncIterable<Uint8Array> }): Promise<AsyncIterable<Uint8Array>>

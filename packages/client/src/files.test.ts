@@ -147,6 +147,61 @@ test('a download that is cut each time ends soon, and nobody is said to be away'
   expect([server.asked.length, readdirSync(folder.path)]).toEqual([6, []])
 })
 
+/** As the daemon frames it: pieces of a size that fits nothing, and how it ended. */
+function framed(tar: Buffer, end: object): Buffer {
+  const head = (length: number): Buffer => {
+    const bytes = Buffer.alloc(4)
+    bytes.writeUInt32BE(length)
+    return bytes
+  }
+  const parts: Buffer[] = []
+  for (let at = 0; at < tar.length; at += 777) {
+    const part = tar.subarray(at, at + 777)
+    parts.push(head(part.length), part)
+  }
+  return Buffer.concat([...parts, head(0), Buffer.from(JSON.stringify(end))])
+}
+
+test('what could be read of a tree is kept beside what is whole, and it is an error that says why', async () => {
+  await using folder = await tempFolder('client')
+  fill(join(folder.path, 'from'))
+  const tar = await bytesOf(create({ cwd: folder.path, portable: true }, ['from']))
+  let body = framed(tar, {})
+  await using server = await startServer((request, response) => {
+    expect(request.headers.accept).toContain('application/vnd.muster.tar')
+    response.writeHead(200, { 'content-type': 'application/vnd.muster.tar' })
+    // In pieces that end within a head, within a frame and within the end.
+    for (let at = 0; at < body.length; at += 1001) response.write(body.subarray(at, at + 1001))
+    response.end()
+  })
+  const { workers } = connect({ url: server.url })
+  const target = join(folder.path, 'to')
+  await workers.saveFiles('w1', { path: 'from', target })
+  expect(readFileSync(join(target, 'src/deep/a.txt'), 'utf8')).toBe('hello')
+  writeFileSync(join(target, 'mine'), 'x')
+
+  const problem = {
+    type: '',
+    title: '',
+    status: 400,
+    code: 'invalid-request',
+    detail: 'cannot read from: secret: Permission denied',
+  }
+  body = framed(tar, { problem })
+  const failed = workers.saveFiles('w1', { path: 'from', target })
+  const message = `${problem.detail}; what could be read is in '${target}.incomplete'`
+  await expect(failed).rejects.toMatchObject({ name: 'MusterError', code: 'invalid-request', message })
+  expect(readFileSync(join(`${target}.incomplete`, 'src/deep/a.txt'), 'utf8')).toBe('hello')
+  expect(readFileSync(join(target, 'mine'), 'utf8')).toBe('x')
+
+  // Ended in the middle of a file: the reason, not what a tar looks like then.
+  body = framed(tar.subarray(0, tar.indexOf('hello') + 2), { problem: { ...problem, code: 'provider-failed', status: 502 } })
+  const cut = workers.saveFiles('w1', { path: 'from', target: join(folder.path, 'cut') })
+  await expect(cut).rejects.toMatchObject({ code: 'provider-failed', message: problem.detail })
+  expect(server.asked).toHaveLength(3)
+  expect(readdirSync(folder.path).sort()).toEqual(['from', 'to', 'to.incomplete'])
+})
+
 test('a download that is cut begins anew', async () => {
   await using folder = await tempFolder('client')
   fill(join(folder.path, 'from'))

@@ -71,6 +71,8 @@ export async function* packTree(path: string, name: string): AsyncGenerator<Uint
 export interface SaveOptions {
   /** Default: what is at the target gives way to what comes. With false the target is refused when something is there. */
   replace?: boolean
+  /** Where it is saved, once the whole tar has come. Default: the target. */
+  place?: () => string
 }
 
 /**
@@ -96,9 +98,13 @@ function asLocal(error: unknown, target: string): unknown {
   })
 }
 
-async function save(path: string, tar: AsyncIterable<Uint8Array>, { replace = true }: SaveOptions): Promise<string[]> {
-  await mkdir(dirname(path), { recursive: true })
-  const draft = await mkdtemp(join(dirname(path), `.${basename(path)}-`))
+async function save(
+  target: string,
+  tar: AsyncIterable<Uint8Array>,
+  { replace = true, place = () => target }: SaveOptions,
+): Promise<string[]> {
+  await mkdir(dirname(target), { recursive: true })
+  const draft = await mkdtemp(join(dirname(target), `.${basename(target)}-`))
   const [come, old] = [join(draft, 'new'), join(draft, 'old')]
   let clears = true
   try {
@@ -108,6 +114,7 @@ async function save(path: string, tar: AsyncIterable<Uint8Array>, { replace = tr
       throw new MusterError('local', 'it is a pipe or a device: there is nothing in it to copy')
     if (only === undefined || more.length > 0)
       throw new MusterError('protocol', `the output holds ${more.length === 0 ? 'nothing' : 'more than one tree'}`)
+    const path = resolve(place())
     const before = await isThere(path)
     if (before && !replace) throw taken(path)
     if (before) {

@@ -1,7 +1,9 @@
 /** Into a worker that lives: files in and out, a connection to one of its ports. */
 import type { Caller } from './call.ts'
 import type { MusterClient } from './client.ts'
+import { MusterError } from './errors.ts'
 import { saveAs } from './files.ts'
+import { acceptTar, toldTar } from './tar-frames.ts'
 
 /** A connection may be silent for long; the server ends it after an hour. */
 const SILENCE_MS = 3_600_000
@@ -23,16 +25,24 @@ export function reachOf(caller: Caller): Pick<MusterClient['workers'], 'putFiles
         const answer = await caller.open('getFiles', {
           params: { id },
           query: { path },
-          headers: { accept: 'application/x-tar' },
+          headers: { accept: acceptTar },
           ...(signal === undefined ? {} : { signal }),
         })
+        const { tar, problem } = toldTar(answer)
+        const partial = `${target}.incomplete`
+        let skipped: string[]
         try {
-          const skipped = await saveAs(target, answer, { replace: replace !== false })
-          for (const one of skipped) onSkipped?.(one)
-          return
+          // What is only a part of it takes the place of nothing that is whole.
+          const place = (): string => (problem() === undefined ? target : partial)
+          skipped = await saveAs(target, tar, { replace: replace !== false, place })
         } catch (error) {
-          await again(error, 'begun')
+          await again(problem() ?? error, 'begun')
+          continue
         }
+        for (const one of skipped) onSkipped?.(one)
+        const why = problem()
+        if (why !== undefined) throw incomplete(why, partial)
+        return
       }
     },
     async forward(id, { port, input, signal }) {
@@ -46,4 +56,12 @@ export function reachOf(caller: Caller): Pick<MusterClient['workers'], 'putFiles
       })
     },
   }
+}
+
+function incomplete({ code, message, status, problem }: MusterError, partial: string): MusterError {
+  return new MusterError(code, `${message}; what could be read is in '${partial}'`, {
+    hint: 'Mend what is named, and copy again.',
+    ...(status === undefined ? {} : { status }),
+    ...(problem === undefined ? {} : { problem }),
+  })
 }

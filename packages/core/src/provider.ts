@@ -123,6 +123,7 @@ export interface WorkerExit {
   /** As `SIGKILL`, when a signal ended it. */
   signal?: string
   oomKilled?: boolean
+  /** One sentence. Where not all output could be kept it goes on `; the end of stdout is missing, WHY`, which the host tells as a problem of the log. */
   reason: string
   at?: Instant
 }

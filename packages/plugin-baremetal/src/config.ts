@@ -15,9 +15,19 @@ export interface LocalConfig {
   cgroup?: 'auto' | 'off'
   /** The user ids that workers get under root, one each; `off`: workers run as the host's own user, without isolation. */
   users?: { from: number; to: number } | 'off'
+  /** Most bytes of each of stdout and stderr of a command that are kept on the disk, in whole KiB; what comes after is missing, and its exit says so. Default 512 MiB. */
+  logBytes?: number | 'unlimited'
+  /** No worker is made while less is free on the disk of the workers. Default: the smaller of 512 MiB and 4 % of the disk. */
+  reserveBytes?: number
   /** Folders and files that `mounts` may bind, with everything below them. */
   binds?: string[]
 }
+
+/**
+ * Of each of both, so that a worker takes 1 GiB at most: far more than the log of any job that somebody reads, and little enough that one
+ * that writes without end fills no disk.
+ */
+export const defaultLogBytes: number = 512 * 2 ** 20
 
 export type BaremetalConfig = LocalConfig
 
@@ -42,6 +52,11 @@ const localSchema = z.strictObject({
     .union([z.strictObject({ from: uid, to: uid }), z.literal('off')])
     .describe('User ids of the workers under root, one each; off: the host’s own user, without isolation.')
     .exactOptional(),
+  logBytes: z
+    .union([z.int().min(65_536).multipleOf(1024), z.literal('unlimited')])
+    .describe('Most bytes of each of stdout and stderr of a command that are kept on the disk, in whole KiB.')
+    .exactOptional(),
+  reserveBytes: z.int().min(0).describe('No worker is made while less is free on the disk of the workers.').exactOptional(),
   binds: z.array(path).describe('Folders and files that mounts may bind, with everything below them.').exactOptional(),
 })
 

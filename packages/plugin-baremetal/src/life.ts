@@ -44,6 +44,7 @@ export async function launch(life: Life, spec: LaunchSpec, { signal }: Call): Pr
     if (state === undefined) {
       const plan = planOf(spec, client.workspace(id), site)
       await checkSlots(life)
+      await site.disk.check()
       // Whoever wins: the next round looks at what is there.
       await client.publish(newState(life, { spec, digest, plan }), plan)
       continue

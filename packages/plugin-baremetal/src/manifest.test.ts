@@ -36,6 +36,8 @@ test.each([
   [{ transport: 'local', users: { from: 0, to: 5 } }, 'config.users.from'],
   [{ transport: 'local', users: { from: 5000, to: 4000 } }, 'config.users.to'],
   [{ transport: 'local', cgroup: 'on' }, 'config.cgroup'],
+  [{ transport: 'local', logBytes: 1000 }, 'config.logBytes'],
+  [{ transport: 'local', reserveBytes: -1 }, 'config.reserveBytes'],
 ])('config %j is refused at %s', (config, path) => {
   expect(() => parseConfig(config)).toThrowError(expect.objectContaining({ code: 'invalid-spec', effect: 'none', path }))
 })

@@ -23,6 +23,7 @@ export async function probeOf(site: Site): Promise<Probe> {
       root: site.root,
       cgroup: site.cgroups?.version ?? 'none',
       limits: controllers.filter((name) => site.can[name] === true).join(', ') || 'none',
+      logs: site.logBytes === undefined ? 'unlimited' : `${site.logBytes} bytes of each stream`,
       users: users === undefined ? 'same' : `${users.total - users.free} of ${users.total} in use`,
       path: site.path,
     },

@@ -101,9 +101,11 @@ export function createProvider(options: ProviderOptions): WorkerProvider {
 
   async function runnerOf(target: WorkerTarget): Promise<Runner> {
     const { client, state } = await living(target)
+    const { logBytes } = (await open()).site
     return createRunner(({ argv, ...rest }) => Promise.resolve(rawSession(client.enter(state.id, argv), rest)), {
       dir: client.runs(state.id),
       shell: '/bin/sh',
+      ...(logBytes === undefined ? {} : { logBytes }),
     })
   }
 

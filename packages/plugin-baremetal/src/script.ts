@@ -1,7 +1,7 @@
 /**
  * The POSIX-sh half of the provider: one text, seven verbs, run beside a worker and never inside the plugin.
  *
- * It holds in dash, busybox ash and bash, and needs `ln`, `readlink`, `mkfifo`, `mkdir`, `rmdir`, `rm`, `mv`, `cat`, `grep`, `chmod`, `sleep`; under
+ * It holds in dash, busybox ash and bash, and needs `ln`, `readlink`, `mkfifo`, `mkdir`, `rmdir`, `rm`, `mv`, `cat`, `wc`, `grep`, `chmod`, `sleep`; under
  * root also `find`, and `setpriv` of util-linux. All it knows comes from the worker's folder `W` (see folder.ts); no value of the environment is ever in argv.
  *
  * | verb | who runs it | what it does |
@@ -22,6 +22,8 @@
  *   it survives a server that daemonises and writes its title over its environment.
  * - With a user of its own the last word is `kill -1` as that user: one system call that no fork can outrun.
  * - Output goes through FIFOs owned by the worker's user into files that are not: a script may write to `/dev/stderr` without cutting a file short.
+ * - How much output is kept is a limit of the kernel, and of the readers alone: the command writes files of any size. A reader at its limit ends as one
+ *   without room on the disk, and a writer that goes on gets SIGPIPE.
  * - `$?` cannot tell `exit 137` from SIGKILL. The shell says it on standard error when a foreground child was killed (bash outside posix mode), except
  *   for SIGINT and SIGPIPE: statuses 130 and 141 count as those signals. A background child would ignore SIGINT for ever.
  * - What has ended but was never waited for (a zombie) is no member: under an init that does not reap, `stop` would wait for ever.
@@ -143,6 +145,18 @@ ooms() { # sets o to the count of out-of-memory kills in the worker's cgroup
   while read -r k v; do [ "$k" = oom_kill ] && o=$v; done 2>/dev/null <"$oom"
 }
 
+pump() { # turns this subshell into a reader that writes no more than it may; its own word about that is no output
+  if [ "$logs" ]; then
+    n=$((logs / 512)); [ -z "$BASH_VERSION" ] || n=$((logs / 1024))
+    # SIGXFSZ by its number: a shell that does not know a name ends.
+    trap '' 25
+    ulimit -f $n
+  fi
+  exec cat 2>/dev/null
+}
+full() { # STREAM FILE: is it cut because it is full?
+  case $cut in *$1*) [ "$logs" ] && [ "$(wc -c <"$w/$2")" -ge "$logs" ] && over=$logs ;; esac
+}
 say() { (echo "$1"); } # in a process of its own: the pipe of a dead plugin ends only that
 run() {
   exec 2>/dev/null
@@ -170,12 +184,12 @@ run() {
   # it dies; a writer whose reader found no room on the disk gets SIGPIPE instead of waiting for ever.
   exec 7<>"$w/pipes/out" 8<>"$w/pipes/err"
   exec 3<"$w/pipes/out" 4>"$w/pipes/out" 5<"$w/pipes/err" 6>"$w/pipes/err" 7>&- 8>&-
-  cat <&3 >>"$w/out" 3<&- 4>&- 5<&- 6>&- & lo=$!
-  cat <&5 >>"$w/err" 3<&- 4>&- 5<&- 6>&- & le=$!
+  pump <&3 >>"$w/out" 3<&- 4>&- 5<&- 6>&- & lo=$!
+  pump <&5 >>"$w/err" 3<&- 4>&- 5<&- 6>&- & le=$!
   exec 3<&- 5<&-
   deathsig=1
   (enter) >&4 2>&6 4>&- 6>&-
-  rc=$? sig=- cut=-
+  rc=$? sig=- cut=- over=-
   if [ $rc -gt 128 ] && { [ -s "$w/shell" ] || [ $rc = 130 ] || [ $rc = 141 ]; }; then sig=$(kill -l $((rc - 128)) 2>/dev/null); fi
   ooms
   # The worker is its command: what it left behind goes with it, and with that the last writer of its output.
@@ -183,8 +197,10 @@ run() {
   exec 4>&- 6>&-
   wait $lo || cut=stdout
   wait $le || { [ $cut = - ] && cut=stderr || cut=stdout+stderr; }
+  full stdout out
+  full stderr err
   # Into room that was kept for it: a full disk must not hide how the command ended.
-  printf '%s %s %s %s\\n' "$rc" "\${sig:--}" "$o" "$cut" 1<>"$w/exit.new" && mv "$w/exit.new" "$w/exit"
+  printf '%s %s %s %s %s\\n' "$rc" "\${sig:--}" "$o" "$cut" "$over" 1<>"$w/exit.new" && mv "$w/exit.new" "$w/exit"
   : >"$changes/$id"
 }
 

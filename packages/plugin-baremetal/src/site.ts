@@ -9,7 +9,8 @@ import { promisify } from 'node:util'
 import type { PluginContext } from '@muster/core'
 import { type Cgroups, findCgroups } from './cgroup.ts'
 import type { BaremetalConfig } from './config.ts'
-import { defaultUsers } from './config.ts'
+import { defaultLogBytes, defaultUsers } from './config.ts'
+import { type Disk, diskOf, type RoomOf } from './disk.ts'
 import { findCommand } from './files.ts'
 import { machineFolder, type Place, preparePlace, unfit } from './place.ts'
 import { bootId, type Identity, selfIdentity } from './proc.ts'
@@ -26,6 +27,10 @@ export interface Site extends Surroundings, Place {
   path: string
   boot: string
   self: Identity
+  /** Most of each stream that is kept; absent: no limit. */
+  logBytes: number | undefined
+  /** The disk of the workers. */
+  disk: Disk
   /** Ids of the workers that this process itself runs in, outermost last. */
   within: string
 }
@@ -38,6 +43,8 @@ export interface SiteOptions {
   cgroupVersions?: readonly (1 | 2)[]
   /** Instead of `/bin/sh`. */
   shell?: string
+  /** The room of a disk. */
+  room?: RoomOf
   env?: NodeJS.ProcessEnv
 }
 
@@ -86,6 +93,11 @@ export async function openSite(
       (await workerPath({ path: env['PATH'] ?? plainPath, node: process.execPath, isolated, folder: join(root, 'tools') })),
     boot,
     self,
+    logBytes: config.logBytes === 'unlimited' ? undefined : (config.logBytes ?? defaultLogBytes),
+    disk: diskOf(place.workers, {
+      reserveBytes: config.reserveBytes,
+      ...(options.room === undefined ? {} : { room: options.room }),
+    }),
     within: [env['MUSTER_WORKER'], env['MUSTER_WITHIN']].filter((id) => id !== undefined && id !== '').join(' '),
   }
 }
@@ -99,7 +111,7 @@ async function findSetpriv(): Promise<string | undefined> {
 }
 
 async function needTools(isolated: boolean, setpriv: string | undefined): Promise<void> {
-  for (const name of ['ln', 'readlink', 'mkfifo', 'grep', 'tar', 'cat', 'sleep']) {
+  for (const name of ['ln', 'readlink', 'mkfifo', 'grep', 'tar', 'cat', 'wc', 'sleep']) {
     if ((await findCommand(name, plainPath)) === undefined)
       throw unfit(`${name} is missing`, `Install the package that holds ${name}.`)
   }

@@ -254,7 +254,7 @@ export function commandText(command: readonly string[]): string {
 /** `W/conf`: what the script knows of the worker. */
 export function confText(
   state: WorkerState,
-  places: { changes: string; trash: string; setpriv: string | undefined; shell: string },
+  places: { changes: string; trash: string; setpriv: string | undefined; shell: string; logBytes: number | undefined },
 ): string {
   const { cgroup, user } = state
   const values: Record<string, string> = {
@@ -266,6 +266,7 @@ export function confText(
     sh: places.shell,
     setpriv: places.setpriv ?? '',
     mark: String(state.mark),
+    logs: places.logBytes === undefined ? '' : String(places.logBytes),
     procs: cgroup?.procs.join(' ') ?? '',
     list: cgroup?.list ?? '',
     dirs: cgroup?.dirs.join(' ') ?? '',

@@ -10,12 +10,14 @@ import { afterEach, beforeEach, describe, expect, test } from 'vitest'
 import type { WorkerState } from './folder.ts'
 import {
   callOf,
+  execOf,
   exited,
   gone,
   hold,
   must,
   openRig,
   ownerTags,
+  readExec,
   readLogs,
   type Rig,
   runToEnd,
@@ -126,6 +128,70 @@ describe('after a restart of the machine', () => {
     await provider.launch(spec, callOf())
     expect(await seen(provider, spec.id)).toMatchObject({ phase: 'running' })
   })
+})
+
+describe('output without end', () => {
+  const keeps = 65_536
+  const why = `the end of stdout is missing, a worker may write ${keeps} bytes of each here (logBytes)`
+
+  test.each(['dash', 'bash'])(
+    'takes no more of the disk than it may, the exit says so, and files are of any size (%s)',
+    async (shell) => {
+      const small = await openRig({ logBytes: keeps }, { shell: `/bin/${shell}` })
+      try {
+        const script = 'echo first >&2; yes; echo last >&2; yes | head -c 200000 >large && wc -c <large >&2; exit 3'
+        const { exit, stdout, stderr } = await runToEnd(small.provider, specOf(script))
+        expect(exit).toMatchObject({ code: 3, reason: `exited with 3; ${why}` })
+        expect([stdout.length, stderr]).toEqual([keeps, 'first\nlast\n200000\n'])
+      } finally {
+        await small.close()
+      }
+    },
+  )
+
+  test('ends what does nothing but write, and it is said why', async () => {
+    const small = await openRig({ logBytes: keeps })
+    try {
+      const { exit } = await runToEnd(small.provider, specOf('exec yes'))
+      expect(exit).toMatchObject({ signal: 'SIGPIPE', reason: `ended by SIGPIPE; ${why}` })
+    } finally {
+      await small.close()
+    }
+  })
+
+  test('of a command in a held worker is bounded too', async () => {
+    const small = await openRig({ logBytes: keeps })
+    try {
+      const spec = specOf(hold)
+      await small.provider.launch(spec, callOf())
+      const { exit, stdout } = await readExec(await must(small.provider.exec)({ id: spec.id }, execOf('yes; exit 3'), callOf()))
+      expect(exit.reason).toBe(`exited with 3; the end of stdout is missing, the worker keeps ${keeps} bytes of it`)
+      expect(stdout.length).toBe(keeps)
+    } finally {
+      await small.close()
+    }
+  })
+})
+
+test('a worker that would take of what is kept free is capacity, until there is room again', async () => {
+  let free = 2 ** 20
+  const small = await openRig({ reserveBytes: 2 ** 30 }, { room: async () => ({ free, total: 2 ** 40 }) })
+  try {
+    const spec = specOf(hold)
+    await expect(small.provider.launch(spec, callOf())).rejects.toMatchObject({
+      code: 'capacity',
+      effect: 'none',
+      message: expect.stringMatching(/1 MiB are free on the disk of .*, and 1024 MiB stay free/),
+    })
+    expect((await small.provider.list({ tags: ownerTags, limit: 10 }, callOf())).workers).toEqual([])
+    free = 2 ** 31
+    await small.provider.launch(spec, callOf())
+    // One that is there is not given up for it.
+    free = 0
+    expect(await small.provider.launch(spec, callOf())).toMatchObject({ handle: { v: 1 } })
+  } finally {
+    await small.close()
+  }
 })
 
 describe('on a full disk', () => {

@@ -21,10 +21,10 @@ test('an admin alone lets another version take over, and is told each step', asy
   const { status, json } = await daemon.ask('POST', path)
   const { problems: _problems, ...shown } = done
   expect([status, json]).toEqual([200, { ...shown, errors: [] }])
-  await daemon.ask('POST', path, { body: { rehearse: true, candidate: true } })
+  await daemon.ask('POST', path, { body: { rehearse: true, candidate: '0123456789abcdef' } })
   expect(asked).toEqual([
-    ['cloud', { principal: 'token:admin', rehearse: false, candidate: false }],
-    ['cloud', { principal: 'token:admin', rehearse: true, candidate: true }],
+    ['cloud', { principal: 'token:admin', rehearse: false }],
+    ['cloud', { principal: 'token:admin', rehearse: true, candidate: '0123456789abcdef' }],
   ])
 })
 

@@ -39,6 +39,7 @@ export interface ProviderView {
   name: string
   alias: string
   plugin: { name: string; version: string; contract: string }
+  level: 'L1' | 'L2' | 'L3'
   state: ProviderState
   since: string
   reason?: string
@@ -49,6 +50,8 @@ export interface ProviderView {
   restarts: number
   breaker: 'closed' | 'open' | 'half-open'
   inFlight: number
+  oldestCall?: { method: string; since: string }
+  silentSince?: string
   retiring: number
   crashBundle?: string
   disabled?: WishView
@@ -85,12 +88,16 @@ function wishView(wish: WishRecord | undefined): WishView | undefined {
 }
 
 export function providerView(provider: GuardedProvider, wish: WishRecord | undefined): ProviderView {
-  const { since, ...status } = provider.status()
+  const { since, oldestCall, silentSince, ...status } = provider.status()
   return {
     ...status,
     notes: [...status.notes],
     since: instant(since),
-    ...defined({ disabled: wishView(wish) }),
+    ...defined({
+      oldestCall: oldestCall && { method: oldestCall.method, since: instant(oldestCall.since) },
+      silentSince: silentSince === undefined ? undefined : instant(silentSince),
+      disabled: wishView(wish),
+    }),
     capabilities: provider.capabilities,
   }
 }

@@ -29,6 +29,39 @@ function begin(daemon: TestDaemon, given: { method: string; path: string; type: 
   })
 }
 
+test('what cannot be read to its end is told in the last frame; as a plain tar it is cut off', async () => {
+  await using daemon = await startTestDaemon()
+  const worker = await leasedWorker(daemon)
+  let fails = true
+  Object.assign(daemon.harness.provider(), {
+    async *copyOut() {
+      yield Buffer.from('the tar')
+      if (fails) throw new ProviderError('invalid-spec', 'cannot read x: secret: Permission denied')
+    },
+  })
+  const get = (accept: string): Promise<Response> =>
+    fetch(`${daemon.api.url}/v1/workers/${worker}/files?path=x`, { headers: { authorization: `Bearer ${daemon.token}`, accept } })
+  const framed = async (): Promise<[string | null, string, unknown]> => {
+    const answer = await get('application/vnd.muster.tar, application/x-tar;q=0.5')
+    const body = Buffer.from(await answer.arrayBuffer())
+    const length = body.readUInt32BE()
+    expect(body.readUInt32BE(4 + length)).toBe(0)
+    const end = JSON.parse(body.subarray(8 + length).toString()) as unknown
+    return [answer.headers.get('content-type'), body.subarray(4, 4 + length).toString(), end]
+  }
+  const problem = { code: 'invalid-request', status: 400, detail: 'cannot read x: secret: Permission denied' }
+  expect(await framed()).toEqual([
+    'application/vnd.muster.tar',
+    'the tar',
+    { problem: expect.objectContaining(problem) as unknown },
+  ])
+  await expect(get('application/x-tar').then((answer) => answer.arrayBuffer())).rejects.toThrow('terminated')
+  fails = false
+  expect(await framed()).toEqual(['application/vnd.muster.tar', 'the tar', {}])
+  const plain = await get('*/*')
+  expect([plain.headers.get('content-type'), await plain.text()]).toEqual(['application/x-tar', 'the tar'])
+})
+
 test('what a provider refuses while the body comes is answered as a problem', async () => {
   await using daemon = await startTestDaemon()
   const worker = await leasedWorker(daemon)

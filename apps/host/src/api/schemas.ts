@@ -191,6 +191,11 @@ export const providerSchema: z.ZodType<ProviderView> = named(
     name: z.string(),
     alias: z.string(),
     plugin: z.object({ name: z.string(), version: z.string(), contract: z.string() }),
+    level: z
+      .enum(['L1', 'L2', 'L3'])
+      .describe(
+        'How far its plugin is kept in: L1 a process of its own, L2 with permissions of Node, L3 as a user of its own. `muster plugins show` says what holds.',
+      ),
     state: z.enum(['starting', 'ready', 'degraded', 'quarantined', 'failed', 'stopped']),
     since: instant,
     reason: z.string().exactOptional(),
@@ -201,6 +206,13 @@ export const providerSchema: z.ZodType<ProviderView> = named(
     restarts: z.int(),
     breaker: z.enum(['closed', 'open', 'half-open']),
     inFlight: z.int(),
+    oldestCall: z
+      .object({ method: z.string(), since: instant })
+      .describe('The oldest open call whose answer does not last, as a log does. A launch may take minutes.')
+      .exactOptional(),
+    silentSince: instant
+      .describe("Its process answers nothing since then, not even the host's own question; absent: it answers.")
+      .exactOptional(),
     retiring: z.int().describe('Processes of before that end once their open calls have.'),
     crashBundle: z.string().exactOptional(),
     disabled: wishSchema.describe('No launch goes to it; absent: they do.').exactOptional(),

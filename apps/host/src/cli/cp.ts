@@ -52,7 +52,8 @@ export function cpCommand(): Command {
       'after',
       `
 A relative path in a worker is below its workspace. What is there is replaced, file by file. Here it is all or nothing:
-a folder of the same name is replaced as a whole, with what only it had.
+a folder of the same name is replaced as a whole, with what only it had. Where something cannot be read, that is said
+with exit code 1, and what could be read is TARGET.incomplete.
 
   muster cp ./dist w01m…:/srv/app        as the folder /srv/app
   muster cp w01m…:report.xml results/    as results/report.xml`,

@@ -25,6 +25,7 @@ export function providersCommand(): Command {
           [
             { title: 'PROVIDER', of: (one) => bold(one.name) },
             { title: 'PLUGIN', of: ({ plugin }) => `${plugin.name}@${plugin.version}` },
+            { title: 'LEVEL', of: ({ level }) => level },
             { title: 'CONTRACT', of: ({ plugin }) => plugin.contract },
             {
               title: 'STATE',
@@ -33,12 +34,17 @@ export function providersCommand(): Command {
             { title: 'SINCE', of: (one) => age(one.since) },
             { title: 'RESTARTS', of: (one) => String(one.restarts) },
             { title: 'CALLS', of: (one) => String(one.inFlight) },
+            {
+              title: 'OLDEST',
+              of: ({ oldestCall: oldest }) => (oldest === undefined ? '' : `${oldest.method} ${age(oldest.since)}`),
+            },
             { title: 'WORK', of: ({ capabilities }) => capabilities.work.join(', ') },
           ],
           'the configuration names no provider',
         )
-        for (const { name, reason, hint, notes, facts, disabled } of providers) {
+        for (const { name, reason, hint, notes, facts, disabled, silentSince } of providers) {
           if (disabled !== undefined) print(`${name}: ${disabledBy(disabled)} (muster providers enable ${name})`)
+          if (silentSince !== undefined) print(`${name}: ${state('degraded', `does not answer for ${age(silentSince)}`)}`)
           if (reason !== undefined) print(`${name}: ${reason}${hint === undefined ? '' : ` (${hint})`}`)
           for (const note of notes) print(`${name}: ${note}`)
           const known = Object.entries(facts).map(([key, value]) => `${key} ${value}`)

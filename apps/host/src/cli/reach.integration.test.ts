@@ -57,6 +57,19 @@ test('files and folders go in and come out as they are, and what is wrong is sai
   await of(site, ['cp', `${worker}:in/a b.txt`, 'one.txt'])
   expect(await readFile(join(site.dir, 'one.txt'), 'utf8')).toBe('text')
 
+  // Larger than what is looked through before anything is sent.
+  const unread =
+    'mkdir part && head -c 3000000 /dev/zero >part/large && echo x >part/secret && chmod 0 part/secret && cat part/secret'
+  // Whose user reads everything, as root does, has nothing to be told.
+  if ((await of(site, ['exec', worker, '--', '/bin/sh', '-c', unread])).code !== 0) {
+    const part = await of(site, ['cp', `${worker}:part`, 'part'])
+    expect([part.code, part.stderr.text]).toEqual([
+      1,
+      expect.stringMatching(/secret: .*Permission denied.*'part.incomplete'/s) as string,
+    ])
+    expect((await readFile(join(site.dir, 'part.incomplete/large'))).length).toBe(3_000_000)
+  }
+
   const absent = await of(site, ['cp', `${worker}:in/none`, 'none'])
   expect([absent.code, absent.stderr.text]).toEqual([1, expect.stringMatching(/^muster: .*none/) as string])
   expect(await readdir(site.dir)).not.toContain('none')

@@ -4,8 +4,9 @@ import { relative, resolve } from 'node:path'
 import type { MusterClient, Run, RunRequest } from '@muster/client'
 import type { Command } from 'commander'
 import { parseDuration, parseSize } from '../config/units.ts'
-import { acting, type GlobalOptions, openClient, parsing, subcommand, tell } from './context.ts'
+import { acting, type GlobalOptions, openClient, parsing, subcommand } from './context.ts'
 import { exits, print, printJson, say } from './io.ts'
+import { saveOutputs } from './outputs.ts'
 import { collect, collectEnv, collectLabel, collectOutput } from './pairs.ts'
 
 interface Options {
@@ -108,7 +109,7 @@ async function run(argv: string[], options: Options, command: Command): Promise<
     quiet: options.quiet === true,
     cancels: true,
     afterwards: async (ended) => {
-      const saved = await fetchOutputs(client, ended, options)
+      const saved = await saveOutputs(client, ended, options)
       await tellKept(client, ended)
       return saved
     },
@@ -190,29 +191,6 @@ async function refuseTaken({
       hint: 'Name the output otherwise or give another --output-dir; --force replaces what is there, as a whole.',
     })
   }
-}
-
-/** One that cannot be saved keeps none of the others away. False: not all are here. */
-async function fetchOutputs(client: MusterClient, ended: Run, { outputDir, quiet, force }: Options): Promise<boolean> {
-  let whole = true
-  for (const { name, path, direction, state, bytes, sha256 } of ended.artifacts) {
-    if (direction !== 'out') continue
-    // Absent, or closed to whoever ran the command: which of them, the run's own reason says.
-    if (state !== 'stored') {
-      say(`output ${name}: nothing came from ${path}`)
-      continue
-    }
-    const onSkipped = (entry: string): void => say(`output ${name}: left out ${entry}, a pipe or a device`)
-    try {
-      await client.runs.saveOutput(ended.id, { name, target: resolve(outputDir, name), replace: force === true, onSkipped })
-      if (quiet !== true) say(`output ${name}: ${bytes ?? 0} bytes, sha256 ${sha256 ?? 'unknown'}`)
-    } catch (error) {
-      whole = false
-      say(`${ended.outcome === 'passed' ? 'it passed, but its' : 'its'} output ${name} could not be saved:`)
-      tell(error, exits.infrastructure)
-    }
-  }
-  return whole
 }
 
 /** How to get in, where its worker is kept for a look. */

@@ -1,6 +1,7 @@
 /** `muster runs`: list, show, follow again, cancel. */
 import type { Command } from 'commander'
 import { acting, openClient, subcommand } from './context.ts'
+import { outputsCommand } from './outputs.ts'
 import { collect } from './pairs.ts'
 import { age, bold, dim, exits, print, printJson, printTable, say, state } from './io.ts'
 
@@ -12,7 +13,7 @@ interface ListOptions {
 }
 
 export function runsCommand(): Command {
-  const runs = subcommand('runs', 'show the runs; or one; follow one again; or cancel one')
+  const runs = subcommand('runs', 'show the runs; or one; follow one again; fetch its outputs; or cancel one')
     .option('--json', 'as JSON')
     .option('-a, --all', 'those that have ended too')
     .option('--pool <pool>', 'of this pool')
@@ -44,6 +45,7 @@ export function runsCommand(): Command {
         }, exits.infrastructure),
       ),
   )
+  runs.addCommand(outputsCommand())
   runs.addCommand(
     subcommand('cancel', 'end a run')
       .argument('<run>')

@@ -14,6 +14,7 @@ const raised = [
   'disk-low',
   'certificate',
   'auth',
+  'silent',
   'list-failing',
   'terminate-failing',
   'unprepare-failing',
@@ -67,6 +68,14 @@ export const conditionKinds: Readonly<Record<(typeof raised | typeof others)[num
     meaning: 'The vendor refuses the rights of this provider.',
     meanwhile: 'No launch goes there but a try, ever more rarely; pools use their next placement. Its workers go on.',
     mend: 'Mend the secret or the rights. A secret in a file or variable is read anew with each try.',
+  },
+  silent: {
+    scope: 'provider',
+    meaning:
+      "The process of its plugin answers nothing, not even the host's own question, which no code of its author answers: its event loop stands. A call that takes long is none of this.",
+    meanwhile:
+      'New work goes to the next placement. Calls end by their deadlines; where one stays without an answer after that, the process is ended and started anew. Its workers go on.',
+    mend: 'Nothing but time, or the author of the plugin: `muster providers` shows since when, and the oldest open call. It ends with the next answer, or with the process.',
   },
   'list-failing': {
     scope: 'provider',

@@ -24,6 +24,7 @@ import { passesOf } from './passes.ts'
 import { poolRoom } from './pool.ts'
 import { openPreparation, type Preparation } from './prepare.ts'
 import { startRetention } from './retention.ts'
+import { tellSilence } from './silence.ts'
 import { clearStale } from './stale.ts'
 import { engineState, type PoolState } from './state.ts'
 import { tracesOf } from './traces.ts'
@@ -91,6 +92,7 @@ export async function startEngine(options: EngineOptions): Promise<Engine> {
   clearStale(context, parts.memory)
   const hand = handOf(context, parts)
   const unsubscribe = plugins.onChange((status) => {
+    tellSilence(context.conditions, status)
     if (status.state === 'ready') {
       parts.memory.forgive(status.name, 'restarted')
       parts.preparation.forget(status.name)

@@ -103,6 +103,18 @@ describe('a launch that fails with', () => {
     expect(h.engine.conditions.list()).toEqual([])
   })
 
+  test('a process that answers nothing: the provider says so, until it answers or is gone', async () => {
+    await open({ pools: [poolConfig()] })
+    const one = h.provider()
+    one.setState('degraded', { reason: 'silent', silentSince: 1000, oldestCall: { method: 'launch', since: 0 } })
+    expect(h.engine.conditions.list()).toMatchObject([
+      { scope: 'provider', name: 'one', type: 'silent', message: expect.stringContaining('launch is open since 1970') },
+    ])
+    one.setState('degraded', { reason: 'it is probed' })
+    expect(h.engine.conditions.list()).toEqual([])
+    one.setState('ready')
+  })
+
   test('auth: launches there are held, longer each time, and the provider says so', async () => {
     await open({ pools: [poolConfig()], providers: failing(new ProviderError('auth', 'who are you', none), 2) })
     const id = await ask()

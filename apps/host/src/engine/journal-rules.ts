@@ -105,6 +105,11 @@ const rules = {
     meaning: 'Another version of its plugin could not take over, and why; the one before goes on.',
   },
 
+  'plugin-went-back': {
+    of: 'provider',
+    meaning: 'It was started with the version of its plugin from before the last switch: the lock was not written after that.',
+  },
+
   'condition-raised': {
     of: 'host',
     meaning: 'A condition of the host, a provider or a pool began: see [conditions.md](conditions.md).',

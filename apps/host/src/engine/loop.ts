@@ -14,6 +14,7 @@ import type { Follower } from './follow.ts'
 import { type Memory, throttle } from './memory.ts'
 import type { LiveWorker } from './model.ts'
 import type { Orphans } from './orphans.ts'
+import { walkPages } from './pages.ts'
 import type { PoolRoom } from './pool.ts'
 import { brief } from './words.ts'
 
@@ -64,21 +65,17 @@ export function observerOf(context: Context, provider: GuardedProvider, parts: O
     const startedAt = clock.now()
     const seen = new Map<string, WorkerObservation>()
     const blind = new Set<string>()
-    const cursors = new Set<string>()
-    let cursor: string | undefined
-    do {
-      const page = await provider.list({ limit: PAGE, ...(cursor === undefined ? {} : { cursor }) }, { signal: over })
-      for (const one of page.workers.filter(accept)) {
-        seen.set(one.id, one)
-        parts.pool.observe(name, one)
-      }
-      for (const part of page.blind ?? []) blind.add(part)
-      cursor = page.next
-      // A cursor that comes twice would go on for ever: the list is not complete, and says nothing of absence.
-      if (cursor !== undefined && cursors.has(cursor)) return { facts: { startedAt, complete: false, blind: [...blind] }, seen }
-      if (cursor !== undefined) cursors.add(cursor)
-    } while (cursor !== undefined)
-    return { facts: { startedAt, complete: true, blind: [...blind] }, seen }
+    const complete = await walkPages(
+      (at) => provider.list({ limit: PAGE, ...at }, { signal: over }),
+      (page) => {
+        for (const one of page.workers.filter(accept)) {
+          seen.set(one.id, one)
+          parts.pool.observe(name, one)
+        }
+        for (const part of page.blind ?? []) blind.add(part)
+      },
+    )
+    return { facts: { startedAt, complete, blind: [...blind] }, seen }
   }
 
   async function pass(): Promise<void> {

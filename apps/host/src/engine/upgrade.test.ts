@@ -101,6 +101,23 @@ test('all pages are read, and a list that never ends is a fault', async () => {
   await expect(endless).rejects.toMatchObject({ code: 'internal', message: 'its list never ends' })
 })
 
+test('a start with the version from before a switch is told once; another lock than both is somebody’s choice', async () => {
+  const how = { principal: 'ann', alias: 'cloud', providers: ['one'], known: {}, commit: () => undefined }
+  const started = (version: string): Promise<object[]> => h.engine.upgrades.wentBack(new Map([['one', version]]))
+  expect(await started('1.0.0')).toEqual([])
+  await h.engine.upgrades.switch({ ...how, before: '1.0.0', after: '2.0.0' })
+  expect(await started('2.0.0')).toEqual([])
+  expect(await started('1.0.0')).toEqual([{ provider: 'one', before: '1.0.0', after: '2.0.0' }])
+  expect((await h.engine.journal.why('provider', 'one')).at(-1)).toMatchObject({
+    rule: 'plugin-went-back',
+    decision: 'version 1.0.0 of its plugin was started, as the lock says, although 2.0.0 had taken over from it',
+  })
+  expect(await started('1.0.0')).toEqual([])
+  await h.engine.upgrades.switch({ ...how, before: '2.0.0', after: '3.0.0' })
+  expect(await started('4.0.0')).toEqual([])
+  expect(await started('2.0.0')).toEqual([])
+})
+
 test('the switch is made once its row is durable; a refusal is a row as well', async () => {
   const how = { principal: 'ann', alias: 'cloud', before: '1.0.0', after: '2.0.0', providers: ['one'] }
   let commits = 0

@@ -4,8 +4,10 @@ import type { GuardedProvider } from '../plugins/api.ts'
 import { EngineError } from './api.ts'
 import { type Context, mutate } from './context.ts'
 import type { LiveWorker } from './model.ts'
+import { walkPages } from './pages.ts'
 import type { Passes } from './passes.ts'
 import { journal, writing } from './records.ts'
+import { noteSwitch, wentBack, type WentBack } from './versions.ts'
 import { brief, targetOf } from './words.ts'
 
 export interface Upgrades {
@@ -16,6 +18,8 @@ export interface Upgrades {
   account(provider: string, candidate: Accountable): Promise<Account>
   /** Durable first; then `commit` in the same turn. Errors: StoreError and EngineError, and nothing has changed. */
   switch(how: Switch): Promise<void>
+  /** At a start, with the versions of plugins by provider: those that went back from what they had switched to. Errors: StoreError. */
+  wentBack(started: ReadonlyMap<string, string>): Promise<WentBack[]>
   /** Notes that it was tried. Errors: StoreError. */
   refuse(how: Refused): Promise<void>
 }
@@ -120,6 +124,7 @@ export function upgradesOf(context: Context, parts: { passes: Passes; observe():
             inputs: { principal, alias, before, after: to, workers: known[provider] ?? 0 },
             change: `The version before is kept: muster plugins rollback ${alias}.`,
           })
+        for (const provider of providers) await noteSwitch(tx, provider, { before, after: to })
         after(() => {
           context.killpoint('upgrade-stored')
           commit()
@@ -129,6 +134,7 @@ export function upgradesOf(context: Context, parts: { passes: Passes; observe():
         })
       })
     },
+    wentBack: (started) => wentBack(context, started),
     refuse: async ({ principal, alias, before, after: to, providers, reason, lost }) => {
       await mutate(context, async (tx, after) => {
         for (const provider of providers)
@@ -152,15 +158,14 @@ function unreadHandle({ id, handle }: LiveWorker, handles: readonly number[]): A
 
 async function listAll(ask: Accountable['ask']): Promise<Set<string>> {
   const ids = new Set<string>()
-  const cursors = new Set<string>()
-  for (let cursor: string | undefined; ;) {
-    const page = await ask.list({ limit: PAGE, ...(cursor === undefined ? {} : { cursor }) })
-    for (const { id } of page.workers) ids.add(id)
-    cursor = page.next
-    if (cursor === undefined) return ids
-    if (cursors.has(cursor)) throw new ProviderError('internal', 'its list never ends', { effect: 'none' })
-    cursors.add(cursor)
-  }
+  const complete = await walkPages(
+    (at) => ask.list({ limit: PAGE, ...at }),
+    (page) => {
+      for (const { id } of page.workers) ids.add(id)
+    },
+  )
+  if (!complete) throw new ProviderError('internal', 'its list never ends', { effect: 'none' })
+  return ids
 }
 
 async function inspectAll(ask: Pick<GuardedProvider, 'inspect'>, workers: readonly LiveWorker[]): Promise<Set<string>> {

@@ -29,6 +29,8 @@ import type {
   WorkerTarget,
 } from '@muster/core'
 
+import type { IsolationLevel } from './isolation.ts'
+
 /** What a caller adds to a call; the guard makes the contract's `Call` of it. */
 export interface CallOptions {
   /** The same on every attempt of one intended effect; made by the guard when absent (reads). */
@@ -88,10 +90,18 @@ export interface GuardedProvider {
 /** starting: no process is ready yet · degraded: it runs or is being restarted, but new work goes elsewhere · failed: given up, see reason */
 export type ProviderState = 'starting' | 'ready' | 'degraded' | 'quarantined' | 'failed' | 'stopped'
 
+/** One that waits for its answer. */
+export interface OpenCall {
+  method: string
+  since: number
+}
+
 export interface ProviderStatus {
   name: string
   alias: string
   plugin: { name: string; version: string; contract: string }
+  /** How far its plugin is kept in. */
+  level: IsolationLevel
   state: ProviderState
   since: number
   reason?: string
@@ -102,6 +112,10 @@ export interface ProviderStatus {
   restarts: number
   breaker: 'closed' | 'open' | 'half-open'
   inFlight: number
+  /** Of those whose answer does not last, as a log's does. */
+  oldestCall?: OpenCall
+  /** Its process answers nothing since then, not even the host's own question. */
+  silentSince?: number
   /** Processes of before that end once their open calls have. */
   retiring: number
   /** Path of the last crash bundle, relative to the data folder. */

@@ -3,6 +3,7 @@ import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { afterEach, beforeEach, describe, expect, it } from 'vitest'
 import { discover } from './discover.ts'
+import type { Ground } from './ground.ts'
 import { lockHere } from './testing/lock.ts'
 import { plainManifest } from './testing/manifest.ts'
 import { packPlugin, type Packed, pluginFiles } from './testing/pack.ts'
@@ -12,6 +13,7 @@ let store: string
 beforeEach(async () => {
   folder = await mkdtemp(join(tmpdir(), 'muster-discover-'))
   store = join(folder, 'store')
+  asked = 0
 })
 afterEach(() => rm(folder, { recursive: true, force: true }))
 
@@ -24,11 +26,18 @@ const text = (one: { file: string; line: number; column: number; reason: string;
   `${one.file.replace(folder, '')}:${one.line}:${one.column} ${one.reason} | ${one.fix}`
 
 /** Locks what can be locked, and then reads it as the daemon does. */
+/** How often it was asked what the machine gives. */
+let asked = 0
+const ground = async (): Promise<Ground> => {
+  asked += 1
+  return {}
+}
+
 async function look(registry: unknown): Promise<Awaited<ReturnType<typeof discover>> & { texts: string[] }> {
   const file = join(folder, 'plugins.json')
   await writeFile(file, typeof registry === 'string' ? registry : JSON.stringify(registry, null, 2))
   const { problems } = await lockHere(file)
-  const found = await discover(file, { stores: [store], shown: 'plugins.json' })
+  const found = await discover(file, { stores: [store], shown: 'plugins.json', ground })
   return { ...found, texts: [...problems, ...found.problems].map(text) }
 }
 
@@ -43,6 +52,12 @@ describe('discover', () => {
     expect(await readdir(store)).toEqual([expect.stringMatching(/^[0-9a-f]{128}$/)])
   })
 
+  it('asks once what the machine gives to keep plugins in', async () => {
+    const [a, b] = [await put('a.tgz'), await put('b.tgz', { name: '@acme/other' })]
+    const found = await look({ plugins: { a: entry(a), b: entry(b, { package: '@acme/other' }) } })
+    expect([found.texts, asked, found.plugins.map((one) => one.isolation.level)]).toEqual([[], 1, ['L3', 'L3']])
+  })
+
   it('opens a folder where it is', async () => {
     await mkdir(join(folder, 'dev/dist'), { recursive: true })
     for (const [name, body] of pluginFiles())
@@ -50,6 +65,8 @@ describe('discover', () => {
     const found = await look({ plugins: { acme: entry({ folder: 'dev' }) } })
     expect(found.texts).toEqual([])
     expect(found.plugins[0]?.root).toBe(join(folder, 'dev'))
+    // Its level depends on nothing that starting processes would find out.
+    expect([asked, found.plugins[0]?.isolation.level]).toEqual([0, 'L2'])
   })
 
   it.each<[string, Packed, RegExp]>([

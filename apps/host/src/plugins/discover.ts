@@ -12,11 +12,12 @@ import { hostContracts, negotiate } from './contract.ts'
 import { openLocked } from './fetch.ts'
 import { type LoadedLock, loadLock, type LockedPlugin, lockedFor, lockFileOf } from './lock.ts'
 import { bareGround, type Ground } from './ground.ts'
-import { demandLevel, type Isolation, isolationOf } from './isolation.ts'
+import { demandLevel, dependsOnGround, type Isolation, isolationOf } from './isolation.ts'
 import type { OriginDeps } from './origins.ts'
 import { PluginRefusal } from './refusal.ts'
 import { keepsTrust } from './trust.ts'
 import { type LoadedRegistry, loadRegistry, pathOf, type PluginEntry } from './registry.ts'
+import { remembered } from './remembered.ts'
 
 export interface DiscoveredPlugin {
   alias: string
@@ -71,20 +72,19 @@ export interface DiscoverOptions {
   stores: Stores
   /** Name of the registry manifest in problems. */
   shown: string
-  /** Absent: a user of its own is given to none. */
-  ground?: Ground
+  /** Asked once, where a plugin depends on it. Absent: a user of its own is given to none. */
+  ground?: () => Promise<Ground>
   /** By which locked bytes are fetched that are not here. */
   network?: NetworkSettings
 }
 
+const nowhere = (): Promise<Ground> => Promise.resolve(bareGround)
+
 /** Reads the registry manifest, its lock and all its plugins; finds all problems, not the first. Resolves nothing, writes no lock. */
-export async function discover(
-  file: string,
-  { stores, shown, network, ground = bareGround }: DiscoverOptions,
-): Promise<Discovery> {
+export async function discover(file: string, { stores, shown, network, ground = nowhere }: DiscoverOptions): Promise<Discovery> {
   const registry = await loadRegistry(file, shown)
   const lock = await loadLock(lockFileOf(file), lockFileOf(shown))
-  const from = { registry, lock, stores, ground, ...(network === undefined ? {} : { network }) }
+  const from = { registry, lock, stores, ground: remembered(ground), ...(network === undefined ? {} : { network }) }
   const results = await Promise.all(registry.entries.map((entry) => openPlugin(entry, from)))
   const plugins = results.flatMap((result) => (result.plugin === undefined ? [] : [result.plugin]))
   return {
@@ -108,7 +108,7 @@ interface OpenFrom extends OriginDeps {
   registry: LoadedRegistry
   lock: LoadedLock
   stores: Stores
-  ground: Ground
+  ground: () => Promise<Ground>
 }
 
 async function openPlugin(entry: PluginEntry, from: OpenFrom): Promise<Opened> {
@@ -145,8 +145,8 @@ export interface OpenPackage {
   /** Folder of the package's files. */
   root: string
   registry: LoadedRegistry
-  /** Absent: nobody has looked. */
-  ground?: Ground
+  /** Asked where it depends on it. Absent: nobody has looked. */
+  ground?: () => Promise<Ground>
   /** Absent: a folder under development. */
   locked?: Pick<LockedPlugin, 'version' | 'tree'>
 }
@@ -154,7 +154,7 @@ export interface OpenPackage {
 /** Reads what a package says of itself, and checks it. */
 export async function openPackage(
   entry: PluginEntry,
-  { root, registry, ground = bareGround, locked }: OpenPackage,
+  { root, registry, ground = nowhere, locked }: OpenPackage,
 ): Promise<Opened> {
   const shownRoot = locked === undefined ? root : `${entry.package}@${locked.version}`
   const shown = (name: string): string => `${shownRoot}/${name}`
@@ -177,11 +177,14 @@ export async function openPackage(
   if (problems.length > 0 || contract === undefined) return { problems }
   const main = resolve(root, manifest.value.entry)
   const { tree } = locked ?? {}
+  const { permissions, interpreter } = manifest.value
+  const where = { entry, interpreter }
+  const given = dependsOnGround(permissions, where) ? await ground() : bareGround
   return {
     problems,
     plugin: {
       ...{ alias: entry.alias, entry, manifest: manifest.value, root, main, contract },
-      isolation: isolationOf(manifest.value.permissions, { entry, ground, interpreter: manifest.value.interpreter }),
+      isolation: isolationOf(permissions, { ...where, ground: given }),
       ...(tree === undefined ? {} : { tree }),
       digest: tree ?? (await digestOf(main)),
     },

@@ -259,7 +259,8 @@ function createDoor(deps: GuardDeps, breaker: () => CircuitBreakerPolicy): Door 
   }
 }
 
-const unseen: CallWitness = ({ traceparent = newTraceparent() }) => ({ traceparent, end: () => undefined })
+/** Of whoever does not look. */
+export const unseen: CallWitness = ({ traceparent = newTraceparent() }) => ({ traceparent, end: () => undefined })
 
 function wireOptions(
   method: Method,

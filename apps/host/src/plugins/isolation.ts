@@ -49,6 +49,14 @@ export function isolationOf(
   }
 }
 
+/** Does the level depend on what the machine gives? Finding that out starts processes. */
+export function dependsOnGround(
+  permissions: PluginPermissions,
+  { entry, interpreter }: { entry: PluginEntry; interpreter?: string | undefined },
+): boolean {
+  return !('folder' in entry.source) && (interpreter !== undefined || !holdsNothing(permissions))
+}
+
 /** In another language: what the kernel holds, and nothing of what Node would. */
 function ofOther(
   interpreter: string,

@@ -1,5 +1,6 @@
 /** `plugins.lock.json`: the exact bytes of each plugin, and what was accepted of it. Written by commands; the daemon only reads it. */
-import { readFile, rename, rm, stat, writeFile } from 'node:fs/promises'
+import { readdir, readFile, rename, rm, stat, writeFile } from 'node:fs/promises'
+import { basename, dirname, join } from 'node:path'
 import { isDeepStrictEqual } from 'node:util'
 import type { PluginPermissions } from '@muster/core'
 import semver from 'semver'
@@ -108,9 +109,24 @@ export function lockFileOf(registryFile: string): string {
   return `${registryFile.replace(/\.json$/, '')}.lock.json`
 }
 
-/** The registry manifest as it shall be, beside the one that is: what an upgrade is made from until it has taken over. */
-export function candidateFileOf(registryFile: string): string {
-  return `${registryFile.replace(/\.json$/, '')}.next.json`
+/** The registry manifest as it shall be, beside the one that is: what an upgrade is made from until it has taken over. Each upgrade names its own. */
+export function candidateFileOf(registryFile: string, name: string): string {
+  return `${registryFile.replace(/\.json$/, '')}.next-${name}.json`
+}
+
+/** How an upgrade names its own. */
+export const candidateName: RegExp = /^[0-9a-f]{16}$/
+
+/** Those that commands which were killed left; for whoever is {@link alone} with the files. */
+export async function dropCandidates(registryFile: string): Promise<void> {
+  const folder = dirname(registryFile)
+  const [before, after] = candidateFileOf(basename(registryFile), '|').split('|') as [string, string]
+  const ends = [lockFileOf(after), after]
+  for (const name of await readdir(folder)) {
+    const end = ends.find((one) => name.startsWith(before) && name.endsWith(one))
+    if (end !== undefined && candidateName.test(name.slice(before.length, -end.length)))
+      await rm(join(folder, name), { force: true })
+  }
 }
 
 /** Reads and checks the file; `shown` is its name in problems. None is an empty one. */
@@ -141,6 +157,12 @@ export async function lockedFolders(registryFile: string): Promise<string[]> {
   )
 }
 
+/** Error: PluginRefusal `changed-meanwhile`, where a file has another text than what was read. */
+export async function checkFile(file: string, text: string | undefined): Promise<void> {
+  if ((await textOf(file)) === text) return
+  throw new PluginRefusal('changed-meanwhile', `${file} was changed by somebody else meanwhile`, 'run the command again')
+}
+
 /** By rename, and only over the text that was read. Error: PluginRefusal `changed-meanwhile`. */
 export async function replaceFile(file: string, { before, after }: { before: string | undefined; after: string }): Promise<void> {
   if (before === after) return
@@ -148,8 +170,7 @@ export async function replaceFile(file: string, { before, after }: { before: str
   try {
     const mode = (await stat(file).catch(() => undefined))?.mode ?? 0o644
     await writeFile(draft, after, { mode: mode & 0o777, flush: true })
-    if ((await textOf(file)) !== before)
-      throw new PluginRefusal('changed-meanwhile', `${file} was changed by somebody else meanwhile`, 'run the command again')
+    await checkFile(file, before)
     await rename(draft, file)
   } finally {
     await rm(draft, { force: true })

@@ -115,3 +115,12 @@ async function exitOf(child: ChildProcess): Promise<ProcessEnd> {
   if (child.exitCode === null && child.signalCode === null) await once(child, 'exit')
   return { code: child.exitCode, signal: child.signalCode }
 }
+
+/** Lets open calls end, then ends the process; kills it when it does not go in time. */
+export async function retire(process: PluginProcess, retireMs: number): Promise<void> {
+  await process.connection.retire({ deadlineMs: retireMs }).catch(() => undefined)
+  process.connection.close('retired')
+  const timer = setTimeout(() => process.kill(), retireMs)
+  await process.exited
+  clearTimeout(timer)
+}

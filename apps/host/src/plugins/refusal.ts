@@ -34,6 +34,7 @@ export const refusals = {
   'other-signer': 'The version before was signed by somebody else.',
   clash: 'Two of them cannot stand beside each other.',
   'below-level': 'The registry manifest demands more isolation than it has on this machine.',
+  conflict: 'Another command is at the same files.',
   'changed-meanwhile': 'Somebody else changed the file meanwhile.',
 }
 

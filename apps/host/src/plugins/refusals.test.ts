@@ -6,6 +6,7 @@ import { expect, test } from 'vitest'
 import { addPlugin } from '../cli/plugins/add.ts'
 import { openSite as openDeployment } from '../cli/plugins/site.ts'
 import { sha512Of } from '@muster/packed/digest'
+import { alone } from './alone.ts'
 import { addContent, treeOfFolder, verifyTree } from './content.ts'
 import { checkBytes } from './fetch.ts'
 import { openGround } from './ground.ts'
@@ -122,6 +123,10 @@ test('every refusal says what is, and what to do (write it anew: `pnpm vitest ru
       return await addPlugin(site, `${name}@1.0.0`, { as: 'cloud' })
     },
     'below-level': () => demandLevel({ ...entry, isolation: 'L3' }, isolationOf(locked.permissions, { entry, ground })),
+    conflict: async () => {
+      await using _held = await alone(at('plugins.json'))
+      return await alone(at('plugins.json'))
+    },
     'changed-meanwhile': () => replaceFile(at('plugins.json'), { before: 'as it was', after: 'as it shall be' }),
   }
   const rows: string[] = []

@@ -4,6 +4,7 @@ import { join } from 'node:path'
 import { waitFor } from '@muster/test/systems/wait'
 import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, it } from 'vitest'
 import type { GuardedProvider, ProviderStatus, WitnessedCall } from './api.ts'
+import type { PulseTimes } from './pulse.ts'
 import { checkPlugins, startPlugins } from './room.ts'
 import { configureFixture, launchSpec as spec } from './testing/configure.ts'
 import { fixtureManifest, packFixture } from './testing/package.ts'
@@ -51,13 +52,14 @@ interface Started {
   until(fits: (status: ProviderStatus) => boolean): Promise<ProviderStatus>
 }
 
-async function start(knobs: object, options: { plugin?: string; secrets?: string } = {}): Promise<Started> {
+async function start(knobs: object, options: { plugin?: string; secrets?: string; pulse?: PulseTimes } = {}): Promise<Started> {
   const room = startPlugins({
     ...(await configured(knobs, options)),
     owner: 'me',
     fence: { epoch: () => 3, mayAct: () => mayAct },
     log,
     random: () => 0.01,
+    ...(options.pulse === undefined ? {} : { pulse: options.pulse }),
     witness: (call) => {
       const seen = { ...call, code: 'open' as string }
       witnessed.push(seen)
@@ -99,6 +101,7 @@ describe('a provider process', () => {
     expect(status).toMatchObject({
       alias: 'fix',
       plugin: { name: '@muster-test/fixture', contract: '1.0' },
+      level: 'L2',
       notes: ['a note'],
       breaker: 'closed',
       restarts: 0,
@@ -189,6 +192,39 @@ describe('a provider process', () => {
     const { until, provider } = await start({}, { plugin: 'liar' })
     expect((await until((one) => one.state === 'failed')).reason).toMatch(/'capabilities.work' differs/)
     await expect(provider.list({ limit: 1 })).rejects.toMatchObject({ code: 'transient', effect: 'none' })
+  })
+})
+
+describe('a process that stands', () => {
+  const pulse = { everyMs: 100, silentMs: 300 }
+
+  it('is told of long before its calls are past their deadlines, is not ended for it, and is ready once it answers', async () => {
+    const { provider, until } = await start({ launch: 'hang' }, { pulse })
+    const { pid = 0, restarts } = await until(ready)
+    process.kill(pid, 'SIGSTOP')
+    const failed = provider.list({ limit: 1 }, { timeoutMs: 60_000 })
+    const silent = await until((status) => status.state === 'degraded')
+    expect(silent.reason).toMatch(/^its process answers nothing since \d{4}-/)
+    expect(silent).toMatchObject({ pid, oldestCall: { method: 'list' }, inFlight: 1, silentSince: expect.any(Number) as number })
+    process.kill(pid, 'SIGCONT')
+    const back = await until(ready)
+    expect(await failed).toMatchObject({ workers: [] })
+    expect(back).toMatchObject({ pid, restarts })
+    expect(provider.status().silentSince).toBeUndefined()
+  })
+
+  it('is not one whose call lasts', async () => {
+    const { provider, until, states } = await start({ launch: 'hang' }, { pulse })
+    await until(ready)
+    const stop = new AbortController()
+    const failed = provider.launch(spec, { ...key, signal: stop.signal }).catch(() => undefined)
+    await waitFor('an open launch', async () => provider.status().oldestCall?.method === 'launch')
+    // paced: as many looks as make a silence, twice
+    await new Promise((resolve) => setTimeout(resolve, 6 * pulse.everyMs))
+    expect(provider.status().silentSince).toBeUndefined()
+    expect(states.map(({ state }) => state)).toEqual(['ready'])
+    stop.abort()
+    await failed
   })
 })
 

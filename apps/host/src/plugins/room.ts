@@ -14,11 +14,12 @@ import { defaultUsers } from './ground.ts'
 import { createGuard } from './guard.ts'
 import { probeOnce } from './health.ts'
 import { openHolds } from './holds.ts'
-import type { PluginProcess } from './process.ts'
+import { type PluginProcess, retire } from './process.ts'
+import { type PulseTimes, pulseTimes } from './pulse.ts'
 import { createRedactor, type Redactor } from './redactor.ts'
 import { secretReader } from './secrets.ts'
 import { type StartFault, type StartOptions, startSession } from './session.ts'
-import { retire, type RoomLog, supervise, type Supervised, type Target } from './supervise.ts'
+import { type RoomLog, supervise, type Supervised, type Target } from './supervise.ts'
 import { openUsers, type PluginUsers } from './users.ts'
 
 export interface RoomDeps {
@@ -33,6 +34,8 @@ export interface RoomDeps {
   given?(provider: string): AsyncIterable<Partial<LaunchSpec>>
   now?(): number
   random?(): number
+  /** For tests. */
+  pulse?: PulseTimes
 }
 
 /** A process that was started beside the one that runs, and has not taken over. */
@@ -103,6 +106,7 @@ export function startPlugins(deps: RoomDeps): StartedRoom {
       ownDir: providerDir(config, target.provider),
       now,
       random: deps.random ?? Math.random,
+      pulse: deps.pulse ?? pulseTimes,
       keepBundles,
       ...(deps.witness === undefined ? {} : { witness: deps.witness }),
       onChange(status) {

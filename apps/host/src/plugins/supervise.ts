@@ -6,10 +6,11 @@ import type { NetworkSettings } from '../config/network.ts'
 import type { CallWitness, Fence, GuardedProvider, ProviderState, ProviderStatus } from './api.ts'
 import { type BundleLimits, writeBundle } from './bundle.ts'
 import type { DiscoveredPlugin } from './discover.ts'
-import { createGuard, type Current, type Guard } from './guard.ts'
+import { createGuard, type Current, type Guard, unseen } from './guard.ts'
 import { healthOf, probeOnce, whyOf } from './health.ts'
 import { type Holds, openHolds } from './holds.ts'
-import type { PluginProcess } from './process.ts'
+import { type PluginProcess, retire } from './process.ts'
+import { openPulse, type PulseDeps, type PulseTimes } from './pulse.ts'
 import type { Redactor } from './redactor.ts'
 import { type SecretReader, secretReader } from './secrets.ts'
 import { describeEnd, startSession, StartFault } from './session.ts'
@@ -46,6 +47,7 @@ export interface SuperviseDeps {
   now(): number
   keepBundles(): BundleLimits
   witness?: CallWitness
+  pulse: PulseTimes
   /** 0 to 1; for the jitter. */
   random(): number
   onChange(status: ProviderStatus): void
@@ -81,7 +83,7 @@ export function supervise(deps: SuperviseDeps): Supervised {
   let secret: SecretReader = secretReader(target.provider.secrets)
   const manifest = (): WorkerPluginManifest => target.plugin.manifest as WorkerPluginManifest
   const first = Promise.withResolvers<void>()
-  const status: Omit<ProviderStatus, 'breaker' | 'inFlight' | 'retiring' | 'pid'> = {
+  const status: Omit<ProviderStatus, 'breaker' | 'inFlight' | 'retiring' | 'pid' | 'oldestCall' | 'silentSince'> = {
     name,
     ...namesOf(target),
     state: 'starting',
@@ -110,12 +112,14 @@ export function supervise(deps: SuperviseDeps): Supervised {
       else if (status.state !== 'starting') set('degraded', whyOf(found, 'it is initialising'))
     },
   )
+  const tell: PulseDeps['tell'] = (why) => set('degraded', why)
+  const pulse = openPulse({ now: deps.now, times: deps.pulse, tell, look: () => health.look() })
   const guard: Guard = createGuard({
     tags: { 'muster-owner': deps.owner, 'muster-provider': name },
     fence: deps.fence,
     secret: (wanted) => secret(wanted),
     redactor,
-    ...(deps.witness === undefined ? {} : { witness: deps.witness }),
+    witness: pulse.seeing(deps.witness ?? unseen),
     current: (): Current =>
       child === undefined || status.state === 'starting'
         ? { down: status.reason ?? 'it is starting', retryAfterMs: Math.max(100, retryAt - deps.now()) }
@@ -137,7 +141,8 @@ export function supervise(deps: SuperviseDeps): Supervised {
       ...(child === undefined ? {} : { pid: child.pid }),
       breaker: guard.breaker(),
       retiring: retiring.size,
-      inFlight: child?.connection.stats().asked ?? 0,
+      ...pulse.status(),
+      inFlight: Math.max(0, (child?.connection.stats().asked ?? 0) - pulse.asking),
     }
   }
 
@@ -203,7 +208,9 @@ export function supervise(deps: SuperviseDeps): Supervised {
       over.abort()
       return reason
     })
-    await health.watch(process, AbortSignal.any([over.signal, swapped.signal, stopping.signal]))
+    const mine = AbortSignal.any([over.signal, swapped.signal, stopping.signal])
+    pulse.watch(process.connection, mine)
+    await health.watch(process, mine)
     if (swapped.signal.aborted) return retireAside(process)
     const reason = await closed
     if (child === process) child = undefined
@@ -324,20 +331,12 @@ export function supervise(deps: SuperviseDeps): Supervised {
   }
 }
 
-function namesOf({ plugin, provider }: Target): Pick<ProviderStatus, 'alias' | 'plugin'> {
+function namesOf({ plugin, provider }: Target): Pick<ProviderStatus, 'alias' | 'plugin' | 'level'> {
   const { name, version } = plugin.manifest
-  return { alias: provider.alias, plugin: { name, version, contract: plugin.contract } }
+  const { level } = plugin.isolation
+  return { alias: provider.alias, plugin: { name, version, contract: plugin.contract }, level }
 }
 
 async function once(signal: AbortSignal): Promise<void> {
   if (!signal.aborted) await new Promise((resolve) => signal.addEventListener('abort', resolve, { once: true }))
-}
-
-/** Lets open calls end, then ends the process; kills it when it does not go in time. */
-export async function retire(process: PluginProcess, retireMs: number): Promise<void> {
-  await process.connection.retire({ deadlineMs: retireMs }).catch(() => undefined)
-  process.connection.close('retired')
-  const timer = setTimeout(() => process.kill(), retireMs)
-  await process.exited
-  clearTimeout(timer)
 }

@@ -2,6 +2,7 @@
 import { constants } from 'node:fs'
 import { chmod, chown, type FileHandle, mkdir, open, readdir, stat } from 'node:fs/promises'
 import { dirname, join, relative } from 'node:path'
+import { openTurns } from '../turns.ts'
 import type { PluginUser, UserRange } from './ground.ts'
 
 export interface PluginUsers {
@@ -14,7 +15,7 @@ export interface PluginUsers {
 /** `data`: the data folder, which is opened to the group of all plugins, to pass through and no more. */
 export function openUsers({ range, data }: { range: UserRange; data: string }): PluginUsers {
   const given = new Map<string, number>()
-  let last: Promise<unknown> = Promise.resolve()
+  const inTurn = openTurns()
 
   async function settle({ own, root }: { own: string; root: string }): Promise<PluginUser> {
     await mkdir(own, { recursive: true, mode: 0o700 })
@@ -41,12 +42,8 @@ export function openUsers({ range, data }: { range: UserRange; data: string }): 
   }
 
   return {
-    settle(places) {
-      // One after the other: two that look at once would find the same id free.
-      const mine = last.then(() => settle(places))
-      last = mine.catch(() => undefined)
-      return mine
-    },
+    // Two that look at once would find the same id free.
+    settle: (places) => inTurn(() => settle(places)),
     async unsettle(own) {
       const found = await stat(own).catch(() => undefined)
       if (process.getuid?.() === 0 && found !== undefined && found.uid >= range.from && found.uid <= range.to)

@@ -399,6 +399,8 @@ export interface Provider {
     version: string
     contract: string
   }
+  /** How far its plugin is kept in: L1 a process of its own, L2 with permissions of Node, L3 as a user of its own. `muster plugins show` says what holds. */
+  level: 'L1' | 'L2' | 'L3'
   state: 'starting' | 'ready' | 'degraded' | 'quarantined' | 'failed' | 'stopped'
   since: string
   reason?: string
@@ -410,6 +412,13 @@ export interface Provider {
   restarts: number
   breaker: 'closed' | 'open' | 'half-open'
   inFlight: number
+  /** The oldest open call whose answer does not last, as a log does. A launch may take minutes. */
+  oldestCall?: {
+    method: string
+    since: string
+  }
+  /** Its process answers nothing since then, not even the host's own question; absent: it answers. */
+  silentSince?: string
   /** Processes of before that end once their open calls have. */
   retiring: number
   crashBundle?: string
@@ -910,7 +919,7 @@ export interface Operations {
     body: undefined
     answer: CrashBundle
   }
-  /** A path of a worker that lives, as a tar. One entry tree, named by the last part of the path. */
+  /** A path of a worker that lives, as a tar. One entry tree, named by the last part of the path. What cannot be read to its end cuts the tar off; accepted as `application/vnd.muster.tar`, frames of a u32 BE length and so many bytes, it ends with a length of 0 and then JSON, `{ problem? }`, which says why it does not hold everything. */
   getFiles: {
     params: {
       id: string
@@ -1317,8 +1326,8 @@ export interface Operations {
     body: {
       /** All but the switch; what stands in its way is an answer, not a problem. Default false. */
       rehearse?: boolean
-      /** By `plugins.next.json` and its lock instead of `plugins.json`. Default false. */
-      candidate?: boolean
+      /** By `plugins.next-CANDIDATE.json` and its lock instead of `plugins.json`. Absent: by `plugins.json`. */
+      candidate?: string
     }
     answer: PluginUpgrade
   }

@@ -53,13 +53,13 @@ test('a command as another user is refused before anything is asked', async () =
   await expect(runner.exec({ ...spec, user: 'ci' }, never)).rejects.toMatchObject({ code: 'transient' })
 })
 
-test('an exec says from where its output goes on, and whether it has input', async () => {
+test('an exec says from where its output goes on, and whether it has input, and how much of its output is kept', async () => {
   const { raw, asked } = worker('old', 'old', 'new', 'new')
   await createRunner(raw).exec({ ...spec, from: { stdout: 7, stderr: 8 } }, never)
-  await createRunner(raw, { shared: true }).exec({ ...spec, stdin: true }, never)
+  await createRunner(raw, { shared: true, logBytes: 65_536 }).exec({ ...spec, stdin: true }, never)
   expect(asked.map((words) => words.slice(3).with(4, '-'))).toEqual([
-    ['x1', '7', '8', '0', '-', '0'],
-    ['x1', '0', '0', '1', '-', '1'],
+    ['x1', '7', '8', '0', '-', '0', '0'],
+    ['x1', '0', '0', '1', '-', '1', '64'],
   ])
   // Output that is stored already, of a command that the worker would start anew.
   for (const from of [

@@ -9,6 +9,8 @@ export interface Track {
   flush(): { offset: number; data: Uint8Array }[]
   /** Has the mark been found? */
   readonly ended: boolean
+  /** After the last byte that was given back. */
+  readonly offset: number
 }
 
 export function createTrack(from: number): Track {
@@ -50,6 +52,9 @@ export function createTrack(from: number): Track {
     },
     get ended() {
       return ended
+    },
+    get offset() {
+      return offset
     },
   }
 }

@@ -56,6 +56,18 @@ describe.each(benches)('runner in $name', (bench: Bench) => {
     expect(exit.code).toBe(7)
   })
 
+  test('keeps as much output as it may, of each stream, says that the rest is missing, and writes files of any size', async () => {
+    const file = join(root, `large ${bench.name}`)
+    const bounded = createRunner(localRaw(bench).raw, { dir, shell: bench.shell, logBytes: 65_536 })
+    const spec = sh(`echo first >&2; yes; echo last >&2; yes | head -c 200000 >'${file}'; exit 3`)
+    const { stdout, stderr, exit } = await collect(await bounded.exec(spec, never))
+    expect(stdout.length).toBe(65_536)
+    expect(stderr.toString()).toBe('first\nlast\n')
+    expect(exit).toEqual({ code: 3, reason: 'exited with 3; the end of stdout is missing, the worker keeps 65536 bytes of it' })
+    expect(statSync(file).size).toBe(200_000)
+    expect(await bounded.state(spec.id, never)).toEqual({ state: 'exited', exit: { code: 3, reason: 'exited with 3' } })
+  })
+
   test('passes words, variables and the folder on byte by byte, and nothing of its own', async () => {
     const nasty = `q'"\\\n\t$HOME \`id\` *  ü€\u{1f600} !#;&|`
     const env = { PLAIN: '1', NASTY: nasty, EMPTY: '', IFS: 'x', LC_ALL: 'xx_YY', TRAIL: 'end\n\n' }

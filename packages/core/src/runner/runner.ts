@@ -18,6 +18,8 @@ export interface RunnerOptions {
   user?: string
   /** Default `sh`. */
   shell?: string
+  /** Most bytes, in whole KiB, that the worker keeps of each stream of a command; what comes after is missing, and the exit says so. Default: no limit. */
+  logBytes?: number
   /** Milliseconds after which a worker that owes an answer counts as lost. Default 30,000. */
   answerMs?: number
 }
@@ -50,7 +52,7 @@ const EARLY_TRIES = 100
 const EARLY_WAIT_MS = 50
 /** `raw` is all a provider lends; the runner keeps nothing outside the worker. */
 export function createRunner(raw: RawExec, options: RunnerOptions = {}): Runner {
-  const { dir = '/tmp/.muster', shell = 'sh', answerMs = 30_000 } = options
+  const { dir = '/tmp/.muster', shell = 'sh', answerMs = 30_000, logBytes = 0 } = options
 
   const open = async (words: readonly string[], signal: AbortSignal): Promise<Link> =>
     await openLink(raw, { argv: [shell, '-c', BOOT, 'muster-runner', ...words], signal, answerMs })
@@ -72,7 +74,8 @@ export function createRunner(raw: RawExec, options: RunnerOptions = {}): Runner 
         throw new ProviderError('unsupported', 'commands cannot run as another user here', { effect: 'none', path: 'user' })
       const { stdout, stderr } = spec.from
       const nonce = randomBytes(8).toString('hex')
-      const flags = [spec.stdin ? '1' : '0', nonce, options.shared === true ? '1' : '0']
+      const limit = String(Math.floor(logBytes / 1024))
+      const flags = [spec.stdin ? '1' : '0', nonce, options.shared === true ? '1' : '0', limit]
       const link = await open(['exec', shell, dir, spec.id, String(stdout), String(stderr), ...flags], signal)
       try {
         const [word, kind] = await greet(link)
@@ -84,7 +87,8 @@ export function createRunner(raw: RawExec, options: RunnerOptions = {}): Runner 
           link.channel.send(Buffer.concat([Buffer.from(`${text.length}\n`), text]))
           accept(await readWords(link))
         }
-        return createSession(link, { from: spec.from, signal, ...(spec.stdin && spec.input ? { input: spec.input } : {}) })
+        const input = spec.stdin && spec.input ? { input: spec.input } : {}
+        return createSession(link, { from: spec.from, signal, logBytes, ...input })
       } catch (error) {
         link.close()
         throw error

@@ -83,7 +83,7 @@ _m_follow() { # OUT ERR
   exit
 }
 
-_m_exec() { # OUT ERR INPUT NONCE SHARED
+_m_exec() { # OUT ERR INPUT NONCE SHARED LIMIT
   if [ ! -d "$_m_base/$_m_id" ]; then
     for _m_x in mkdir mkfifo cat dd head ls ln mv rm; do
       command -v $_m_x >/dev/null 2>&1 || { _m_say "bad tool $_m_x is missing"; exit; }
@@ -103,7 +103,7 @@ _m_exec() { # OUT ERR INPUT NONCE SHARED
     read -r _m_n || exit
     _m_spec=$(head -c "$_m_n")
     export MUSTER_RUNNER
-    _m_x=$(printf %s "$_m_spec" | _m_loose "$_m_sh" -c 'eval "$MUSTER_RUNNER"' muster-runner supervise "$_m_sh" "$_m_ss" "$_m_base" "$_m_id" "$_m_um" "$PWD" "$3" "$4" 2>/dev/null)
+    _m_x=$(printf %s "$_m_spec" | _m_loose "$_m_sh" -c 'eval "$MUSTER_RUNNER"' muster-runner supervise "$_m_sh" "$_m_ss" "$_m_base" "$_m_id" "$_m_um" "$PWD" "$3" "$4" "$6" 2>/dev/null)
     unset MUSTER_RUNNER _m_spec
     case $_m_x in
       ok | old) _m_say $_m_x ;;

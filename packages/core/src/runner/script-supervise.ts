@@ -34,9 +34,20 @@ _m_become() {
   exec "$_m_ss" -- "$@"
 }
 
-# supervise BASE ID UMASK CWD INPUT NONCE, with mark and spec on standard input. Answers ok, old or a reason, then closes its output.
+# Turns this subshell into a pump: what is beyond LIMIT it does not write, and ends; its own word about that is no output.
+_m_pump() { # LIMIT in KiB, or 0
+  if [ "\${1:-0}" != 0 ]; then
+    _m_l=$(($1 * 2)); [ -z "$BASH_VERSION" ] || _m_l=$1
+    # SIGXFSZ by its number: a shell that does not know a name ends.
+    trap '' 25
+    ulimit -f $_m_l
+  fi
+  exec cat 2>/dev/null
+}
+
+# supervise BASE ID UMASK CWD INPUT NONCE LIMIT, with mark and spec on standard input. Answers ok, old or a reason, then closes its output.
 _m_supervise() {
-  _m_base=$1 _m_id=$2 _m_um=$3 _m_cwd=$4 _m_in=$5
+  _m_base=$1 _m_id=$2 _m_um=$3 _m_cwd=$4 _m_in=$5 _m_lim=$7
   unset MUSTER_RUNNER
   [ -z "$BASH_VERSION" ] || set +o posix
   _m_spec=$(cat)
@@ -71,8 +82,8 @@ _m_supervise() {
   exec >/dev/null
   # A pump opens its FIFO while it still has ours: it waits for nobody, and there is a reader before the first writer.
   exec 7<>o 8<>e
-  cat <o >>out 7>&- 8>&- 9>&- & _m_po=$!
-  cat <e >>err 7>&- 8>&- 9>&- & _m_pe=$!
+  _m_pump "$_m_lim" <o >>out 7>&- 8>&- 9>&- & _m_po=$!
+  _m_pump "$_m_lim" <e >>err 7>&- 8>&- 9>&- & _m_pe=$!
   exec 7>o 8>e
   _m_born $_m_po; _m_l=$_m_t; _m_born $_m_pe
   _m_note pumps "$_m_po $_m_l $_m_pe $_m_t"

@@ -11,7 +11,7 @@
  * | --- | --- |
  * | `owner` | pid, start time and boot id of the supervisor, written before the directory gets its name |
  * | `command` | pid and start time of the command, which leads its own session |
- * | `out`, `err` | all output so far; each is written by one pump (`cat`) from the FIFOs `o` and `e` |
+ * | `out`, `err` | all output so far, up to the limit; each is written by one pump (`cat`) from the FIFOs `o` and `e` |
  * | `pumps` | pids and start times of the two pumps |
  * | `ooms` | out-of-memory kills before the command began |
  * | `rc` | status, signal, out-of-memory kills, the mark |
@@ -22,6 +22,8 @@
  * - Publishing is one `mv` of a prepared directory: whoever loses finds its own directory inside the winner's and only attaches. The
  *   supervisor publishes itself, so a start that died is either no run at all or a run whose owner is dead: `unknown`, never a second start.
  * - Output goes through a FIFO and a pump instead of straight to a file: a script that writes `> /dev/stderr` would cut a file short.
+ * - The limit of output is the kernel's limit of a file's size, and the pump's alone: the command writes files of any size. A pump at its limit ends, and
+ *   with its FIFO's last reader gone the command gets SIGPIPE, as where the disk is full.
  * - A daemonised child may hold the FIFO open for ever, so end-of-file cannot end the run. After the command has ended the supervisor
  *   writes `rc`, then a random mark into both FIFOs: what precedes it is the output of the run.
  * - The command must not start from an asynchronous list (`&`): a shell without job control makes SIGINT and SIGQUIT ignored there, for

@@ -19,6 +19,8 @@ const BUSY_WAIT_MS = 20
 interface SessionOptions {
   from: { stdout: number; stderr: number }
   input?: AsyncIterable<Uint8Array>
+  /** What the worker keeps of each stream at most; 0: no limit. */
+  logBytes: number
   /** Aborted: output and exit fail, also when nobody reads. */
   signal: AbortSignal
 }
@@ -88,8 +90,10 @@ async function* converse({ reader, channel }: Link, options: SessionOptions): As
     for (const stream of ['stdout', 'stderr'] as const) {
       if (!found || tracks[stream].ended || found.alive[stream] || got[stream]) continue
       yield* chunks(stream, tracks[stream].flush())
+      const isFull = options.logBytes > 0 && tracks[stream].offset >= options.logBytes
       tracks[stream] = endedTrack
-      missing.push(`; the end of ${stream} is missing, the worker could not keep it`)
+      const why = isFull ? `the worker keeps ${options.logBytes} bytes of it` : 'the worker could not keep it'
+      missing.push(`; the end of ${stream} is missing, ${why}`)
     }
   }
 
@@ -113,7 +117,7 @@ async function* converse({ reader, channel }: Link, options: SessionOptions): As
   }
 }
 
-const endedTrack: Track = { push: () => [], watch: () => undefined, flush: () => [], ended: true }
+const endedTrack: Track = { push: () => [], watch: () => undefined, flush: () => [], ended: true, offset: 0 }
 
 function request(channel: Channel, input: Input | undefined): void {
   const segment = input?.segment()

@@ -1,5 +1,6 @@
 /** Plugins of a daemon that runs: another version of one takes over without a lost call. */
 import { z } from 'zod'
+import { candidateName } from '../../plugins/lock.ts'
 import { type Upgraded, type UpgradeStep, upgradeSteps } from '../../upgrade.ts'
 import { principalOf } from '../access.ts'
 import type { App, AppDeps } from '../deps.ts'
@@ -57,8 +58,9 @@ export function pluginRoutes(app: App, { upgrade }: AppDeps): void {
               .describe('All but the switch; what stands in its way is an answer, not a problem. Default false.')
               .exactOptional(),
             candidate: z
-              .boolean()
-              .describe('By `plugins.next.json` and its lock instead of `plugins.json`. Default false.')
+              .string()
+              .regex(candidateName)
+              .describe('By `plugins.next-CANDIDATE.json` and its lock instead of `plugins.json`. Absent: by `plugins.json`.')
               .exactOptional(),
           })
           .default({}),
@@ -66,8 +68,11 @@ export function pluginRoutes(app: App, { upgrade }: AppDeps): void {
       },
     },
     async (request) => {
-      const { rehearse = false, candidate = false } = request.body
-      const done = await upgrade(request.params.name, { principal: principalOf(request), rehearse, candidate })
+      const { rehearse = false, candidate } = request.body
+      const done = await upgrade(request.params.name, {
+        ...{ principal: principalOf(request), rehearse },
+        ...(candidate === undefined ? {} : { candidate }),
+      })
       if (!done.go && !rehearse) throw refusalOf(done)
       const { problems, ...told } = done
       return { ...told, errors: errorsOf(problems) }

@@ -6,7 +6,9 @@ import { principalOf } from '../access.ts'
 import type { App, AppDeps } from '../deps.ts'
 import { bytes, byId, content, needs, rawBody } from '../describe.ts'
 import { bodyOf } from '../incoming.ts'
-import { ApiProblem } from '../problems.ts'
+import { toProblem } from '../errors.ts'
+import { ApiProblem, type ProblemBody, problemBody } from '../problems.ts'
+import { FRAMED_TYPE, readsFrames, TAR_TYPE, tarFrames } from '../tar-frames.ts'
 
 /** Bytes both ways at once: the answer begins before the body has ended. */
 const TCP_TYPE = 'application/vnd.muster.tcp'
@@ -59,24 +61,31 @@ export function reachRoutes(app: App, { engine, streams }: AppDeps): void {
       schema: {
         operationId: 'getFiles',
         summary: 'A path of a worker that lives, as a tar',
-        description: 'One entry tree, named by the last part of the path.',
+        description:
+          'One entry tree, named by the last part of the path. What cannot be read to its end cuts the tar off; accepted as `application/vnd.muster.tar`, frames of a u32 BE length and so many bytes, it ends with a length of 0 and then JSON, `{ problem? }`, which says why it does not hold everything.',
         params: byId,
         querystring: atPath,
-        response: { 200: content('The tar.', { 'application/x-tar': bytes }) },
+        response: { 200: content('The tar.', { [TAR_TYPE]: bytes, [FRAMED_TYPE]: bytes }) },
       },
     },
     async (request, reply) => {
       // Before the plugin is asked: what has begun there has to be read, or it is open until its deadline.
       const place = streams.take(reply)
+      const signal = streams.signalOf(reply)
       let tar: AsyncIterable<Uint8Array>
       try {
-        const signal = streams.signalOf(reply)
         tar = await reach.copyOut(request.params.id, { path: request.query.path, principal: principalOf(request), signal })
       } catch (error) {
         place()
         throw error
       }
-      return streams.send(reply, { type: 'application/x-tar', source: () => tar, place })
+      if (!readsFrames(request.headers.accept)) return streams.send(reply, { type: TAR_TYPE, source: () => tar, place })
+      const tell = (error: unknown): ProblemBody | undefined => {
+        request.log.warn({ err: error, path: request.query.path }, 'files of a worker could not be read to their end')
+        // Nobody is there to be told, or the daemon stops: another try begins anew.
+        return signal.aborted ? undefined : problemBody(toProblem(error))
+      }
+      return streams.send(reply, { type: FRAMED_TYPE, source: () => tarFrames(tar, tell), place })
     },
   )
 

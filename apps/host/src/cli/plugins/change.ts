@@ -2,7 +2,8 @@
 import { createInterface } from 'node:readline/promises'
 import { formatProblem, sortProblems } from '../../config/problem.ts'
 import { asksForMore, type Difference } from '../../plugins/difference.ts'
-import { type LockedVersion, lockText, replaceFile } from '../../plugins/lock.ts'
+import { alone } from '../../plugins/alone.ts'
+import { checkFile, type LockedVersion, lockText, replaceFile } from '../../plugins/lock.ts'
 import { type LockChange, planLock } from '../../plugins/locking.ts'
 import { PluginRefusal } from '../../plugins/refusal.ts'
 import { readRegistry } from '../../plugins/registry.ts'
@@ -57,19 +58,30 @@ export async function change(site: Site, options: ChangeOptions, wanted: Change 
   const agreed = same || (options.dryRun !== true && (options.yes === true || (await confirmed(planned.changes, options))))
   if (options.json !== true && (options.yes === true || options.dryRun === true))
     for (const one of planned.changes) print(shownChange(one))
-  const done = agreed ? await wanted.before?.({ registry: text ?? site.text ?? '', lock: locked, same }) : undefined
-  const writes = agreed && !same && done?.stop === undefined
-  if (writes) {
-    // The lock may hold more than the registry manifest names, never less.
-    await replaceFile(site.lockFile, { before: site.lock.text, after: locked })
-    if (text !== undefined) await replaceFile(site.registryFile, { before: site.text, after: text })
-  }
+  const files = { registry: text ?? site.text ?? '', lock: locked, same }
+  const { done, writes } = agreed ? await written(site, files, wanted) : { done: undefined, writes: false }
   if (options.json === true) printJson({ changes: planned.changes, written: writes, ...done?.told })
   else if (same) say('the lock fits: nothing changes')
   else if (writes)
     say(`written: ${site.shown} and its lock${done === undefined ? '; a running daemon takes it over with: muster apply' : ''}`)
   else say(agreed || options.dryRun === true ? 'nothing was written' : 'nothing was written; agree with --yes')
   return done?.stop ?? (agreed || options.dryRun === true ? exits.ok : exits.failed)
+}
+
+/** Nobody else is at the files meanwhile, and they are as they were read, also when a daemon takes over first what they shall be. */
+async function written(site: Site, files: Files, { text, before }: Change): Promise<{ done?: Done; writes: boolean }> {
+  if (files.same && before === undefined) return { writes: false }
+  await using _held = await alone(site.registryFile)
+  await checkFile(site.lockFile, site.lock.text)
+  await checkFile(site.registryFile, site.text)
+  const done = await before?.(files)
+  const writes = !files.same && done?.stop === undefined
+  if (writes) {
+    // The lock may hold more than the registry manifest names, never less.
+    await replaceFile(site.lockFile, { before: site.lock.text, after: files.lock })
+    if (text !== undefined) await replaceFile(site.registryFile, { before: site.text, after: text })
+  }
+  return { writes, ...(done === undefined ? {} : { done }) }
 }
 
 function refuse(problems: readonly string[], { json }: ChangeOptions): number {

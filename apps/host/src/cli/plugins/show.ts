@@ -95,7 +95,7 @@ async function pluginOf(
 ): Promise<DiscoveredPlugin | undefined> {
   const root = locked === undefined ? pathOf(entry.source, registry.base) : await findContent(locked.sha512, stores)
   if (root === undefined || (locked === undefined && !('folder' in entry.source))) return undefined
-  const from = { root, registry, ground: await ground(), ...(locked === undefined ? {} : { locked }) }
+  const from = { root, registry, ground, ...(locked === undefined ? {} : { locked }) }
   return (await openPackage(entry, from)).plugin
 }
 

@@ -1,8 +1,9 @@
 /** `muster plugins upgrade` and `rollback`: a running daemon switches first, and what it switched to is then written. */
+import { randomBytes } from 'node:crypto'
 import { rm, writeFile } from 'node:fs/promises'
 import type { MusterClient, MusterError, PluginUpgrade } from '@muster/client'
 import { setTimeout as sleep } from 'node:timers/promises'
-import { candidateFileOf, lockFileOf } from '../../plugins/lock.ts'
+import { candidateFileOf, dropCandidates, lockFileOf } from '../../plugins/lock.ts'
 import { withProgress } from '../context.ts'
 import { exits, print, say, state } from '../io.ts'
 import { rolledBack, versioned } from './add.ts'
@@ -58,13 +59,15 @@ interface Switching {
 
 async function switched(site: Site, alias: string, { files, client, options }: Switching): Promise<Done> {
   const { rehearse = false, wait, json } = options
-  const next = candidateFileOf(site.registryFile)
+  await dropCandidates(site.registryFile)
+  const candidate = randomBytes(8).toString('hex')
+  const next = candidateFileOf(site.registryFile, candidate)
   try {
     if (!files.same) {
-      await writeFile(next, files.registry)
-      await writeFile(lockFileOf(next), files.lock)
+      await writeFile(next, files.registry, { flag: 'wx' })
+      await writeFile(lockFileOf(next), files.lock, { flag: 'wx' })
     }
-    const asked = client.plugins.upgrade(alias, { rehearse, candidate: !files.same })
+    const asked = client.plugins.upgrade(alias, { rehearse, ...(files.same ? {} : { candidate }) })
     const done = await withProgress('starting it beside the one that runs …', asked)
     if (json !== true) shown(done)
     if (done.switched && wait === true) await retired(client, alias)

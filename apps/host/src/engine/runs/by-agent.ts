@@ -3,15 +3,16 @@ import type { WorkerExit } from '@muster/core'
 import type { Order } from '../agent-api.ts'
 import type { Artifact } from '../model.ts'
 import { RunError } from '../runs-api.ts'
-import { sparing } from './reserve.ts'
 import { inputContext, setArtifact, storedName, storeFile } from './artifacts.ts'
 import { exitOfWorker, started } from './by-exec.ts'
+import { cutBy } from './cut.ts'
 import { inputPath, type Job, outputPath, pauseFor } from './deps.ts'
 import type { Seat } from './desk.ts'
 import { bounded, checked } from './exchange.ts'
 import { endingOfGone } from './gone.ts'
 import { cutOff, type Ending, endingOf, type Stop } from './outcome.ts'
 import { artifactsOf } from './records.ts'
+import { sparing } from './reserve.ts'
 import { readSealed } from './sealed-file.ts'
 import { enforceStop } from './watch.ts'
 
@@ -196,28 +197,5 @@ function seatOf(job: Job, finish: (exit: WorkerExit) => void): AgentSeat {
       ...(workdir === undefined ? {} : { workdir }),
       ...(timeoutMs === undefined ? {} : { timeoutMs }),
     }
-  }
-}
-
-/** Ends with an error when the signal aborts, also while it waits for its source. */
-async function* cutBy(
-  source: AsyncIterable<Uint8Array>,
-  { signal, error }: { signal: AbortSignal; error: () => Error },
-): AsyncGenerator<Uint8Array> {
-  const iterator = source[Symbol.asyncIterator]()
-  const cut = Promise.withResolvers<never>()
-  cut.promise.catch(() => undefined)
-  const abort = (): void => cut.reject(error())
-  signal.addEventListener('abort', abort, { once: true })
-  try {
-    for (;;) {
-      const next = await Promise.race([iterator.next(), cut.promise])
-      if (next.done === true) return
-      yield next.value
-    }
-  } finally {
-    signal.removeEventListener('abort', abort)
-    // Not awaited: one that hangs must not hold the run.
-    void iterator.return?.()?.catch(() => undefined)
   }
 }

@@ -1,7 +1,6 @@
 /** What the parts of the run driver share, and the small things they all need. */
 import { rm } from 'node:fs/promises'
 import { join } from 'node:path'
-import type { Reserve } from './reserve.ts'
 import type { ProviderError, WorkerTarget } from '@muster/core'
 import type { GuardedProvider } from '../../plugins/api.ts'
 import { StoreError } from '../../store/store.ts'
@@ -12,6 +11,7 @@ import type { Desk } from './desk.ts'
 import type { LogWriter } from './log-file.ts'
 import type { Stop } from './outcome.ts'
 import { type RunRecords, sealContext } from './records.ts'
+import type { Reserve } from './reserve.ts'
 import type { Spool } from './sealed-file.ts'
 
 export interface RunDeps {

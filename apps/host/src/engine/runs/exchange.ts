@@ -6,8 +6,8 @@ import type { Artifact, RunRecord } from '../model.ts'
 import { RunError, type Runs } from '../runs-api.ts'
 import { inputContext, maxArtifactBytes, readOutput, storedName } from './artifacts.ts'
 import { inputPath, removeFolder, type RunDeps } from './deps.ts'
-import { sparing } from './reserve.ts'
 import { artifactsOf } from './records.ts'
+import { sparing } from './reserve.ts'
 import { writeSealed } from './sealed-file.ts'
 
 /** What the host keeps of input that the command has not asked for: a client that sends faster waits. */

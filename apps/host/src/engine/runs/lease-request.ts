@@ -1,7 +1,7 @@
 /** What lease a run asks for: above all, which way of working. */
 import type { WorkerCapabilities } from '@muster/core'
 import type { Engine } from '../api.ts'
-import type { LeaseRecord, LeaseRequest, PoolConfig, Refusal, Requirements, RunRequest } from '../model.ts'
+import type { LeaseRecord, LeaseRequest, LiveWorker, PoolConfig, Refusal, Requirements, RunRequest } from '../model.ts'
 import { mergeTemplate, modeOf, type WorkMode } from '../spec.ts'
 import { modeOfSpec, runOfLease } from '../words.ts'
 
@@ -75,7 +75,8 @@ export function leaseRefusal(
   request: RunRequest,
 ): Refusal | undefined {
   if (lease.of_run === 1) return foreign(lease)
-  const unmet = wishUnmet(templateOfLease(engine, lease), request.requirements)
+  const worker = lease.worker_id === null ? undefined : engine.workers.get(lease.worker_id)
+  const unmet = wishUnmet(templateOfLease(engine, lease, worker), request.requirements)
   if (unmet !== undefined)
     return {
       code: 'cannot-be-served',
@@ -83,7 +84,7 @@ export function leaseRefusal(
       hint: `Ask without ${unmet.field}, or name a pool instead of the lease.`,
       nearest: { pool: lease.pool, ...unmet },
     }
-  const work = workOfLease(engine, lease)
+  const work = workOfLease(engine, lease, worker)
   const { mode } = request.requirements
   if (mode === undefined || mode === work) return workRefusal(work, lease.pool, request)
   const has = work === 'agent' ? 'an agent that takes it up' : 'a worker that holds'
@@ -128,16 +129,14 @@ function traitsOf({ image, profile, os, arch, resources, labels }: Traits): [str
 }
 
 /** What its worker is; before it has one, what its worker will be. */
-function templateOfLease({ pools, workers }: Pick<Engine, 'pools' | 'workers'>, lease: LeaseRecord): Traits {
-  const worker = lease.worker_id === null ? undefined : workers.get(lease.worker_id)
+function templateOfLease({ pools }: Pick<Engine, 'pools'>, lease: LeaseRecord, worker: LiveWorker | undefined): Traits {
   if (worker !== undefined) return JSON.parse(worker.spec) as Traits
   const { requirements } = JSON.parse(lease.request) as Pick<LeaseRequest, 'requirements'>
   return mergeTemplate(pools.get(lease.pool)?.config.worker ?? {}, requirements)
 }
 
 /** Of its worker; before it has one, what its worker will be. */
-function workOfLease({ pools, workers }: Pick<Engine, 'pools' | 'workers'>, lease: LeaseRecord): WorkMode {
-  const worker = lease.worker_id === null ? undefined : workers.get(lease.worker_id)
+function workOfLease({ pools }: Pick<Engine, 'pools'>, lease: LeaseRecord, worker: LiveWorker | undefined): WorkMode {
   if (worker !== undefined) return modeOfSpec(worker.spec)
   const request = JSON.parse(lease.request) as Pick<LeaseRequest, 'requirements' | 'command'>
   const pool = pools.get(lease.pool)?.config

@@ -18,6 +18,22 @@ it.each([
   expect(endingOf(exit, stop)).toMatchObject({ outcome: wanted, exit })
 })
 
+it.each([
+  ['exited with 3; the end of stdout is missing, the worker keeps 9 bytes of it', 'stdout, the worker keeps 9 bytes of it'],
+  [
+    'ended by SIGPIPE; the end of stdout is missing, it is full; the end of stderr is missing, the worker could not keep it',
+    'stdout, it is full; stderr, the worker could not keep it',
+  ],
+  [
+    'exited with 0; the end of stdout and stderr is missing, the machine could not store it',
+    'stdout and stderr, the machine could not store it',
+  ],
+  ['exited with 0', undefined],
+  ['it says that the end of stdout is missing', undefined],
+])('%s: what the worker did not keep is a problem of the log', (reason, logProblem) => {
+  for (const stop of [undefined, timeout]) expect(endingOf({ code: 0, reason }, stop).logProblem).toBe(logProblem)
+})
+
 it('never makes up an exit for a run without a worker', () => {
   const lost = { end: 'lost', end_reason: 'it vanished' } as LeaseRecord
   expect(endingWithoutWorker(lost, { stop: undefined })).toEqual({

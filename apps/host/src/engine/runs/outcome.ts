@@ -20,6 +20,18 @@ export type Stop = { kind: 'cancelled' | 'timeout'; reason: string; force: boole
 
 /** The command has ended, with or without our doing. An exit that nobody can tell is never made into one. */
 export function endingOf(exit: WorkerExit, stop: Stop | undefined): Ending {
+  const missing = missingEnd(exit)
+  const ending = endingBy(exit, stop)
+  return missing === undefined ? ending : cutOff(ending, missing)
+}
+
+/** What the worker could not keep of its output, as `stdout, the worker keeps 1024 bytes of it`: who says so are the runner and providers, in these words. */
+function missingEnd({ reason }: WorkerExit): string | undefined {
+  const found = [...reason.matchAll(/(?:^|; )the end of ((?:stdout|stderr)(?: and stderr)?) is missing(, [^;]*)?/g)]
+  return found.length === 0 ? undefined : found.map(([, stream, why = '']) => `${stream}${why}`).join('; ')
+}
+
+function endingBy(exit: WorkerExit, stop: Stop | undefined): Ending {
   if (stop !== undefined) return { outcome: stop.kind, exit, reason: stop.reason }
   if (exit.oomKilled === true) return { outcome: 'oom', exit, reason: 'it ran out of memory' }
   if (exit.code === 0) return { outcome: 'passed', exit, reason: 'exit 0' }

@@ -3,11 +3,11 @@ import { toProviderError } from '@muster/core'
 import { StoreError } from '../../store/store.ts'
 import type { RunRecord, RunRequest } from '../model.ts'
 import { modeOfSpec } from '../words.ts'
-import { sparing } from './reserve.ts'
 import { persistently, setArtifact, storeFile } from './artifacts.ts'
 import { awayMs, type Job, lasting, outputPath, type RunDeps, traced } from './deps.ts'
 import { type Ending, endingOfOutputs, type MissingOutput } from './outcome.ts'
 import { artifactsOf } from './records.ts'
+import { sparing } from './reserve.ts'
 
 /** Why an output is not there, by its name; of one without an entry the command left nothing. */
 type Faults = ReadonlyMap<string, Omit<MissingOutput, 'name'>>

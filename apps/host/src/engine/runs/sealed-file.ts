@@ -6,6 +6,7 @@ import { createHash } from 'node:crypto'
 import { type FileHandle, mkdir, open, rename, rm } from 'node:fs/promises'
 import { dirname } from 'node:path'
 import type { Sealer } from '../../store/seal.ts'
+import { openTurns } from '../../turns.ts'
 import { onDisk } from './on-disk.ts'
 
 /** Plain bytes of one record: small enough for memory, large enough that sealing costs little. */
@@ -124,7 +125,7 @@ export async function openSpool(path: string, { sealer, context }: Seal): Promis
   }
   let torn = (await file.stat()).size > end
   let grown = Promise.withResolvers<void>()
-  let last: Promise<unknown> = Promise.resolve()
+  const inTurn = openTurns()
   let taken = 0
   let took = Promise.withResolvers<void>()
   let closed = false
@@ -153,11 +154,7 @@ export async function openSpool(path: string, { sealer, context }: Seal): Promis
         signal?.throwIfAborted()
       }
     },
-    exclusive(work) {
-      const result = last.then(work)
-      last = result.catch(() => undefined)
-      return result
-    },
+    exclusive: inTurn,
     async append(data, ends) {
       await onDisk(async () => {
         for (let at = 0; at < data.length; at += recordBytes) await put(data.subarray(at, at + recordBytes))
@@ -193,9 +190,7 @@ export async function openSpool(path: string, { sealer, context }: Seal): Promis
       closed = true
       took.resolve()
       // After what is being written: a file is not closed under a writer.
-      const done = last.then(() => file.close())
-      last = done.catch(() => undefined)
-      return done
+      return inTurn(() => file.close())
     },
   }
 }

@@ -70,7 +70,7 @@ export interface ScriptOptions {
 
 export interface ScriptedProvider extends GuardedProvider {
   readonly vendor: Vendor
-  setState(state: ProviderState, because?: { reason: string; hint?: string }): void
+  setState(state: ProviderState, because?: Partial<ProviderStatus>): void
   onChange(listener: (status: ProviderStatus) => void): () => void
   /** Tells watchers of a worker as it now is. */
   announce(id: string): void
@@ -89,21 +89,19 @@ export function scriptedProvider(options: ScriptOptions): ScriptedProvider {
   const watchers = new Set<(seen: WorkerObservation | ProviderError) => void>()
   const listeners = new Set<(status: ProviderStatus) => void>()
   let state: ProviderState = 'ready'
-  let why: { reason?: string; hint?: string } = {}
+  let why: Partial<ProviderStatus> = {}
 
   const status = (): ProviderStatus => ({
     name,
     alias: name,
     plugin: { name, version: '1.0.0', contract: '1.0' },
+    level: 'L1',
     state,
     ...why,
     since: 0,
     notes: [],
     facts: {},
-    restarts: 0,
-    breaker: 'closed',
-    inFlight: 0,
-    retiring: 0,
+    ...{ restarts: 0, breaker: 'closed', inFlight: 0, retiring: 0 },
   })
 
   function observation(id: string, worker: VendorWorker): WorkerObservation {

@@ -51,7 +51,11 @@ export async function configureFixture({
   const text = `host: { data: ${data}${host === '' ? '' : `, ${host}`} }\nproviders:\n${sections.join('')}${pool}`
   const { config, problem, problems } = parseConfig(join(data, 'muster.yaml'), text)
   if (config === undefined) throw new Error(JSON.stringify(problems))
-  const discovery = await discover(config.pluginsFile, { stores: [join(data, 'plugins')], shown: 'plugins.json', ground })
+  const discovery = await discover(config.pluginsFile, {
+    stores: [join(data, 'plugins')],
+    shown: 'plugins.json',
+    ground: async () => ground,
+  })
   if (discovery.problems.length > 0) throw new Error(JSON.stringify(discovery.problems))
   return { config, discovery, at: problem }
 }

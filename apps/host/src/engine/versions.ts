@@ -1,0 +1,57 @@
+/** Which version of its plugin each provider switched to last: a lock that was not written after a switch leads back at the next start, unseen. */
+import type { Tx } from '../store/store.ts'
+import { type Context, mutate } from './context.ts'
+import { journal, writing } from './records.ts'
+
+/** By name of the provider. */
+const PREFIX = 'plugin-switch:'
+
+interface Switched {
+  before: string
+  after: string
+}
+
+/** A provider that was started with the version from before its switch. */
+export interface WentBack extends Switched {
+  provider: string
+}
+
+/** In the same write as the switch. */
+export async function noteSwitch(tx: Tx, provider: string, switched: Switched): Promise<void> {
+  await tx
+    .insertInto('meta')
+    .values({ key: PREFIX + provider, value: JSON.stringify(switched) })
+    .onConflict((conflict) => conflict.column('key').doUpdateSet({ value: JSON.stringify(switched) }))
+    .execute()
+}
+
+/**
+ * What was switched to and is not what was started, though nobody chose so by another lock; told once, with a row each. Takes the versions
+ * that were started, by provider. Errors: StoreError.
+ */
+export async function wentBack(context: Context, started: ReadonlyMap<string, string>): Promise<WentBack[]> {
+  const notes = await context.store.read.selectFrom('meta').selectAll().where('key', 'like', `${PREFIX}%`).execute()
+  const other = notes.flatMap(({ key, value }) => {
+    const provider = key.slice(PREFIX.length)
+    const note = { provider, ...(JSON.parse(value) as Switched) }
+    return started.get(provider) === note.after ? [] : [note]
+  })
+  if (other.length === 0) return []
+  const back = other.filter(({ provider, before }) => started.get(provider) === before)
+  await mutate(context, async (tx, after) => {
+    for (const { provider } of other)
+      await tx
+        .deleteFrom('meta')
+        .where('key', '=', PREFIX + provider)
+        .execute()
+    for (const { provider, before, after: to } of back)
+      await journal(writing(context, tx, after), {
+        rule: 'plugin-went-back',
+        decision: `version ${before} of its plugin was started, as the lock says, although ${to} had taken over from it`,
+        provider,
+        inputs: { before, after: to },
+        change: `The lock was not written after the switch: muster plugins upgrade names version ${to} again.`,
+      })
+  })
+  return back
+}
