@@ -9,19 +9,24 @@ import { root } from '../paths.mjs'
 export function provedRooms() {
   return [
     // The conformance suite is a test itself: each of its tests is held by a seeded defect.
-    roomOf('core', 'packages/core/src'),
+    roomOf('core', 'packages/core/src', { sources: /^packages\/core\/src\/(?!wire\/)/ }),
+    roomOf('wire', 'packages/core/src', { sources: /^packages\/core\/src\/wire\// }),
     roomOf('engine', 'apps/host/src/engine'),
+    // What starts and holds processes has its tests against processes.
+    roomOf('plugins', 'apps/host/src/plugins', { tests: /(?<!\.integration)\.test\.ts$/ }),
   ]
 }
 
-/** @param {string} name @param {string} folder @returns {Room} */
-function roomOf(name, folder) {
+const unit = /(?<!\.contract|\.integration)\.test\.ts$/
+
+/** @param {string} name @param {string} folder @param {{ sources?: RegExp, tests?: RegExp }} [of] absent: all, and its unit tests @returns {Room} */
+function roomOf(name, folder, { sources = /^/, tests = unit } = {}) {
   const all = globSync(`${folder}/**/*.ts`, { cwd: root }).sort()
   const helpers = /\/testing\/|\.test\.(?:helper|child)\.ts$/
   return {
     name,
-    sources: all.filter((path) => !path.endsWith('.test.ts') && !helpers.test(path)),
-    tests: all.filter((path) => /(?<!\.contract|\.integration)\.test\.ts$/.test(path)),
+    sources: all.filter((path) => sources.test(path) && !path.endsWith('.test.ts') && !helpers.test(path)),
+    tests: all.filter((path) => tests.test(path)),
   }
 }
 
