@@ -85,7 +85,8 @@ function wishView(wish: WishRecord | undefined): WishView | undefined {
 }
 
 export function providerView(provider: GuardedProvider, wish: WishRecord | undefined): ProviderView {
-  const { since, ...status } = provider.status()
+  // How busy it kept the host is for the metrics.
+  const { since, busiest: _busiest, ...status } = provider.status()
   return {
     ...status,
     notes: [...status.notes],

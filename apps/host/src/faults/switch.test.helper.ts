@@ -51,7 +51,7 @@ export interface SwitchProved {
 
 const silent = { debug: () => undefined, info: () => undefined, warn: () => undefined, error: () => undefined }
 const alias = 'fake'
-const versions = ['1.0.0', '2.0.0'] as const
+export const versions = ['1.0.0', '2.0.0'] as const
 /** Workers that live from the first upgrade to the last. */
 const held = 8
 
@@ -77,7 +77,7 @@ export async function proveSwitch(proof: SwitchProof): Promise<SwitchProved> {
   }
 }
 
-interface Host {
+export interface Host {
   provider: GuardedProvider
   /** Told of each call that ends. */
   told: { end(method: string, code: string): void }
@@ -89,7 +89,7 @@ interface Host {
   close(): Promise<void>
 }
 
-async function openHost(): Promise<Host> {
+export async function openHost(): Promise<Host> {
   const site = await makeSite({
     providers: `p: { plugin: ${alias}, config: {} }`,
     pools: 'hold: { placement: [p], worker: { work: hold, grace: 500ms }, scale: { max: 100 } }',
@@ -154,7 +154,7 @@ async function leaseOf({ leases }: Engine): Promise<string> {
   return id
 }
 
-async function killAndWait(provider: GuardedProvider): Promise<void> {
+export async function killAndWait(provider: GuardedProvider): Promise<void> {
   const { pid } = provider.status()
   // Zero would be everybody of this group.
   if (pid === undefined) throw new Error('there is no process to kill')

@@ -81,7 +81,7 @@ export function supervise(deps: SuperviseDeps): Supervised {
   let secret: SecretReader = secretReader(target.provider.secrets)
   const manifest = (): WorkerPluginManifest => target.plugin.manifest as WorkerPluginManifest
   const first = Promise.withResolvers<void>()
-  const status: Omit<ProviderStatus, 'breaker' | 'inFlight' | 'retiring' | 'pid'> = {
+  const status: Omit<ProviderStatus, 'breaker' | 'inFlight' | 'retiring' | 'pid' | 'busiest'> = {
     name,
     ...namesOf(target),
     state: 'starting',
@@ -91,6 +91,8 @@ export function supervise(deps: SuperviseDeps): Supervised {
     restarts: 0,
   }
   let child: PluginProcess | undefined
+  /** Of all processes before this one. */
+  let busiest = { bytes: 0, frames: 0 }
   let faults = 0
   let violations = 0
   let retryAt = 0
@@ -119,7 +121,7 @@ export function supervise(deps: SuperviseDeps): Supervised {
     current: (): Current =>
       child === undefined || status.state === 'starting'
         ? { down: status.reason ?? 'it is starting', retryAfterMs: Math.max(100, retryAt - deps.now()) }
-        : { worker: child.connection.worker, holds: holdsOf(child) },
+        : { worker: child.connection.worker, holds: holdsOf(child), inFlight: manifest().limits.inFlight },
     onFailure(method, error) {
       // Only a call that failed for the vendor's or the plugin's sake asks for a look; a refused request does not.
       if (error.code === 'transient' || error.code === 'deadline' || error.code === 'auth') health.look()
@@ -138,6 +140,7 @@ export function supervise(deps: SuperviseDeps): Supervised {
       breaker: guard.breaker(),
       retiring: retiring.size,
       inFlight: child?.connection.stats().asked ?? 0,
+      busiest: child === undefined ? busiest : moreOf(busiest, child),
     }
   }
 
@@ -204,8 +207,10 @@ export function supervise(deps: SuperviseDeps): Supervised {
       return reason
     })
     await health.watch(process, AbortSignal.any([over.signal, swapped.signal, stopping.signal]))
+    busiest = moreOf(busiest, process)
     if (swapped.signal.aborted) return retireAside(process)
     const reason = await closed
+    busiest = moreOf(busiest, process)
     if (child === process) child = undefined
     process.kill()
     const end = await process.exited
@@ -327,6 +332,11 @@ export function supervise(deps: SuperviseDeps): Supervised {
 function namesOf({ plugin, provider }: Target): Pick<ProviderStatus, 'alias' | 'plugin'> {
   const { name, version } = plugin.manifest
   return { alias: provider.alias, plugin: { name, version, contract: plugin.contract } }
+}
+
+function moreOf({ bytes, frames }: ProviderStatus['busiest'], { connection }: PluginProcess): ProviderStatus['busiest'] {
+  const now = connection.stats().busiest
+  return { bytes: Math.max(bytes, now.bytes), frames: Math.max(frames, now.frames) }
 }
 
 async function once(signal: AbortSignal): Promise<void> {

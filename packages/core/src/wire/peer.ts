@@ -19,6 +19,7 @@ import {
 } from './messages.ts'
 import { waitPatiently } from './patience.ts'
 import { createStreamTable, type StreamTable } from './stream-table.ts'
+import { createTurnMeter } from './turn.ts'
 import { createWriter, type Lane, type QueuedMessage, type WriterStats } from './writer.ts'
 
 export interface PeerHandlers {
@@ -73,6 +74,8 @@ export interface PeerStats extends WriterStats {
   receivers: number
   /** Bytes that came on streams and were not taken by their consumers. */
   receivedBytes: number
+  /** The most that one turn of the event loop has taken from the other side. */
+  busiest: { bytes: number; frames: number }
 }
 
 export interface Peer {
@@ -238,8 +241,11 @@ export function createPeer(socket: Duplex, handlers: PeerHandlers, options: Peer
     })
   }
 
+  const turn = createTurnMeter()
+
   socket.on('data', (chunk: Buffer) => {
     if (closing !== undefined) return
+    const { frames } = reader
     try {
       reader.push(chunk)
     } catch (error) {
@@ -247,6 +253,7 @@ export function createPeer(socket: Duplex, handlers: PeerHandlers, options: Peer
       if (error instanceof WireViolation) close(violated(error.code, error.message))
       else close({ kind: 'failed', message: error instanceof Error ? error.message : 'reading failed' })
     }
+    turn.took(chunk.length, reader.frames - frames)
     if (stall === undefined) watchStall()
   })
   let farewell: CloseReason | undefined
@@ -306,7 +313,7 @@ export function createPeer(socket: Duplex, handlers: PeerHandlers, options: Peer
       })
       close(farewell)
     },
-    stats: () => ({ ...writer.stats(), asked: asked.size, open: open.size, ...streams.stats() }),
+    stats: () => ({ ...writer.stats(), asked: asked.size, open: open.size, ...streams.stats(), busiest: turn.busiest }),
   }
 }
 

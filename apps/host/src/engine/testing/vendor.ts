@@ -104,6 +104,7 @@ export function scriptedProvider(options: ScriptOptions): ScriptedProvider {
     breaker: 'closed',
     inFlight: 0,
     retiring: 0,
+    busiest: { bytes: 0, frames: 0 },
   })
 
   function observation(id: string, worker: VendorWorker): WorkerObservation {
