@@ -20,10 +20,8 @@ const cages = await cagesAreHere()
 const here = { none: true, root: isRoot, cage: cages }
 const names = all.filter((name) => here[fateOf(name).needs ?? 'none'])
 const secret = 'Hunter-2-is-secret'
-/** libuv reads a socket up to 32 times in a turn (`uv__read`), Node gives it 64 KiB each time. */
-const turnBytes = 32 * 64 * 1024
-/** As many as a plugin may send unasked in a whole second, and one that is too many. */
-const turnFrames = 20_001
+/** What is taken in one turn, and the last read, which goes beyond it: Node gives a socket 64 KiB. */
+const mostInTurn = (256 + 64) * 1024
 
 let site: Site
 let found: Map<string, Provider>
@@ -56,11 +54,10 @@ beforeAll(async () => {
     { until: (left) => left.length === 0, timeoutMs: patienceMs, everyMs: 100 },
   ).catch(() => undefined)
   const url = /"url":"(http:[^"]+\/metrics)"/.exec(site.output())?.[1] ?? ''
-  if (process.env['ZOO_TELL'])
-    process.stdout.write(
-      JSON.stringify(await client.providers.list(), ['name', 'state', 'reason', 'hint', 'facts', 'outcome'], 1) +
-        site.output().slice(-3000),
-    )
+  process.stdout.write(
+    JSON.stringify(await client.providers.list(), ['name', 'state', 'reason', 'hint', 'facts', 'outcome'], 1) +
+      site.output().slice(-3000),
+  )
   counted = readExposition(await (await fetch(url)).text())
 }, 400_000)
 afterAll(async () => {
@@ -84,15 +81,13 @@ test('nobody waits for any of them: runs of another pool pass while all are at i
   expect(samples('muster_provider_calls_waited_total').filter(({ labels }) => labels['reason'] === 'others')).toEqual([])
 })
 
-test('no turn of the host is longer than what one may send at once, and a flood is taken in turns until it is cut off', () => {
+test('the event loop of the host stands still for none of them: what one turn takes of one plugin is bounded', () => {
   const most = (what: 'bytes' | 'frames', provider: string): number =>
     sampleOf(counted, `muster_provider_turn_${what}`, { provider }) ?? Number.NaN
-  for (const name of ['good', ...names]) {
-    expect(most('bytes', name)).toBeLessThanOrEqual(turnBytes)
-    expect(most('frames', name)).toBeLessThanOrEqual(turnFrames)
-  }
-  expect(most('bytes', 'floods-its-wire')).toBeGreaterThan(100 * most('bytes', 'tame'))
-  expect(most('frames', 'floods-its-wire')).toBeGreaterThan(100)
+  for (const name of ['good', ...names]) expect(most('bytes', name)).toBeLessThanOrEqual(mostInTurn)
+  // It came to the bound.
+  expect(most('bytes', 'floods-its-wire')).toBeGreaterThan(mostInTurn / 2)
+  expect(most('frames', 'floods-its-wire')).toBeGreaterThan(1000)
 })
 
 describe('a plugin that', () => {

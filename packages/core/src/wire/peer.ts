@@ -1,5 +1,6 @@
 /** A JSON-RPC 2.0 peer with streams over one duplex; the same on both sides. Whatever breaks the protocol ends the connection. */
 import type { Duplex } from 'node:stream'
+import { setImmediate } from 'node:timers'
 import type * as z from 'zod'
 import type { ProviderError } from '../errors.ts'
 import { type CloseReason, closedError, WireViolation } from './close.ts'
@@ -253,7 +254,10 @@ export function createPeer(socket: Duplex, handlers: PeerHandlers, options: Peer
       if (error instanceof WireViolation) close(violated(error.code, error.message))
       else close({ kind: 'failed', message: error instanceof Error ? error.message : 'reading failed' })
     }
-    turn.took(chunk.length, reader.frames - frames)
+    if (!turn.took(chunk.length, reader.frames - frames)) {
+      socket.pause()
+      setImmediate(() => socket.resume())
+    }
     if (stall === undefined) watchStall()
   })
   let farewell: CloseReason | undefined
