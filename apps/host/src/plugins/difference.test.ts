@@ -11,38 +11,45 @@ test('the same manifest differs in nothing', () => {
   expect(asksForMore([])).toBe(false)
 })
 
-test.each<[string, Partial<PluginManifest>, object[], boolean]>([
+test.each<[string, Partial<PluginManifest>, { found: object[]; more: boolean }]>([
   [
     'another contract',
     { contract: ['1.1'] },
-    [
-      { path: 'contract', kind: 'removed', before: '1.0' },
-      { path: 'contract', kind: 'added', after: '1.1' },
-    ],
-    false,
+    {
+      found: [
+        { path: 'contract', kind: 'removed', before: '1.0' },
+        { path: 'contract', kind: 'added', after: '1.1' },
+      ],
+      more: false,
+    },
   ],
-  ['an interpreter', { interpreter: 'python3' }, [{ path: 'interpreter', kind: 'added', after: 'python3' }], true],
-  ['an address', { permissions: { ...nothing, net: ['x:1'] } }, [{ path: 'permissions.net', kind: 'added', after: 'x:1' }], true],
+  [
+    'an interpreter',
+    { interpreter: 'python3' },
+    { found: [{ path: 'interpreter', kind: 'added', after: 'python3' }], more: true },
+  ],
+  [
+    'an address',
+    { permissions: { ...nothing, net: ['x:1'] } },
+    { found: [{ path: 'permissions.net', kind: 'added', after: 'x:1' }], more: true },
+  ],
   [
     'child processes',
     { permissions: { ...nothing, childProcess: true } },
-    [{ path: 'permissions.childProcess', kind: 'changed', before: 'false', after: 'true' }],
-    true,
+    { found: [{ path: 'permissions.childProcess', kind: 'changed', before: 'false', after: 'true' }], more: true },
   ],
-  ['a secret', { secrets: ['token'] }, [{ path: 'secrets', kind: 'added', after: 'token' }], true],
+  ['a secret', { secrets: ['token'] }, { found: [{ path: 'secrets', kind: 'added', after: 'token' }], more: true }],
   [
     'a limit',
     { limits: { ...before.limits, heapMb: 65 } },
-    [{ path: 'limits.heapMb', kind: 'changed', before: '64', after: '65' }],
-    false,
+    { found: [{ path: 'limits.heapMb', kind: 'changed', before: '64', after: '65' }], more: false },
   ],
   [
     'a capability that changes',
-    { capabilities: { ...before.capabilities, watch: true } } as Partial<PluginManifest>,
-    [{ path: 'capabilities.watch', kind: 'changed', before: 'false', after: 'true' }],
-    false,
+    { capabilities: { ...before.capabilities, watch: true } },
+    { found: [{ path: 'capabilities.watch', kind: 'changed', before: 'false', after: 'true' }], more: false },
   ],
-])('%s is told, one way and the other', (_, change, found, more) => {
+])('%s is told, one way and the other', (_, change, { found, more }) => {
   const after = { ...before, ...change } as PluginManifest
   expect(differences(before, after)).toEqual(found)
   expect(asksForMore(differences(before, after))).toBe(more)
@@ -83,7 +90,7 @@ test('of one that is new all that it asks for and offers is told, and neither wh
 
 test('schemas are compared property by property, and words about them are no change of what may be written', () => {
   const of = (properties: object, more: object = {}): PluginManifest =>
-    plainManifest('@a/p', { config: { type: 'object', properties, ...more } as PluginManifest['config'] })
+    plainManifest('@a/p', { config: { type: 'object', properties, ...more } })
   const deep = (type: string): object => ({ zone: { type: 'object', properties: { name: { type } } } })
   expect(differences(of({ a: {} }), of({ b: {} }))).toEqual([
     { path: 'config.a', kind: 'removed' },

@@ -149,6 +149,7 @@ test('each call goes to the method of its name, with what it was given', async (
   const { guard, asked } = straw((method) => (method === 'list' ? { workers: [] } : []))
   const { calls } = guard
   const input = { path: '/x' } as never
+  const pool = { pool: 'a' } as Parameters<typeof calls.preparePool>[0]
   await Promise.all([
     calls.probe(),
     calls.launch(spec, {}),
@@ -164,8 +165,8 @@ test('each call goes to the method of its name, with what it was given', async (
     calls.stats(target),
     calls.headroom(),
     calls.quote(input),
-    calls.preparePool({ pool: 'a' } as never),
-    calls.unpreparePool({ pool: { pool: 'a' }, handle: { v: 1, data: 1 } } as never),
+    calls.preparePool(pool),
+    calls.unpreparePool({ pool, handle: { v: 1, data: 1 } }),
   ])
   const names = [
     'probe',

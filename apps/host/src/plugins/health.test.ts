@@ -49,12 +49,16 @@ test('a probe that fails says so, and its hint, without a secret; one without a 
   const token = 'hunter22'
   const redactor = createRedactor()
   redactor.learn(token)
-  const probed = (error: Error): Promise<unknown> =>
-    probeOnce({ connection: { worker: { probe: () => Promise.reject(error) } } } as unknown as PluginProcess, {
+  const probed = (error: Error): Promise<unknown> => {
+    const probe = async (): Promise<never> => {
+      throw error
+    }
+    return probeOnce({ connection: { worker: { probe } } } as unknown as PluginProcess, {
       epoch: 1,
       secret: async () => ({ value: token, version: '1' }),
       redactor,
     })
+  }
   expect(await probed(Object.assign(new Error(`no ${token}`), { hint: `not ${token}` }))).toEqual({
     state: 'failed',
     message: 'no [secret]',

@@ -29,8 +29,7 @@ const version = {
   waiver: { by: 'ann', at: '2026-01-01T00:00:00.000Z', reason: 'a test' },
   permissions: { net: [], unix: [], fsRead: [], fsWrite: [], env: [], childProcess: false },
 }
-const plugin = (more: object = {}): LockedPlugin =>
-  ({ package: '@a/p', source: { registry: 'default' }, ...version, ...more }) as LockedPlugin
+const plugin = (more: object = {}): LockedPlugin => ({ package: '@a/p', source: { registry: 'default' }, ...version, ...more })
 const lockOf = (plugins: Record<string, LockedPlugin>): Lock => ({ plugins })
 
 test('its name and that of the candidate come from the registry manifest’s', () => {

@@ -5,6 +5,7 @@ import type { ProviderConfig } from '../config/load.ts'
 import type { NetworkSettings } from '../config/network.ts'
 import type { CallWitness, Fence, GuardedProvider, ProviderState, ProviderStatus } from './api.ts'
 import { type BundleLimits, writeBundle } from './bundle.ts'
+import { openBusiest } from './busiest.ts'
 import type { DiscoveredPlugin } from './discover.ts'
 import { createGuard, type Current, type Guard } from './guard.ts'
 import { healthOf, probeOnce, whyOf } from './health.ts'
@@ -91,8 +92,7 @@ export function supervise(deps: SuperviseDeps): Supervised {
     restarts: 0,
   }
   let child: PluginProcess | undefined
-  /** Of all processes before this one. */
-  let busiest = { bytes: 0, frames: 0 }
+  const busiest = openBusiest()
   let faults = 0
   let violations = 0
   let retryAt = 0
@@ -140,7 +140,7 @@ export function supervise(deps: SuperviseDeps): Supervised {
       breaker: guard.breaker(),
       retiring: retiring.size,
       inFlight: child?.connection.stats().asked ?? 0,
-      busiest: child === undefined ? busiest : moreOf(busiest, child),
+      busiest: busiest.with(child),
     }
   }
 
@@ -207,10 +207,9 @@ export function supervise(deps: SuperviseDeps): Supervised {
       return reason
     })
     await health.watch(process, AbortSignal.any([over.signal, swapped.signal, stopping.signal]))
-    busiest = moreOf(busiest, process)
+    busiest.with(process)
     if (swapped.signal.aborted) return retireAside(process)
     const reason = await closed
-    busiest = moreOf(busiest, process)
     if (child === process) child = undefined
     process.kill()
     const end = await process.exited
@@ -320,9 +319,8 @@ export function supervise(deps: SuperviseDeps): Supervised {
       swapped.abort()
     },
     async stop() {
-      const process = child
       stopping.abort()
-      if (process !== undefined) await retire(process, manifest().limits.retireMs)
+      if (child !== undefined) await retire(child, manifest().limits.retireMs)
       await Promise.all([done, ...retiring])
       set('stopped')
     },
@@ -332,11 +330,6 @@ export function supervise(deps: SuperviseDeps): Supervised {
 function namesOf({ plugin, provider }: Target): Pick<ProviderStatus, 'alias' | 'plugin'> {
   const { name, version } = plugin.manifest
   return { alias: provider.alias, plugin: { name, version, contract: plugin.contract } }
-}
-
-function moreOf({ bytes, frames }: ProviderStatus['busiest'], { connection }: PluginProcess): ProviderStatus['busiest'] {
-  const now = connection.stats().busiest
-  return { bytes: Math.max(bytes, now.bytes), frames: Math.max(frames, now.frames) }
 }
 
 async function once(signal: AbortSignal): Promise<void> {

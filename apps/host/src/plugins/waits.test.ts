@@ -1,10 +1,11 @@
 /** Calls of a provider that wait for what is not theirs are counted; also where a lane that all share is built in. */
 import { type CallOptions, ProviderError, type WorkerClient } from '@muster/core'
-import { setImmediate as nextTurn } from 'node:timers/promises'
 import { expect, test } from 'vitest'
 import { createGuard, type Guard } from './guard.ts'
 import { openHolds } from './holds.ts'
 import { createRedactor } from './redactor.ts'
+
+const nextTurn = (): Promise<void> => new Promise((resolve) => setImmediate(resolve))
 
 /** Runs the work when its turn has come; what it returns settles when the place is free again. */
 type Lane = (work: () => Promise<unknown>) => Promise<unknown>
