@@ -56,7 +56,7 @@ test('tests that are about a file come before those that only come to it', () =>
     'a.ts': ['b.ts'],
     'b.ts': ['a.ts'],
   }
-  const room = { name: 'x', sources: [], tests: ['a.test.ts', 'b.test.ts', 'c.test.ts'] }
+  const room = { name: 'x', least: 80, sources: [], tests: ['a.test.ts', 'b.test.ts', 'c.test.ts'] }
   const importsOf = (path: string): string[] => imports[path] ?? []
   expect(testsThatSee(room, 'b.ts', importsOf)).toEqual({ near: ['b.test.ts'], far: ['a.test.ts'] })
   expect(testsThatSee(room, 'none.ts', importsOf)).toEqual({ near: [], far: [] })
