@@ -93,6 +93,7 @@ async function started({ folder, dataDir }: { folder: string; dataDir: string },
 }
 
 const traceparent = `00-${'0'.repeat(31)}1-${'0'.repeat(15)}1-00`
+const query = { tags: { 'muster-owner': 'me', 'muster-provider': 'p' }, limit: 1 }
 const call = { idempotencyKey: 'k', epoch: 1, attempt: 1, traceparent }
 const configuration = (
   dataDir: string,
@@ -106,11 +107,12 @@ async function outcomeOf(host: PlainHost, dataDir: string): Promise<string> {
   try {
     await host.ask('configure', configuration(dataDir))
     // As good as none.
-    const probe = (await host.ask('worker.probe', { call: { ...call, deadlineMs: 2 ** 31 - 1 } })) as {
-      facts?: Record<string, string>
-    }
+    const asked = { call: { ...call, deadlineMs: 2 ** 31 - 1 } }
+    const probe = (await host.ask('worker.probe', asked)) as { facts?: Record<string, string> }
     const { polluted } = {} as { polluted?: string }
     if (polluted !== undefined) return `spoilt: every object has ${polluted}`
+    // Whether it is still there.
+    await host.ask('worker.list', { ...asked, query })
     return probe.facts?.['outcome'] ?? 'nothing'
   } catch (error) {
     return `error: ${(error as Error).message}`
@@ -127,6 +129,7 @@ async function givenUp(place: { folder: string; dataDir: string }, fence?: Fence
   try {
     await configure(configuration(place.dataDir), life)
     await worker.probe({ ...life, ...call, secret: async () => ({ value: 'x', version: '1' }) })
+    await worker.list(query, { ...life, ...call })
   } catch {
     // As it should be.
   }
