@@ -15,8 +15,8 @@ export function mutantsPage({ rooms, results, reasons, before }) {
 Written by \`pnpm prove\`.
 
 A mutant is a source file with one wrong change, made from its syntax by the operators of Stryker's table; texts and patterns are left as
-they are. It is killed when a unit test of its room fails with it, or never ends. Tests that take longer than one and a half seconds are
-not asked, those that do not reach it need not be. The score is the share of those that were tried. They are chosen by the seed, so that
+they are. It is killed when a unit test of its room fails with it, or never ends; in plugins tests against plugin processes are asked as
+well. Tests that take longer than one and a half seconds are not asked, those that do not reach it need not be. The score is the share of those that were tried. They are chosen by the seed, so that
 the same seed tries the same ones, and a larger share tries more; a room has no score before all are tried.
 
 | room | commit | seed | mutants | tried | killed | by time | alive | score |

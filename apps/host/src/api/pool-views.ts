@@ -88,7 +88,8 @@ function wishView(wish: WishRecord | undefined): WishView | undefined {
 }
 
 export function providerView(provider: GuardedProvider, wish: WishRecord | undefined): ProviderView {
-  const { since, oldestCall, silentSince, ...status } = provider.status()
+  // How busy it kept the host is for the metrics.
+  const { since, oldestCall, silentSince, busiest: _busiest, ...status } = provider.status()
   return {
     ...status,
     notes: [...status.notes],

@@ -5,11 +5,15 @@
 import { execFileSync } from 'node:child_process'
 import { readFileSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
+import { benchInstall } from './install.ts'
 import { benchNull } from './null.ts'
 import { benchOld } from './old.ts'
+import { benchCalls, benchLevels } from './plugins.ts'
 import { benchReady } from './ready.ts'
 import { benchDocker, benchLocal } from './real.ts'
 import { machine, page, replaced, type Section } from './report.ts'
+import { benchSwitch } from './switch.ts'
+import { benchZoo } from './zoo.ts'
 
 const root = join(import.meta.dirname, '../../../..')
 const quick = process.argv.includes('--quick')
@@ -42,6 +46,31 @@ await section(
   'Starting',
   `${quick ? 3 : 20} rounds in turn, from the built bundles: a bare Node, the daemon on an empty data folder until its API answers, each plugin until it has described itself and is configured.`,
   () => benchReady(quick ? 3 : 20),
+)
+await section(
+  'Plugins: start and memory',
+  `${quick ? 2 : 10} rounds in turn, each plugin packed, locked and unpacked as anyone's: from the start of its process, its files verified first, until it has described itself and is configured, at each level of isolation that this machine gives. The memory is what then lies in it (VmRSS).`,
+  () => benchLevels(quick ? 2 : 10),
+)
+await section(
+  'Plugins: calls',
+  `${quick ? 500 : 5000} calls of inspect one after the other, then four times as many with 32 open, through guard, wire and process of the null plugin; in turn with frames of the same size to a process that gives them back, over the same kind of socket.`,
+  () => benchCalls(quick ? 500 : 5000),
+)
+await section(
+  'Plugins: install and verify',
+  `${quick ? 3 : 20} rounds in turn, from the bytes of the tarball, without a network: into an empty store, and the digest of the unpacked files.`,
+  () => benchInstall(quick ? 3 : 20),
+)
+await section(
+  'Plugins: another version',
+  `${quick ? 2 : 10} rounds in turn on a host in one process: another version by the operation of an upgrade, and a kill of the process with its restart by the supervisor, its back-off without jitter at zero. A caller asks again as soon as it is answered, or refused.`,
+  () => benchSwitch(quick ? 2 : 10),
+)
+await section(
+  'Plugins: hostile ones beside',
+  `${quick ? 50 : 300} leases one after the other of a good pool, cold workers of the fake plugin: through the API of a daemon with all plugins of the zoo from the moment that it answers, in turn with a daemon without them.`,
+  () => benchZoo(quick ? 50 : 300),
 )
 const records = quick ? 20_000 : 1_000_000
 await section(

@@ -3,7 +3,7 @@
  * stand still for two minutes, callers under upgrades of their plugin, and the kill proofs. Resumable; the last result, with seed and commit, is written to docs/proofs.md.
  *
  * Kills per point: fake 100, local 50, Docker 20. `MUSTER_PROVE_SHARE=0.1` takes a tenth. What was proved at this commit is not proved
- * again; a failure stops and names the point.
+ * again; a failure stops and names the point. With the word `upgrades` only those are proved, and put into the page as it is.
  */
 import { execFileSync, spawnSync } from 'node:child_process'
 import { mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
@@ -13,7 +13,7 @@ import { findDocker } from '@muster/test/systems/docker'
 import { type KillPoint, killPoints } from '../engine/killpoint.ts'
 import { limited, prove } from './kill.test.helper.ts'
 import { proveStop, type Stop } from './stop.test.helper.ts'
-import { type Counted, proveSwitch } from './switch.test.helper.ts'
+import { proveSwitch, type SwitchProved } from './switch.test.helper.ts'
 import { dockerVendor, fakeVendor, localVendor, type OpenVendor } from './vendors.test.helper.ts'
 
 const root = join(import.meta.dirname, '../../../..')
@@ -35,12 +35,13 @@ interface State {
   /** `vendor what` of the stops that were survived. */
   stops?: string[]
   /** Callers of a provider whose plugin was switched, and killed. */
-  switch?: { switched: Counted; killed: Counted }
+  switch?: SwitchProved
   seconds: number
 }
 
 const state = readState()
 const begin = performance.now()
+const none = { calls: 0, failed: 0, times: 0 }
 const docker = await findDocker()
 const vendors: [string, number, OpenVendor][] = [
   ['fake', 100, fakeVendor],
@@ -50,17 +51,23 @@ const vendors: [string, number, OpenVendor][] = [
     : []),
 ]
 
-state.defects ??= proveDefects()
-save()
-await proveStops()
-await proveSwitches()
-for (const [name, full, vendor] of vendors)
-  for (const point of killPoints)
-    await provePoint(`${name} ${point}`, { point, vendor, count: Math.max(1, Math.round(full * share)) })
-state.seconds += (performance.now() - begin) / 1000
-save()
-writeFileSync(join(root, 'docs/proofs.md'), page())
-process.stdout.write(`${Object.values(state.done).reduce((sum, one) => sum + one.proved, 0)} proofs hold\n`)
+const file = join(root, 'docs/proofs.md')
+if (process.argv.includes('upgrades')) {
+  await proveSwitches()
+  writeFileSync(file, withUpgrades(readFileSync(file, 'utf8')))
+} else {
+  state.defects ??= proveDefects()
+  save()
+  await proveStops()
+  await proveSwitches()
+  for (const [name, full, vendor] of vendors)
+    for (const point of killPoints)
+      await provePoint(`${name} ${point}`, { point, vendor, count: Math.max(1, Math.round(full * share)) })
+  state.seconds += (performance.now() - begin) / 1000
+  save()
+  writeFileSync(file, page())
+  process.stdout.write(`${Object.values(state.done).reduce((sum, one) => sum + one.proved, 0)} proofs hold\n`)
+}
 
 /** Those of one vendor at once: what they do most of the time is to stand still. */
 async function proveStops(): Promise<void> {
@@ -150,6 +157,24 @@ function save(): void {
   writeFileSync(stateFile, JSON.stringify(state, null, 2))
 }
 
+/** The page as it is, with this part anew; one that has none gets it before the kills. */
+function withUpgrades(text: string): string {
+  const parts = text.split(/\n+(?=## )/).filter((part) => !part.startsWith('## Upgrades'))
+  const at = parts.findIndex((part) => part.startsWith('## Kills'))
+  return parts.toSpliced(at, 0, `${upgrades()} Proved alone at commit ${state.commit}.`).join('\n\n')
+}
+
+function upgrades(): string {
+  const { switched, killed, accounted } = state.switch ?? { switched: none, killed: none, accounted: 0 }
+  return `## Upgrades
+
+32 callers of a host with its store, engine and guards asked for leases, lists and inspections, each again as soon as it was answered, while
+another version of the plugin took over ${switched.times} times by the operation behind \`muster plugins upgrade\`: verified, started beside, asked for
+every live worker (${accounted} accounted for in all), switched. ${switched.failed} of ${switched.calls} calls to the plugin failed, the engine's own among
+them. In the same run, the plain way, killing the process and starting it again ${killed.times} times, failed ${killed.failed} of ${killed.calls}; a caller that was
+refused waited until the process was back.`
+}
+
 function page(): string {
   const rows = killPoints.map((point) => {
     const cells = vendors.map(([name]) => {
@@ -173,11 +198,7 @@ A daemon, or the plugin's process, is stopped (SIGSTOP) for ${stopMs / 1000} s w
 time-out is as long as the stop, and goes on (SIGCONT): ${(state.stops ?? []).join(', ')}. Each holds that the lease lives, that every run ended
 with its own exit and every line of its log once, in the worker that it began in, and that nothing was left.
 
-## Upgrades
-
-32 callers asked a provider through its guard, each again as soon as it was answered, while another version of its plugin took over
-${state.switch?.switched.times ?? 0} times: ${state.switch?.switched.failed ?? 0} of ${state.switch?.switched.calls ?? 0} calls failed. In the same run, the plain way, killing the process and starting it again ${state.switch?.killed.times ?? 0}
-times, failed ${state.switch?.killed.failed ?? 0} of ${state.switch?.killed.calls ?? 0}; a caller that was refused waited until the process was back.
+${upgrades()}
 
 ## Kills
 

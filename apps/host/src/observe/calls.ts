@@ -31,6 +31,7 @@ export function callWitness({ metrics, tracing, log }: WitnessParts): CallWitnes
       ...(span?.traceparent.endsWith('-01') === true
         ? { spans: taken({ provider, of: span.traceparent, metrics, tracing }) }
         : {}),
+      waited: (reason) => metrics.count('muster_provider_calls_waited_total', { provider, reason }),
       end: (code) => {
         const ms = performance.now() - began
         metrics.count('muster_provider_calls_total', { provider, method, code })

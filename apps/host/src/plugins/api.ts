@@ -118,6 +118,8 @@ export interface ProviderStatus {
   silentSince?: number
   /** Processes of before that end once their open calls have. */
   retiring: number
+  /** The most that one turn of the host's event loop has taken from its processes. */
+  busiest: { bytes: number; frames: number }
   /** Path of the last crash bundle, relative to the data folder. */
   crashBundle?: string
 }
@@ -133,12 +135,17 @@ export interface WitnessedCall {
   traceparent?: string
 }
 
+/** own: all places of its own provider were taken, or its breaker tried another call first · others: anything else, which no call may wait for */
+export type WaitReason = 'own' | 'others'
+
 /** Told of each call when it begins; what it returns is told how the call ended. Neither throws. */
 export type CallWitness = (call: WitnessedCall) => {
   /** The context that travels with the call. */
   traceparent: string
   /** Told what the plugin did for the call; absent: nobody records it. */
   spans?(batch: SpanBatch): void
+  /** It did not go to the plugin in the turn in which it was asked for. Told before its end. */
+  waited?(reason: WaitReason): void
   end(code: ProviderErrorCode | 'ok'): void
 }
 

@@ -1,5 +1,11 @@
+import { spawn } from 'node:child_process'
+import { once } from 'node:events'
+import { existsSync } from 'node:fs'
+import { mkdir, readFile, rmdir } from 'node:fs/promises'
+import { join } from 'node:path'
+import { requireSystem, root } from '@muster/test/require'
 import { expect, test } from 'vitest'
-import { cageLimits, placesOf } from './cage.ts'
+import { cageLimits, cagesAreHere, openCage, placesOf } from './cage.ts'
 import { plainManifest } from './testing/manifest.ts'
 
 const v1 = (controllers: string): string =>
@@ -21,4 +27,53 @@ test('who starts programs has room for them', () => {
   expect(cageLimits(plain)).toEqual({ memoryMb: 256, pids: 64 })
   const permissions = { ...plain.permissions, childProcess: true }
   expect(cageLimits({ ...plain, permissions })).toEqual({ memoryMb: 1280, pids: 576 })
+})
+
+const here = async (): Promise<ReturnType<typeof placesOf>> =>
+  placesOf(await readFile('/proc/self/mountinfo', 'utf8'), await readFile('/proc/self/cgroup', 'utf8'))
+
+/** Seen without the room that is tested. */
+const needsGroups = {
+  name: 'control groups of version 1',
+  probe: async (): Promise<string | undefined> => {
+    const places = (await here()).filter(({ version }) => version === 1)
+    if (places.length === 0) return 'there are none'
+    const made = join(places[0]?.folder ?? '', `muster-probe-${process.pid}`)
+    return mkdir(made).then(
+      () => rmdir(made),
+      () => 'none may be made here',
+    ) as Promise<string | undefined>
+  },
+}
+
+test('a cage holds what it is told, and ends all that is in it', async (context) => {
+  await requireSystem(context, root)
+  await requireSystem(context, needsGroups)
+  expect(await cagesAreHere()).toBe(true)
+  const cage = await openCage({ memoryMb: 64, pids: 20 })
+  const [program = '', ...args] = cage?.inside(['/bin/sh', '-c', 'sleep 600 & sleep 600 & echo up; wait']) ?? []
+  const child = spawn(program, args, { stdio: ['ignore', 'pipe', 'inherit'] })
+  const ended = once(child, 'exit')
+  await once(child.stdout, 'data')
+  const name = /muster-plugin-[\d-]+/.exec(await readFile(`/proc/${child.pid}/cgroup`, 'utf8'))?.[0] ?? ''
+  const folders = (await here()).filter(({ version }) => version === 1).map(({ folder }) => join(folder, name))
+  const limits: Record<string, string> = {}
+  for (const folder of folders) {
+    expect((await readFile(join(folder, 'cgroup.procs'), 'utf8')).trim().split('\n')).toHaveLength(3)
+    for (const file of ['pids.max', 'memory.limit_in_bytes'])
+      if (existsSync(join(folder, file))) limits[file] = (await readFile(join(folder, file), 'utf8')).trim()
+  }
+  expect(limits).toEqual({ 'pids.max': '20', 'memory.limit_in_bytes': String(64 * 2 ** 20) })
+  expect(await cage?.drop()).toBe(false)
+  expect(await ended).toEqual([null, 'SIGKILL'])
+  expect(folders.filter(existsSync)).toEqual([])
+})
+
+test('a cage says when the kernel had to end something in it for its memory', async (context) => {
+  await requireSystem(context, root)
+  await requireSystem(context, needsGroups)
+  const cage = await openCage({ memoryMb: 16, pids: 20 })
+  const [program = '', ...args] = cage?.inside(['/bin/sh', '-c', 'head -c 100000000 /dev/zero | tail']) ?? []
+  await once(spawn(program, args, { stdio: 'ignore' }), 'exit')
+  expect(await cage?.drop()).toBe(true)
 })

@@ -58,6 +58,18 @@ describe('discover', () => {
     expect([found.texts, asked, found.plugins.map((one) => one.isolation.level)]).toEqual([[], 1, ['L3', 'L3']])
   })
 
+  it('refuses a folder that holds another version, or another package, than is asked for', async () => {
+    await mkdir(join(folder, 'dev/dist'), { recursive: true })
+    for (const [name, body] of pluginFiles())
+      await writeFile(join(folder, 'dev', (typeof name === 'string' ? name : name.name).replace('package/', '')), body ?? '')
+    const other = await look({ plugins: { acme: entry({ folder: 'dev' }, { version: '^2.0.0' }) } })
+    expect(other.texts).toEqual([
+      expect.stringMatching(/the source holds version 1\.2\.3, not \^2\.0\.0 \| write 1\.2\.3, or use another source/),
+    ])
+    const named = await look({ plugins: { acme: entry({ folder: 'dev' }, { package: '@acme/other' }) } })
+    expect(named.texts).toEqual([expect.stringMatching(/the source holds '@acme\/plugin', not '@acme\/other'/)])
+  })
+
   it('opens a folder where it is', async () => {
     await mkdir(join(folder, 'dev/dist'), { recursive: true })
     for (const [name, body] of pluginFiles())

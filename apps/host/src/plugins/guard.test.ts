@@ -11,23 +11,24 @@ const target = { id: 'w1' } as Parameters<Guard['calls']['terminate']>[0]
 const how = { graceMs: 1, force: false, reason: 'test' }
 
 /** Answers every call with `answer`; notes what it was asked. */
-function straw(answer: (method: string) => unknown = () => ({})) {
-  const asked: { method: string; options: CallOptions }[] = []
+function straw(answer: (method: string) => unknown = () => ({}), other?: WorkerClient) {
+  const asked: { method: string; given: unknown[]; options: CallOptions }[] = []
   const term = { acts: true, epoch: 7 }
   const failures: string[] = []
-  const worker = new Proxy({} as WorkerClient, {
+  const plain = new Proxy({} as WorkerClient, {
     get:
       (_target, method: string) =>
       async (...given: unknown[]) => {
-        asked.push({ method, options: given.at(-1) as CallOptions })
+        asked.push({ method, given, options: given.at(-1) as CallOptions })
         return answer(method)
       },
   })
+  const worker = other ?? plain
   const holds = openHolds()
   const guard = createGuard({
     tags,
     fence: { mayAct: () => term.acts, epoch: () => term.epoch },
-    current: () => ({ worker, holds }),
+    current: () => ({ worker, holds, inFlight: 8 }),
     secret: async () => ({ value: 'hunter22', version: '1' }),
     redactor: createRedactor(),
     onFailure: (method, error) => failures.push(`${method} ${error.code}`),
@@ -142,4 +143,80 @@ test('what a worker or a command is given is in no error of any call after it', 
   await guard.calls.launch({ ...spec, work, files, env: { A: 'password1' } }, {})
   await guard.calls.exec(target, { env: { B: 'exec-word' } } as never)
   await expect(guard.calls.terminate(target, how, {})).rejects.toMatchObject({ message: '[secret] [secret] [secret] [secret]' })
+})
+
+test('each call goes to the method of its name, with what it was given', async () => {
+  const { guard, asked } = straw((method) => (method === 'list' ? { workers: [] } : []))
+  const { calls } = guard
+  const input = { path: '/x' } as never
+  const pool = { pool: 'a' } as Parameters<typeof calls.preparePool>[0]
+  await Promise.all([
+    calls.probe(),
+    calls.launch(spec, {}),
+    calls.terminate(target, how, {}),
+    calls.list({ limit: 1 }),
+    calls.inspect([target]),
+    calls.exec(target, input),
+    calls.execState(target, 'x'),
+    calls.execKill(target, input),
+    calls.copyIn(target, input),
+    calls.suspend(target),
+    calls.resume(target),
+    calls.stats(target),
+    calls.headroom(),
+    calls.quote(input),
+    calls.preparePool(pool),
+    calls.unpreparePool({ pool, handle: { v: 1, data: 1 } }),
+  ])
+  const names = [
+    'probe',
+    'launch',
+    'terminate',
+    'list',
+    'inspect',
+    'exec',
+    'execState',
+    'execKill',
+    'copyIn',
+    'suspend',
+    'resume',
+  ]
+  expect(asked.map(({ method }) => method)).toEqual([...names, 'stats', 'headroom', 'quote', 'preparePool', 'unpreparePool'])
+  const given = Object.fromEntries(asked.map(({ method, given: all }) => [method, all.slice(0, -1)]))
+  expect(given).toMatchObject({
+    launch: [spec],
+    terminate: [target, how],
+    list: [{ limit: 1, tags }],
+    inspect: [[target]],
+    exec: [target, input],
+    execState: [target, 'x'],
+    copyIn: [target, input],
+    quote: [input],
+    preparePool: [{ pool: 'a', tags: { ...tags, 'muster-pool': 'a' } }],
+    unpreparePool: [{ pool: { pool: 'a', tags: { ...tags, 'muster-pool': 'a' } }, handle: { v: 1, data: 1 } }],
+  })
+})
+
+test('streams go to the method of their name, and give what it gives', async () => {
+  const asked: [string, unknown[]][] = []
+  const worker = new Proxy({} as WorkerClient, {
+    get: (_target, method: string) =>
+      async function* (...given: unknown[]) {
+        asked.push([method, given.slice(0, -1)])
+        yield method
+      },
+  })
+  const { guard } = straw(undefined, worker)
+  const { calls } = guard
+  const query = { follow: true }
+  const input = { port: 1 } as never
+  const streams = [calls.watch(), calls.logs(target, query), calls.copyOut(target, '/x'), calls.forward(target, input)]
+  const got = await Promise.all(streams.map((stream) => Array.fromAsync(stream as AsyncIterable<unknown>)))
+  expect(got).toEqual([['watch'], ['logs'], ['copyOut'], ['forward']])
+  expect(asked).toEqual([
+    ['watch', [{ tags, limit: 500 }]],
+    ['logs', [target, query]],
+    ['copyOut', [target, '/x']],
+    ['forward', [target, input]],
+  ])
 })

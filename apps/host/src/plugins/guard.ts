@@ -22,11 +22,12 @@ import {
 import { newTraceparent } from '../observe/trace.ts'
 import type { CallOptions, CallWitness, Fence, GuardedProvider } from './api.ts'
 import type { Holds } from './holds.ts'
+import { openWaits } from './waits.ts'
 import { cleanSpans, givenIn, type Redactor } from './redactor.ts'
 import type { SecretReader } from './secrets.ts'
 
 /** The running process, or why there is none. */
-export type Current = { worker: WorkerClient; holds: Holds } | { down: string; retryAfterMs: number }
+export type Current = { worker: WorkerClient; holds: Holds; inFlight: number } | { down: string; retryAfterMs: number }
 
 export interface GuardDeps {
   tags: Pick<OwnerTags, 'muster-owner' | 'muster-provider'>
@@ -90,6 +91,9 @@ const mutating: ReadonlySet<Method> = new Set<Method>([
 
 /** Streams that whoever reads them asks for again, from where they were cut off. */
 const resumed: ReadonlySet<Method> = new Set<Method>(['watch', 'logs'])
+
+/** Calls that need no place at the plugin: those with streams, and what ends a worker. */
+const placeless: ReadonlySet<Method> = new Set<Method>(['terminate', 'exec', 'copyIn'])
 
 /** Plugin faults in a row before calls are refused for a while: one may be bad luck, five are not. */
 const faultsToOpen = 5
@@ -183,8 +187,10 @@ interface Door {
 }
 
 function createDoor(deps: GuardDeps, breaker: () => CircuitBreakerPolicy): Door {
+  const waits = openWaits()
+
   /** The worker side to call, and what keeps its process until the call has ended; or the refusal. */
-  function enter(method: Method): { worker: WorkerClient; leave: () => void } {
+  function enter(method: Method): { worker: WorkerClient; leave: () => void; inFlight: number } {
     if (mutating.has(method) && !deps.fence.mayAct())
       throw new ProviderError('cancelled', `${method}: this host's term is too short to act`, { effect: 'none' })
     const current = deps.current()
@@ -193,7 +199,8 @@ function createDoor(deps: GuardDeps, breaker: () => CircuitBreakerPolicy): Door 
         effect: 'none',
         retryAfterMs: current.retryAfterMs,
       })
-    return { worker: current.worker, leave: resumed.has(method) ? () => undefined : current.holds.hold() }
+    const leave = resumed.has(method) ? () => undefined : current.holds.hold()
+    return { worker: current.worker, leave, inFlight: current.inFlight }
   }
 
   function fail(method: Method, thrown: unknown): ProviderError {
@@ -213,9 +220,18 @@ function createDoor(deps: GuardDeps, breaker: () => CircuitBreakerPolicy): Door 
       let leave = (): void => undefined
       try {
         const entered = enter(method)
-        const { worker } = entered
-        ;({ leave } = entered)
-        const answer = await breaker().execute(() => call(worker, wireOptions(method, { ...options, ...seen }, deps)))
+        const { worker, inFlight } = entered
+        const wait = waits.enter({
+          limit: placeless.has(method) ? Infinity : inFlight,
+          trying: breakerState(breaker()) !== 'closed',
+        })
+        leave = () => {
+          wait.leave()
+          entered.leave()
+        }
+        const placed = (): void => wait.placed((reason) => seen.waited?.(reason))
+        const wire = { ...wireOptions(method, { ...options, ...seen }, deps), placed }
+        const answer = await breaker().execute(() => call(worker, wire))
         seen.end('ok')
         return answer
       } catch (thrown) {

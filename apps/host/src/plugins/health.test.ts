@@ -1,7 +1,7 @@
 import { getEventListeners } from 'node:events'
 import { waitFor } from '@muster/test/systems/wait'
 import { expect, test } from 'vitest'
-import { healthOf, probeOnce } from './health.ts'
+import { healthOf, probeOnce, whyOf } from './health.ts'
 import type { PluginProcess } from './process.ts'
 import { createRedactor } from './redactor.ts'
 
@@ -43,4 +43,31 @@ test('a secret is in nothing that a probe says', async () => {
     notes: ['[secret]'],
     facts: { url: 'x://[secret]@y', '[secret]': 'z' },
   })
+})
+
+test('a probe that fails says so, and its hint, without a secret; one without a hint has none', async () => {
+  const token = 'hunter22'
+  const redactor = createRedactor()
+  redactor.learn(token)
+  const probed = (error: Error): Promise<unknown> => {
+    const probe = async (): Promise<never> => {
+      throw error
+    }
+    return probeOnce({ connection: { worker: { probe } } } as unknown as PluginProcess, {
+      epoch: 1,
+      secret: async () => ({ value: token, version: '1' }),
+      redactor,
+    })
+  }
+  expect(await probed(Object.assign(new Error(`no ${token}`), { hint: `not ${token}` }))).toEqual({
+    state: 'failed',
+    message: 'no [secret]',
+    hint: 'not [secret]',
+  })
+  expect(await probed(new Error('no'))).toEqual({ state: 'failed', message: 'no' })
+})
+
+test('what is told of one that is not well is its own message, else ours', () => {
+  expect(whyOf({ state: 'failed', message: 'm', hint: 'h' }, 'o')).toEqual({ reason: 'm', hint: 'h' })
+  expect(whyOf({ state: 'failed' }, 'o')).toEqual({ reason: 'o' })
 })

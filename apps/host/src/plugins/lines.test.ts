@@ -39,3 +39,12 @@ test('neither does one where so much was read that the rest is not looked at', a
       expect(line).not.toMatch(/hunt/)
   }
 })
+
+test('a line that is too long loses what could be the beginning of a secret, and one that is not loses nothing', async () => {
+  const [long = ''] = await shown(`${'a'.repeat(70_000)}\n`)
+  expect(long).toBe('a'.repeat(4096))
+  // Short once it is clean: what stood at its end is not shown.
+  const [cut = ''] = await shown(`${secret.repeat(2978)}${'z'.repeat(100_000)}\n`)
+  expect(cut).toMatch(/^(\[secret\])+/)
+  expect(await shown(`${'b'.repeat(100)}\n`)).toEqual(['b'.repeat(100)])
+})

@@ -1,6 +1,6 @@
 import { inspect } from 'node:util'
 import { expect, test } from 'vitest'
-import { createRedactor, givenIn } from './redactor.ts'
+import { cleanSpans, createRedactor, givenIn } from './redactor.ts'
 
 const secret = 'pä ss/wörd+"1"\\9'
 
@@ -94,4 +94,24 @@ test('half a character is no reason to fail', () => {
   const redactor = createRedactor()
   redactor.learnGiven(['\ud800 half of a pair'])
   expect(redactor.clean('it is \ud800 half of a pair')).toBe('it is [secret]')
+})
+
+test('the spans of a call are clean in name, failure and facts, and have no more than they had', () => {
+  const redactor = createRedactor()
+  redactor.learn(secret)
+  const bare = { trace: 't', span: 's', parent: 'p', kind: 'client', start: 1, end: 2 } as const
+  const given = {
+    dropped: 3,
+    spans: [
+      { ...bare, name: `a ${secret}`, failed: `b ${secret}`, facts: { [secret]: secret, n: 1 } },
+      { ...bare, name: 'c' },
+    ],
+  }
+  expect(cleanSpans(given as never, redactor)).toEqual({
+    dropped: 3,
+    spans: [
+      { ...bare, name: 'a [secret]', failed: 'b [secret]', facts: { '[secret]': '[secret]', n: 1 } },
+      { ...bare, name: 'c' },
+    ],
+  })
 })

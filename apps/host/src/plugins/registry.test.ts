@@ -26,3 +26,12 @@ it('counts paths from its own folder, and asks the default registry where nothin
   expect([found.mirror, found.registries['default']?.token]).toEqual(['/base/m', { file: '/base/t' }])
   expect(found.entries.map(({ source }) => source)).toEqual([{ registry: 'default' }, { registry: 'default' }])
 })
+
+it.each([
+  ['a registry of another protocol', { registries: { default: { url: 'ftp://x.example' } } }],
+  ['a token without a url', { registries: { default: { token: { file: 't' } } } }],
+  ['two sources', { plugins: { a: { package: 'a', version: '*', source: { mirror: 'm', tarball: 't' } } } }],
+  ['no source at all', { plugins: { a: { package: 'a', version: '*', source: {} } } }],
+])('refuses %s', (_, given) => {
+  expect(readRegistry(JSON.stringify({ plugins: {}, ...given }), { base: '/b', shown: 'plugins.json' }).problems).not.toEqual([])
+})

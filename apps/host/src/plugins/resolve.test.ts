@@ -84,6 +84,34 @@ describe('the version of a range', () => {
       },
     ],
     [
+      'there are more than help: some of them are told',
+      {
+        range: '^9.0.0',
+        found: ['1', '2', '3', '4', '5', '6', '7'].map((major) => at(`${major}.0.0`)),
+        refusal: {
+          code: 'no-version',
+          message: 'no version of @acme/p is in ^9.0.0; there are: 7.0.0, 6.0.0, 5.0.0, 4.0.0, 3.0.0 and 2 more',
+          fix: 'run: muster plugins add @acme/p@^7.0.0 --as a',
+        },
+      },
+    ],
+    [
+      'there are just as many as help: all are told',
+      {
+        range: '^9.0.0',
+        found: ['1', '2', '3', '4', '5'].map((major) => at(`${major}.0.0`)),
+        refusal: { message: 'no version of @acme/p is in ^9.0.0; there are: 5.0.0, 4.0.0, 3.0.0, 2.0.0, 1.0.0' },
+      },
+    ],
+    [
+      'there are pre-releases alone',
+      {
+        range: '*',
+        found: [at('2.0.0-rc.1'), at('1.0.0-rc.1')],
+        refusal: { fix: 'run: muster plugins add @acme/p@^2.0.0-rc.1 --as a' },
+      },
+    ],
+    [
       'there is none at all',
       { range: '*', found: [], refusal: { code: 'no-version', message: '@acme/p has no version at all' } },
     ],

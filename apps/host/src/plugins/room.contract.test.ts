@@ -95,6 +95,26 @@ const key = { idempotencyKey: 'k' }
 const ready = (status: ProviderStatus): boolean => status.state === 'ready'
 
 describe('a provider process', () => {
+  it('that fell says when to ask again, and who it is', async () => {
+    const room = startPlugins({
+      ...(await configured({ create: 'exit' })),
+      ...{ owner: 'me', fence: { epoch: () => 3, mayAct: () => true }, log },
+      // It stands still: what is left of the pause is all of it.
+      now: () => 1_000_000,
+      random: () => 0.5,
+    })
+    stops.push(() => room.stop())
+    await room.settled()
+    const provider = room.provider('p')
+    await expect(provider.list({ limit: 1 })).rejects.toMatchObject({ code: 'transient', retryAfterMs: 200, effect: 'none' })
+    expect([provider.manifest.name, provider.capabilities]).toEqual([fixtureManifest.name, fixtureManifest.capabilities])
+    expect(room.clean('p', 'a b')).toBe('a b')
+    expect(room.clean('none', 'a b')).toBe('a b')
+    expect(room.find('none')).toBeUndefined()
+    expect(() => room.provider('none')).toThrow("no provider is named 'none'")
+    await room.drop('none')
+  })
+
   it('becomes ready, answers, shows notes and facts, and ends with the room', async () => {
     const { provider, until } = await start({})
     const status = await until(ready)

@@ -228,7 +228,7 @@ function candidateOf({ plugin, provider }: Target, { child, redactor, notes, own
   const { calls } = createGuard({
     tags: { 'muster-owner': owner, 'muster-provider': provider.name },
     fence: { epoch: () => fence.epoch(), mayAct: () => false },
-    current: () => ({ worker: child.connection.worker, holds }),
+    current: () => ({ worker: child.connection.worker, holds, inFlight: plugin.manifest.limits.inFlight }),
     secret: secretReader(provider.secrets),
     redactor,
     onFailure: () => undefined,

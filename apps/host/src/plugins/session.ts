@@ -10,6 +10,7 @@ import type { DiscoveredPlugin } from './discover.ts'
 import { type PluginProcess, spawnPlugin } from './process.ts'
 import type { Redactor } from './redactor.ts'
 import type { PluginRefusal } from './refusal.ts'
+import { tellingLine } from './telling.ts'
 import type { PluginUsers } from './users.ts'
 
 /** A start that cannot succeed by being tried again with the same files and configuration. */
@@ -144,23 +145,6 @@ async function startFault(error: unknown, { child, step }: { child: PluginProces
     tail,
     final: refused,
   })
-}
-
-/** The line that says most: Node ends every crash with its version, and a stack says where, not what. */
-function tellingLine(tail: readonly string[]): string | undefined {
-  const said = tail.filter((line) => !/^(Node\.js v|\s+at |\s*$|\s*[}^{])/.test(line))
-  const found = said.findLast((line) => /[Ee]rror/.test(line)) ?? said.at(-1)
-  return found === undefined ? undefined : messageOf(found)
-}
-
-/** The message of a line of the plugin's own log, or the line as it is. */
-function messageOf(line: string): string {
-  try {
-    const { message, msg } = JSON.parse(line) as { message?: unknown; msg?: unknown }
-    return typeof message === 'string' ? message : typeof msg === 'string' ? msg : line
-  } catch {
-    return line
-  }
 }
 
 function settled(closed: Promise<CloseReason>): Promise<CloseReason | undefined> {

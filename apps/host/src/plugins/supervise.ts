@@ -5,6 +5,7 @@ import type { ProviderConfig } from '../config/load.ts'
 import type { NetworkSettings } from '../config/network.ts'
 import type { CallWitness, Fence, GuardedProvider, ProviderState, ProviderStatus } from './api.ts'
 import { type BundleLimits, writeBundle } from './bundle.ts'
+import { openBusiest } from './busiest.ts'
 import type { DiscoveredPlugin } from './discover.ts'
 import { createGuard, type Current, type Guard, unseen } from './guard.ts'
 import { healthOf, probeOnce, whyOf } from './health.ts'
@@ -83,7 +84,7 @@ export function supervise(deps: SuperviseDeps): Supervised {
   let secret: SecretReader = secretReader(target.provider.secrets)
   const manifest = (): WorkerPluginManifest => target.plugin.manifest as WorkerPluginManifest
   const first = Promise.withResolvers<void>()
-  const status: Omit<ProviderStatus, 'breaker' | 'inFlight' | 'retiring' | 'pid' | 'oldestCall' | 'silentSince'> = {
+  const status: Omit<ProviderStatus, 'breaker' | 'inFlight' | 'retiring' | 'pid' | 'oldestCall' | 'silentSince' | 'busiest'> = {
     name,
     ...namesOf(target),
     state: 'starting',
@@ -93,6 +94,7 @@ export function supervise(deps: SuperviseDeps): Supervised {
     restarts: 0,
   }
   let child: PluginProcess | undefined
+  const busiest = openBusiest()
   let faults = 0
   let violations = 0
   let retryAt = 0
@@ -123,7 +125,7 @@ export function supervise(deps: SuperviseDeps): Supervised {
     current: (): Current =>
       child === undefined || status.state === 'starting'
         ? { down: status.reason ?? 'it is starting', retryAfterMs: Math.max(100, retryAt - deps.now()) }
-        : { worker: child.connection.worker, holds: holdsOf(child) },
+        : { worker: child.connection.worker, holds: holdsOf(child), inFlight: manifest().limits.inFlight },
     onFailure(method, error) {
       // Only a call that failed for the vendor's or the plugin's sake asks for a look; a refused request does not.
       if (error.code === 'transient' || error.code === 'deadline' || error.code === 'auth') health.look()
@@ -143,6 +145,7 @@ export function supervise(deps: SuperviseDeps): Supervised {
       retiring: retiring.size,
       ...pulse.status(),
       inFlight: Math.max(0, (child?.connection.stats().asked ?? 0) - pulse.asking),
+      busiest: busiest.with(child),
     }
   }
 
@@ -211,6 +214,7 @@ export function supervise(deps: SuperviseDeps): Supervised {
     const mine = AbortSignal.any([over.signal, swapped.signal, stopping.signal])
     pulse.watch(process.connection, mine)
     await health.watch(process, mine)
+    busiest.with(process)
     if (swapped.signal.aborted) return retireAside(process)
     const reason = await closed
     if (child === process) child = undefined
@@ -322,9 +326,8 @@ export function supervise(deps: SuperviseDeps): Supervised {
       swapped.abort()
     },
     async stop() {
-      const process = child
       stopping.abort()
-      if (process !== undefined) await retire(process, manifest().limits.retireMs)
+      if (child !== undefined) await retire(child, manifest().limits.retireMs)
       await Promise.all([done, ...retiring])
       set('stopped')
     },

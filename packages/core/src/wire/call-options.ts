@@ -13,6 +13,8 @@ export interface CallOptions {
   /** W3C trace context. */
   traceparent: string
   tracestate?: string
+  /** Told, at most once, when the call has its place: from then on nothing of this side keeps it waiting. */
+  placed?(): void
   /** Told what the plugin did for this call, before it settles; absent: the plugin does not record it. */
   spans?(batch: SpanBatch): void
   /** Answers the plugin's `secret` for this call; without it the plugin gets `unsupported`. The signal ends with the call. */

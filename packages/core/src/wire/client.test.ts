@@ -106,6 +106,23 @@ describe('places', () => {
     expect(host.stats().waiting).toBe(0)
   })
 
+  it('are those of one connection: a call waits for none of another, and is told as soon as it has its own', async () => {
+    const [hung, good] = [connect({ inFlight: 1 }), connect({ inFlight: 1 })]
+    const placed: string[] = []
+    const ask = ({ host }: typeof hung, name: string): Promise<unknown> =>
+      host.worker.launch(spec, options({ placed: () => void placed.push(name) }))
+    void ask(hung, 'hung').catch(() => undefined)
+    void ask(hung, 'behind').catch(() => undefined)
+    const call = ask(good, 'good')
+    // In this turn.
+    expect(placed).toEqual(['hung', 'good'])
+    good.raw.message({ id: (await good.raw.request('worker.launch')).id, result: launched })
+    await call
+    hung.raw.message({ id: (await hung.raw.request('worker.launch')).id, result: launched })
+    await hung.raw.request('worker.launch')
+    expect(placed).toEqual(['hung', 'good', 'behind'])
+  })
+
   it('are given up by a call that waits: effect none', async () => {
     const { host, raw } = connect({ inFlight: 1 })
     const first = host.worker.launch(spec, options())

@@ -1,5 +1,6 @@
 /** A JSON-RPC 2.0 peer with streams over one duplex; the same on both sides. Whatever breaks the protocol ends the connection. */
 import type { Duplex } from 'node:stream'
+import { setImmediate } from 'node:timers'
 import type * as z from 'zod'
 import type { ProviderError } from '../errors.ts'
 import { type CloseReason, closedError, WireViolation } from './close.ts'
@@ -19,6 +20,7 @@ import {
 } from './messages.ts'
 import { waitPatiently } from './patience.ts'
 import { createStreamTable, type StreamTable } from './stream-table.ts'
+import { createTurnMeter } from './turn.ts'
 import { createWriter, type Lane, type QueuedMessage, type WriterStats } from './writer.ts'
 
 export interface PeerHandlers {
@@ -73,6 +75,8 @@ export interface PeerStats extends WriterStats {
   receivers: number
   /** Bytes that came on streams and were not taken by their consumers. */
   receivedBytes: number
+  /** The most that one turn of the event loop has taken from the other side. */
+  busiest: { bytes: number; frames: number }
 }
 
 export interface Peer {
@@ -238,14 +242,21 @@ export function createPeer(socket: Duplex, handlers: PeerHandlers, options: Peer
     })
   }
 
+  const turn = createTurnMeter()
+
   socket.on('data', (chunk: Buffer) => {
     if (closing !== undefined) return
+    const { frames } = reader
     try {
       reader.push(chunk)
     } catch (error) {
       // Whatever a message can do to us ends its connection, never the process.
       if (error instanceof WireViolation) close(violated(error.code, error.message))
       else close({ kind: 'failed', message: error instanceof Error ? error.message : 'reading failed' })
+    }
+    if (!turn.took(chunk.length, reader.frames - frames)) {
+      socket.pause()
+      setImmediate(() => socket.resume())
     }
     if (stall === undefined) watchStall()
   })
@@ -306,7 +317,7 @@ export function createPeer(socket: Duplex, handlers: PeerHandlers, options: Peer
       })
       close(farewell)
     },
-    stats: () => ({ ...writer.stats(), asked: asked.size, open: open.size, ...streams.stats() }),
+    stats: () => ({ ...writer.stats(), asked: asked.size, open: open.size, ...streams.stats(), busiest: turn.busiest }),
   }
 }
 

@@ -101,7 +101,7 @@ export function scriptedProvider(options: ScriptOptions): ScriptedProvider {
     since: 0,
     notes: [],
     facts: {},
-    ...{ restarts: 0, breaker: 'closed', inFlight: 0, retiring: 0 },
+    ...{ restarts: 0, breaker: 'closed', inFlight: 0, retiring: 0, busiest: { bytes: 0, frames: 0 } },
   })
 
   function observation(id: string, worker: VendorWorker): WorkerObservation {

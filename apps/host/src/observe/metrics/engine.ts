@@ -112,6 +112,8 @@ function readProvider(status: ProviderStatus, set: SetGauge): void {
   for (const state of breakerStates) set('muster_provider_breaker', status.breaker === state ? 1 : 0, { provider, state })
   set('muster_provider_calls_in_flight', status.inFlight, { provider })
   set('muster_provider_restarts_total', status.restarts, { provider })
+  set('muster_provider_turn_bytes', status.busiest.bytes, { provider })
+  set('muster_provider_turn_frames', status.busiest.frames, { provider })
 }
 
 /** A small table: what is gone leaves it. */

@@ -2,12 +2,9 @@
 import { readFile, writeFile } from 'node:fs/promises'
 import { join } from 'node:path'
 import type { WorkerPluginManifest } from '@muster/core'
-import { type LoadedConfig, type MusterConfig, parseConfig } from '../../config/load.ts'
-import { discover, type Discovery } from '../discover.ts'
 import { writeMirror } from '../mirror.ts'
 import { lockHere } from './lock.ts'
 import { packEntries } from './pack.ts'
-import { fixtureManifest, packFixture } from './package.ts'
 
 const published = '2026-01-01T00:00:00.000Z'
 const root = join(import.meta.dirname, '../../../../..')
@@ -34,19 +31,6 @@ export async function mirrorBuilt(out: string, plugin: string, versions: readonl
       code: `${prologue}\n${code}`,
     })),
   )
-}
-
-/** The fixture in these versions. */
-export async function mirrorFixture(out: string, versions: readonly string[]): Promise<void> {
-  const { name, entry } = fixtureManifest
-  const all = versions.map(async (version) => {
-    const manifest = { ...fixtureManifest, version }
-    const folder = join(out, `.build-${version}`)
-    await packFixture(folder, { manifest })
-    const code = await readFile(join(folder, entry), 'utf8')
-    return { name, version, pkg: { type: 'module', muster: 'muster-plugin.json' }, entry, manifest, code }
-  })
-  await mirrorAll(out, await Promise.all(all))
 }
 
 interface Built {
@@ -88,20 +72,4 @@ export async function lockVersion({ file, alias, package: name, version, mirror,
   await writeFile(file, JSON.stringify({ policy: { exempt: [name] }, plugins: { [alias]: entry } }))
   const { problems } = await lockHere(file, { stores: [store] })
   if (problems.length > 0) throw new Error(JSON.stringify(problems))
-}
-
-/** A configuration of one provider `p` that is the fixture in this version, as the daemon reads it. */
-export async function configureVersion(
-  data: string,
-  { mirror, version, knobs = {} }: { mirror: string; version: string; knobs?: object },
-): Promise<{ config: MusterConfig; discovery: Discovery; at: LoadedConfig['problem'] }> {
-  const [file, store] = [join(data, 'plugins.json'), join(data, 'plugins')]
-  await lockVersion({ file, alias: 'fix', package: fixtureManifest.name, version, mirror, store })
-  const provider = `p: { plugin: fix, config: ${JSON.stringify(knobs)} }`
-  const text = `host: { data: ${data} }\nproviders:\n  ${provider}\npools:\n  a: { placement: [p] }\n`
-  const { config, problem, problems } = parseConfig(join(data, 'muster.yaml'), text)
-  if (config === undefined) throw new Error(JSON.stringify(problems))
-  const discovery = await discover(file, { stores: [store], shown: 'plugins.json' })
-  if (discovery.problems.length > 0) throw new Error(JSON.stringify(discovery.problems))
-  return { config, discovery, at: problem }
 }

@@ -6,15 +6,7 @@ import { spawnSync } from 'node:child_process'
 import { appendFileSync, openSync, readFileSync, rmSync, writeSync } from 'node:fs'
 import { connect, createServer, Socket } from 'node:net'
 import { join } from 'node:path'
-import {
-  type Call,
-  definePlugin,
-  type PluginContext,
-  type Probe,
-  ProviderError,
-  serve,
-  type WorkerPluginManifest,
-} from '@muster/core'
+import { type Call, definePlugin, type PluginContext, type Probe, serve, type WorkerPluginManifest } from '@muster/core'
 import type { Fault } from './faults.ts'
 
 const manifest = JSON.parse(readFileSync(new URL('muster-plugin.json', import.meta.url), 'utf8')) as WorkerPluginManifest
@@ -36,15 +28,16 @@ const deeds: Record<Fault, Deed> = {
   exits: () => process.exit(9),
   aborts: () => process.abort(),
   'is-shot': () => process.kill(process.pid, 'SIGSEGV'),
-  'eats-its-heap': () => eat((n) => Array.from({ length: MiB }, (_, at) => ({ n, at })), 40),
+  'eats-its-heap': () => tried(() => (eat((n) => Array.from({ length: MiB }, (_, at) => ({ n, at })), 10), 'all')),
   // In turns, so that whoever looks finds it before it stops by itself.
-  'eats-beside-its-heap': async () => {
-    for (let n = 0; n < 60; n++) {
-      eat(() => Buffer.alloc(16 * MiB, 1), 1)
-      await new Promise((resolve) => setTimeout(resolve, 50))
-    }
-    return await new Promise(() => undefined)
-  },
+  'eats-beside-its-heap': () =>
+    tried(async () => {
+      for (let n = 0; n < 60; n++) {
+        eat(() => Buffer.alloc(16 * MiB, 1), 1)
+        await new Promise((resolve) => setTimeout(resolve, 50))
+      }
+      return 'all'
+    }),
   'opens-files-without-end': () =>
     tried(() => Array.from({ length: 5000 }, () => openSync(new URL(import.meta.url), 'r')) && 'all'),
 
@@ -69,15 +62,23 @@ const deeds: Record<Fault, Deed> = {
   'writes-no-json': () => writeSync(3, frame('{"jsonrpc":"2.0","id":1,"result":{'.padEnd(64))),
   'answers-what-nobody-asked': () => rewrite((text) => [text.replace(/"id":\d+/, '"id":987654321')]),
   'answers-twice': () => rewrite((text) => [text, text]),
+  'floods-its-wire': async (call) => {
+    // An id that the host has seen: to cancel it again is no fault by itself.
+    await call.secret('token')
+    const many = Buffer.concat(
+      Array.from({ length: 1000 }, () => frame('{"jsonrpc":"2.0","method":"$/cancel","params":{"id":1}}')),
+    )
+    for (let n = 0; n < 400; n++) await written(many)
+  },
   'asks-the-host-for-more': () =>
     writeSync(3, frame('{"jsonrpc":"2.0","id":1,"method":"host.exec","params":{"command":["id"]}}')),
   'spoils-prototypes': () => rewrite((text) => [text.replace('"facts":{', '"facts":{"__proto__":{"polluted":"yes"},')]),
+  // What a plugin is built with takes it out as well.
   'says-what-it-may-not': async (call) => {
     const { value } = await call.secret('token')
-    throw new ProviderError('auth', `refused: \u001B[31m${value}\u0007\u0000`, {
-      effect: 'none',
-      hint: 'x'.repeat(100_000),
-    })
+    const data = { code: 'auth', effect: 'none', hint: 'x'.repeat(500) }
+    const error = { code: -32_000, message: `refused: \u001B[31m${value}\u0007\u0000`, data }
+    rewrite((text) => [JSON.stringify({ jsonrpc: '2.0', id: Number(/"id":(\d+)/.exec(text)?.[1]), error })])
   },
   'floods-its-output': async () => {
     const line = `${'flood '.repeat(1000)}\n`
@@ -85,7 +86,11 @@ const deeds: Record<Fault, Deed> = {
       if (!process.stdout.write(line)) await new Promise((resolve) => process.stdout.once('drain', resolve))
   },
 
-  'asks-for-a-secret-of-others': (call) => tried(async () => (await call.secret('token-of-another')).value),
+  // What a plugin is built with refuses it as well.
+  'asks-for-a-secret-of-others': (call) => {
+    onWire((bytes) => void writeSync(3, frame(textOf(bytes).replace('"name":"token"', '"name":"token-of-another"'))))
+    return tried(async () => (await call.secret('token')).value)
+  },
   'reads-what-it-may-not': () => tried(() => readFileSync('/etc/passwd', 'utf8').slice(0, 4)),
   'reads-the-database': (_, { dataDir }) => tried(() => readFileSync(join(dataDir, '../../muster.db')).length),
   'opens-the-database': async (_, { dataDir }) =>
@@ -93,6 +98,7 @@ const deeds: Record<Fault, Deed> = {
   'writes-what-it-may-not': (_, { dataDir }) => tried(() => appendFileSync(join(dataDir, '../../planted'), 'x')),
   'removes-the-data': (_, { dataDir }) => tried(() => rmSync(join(dataDir, '../..'), { recursive: true })),
   'starts-programs': () => tried(() => Array.from({ length: 20 }, () => spawnSync('true').status ?? fail('not started')).length),
+  'forks-without-end': () => tried(() => (forked() === 0 ? 'all' : refused('EAGAIN'))),
   connects: () => tried(() => settled(connect(9, '127.0.0.1'))),
   listens: () => tried(() => listening()),
   // The kernel asks the same of this signal as of one that kills, and it does no harm where it comes through.
@@ -174,11 +180,36 @@ async function listening(): Promise<string> {
   }
 }
 
+/** Many processes at once, ended when all are there: the code of a shell that could not start one. */
+function forked(): number | null {
+  const script = 'n=0; while [ $n -lt 900 ]; do sleep 600 & all="$all $!"; n=$((n + 1)); done; kill $all; wait; exit 0'
+  return spawnSync('/bin/sh', ['-c', script], { stdio: 'ignore' }).status
+}
+
+function refused(code: string): never {
+  throw Object.assign(new Error(code), { code })
+}
+
+/** All of it, whoever takes it however slowly. */
+async function written(bytes: Buffer): Promise<void> {
+  for (let at = 0; at < bytes.length;)
+    try {
+      at += writeSync(3, bytes, at)
+    } catch (error) {
+      if ((error as NodeJS.ErrnoException).code !== 'EAGAIN') throw error
+      await new Promise((resolve) => setTimeout(resolve, 1))
+    }
+}
+
 function frame(text: string): Buffer {
   const body = Buffer.from(text)
   const head = Buffer.alloc(5)
   head.writeUInt32BE(body.length + 1, 0)
   return Buffer.concat([head, body])
+}
+
+function textOf(frame: Buffer): string {
+  return frame.subarray(5).toString()
 }
 
 /** What is written to the host from now on is written so. */
@@ -201,7 +232,7 @@ function byteByByte(): void {
 /** The answer of the probe, as other messages. */
 function rewrite(change: (text: string) => string[] | Promise<string[]>): void {
   onWire((bytes) => {
-    const text = bytes.subarray(5).toString()
+    const text = textOf(bytes)
     const write = (all: string[]): void => all.forEach((one) => void writeSync(3, frame(one)))
     const changed = text.includes('"outcome"') ? change(text) : [text]
     if (Array.isArray(changed)) write(changed)

@@ -1,0 +1,68 @@
+/** A mirror as files: what is written is read, in one order, and nothing half done stays. */
+import { readdir, readFile, writeFile } from 'node:fs/promises'
+import { join } from 'node:path'
+import { tempFolder, type TempFolder } from '@muster/test/systems/temp'
+import { afterEach, beforeEach, expect, test } from 'vitest'
+import { mirrored, mirrorOrigin, writeMirror } from './mirror.ts'
+import { tarballOrigin } from './origin.ts'
+import { packEntries, packPlugin } from './testing/pack.ts'
+
+let folder: TempFolder
+let dir: string
+beforeEach(async () => {
+  folder = await tempFolder('mirror')
+  dir = join(folder.path, 'm')
+})
+afterEach(() => folder.remove())
+
+const published = '2026-01-01T00:00:00.000Z'
+const bytes = (text: string): Buffer => Buffer.from(text)
+
+test('versions are written beside those that are there, packages in the order of their names, and nothing half done stays', async () => {
+  await writeMirror(dir, [{ package: 'b', version: '1.0.0', published, tarball: bytes('b1'), attestations: { of: 'b1' } }])
+  await writeMirror(dir, [
+    { package: 'b', version: '2.0.0', tarball: bytes('b2') },
+    { package: '@x/c', version: '1.0.0', tarball: bytes('c1') },
+    { package: 'a', version: '1.0.0', tarball: bytes('a1') },
+  ])
+  const index = JSON.parse(await readFile(join(dir, 'muster-mirror.json'), 'utf8')) as { packages: Record<string, object> }
+  expect(Object.keys(index.packages)).toEqual(['@x/c', 'a', 'b'])
+  expect((await readdir(dir, { recursive: true })).filter((name) => name.includes('.new'))).toEqual([])
+  const origin = mirrorOrigin(dir)
+  expect(await origin.versions('b')).toEqual([{ version: '1.0.0', published }, { version: '2.0.0' }])
+  expect([await origin.tarball('b', '2.0.0'), await origin.tarball('@x/c', '1.0.0')]).toEqual([bytes('b2'), bytes('c1')])
+  expect([await origin.attestations('b', '1.0.0'), await origin.attestations('b', '2.0.0')]).toEqual([{ of: 'b1' }, undefined])
+  expect([await mirrored(dir, { name: 'a', version: '1.0.0' }), await mirrored(dir, { name: 'a', version: '2.0.0' })]).toEqual([
+    bytes('a1'),
+    undefined,
+  ])
+})
+
+test.each(['none', 'constructor', 'toString'])('a package that it has not is told: %s', async (name) => {
+  await writeMirror(dir, [{ package: 'a', version: '1.0.0', tarball: bytes('a1') }])
+  await expect(mirrorOrigin(dir).versions(name)).rejects.toMatchObject({ code: 'no-package' })
+})
+
+test('without an index there is no mirror, and one that is none is not written over', async () => {
+  await expect(mirrorOrigin(dir).versions('a')).rejects.toMatchObject({
+    code: 'no-source',
+    fix: expect.stringContaining(dir) as string,
+  })
+  await writeMirror(dir, [{ package: 'a', version: '1.0.0', tarball: bytes('a1') }])
+  for (const text of ['', '{', '{"schema":2,"packages":{}}', '{"schema":1,"packages":{"a":{"1.0.0":{}}}}']) {
+    await writeFile(join(dir, 'muster-mirror.json'), text)
+    await expect(writeMirror(dir, [])).rejects.toThrow()
+    expect(await readFile(join(dir, 'muster-mirror.json'), 'utf8')).toBe(text)
+  }
+})
+
+test('a tarball is one version of one package', async () => {
+  const file = join(folder.path, 'p.tgz')
+  await writeFile(file, await packPlugin({ name: '@acme/p', version: '1.2.3' }))
+  expect(await tarballOrigin(file).versions('@acme/p')).toEqual([{ version: '1.2.3' }])
+  await expect(tarballOrigin(file).versions('@acme/q')).rejects.toMatchObject({ code: 'no-package', fix: 'write @acme/p' })
+  for (const entries of [[['package/x', '']], [['package/package.json', '{']], [['package/package.json', '{"name":"a"}']]]) {
+    await writeFile(file, await packEntries(entries as [string, string][]))
+    await expect(tarballOrigin(file).versions('a')).rejects.toMatchObject({ code: 'bad-archive' })
+  }
+})

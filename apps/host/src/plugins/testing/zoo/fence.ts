@@ -1,0 +1,44 @@
+/** Limits round all that a test starts, plugins without a cage too: what no limit of the host holds harms no machine. */
+import { existsSync } from 'node:fs'
+import { mkdir, readFile, rmdir, writeFile } from 'node:fs/promises'
+import { join } from 'node:path'
+import { waitFor } from '@muster/test/systems/wait'
+import { cagesAreHere, placesOf } from '../../cage.ts'
+
+/** A machine has more of both, and a zoo needs less. */
+const memoryBytes = 6 * 2 ** 30
+const pids = 4000
+let count = 0
+
+export interface Fence {
+  /** Into it, with all that it starts from then on. */
+  take(pid: number): Promise<void>
+  /** Once all in it has ended. */
+  drop(): Promise<void>
+}
+
+/** Undefined where control groups cannot be made. */
+export async function openFence(): Promise<Fence | undefined> {
+  if (!(await cagesAreHere())) return undefined
+  const [mounts, own] = await Promise.all(['/proc/self/mountinfo', '/proc/self/cgroup'].map((file) => readFile(file, 'utf8')))
+  const name = `muster-zoo-${process.pid}-${++count}`
+  const folders = placesOf(mounts ?? '', own ?? '').map(({ folder }) => join(folder, name))
+  for (const folder of folders) {
+    await mkdir(folder)
+    for (const [file, value] of [
+      ['pids.max', pids],
+      ['memory.max', memoryBytes],
+      ['memory.limit_in_bytes', memoryBytes],
+    ] as const)
+      if (existsSync(join(folder, file))) await writeFile(join(folder, file), String(value))
+  }
+  return {
+    async take(pid) {
+      for (const folder of folders) await writeFile(join(folder, 'cgroup.procs'), String(pid))
+    },
+    async drop() {
+      // The kernel takes a moment to forget processes, and hosts to remove their own groups in it.
+      for (const folder of folders) await waitFor(`${folder} to be empty`, () => rmdir(folder).then(() => true))
+    },
+  }
+}

@@ -1,0 +1,67 @@
+/** Users of plugins: which one a plugin gets, and that its folder is its own. Only root may hand files over. */
+import { chown, link, lstat, mkdir, stat, symlink, writeFile } from 'node:fs/promises'
+import { join } from 'node:path'
+import { requireSystem, root } from '@muster/test/require'
+import { tempFolder, type TempFolder } from '@muster/test/systems/temp'
+import { afterEach, beforeEach, expect, test } from 'vitest'
+import { openUsers } from './users.ts'
+
+const range = { from: 1_400_000_000, to: 1_400_000_002 }
+let folder: TempFolder
+let data: string
+beforeEach(async () => {
+  folder = await tempFolder('users')
+  data = join(folder.path, 'data')
+  await mkdir(join(data, 'providers'), { recursive: true })
+  await mkdir(join(data, 'plugins', 'x'), { recursive: true })
+})
+afterEach(() => folder.remove())
+
+const own = (name: string): string => join(data, 'providers', name)
+const places = (name: string): { own: string; root: string } => ({ own: own(name), root: join(data, 'plugins', 'x') })
+const owner = async (path: string): Promise<number> => (await lstat(path)).uid
+
+test('each gets a user of its own, keeps it, also after another start, and gives nothing to the next', async (context) => {
+  await requireSystem(context, root)
+  const users = openUsers({ range, data })
+  const [a, b] = await Promise.all([users.settle(places('a')), users.settle(places('b'))])
+  expect(a).toEqual({ uid: range.from, gid: range.from })
+  expect(b).toEqual({ uid: range.from + 1, gid: range.from })
+  expect([await owner(own('a')), await owner(own('b'))]).toEqual([a.uid, b.uid])
+  expect(((await stat(own('a'))).mode & 0o777).toString(8)).toBe('700')
+  // Its folder remembers it.
+  const later = openUsers({ range, data })
+  expect(await later.settle(places('c'))).toEqual({ uid: range.to, gid: range.from })
+  expect(await later.settle(places('b'))).toEqual(b)
+  await expect(later.settle(places('d'))).rejects.toThrow(`all of ${range.from} to ${range.to} have a plugin`)
+})
+
+test('one whose folder belongs to a user outside of the range gets one of it', async (context) => {
+  await requireSystem(context, root)
+  for (const [name, uid] of [
+    ['below', range.from - 1],
+    ['above', range.to + 1],
+  ] as const) {
+    await mkdir(own(name))
+    await chown(own(name), uid, uid)
+  }
+  const users = openUsers({ range, data })
+  expect((await users.settle(places('below'))).uid).toBe(range.from)
+  expect((await users.settle(places('above'))).uid).toBe(range.from + 1)
+})
+
+test('what lies in its folder is its own, but for links and what has a second name', async (context) => {
+  await requireSystem(context, root)
+  await mkdir(join(own('a'), 'deep', 'er'), { recursive: true })
+  const outside = join(folder.path, 'outside')
+  await writeFile(outside, '')
+  await writeFile(join(own('a'), 'file'), '')
+  await writeFile(join(own('a'), 'deep', 'er', 'file'), '')
+  await symlink(outside, join(own('a'), 'link'))
+  await link(outside, join(own('a'), 'second'))
+  const { uid } = await openUsers({ range, data }).settle(places('a'))
+  for (const path of ['', 'file', 'deep', 'deep/er', 'deep/er/file'])
+    expect([path, await owner(join(own('a'), path))]).toEqual([path, uid])
+  for (const path of ['link', 'second']) expect([path, await owner(join(own('a'), path))]).toEqual([path, 0])
+  expect(await owner(outside)).toBe(0)
+})
