@@ -1,6 +1,7 @@
 /** `muster-plugin`: parses the arguments, and turns what comes of them into an exit code. */
 import { Command, CommanderError, InvalidArgumentError } from 'commander'
 import { readFileSync } from 'node:fs'
+import { reportFile } from '@muster/packed/conformance'
 import { print, say } from './io.ts'
 import { PluginFault } from './finding.ts'
 
@@ -44,7 +45,7 @@ program.addCommand(
     .option('--setup <file>', 'what the suite is told of the vendor; default: conformance.json, .ts, .mjs or .js')
     .option('--only <words>', 'only tests with this in their name; says nothing of the whole')
     .option('--parallel <number>', 'how many tests at once', atLeastOne, 4)
-    .option('--report <file>', 'where the report goes', 'conformance-report.json')
+    .option('--report <file>', 'where the report goes', reportFile)
     .option('--json', 'the report on standard output'),
 )
 program.addCommand(
@@ -52,7 +53,8 @@ program.addCommand(
     (await import('./cli/pack.ts')).pack(options),
   )
     .option('--out <dir>', 'where to; default: the folder of the plugin')
-    .option('--verify', 'build and pack it twice, and compare; look at it as a host would')
+    .option('--report <file>', 'the report of the suite, packed where it is of these files', reportFile)
+    .option('--verify', 'build and pack it twice, and compare; refuse it without a report that all tests have passed')
     .option('--json', 'as JSON'),
 )
 

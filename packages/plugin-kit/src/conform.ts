@@ -7,7 +7,7 @@ import { type Artifact, packAuthor, readArtifact, unpackTo } from './artifact.ts
 import { openAuthor } from './author.ts'
 import { PluginFault } from './finding.ts'
 import { startUnpacked } from './launch.ts'
-import { type ConformanceReport, reportOf } from './report.ts'
+import { type ConformanceReport, reportOf, tested } from './report.ts'
 import { readSetup } from './setup.ts'
 
 export interface ConformOptions {
@@ -30,7 +30,7 @@ export async function conform(folder: string, options: ConformOptions = {}): Pro
   try {
     const unpacked = await unpackTo(join(home, 'package'), artifact)
     const { manifest } = unpacked
-    if (manifest.kind !== 'worker-provider')
+    if (manifest.kind !== tested)
       throw new PluginFault({
         place: unpacked.manifestAt(['kind']),
         reason: `there is no conformance suite for a ${manifest.kind} yet`,

@@ -22,7 +22,7 @@ export async function test({ folder, report: file, json, ...options }: TestComma
   if (json === true) print(text.trimEnd())
   else {
     const count = (outcome: Outcome['outcome']): number => tests.filter((one) => one.outcome === outcome).length
-    print(`${artifact.package}@${artifact.version}, ${artifact.sha512}`)
+    print(`${artifact.package}@${artifact.version}, files ${artifact.tree}`)
     print(
       `${suite.package}@${suite.version}: ${count('pass')} passed, ${count('fail')} failed, ${count('not declared')} not declared`,
     )
