@@ -49,6 +49,19 @@ program.addCommand(
     .option('--json', 'the report on standard output'),
 )
 program.addCommand(
+  command(
+    'audit',
+    'run the suite, look what the plugin uses of the machine, and compare that with its permissions',
+    async (options) => (await import('./cli/audit.ts')).audit(options),
+  )
+    .option('--write', 'write the least permissions that would do into the manifest')
+    .option('--except <kind:value...>', 'what is right all the same, as env:AWS_* or net:api.acme.example:443')
+    .option('--setup <file>', 'what the suite is told of the vendor; default: conformance.json, .ts, .mjs or .js')
+    .option('--source <file>', 'its main module', 'src/plugin.ts')
+    .option('--only <words>', 'only tests with this in their name; what they do not use is not judged')
+    .option('--json', 'as JSON'),
+)
+program.addCommand(
   command('pack', 'pack the plugin: the same files are the same bytes', async (options) =>
     (await import('./cli/pack.ts')).pack(options),
   )

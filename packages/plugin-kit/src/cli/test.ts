@@ -33,7 +33,7 @@ export async function test({ folder, report: file, json, ...options }: TestComma
 
 const marks: Record<Outcome['outcome'], string> = { pass: 'ok  ', fail: 'FAIL', 'not declared': '-   ' }
 
-function tell({ name, outcome, detail, ms }: Outcome): void {
+export function tell({ name, outcome, detail, ms }: Outcome): void {
   print(`${marks[outcome]} ${name} (${outcome === 'not declared' ? detail : `${ms} ms`})`)
   if (outcome === 'fail') print(`     ${(detail ?? '').replaceAll('\n', '\n     ')}`)
 }
