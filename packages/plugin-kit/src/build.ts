@@ -1,8 +1,9 @@
 /** One ESM file that needs nothing but Node, and a manifest that fits package.json. */
+import { watch } from 'node:fs'
 import { readFile, stat, writeFile } from 'node:fs/promises'
 import { join } from 'node:path'
 import type { PluginManifest } from '@muster/core'
-import { build, type BuildOptions } from 'esbuild'
+import { build, type BuildOptions, context, type Plugin } from 'esbuild'
 import { type AuthorFolder, openAuthor } from './author.ts'
 import { PluginFault } from './finding.ts'
 
@@ -54,6 +55,44 @@ async function bundle(author: AuthorFolder, source: string): Promise<void> {
   } catch (error) {
     throw bundleFault(error, source)
   }
+}
+
+export interface Watching {
+  /** After each build that worked, the first too. */
+  built(): void
+  /** Instead. */
+  failed(fault: PluginFault): void
+}
+
+/** Builds with each change of a source, until it is stopped. Error: PluginFault. */
+export async function watchPlugin(
+  folder: string,
+  { source = defaultSource, built, failed }: Watching & { source?: string },
+): Promise<{ stop(): Promise<void> }> {
+  await fitManifest(await openAuthor(folder))
+  const author = await openAuthor(folder)
+  if (author.manifest.interpreter !== undefined) return watchFiles(author, built)
+  const told: Plugin = {
+    name: 'told',
+    setup({ onEnd }) {
+      onEnd(({ errors }) => {
+        const fault = errors.length === 0 ? undefined : bundleFault({ errors }, source)
+        if (fault instanceof PluginFault) failed(fault)
+        else built()
+      })
+    },
+  }
+  const building = await context({ ...bundleOptions(author, source), plugins: [told] })
+  await building.watch()
+  return { stop: () => building.dispose() }
+}
+
+/** Nothing is built: its entry and its manifest are what a host looks at. */
+function watchFiles({ folder, entry, manifestFile }: AuthorFolder, built: () => void): { stop(): Promise<void> } {
+  const ends = new AbortController()
+  for (const name of [entry, manifestFile]) watch(join(folder, name), { signal: ends.signal }, built)
+  built()
+  return { stop: async () => ends.abort() }
 }
 
 /** The bytes that a build would make, and the map from them to the sources; nothing is written. */

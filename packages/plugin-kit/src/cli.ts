@@ -2,6 +2,7 @@
 import { Command, CommanderError, InvalidArgumentError } from 'commander'
 import { readFileSync } from 'node:fs'
 import { reportFile } from '@muster/packed/conformance'
+import { durationOf } from './dev.ts'
 import { print, say } from './io.ts'
 import { PluginFault } from './finding.ts'
 
@@ -62,6 +63,17 @@ program.addCommand(
     .option('--json', 'as JSON'),
 )
 program.addCommand(
+  command('dev', 'attach the plugin to a daemon that runs, and let each build take over there', async (options) =>
+    (await import('./cli/dev.ts')).dev(options),
+  )
+    .option('--for <duration>', 'how long at most, as 30m or 4h; the daemon ends it then', parseDuration, '4h')
+    .option('--name <name>', 'of provider and pool; default: dev- and the name of the package')
+    .option('--settings <file>', 'JSON with the sections "provider" and "pool", as in muster.yaml', 'dev.json')
+    .option('--source <file>', 'its main module', 'src/plugin.ts')
+    .option('-c, --config <file>', 'configuration of the daemon; default: the nearest muster.yaml')
+    .option('--data <dir>', "data folder of the daemon; default: the configuration's"),
+)
+program.addCommand(
   command('pack', 'pack the plugin: the same files are the same bytes', async (options) =>
     (await import('./cli/pack.ts')).pack(options),
   )
@@ -70,6 +82,11 @@ program.addCommand(
     .option('--verify', 'build and pack it twice, and compare; refuse it without a report that all tests have passed')
     .option('--json', 'as JSON'),
 )
+
+function parseDuration(text: string): string {
+  if (durationOf(text) === undefined) throw new InvalidArgumentError('a duration from 1s to 24h, as 30m or 4h.')
+  return text
+}
 
 function atLeastOne(text: string): number {
   const value = Number(text)

@@ -50,22 +50,22 @@ for (const name of ['fs', 'child', 'worker', 'addon', 'inspector', 'wasi', 'ffi'
   })
 
 const { connect } = net.Socket.prototype
-net.Socket.prototype.connect = function (this: net.Socket, ...args: never[]): net.Socket {
+net.Socket.prototype.connect = function (this: net.Socket, ...args: unknown[]): net.Socket {
   address(args)
-  return connect.apply(this, args)
-} as typeof connect
+  return connect.apply(this, args as never)
+}
 const { listen } = net.Server.prototype
-net.Server.prototype.listen = function (this: net.Server, ...args: never[]): net.Server {
+net.Server.prototype.listen = function (this: net.Server, ...args: unknown[]): net.Server {
   address(args)
-  return listen.apply(this, args)
-} as typeof listen
+  return listen.apply(this, args as never)
+}
 const { send } = dgram.Socket.prototype
-dgram.Socket.prototype.send = function (this: dgram.Socket, ...args: never[]): void {
+dgram.Socket.prototype.send = function (this: dgram.Socket, ...args: unknown[]): void {
   const [host] = args.slice(1).filter((one) => typeof one === 'string')
   const port = args.slice(1).findLast((one) => typeof one === 'number')
   note('net', `${host ?? 'localhost'}:${port ?? 0}`, stackHere())
-  send.apply(this, args)
-} as typeof send
+  send.apply(this, args as never)
+}
 
 const environment = process.env
 process.env = new Proxy(environment, {
