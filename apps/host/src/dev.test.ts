@@ -28,11 +28,13 @@ interface Site extends AsyncDisposable {
   fails: Error | undefined
 }
 
-async function openSite(host: object = { development: true }): Promise<Site> {
+const on = { development: true }
+
+async function openSite(host: object = on): Promise<Site> {
   const temp = await tempFolder('dev')
   const path = temp.path
   for (const [name, body = ''] of pluginFiles()) {
-    const file = join(path, String(name))
+    const file = join(path, name as string)
     await mkdir(dirname(file), { recursive: true })
     await writeFile(file, body)
   }
@@ -146,11 +148,11 @@ describe('a plugin under development', () => {
     expect(site.configured.at(-1)).toBe('deadline:  dev-own')
   })
 
-  it.each<[string, Partial<DevAsked>, object, RegExp]>([
-    ['where that is not allowed', {}, {}, /takes no plugins under development/],
-    ['with a name of the configuration', { name: 'dev-own' }, { development: true }, /has the name dev-own/],
-    ['for longer than a day', { until: Date.parse('2026-01-02T00:00:01Z') }, { development: true }, /more than 24 hours away/],
-  ])('is refused %s', async (_name, change, host, wanted) => {
+  it.each<[string, { host: object; change?: Partial<DevAsked> }, RegExp]>([
+    ['where that is not allowed', { host: {} }, /takes no plugins under development/],
+    ['with a name of the configuration', { host: on, change: { name: 'dev-own' } }, /has the name dev-own/],
+    ['for longer than a day', { host: on, change: { until: Date.parse('2026-01-02T00:00:01Z') } }, /more than 24 hours away/],
+  ])('is refused %s', async (_name, { host, change }, wanted) => {
     await using site = await openSite(host)
     await expect(site.dev.attach(site.asked(change), 'ann')).rejects.toMatchObject({
       code: 'conflict',

@@ -24,7 +24,7 @@ export function devRoutes(app: App, { dev }: AppDeps): void {
   app.put(
     '/v1/dev/:name',
     {
-      ...needs('admin', 'conflict', 'config-refused'),
+      ...needs('admin', 'not-found', 'conflict', 'config-refused'),
       schema: {
         operationId: 'attachDevPlugin',
         summary: 'Attaches a plugin under development, with a provider and a pool of its own',
