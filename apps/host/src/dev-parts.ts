@@ -8,7 +8,7 @@ import type { Problem } from './config/problem.ts'
 import type { PoolConfig } from './engine/model.ts'
 import { type DiscoveredPlugin, openPackage } from './plugins/discover.ts'
 import { openGround } from './plugins/ground.ts'
-import { namedIn } from './plugins/origin.ts'
+import { jsonOf, namedIn } from './plugins/origin.ts'
 import type { Running } from './running.ts'
 
 type Section = Readonly<Record<string, unknown>>
@@ -119,9 +119,21 @@ export async function keepDev(file: string, parts: readonly DevPart[]): Promise<
   await rename(`${file}.new`, file)
 }
 
-/** What a daemon before this one had. One that cannot be opened any more is left out, with the reason. */
-export async function readDev(config: MusterConfig): Promise<{ parts: DevPart[]; lost: Problem[] }> {
+/** What a daemon before this one had. What cannot be opened any more is left out, with the reason. */
+export async function readDev(found: Pick<Running, 'config' | 'discovery'>): Promise<{ parts: DevPart[]; lost: Problem[] }> {
+  const { config } = found
   const text = await readFile(devFile(config.data), 'utf8').catch(() => '[]')
-  const opened = await Promise.all(keptSchema.parse(JSON.parse(text)).map((asked) => openPart(asked, config)))
+  const kept = keptSchema.safeParse(jsonOf(text))
+  if (!kept.success) {
+    const fix = 'remove it; workers of what was attached are missing their provider then'
+    return { parts: [], lost: [devProblem(devFile(config.data))([], { reason: 'the file is damaged', fix })] }
+  }
+  const opened = await Promise.all(
+    kept.data.map(async (asked): ReturnType<typeof openPart> => {
+      if (!isTaken(asked.name, found)) return openPart(asked, config)
+      const problem = { reason: 'the configuration has this name now', fix: 'give it another one there' }
+      return { problems: [devProblem(asked.name)([], problem)] }
+    }),
+  )
   return { parts: opened.flatMap(({ part }) => part ?? []), lost: opened.flatMap(({ problems }) => problems) }
 }

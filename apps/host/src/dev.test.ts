@@ -6,7 +6,7 @@ import { describe, expect, it } from 'vitest'
 import { parseConfig } from './config/load.ts'
 import type { Problem } from './config/problem.ts'
 import { type Dev, devOf } from './dev.ts'
-import { type DevAsked, devFile, readDev, withDev } from './dev-parts.ts'
+import { type DevAsked, devFile, type DevPart, readDev, withDev } from './dev-parts.ts'
 import { pluginFiles } from './plugins/testing/pack.ts'
 import type { Staged, Wanted } from './plugins/room.ts'
 import { openRunning, type RunningState } from './running.ts'
@@ -30,7 +30,7 @@ interface Site extends AsyncDisposable {
 
 const on = { development: true }
 
-async function openSite(host: object = on): Promise<Site> {
+async function openSite(host: object = on, before: readonly DevPart[] = []): Promise<Site> {
   const temp = await tempFolder('dev')
   const path = temp.path
   for (const [name, body = ''] of pluginFiles()) {
@@ -43,7 +43,7 @@ async function openSite(host: object = on): Promise<Site> {
     JSON.stringify({ host: { data: 'data', ...host }, providers: { 'dev-own': { plugin: 'x' } }, pools: {} }),
   )
   if (config === undefined) throw new Error('a wrong configuration')
-  const running = openRunning({ config, discovery: { plugins: [], aliases: [], problems: [] }, written: {} })
+  const running = openRunning({ config, discovery: { plugins: [], aliases: [], problems: [] }, written: {} }, before)
   let now = Date.parse('2026-01-01T00:00:00Z')
   let next: { at: number; run(): void } | undefined
   const site: Omit<Site, 'dev'> = {
@@ -212,14 +212,24 @@ describe('a plugin under development', () => {
   it('is known to the next daemon, or told to be lost', async () => {
     await using site = await openSite()
     await site.dev.attach(site.asked(), 'ann')
-    const { config } = site.running.now
-    const again = await readDev(config)
+    const { now } = site.running
+    const again = await readDev(now)
     expect([again.parts, again.lost]).toEqual([site.running.dev, []])
-    expect(withDev({ ...site.running.now }, again.parts).config.pools.map((one) => one.name)).toEqual(['dev-shed'])
+    expect(withDev(now, again.parts).config.pools.map((one) => one.name)).toEqual(['dev-shed'])
+    const named = { ...now, config: { ...now.config, pools: again.parts.map((one) => one.pool) } }
+    expect(await readDev(named)).toMatchObject({ parts: [], lost: [{ reason: 'the configuration has this name now' }] })
     await writeFile(join(site.path, 'package/package.json'), '{}')
-    expect(await readDev(config)).toMatchObject({
-      parts: [],
-      lost: [{ file: 'dev-shed', reason: expect.stringMatching(/has no package\.json/) }],
-    })
+    const lost = [{ file: 'dev-shed', reason: expect.stringMatching(/has no package\.json/) as string }]
+    expect(await readDev(now)).toMatchObject({ parts: [], lost })
+    await writeFile(devFile(now.config.data), '[{')
+    expect(await readDev(now)).toMatchObject({ parts: [], lost: [{ reason: 'the file is damaged' }] })
+  })
+
+  it('ends at once where the next daemon does not allow it', async () => {
+    await using site = await openSite()
+    await site.dev.attach(site.asked(), 'ann')
+    await using other = await openSite({}, site.running.dev)
+    await other.later()
+    expect([other.running.dev, other.configured]).toEqual([[], ['deadline:  dev-own']])
   })
 })

@@ -137,7 +137,9 @@ export function devOf({ running, engine, plugins, file, log }: DevDeps): Dev {
     cancel()
     const [next] = running.dev.toSorted((one, other) => one.asked.until - other.asked.until)
     if (next === undefined) return
-    const waitMs = Math.max(0, next.asked.until - engine.clock.now())
+    // Whoever does not allow it any more has none.
+    const end = running.now.config.development ? next.asked.until : 0
+    const waitMs = Math.max(0, end - engine.clock.now())
     cancel = engine.clock.after(waitMs, () => void running.inTurn(() => expire(next)))
   }
 

@@ -117,7 +117,7 @@ interface Start {
 
 async function startRooms({ config: own, found, log, restore }: Start): Promise<Running> {
   const dataDir = own.data
-  const attached = await readDev(own)
+  const attached = await readDev({ config: own, discovery: found.discovery })
   for (const problem of attached.lost) log.error({ ...problem }, 'DEVELOPMENT: what was attached cannot be opened any more')
   const { config, discovery } = withDev({ config: own, discovery: found.discovery }, attached.parts)
   let { retention } = config

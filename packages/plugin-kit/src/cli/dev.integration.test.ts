@@ -84,6 +84,10 @@ test('builds take over on a daemon until its author, or the deadline, ends it', 
   expect(await client.runs.wait(run.id)).toMatchObject({ outcome: 'failed', exit: { code: 7 } })
   expect(await client.conditions()).toMatchObject([{ scope: 'provider', name, type: 'development' }])
 
+  // Another configuration leaves it as it is.
+  const written = JSON.parse(await readFile(site.at('host/muster.yaml'), 'utf8')) as { host: object }
+  await writeFile(site.at('host/muster.yaml'), JSON.stringify({ ...written, host: { ...written.host, reconcile: '20s' } }))
+  expect(await client.apply()).toMatchObject({ applied: true, changes: [{ path: 'host.reconcile' }] })
   const { pid } = await client.providers.get(name)
   await site.edit('the second build')
   await until('the second build', async () => (await site.notes()) === 'the second build')
