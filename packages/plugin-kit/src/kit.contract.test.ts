@@ -120,6 +120,14 @@ test('what a user types wrong is told with what is right, and nothing is done', 
     stderr: expect.stringContaining('a whole number from 1 on'),
   })
   expect(await kit('--version')).toMatchObject({ code: 0, stdout: expect.stringMatching(/^\d+\.\d+\.\d+\n$/) })
+  expect(await kit('dev', '-C', folder, '--for', '25h')).toMatchObject({
+    code: 2,
+    stderr: expect.stringContaining('a duration from 1s to 24h'),
+  })
+  expect(await kit('dev', '-C', folder, '--data', temp.path)).toMatchObject({
+    code: 1,
+    stdout: expect.stringMatching(/^the daemon: no daemon runs with the data folder [^]*fix: Start it/),
+  })
   const nowhere = join(temp.path, 'nowhere')
   const missing = { code: 1, stdout: expect.stringMatching(/^package\.json: the file is missing[^]*fix: write it/) }
   expect(await kit('build', '-C', nowhere)).toMatchObject(missing)

@@ -57,7 +57,7 @@ export async function dev(command: DevCommand): Promise<boolean> {
     const why = await over.promise
     await watched.stop()
     await last
-    if (isMusterError(why)) throw why
+    if (isMusterError(why)) throw refused(why)
     if (why === 'deadline') print(`its deadline has come: the daemon takes ${name} away`)
     else if (attached) await detach(client, name)
     return true
@@ -76,7 +76,15 @@ async function detach(client: MusterClient, name: string): Promise<void> {
 }
 
 async function clientOf({ config, data }: DevCommand): Promise<MusterClient> {
-  return connect(await discover({ ...(config === undefined ? {} : { config }), ...(data === undefined ? {} : { data }) }))
+  try {
+    return connect(await discover({ ...(config === undefined ? {} : { config }), ...(data === undefined ? {} : { data }) }))
+  } catch (error) {
+    throw isMusterError(error) ? refused(error) : error
+  }
+}
+
+function refused({ message, hint }: MusterError): PluginFault {
+  return new PluginFault({ place: 'the daemon', reason: message, fix: hint ?? 'see the reason' })
 }
 
 function tell({ findings }: PluginFault): void {
