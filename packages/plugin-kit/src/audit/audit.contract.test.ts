@@ -2,11 +2,14 @@
 import { cp, mkdir, readFile, symlink, writeFile } from 'node:fs/promises'
 import { join } from 'node:path'
 import { tempFolder, type TempFolder } from '@muster/test/systems/temp'
-import { afterAll, beforeAll, expect, test } from 'vitest'
+import { afterAll, beforeAll, expect, test, vi } from 'vitest'
 import { kit, type KitRun } from '../kit.test.helper.ts'
 
 const minimal = join(import.meta.dirname, '../../../../examples/provider-minimal')
 const python = join(import.meta.dirname, '../../../../examples/plugin-python')
+
+// The suite starts a plugin for each of its tests: a slow machine is no fault.
+vi.setConfig({ testTimeout: 300_000 })
 
 let temp: TempFolder
 const at = (path: string): string => join(temp.path, 'plugin', path)
@@ -81,6 +84,20 @@ test('what a plugin does not ask for is told with test, file and line; what it a
     stdout: expect.stringMatching(/^fsRead \/etc\/hostname \(1 uses, first in 'the probe [^\n]* at src\/plugin\.ts:\d+:\d+\)$/m),
     stderr: expect.stringContaining('what they did not use was not looked at'),
   })
+})
+
+test('the whole suite shows what is asked for and not used, and the least is written', async () => {
+  const asked = { fsRead: ['/', '/etc/acme'], fsWrite: ['/'], env: ['ACME_UNUSED'], childProcess: true }
+  await writePlugin('', { ...asked, net: ['*'] })
+  const { code, stdout, stderr } = await kit('audit', '-C', at('.'), '--write', '--json', '--except', 'net')
+  expect([code, stderr]).toEqual([0, expect.stringContaining('the manifest asks for the least that would do')])
+  const told = JSON.parse(stdout) as { findings: { place: string; reason: string }[] }
+  expect(told.findings.map(({ place, reason }) => [place.replace(/:\d+:\d+$/, ''), reason])).toEqual([
+    ['muster-plugin.json', 'it asks for fsRead /etc/acme, and no test uses it'],
+    ['muster-plugin.json', 'it asks for env ACME_UNUSED, and no test uses it'],
+  ])
+  const { permissions } = JSON.parse(await readFile(at('muster-plugin.json'), 'utf8')) as { permissions: object }
+  expect(permissions).toEqual({ net: ['*'], unix: [], fsRead: ['/'], fsWrite: ['/'], env: [], childProcess: true })
 })
 
 test('what cannot be seen is said, and nothing is written of a part', async () => {
