@@ -2,6 +2,7 @@
 import { type LoadedConfig, type MusterConfig, urlFor } from './config/load.ts'
 import { type Change, diffConfig, type Written } from './config/diff.ts'
 import type { Problem } from './config/problem.ts'
+import { isTaken, withDev } from './dev-parts.ts'
 import type { Engine } from './engine/api.ts'
 import { type Examined, examine } from './examine.ts'
 import type { Candidate, Staged, StartedRoom } from './plugins/room.ts'
@@ -42,8 +43,11 @@ export function applyOf({ running, store, engine, plugins, applied }: ApplyDeps)
     // Whoever started the daemon may have given these by hand.
     const { data, listen } = now.config
     const next = { ...found, config: { ...found.config, data, listen } }
+    const clash = running.dev.filter((one) => isTaken(one.asked.name, next)).map((one) => clashProblem(one.asked.name, at))
+    if (clash.length > 0) return { changes: differs, problems: clash, applied: false }
+    const whole = withDev(next, running.dev)
     // Also when only looked at: a plugin that cannot start with it is what one wants to know.
-    const staged = await plugins.stage(next, at)
+    const staged = await plugins.stage(whole, at)
     if ('problems' in staged) return { changes: differs, problems: staged.problems, applied: false }
     const unaccounted = await lostBy(staged, { now, at })
     if (unaccounted.length > 0) {
@@ -56,7 +60,7 @@ export function applyOf({ running, store, engine, plugins, applied }: ApplyDeps)
       return { changes, problems: [], applied: false }
     }
     try {
-      await engine.configure(engineConfig(next.config), { principal, changes, commit: () => staged.commit() })
+      await engine.configure(engineConfig(whole.config), { principal, changes, commit: () => staged.commit() })
     } catch (error) {
       await staged.discard()
       throw error
@@ -102,6 +106,11 @@ export function engineConfig(config: MusterConfig): Parameters<Engine['configure
 function writtenOf({ written, discovery }: Pick<NonNullable<Examined['found']>, 'written' | 'discovery'>): Written {
   const plugins = discovery.plugins.map(({ alias, manifest, digest }) => [alias, { version: manifest.version, digest }] as const)
   return { file: written, plugins: Object.fromEntries(plugins) }
+}
+
+function clashProblem(name: string, at: LoadedConfig['problem']): Problem {
+  const fix = 'give it another name, or end what is attached'
+  return at(['providers', name], { at: 'key', reason: `a plugin under development is attached as ${name}`, fix })
 }
 
 function restartProblem({ path, before, after }: Change, at: LoadedConfig['problem']): Problem {

@@ -9,6 +9,8 @@ import { type Apply, applyOf, engineConfig } from './apply.ts'
 import { isLoopback } from './config/address.ts'
 import type { MusterConfig } from './config/load.ts'
 import { formatProblem } from './config/problem.ts'
+import { devOf } from './dev.ts'
+import { devFile, readDev, withDev } from './dev-parts.ts'
 import { startDiskWatch } from './engine/disk.ts'
 import { startEngine } from './engine/engine.ts'
 import { givenBefore } from './engine/given.ts'
@@ -113,9 +115,11 @@ interface Start {
   restore: Restore | undefined
 }
 
-async function startRooms({ config, found, log, restore }: Start): Promise<Running> {
-  const dataDir = config.data
-  const { discovery } = found
+async function startRooms({ config: own, found, log, restore }: Start): Promise<Running> {
+  const dataDir = own.data
+  const attached = await readDev({ config: own, discovery: found.discovery })
+  for (const problem of attached.lost) log.error({ ...problem }, 'DEVELOPMENT: what was attached cannot be opened any more')
+  const { config, discovery } = withDev({ config: own, discovery: found.discovery }, attached.parts)
   let { retention } = config
   // What was started is stopped in reverse, also when a later room cannot start.
   const stops: (() => Promise<unknown>)[] = []
@@ -182,7 +186,12 @@ async function startRooms({ config, found, log, restore }: Start): Promise<Runni
     })
     stops.push(() => runs.stop())
     let renewed: Api['renewed'] = async () => undefined
-    const changing = { running: openRunning({ ...found, config }), store: join(dataDir, 'plugins'), engine, plugins }
+    const changing = {
+      running: openRunning({ ...found, config: own }, attached.parts),
+      store: join(dataDir, 'plugins'),
+      engine,
+      plugins,
+    }
     const upgrade = upgradeOf({ ...changing, killpoint })
     const changed = applyOf({
       ...changing,
@@ -193,9 +202,22 @@ async function startRooms({ config, found, log, restore }: Start): Promise<Runni
       if (!how.dryRun) await renewed()
       return changed(how)
     }
+    const dev = devOf({ running: changing.running, engine, plugins, file: devFile(dataDir), log })
     const { listen, tls, socket, limits } = config
     const shown = { version: hostVersion, log, observer: observe.api }
-    const api = await startApi({ engine, runs, apply, upgrade, dataDir, listen, socket, limits, ...(tls && { tls }), ...shown })
+    const api = await startApi({
+      engine,
+      runs,
+      apply,
+      upgrade,
+      dev,
+      dataDir,
+      listen,
+      socket,
+      limits,
+      ...(tls && { tls }),
+      ...shown,
+    })
     ;({ renewed } = api)
     stops.push(() => api.close())
     await observe.serve()

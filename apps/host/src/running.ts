@@ -1,5 +1,6 @@
 /** What the daemon runs by now, and one change of it at a time. */
 import type { MusterConfig } from './config/load.ts'
+import type { DevPart } from './dev-parts.ts'
 import type { Discovery } from './plugins/discover.ts'
 import { openTurns } from './turns.ts'
 
@@ -12,10 +13,12 @@ export interface Running {
 
 export interface RunningState {
   now: Running
+  /** What is attached for development beside it. */
+  dev: readonly DevPart[]
   /** Does the work when the changes before it are done. */
   inTurn<T>(work: () => Promise<T>): Promise<T>
 }
 
-export function openRunning(now: Running): RunningState {
-  return { now, inTurn: openTurns() }
+export function openRunning(now: Running, dev: readonly DevPart[] = []): RunningState {
+  return { now, dev, inTurn: openTurns() }
 }

@@ -4,6 +4,7 @@ import { isProviderError } from '@muster/core'
 import { crossCheck } from './config/check.ts'
 import { loadConfig } from './config/load.ts'
 import type { Problem } from './config/problem.ts'
+import { withDev } from './dev-parts.ts'
 import { EngineError, type Engine } from './engine/api.ts'
 import type { PassKillPoint } from './engine/killpoint.ts'
 import { discovered } from './examine.ts'
@@ -85,7 +86,7 @@ export function upgradeOf({ running, store, engine, plugins, killpoint }: Upgrad
     if (problems.length > 0) return told.stopped('verify', 'the configuration does not fit it', { problems })
     told.step('verify', next.tree === undefined ? 'a folder: nobody checks its files' : 'its files are those of the lock')
     killpoint('upgrade-verified')
-    const staged = await plugins.stage({ config, discovery: replaced, only: alias }, loaded.problem)
+    const staged = await plugins.stage({ ...withDev({ config, discovery: replaced }, running.dev), only: alias }, loaded.problem)
     if ('problems' in staged) return told.stopped('start', 'it cannot be started', { problems: staged.problems })
     try {
       return await taken({ staged, told, how, alias, versions: [old, next], replaced })

@@ -6,6 +6,7 @@ import type {
   Artifact,
   Condition,
   ConfigChange,
+  DevPlugin,
   CrashBundle,
   CrashPage,
   Decision,
@@ -67,6 +68,11 @@ export interface MusterClient {
   readonly plugins: {
     /** Lets the version that the lock holds take over; `plugin-refused` or `not-accounted` when it cannot, and nothing has changed. */
     upgrade(alias: string, how?: Body<'upgradePlugin'>): Promise<PluginUpgrade>
+  }
+  readonly dev: {
+    /** Attaches a plugin under development until a deadline, or lets its files as they are now take over; `config-refused` with all problems. */
+    attach(name: string, asked: Body<'attachDevPlugin'>): Promise<DevPlugin>
+    detach(name: string): Promise<void>
   }
   readonly pools: {
     list(): Promise<Pool[]>
@@ -184,6 +190,10 @@ export function connect(address: Address, options: ConnectOptions = {}): MusterC
     events: (given) => readEvents(caller, given),
     apply: (given = {}) => call('applyConfig', { body: given }),
     plugins: { upgrade: (name, how = {}) => call('upgradePlugin', { params: { name }, body: how }) },
+    dev: {
+      attach: (name, asked) => call('attachDevPlugin', { params: { name }, body: asked }),
+      detach: (name) => call('detachDevPlugin', { params: { name } }),
+    },
     pools: {
       list: () => items(call('listPools', {})),
       get: (name) => call('getPool', { params: { name } }),

@@ -73,8 +73,10 @@ suiteWith(await findVerdaccio(), 'from nothing to a worker, over a real registry
     await npm('install', '--ignore-scripts')
     await npm('run', 'check')
     expect(await npm('test')).toMatch(/: \d+ passed, 0 failed, \d+ not declared\n$/)
-    const report = JSON.parse(await readFile(at('shed/conformance-report.json'), 'utf8')) as { artifact: { sha512: string } }
-    expect(await npm('run', 'pack')).toContain(`sha512 ${report.artifact.sha512}`)
+    const report = JSON.parse(await readFile(at('shed/conformance-report.json'), 'utf8')) as { artifact: { tree: string } }
+    const packed = await npm('run', 'pack')
+    expect(packed).toContain(`tested ${report.artifact.tree}`)
+    const sha512 = /^sha512 (\S+)$/m.exec(packed)?.[1]
     await npm('publish', './acme-muster-plugin-shed-0.1.0.tgz', '--access', 'public')
 
     // Whoever uses it.
@@ -96,8 +98,10 @@ suiteWith(await findVerdaccio(), 'from nothing to a worker, over a real registry
     const added = await muster('plugins', 'add', name, '--yes', '--waive', 'it was made here')
     expect([added.code, added.stdout + added.stderr]).toEqual([0, expect.stringContaining('written')])
     const lock = JSON.parse(await readFile(at('host/plugins.lock.json'), 'utf8')) as { plugins: Record<string, object> }
-    // What the suite has passed is what runs.
-    expect(lock.plugins['shed']).toMatchObject({ package: name, version, sha512: report.artifact.sha512 })
+    // What the suite has passed is what runs, and the lock says so.
+    const conformance = { result: 'pass', failed: 0 }
+    expect(lock.plugins['shed']).toMatchObject({ package: name, version, sha512, conformance })
+    expect((await muster('plugins', 'show', 'shed')).stdout).toMatch(/^conformance +its author says pass: \d+ passed, 0 failed/m)
 
     await writeFile(
       at('host/muster.yaml'),

@@ -17,6 +17,7 @@ describe('a new plugin', () => {
       '.gitignore',
       'README.md',
       'conformance.ts',
+      'dev.json',
       'muster-plugin.json',
       'package.json',
       'src/plugin.ts',

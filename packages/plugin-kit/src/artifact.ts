@@ -2,6 +2,7 @@
 import { mkdir, readFile, writeFile } from 'node:fs/promises'
 import { dirname, join } from 'node:path'
 import { ArchiveFault, filesOf } from '@muster/packed/archive'
+import { type Conformance, conformanceOf, reportFile } from '@muster/packed/conformance'
 import { sha512Of, treeOf } from '@muster/packed/digest'
 import { pack } from '@muster/packed/pack'
 import { type AuthorFolder, openAuthor } from './author.ts'
@@ -29,6 +30,22 @@ export async function packAuthor(author: AuthorFolder): Promise<Artifact> {
     if (!files.has(name))
       throw new PluginFault({ place, reason: `'${name}' is not packed`, fix: `name it in 'files' of package.json, and build it` })
   return await artifactOf(`${author.pack.name.replace('@', '').replace('/', '-')}-${author.pack.version}.tgz`, await pack(files))
+}
+
+export interface Reported {
+  artifact: Artifact
+  /** Undefined: there is no report. */
+  conformance?: Conformance
+}
+
+/** The same with the report of the suite in it, where that is of these files. Error: PluginFault. */
+export async function withReport(artifact: Artifact, report: string, { pack: named }: AuthorFolder): Promise<Reported> {
+  const text = await readFile(report).catch(() => undefined)
+  if (text === undefined) return { artifact }
+  const files = new Map([...artifact.files, [reportFile, text] as const])
+  const conformance = conformanceOf(files, named)
+  if (conformance === undefined || conformance.result === 'unfit') return { artifact, ...(conformance && { conformance }) }
+  return { artifact: await artifactOf(artifact.file, await pack(files)), conformance }
 }
 
 /** Error: PluginFault, when a host would refuse it. */

@@ -4,7 +4,7 @@ import { tempFolder } from '@muster/test/systems/temp'
 import { expect, test } from 'vitest'
 import { packAuthor, readArtifact } from './artifact.ts'
 import { openAuthor } from './author.ts'
-import { buildPlugin } from './build.ts'
+import { buildPlugin, changeManifest } from './build.ts'
 import { PluginFault } from './finding.ts'
 
 const minimal = join(import.meta.dirname, '../../../examples/provider-minimal/muster-plugin.json')
@@ -46,6 +46,16 @@ test('a build makes one file, and the manifest says what package.json says', asy
   expect(await buildPlugin(temp.path)).toMatchObject({ renamed: false })
   const { file, files } = await packAuthor(await openAuthor(temp.path))
   expect([file, [...files.keys()]]).toEqual(['acme-plugin-2.0.0.tgz', ['dist/plugin.js', 'muster-plugin.json', 'package.json']])
+})
+
+test('a change of the manifest leaves all else, and its order', async () => {
+  await using temp = await tempFolder('build')
+  await write(temp.path)
+  const read = async (): Promise<object> => JSON.parse(await readFile(join(temp.path, 'muster-plugin.json'), 'utf8')) as object
+  const before = await read()
+  const permissions = { net: [], unix: [], fsRead: ['/proc'], fsWrite: [], env: [], childProcess: false }
+  await changeManifest(await openAuthor(temp.path), { permissions })
+  expect(Object.entries(await read())).toEqual(Object.entries({ ...before, permissions }))
 })
 
 test('what cannot be built is told with its place', async () => {

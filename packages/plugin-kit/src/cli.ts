@@ -1,6 +1,8 @@
 /** `muster-plugin`: parses the arguments, and turns what comes of them into an exit code. */
 import { Command, CommanderError, InvalidArgumentError } from 'commander'
 import { readFileSync } from 'node:fs'
+import { reportFile } from '@muster/packed/conformance'
+import { durationOf } from './dev.ts'
 import { print, say } from './io.ts'
 import { PluginFault } from './finding.ts'
 
@@ -44,17 +46,47 @@ program.addCommand(
     .option('--setup <file>', 'what the suite is told of the vendor; default: conformance.json, .ts, .mjs or .js')
     .option('--only <words>', 'only tests with this in their name; says nothing of the whole')
     .option('--parallel <number>', 'how many tests at once', atLeastOne, 4)
-    .option('--report <file>', 'where the report goes', 'conformance-report.json')
+    .option('--report <file>', 'where the report goes', reportFile)
     .option('--json', 'the report on standard output'),
+)
+program.addCommand(
+  command(
+    'audit',
+    'run the suite, look what the plugin uses of the machine, and compare that with its permissions',
+    async (options) => (await import('./cli/audit.ts')).audit(options),
+  )
+    .option('--write', 'write the least permissions that would do into the manifest')
+    .option('--except <kind:value...>', 'what is right all the same, as env:AWS_* or net:api.acme.example:443')
+    .option('--setup <file>', 'what the suite is told of the vendor; default: conformance.json, .ts, .mjs or .js')
+    .option('--source <file>', 'its main module', 'src/plugin.ts')
+    .option('--only <words>', 'only tests with this in their name; what they do not use is not judged')
+    .option('--json', 'as JSON'),
+)
+program.addCommand(
+  command('dev', 'attach the plugin to a daemon that runs, and let each build take over there', async (options) =>
+    (await import('./cli/dev.ts')).dev(options),
+  )
+    .option('--for <duration>', 'how long at most, as 30m or 4h; the daemon ends it then', parseDuration, '4h')
+    .option('--name <name>', 'of provider and pool; default: dev- and the name of the package')
+    .option('--settings <file>', 'JSON with the sections "provider" and "pool", as in muster.yaml', 'dev.json')
+    .option('--source <file>', 'its main module', 'src/plugin.ts')
+    .option('-c, --config <file>', 'configuration of the daemon; default: the nearest muster.yaml')
+    .option('--data <dir>', "data folder of the daemon; default: the configuration's"),
 )
 program.addCommand(
   command('pack', 'pack the plugin: the same files are the same bytes', async (options) =>
     (await import('./cli/pack.ts')).pack(options),
   )
     .option('--out <dir>', 'where to; default: the folder of the plugin')
-    .option('--verify', 'build and pack it twice, and compare; look at it as a host would')
+    .option('--report <file>', 'the report of the suite, packed where it is of these files', reportFile)
+    .option('--verify', 'build and pack it twice, and compare; refuse it without a report that all tests have passed')
     .option('--json', 'as JSON'),
 )
+
+function parseDuration(text: string): string {
+  if (durationOf(text) === undefined) throw new InvalidArgumentError('a duration from 1s to 24h, as 30m or 4h.')
+  return text
+}
 
 function atLeastOne(text: string): number {
   const value = Number(text)

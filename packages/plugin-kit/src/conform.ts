@@ -2,12 +2,12 @@
 import { mkdir, mkdtemp, rm } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
-import { checkProvider, type Outcome } from '@muster/core/testing'
+import { checkProvider, type Outcome, type StartPlugin } from '@muster/core/testing'
 import { type Artifact, packAuthor, readArtifact, unpackTo } from './artifact.ts'
-import { openAuthor } from './author.ts'
+import { type AuthorFolder, openAuthor } from './author.ts'
 import { PluginFault } from './finding.ts'
 import { startUnpacked } from './launch.ts'
-import { type ConformanceReport, reportOf } from './report.ts'
+import { type ConformanceReport, reportOf, tested } from './report.ts'
 import { readSetup } from './setup.ts'
 
 export interface ConformOptions {
@@ -20,6 +20,10 @@ export interface ConformOptions {
   /** How many tests at once. */
   parallel?: number
   onOutcome?(outcome: Outcome): void
+  /** How a process of it is started; default: as a host starts it. */
+  start?(unpacked: AuthorFolder, place: { home: string; dir: string }): StartPlugin
+  /** When all processes have ended, before what they left is removed. */
+  ended?(): Promise<void>
 }
 
 /** Error: PluginFault, when the suite cannot even begin. */
@@ -30,7 +34,7 @@ export async function conform(folder: string, options: ConformOptions = {}): Pro
   try {
     const unpacked = await unpackTo(join(home, 'package'), artifact)
     const { manifest } = unpacked
-    if (manifest.kind !== 'worker-provider')
+    if (manifest.kind !== tested)
       throw new PluginFault({
         place: unpacked.manifestAt(['kind']),
         reason: `there is no conformance suite for a ${manifest.kind} yet`,
@@ -39,16 +43,17 @@ export async function conform(folder: string, options: ConformOptions = {}): Pro
     const dir = join(home, 'vendor')
     await mkdir(dir)
     const { stop, ...setup } = await readSetup(folder, { dir, ...(options.setup === undefined ? {} : { file: options.setup }) })
-    const { only, parallel, onOutcome } = options
+    const { only, parallel, onOutcome, start = startUnpacked } = options
     try {
       const outcomes = await checkProvider(
-        { ...setup, manifest, start: startUnpacked(unpacked) },
+        { ...setup, manifest, start: start(unpacked, { home, dir }) },
         {
           ...(only === undefined ? {} : { only: ({ name }) => name.includes(only) }),
           ...(parallel === undefined ? {} : { parallel }),
           ...(onOutcome === undefined ? {} : { onOutcome }),
         },
       )
+      await options.ended?.()
       return reportOf({ artifact, manifest, outcomes, partial: only !== undefined, startedAt })
     } finally {
       await stop?.()

@@ -1,13 +1,14 @@
 /** What a package consists of: what npm would pack, of plain names. */
 import { readdir, readFile, stat } from 'node:fs/promises'
 import { join, relative } from 'node:path'
+import { reportFile } from '@muster/packed/conformance'
 import { type AuthorFolder, insideOf } from './author.ts'
 import { type Finding, PluginFault } from './finding.ts'
 
 /** npm takes them along whatever `files` says. */
 const always = /^(?:package\.json|readme(?:\..*)?|licen[cs]e(?:\..*)?)$/i
 
-/** By path inside the package. Error: PluginFault. */
+/** By path inside the package; the report of the suite is none of them: it is of these. Error: PluginFault. */
 export async function filesToPack({ folder, pack, packAt }: AuthorFolder): Promise<Map<string, Buffer>> {
   if (pack.files === undefined)
     throw new PluginFault({
@@ -32,6 +33,7 @@ export async function filesToPack({ folder, pack, packAt }: AuthorFolder): Promi
     for (const path of found ?? []) names.add(path)
   }
   if (findings.length > 0) throw new PluginFault(...findings)
+  names.delete(reportFile)
   const entries = await Promise.all(
     [...names].sort().map(async (path): Promise<[string, Buffer]> => [path, await readFile(join(folder, path))]),
   )

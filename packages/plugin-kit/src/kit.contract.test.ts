@@ -2,6 +2,7 @@
 import { readFile, writeFile } from 'node:fs/promises'
 import { join } from 'node:path'
 import { filesOf } from '@muster/packed/archive'
+import { conformanceOf } from '@muster/packed/conformance'
 import { sha512Of, treeOf } from '@muster/packed/digest'
 import { tempFolder, type TempFolder } from '@muster/test/systems/temp'
 import { afterAll, beforeAll, expect, test, vi } from 'vitest'
@@ -24,33 +25,69 @@ test('a plugin is built, tested as it is packed, and packed to the same bytes', 
     stdout: expect.stringMatching(/^built dist\/plugin\.js: \d+ bytes\n$/),
   })
 
-  const packed = await kit('pack', '-C', folder, '--verify', '--json', '--out', temp.path)
-  expect(packed).toMatchObject({ code: 0, stderr: '' })
-  const told = JSON.parse(packed.stdout) as { file: string; sha512: string; tree: string; size: number; files: string[] }
-  const tarball = await readFile(told.file)
-  expect(told).toMatchObject({
-    file: join(temp.path, 'muster-plugin-minimal-0.1.0.tgz'),
-    verified: true,
-    size: tarball.length,
-    sha512: sha512Of(tarball),
-    tree: treeOf(await filesOf(tarball)),
-    files: ['README.md', 'dist/plugin.js', 'muster-plugin.json', 'package.json'],
-  })
-
   const file = join(temp.path, 'report.json')
+  const pack = (...args: string[]): ReturnType<typeof kit> =>
+    kit('pack', '-C', folder, '--out', temp.path, '--report', file, ...args)
+  expect(await pack('--verify')).toMatchObject({
+    code: 1,
+    stdout: expect.stringMatching(
+      /report\.json: there is no report of the conformance suite\n {2}fix: run: muster-plugin test\n$/,
+    ),
+  })
   const tested = await kit('test', '-C', folder, '--report', file)
   expect(tested).toMatchObject({ code: 0, stdout: expect.stringMatching(/ passed, 0 failed, \d+ not declared\n$/) })
   const report = JSON.parse(await readFile(file, 'utf8')) as ConformanceReport
   expect(report).toMatchObject({
     schema: 1,
     result: 'pass',
-    artifact: { package: 'muster-plugin-minimal', version: '0.1.0', sha512: told.sha512, tree: told.tree, size: told.size },
-    suite: { package: '@muster/core', tests: report.tests.length },
+    artifact: { package: 'muster-plugin-minimal', version: '0.1.0' },
+    suite: { package: '@muster/core', tests: report.tests.length, contract: '1.0' },
     capabilities: { work: ['command'] },
   })
   const passed = report.tests.filter(({ outcome }) => outcome === 'pass')
   expect(passed.map(({ name }) => name)).toContain('exit codes 0, 1, 137 and 143 of a command are told as they are')
   expect(report.tests.filter(({ outcome }) => outcome === 'not declared').every(({ detail }) => detail !== undefined)).toBe(true)
+
+  const packed = await pack('--verify', '--json')
+  expect(packed).toMatchObject({ code: 0, stderr: '' })
+  const told = JSON.parse(packed.stdout) as { file: string }
+  const tarball = await readFile(told.file)
+  const files = await filesOf(tarball)
+  expect(told).toMatchObject({
+    file: join(temp.path, 'muster-plugin-minimal-0.1.0.tgz'),
+    verified: true,
+    size: tarball.length,
+    sha512: sha512Of(tarball),
+    tree: treeOf(files),
+    // What the suite has passed is what is packed.
+    tested: report.artifact.tree,
+    files: ['README.md', 'conformance-report.json', 'dist/plugin.js', 'muster-plugin.json', 'package.json'],
+    conformance: { result: 'pass', failed: 0, passed: passed.length },
+  })
+  expect(conformanceOf(files, { name: 'muster-plugin-minimal', version: '0.1.0' })).toMatchObject({ result: 'pass' })
+
+  // Any other word in it, and it is not packed; nobody is shown a report that has not all in it either.
+  const verifying = async (change: Partial<ConformanceReport>): Promise<[number | null, string]> => {
+    await writeFile(file, JSON.stringify({ ...report, ...change }))
+    const { code, stdout } = await pack('--verify')
+    return [code, stdout]
+  }
+  const { artifact, suite, tests } = report
+  expect(await verifying({ artifact: { ...artifact, tree: treeOf(files) } })).toEqual([
+    1,
+    expect.stringMatching(/it is of other files than these[^]*fix: run: muster-plugin test\n$/),
+  ])
+  const failed = tests.map((one, index) => (index === 0 ? { ...one, outcome: 'fail' as const } : one))
+  expect(await verifying({ tests: failed })).toEqual([1, expect.stringMatching(/1 tests failed\n {2}fix: mend what they say/)])
+  expect(await verifying({ result: 'partial' })).toEqual([
+    1,
+    expect.stringMatching(/of some tests only\n {2}fix: .* without --only/),
+  ])
+  expect(await verifying({ suite: { ...suite, version: '0.0.1' } })).toEqual([
+    1,
+    expect.stringContaining('by @muster/core@0.0.1, and this is @muster/core@0.1.0'),
+  ])
+  expect(await pack()).toMatchObject({ code: 0, stdout: expect.stringMatching(/^report pass: \d+ passed, 0 failed/m) })
 })
 
 test('what fails is a failure, and some of the tests are never a pass', async () => {
@@ -83,6 +120,14 @@ test('what a user types wrong is told with what is right, and nothing is done', 
     stderr: expect.stringContaining('a whole number from 1 on'),
   })
   expect(await kit('--version')).toMatchObject({ code: 0, stdout: expect.stringMatching(/^\d+\.\d+\.\d+\n$/) })
+  expect(await kit('dev', '-C', folder, '--for', '25h')).toMatchObject({
+    code: 2,
+    stderr: expect.stringContaining('a duration from 1s to 24h'),
+  })
+  expect(await kit('dev', '-C', folder, '--data', temp.path)).toMatchObject({
+    code: 1,
+    stdout: expect.stringMatching(/^the daemon: no daemon runs with the data folder [^]*fix: Start it/),
+  })
   const nowhere = join(temp.path, 'nowhere')
   const missing = { code: 1, stdout: expect.stringMatching(/^package\.json: the file is missing[^]*fix: write it/) }
   expect(await kit('build', '-C', nowhere)).toMatchObject(missing)
@@ -93,8 +138,11 @@ test('what a user types wrong is told with what is right, and nothing is done', 
 test('a plugin without a fault is told so; packed once it is no proof of anything, and a packed one can be tested', async () => {
   await kit('build', '-C', folder)
   expect(await kit('lint', '-C', folder)).toMatchObject({ code: 0, stdout: expect.stringContaining('nothing is wrong') })
-  const packed = await kit('pack', '-C', folder, '--out', temp.path)
-  expect(packed).toMatchObject({ code: 0, stdout: expect.stringMatching(/: 4 files, \d+ bytes\nsha512 sha512-\S+\ntree /) })
+  const packed = await kit('pack', '-C', folder, '--out', temp.path, '--report', join(temp.path, 'none.json'))
+  expect(packed).toMatchObject({
+    code: 0,
+    stdout: expect.stringMatching(/: 4 files, \d+ bytes\nsha512 sha512-\S+\ntree [^]*^report none/m),
+  })
   const tarball = join(temp.path, 'muster-plugin-minimal-0.1.0.tgz')
   const report = join(temp.path, 'packed.json')
   const tested = await kit('test', '-C', folder, '--tarball', tarball, '--report', report, '--only', 'the probe', '--json')

@@ -19,6 +19,35 @@ export function startUnpacked({ folder, entry, manifest, manifestAt }: AuthorFol
   return processPlugin(({ dataDir }) => command(dataDir), environment(manifest.permissions.env))
 }
 
+/**
+ * With nothing refused, and what it uses written down in a folder by a recorder that is loaded first. Its environment is that of a host. Error:
+ * PluginFault, when it cannot be looked into.
+ */
+export function startWatched({ folder, entry, manifest, manifestAt }: AuthorFolder, recorder: URL): StartPlugin {
+  const { permissions, limits, interpreter } = manifest
+  if (interpreter !== undefined)
+    throw new PluginFault({
+      place: manifestAt(['interpreter']),
+      reason: `${interpreter} runs it, and only Node can tell what a plugin uses: files, sockets, addresses and child processes cannot be audited here`,
+      fix: 'compare what it does with its permissions by hand, as with strace; no host enforces them either, but the names of its environment',
+    })
+  if (!process.allowedNodeEnvironmentFlags.has(audit))
+    throw new PluginFault({ place: process.execPath, reason: `this Node has no ${audit}`, fix: 'use Node 26' })
+  const { net, unix } = permissions
+  const flags = [
+    audit,
+    `--max-old-space-size=${limits.heapMb}`,
+    // Audited or not, names are looked up at servers only where the network is allowed.
+    ...(net.length + unix.length > 0 ? ['--allow-net'] : []),
+    ...(holdsNothing(permissions) ? [] : ['--no-experimental-sqlite']),
+    '--disable-warning=ExperimentalWarning',
+    `--import=${recorder.href}`,
+  ]
+  return processPlugin(() => [process.execPath, ...flags, join(folder, entry)], environment(permissions.env))
+}
+
+const audit = '--permission-audit'
+
 /** Nothing but the names that the manifest asks for. */
 function environment(names: readonly string[]): Record<string, string> {
   return Object.fromEntries(

@@ -1,15 +1,20 @@
-/** What the suite said of one artifact: kept beside it, read by others. */
+/** What the suite said of one plugin: packed with it, read by others. */
 import { readFileSync } from 'node:fs'
 import { fileURLToPath } from 'node:url'
 import { contractVersion, type PluginManifest } from '@muster/core'
 import { conformanceTests, type Outcome } from '@muster/core/testing'
+import { testedTree } from '@muster/packed/conformance'
 import type { Artifact } from './artifact.ts'
+
+/** The kind of plugins that there is a suite for. */
+export const tested = 'worker-provider'
 
 export interface ConformanceReport {
   schema: 1
   /** `partial`: not all tests were asked for; it says nothing of the whole. */
   result: 'pass' | 'fail' | 'partial'
-  artifact: { package: string; version: string; size: number; sha512: string; tree: string }
+  /** `tree`: digest of all its files but this report. */
+  artifact: { package: string; version: string; tree: string }
   suite: { package: string; version: string; contract: string; tests: number }
   capabilities: PluginManifest['capabilities']
   machine: { node: string; platform: string; arch: string }
@@ -36,11 +41,10 @@ export interface ReportOf {
 export function reportOf({ artifact, manifest, outcomes, partial, startedAt }: ReportOf): ConformanceReport {
   const needs = new Map(conformanceTests.map((test) => [test.name, [...(test.needs ?? [])]]))
   const failed = outcomes.some(({ outcome }) => outcome === 'fail')
-  const { size, sha512, tree } = artifact
   return {
     schema: 1,
     result: failed ? 'fail' : partial ? 'partial' : 'pass',
-    artifact: { package: manifest.name, version: manifest.version, size, sha512, tree },
+    artifact: { package: manifest.name, version: manifest.version, tree: testedTree(artifact.files) },
     suite: { ...suite(), contract: contractVersion, tests: outcomes.length },
     capabilities: manifest.capabilities,
     machine: { node: process.version, platform: process.platform, arch: process.arch },
@@ -51,7 +55,7 @@ export function reportOf({ artifact, manifest, outcomes, partial, startedAt }: R
 }
 
 /** The package that the suite comes from. */
-function suite(): { package: string; version: string } {
+export function suite(): { package: string; version: string } {
   const file = fileURLToPath(import.meta.resolve('@muster/core/package.json'))
   const { name, version } = JSON.parse(readFileSync(file, 'utf8')) as { name: string; version: string }
   return { package: name, version }

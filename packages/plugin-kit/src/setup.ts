@@ -108,7 +108,7 @@ async function fromJson(path: string, { folder, dir }: { folder: string; dir: st
 }
 
 /** `${dir}` and `${package}` in every text. */
-function placed(value: unknown, words: Readonly<Record<string, string>>): unknown {
+export function placed(value: unknown, words: Readonly<Record<string, string>>): unknown {
   if (typeof value === 'string') return value.replaceAll(/\$\{(dir|package)\}/g, (_, word: string) => words[word] ?? '')
   if (Array.isArray(value)) return value.map((one) => placed(one, words))
   if (typeof value !== 'object' || value === null) return value

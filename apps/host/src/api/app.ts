@@ -13,6 +13,7 @@ import { noteAnswer, refuse, refuseBroken } from './refuse.ts'
 import { backupRoutes } from './routes/backup.ts'
 import { conditionRoutes } from './routes/conditions.ts'
 import { configRoutes } from './routes/config.ts'
+import { devRoutes } from './routes/dev.ts'
 import { crashRoutes } from './routes/crashes.ts'
 import { eventRoutes } from './routes/events.ts'
 import { leaseRoutes } from './routes/leases.ts'
@@ -107,6 +108,7 @@ export async function buildApp(deps: AppDeps): Promise<App> {
     tokenRoutes,
     configRoutes,
     pluginRoutes,
+    devRoutes,
     backupRoutes,
     storageRoutes,
     crashRoutes,

@@ -3,6 +3,7 @@ import type { IncomingMessage, RequestListener, Server, ServerResponse } from 'n
 import type { FastifyBaseLogger, FastifyInstance, RawServerDefault } from 'fastify'
 import type { ZodTypeProvider } from 'fastify-type-provider-zod'
 import type { Apply } from '../apply.ts'
+import type { Dev } from '../dev.ts'
 import type { Upgrade } from '../upgrade.ts'
 import type { Engine } from '../engine/api.ts'
 import type { StorageRoom } from '../engine/storage.ts'
@@ -21,6 +22,7 @@ export interface AppDeps {
   runs: Runs
   apply: Apply
   upgrade: Upgrade
+  dev: Dev
   access: AccessOptions
   idempotency: Idempotency
   backups: Backups

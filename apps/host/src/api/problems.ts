@@ -1,5 +1,6 @@
 /** What the API answers when it does not do what was asked: RFC 9457 problems with closed codes. */
 import { z } from 'zod'
+import type { Problem } from '../config/problem.ts'
 import type { Refusal } from '../engine/model.ts'
 
 export interface ProblemKind {
@@ -280,4 +281,12 @@ export function problemBody(problem: ApiProblem, id?: string): ProblemBody {
     ...(at === undefined ? {} : { at }),
     ...(id === undefined ? {} : { id }),
   }
+}
+
+/** Each with the place that it is at, and what mends it. */
+export function errorsOf(problems: readonly Problem[]): { path: string; message: string }[] {
+  return problems.map(({ file, line, column, reason, fix }) => ({
+    path: `${file}:${line}:${column}`,
+    message: `${reason}\n    fix: ${fix}`,
+  }))
 }

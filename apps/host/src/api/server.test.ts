@@ -26,6 +26,7 @@ function start(
     runs: daemon.runs,
     apply: daemon.apply,
     upgrade: daemon.upgrade,
+    dev: daemon.dev,
     version: '1',
     log: pino({ level: 'silent' }),
   }

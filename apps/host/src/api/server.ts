@@ -6,6 +6,7 @@ import { join } from 'node:path'
 import { promisify } from 'node:util'
 import type { FastifyBaseLogger, FastifyRequest } from 'fastify'
 import type { Apply } from '../apply.ts'
+import type { Dev } from '../dev.ts'
 import type { Upgrade } from '../upgrade.ts'
 import type { Engine } from '../engine/api.ts'
 import type { Runs } from '../engine/runs-api.ts'
@@ -31,6 +32,7 @@ export interface ApiDeps {
   runs: Runs
   apply: Apply
   upgrade: Upgrade
+  dev: Dev
   dataDir: string
   listen: { host: string; port: number }
   tls?: TlsFiles

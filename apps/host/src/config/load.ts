@@ -38,6 +38,8 @@ export interface MusterConfig {
   /** Absent: directly, and by the usual authorities. */
   network?: NetworkSettings
   isolation: { users: UserRange | 'off' }
+  /** Plugins under development may be attached. */
+  development: boolean
   /** Absolute path of the registry manifest. */
   pluginsFile: string
   reconcileMs: number
@@ -136,6 +138,7 @@ function resolveConfig(file: string, value: MusterFile): MusterConfig {
     ...(host.telemetry?.otlp === undefined ? {} : { otlp: otlpOf(base, host.telemetry.otlp) }),
     ...(host.network === undefined ? {} : { network: networkOf(base, host.network) }),
     isolation: { users: host.isolation?.users ?? defaultUsers },
+    development: host.development ?? false,
     pluginsFile: resolve(base, host.plugins ?? 'plugins.json'),
     // Watch carries most changes; the full pass repairs what it missed, so it need not be often.
     reconcileMs: host.reconcile ?? 30 * second,

@@ -173,6 +173,10 @@ const host = strict({
       'How the daemon reaches a collector, and plugins their vendors: those that ask for more of the network than loopback.',
     ),
   isolation: isolation.exactOptional().describe('How plugins are kept in.'),
+  development: z
+    .boolean()
+    .exactOptional()
+    .describe('`muster-plugin dev` may attach plugins: whoever is admin may load code of this machine then. Default false.'),
   limits: strict({
     perSecond: z.int().min(1).exactOptional().describe('Requests in a second. Default 2000.'),
     burst: z.int().min(1).exactOptional().describe('Requests at once, after a rest. Default 10000.'),
@@ -262,6 +266,7 @@ export interface HostFile {
   telemetry?: { otlp?: OtlpFile }
   network?: NetworkSettings
   isolation?: { users?: UserRange | 'off' }
+  development?: boolean
 }
 
 export interface OtlpFile {

@@ -22,6 +22,7 @@ const raised = [
   'orphan-stays',
   'missing',
   'leaving',
+  'development',
   'disabled',
   'paused',
   'draining',
@@ -120,6 +121,12 @@ export const conditionKinds: Readonly<Record<(typeof raised | typeof others)[num
     meanwhile:
       'Its process goes on for them, and takes no launch. The next start of the daemon does not know it: it is `missing` then.',
     mend: 'Nothing but time: it ends with its last worker. `muster workers --provider NAME` shows them. Before a restart, name it again or wait.',
+  },
+  development: {
+    scope: 'provider',
+    meaning: 'A plugin under development is attached as this provider, with a pool of the same name: nobody checks its files.',
+    meanwhile: 'It works as any other. No configuration and no lock has it.',
+    mend: 'It ends at its deadline, which the message names, or when whoever attached it ends `muster-plugin dev`.',
   },
   disabled: {
     scope: 'provider',

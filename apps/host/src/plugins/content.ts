@@ -54,16 +54,21 @@ function foldersOf(path: string): string[] {
   return path === '.' ? [path] : [...foldersOf(dirname(path)), dirname(path)]
 }
 
-/** Everything that lies in a folder now. What is no plain file is a difference in itself. */
-export async function treeOfFolder(root: string): Promise<string> {
-  const files = new Map<string, Uint8Array>()
+/** Everything that lies in a folder now, by path. What is no plain file is a difference in itself: PluginRefusal `other-files`. */
+export async function filesOfFolder(root: string): Promise<Map<string, Buffer>> {
+  const files = new Map<string, Buffer>()
   for (const entry of await readdir(root, { recursive: true, withFileTypes: true })) {
     const path = join(entry.parentPath, entry.name)
     if (entry.isDirectory()) continue
     if (!entry.isFile()) throw otherFiles(root, `'${path}' is not a file`)
     files.set(path.slice(root.length + 1), await readFile(path))
   }
-  return treeOf(files)
+  return files
+}
+
+/** Of everything that lies in a folder now. */
+export async function treeOfFolder(root: string): Promise<string> {
+  return treeOf(await filesOfFolder(root))
 }
 
 /** Error: PluginRefusal `other-files`. */

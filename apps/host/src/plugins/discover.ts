@@ -144,7 +144,7 @@ async function folderOf({ source }: PluginEntry, { base }: LoadedRegistry): Prom
 export interface OpenPackage {
   /** Folder of the package's files. */
   root: string
-  registry: LoadedRegistry
+  registry: Pick<LoadedRegistry, 'problem'>
   /** Asked where it depends on it. Absent: nobody has looked. */
   ground?: () => Promise<Ground>
   /** Absent: a folder under development. */
@@ -228,7 +228,7 @@ interface PackageCheck {
   pack: PackageFile
   at: Loaded<unknown>['problem']
   root: string
-  registry: LoadedRegistry
+  registry: Pick<LoadedRegistry, 'problem'>
   locked: OpenPackage['locked']
 }
 

@@ -3,6 +3,7 @@ import { readdir, readFile, rename, rm, stat, writeFile } from 'node:fs/promises
 import { basename, dirname, join } from 'node:path'
 import { isDeepStrictEqual } from 'node:util'
 import type { PluginPermissions } from '@muster/core'
+import type { Conformance } from '@muster/packed/conformance'
 import semver from 'semver'
 import { z } from 'zod'
 import { type Loaded, loadDocument, strict } from '../config/document.ts'
@@ -33,6 +34,8 @@ export interface LockedVersion {
   /** Who signed it; else somebody's word. */
   signer?: Provenance
   waiver?: Waiver
+  /** What its author says that the suite found; absent: its package has no report. */
+  conformance?: Conformance
   /** What it may do, as accepted. */
   permissions: PluginPermissions
 }
@@ -55,6 +58,19 @@ interface LockFile extends Lock {
 const names = z.array(z.string())
 const digest = z.string().regex(/^sha512-[A-Za-z0-9+/]{86}==$/, "'sha512-' and 88 base64 digits")
 const instant = z.iso.datetime()
+const count = z.int().min(0)
+const conformance = z.union([
+  strict({
+    result: z.enum(['pass', 'fail', 'partial']),
+    contract: z.string(),
+    suite: z.string(),
+    at: instant,
+    passed: count,
+    failed: count,
+    notDeclared: count,
+  }),
+  strict({ result: z.literal('unfit'), reason: z.string() }),
+])
 const version = {
   version: z.string().refine((value) => semver.valid(value) === value, 'a lock has exact versions'),
   sha512: digest,
@@ -69,6 +85,7 @@ const version = {
     commit: z.string().exactOptional(),
   }).exactOptional(),
   waiver: strict({ by: z.string().min(1), at: instant, reason: z.string().min(1) }).exactOptional(),
+  conformance: conformance.exactOptional(),
   permissions: strict({
     net: names,
     unix: names,

@@ -1,7 +1,9 @@
 import { readdir, readFile, writeFile } from 'node:fs/promises'
 import { join } from 'node:path'
+import { treeOf } from '@muster/packed/digest'
 import { tempFolder } from '@muster/test/systems/temp'
 import { describe, expect, it } from 'vitest'
+import { filesOf } from './archive.ts'
 import { discover } from './discover.ts'
 import { lockedFolders } from './lock.ts'
 import type { Locking } from './locking.ts'
@@ -95,6 +97,29 @@ describe('a lock', () => {
     const back = await site.lock({ acme: { ...acme, version: '1.0.0' } }, { reason: null })
     expect([back.told, back.lock.plugins['acme']?.sha512]).toEqual(['', first.lock.plugins['acme']?.sha512])
     expect(back.lock.plugins['acme']).toMatchObject({ version: '1.0.0', previous: { version: '1.1.0' } })
+  })
+
+  it.each<[string, { report?: object }, object]>([
+    ['of all tests', {}, { result: 'pass', passed: 2, failed: 0, notDeclared: 1, suite: '@muster/core@0.1.0', contract: '1.0' }],
+    ['of other files', { report: { artifact: { package: '@acme/plugin', version: '1.0.0', tree: 'x' } } }, { result: 'unfit' }],
+  ])('has what a report %s says that is packed with it', async (_name, { report = {} }, wanted) => {
+    await using site = await openSite()
+    const files = await filesOf(await packPlugin({ version: '1.0.0' }))
+    const text = JSON.stringify({
+      schema: 1,
+      result: 'pass',
+      artifact: { package: '@acme/plugin', version: '1.0.0', tree: treeOf(files) },
+      suite: { package: '@muster/core', version: '0.1.0', contract: '1.0', tests: 3 },
+      startedAt: old,
+      tests: ['pass', 'pass', 'not declared'].map((outcome, index) => ({ name: `test ${index}`, outcome })),
+      ...report,
+    })
+    await site.publish('1.0.0', { more: [['package/conformance-report.json', text]] })
+    const { lock, changes } = await site.lock({ acme })
+    expect(lock.plugins['acme']?.conformance).toMatchObject(wanted)
+    expect(changes[0]?.after?.conformance).toEqual(lock.plugins['acme']?.conformance)
+    // A lock that holds it is one that a start reads.
+    expect(await site.start()).toBe('')
   })
 
   it('loses what the registry manifest does not name any more', async () => {

@@ -2,8 +2,9 @@
 import { isDeepStrictEqual } from 'node:util'
 import type { PluginManifest } from '@muster/core'
 import type { Problem } from '../config/problem.ts'
-import { sha512Of } from '@muster/packed/digest'
-import { addContent, findContent, treeOfFolder, verifyTree } from './content.ts'
+import { conformanceOf } from '@muster/packed/conformance'
+import { sha512Of, treeOf } from '@muster/packed/digest'
+import { addContent, filesOfFolder, findContent, verifyTree } from './content.ts'
 import { type Difference, differences } from './difference.ts'
 import { openPackage, type Stores } from './discover.ts'
 import { openLocked } from './fetch.ts'
@@ -99,7 +100,8 @@ async function lockOne(entry: PluginEntry, options: LockingOptions): Promise<Pla
   if (fits?.sha512 === sha512) return { locked: fits, problems: [] }
   refuseOtherBytes(entry, { before, version: chosen.version, sha512 })
   const root = await addContent(tarball, options.stores[0])
-  const tree = await treeOfFolder(root)
+  const files = await filesOfFolder(root)
+  const tree = treeOf(files)
   const opened = await openPackage(entry, { root, registry: options.registry, locked: { version: chosen.version, tree } })
   if (opened.plugin === undefined) return { problems: opened.problems }
   const old = before?.package === entry.package ? before : undefined
@@ -113,10 +115,12 @@ async function lockOne(entry: PluginEntry, options: LockingOptions): Promise<Pla
     options.registry.trust,
   )
   const { manifest } = opened.plugin
+  const conformance = conformanceOf(files, manifest)
   const after: LockedVersion = {
     ...{ version: chosen.version, sha512, size: tarball.length, tree },
     ...(chosen.published === undefined ? {} : { published: chosen.published }),
     ...trust,
+    ...(conformance === undefined ? {} : { conformance }),
     permissions: manifest.permissions,
   }
   const told = chosen.deprecated === undefined ? {} : { deprecated: chosen.deprecated }

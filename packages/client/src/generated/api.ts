@@ -135,6 +135,16 @@ export interface DecisionPage {
   next?: string
 }
 
+export interface DevPlugin {
+  /** Of plugin, provider and pool. */
+  name: string
+  version: string
+  /** The daemon takes it away then. */
+  until: string
+  /** A process of these files has taken over. False: it is what runs. */
+  changed: boolean
+}
+
 export interface ExecRequest {
   /** Program and arguments; no shell is put around them. */
   command: string[]
@@ -777,6 +787,25 @@ export interface Operations {
       changes: ConfigChange[]
     }
   }
+  /** Attaches a plugin under development, with a provider and a pool of its own. Only where `host.development` allows it; no configuration and no lock has it. The same name again lets the files as they are now take over in another process, without a lost call. At its deadline the daemon takes it away: its provider goes once its last worker is gone. */
+  attachDevPlugin: {
+    params: {
+      /** It begins with `dev-`. */
+      name: string
+    }
+    query: undefined
+    body: {
+      /** Absolute path of its package, on the machine of the daemon. */
+      folder: string
+      /** Its deadline, at most 24 hours from now. */
+      until: string
+      /** As `providers.NAME` of muster.yaml, without `plugin`. */
+      provider?: Record<string, unknown>
+      /** As `pools.NAME` of muster.yaml, without `placement`. */
+      pool?: Record<string, unknown>
+    }
+    answer: DevPlugin
+  }
   /** Asks for the end of a run. Answers when the wish is stored, not when the run has ended. A run that has ended stays as it ended; of one whose command has ended the outputs are waited for no longer. */
   cancelRun: {
     params: {
@@ -842,6 +871,16 @@ export interface Operations {
       token: string
       details: Token
     }
+  }
+  /** Takes a plugin under development away. Its pool takes nothing new, and its provider goes once its last worker is gone. */
+  detachDevPlugin: {
+    params: {
+      /** It begins with `dev-`. */
+      name: string
+    }
+    query: undefined
+    body: undefined
+    answer: undefined
   }
   /** Lets no launch go to a provider. Pools use their next placement, and one without another waits, until it is enabled, also over restarts. Its workers and leases go on, and it is still asked about them and told to end them. */
   disableProvider: {
@@ -1401,12 +1440,14 @@ export const operations: { readonly [K in keyof Operations]: { method: string; p
   agentOutput: { method: 'PUT', path: '/v1/self/outputs/{name}' },
   agentReady: { method: 'POST', path: '/v1/self/ready' },
   applyConfig: { method: 'POST', path: '/v1/config/apply' },
+  attachDevPlugin: { method: 'PUT', path: '/v1/dev/{name}' },
   cancelRun: { method: 'POST', path: '/v1/runs/{id}/cancel' },
   cordonWorker: { method: 'POST', path: '/v1/workers/{id}/cordon' },
   createBackup: { method: 'POST', path: '/v1/backup' },
   createLease: { method: 'POST', path: '/v1/leases' },
   createRun: { method: 'POST', path: '/v1/runs' },
   createToken: { method: 'POST', path: '/v1/tokens' },
+  detachDevPlugin: { method: 'DELETE', path: '/v1/dev/{name}' },
   disableProvider: { method: 'POST', path: '/v1/providers/{name}/disable' },
   drainPool: { method: 'POST', path: '/v1/pools/{name}/drain' },
   enableProvider: { method: 'POST', path: '/v1/providers/{name}/enable' },

@@ -22,7 +22,7 @@ export async function test({ folder, report: file, json, ...options }: TestComma
   if (json === true) print(text.trimEnd())
   else {
     const count = (outcome: Outcome['outcome']): number => tests.filter((one) => one.outcome === outcome).length
-    print(`${artifact.package}@${artifact.version}, ${artifact.sha512}`)
+    print(`${artifact.package}@${artifact.version}, files ${artifact.tree}`)
     print(
       `${suite.package}@${suite.version}: ${count('pass')} passed, ${count('fail')} failed, ${count('not declared')} not declared`,
     )
@@ -33,7 +33,7 @@ export async function test({ folder, report: file, json, ...options }: TestComma
 
 const marks: Record<Outcome['outcome'], string> = { pass: 'ok  ', fail: 'FAIL', 'not declared': '-   ' }
 
-function tell({ name, outcome, detail, ms }: Outcome): void {
+export function tell({ name, outcome, detail, ms }: Outcome): void {
   print(`${marks[outcome]} ${name} (${outcome === 'not declared' ? detail : `${ms} ms`})`)
   if (outcome === 'fail') print(`     ${(detail ?? '').replaceAll('\n', '\n     ')}`)
 }

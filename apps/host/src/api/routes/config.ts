@@ -4,7 +4,7 @@ import type { Change } from '../../config/diff.ts'
 import { principalOf } from '../access.ts'
 import type { App, AppDeps } from '../deps.ts'
 import { needs } from '../describe.ts'
-import { ApiProblem } from '../problems.ts'
+import { ApiProblem, errorsOf } from '../problems.ts'
 import { named } from '../schemas.ts'
 
 const changeSchema: z.ZodType<Change> = named(
@@ -48,10 +48,7 @@ export function configRoutes(app: App, { apply }: AppDeps): void {
         'config-refused',
         `the configuration is refused: ${problems.length} problem${problems.length === 1 ? '' : 's'}`,
         {
-          errors: problems.map(({ file, line, column, reason, fix }) => ({
-            path: `${file}:${line}:${column}`,
-            message: `${reason}\n    fix: ${fix}`,
-          })),
+          errors: errorsOf(problems),
         },
       )
     },

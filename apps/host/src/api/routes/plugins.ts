@@ -5,7 +5,7 @@ import { type Upgraded, type UpgradeStep, upgradeSteps } from '../../upgrade.ts'
 import { principalOf } from '../access.ts'
 import type { App, AppDeps } from '../deps.ts'
 import { needs } from '../describe.ts'
-import { ApiProblem } from '../problems.ts'
+import { ApiProblem, errorsOf } from '../problems.ts'
 import { named } from '../schemas.ts'
 
 interface Answer extends Pick<Upgraded, 'alias' | 'before' | 'after' | 'go' | 'switched' | 'steps'> {
@@ -88,11 +88,4 @@ function refusalOf({ alias, before, after, steps, lost, problems }: Upgraded): A
     hint: 'End these workers first, or use a version that knows them. The version that ran goes on.',
     errors: lost.map(({ provider, worker, why }) => ({ path: `${provider}/${worker}`, message: why })),
   })
-}
-
-function errorsOf(problems: Upgraded['problems']): Answer['errors'] {
-  return problems.map(({ file, line, column, reason, fix }) => ({
-    path: `${file}:${line}:${column}`,
-    message: `${reason}\n    fix: ${fix}`,
-  }))
 }

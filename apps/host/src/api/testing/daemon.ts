@@ -5,6 +5,7 @@ import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { pino } from 'pino'
 import type { Apply } from '../../apply.ts'
+import type { Dev } from '../../dev.ts'
 import type { Upgrade } from '../../upgrade.ts'
 import { startRuns } from '../../engine/runs/index.ts'
 import type { Runs } from '../../engine/runs-api.ts'
@@ -28,6 +29,8 @@ export interface TestDaemon extends AsyncDisposable {
   apply: Apply
   /** What an upgrade of a plugin leads to. Default: it is what runs. */
   upgrade: Upgrade
+  /** What is attached for development. Default: all is. */
+  dev: Dev
   readonly token: string
   /** Lines of the log. */
   readonly log: Record<string, unknown>[]
@@ -101,6 +104,10 @@ export async function startTestDaemon(options: DaemonOptions = {}): Promise<Test
     ...{ alias, before: '1.0.0', after: '1.0.0', lost: [], problems: [] },
     ...{ steps: [{ step: 'verify', ok: true, fact: 'it is what runs' }], go: true, switched: false },
   })
+  let dev: Dev = {
+    attach: async ({ name, until }) => ({ attached: { name, version: '1.0.0', until, changed: true }, problems: [] }),
+    detach: async () => undefined,
+  }
   const log: Record<string, unknown>[] = []
   const logger = pino({ level: 'debug' }, { write: (line: string) => void log.push(JSON.parse(line) as Record<string, unknown>) })
   const driver = realRuns ? await startDriver(harness, dir) : undefined
@@ -111,6 +118,7 @@ export async function startTestDaemon(options: DaemonOptions = {}): Promise<Test
       runs: driver ?? runs,
       apply: (how) => apply(how),
       upgrade: (alias, how) => upgrade(alias, how),
+      dev: { attach: (...asked) => dev.attach(...asked), detach: (...asked) => dev.detach(...asked) },
       dataDir: dir,
       listen: { host: '127.0.0.1', port },
       version: '1.2.3',
@@ -150,6 +158,12 @@ export async function startTestDaemon(options: DaemonOptions = {}): Promise<Test
     },
     set upgrade(next) {
       upgrade = next
+    },
+    get dev() {
+      return dev
+    },
+    set dev(next) {
+      dev = next
     },
     ask: async (method, path, { body, headers = {}, token: other = token } = {}) => {
       const bytes = body === undefined || body instanceof Uint8Array ? body : Buffer.from(JSON.stringify(body))

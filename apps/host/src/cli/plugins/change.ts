@@ -120,7 +120,7 @@ export function shownChange({
     const same = before?.version === after.version && before.sha512 !== after.sha512 ? ', other bytes than before' : ''
     lines.push(`    ${bytes(after.size)}, ${after.sha512.slice(0, 24)}…${same}`)
     if (after.published !== undefined) lines.push(`    published ${after.published}`)
-    lines.push(`    ${vouching(after)}`)
+    lines.push(`    ${vouching(after)}`, `    conformance: ${conforming(after)}`)
   }
   if (deprecated !== undefined) lines.push(`    deprecated: ${deprecated}`)
   if (!compared) lines.push('    the one before cannot be had any more: this is all of it, not what differs')
@@ -132,6 +132,16 @@ export function shownChange({
 export function vouching({ signer, waiver }: LockedVersion): string {
   if (signer !== undefined) return `signed by ${signerName(signer)}${signer.ref === undefined ? '' : ` at ${signer.ref}`}`
   return `no signature: ${waiver?.by ?? 'nobody'} vouches for it (${waiver?.reason ?? ''})`
+}
+
+/** What the suite found, and by whose word. */
+export function conforming({ conformance }: LockedVersion): string {
+  if (conformance === undefined) return 'unknown, no report is packed with it'
+  if (conformance.result === 'unfit') return `unknown, the report that is packed with it says nothing: ${conformance.reason}`
+  const { result, passed, failed, notDeclared, suite, contract, at } = conformance
+  const counts = `${passed} passed, ${failed} failed, ${notDeclared} not declared`
+  const some = result === 'partial' ? ' of some tests only' : ''
+  return `its author says ${result === 'partial' ? 'nothing of the whole' : result}: ${counts}${some}, by ${suite} for contract ${contract} at ${at}; nobody else has run it`
 }
 
 function shownDifference({ path, kind, before, after }: Difference): string {

@@ -7,7 +7,7 @@ import { type LockedPlugin, lockedFor } from '../../plugins/lock.ts'
 import type { PluginRefusal } from '../../plugins/refusal.ts'
 import { pathOf, type PluginEntry, sourceName } from '../../plugins/registry.ts'
 import { bold, exits, print, printJson, printTable, say } from '../io.ts'
-import { vouching } from './change.ts'
+import { conforming, vouching } from './change.ts'
 import { entryOf, type Site } from './site.ts'
 
 interface Row {
@@ -77,6 +77,7 @@ export async function showPlugin(site: Site, alias: string, { json }: { json?: t
     ['files', locked?.tree],
     ['published', locked?.published],
     ['trust', locked && vouching(locked)],
+    ['conformance', locked && conforming(locked)],
     ['commit', locked?.signer?.commit],
     ['before', locked?.previous?.version],
     ['providers', row.providers.join(', ')],

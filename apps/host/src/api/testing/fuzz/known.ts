@@ -65,7 +65,13 @@ export function knownThings(chance: Chance, keep: ReadonlySet<string>, pools: re
     if (where === 'path' && rest === 'id') return chance.is(0.05) ? undefined : id(kindsOf(operation))
     if (where === 'path' && rest === 'name')
       return chance.pick(
-        /pool/i.test(operation) ? ['ci', 'full'] : /provider|orphan/i.test(operation) ? ['one'] : ['a', 'b', 'c'],
+        /pool/i.test(operation)
+          ? ['ci', 'full']
+          : /provider|orphan/i.test(operation)
+            ? ['one']
+            : /Dev/.test(operation)
+              ? ['dev-a', 'dev-b']
+              : ['a', 'b', 'c'],
       )
     if (rest === 'run' && operation.startsWith('agent')) return chance.is(0.9) ? (working.get(draw()) ?? id('r')) : id('r')
     if (rest === 'timeoutMs' && where === 'query') return 1 + chance.int(3)

@@ -1,0 +1,36 @@
+import type { ConformanceClaim } from '@muster/packed/conformance'
+import { expect, test } from 'vitest'
+import type { LockedVersion } from '../../plugins/lock.ts'
+import { conforming, shownChange } from './change.ts'
+
+const version: LockedVersion = {
+  ...{ version: '1.0.0', sha512: `sha512-${'a'.repeat(86)}==`, size: 1, tree: '' },
+  waiver: { by: 'ann', at: '2026-01-01T00:00:00.000Z', reason: 'read it' },
+  permissions: { net: [], unix: [], fsRead: [], fsWrite: [], env: [], childProcess: false },
+}
+const claim: ConformanceClaim = {
+  ...{ contract: '1.0', suite: '@muster/core@0.1.0', at: '2026-01-01T00:00:00.000Z' },
+  result: 'pass',
+  ...{ passed: 41, failed: 0, notDeclared: 27 },
+}
+
+test.each<[LockedVersion['conformance'], string]>([
+  [undefined, 'unknown, no report is packed with it'],
+  [
+    { result: 'unfit', reason: 'it is of other files than these' },
+    'unknown, the report that is packed with it says nothing: it is of other files than these',
+  ],
+  [
+    claim,
+    'its author says pass: 41 passed, 0 failed, 27 not declared, by @muster/core@0.1.0 for contract 1.0 at 2026-01-01T00:00:00.000Z; nobody else has run it',
+  ],
+  [
+    { ...claim, result: 'partial' },
+    'its author says nothing of the whole: 41 passed, 0 failed, 27 not declared of some tests only, by @muster/core@0.1.0 for contract 1.0 at 2026-01-01T00:00:00.000Z; nobody else has run it',
+  ],
+])('what the suite found is told with whose word it is', (conformance, wanted) => {
+  const after = { ...version, ...(conformance && { conformance }) }
+  expect(conforming(after)).toBe(wanted)
+  const shown = shownChange({ alias: 'cloud', package: 'x', kind: 'added', after, differences: [], compared: true })
+  expect(shown).toContain(`\n    conformance: ${wanted}`)
+})
