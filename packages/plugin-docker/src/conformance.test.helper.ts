@@ -1,6 +1,6 @@
 /** What the conformance suite must be told of this plugin and of an engine. */
 import { fileURLToPath } from 'node:url'
-import type { LaunchSpec, WorkerPluginManifest } from '@muster/core'
+import { type LaunchSpec, ProviderError, type WorkerPluginManifest } from '@muster/core'
 import { type ErrorCase, type FieldCheck, processPlugin, type ProviderSetup } from '@muster/core/testing'
 import { engineJson } from '@muster/test/systems/engine'
 import { ensureImage } from '@muster/test/systems/images'
@@ -18,7 +18,7 @@ export async function dockerSetup(socket: string): Promise<ProviderSetup & { sto
   return {
     manifest: manifest as unknown as WorkerPluginManifest,
     start: processPlugin([process.execPath, '--conditions=@muster/source', entry]),
-    config: { socket: proxy.socket },
+    config: { socket: proxy.socket, binds: [{ path: '/usr/share' }] },
     spec: { image },
     scripts: {
       oom: { script: 'exec tail /dev/zero', spec: { resources: { memoryBytes: 16 * MiB } } },
@@ -107,6 +107,24 @@ function fieldChecks(socket: string, image: string): NonNullable<ProviderSetup['
       script: 'df -k /mnt/tmpfs | tail -n 1 | tr -s " " | cut -d" " -f1,2',
       expect: 'tmpfs 1024',
     },
+    'mounts.bind': {
+      spec: { mounts: [{ target: '/mnt/bind', source: { kind: 'bind', path: '/usr/share' }, readOnly: true }] },
+      script: 'ls /mnt/bind >/dev/null && (: >/mnt/bind/written) 2>/dev/null || echo read-only',
+      expect: 'read-only',
+    },
+    'mounts.volume': {
+      spec: { mounts: [{ target: '/mnt/volume', source: { kind: 'volume', name: 'data' } }] },
+      script: 'echo kept >/mnt/volume/file && cat /mnt/volume/file; grep -c " /mnt/volume " /proc/self/mountinfo',
+      expect: 'kept\n1',
+    },
+    // No machine of these tests has one; what an engine says then is the promise that is kept.
+    'resources.gpus': refused({ resources: { gpus: 1 } }, 'resources.gpus'),
+    'security.privileged': refused({ security: { privileged: true } }, 'security.privileged'),
+    settings: {
+      spec: { settings: { shmBytes: 8 * MiB } },
+      script: 'df -k /dev/shm | tail -n 1 | tr -s " " | cut -d" " -f2',
+      expect: '8192',
+    },
     'network.egress.none': { spec: { network: { egress: 'none' } }, script: 'ls /sys/class/net', expect: 'lo' },
     'network.egress.full': { spec: { network: { egress: 'full' } }, script: 'ls /sys/class/net', expect: /^eth0$/m },
     'network.ports': {
@@ -142,6 +160,19 @@ function fieldChecks(socket: string, image: string): NonNullable<ProviderSetup['
     },
   }
   return checks
+}
+
+/** A field that is declared, and that this engine or this pool's settings refuse by its path. */
+function refused(parts: Partial<LaunchSpec>, path: string): FieldCheck {
+  return {
+    spec: {},
+    async look(_id, bench) {
+      const session = await bench.session()
+      const error: unknown = await session.launch(bench.hold(parts)).catch((reason: unknown) => reason)
+      return error instanceof ProviderError ? `${error.code} ${error.effect} ${error.path}` : 'no refusal'
+    },
+    expect: `unsupported none ${path}`,
+  }
 }
 
 /** Rows of the error table that an engine can be made to answer with; the unit tests go through all of them. */

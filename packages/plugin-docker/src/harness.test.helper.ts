@@ -5,7 +5,9 @@ import { engineJson } from '@muster/test/systems/engine'
 import { ensureImage } from '@muster/test/systems/images'
 import { waitFor } from '@muster/test/systems/wait'
 import manifest from '../muster-plugin.json' with { type: 'json' }
+import { inventoryOf } from './inventory.test.helper.ts'
 import { type DockerProvider, dockerProvider } from './provider.ts'
+import { type HostRules, rulesOf } from './rules.ts'
 
 export const busybox = 'muster-test/busybox:1'
 
@@ -61,7 +63,10 @@ export function callOf(options: { signal?: AbortSignal; timeoutMs?: number; log?
   }
 }
 
-export async function createHarness(socket: string, providerName = 'docker'): Promise<Harness> {
+export async function createHarness(
+  socket: string,
+  { providerName = 'docker', rules = rulesOf({}, socket) }: { providerName?: string; rules?: HostRules } = {},
+): Promise<Harness> {
   await ensureImage(socket, 'busybox')
   const owner = `t${randomBytes(6).toString('hex')}`
   const another = (): DockerProvider =>
@@ -69,6 +74,7 @@ export async function createHarness(socket: string, providerName = 'docker'): Pr
       endpoint: { socketPath: socket },
       context: { owner, provider: providerName, now: () => Date.now() },
       fields: manifest.capabilities.fields as SpecField[],
+      rules,
     })
   const provider = another()
   const spec = (parts: Partial<LaunchSpec> = {}): LaunchSpec => {
@@ -126,8 +132,12 @@ export async function createHarness(socket: string, providerName = 'docker'): Pr
     },
     left: containers,
     async clean() {
-      for (const name of await containers())
-        await engineJson(socket, { method: 'DELETE', path: `/containers${name}`, query: { force: '1', v: '1' } }).catch(() => {})
+      // Containers come first: they hold the rest.
+      for (const line of await inventoryOf(socket, [`muster-owner=${owner}`])) {
+        const [kind = '', key = ''] = line.split(' ')
+        const query = kind === 'container' ? { force: '1', v: '1' } : {}
+        await engineJson(socket, { method: 'DELETE', path: `/${kind}s/${key}`, query }).catch(() => {})
+      }
     },
   }
 }
