@@ -34,7 +34,12 @@ export interface Belongings {
 
 export function createBelongings(engine: Engine, owner: Owner): Belongings {
   const ask = async <T>(path: string, labels: string[], signal: AbortSignal): Promise<T> =>
-    engine.json<T>({ method: 'GET', path, query: { all: path.startsWith('/containers') || undefined, filters: { label: labels } }, signal })
+    engine.json<T>({
+      method: 'GET',
+      path,
+      query: { all: path.startsWith('/containers') || undefined, filters: { label: labels } },
+      signal,
+    })
 
   async function find(signal: AbortSignal, worker?: WorkerId): Promise<Belonging[]> {
     const labels = [...ownerFilter(owner), worker === undefined ? 'muster-worker' : `muster-worker=${worker}`, partLabel.part]
@@ -44,7 +49,9 @@ export function createBelongings(engine: Engine, owner: Owner): Belongings {
       ask<{ Volumes: VolumeRow[] | null }>('/volumes', labels, signal),
     ])
     return [
-      ...containers.flatMap(({ Names, Labels }) => ours('container', { key: Names[0]?.slice(1), name: Names[0]?.slice(1) }, Labels)),
+      ...containers.flatMap(({ Names, Labels }) =>
+        ours('container', { key: Names[0]?.slice(1), name: Names[0]?.slice(1) }, Labels),
+      ),
       ...networks.flatMap(({ Id, Name, Labels }) => ours('network', { key: Id, name: Name }, Labels)),
       ...(volumes.Volumes ?? []).flatMap(({ Name, Labels }) => ours('volume', { key: Name, name: Name }, Labels)),
     ]

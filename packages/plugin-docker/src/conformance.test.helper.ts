@@ -5,6 +5,7 @@ import { type ErrorCase, type FieldCheck, processPlugin, type ProviderSetup } fr
 import { engineJson } from '@muster/test/systems/engine'
 import { ensureImage } from '@muster/test/systems/images'
 import manifest from '../muster-plugin.json' with { type: 'json' }
+import { inventoryOf } from './inventory.test.helper.ts'
 import { label } from './labels.ts'
 import { type EngineProxy, startEngineProxy } from './proxy.test.helper.ts'
 
@@ -13,12 +14,13 @@ const MiB = 1024 * 1024
 /** The setup for one engine, and what takes its helpers away. */
 export async function dockerSetup(socket: string): Promise<ProviderSetup & { stop(): Promise<void> }> {
   const image = await ensureImage(socket, 'busybox')
+  const firewall = await ensureImage(socket, 'firewall')
   const proxy = await startEngineProxy(socket)
   const entry = fileURLToPath(new URL('plugin.ts', import.meta.url))
   return {
     manifest: manifest as unknown as WorkerPluginManifest,
     start: processPlugin([process.execPath, '--conditions=@muster/source', entry]),
-    config: { socket: proxy.socket, binds: [{ path: '/usr/share' }] },
+    config: { socket: proxy.socket, binds: [{ path: '/usr/share' }], firewall: { image: firewall } },
     spec: { image },
     scripts: {
       oom: { script: 'exec tail /dev/zero', spec: { resources: { memoryBytes: 16 * MiB } } },
@@ -29,7 +31,11 @@ export async function dockerSetup(socket: string): Promise<ProviderSetup & { sto
       },
     },
     fields: fieldChecks(socket, image),
-    leftovers: async (ids) => [...(await containersOf(socket, ids)), ...(await volumesOf(socket, ids))],
+    leftovers: async (ids) => [
+      ...(await containersOf(socket, ids)),
+      ...(await volumesOf(socket, ids)),
+      ...(await inventoryOf(socket, ['muster-worker'])).filter((line) => ids.some((id) => line.includes(id))),
+    ],
     hooks: { stall: () => Promise.resolve(stall(proxy)), errorCases },
     without: {
       outage: 'an engine is one machine: it is seen whole or not at all',
@@ -127,6 +133,30 @@ function fieldChecks(socket: string, image: string): NonNullable<ProviderSetup['
     },
     'network.egress.none': { spec: { network: { egress: 'none' } }, script: 'ls /sys/class/net', expect: 'lo' },
     'network.egress.full': { spec: { network: { egress: 'full' } }, script: 'ls /sys/class/net', expect: /^eth0$/m },
+    'network.egress.restricted': {
+      spec: { network: { egress: 'restricted' } },
+      // The machine itself, where nothing listens either: only the rules answer so for every address.
+      script: 'nc -w 5 192.0.2.1 9 </dev/null 2>&1 | grep -o refused',
+      expect: 'refused',
+    },
+    'network.allow': {
+      spec: { network: { egress: 'restricted', allow: ['localhost:9'] } },
+      look: async (id) => {
+        const gate = await engineJson<{ HostConfig: { ExtraHosts: string[] } }>(socket, {
+          path: `/containers/muster-${id}-gate/json`,
+        })
+        return gate.HostConfig.ExtraHosts.join()
+      },
+      expect: /^localhost:(127\.0\.0\.1|::1)\b/,
+    },
+    services: {
+      spec: { services: [{ name: 'beside', image, command: ['sleep', '1000'] }] },
+      look: async (id) => {
+        const path = `/containers/muster-${id}-s-beside/json`
+        return String((await engineJson<{ State: { Running: boolean } }>(socket, { path })).State.Running)
+      },
+      expect: 'true',
+    },
     'network.ports': {
       spec: { network: { ports: [8080, 9090] } },
       look: look(({ Config }) => Config.Labels[label.ports]),

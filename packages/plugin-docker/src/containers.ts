@@ -155,7 +155,9 @@ export async function observeMany(
     // It may have been launched between the two questions.
     const made = row === undefined ? undefined : await containers.find(id, how.signal)
     if (made !== undefined) return made
-    return row === undefined ? undefined : { id, handle: handleOf(row.container), tags: row.tags, phase: 'stopping', ready: false }
+    return row === undefined
+      ? undefined
+      : { id, handle: handleOf(row.container), tags: row.tags, phase: 'stopping', ready: false }
   })
 }
 

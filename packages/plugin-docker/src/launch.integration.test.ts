@@ -155,7 +155,6 @@ suiteWith(await findDocker(), 'launch on a real engine', (docker) => {
   describe('what cannot be is refused, with nothing left', () => {
     const other = process.arch === 'arm64' ? 'amd64' : 'arm64'
     test.each([
-      ['services', { services: [] }, 'unsupported', 'services'],
       ['restricted egress', { network: { egress: 'restricted' } }, 'unsupported', 'network.egress.restricted'],
       ['unknown settings', { settings: { x: 1 } }, 'invalid-spec', 'settings'],
       ['another os', { os: 'windows' }, 'unsupported', 'os'],

@@ -9,7 +9,7 @@ import type { EngineFacts } from './facts.ts'
 import type { Puller } from './image.ts'
 import { containerName, hasParts, label, specDigest } from './labels.ts'
 import { droppedPath, grantedOf } from './limits.ts'
-import { furnish, type Furnished } from './furnish.ts'
+import { createNetworks, furnish, type Furnished } from './furnish.ts'
 import type { HostRules } from './rules.ts'
 import { refuse } from './settings.ts'
 import { checkHidden, checkSpec, createBody, handleOf, platformOf, stateRoot } from './translate.ts'
@@ -29,6 +29,9 @@ const NAME_WAIT_MS = 10_000
 const NAME_POLL_MS = 50
 /** Another process that prepares the same worker is done by then: it unpacks one small tar and starts, together about 200 ms. */
 const OTHERS_WAIT_MS = 600
+
+/** A network of a pool goes with its last worker; several in a row would have to end in the same moment. */
+const NETWORK_TRIES = 3
 
 /** Failures that another try of the same spec would meet again: nothing of it is kept. */
 const hopeless: ReadonlySet<string> = new Set(['invalid-spec', 'unsupported', 'capacity'])
@@ -50,7 +53,19 @@ export function createLauncher({
 }: LauncherParts): (spec: LaunchSpec, call: Call) => Promise<LaunchedWorker> {
   const { engine } = containers
   // The engine's socket is asked for by name, and known to be behind a link.
-  const furnished: Furnished = { paths: new Set(rules.sockets) }
+  const furnished: Furnished = {
+    paths: new Set(rules.sockets),
+    networks: createNetworks(),
+    firewall: rules.firewall,
+    have: async (image, { call }) => {
+      try {
+        await engine.json({ method: 'GET', path: `/images/${image}/json`, signal: call.signal })
+      } catch (error) {
+        if (!isStatus(error, 404)) throw error
+        await puller.pull({ image }, { signal: call.signal, log: call.log })
+      }
+    },
+  }
   /** Images seen to have a shell. */
   const withShell = new Set<string>()
 
@@ -129,11 +144,16 @@ export function createLauncher({
     await putEntries(place, [...folder, ...(await fileEntries(spec, place, { container, owner }))])
   }
 
-  async function start({ spec, call }: Attempt): Promise<void> {
+  async function start(attempt: Attempt, tries = NETWORK_TRIES): Promise<void> {
+    const { spec, call, place } = attempt
     try {
       await engine.json({ method: 'POST', path: `${containerPath(spec.id)}/start`, signal: call.signal })
     } catch (error) {
-      if (!isStatus(error, 304)) throw error
+      if (isStatus(error, 304)) return
+      // The last worker of a pool took the pool's network away in between.
+      if (tries <= 1 || !isStatus(error, 404, /network \S+ not found/)) throw error
+      await furnish({ spec, call, place }, furnished)
+      await start(attempt, tries - 1)
     }
   }
 

@@ -36,12 +36,8 @@ suiteWith(await findDocker(), 'limits and security on a real engine', (docker) =
       'df -k /dev/shm | tail -n 1 | tr -s " " | cut -d" " -f2',
       'ulimit -Sn; ulimit -Hn; ulimit -Su; ulimit -c; id -G',
     ].join('\n')
-    const [shares, cpuset, swap, ...rest] = (
-      await inside({ resources: { memoryBytes: 64 * MiB }, settings }, script)
-    ).split('\n')
-    expect([shares, cpuset, swap]).toEqual(
-      shares === '512' ? ['512', '0', String(96 * MiB)] : ['20', '0', String(32 * MiB)],
-    )
+    const [shares, cpuset, swap, ...rest] = (await inside({ resources: { memoryBytes: 64 * MiB }, settings }, script)).split('\n')
+    expect([shares, cpuset, swap]).toEqual(shares === '512' ? ['512', '0', String(96 * MiB)] : ['20', '0', String(32 * MiB)])
     expect(rest).toEqual(['8192', '100', '200', '300', '0', '0 4321', ''])
   })
 
@@ -70,7 +66,10 @@ suiteWith(await findDocker(), 'limits and security on a real engine', (docker) =
 
   test("the machine's namespaces only by the settings", async () => {
     const shown = async (settings?: object): Promise<string> =>
-      inside(settings === undefined ? {} : { settings }, 'readlink /proc/self/ns/net; readlink /proc/self/ns/ipc; cat /proc/1/comm')
+      inside(
+        settings === undefined ? {} : { settings },
+        'readlink /proc/self/ns/net; readlink /proc/self/ns/ipc; cat /proc/1/comm',
+      )
     const [own, shared] = [await shown(), await shown({ hostNamespaces: ['network', 'ipc', 'pid'] })]
     expect(own.split('\n').filter((line) => shared.split('\n').includes(line))).toEqual([''])
   })

@@ -32,6 +32,7 @@ import { EngineFailure, isStatus, toDockerError } from './errors.ts'
 import { createRunners, otherUser } from './exec.ts'
 import { readFacts, type EngineFacts } from './facts.ts'
 import { forwardPort } from './forward.ts'
+import { networkHolder } from './gate.ts'
 import { createPuller } from './image.ts'
 import { createLauncher } from './launch.ts'
 import { readLogs } from './logs.ts'
@@ -199,7 +200,7 @@ export function dockerProvider({
     forward: ({ id }, input, call) =>
       guardedStream(call, reads('forward to the worker'), async function* () {
         const { container } = await running(id, call)
-        yield* forwardPort(container, input, call.signal)
+        yield* forwardPort(await networkHolder(engine, container, call.signal), input, call.signal)
       }),
 
     suspend: ({ id }, call) =>

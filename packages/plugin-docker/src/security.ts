@@ -42,7 +42,12 @@ export function allowed(power: Power, path: string, { allow = [] }: DockerSettin
 export function securityOf(spec: LaunchSpec, settings: DockerSettings): HostConfig {
   const { readOnlyRoot, noNewPrivileges = true, privileged = false, capabilitiesAdd, capabilitiesDrop } = spec.security ?? {}
   const { capabilities = 'none', groups, seccomp = 'default', apparmor, hostNamespaces = [] } = settings
-  const drop = [...(capabilities === 'none' ? ['ALL'] : []), ...(capabilitiesDrop ?? [])]
+  const drop = [
+    ...(capabilities === 'none' ? ['ALL'] : []),
+    // With raw sockets packets pass by the rules.
+    ...(spec.network?.egress === 'restricted' && capabilities === 'engine' ? ['NET_RAW'] : []),
+    ...(capabilitiesDrop ?? []),
+  ]
   return {
     // A privileged one is asked for by name and has all.
     ...(privileged ? { Privileged: true } : { CapDrop: [...new Set(drop)] }),
@@ -57,6 +62,5 @@ export function securityOf(spec: LaunchSpec, settings: DockerSettings): HostConf
     ...(hostNamespaces.includes('pid') ? { PidMode: 'host' } : {}),
     ...(hostNamespaces.includes('ipc') ? { IpcMode: 'host' } : {}),
     ...(hostNamespaces.includes('users') ? { UsernsMode: 'host' } : {}),
-    ...(hostNamespaces.includes('network') ? { NetworkMode: 'host' } : {}),
   }
 }

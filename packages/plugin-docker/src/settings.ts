@@ -33,6 +33,15 @@ export interface CacheSettings {
   readonly bytes?: number
 }
 
+export interface NetworkSettings {
+  readonly scope?: 'engine' | 'pool' | 'worker'
+  readonly aliases?: string[]
+  readonly hosts?: Record<string, string>
+  readonly dns?: string[]
+  readonly publish?: { port: number; hostPort?: number; address?: string; protocol?: 'tcp' | 'udp' }[]
+  readonly ipv6?: boolean
+}
+
 export interface DockerSettings {
   readonly allow?: Power[]
   readonly capabilities?: 'none' | 'engine'
@@ -50,6 +59,7 @@ export interface DockerSettings {
   readonly ioWeight?: number
   readonly stopTimeoutSeconds?: number
   readonly volumes?: Record<string, CacheSettings>
+  readonly network?: NetworkSettings
 }
 
 const count = z.int().min(1)
@@ -82,6 +92,32 @@ const volume = z.strictObject({
   bytes: count.describe("A limit of its size: the engine's own volumes have none.").exactOptional(),
 })
 
+const port = z.int().min(1).max(65_535)
+const address = z.union([z.ipv4(), z.ipv6()])
+const hostName = z.string().regex(/^[A-Za-z0-9]([A-Za-z0-9.-]{0,251}[A-Za-z0-9])?$/)
+
+const network = z.strictObject({
+  scope: z
+    .enum(['engine', 'pool', 'worker'])
+    .describe("Whose bridge a worker is on: the engine's own (default), one of its pool, or one of itself.")
+    .exactOptional(),
+  aliases: z.array(hostName).min(1).describe('More names on that bridge.').exactOptional(),
+  hosts: z.record(hostName, address).describe('Names with an address, in /etc/hosts.').exactOptional(),
+  dns: z.array(address).min(1).describe("Resolvers instead of the engine's.").exactOptional(),
+  publish: z
+    .array(
+      z.strictObject({
+        port: port.describe('In the worker.'),
+        hostPort: port.describe('On the machine; absent: a free one.').exactOptional(),
+        address: address.describe('Of the machine; absent: 127.0.0.1.').exactOptional(),
+        protocol: z.enum(['tcp', 'udp']).exactOptional(),
+      }),
+    )
+    .min(1)
+    .exactOptional(),
+  ipv6: z.boolean().describe('The bridge of the pool or worker has IPv6 too.').exactOptional(),
+})
+
 export const settingsSchema: z.ZodType<DockerSettings> = z.strictObject({
   allow: z
     .array(z.enum(powers))
@@ -103,7 +139,12 @@ export const settingsSchema: z.ZodType<DockerSettings> = z.strictObject({
     .exactOptional(),
   devices: z.array(device).describe('Devices of the machine.').exactOptional(),
   deviceRequests: z.array(deviceRequest).describe('Devices by driver; resources.gpus is the short way for GPUs.').exactOptional(),
-  cpuShares: z.int().min(2).max(262_144).describe('Weight against others while the CPUs are busy; 1024 is usual.').exactOptional(),
+  cpuShares: z
+    .int()
+    .min(2)
+    .max(262_144)
+    .describe('Weight against others while the CPUs are busy; 1024 is usual.')
+    .exactOptional(),
   cpuset: z
     .string()
     .regex(/^\d+(?:-\d+)?(?:,\d+(?:-\d+)?)*$/)
@@ -116,7 +157,11 @@ export const settingsSchema: z.ZodType<DockerSettings> = z.strictObject({
     .describe('Limits of each process, as nofile: 1024; -1: none.')
     .exactOptional(),
   ioWeight: z.int().min(10).max(1000).describe('Weight against others while the disk is busy.').exactOptional(),
-  volumes: z.record(z.string().regex(/^[a-z0-9-]{1,40}$/), volume).describe('More about the volumes of mounts, by name.').exactOptional(),
+  volumes: z
+    .record(z.string().regex(/^[a-z0-9-]{1,40}$/), volume)
+    .describe('More about the volumes of mounts, by name.')
+    .exactOptional(),
+  network: network.exactOptional(),
   stopTimeoutSeconds: z.int().min(0).describe('What the engine itself waits when it stops.').exactOptional(),
 })
 

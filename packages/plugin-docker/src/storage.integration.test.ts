@@ -46,8 +46,7 @@ suiteWith(await findDocker(), 'storage and leftovers on a real engine', (docker)
     await harness.gone(spec.id, 0)
     return stdout.toString()
   }
-  const terminate = (id: string) =>
-    harness.provider.terminate({ id }, { graceMs: 0, force: true, reason: 'test' }, callOf())
+  const terminate = (id: string) => harness.provider.terminate({ id }, { graceMs: 0, force: true, reason: 'test' }, callOf())
 
   test("a worker's volumes and its tags end with it", async () => {
     const spec = harness.hold({ mounts: [volume('/a', 'a'), volume('/b', 'b')] })
@@ -113,7 +112,11 @@ suiteWith(await findDocker(), 'storage and leftovers on a real engine', (docker)
       ["of the engine's socket", () => bind(docker.socket), 'unsupported', 'source.path'],
     ])('%s is refused, with nothing left', async (...[, mount, code, at]) => {
       const spec = harness.hold({ mounts: [mount()] })
-      await expect(harness.provider.launch(spec, callOf())).rejects.toMatchObject({ code, path: `mounts.0.${at}`, effect: 'none' })
+      await expect(harness.provider.launch(spec, callOf())).rejects.toMatchObject({
+        code,
+        path: `mounts.0.${at}`,
+        effect: 'none',
+      })
       expect(await of(spec.id)).toEqual([])
     })
 
@@ -167,8 +170,7 @@ suiteWith(await findDocker(), 'storage and leftovers on a real engine', (docker)
       const spec = harness.hold({ mounts: [volume('/v', 'v')] })
       const foreign = { ...spec.tags, 'muster-owner': `${harness.owner}x`, [partLabel.part]: 'volume', [label.parts]: 'yes' }
       const named = (what: string): string => `muster-${spec.id}-${what}`
-      const strangers = async (): Promise<string[]> =>
-        inventoryOf(docker.socket, [`muster-owner=${foreign['muster-owner']}`])
+      const strangers = async (): Promise<string[]> => inventoryOf(docker.socket, [`muster-owner=${foreign['muster-owner']}`])
       try {
         await make('/volumes/create', { Name: named('x'), Labels: foreign })
         await make('/networks/create', { Name: named('x'), Labels: foreign })

@@ -32,7 +32,8 @@ export function checkMounts(spec: LaunchSpec, settings: DockerSettings, rules: H
   }
   for (const [name, cache] of Object.entries(settings.volumes ?? {})) {
     const at = `settings.volumes.${name}`
-    if (cache.bytes !== undefined) throw refuse('unsupported', `${at}.bytes`, "the engine's own volumes have no limit of their size")
+    if (cache.bytes !== undefined)
+      throw refuse('unsupported', `${at}.bytes`, "the engine's own volumes have no limit of their size")
     if (!(spec.mounts ?? []).some(({ source }) => source.kind === 'volume' && source.name === name))
       throw refuse('invalid-spec', at, 'no mount has a volume of this name')
     if (cache.shared !== true && (cache.lock ?? cache.maxAgeMs ?? cache.maxBytes) !== undefined)

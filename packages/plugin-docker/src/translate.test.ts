@@ -32,7 +32,12 @@ const spec = (parts: Partial<LaunchSpec> = {}): LaunchSpec => ({
 
 const facts: EngineFacts = {
   ...{ version: '20.10.24', api: '1.41', oldestApi: '1.12', name: 'here', os: 'linux', arch: 'amd64' },
-  ...{ cpus: 4, memoryBytes: 8e9, limits: { cpu: true, cpuShares: true, cpuset: true, memory: true, swap: true, pids: true }, init: true },
+  ...{
+    cpus: 4,
+    memoryBytes: 8e9,
+    limits: { cpu: true, cpuShares: true, cpuset: true, memory: true, swap: true, pids: true },
+    init: true,
+  },
   ...{ security: { apparmor: false, seccomp: true, userns: false } },
   ...{ cgroup: '2', storage: 'overlay2', rootless: false, liveRestore: true },
 }
@@ -347,7 +352,16 @@ describe('an engine', () => {
 
   test('in its own words', () => {
     expect(
-      factsOf({ ...info, InitBinary: 'docker-init', InitCommit: { ID: '' }, SecurityOptions: ['name=rootless', 'name=userns'], CPUSet: true }, version),
+      factsOf(
+        {
+          ...info,
+          InitBinary: 'docker-init',
+          InitCommit: { ID: '' },
+          SecurityOptions: ['name=rootless', 'name=userns'],
+          CPUSet: true,
+        },
+        version,
+      ),
     ).toMatchObject({
       ...{ arch: 'arm64', init: true, rootless: true, liveRestore: false, cgroup: '1' },
       limits: { cpu: false, cpuShares: false, cpuset: true, memory: true, swap: false, pids: true },

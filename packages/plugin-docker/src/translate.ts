@@ -19,6 +19,7 @@ import { EngineFailure, toDockerError } from './errors.ts'
 import type { EngineFacts } from './facts.ts'
 import { labelsOf } from './labels.ts'
 import { checkLimits, limitsOf } from './limits.ts'
+import { checkNetwork, exposedPorts, networkOf } from './network.ts'
 import type { HostRules } from './rules.ts'
 import { checkSecurity, securityOf } from './security.ts'
 import { refuse, settingsOf } from './settings.ts'
@@ -70,18 +71,21 @@ export function checkSpec(spec: LaunchSpec, { fields, rules }: Honoured, facts: 
   const bytes = Object.entries(spec.env ?? {}).reduce((sum, pair) => sum + Buffer.byteLength(pair.join('')), 0)
   if (bytes > envBytes) throw refuse('invalid-spec', 'env', `names and values together are more than ${envBytes} bytes`)
   checkMounts(spec, settings, rules)
+  checkNetwork(spec, settings, rules)
   if ((spec.files?.length ?? 0) > 0 && spec.security?.readOnlyRoot === true)
     throw refuse('unsupported', 'files', 'files cannot be put into a read-only root')
 }
 
 /** The body of POST /containers/create. */
 export function createBody(spec: LaunchSpec, facts: EngineFacts): CreateBody {
-  const { work, security = {}, network = {} } = spec
+  const { work, security = {} } = spec
   const settings = settingsOf(spec)
+  const network = networkOf(spec, settings)
   const program = work.mode === 'command' ? work.command : ['/bin/sh', '-c', holdScript]
   return {
     Image: spec.image ?? '',
-    Hostname: spec.id,
+    ...network,
+    ...(network.HostConfig.PortBindings === undefined ? {} : exposedPorts(settings.network)),
     Labels: labelsOf(spec),
     // Both are given, so that nothing of the image's own is put before or behind.
     Entrypoint: program.slice(0, 1),
@@ -103,7 +107,7 @@ export function createBody(spec: LaunchSpec, facts: EngineFacts): CreateBody {
       // The other driver that can be read, json-file, replaces every byte that is not UTF-8.
       LogConfig: { Type: 'local', Config: { 'max-size': LOG_FILE_SIZE, 'max-file': '2', compress: 'false' } },
       ...limitsOf(spec, settings),
-      ...(network.egress === undefined ? {} : { NetworkMode: network.egress === 'none' ? 'none' : 'bridge' }),
+      ...network.HostConfig,
       ...securityOf(spec, settings),
       ...mountsOf(spec, settings),
     },
@@ -187,7 +191,11 @@ export function exitOf(state: ContainerInspect['State'], memoryBytes = 0): Worke
     ...(code >= 0 && code <= 255 ? { code } : {}),
     ...(killed ? { oomKilled: true } : {}),
     ...(killed && code === 137 ? { signal: 'SIGKILL' } : {}),
-    reason: killed ? `out of memory${memoryBytes > 0 ? `: it reached its limit of ${memoryBytes} bytes` : ''}` : state.Error === '' ? `exited with code ${code}` : state.Error,
+    reason: killed
+      ? `out of memory${memoryBytes > 0 ? `: it reached its limit of ${memoryBytes} bytes` : ''}`
+      : state.Error === ''
+        ? `exited with code ${code}`
+        : state.Error,
     ...(at === undefined ? {} : { at }),
   }
 }
