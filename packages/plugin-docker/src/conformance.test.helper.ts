@@ -1,6 +1,6 @@
 /** What the conformance suite must be told of this plugin and of an engine. */
 import { fileURLToPath } from 'node:url'
-import { type LaunchSpec, ProviderError, type WorkerPluginManifest } from '@muster/core'
+import { type LaunchSpec, ProviderError, type SpecField, type WorkerPluginManifest } from '@muster/core'
 import { type ErrorCase, type FieldCheck, processPlugin, type ProviderSetup } from '@muster/core/testing'
 import { engineJson } from '@muster/test/systems/engine'
 import { ensureImage } from '@muster/test/systems/images'
@@ -81,7 +81,8 @@ const started = Math.floor(Date.now() / 1000) * 1000
 
 type Inspected = { Config: { Image: string; Labels: Record<string, string> }; HostConfig: { NanoCpus: number } }
 
-function fieldChecks(socket: string, image: string): NonNullable<ProviderSetup['fields']> {
+/** How each declared field is seen; those of `refusable` only by their refusal here. */
+export function fieldChecks(socket: string, image: string): NonNullable<ProviderSetup['fields']> {
   const look =
     (read: (container: Inspected) => unknown): NonNullable<FieldCheck['look']> =>
     async (id) =>
@@ -191,6 +192,9 @@ function fieldChecks(socket: string, image: string): NonNullable<ProviderSetup['
   }
   return checks
 }
+
+/** Fields that an engine's machine or a pool's settings may not have. */
+export const refusable: readonly SpecField[] = ['resources.gpus', 'security.privileged']
 
 /** A field that is declared, and that this engine or this pool's settings refuse by its path. */
 function refused(parts: Partial<LaunchSpec>, path: string): FieldCheck {

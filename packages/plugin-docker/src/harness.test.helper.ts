@@ -5,6 +5,7 @@ import { engineJson } from '@muster/test/systems/engine'
 import { ensureImage } from '@muster/test/systems/images'
 import { waitFor } from '@muster/test/systems/wait'
 import manifest from '../muster-plugin.json' with { type: 'json' }
+import type { Engine } from './client.ts'
 import { inventoryOf } from './inventory.test.helper.ts'
 import { type DockerProvider, dockerProvider } from './provider.ts'
 import { type HostRules, rulesOf } from './rules.ts'
@@ -16,7 +17,7 @@ export interface Harness {
   owner: string
   provider: DockerProvider
   /** Another provider object, as a second process of the plugin would have it. */
-  another(): DockerProvider
+  another(engine?: Engine): DockerProvider
   /** A spec of a new worker; what is given replaces the defaults. */
   spec(parts?: Partial<LaunchSpec>): LaunchSpec
   command(...command: string[]): LaunchSpec
@@ -69,12 +70,13 @@ export async function createHarness(
 ): Promise<Harness> {
   await ensureImage(socket, 'busybox')
   const owner = `t${randomBytes(6).toString('hex')}`
-  const another = (): DockerProvider =>
+  const another = (engine?: Engine): DockerProvider =>
     dockerProvider({
       endpoint: { socketPath: socket },
       context: { owner, provider: providerName, now: () => Date.now() },
       fields: manifest.capabilities.fields as SpecField[],
       rules,
+      ...(engine === undefined ? {} : { engine }),
     })
   const provider = another()
   const spec = (parts: Partial<LaunchSpec> = {}): LaunchSpec => {

@@ -98,7 +98,7 @@ export function limitsOf(spec: LaunchSpec, settings: DockerSettings): HostConfig
             Capabilities: [capabilities],
           })),
         }),
-  } as HostConfig
+  }
 }
 
 /** The settings that an engine says it has dropped: it makes the container all the same, with a warning. */

@@ -101,7 +101,7 @@ export function planOf(spec: LaunchSpec, settings: DockerSettings): NetworkPlan 
   return { networks: [], ...(egress === undefined ? {} : { mode: egress === 'none' ? 'none' : 'bridge' }) }
 }
 
-export function gateName({ id }: Pick<LaunchSpec, 'id'>): string {
+function gateName({ id }: Pick<LaunchSpec, 'id'>): string {
   return `${containerName(id)}-gate`
 }
 
@@ -121,12 +121,12 @@ export function networkOf(
   settings: DockerSettings,
 ): { Hostname?: string; HostConfig: HostConfig; NetworkingConfig?: object } {
   const { mode, gate } = planOf(spec, settings)
-  if (gate !== undefined) return { HostConfig: { NetworkMode: mode as string } }
+  if (gate !== undefined) return { HostConfig: mode === undefined ? {} : { NetworkMode: mode } }
   return {
     ...(mode === 'host' ? {} : { Hostname: spec.id }),
     HostConfig: { ...(mode === undefined ? {} : { NetworkMode: mode }), ...addressed(settings.network) },
     ...(mode === undefined ? {} : endpointOf(mode, settings)),
-  } as ReturnType<typeof networkOf>
+  }
 }
 
 /** The names that a container has on the network of that name. */

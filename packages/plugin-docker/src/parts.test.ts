@@ -227,10 +227,10 @@ describe('storage', () => {
 
   test('a cache is stale by age or size, by its own limits', () => {
     const at = '2026-01-01T00:00:00Z'
-    const row = (Name: string, age?: number, bytes?: number, Size = 10) => ({
+    const row = (Name: string, age?: number, bytes?: number) => ({
       Name,
       CreatedAt: at,
-      UsageData: { Size },
+      UsageData: { Size: 10 },
       Labels: {
         ...(age === undefined ? {} : { 'muster-cache-max-age-ms': String(age) }),
         ...(bytes === undefined ? {} : { 'muster-cache-max-bytes': String(bytes) }),

@@ -41,7 +41,7 @@ function fakeEngine(containers: FakeContainer[]) {
   const answers = async ({ method, path, query }: EngineRequest): Promise<unknown> => {
     // What workers have beside their containers: nothing.
     if (path === '/volumes') return { Volumes: null }
-    if (path === '/networks' || String(JSON.stringify(query)).includes('muster-part')) return []
+    if (path === '/networks' || JSON.stringify(query ?? {}).includes('muster-part')) return []
     asked.push(`${method} ${path}`)
     if (path === '/containers/json')
       return containers.map(({ id, state }) => ({

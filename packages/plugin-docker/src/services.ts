@@ -68,7 +68,7 @@ export function serviceBody(spec: LaunchSpec, service: ServiceSpec, network: str
       // Nobody reads it to the end, so it may not fill the disk.
       LogConfig: { Type: 'local', Config: { 'max-size': '10m', 'max-file': '2' } },
     },
-  } as CreateBody
+  }
 }
 
 function healthOf({ check, intervalMs, timeoutMs, failures }: Readiness): object {
