@@ -267,6 +267,33 @@ suiteWith(await findDocker(), 'networks and services on a real engine', (docker)
       },
     )
 
+    test('with a port or a page to look at are ready when that answers', async () => {
+      const look = { intervalMs: 100, timeoutMs: 2_000, failures: 100 }
+      const page = 'sleep 0.3; mkdir /tmp/w; echo yes >/tmp/w/index.html; httpd -p 8080 -h /tmp/w; touch /tmp/up; sleep 1000'
+      const spec = harness.hold({
+        services: [
+          {
+            ...{ name: 'port', image: busybox, command: ['sh', '-c', 'sleep 0.3; touch /tmp/up; while :; do nc -l -p 70; done'] },
+            readiness: { ...look, check: { kind: 'tcp', port: 70 } },
+          },
+          {
+            ...{ name: 'page', image: busybox, command: ['sh', '-c', page] },
+            readiness: { ...look, check: { kind: 'http', port: 8080, path: '/' } },
+          },
+        ],
+      })
+      await launched(spec)
+      for (const name of ['port', 'page']) {
+        const { status } = await askEngine(docker.socket, {
+          method: 'HEAD',
+          path: `/containers/muster-${spec.id}-s-${name}/archive`,
+          query: { path: '/tmp/up' },
+        })
+        expect({ name, status }).toEqual({ name, status: 200 })
+      }
+      await harness.gone(spec.id, 0)
+    })
+
     test.each<[string, ServiceSpec, string]>([
       ['that ends', { name: 'a', image: busybox, command: ['sh', '-c', 'exit 3'], readiness }, 'services.1'],
       [
