@@ -4,8 +4,8 @@ import { type LaunchSpec, ProviderError, type SpecField, type WorkerPluginManife
 import { type ErrorCase, type FieldCheck, processPlugin, type ProviderSetup } from '@muster/core/testing'
 import { engineJson } from '@muster/test/systems/engine'
 import { ensureImage } from '@muster/test/systems/images'
+import { inventoryOf } from '@muster/test/systems/inventory'
 import manifest from '../muster-plugin.json' with { type: 'json' }
-import { inventoryOf } from './inventory.test.helper.ts'
 import { label } from './labels.ts'
 import { type EngineProxy, startEngineProxy } from './proxy.test.helper.ts'
 

@@ -1,11 +1,11 @@
 import type { LaunchSpec } from '@muster/core'
 import { findDocker } from '@muster/test/systems/docker'
 import { ensureImage } from '@muster/test/systems/images'
+import { inventoryOf } from '@muster/test/systems/inventory'
 import { suiteWith } from '@muster/test/systems/presence'
 import { afterAll, beforeAll, expect, test } from 'vitest'
 import { createEngine, type Engine, type EngineRequest } from './client.ts'
 import { busybox, callOf, createHarness, type Harness } from './harness.test.helper.ts'
-import { inventoryOf } from './inventory.test.helper.ts'
 import { rulesOf } from './rules.ts'
 import { mapWide } from './waiting.ts'
 

@@ -3,10 +3,10 @@ import { randomBytes } from 'node:crypto'
 import type { Call, ExecInput, LaunchSpec, LogChunk, SpecField, WorkerExit, WorkerObservation } from '@muster/core'
 import { engineJson } from '@muster/test/systems/engine'
 import { ensureImage } from '@muster/test/systems/images'
+import { inventoryOf } from '@muster/test/systems/inventory'
 import { waitFor } from '@muster/test/systems/wait'
 import manifest from '../muster-plugin.json' with { type: 'json' }
 import type { Engine } from './client.ts'
-import { inventoryOf } from './inventory.test.helper.ts'
 import { type DockerProvider, dockerProvider } from './provider.ts'
 import { type HostRules, rulesOf } from './rules.ts'
 

@@ -2,11 +2,11 @@ import type { LaunchSpec, ServiceSpec } from '@muster/core'
 import { findDocker } from '@muster/test/systems/docker'
 import { askEngine, engineJson } from '@muster/test/systems/engine'
 import { ensureImage } from '@muster/test/systems/images'
+import { inventoryOf } from '@muster/test/systems/inventory'
 import { suiteWith } from '@muster/test/systems/presence'
 import { waitFor } from '@muster/test/systems/wait'
 import { afterAll, beforeAll, describe, expect, test } from 'vitest'
 import { busybox, callOf, createHarness, type Harness } from './harness.test.helper.ts'
-import { inventoryOf } from './inventory.test.helper.ts'
 import { rulesOf } from './rules.ts'
 
 /** On the engine's own network: a web server that redirects, one that does not, and something that answers datagrams. */

@@ -3,12 +3,12 @@ import { join } from 'node:path'
 import type { LaunchSpec, Mount } from '@muster/core'
 import { findDocker } from '@muster/test/systems/docker'
 import { engineJson } from '@muster/test/systems/engine'
+import { inventoryOf, leftOn } from '@muster/test/systems/inventory'
 import { suiteWith } from '@muster/test/systems/presence'
 import { tempFolder, type TempFolder } from '@muster/test/systems/temp'
 import { waitFor } from '@muster/test/systems/wait'
 import { afterAll, beforeAll, describe, expect, test } from 'vitest'
 import { callOf, createHarness, type Harness } from './harness.test.helper.ts'
-import { inventoryOf } from './inventory.test.helper.ts'
 import { label } from './labels.ts'
 import { rulesOf } from './rules.ts'
 import { partLabel } from './storage.ts'
@@ -194,11 +194,11 @@ suiteWith(await findDocker(), 'storage and leftovers on a real engine', (docker)
       expect(before.filter((line) => line.includes(spec.id))).toEqual([])
     })
 
-    test('a planted leak stands in the difference of two inventories', async () => {
-      const before = await inventoryOf(docker.socket)
+    test('a planted leak stands in what the run finds at its end', async () => {
+      const before = await leftOn(docker.socket)
       const name = `muster-${harness.hold().id}-leak`
       await make('/volumes/create', { Name: name })
-      const leaked = (await inventoryOf(docker.socket)).filter((line) => !before.includes(line))
+      const leaked = (await leftOn(docker.socket)).filter((line) => !before.includes(line))
       expect(leaked).toContain(`volume ${name} ${name}`)
       await engineJson(docker.socket, { method: 'DELETE', path: `/volumes/${name}` })
     })

@@ -1,5 +1,5 @@
 /** Everything an engine holds, in lines that can be compared: what a test has left behind stands in the difference. */
-import { engineJson } from '@muster/test/systems/engine'
+import { engineJson } from './engine.ts'
 
 interface Rows {
   containers: { Id: string; Names: string[]; State: string }[]
@@ -18,4 +18,12 @@ export async function inventoryOf(socket: string, labels: readonly string[] = []
     ...networks.map(({ Id, Name }) => `network ${Id} ${Name}`).toSorted(),
     ...(volumes ?? []).map(({ Name }) => `volume ${Name} ${Name}`).toSorted(),
   ]
+}
+
+/** What every engine has by itself. */
+const own: ReadonlySet<string> = new Set(['bridge', 'host', 'none'])
+
+/** What there is beside what an engine has when it is new. */
+export async function leftOn(socket: string): Promise<string[]> {
+  return (await inventoryOf(socket)).filter((line) => !(line.startsWith('network ') && own.has(line.split(' ')[2] ?? '')))
 }
