@@ -294,6 +294,10 @@ describe('the network', () => {
     [{ network: { egress: 'restricted' }, settings: { network: { scope: 'pool' } } }, 'invalid-spec settings.network.scope'],
     [{ network: { egress: 'restricted' }, settings: { network: { dns: ['192.0.2.1'] } } }, 'unsupported settings.network.dns'],
     [{ network: { egress: 'restricted' }, security: { capabilitiesAdd: ['all'] } }, 'unsupported security.capabilitiesAdd'],
+    [
+      { network: { egress: 'restricted' }, security: { capabilitiesAdd: ['CAP_NET_RAW'] } },
+      'unsupported security.capabilitiesAdd',
+    ],
     [{ network: { egress: 'restricted' }, security: { capabilitiesAdd: ['CHOWN'] } }, 'none'],
   ])('%j: %s', (parts, expected) => {
     const wanted = spec(parts)
