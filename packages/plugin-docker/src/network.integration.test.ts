@@ -1,4 +1,4 @@
-import type { LaunchSpec, ServiceSpec } from '@muster/core'
+import type { LaunchSpec } from '@muster/core'
 import { findDocker } from '@muster/test/systems/docker'
 import { askEngine, engineJson } from '@muster/test/systems/engine'
 import { ensureImage } from '@muster/test/systems/images'
@@ -6,7 +6,7 @@ import { inventoryOf } from '@muster/test/systems/inventory'
 import { suiteWith } from '@muster/test/systems/presence'
 import { waitFor } from '@muster/test/systems/wait'
 import { afterAll, beforeAll, describe, expect, test } from 'vitest'
-import { busybox, callOf, createHarness, type Harness } from './harness.test.helper.ts'
+import { callOf, createHarness, type Harness } from './harness.test.helper.ts'
 import { rulesOf } from './rules.ts'
 
 /** On the engine's own network: a web server that redirects, one that does not, and something that answers datagrams. */
@@ -54,7 +54,7 @@ const said = (work) => work.then(() => 'reached', () => 'not')
   v6: v6 === undefined ? 'none' : await tcp(v6, 7000),
 })))()`
 
-suiteWith(await findDocker(), 'networks and services on a real engine', (docker) => {
+suiteWith(await findDocker(), 'networks on a real engine', (docker) => {
   let harness: Harness
   let image: string
   let gateway: string
@@ -155,6 +155,21 @@ suiteWith(await findDocker(), 'networks and services on a real engine', (docker)
       expect(await of(spec.id)).toEqual([])
     })
 
+    test('restricted or not, a port inside is forwarded over the engine', async () => {
+      const spec = await launched(harness.hold({ network: { egress: 'restricted' } }))
+      await harness.exec(spec.id, [
+        'sh',
+        '-c',
+        'nc -l -p 7000 -e echo heard >/dev/null 2>&1 & until netstat -ltn | grep -q :7000; do :; done',
+      ])
+      const input = (async function* () {})()
+      let text = ''
+      for await (const chunk of harness.provider.forward({ id: spec.id }, { port: 7000, input }, callOf()))
+        text += Buffer.from(chunk).toString()
+      expect(text).toBe('heard\n')
+      await harness.gone(spec.id, 0)
+    })
+
     test.each<[string, Partial<LaunchSpec>, string, string]>([
       ['with NET_ADMIN', { security: { capabilitiesAdd: ['CAP_NET_ADMIN'] } }, 'unsupported', 'security.capabilitiesAdd'],
       ['with raw packets', { security: { capabilitiesAdd: ['net_raw'] } }, 'unsupported', 'security.capabilitiesAdd'],
@@ -221,90 +236,5 @@ suiteWith(await findDocker(), 'networks and services on a real engine', (docker)
       Object.entries(NetworkSettings.Ports).map(([port, at]) => `${port} ${at?.map(({ HostIp }) => HostIp).join()}`),
     ).toEqual(['53/udp 127.0.0.1', '8080/tcp 127.0.0.1'])
     await harness.gone(spec.id, 0)
-  })
-
-  // At once: most of their time is the engine's.
-  describe.concurrent('services', () => {
-    const check = { kind: 'exec' as const, command: ['test', '-e', '/tmp/ready'] }
-    const readiness = { check, intervalMs: 100, timeoutMs: 5_000, failures: 100 }
-    const database: ServiceSpec = {
-      name: 'db',
-      image: busybox,
-      env: { WORD: 'stored' },
-      command: ['sh', '-c', 'sleep 0.3; touch /tmp/ready; while :; do echo "$WORD" | nc -l -p 5432; done'],
-      readiness,
-    }
-    const ask = (host: string): string =>
-      `const s = require('node:net').connect(5432, '${host}'); s.on('error', (e) => console.log(e.code)); s.pipe(process.stdout)`
-    const queue = (): ServiceSpec => ({
-      name: 'queue',
-      image,
-      // It needs the first one when it starts.
-      command: [
-        'node',
-        '-e',
-        `${ask('db')}; s.on('end', () => { require('node:fs').writeFileSync('/tmp/ready', ''); setTimeout(() => {}, 1e6) })`,
-      ],
-      readiness,
-    })
-
-    test.each(['full', 'none', 'restricted'] as const)(
-      'stand in their order before the job, are reached by name with egress %s, and go with the worker',
-      async (egress) => {
-        const spec = node(
-          { network: { egress }, services: [database, queue()] },
-          { mode: 'command', command: ['node', '-e', ask('db')] },
-        )
-        const { exit, stdout } = await harness.run(spec)
-        expect({ code: exit.code, stdout: stdout.toString() }).toEqual({ code: 0, stdout: 'stored\n' })
-        const names = (await of(spec.id)).map((line) => line.split(' ')[2]?.replace(`muster-${spec.id}`, ''))
-        expect(names).toEqual(expect.arrayContaining(['', '-s-db', '-s-queue', '-net']))
-        expect((await harness.provider.list({ tags: spec.tags, limit: 500 }, callOf())).workers.map(({ id }) => id)).toContain(
-          spec.id,
-        )
-        await harness.gone(spec.id, 0)
-        expect(await of(spec.id)).toEqual([])
-      },
-    )
-
-    test('with a port or a page to look at are ready when that answers', async () => {
-      const look = { intervalMs: 100, timeoutMs: 2_000, failures: 100 }
-      const page = 'sleep 0.3; mkdir /tmp/w; echo yes >/tmp/w/index.html; httpd -p 8080 -h /tmp/w; touch /tmp/up; sleep 1000'
-      const spec = harness.hold({
-        services: [
-          {
-            ...{ name: 'port', image: busybox, command: ['sh', '-c', 'sleep 0.3; touch /tmp/up; while :; do nc -l -p 70; done'] },
-            readiness: { ...look, check: { kind: 'tcp', port: 70 } },
-          },
-          {
-            ...{ name: 'page', image: busybox, command: ['sh', '-c', page] },
-            readiness: { ...look, check: { kind: 'http', port: 8080, path: '/' } },
-          },
-        ],
-      })
-      await launched(spec)
-      for (const name of ['port', 'page']) {
-        const { status } = await askEngine(docker.socket, {
-          method: 'HEAD',
-          path: `/containers/muster-${spec.id}-s-${name}/archive`,
-          query: { path: '/tmp/up' },
-        })
-        expect({ name, status }).toEqual({ name, status: 200 })
-      }
-      await harness.gone(spec.id, 0)
-    })
-
-    test.each<[string, ServiceSpec, string]>([
-      ['that ends', { name: 'a', image: busybox, command: ['sh', '-c', 'exit 3'], readiness }, 'services.1'],
-      [
-        'that does not get ready',
-        { name: 'a', image: busybox, command: ['sleep', '1000'], readiness: { ...readiness, failures: 2 } },
-        'services.1.readiness',
-      ],
-    ])('one %s fails the launch, with nothing left', async (...[, service, path]) => {
-      const spec = harness.hold({ services: [database, service] })
-      await expect(harness.provider.launch(spec, callOf())).rejects.toMatchObject({ code: 'invalid-spec', path, effect: 'none' })
-      expect(await of(spec.id)).toEqual([])
-    })
   })
 })
