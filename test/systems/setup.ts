@@ -15,7 +15,12 @@ export async function setup(): Promise<(() => Promise<void>) | undefined> {
     process.env['MUSTER_TEST_DOCKER'] = engine.host
     return async () => {
       delete process.env['MUSTER_TEST_DOCKER']
-      const left = await leftOn(engine.socket).finally(() => engine.stop())
+      let left: string[] = []
+      try {
+        left = await leftOn(engine.socket)
+      } finally {
+        await engine.stop()
+      }
       // The engine was new: whatever is there now a test has left behind.
       if (left.length > 0) throw new Error(`tests left on the engine:\n${left.join('\n')}`)
     }

@@ -57,11 +57,7 @@ describe('a Compose file', () => {
       'volumes:',
       '  data: {}',
     ].join('\n')
-    expect(
-      problemsOf(content)
-        .map((text) => text.split(':')[0])
-        .toSorted(),
-    ).toEqual(['10', '4', '5', '6', '9'])
+    expect(new Set(problemsOf(content).map((text) => text.split(':')[0]))).toEqual(new Set(['4', '5', '6', '9', '10']))
   })
 
   test.each([

@@ -101,12 +101,17 @@ function checkNeeds({ services }: ComposeFile, { problem }: Loaded<unknown>): Pr
   })
 }
 
-function reaches(services: ComposeFile['services'], from: string, to: string, seen: Set<string> = new Set()): boolean {
-  if (from === to) return true
-  if (seen.has(from)) return false
-  seen.add(from)
-  const found = services[from]
-  return found !== undefined && needsOf(found).some((next) => reaches(services, next, to, seen))
+/** Does `from` need `to`, at once or by others? */
+function reaches(services: ComposeFile['services'], from: string, to: string): boolean {
+  const seen = new Set<string>()
+  const visit = (name: string): boolean => {
+    if (name === to) return true
+    const found = services[name]
+    if (found === undefined || seen.has(name)) return false
+    seen.add(name)
+    return needsOf(found).some(visit)
+  }
+  return visit(from)
 }
 
 /** A program as one text is split by Compose as a shell does: what stands in quotes is for a person to write as a list. */
