@@ -78,7 +78,9 @@ async function makeNetwork({ name, internal, labels, ipv6 }: NetworkMake, engine
   }
   if ((await named()).length > 0) return
   const addresses = ipv6 === undefined ? {} : { EnableIPv6: true, IPAM: { Config: [{ Subnet: ipv6 }] } }
-  const body = { Name: name, CheckDuplicate: true, Driver: 'bridge', Internal: internal, Labels: labels, ...addresses }
+  // Without an address on the bridge the machine itself is not there for those inside.
+  const closed = internal ? { Internal: true, Options: { 'com.docker.network.bridge.inhibit_ipv4': 'true' } } : {}
+  const body = { Name: name, CheckDuplicate: true, Driver: 'bridge', Labels: labels, ...closed, ...addresses }
   try {
     await engine.json({ method: 'POST', path: '/networks/create', body, signal })
   } catch (error) {

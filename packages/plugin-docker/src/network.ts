@@ -48,6 +48,14 @@ export function checkNetwork(spec: LaunchSpec, settings: DockerSettings, rules: 
   if (hosts !== undefined && egress === 'none')
     throw refuse('invalid-spec', 'settings.network.hosts', 'egress: none has no network')
   for (const [index, text] of (allow ?? []).entries()) parseAllow(text, `network.allow.${index}`)
+  if (egress === 'none' || egress === 'restricted')
+    for (const [index, { readiness }] of (spec.services ?? []).entries())
+      if (readiness !== undefined && readiness.check.kind !== 'exec')
+        throw refuse(
+          'unsupported',
+          `services.${index}.readiness.check`,
+          `with egress: ${egress} nothing outside reaches it: use exec`,
+        )
   if (egress === 'restricted') checkRestricted(spec, settings, rules)
 }
 
@@ -80,7 +88,7 @@ export function planOf(spec: LaunchSpec, settings: DockerSettings): NetworkPlan 
     name,
     internal,
     labels: { ...spec.tags, [partLabel.part]: 'network' },
-    ...(ipv6 ? { ipv6: subnetOf(name) } : {}),
+    ...(ipv6 && !internal ? { ipv6: subnetOf(name) } : {}),
   })
   if (settings.hostNamespaces?.includes('network') === true) return { mode: 'host', networks: [] }
   if (egress === 'restricted') {

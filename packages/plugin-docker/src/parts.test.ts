@@ -284,6 +284,18 @@ describe('the network', () => {
   })
 
   test.each<[Partial<LaunchSpec>, string]>([
+    [
+      {
+        network: { egress: 'none' },
+        services: [
+          {
+            ...{ name: 's', image: 'i' },
+            readiness: { check: { kind: 'tcp', port: 1 }, intervalMs: 1, timeoutMs: 1, failures: 1 },
+          },
+        ],
+      },
+      'unsupported services.0.readiness.check',
+    ],
     [{ network: { allow: ['a'] } }, 'invalid-spec network.allow'],
     [{ network: { egress: 'restricted', allow: ['a:0'] } }, 'invalid-spec network.allow.0'],
     [{ network: { egress: 'none' }, settings: { network: { publish: [{ port: 1 }] } } }, 'invalid-spec settings.network.publish'],

@@ -65,6 +65,28 @@ suiteWith(await findDocker(), 'a worker on a real engine', (docker) => {
       },
     )
 
+    test.each(['none', 'restricted'] as const)(
+      'with egress %s the machine is not reached where the services are',
+      async (egress) => {
+        const own = `Object.values(require('node:os').networkInterfaces()).flat().filter((a) => a.family === 'IPv4' && !a.internal)`
+        // The first address of a network is its bridge's, if that has one; a closed port of a machine that is there answers.
+        const script = `Promise.all(${own}.map(({ address }) => new Promise((done) => {
+        const socket = require('node:net').connect({ host: address.replace(/[0-9]+$/, '1'), port: 9, timeout: 5000 })
+        socket.on('connect', () => done('there')).on('error', (e) => done(e.code)).on('timeout', () => done('silent'))
+      }))).then((all) => { console.log(JSON.stringify(all)); process.exit() })`
+        const beside = { name: 'beside', image: busybox, command: ['sleep', '1000'] }
+        const spec = node({ network: { egress }, services: [beside] }, { mode: 'command', command: ['node', '-e', script] })
+        const { stdout } = await harness.run(spec)
+        const all = JSON.parse(stdout.toString()) as string[]
+        // Rules refuse the way out by an answer of their own, before anything is sent.
+        const [refused, others] = [all.filter((word) => word === 'ECONNREFUSED'), all.filter((word) => word !== 'ECONNREFUSED')]
+        expect({ all, refused: refused.length }).toEqual({ all, refused: egress === 'none' ? 0 : 1 })
+        for (const word of others) expect(['EHOSTUNREACH', 'silent', 'ETIMEDOUT']).toContain(word)
+        expect(others).toHaveLength(1)
+        await harness.gone(spec.id, 0)
+      },
+    )
+
     test('with a port or a page to look at are ready when that answers', async () => {
       const look = { intervalMs: 100, timeoutMs: 2_000, failures: 100 }
       const page = 'sleep 0.3; mkdir /tmp/w; echo yes >/tmp/w/index.html; httpd -p 8080 -h /tmp/w; touch /tmp/up; sleep 1000'
