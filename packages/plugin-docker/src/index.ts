@@ -11,7 +11,7 @@ export const plugin: WorkerPlugin = definePlugin({
   manifest: declared,
   create: async (config, context) => {
     const endpoint = parseConfig(config)
-    const rules = rulesOf(config as RulesConfig, 'socketPath' in endpoint ? endpoint.socketPath : undefined)
+    const rules = rulesOf((config ?? {}) as RulesConfig, 'socketPath' in endpoint ? endpoint.socketPath : undefined)
     return dockerProvider({ endpoint, context, fields: declared.capabilities.fields, rules })
   },
 })
