@@ -1,7 +1,7 @@
 /** Images for tests, made on this machine without any registry: of Debian's static busybox and the running Node. */
 import { createHash } from 'node:crypto'
 import { createReadStream } from 'node:fs'
-import { access } from 'node:fs/promises'
+import { access, realpath } from 'node:fs/promises'
 
 import { askEngine, engineProgress } from './engine.ts'
 import { mustRun } from './process.ts'
@@ -13,6 +13,8 @@ export const TEST_IMAGES = {
   busybox: 'muster-test/busybox:1',
   /** The same with Node 26. */
   node: 'muster-test/node:26',
+  /** The first with iptables of this machine. */
+  firewall: 'muster-test/firewall:1',
 } as const
 
 export type TestImage = keyof typeof TEST_IMAGES
@@ -23,7 +25,8 @@ const CONTENT_LABEL = 'muster-test.content'
 /** Makes sure that an engine has a test image, and answers its tag. Made at most once for the same content. */
 export async function ensureImage(socket: string, name: TestImage): Promise<string> {
   const tag = TEST_IMAGES[name]
-  const entries = name === 'node' ? [...(await busyboxTree()), ...(await nodeTree())] : await busyboxTree()
+  const more = { busybox: async () => [], node: nodeTree, firewall: firewallTree }[name]
+  const entries = [...(await busyboxTree()), ...(await more())]
   const digest = await digestOf(entries)
   if ((await contentOf(socket, tag)) === digest) return tag
   const [repo, version] = tag.split(':') as [string, string]
@@ -127,19 +130,45 @@ async function busyboxTree(): Promise<TarEntry[]> {
 async function nodeTree(): Promise<TarEntry[]> {
   const binary = process.execPath
   if (!process.version.startsWith('v26.')) throw new Error(`the image needs Node 26, this is ${process.version}`)
-  // A line of ldd: `libm.so.6 => /lib/x86_64-linux-gnu/libm.so.6 (0x…)`, or the loader's path alone.
-  const libraries = [...(await mustRun(['ldd', binary])).matchAll(/(\/\S+) \(0x/g)].map((match) => match[1] as string)
-  const folders = new Set(libraries.flatMap((path) => parentsOf(path.slice(1))))
+  const libraries = await librariesOf(binary)
   const authorities = '/etc/ssl/certs/ca-certificates.crt'
   const hasAuthorities = await access(authorities).then(
     () => true,
     () => false,
   )
   return [
-    ...[...folders].filter((path) => path !== 'lib' && path !== 'lib64').map(folder),
-    ...libraries.map((from) => program(from.slice(1), from)),
+    ...libraries,
     program('usr/local/bin/node', binary),
     ...(hasAuthorities ? [folder('etc/ssl'), folder('etc/ssl/certs'), program(authorities.slice(1), authorities)] : []),
+  ]
+}
+
+/** A program's shared libraries, with their folders. */
+async function librariesOf(binary: string): Promise<TarEntry[]> {
+  // A line of ldd: `libm.so.6 => /lib/x86_64-linux-gnu/libm.so.6 (0x…)`, or the loader's path alone.
+  const paths = [...(await mustRun(['ldd', binary])).matchAll(/(\/\S+) \(0x/g)].map((match) => match[1] as string)
+  const folders = new Set(paths.flatMap((path) => parentsOf(path.slice(1))))
+  return [
+    ...[...folders].filter((path) => path !== 'lib' && path !== 'lib64').map(folder),
+    ...paths.map((from) => program(from.slice(1), from)),
+  ]
+}
+
+async function firewallTree(): Promise<TarEntry[]> {
+  const binary = await realpath('/usr/sbin/iptables')
+  const libraries = await librariesOf(binary)
+  const found = (await mustRun(['find', '/usr/lib', '-path', '*/xtables/*.so'])).trim().split('\n').toSorted()
+  const folders = new Set(found.flatMap((path) => parentsOf(path.slice(1))))
+  return [
+    ...libraries,
+    ...[...folders].filter((path) => path !== 'usr' && path !== 'usr/lib').map(folder),
+    ...found.map((from) => program(from.slice(1), from)),
+    program('bin/xtables', binary),
+    ...['iptables-restore', 'ip6tables-restore'].map((name): TarEntry => ({
+      kind: 'link',
+      path: `bin/${name}`,
+      target: 'xtables',
+    })),
   ]
 }
 

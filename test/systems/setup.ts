@@ -3,6 +3,7 @@
  * started. Test files find it by `findDocker()`.
  */
 import { cannotStartDocker, DOCKER_FAILED, findDocker, startDocker, sweepDocker } from './docker.ts'
+import { leftOn } from './inventory.ts'
 
 export async function setup(): Promise<(() => Promise<void>) | undefined> {
   await sweepDocker()
@@ -14,7 +15,14 @@ export async function setup(): Promise<(() => Promise<void>) | undefined> {
     process.env['MUSTER_TEST_DOCKER'] = engine.host
     return async () => {
       delete process.env['MUSTER_TEST_DOCKER']
-      await engine.stop()
+      let left: string[] = []
+      try {
+        left = await leftOn(engine.socket)
+      } finally {
+        await engine.stop()
+      }
+      // The engine was new: whatever is there now a test has left behind.
+      if (left.length > 0) throw new Error(`tests left on the engine:\n${left.join('\n')}`)
     }
   } catch (error) {
     // Not this run's failure: tests without Docker go on, those with it are skipped by this name, or fail if required.

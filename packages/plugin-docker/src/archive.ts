@@ -100,6 +100,24 @@ export async function* packFrom({ engine, id, signal }: Place, path: string): As
   }
 }
 
+/** Whose a path of the container is; undefined when nothing is there. */
+export async function holderOf(place: Place, path: string): Promise<Ids | undefined> {
+  const extract = tar.extract()
+  const source = Readable.from(packFrom(place, path))
+  try {
+    // The first entry is the path itself: no more is read.
+    source.on('error', (error) => extract.destroy(error)).pipe(extract)
+    for await (const { header } of extract) return { uid: header.uid ?? 0, gid: header.gid ?? 0 }
+    return undefined
+  } catch (error) {
+    if (isStatus(error, 404)) return undefined
+    throw error
+  } finally {
+    source.destroy()
+    extract.destroy()
+  }
+}
+
 /** User and group of the container's processes, in numbers. */
 export async function ownerOf(place: Place, container: ContainerInspect): Promise<Ids> {
   const user = container.Config.User

@@ -3,8 +3,9 @@ import { expect, test } from 'vitest'
 import * as z from 'zod'
 import manifest from '../muster-plugin.json' with { type: 'json' }
 import packed from '../package.json' with { type: 'json' }
-import { configSchema, defaultSocket, parseConfig, settingsSchema } from './config.ts'
+import { configSchema, defaultSocket, parseConfig } from './config.ts'
 import { plugin } from './index.ts'
+import { settingsSchema } from './settings.ts'
 import { envBytes } from './translate.ts'
 
 test.each([

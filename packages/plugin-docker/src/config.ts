@@ -1,6 +1,7 @@
 /** The configuration of one provider that uses this plugin (`providers.<name>.config` in `muster.yaml`). */
 import { ProviderError } from '@muster/core'
 import * as z from 'zod'
+import { type Bind, rulesShape } from './rules.ts'
 
 /** Where Docker's own packages put the engine's socket. */
 export const defaultSocket = '/var/run/docker.sock'
@@ -10,6 +11,8 @@ export interface DockerConfig {
   readonly socket?: string
   /** `host:port` of an engine that listens on this machine's loopback, without TLS. */
   readonly address?: string
+  readonly binds?: readonly Bind[]
+  readonly firewall?: { readonly image: string }
 }
 
 /** Where the engine listens, as the client needs it. */
@@ -21,10 +24,8 @@ const loopback = /^(?:127(?:\.\d{1,3}){3}|localhost|\[::1\]):\d{1,5}$/
 export const configSchema: z.ZodType<DockerConfig> = z.strictObject({
   socket: z.string().regex(/^\//).describe("Path of the engine's unix socket.").exactOptional(),
   address: z.string().regex(loopback).describe('host:port of an engine on loopback, without TLS.').exactOptional(),
+  ...rulesShape,
 })
-
-/** A pool has no settings of this provider's own: every field it honours is one of the contract's. */
-export const settingsSchema: z.ZodType<Record<string, never>> = z.strictObject({})
 
 /** Checks a configuration and says where the engine is. An error is `invalid-spec` with the field's path. */
 export function parseConfig(input: unknown): Endpoint {

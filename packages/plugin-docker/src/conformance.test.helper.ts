@@ -1,9 +1,10 @@
 /** What the conformance suite must be told of this plugin and of an engine. */
 import { fileURLToPath } from 'node:url'
-import type { LaunchSpec, WorkerPluginManifest } from '@muster/core'
+import { type LaunchSpec, ProviderError, type SpecField, type WorkerPluginManifest } from '@muster/core'
 import { type ErrorCase, type FieldCheck, processPlugin, type ProviderSetup } from '@muster/core/testing'
 import { engineJson } from '@muster/test/systems/engine'
 import { ensureImage } from '@muster/test/systems/images'
+import { inventoryOf } from '@muster/test/systems/inventory'
 import manifest from '../muster-plugin.json' with { type: 'json' }
 import { label } from './labels.ts'
 import { type EngineProxy, startEngineProxy } from './proxy.test.helper.ts'
@@ -13,12 +14,13 @@ const MiB = 1024 * 1024
 /** The setup for one engine, and what takes its helpers away. */
 export async function dockerSetup(socket: string): Promise<ProviderSetup & { stop(): Promise<void> }> {
   const image = await ensureImage(socket, 'busybox')
+  const firewall = await ensureImage(socket, 'firewall')
   const proxy = await startEngineProxy(socket)
   const entry = fileURLToPath(new URL('plugin.ts', import.meta.url))
   return {
     manifest: manifest as unknown as WorkerPluginManifest,
     start: processPlugin([process.execPath, '--conditions=@muster/source', entry]),
-    config: { socket: proxy.socket },
+    config: { socket: proxy.socket, binds: [{ path: '/usr/share' }], firewall: { image: firewall } },
     spec: { image },
     scripts: {
       oom: { script: 'exec tail /dev/zero', spec: { resources: { memoryBytes: 16 * MiB } } },
@@ -29,7 +31,11 @@ export async function dockerSetup(socket: string): Promise<ProviderSetup & { sto
       },
     },
     fields: fieldChecks(socket, image),
-    leftovers: async (ids) => [...(await containersOf(socket, ids)), ...(await volumesOf(socket, ids))],
+    leftovers: async (ids) => [
+      ...(await containersOf(socket, ids)),
+      ...(await volumesOf(socket, ids)),
+      ...(await inventoryOf(socket, ['muster-worker'])).filter((line) => ids.some((id) => line.includes(id))),
+    ],
     hooks: { stall: () => Promise.resolve(stall(proxy)), errorCases },
     without: {
       outage: 'an engine is one machine: it is seen whole or not at all',
@@ -75,7 +81,8 @@ const started = Math.floor(Date.now() / 1000) * 1000
 
 type Inspected = { Config: { Image: string; Labels: Record<string, string> }; HostConfig: { NanoCpus: number } }
 
-function fieldChecks(socket: string, image: string): NonNullable<ProviderSetup['fields']> {
+/** How each declared field is seen; those of `refusable` only by their refusal here. */
+export function fieldChecks(socket: string, image: string): NonNullable<ProviderSetup['fields']> {
   const look =
     (read: (container: Inspected) => unknown): NonNullable<FieldCheck['look']> =>
     async (id) =>
@@ -107,8 +114,50 @@ function fieldChecks(socket: string, image: string): NonNullable<ProviderSetup['
       script: 'df -k /mnt/tmpfs | tail -n 1 | tr -s " " | cut -d" " -f1,2',
       expect: 'tmpfs 1024',
     },
+    'mounts.bind': {
+      spec: { mounts: [{ target: '/mnt/bind', source: { kind: 'bind', path: '/usr/share' }, readOnly: true }] },
+      script: 'ls /mnt/bind >/dev/null && (: >/mnt/bind/written) 2>/dev/null || echo read-only',
+      expect: 'read-only',
+    },
+    'mounts.volume': {
+      spec: { mounts: [{ target: '/mnt/volume', source: { kind: 'volume', name: 'data' } }] },
+      script: 'echo kept >/mnt/volume/file && cat /mnt/volume/file; grep -c " /mnt/volume " /proc/self/mountinfo',
+      expect: 'kept\n1',
+    },
+    // No machine of these tests has one; what an engine says then is the promise that is kept.
+    'resources.gpus': refused({ resources: { gpus: 1 } }, 'resources.gpus'),
+    'security.privileged': refused({ security: { privileged: true } }, 'security.privileged'),
+    settings: {
+      spec: { settings: { shmBytes: 8 * MiB } },
+      script: 'df -k /dev/shm | tail -n 1 | tr -s " " | cut -d" " -f2',
+      expect: '8192',
+    },
     'network.egress.none': { spec: { network: { egress: 'none' } }, script: 'ls /sys/class/net', expect: 'lo' },
     'network.egress.full': { spec: { network: { egress: 'full' } }, script: 'ls /sys/class/net', expect: /^eth0$/m },
+    'network.egress.restricted': {
+      spec: { network: { egress: 'restricted' } },
+      // The machine itself, where nothing listens either: only the rules answer so for every address.
+      script: 'nc -w 5 192.0.2.1 9 </dev/null 2>&1 | grep -o refused',
+      expect: 'refused',
+    },
+    'network.allow': {
+      spec: { network: { egress: 'restricted', allow: ['localhost:9'] } },
+      look: async (id) => {
+        const gate = await engineJson<{ HostConfig: { ExtraHosts: string[] } }>(socket, {
+          path: `/containers/muster-${id}-gate/json`,
+        })
+        return gate.HostConfig.ExtraHosts.join()
+      },
+      expect: /^localhost:(127\.0\.0\.1|::1)\b/,
+    },
+    services: {
+      spec: { services: [{ name: 'beside', image, command: ['sleep', '1000'] }] },
+      look: async (id) => {
+        const path = `/containers/muster-${id}-s-beside/json`
+        return String((await engineJson<{ State: { Running: boolean } }>(socket, { path })).State.Running)
+      },
+      expect: 'true',
+    },
     'network.ports': {
       spec: { network: { ports: [8080, 9090] } },
       look: look(({ Config }) => Config.Labels[label.ports]),
@@ -142,6 +191,22 @@ function fieldChecks(socket: string, image: string): NonNullable<ProviderSetup['
     },
   }
   return checks
+}
+
+/** Fields that an engine's machine or a pool's settings may not have. */
+export const refusable: readonly SpecField[] = ['resources.gpus', 'security.privileged']
+
+/** A field that is declared, and that this engine or this pool's settings refuse by its path. */
+function refused(parts: Partial<LaunchSpec>, path: string): FieldCheck {
+  return {
+    spec: {},
+    async look(_id, bench) {
+      const session = await bench.session()
+      const error: unknown = await session.launch(bench.hold(parts)).catch((reason: unknown) => reason)
+      return error instanceof ProviderError ? `${error.code} ${error.effect} ${error.path}` : 'no refusal'
+    },
+    expect: `unsupported none ${path}`,
+  }
 }
 
 /** Rows of the error table that an engine can be made to answer with; the unit tests go through all of them. */

@@ -1,5 +1,6 @@
 /** The containers of one provider of one owner, found by worker id; anybody else's are not there. */
 import type { Call, Instant, ListQuery, OwnerTags, WorkerId, WorkerObservation } from '@muster/core'
+import { type Belongings, createBelongings, orphansOf } from './belongings.ts'
 import { type ContainerInspect, type ContainerRow, type Engine, inTrace } from './client.ts'
 import { abortError, EngineFailure, isStatus, toDockerError } from './errors.ts'
 import { type EngineFacts, readFacts } from './facts.ts'
@@ -26,6 +27,7 @@ export interface Row {
 
 export interface Containers {
   readonly engine: Engine
+  readonly belongings: Belongings
   /** What the engine is; asked once, and again after the engine was away. */
   facts(signal: AbortSignal): Promise<EngineFacts>
   /** The worker's container; undefined when there is none of this owner and provider. */
@@ -68,6 +70,7 @@ export function createContainers(engine: Engine, owner: Pick<OwnerTags, 'muster-
 
   return {
     engine,
+    belongings: createBelongings(engine, owner),
     holder,
     find,
     async facts(signal) {
@@ -137,13 +140,25 @@ export async function observeRows(rows: readonly Row[], containers: Containers, 
   })
 }
 
-/** Inspects many, in their order; the absent are left out. */
+/** Inspects many, in their order; the absent are left out. One whose container alone is gone is still there. */
 export async function observeMany(
   ids: readonly WorkerId[],
   containers: Containers,
   how: Observing,
 ): Promise<WorkerObservation[]> {
-  return observeEach(ids, { containers, how }, (id) => containers.find(id, how.signal))
+  let left: Promise<Row[]> | undefined
+  return observeEach(ids, { containers, how }, async (id) => {
+    const found = await containers.find(id, how.signal)
+    if (found !== undefined) return found
+    left ??= containers.belongings.find(how.signal).then((parts) => orphansOf(parts, []))
+    const row = (await left).find((candidate) => candidate.id === id)
+    // It may have been launched between the two questions.
+    const made = row === undefined ? undefined : await containers.find(id, how.signal)
+    if (made !== undefined) return made
+    return row === undefined
+      ? undefined
+      : { id, handle: handleOf(row.container), tags: row.tags, phase: 'stopping', ready: false }
+  })
 }
 
 async function observeEach<T>(
@@ -159,7 +174,7 @@ async function observeEach<T>(
     if (observation.exit === undefined || !isDoubtful(observation.exit)) return observation
     const { container } = seen
     if (await killedForMemory(containers.engine, container, how.signal))
-      return { ...observation, exit: exitOf({ ...container.State, OOMKilled: true }) }
+      return { ...observation, exit: exitOf({ ...container.State, OOMKilled: true }, container.HostConfig.Memory) }
     started ??= engineStart(containers.engine, how.signal)
     return { ...observation, exit: exitInDoubt(observation.exit, await started) }
   })

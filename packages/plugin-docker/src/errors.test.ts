@@ -79,6 +79,36 @@ const examples: readonly Example[] = [
     is: { code: 'capacity', effect: 'none', path: 'resources.cpu' },
   },
   {
+    status: 400,
+    message: 'Requested CPUs are not available - requested 7, available: 0-1',
+    is: { code: 'capacity', effect: 'none', path: 'settings.cpuset' },
+  },
+  {
+    status: 500,
+    message: 'could not select device driver "" with capabilities: [[gpu]]',
+    is: { code: 'unsupported', path: 'resources.gpus' },
+  },
+  {
+    status: 500,
+    message: 'could not select device driver "none" with capabilities: [[tpu]]',
+    is: { code: 'unsupported', path: 'settings.deviceRequests' },
+  },
+  {
+    status: 500,
+    message: 'error gathering device information while adding custom device "/dev/none": no such file or directory',
+    is: { code: 'unsupported', path: 'settings.devices' },
+  },
+  {
+    status: 400,
+    message: 'OCI runtime create failed: runc create failed: unable to apply caps: operation not permitted: unknown',
+    is: { code: 'unsupported', path: 'security' },
+  },
+  {
+    status: 500,
+    message: 'Decoding seccomp profile failed: json: cannot unmarshal string',
+    is: { code: 'invalid-spec', path: 'settings.seccomp' },
+  },
+  {
     status: 500,
     message: 'could not find an available, non-overlapping IPv4 address pool among the defaults',
     is: { code: 'capacity' },

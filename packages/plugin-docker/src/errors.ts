@@ -120,9 +120,25 @@ export const errorTable: readonly ErrorRow[] = [
   },
   { words: /cannot allocate memory|resource temporarily unavailable|too many open files/i, code: 'capacity' },
   { words: /range of cpus is from/i, code: 'capacity', effect: 'none', path: 'resources.cpu' },
+  { words: /requested cpus are not available/i, code: 'capacity', effect: 'none', path: 'settings.cpuset' },
   { words: /could not find an available.*address pool|no available ip/i, code: 'capacity' },
 
   // What was asked for.
+  {
+    words: /could not select device driver .*gpu/i,
+    code: 'unsupported',
+    path: 'resources.gpus',
+    hint: 'The engine has no driver for GPUs: install the container toolkit of their maker.',
+  },
+  { words: /could not select device driver/i, code: 'unsupported', path: 'settings.deviceRequests' },
+  { words: /error gathering device information/i, code: 'unsupported', path: 'settings.devices' },
+  {
+    words: /unable to apply caps/i,
+    code: 'unsupported',
+    path: 'security',
+    hint: "The engine's machine has not got a capability that was asked for.",
+  },
+  { words: /decoding seccomp profile|seccomp.*(?:unknown|invalid|unsupported)/i, code: 'invalid-spec', path: 'settings.seccomp' },
   { words: /minimum memory limit/i, code: 'invalid-spec', effect: 'none', path: 'resources.memoryBytes' },
   { words: /unknown capability|invalid Cap(?:Add|Drop)/i, code: 'invalid-spec', effect: 'none', path: 'security' },
   {

@@ -1,7 +1,7 @@
 /** Commands in a running worker: an engine's exec, lent to the runner of core, which makes them outlive whoever started them. */
 import type { Duplex } from 'node:stream'
-import { createRunner, ProviderError, type RawChunk, type RawExec, type Runner, type WorkerId } from '@muster/core'
-import { ownerOf, type Place, statPath } from './archive.ts'
+import { createRunner, type ExecId, ProviderError, type RawChunk, type RawExec, type Runner, type WorkerId } from '@muster/core'
+import { holderOf, ownerOf, type Place, statPath } from './archive.ts'
 import { type ContainerInspect, type Engine, toFailure } from './client.ts'
 import { containerPath } from './containers.ts'
 import { createFrameReader } from './frames.ts'
@@ -105,6 +105,16 @@ export function createRunners(): Runners {
     },
     forget: (id) => known.delete(id),
   }
+}
+
+/**
+ * The user of a command that does not run as the worker's own, by whose folder it has; undefined: it is none. Without capabilities not
+ * even the worker's root sees into another user's run.
+ */
+export async function otherUser(container: ContainerInspect, place: Place, exec: ExecId): Promise<string | undefined> {
+  const holder = await holderOf(place, `${runFolderOf(container)}/${exec}`)
+  if (holder === undefined || holder.uid === (await ownerOf(place, container)).uid) return undefined
+  return `${holder.uid}:${holder.gid}`
 }
 
 function noShell(): ProviderError {

@@ -13,7 +13,9 @@ export interface EngineFacts {
   cpus: number
   memoryBytes: number
   /** Which limits its kernel honours; the others would be dropped with a mere warning. */
-  limits: { cpu: boolean; memory: boolean; swap: boolean; pids: boolean }
+  limits: { cpu: boolean; cpuShares: boolean; cpuset: boolean; memory: boolean; swap: boolean; pids: boolean }
+  /** What the kernel and the engine hold workers in; `userns`: their root is nobody on the machine. */
+  security: { apparmor: boolean; seccomp: boolean; userns: boolean }
   /** Is docker-init there? */
   init: boolean
   cgroup: string
@@ -35,6 +37,8 @@ export interface EngineInfo {
   PidsLimit: boolean
   CpuCfsPeriod: boolean
   CpuCfsQuota: boolean
+  CPUShares?: boolean
+  CPUSet?: boolean
   InitBinary?: string
   InitCommit?: { ID: string }
   CgroupVersion?: string
@@ -56,6 +60,7 @@ export async function readFacts(engine: Engine, signal: AbortSignal): Promise<En
 
 /** Pure. */
 export function factsOf(info: EngineInfo, version: { api: string; version: string; oldestApi: string }): EngineFacts {
+  const has = (name: string): boolean => (info.SecurityOptions ?? []).some((option) => option.split(',')[0] === `name=${name}`)
   return {
     ...version,
     name: info.Name,
@@ -65,15 +70,18 @@ export function factsOf(info: EngineInfo, version: { api: string; version: strin
     memoryBytes: info.MemTotal,
     limits: {
       cpu: info.CpuCfsPeriod && info.CpuCfsQuota,
+      cpuShares: info.CPUShares === true,
+      cpuset: info.CPUSet === true,
       memory: info.MemoryLimit,
       swap: info.SwapLimit,
       pids: info.PidsLimit,
     },
+    security: { apparmor: has('apparmor'), seccomp: has('seccomp'), userns: has('userns') },
     // An engine that does not find the program says so in its version.
     init: (info.InitBinary ?? '') !== '' && info.InitCommit?.ID !== 'N/A',
     cgroup: info.CgroupVersion ?? '1',
     storage: info.Driver,
-    rootless: (info.SecurityOptions ?? []).some((option) => option.includes('rootless')),
+    rootless: has('rootless'),
     liveRestore: info.LiveRestoreEnabled === true,
   }
 }

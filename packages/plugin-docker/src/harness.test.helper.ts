@@ -3,9 +3,12 @@ import { randomBytes } from 'node:crypto'
 import type { Call, ExecInput, LaunchSpec, LogChunk, SpecField, WorkerExit, WorkerObservation } from '@muster/core'
 import { engineJson } from '@muster/test/systems/engine'
 import { ensureImage } from '@muster/test/systems/images'
+import { inventoryOf } from '@muster/test/systems/inventory'
 import { waitFor } from '@muster/test/systems/wait'
 import manifest from '../muster-plugin.json' with { type: 'json' }
+import type { Engine } from './client.ts'
 import { type DockerProvider, dockerProvider } from './provider.ts'
+import { type HostRules, rulesOf } from './rules.ts'
 
 export const busybox = 'muster-test/busybox:1'
 
@@ -14,7 +17,7 @@ export interface Harness {
   owner: string
   provider: DockerProvider
   /** Another provider object, as a second process of the plugin would have it. */
-  another(): DockerProvider
+  another(engine?: Engine): DockerProvider
   /** A spec of a new worker; what is given replaces the defaults. */
   spec(parts?: Partial<LaunchSpec>): LaunchSpec
   command(...command: string[]): LaunchSpec
@@ -61,14 +64,19 @@ export function callOf(options: { signal?: AbortSignal; timeoutMs?: number; log?
   }
 }
 
-export async function createHarness(socket: string, providerName = 'docker'): Promise<Harness> {
+export async function createHarness(
+  socket: string,
+  { providerName = 'docker', rules = rulesOf({}, socket) }: { providerName?: string; rules?: HostRules } = {},
+): Promise<Harness> {
   await ensureImage(socket, 'busybox')
   const owner = `t${randomBytes(6).toString('hex')}`
-  const another = (): DockerProvider =>
+  const another = (engine?: Engine): DockerProvider =>
     dockerProvider({
       endpoint: { socketPath: socket },
       context: { owner, provider: providerName, now: () => Date.now() },
       fields: manifest.capabilities.fields as SpecField[],
+      rules,
+      ...(engine === undefined ? {} : { engine }),
     })
   const provider = another()
   const spec = (parts: Partial<LaunchSpec> = {}): LaunchSpec => {
@@ -126,8 +134,12 @@ export async function createHarness(socket: string, providerName = 'docker'): Pr
     },
     left: containers,
     async clean() {
-      for (const name of await containers())
-        await engineJson(socket, { method: 'DELETE', path: `/containers${name}`, query: { force: '1', v: '1' } }).catch(() => {})
+      // Containers come first: they hold the rest.
+      for (const line of await inventoryOf(socket, [`muster-owner=${owner}`])) {
+        const [kind = '', key = ''] = line.split(' ')
+        const query = kind === 'container' ? { force: '1', v: '1' } : {}
+        await engineJson(socket, { method: 'DELETE', path: `/${kind}s/${key}`, query }).catch(() => {})
+      }
     },
   }
 }

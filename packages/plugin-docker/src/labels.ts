@@ -16,6 +16,8 @@ export const label = {
   memory: 'muster-memory',
   /** Ports that `forward` may reach, with commas between; absent: any. */
   ports: 'muster-ports',
+  /** There is more than the container: it is looked for when the worker ends. */
+  parts: 'muster-parts',
   /** The user's own labels stand below this prefix. */
   user: 'muster-label.',
 } as const
@@ -29,8 +31,20 @@ export function labelsOf(spec: LaunchSpec): Record<string, string> {
     [label.spec]: specDigest(spec),
     ...(resources.cpu === undefined ? {} : { [label.cpu]: String(Math.ceil(resources.cpu * 1e9)) }),
     ...(resources.memoryBytes === undefined ? {} : { [label.memory]: String(resources.memoryBytes) }),
+    ...(hasParts(spec) ? { [label.parts]: 'yes' } : {}),
     ...(network?.ports === undefined ? {} : { [label.ports]: network.ports.join(',') }),
   }
+}
+
+/** Has the worker more than its container? */
+export function hasParts({ mounts = [], network, services = [], settings }: LaunchSpec): boolean {
+  const scope = (settings as { network?: { scope?: string } } | undefined)?.network?.scope ?? 'engine'
+  return (
+    mounts.some(({ source }) => source.kind !== 'tmpfs') ||
+    network?.egress === 'restricted' ||
+    services.length > 0 ||
+    scope !== 'engine'
+  )
 }
 
 /** The owner tags among a container's labels (null where it has none); undefined when it is none of ours. */

@@ -155,10 +155,8 @@ suiteWith(await findDocker(), 'launch on a real engine', (docker) => {
   describe('what cannot be is refused, with nothing left', () => {
     const other = process.arch === 'arm64' ? 'amd64' : 'arm64'
     test.each([
-      ['services', { services: [] }, 'unsupported', 'services'],
-      ['a volume', { mounts: [{ target: '/v', source: { kind: 'volume', name: 'v' } }] }, 'unsupported', 'mounts.volume'],
       ['restricted egress', { network: { egress: 'restricted' } }, 'unsupported', 'network.egress.restricted'],
-      ['settings', { settings: {} }, 'unsupported', 'settings'],
+      ['unknown settings', { settings: { x: 1 } }, 'invalid-spec', 'settings'],
       ['another os', { os: 'windows' }, 'unsupported', 'os'],
       ['another processor', { arch: other }, 'unsupported', 'arch'],
       ['no image', { image: undefined }, 'invalid-spec', 'image'],

@@ -7,8 +7,12 @@ import { asProviderError, type Containers, containerPath } from './containers.ts
 import { isStatus } from './errors.ts'
 import type { EngineFacts } from './facts.ts'
 import type { Puller } from './image.ts'
-import { containerName, label, specDigest } from './labels.ts'
-import { checkHidden, checkSpec, createBody, grantedOf, handleOf, platformOf, stateRoot } from './translate.ts'
+import { containerName, hasParts, label, specDigest } from './labels.ts'
+import { droppedPath, grantedOf } from './limits.ts'
+import { createNetworks, furnish, type Furnished } from './furnish.ts'
+import type { HostRules } from './rules.ts'
+import { refuse } from './settings.ts'
+import { checkHidden, checkSpec, createBody, handleOf, platformOf, stateRoot } from './translate.ts'
 import type { Ids } from './users.ts'
 import { pause, type Turns } from './waiting.ts'
 
@@ -17,6 +21,7 @@ export interface LauncherParts {
   puller: Puller
   turns: Turns
   fields: readonly SpecField[]
+  rules: HostRules
 }
 
 /** A name that is taken though nobody holds it is being made or removed: an engine is done with that within a second or two. */
@@ -24,6 +29,9 @@ const NAME_WAIT_MS = 10_000
 const NAME_POLL_MS = 50
 /** Another process that prepares the same worker is done by then: it unpacks one small tar and starts, together about 200 ms. */
 const OTHERS_WAIT_MS = 600
+
+/** A network of a pool goes with its last worker; several in a row would have to end in the same moment. */
+const NETWORK_TRIES = 3
 
 /** Failures that another try of the same spec would meet again: nothing of it is kept. */
 const hopeless: ReadonlySet<string> = new Set(['invalid-spec', 'unsupported', 'capacity'])
@@ -41,13 +49,28 @@ export function createLauncher({
   puller,
   turns,
   fields,
+  rules,
 }: LauncherParts): (spec: LaunchSpec, call: Call) => Promise<LaunchedWorker> {
   const { engine } = containers
+  // The engine's socket is asked for by name, and known to be behind a link.
+  const furnished: Furnished = {
+    paths: new Set(rules.sockets),
+    networks: createNetworks(),
+    firewall: rules.firewall,
+    have: async (image, { call }) => {
+      try {
+        await engine.json({ method: 'GET', path: `/images/${image}/json`, signal: call.signal })
+      } catch (error) {
+        if (!isStatus(error, 404)) throw error
+        await puller.pull({ image }, { signal: call.signal, log: call.log })
+      }
+    },
+  }
   /** Images seen to have a shell. */
   const withShell = new Set<string>()
 
   /** Until the engine has a container of this name. */
-  async function make(attempt: Attempt): Promise<{ id: string; found?: ContainerInspect }> {
+  async function make(attempt: Attempt): Promise<{ id: string; found?: ContainerInspect; warnings?: readonly string[] }> {
     const { spec, call, facts, doomed } = attempt
     const { signal } = call
     let pulled = false
@@ -64,8 +87,7 @@ export function createLauncher({
           body,
           signal,
         })
-        for (const warning of made.Warnings ?? []) call.log.warn('the engine warns', { worker: spec.id, warning })
-        return { id: made.Id }
+        return { id: made.Id, warnings: made.Warnings ?? [] }
       } catch (error) {
         if (isStatus(error, 409)) {
           const found = await containers.holder(spec.id, signal)
@@ -79,6 +101,15 @@ export function createLauncher({
         } else throw refused(attempt, error)
       }
     }
+  }
+
+  /** A warning may say that a limit was dropped: then there is no worker. */
+  async function heed(warning: string, attempt: Attempt): Promise<void> {
+    const { spec, call } = attempt
+    const path = droppedPath(warning, spec)
+    if (path === undefined) return call.log.warn('the engine warns', { worker: spec.id, warning })
+    const refused = refuse('unsupported', path, `the engine drops it: ${warning}`)
+    throw (await isRemoved(attempt)) ? refused : new ProviderError('unsupported', refused.message, { effect: 'possible', path })
   }
 
   /** An engine that refuses to make a container has undone what it began. */
@@ -113,11 +144,16 @@ export function createLauncher({
     await putEntries(place, [...folder, ...(await fileEntries(spec, place, { container, owner }))])
   }
 
-  async function start({ spec, call }: Attempt): Promise<void> {
+  async function start(attempt: Attempt, tries = NETWORK_TRIES): Promise<void> {
+    const { spec, call, place } = attempt
     try {
       await engine.json({ method: 'POST', path: `${containerPath(spec.id)}/start`, signal: call.signal })
     } catch (error) {
-      if (!isStatus(error, 304)) throw error
+      if (isStatus(error, 304)) return
+      // The last worker of a pool took the pool's network away in between.
+      if (tries <= 1 || !isStatus(error, 404, /network \S+ not found/)) throw error
+      await furnish({ spec, call, place }, furnished)
+      await start(attempt, tries - 1)
     }
   }
 
@@ -136,6 +172,8 @@ export function createLauncher({
     const { call, doomed } = attempt
     try {
       stopIfDoomed(doomed, 'possible')
+      await furnish({ spec: attempt.spec, call, place: attempt.place }, furnished)
+      stopIfDoomed(doomed, 'possible')
       await prepare(attempt)
       stopIfDoomed(doomed, 'possible')
       await start(attempt)
@@ -148,18 +186,21 @@ export function createLauncher({
   }
 
   async function isRemoved({ spec, call }: Attempt): Promise<boolean> {
-    return containers.remove(spec.id, call.signal).then(
-      (state) => state === 'gone',
+    const { signal } = call
+    const parts = hasParts(spec)
+    return containers.remove(spec.id, signal).then(
+      async (state) => state === 'gone' && (!parts || (await containers.belongings.remove(spec.id, signal)) === 'gone'),
       () => false,
     )
   }
 
   return async (spec, call) => {
     const facts = await containers.facts(call.signal)
-    checkSpec(spec, fields, facts)
+    checkSpec(spec, { fields, rules }, facts)
     return turns.take(spec.id, call.signal, async (doomed) => {
       const attempt = { spec, call, facts, doomed, place: { engine, id: spec.id, signal: call.signal } }
-      const { id, found } = await make(attempt)
+      const { id, found, warnings = [] } = await make(attempt)
+      for (const warning of warnings) await heed(warning, attempt)
       if (found !== undefined) checkSame(spec, found)
       const made = found === undefined || (found.State.Status === 'created' && !(await isStartedByOthers(attempt)))
       if (made) await finish(attempt)

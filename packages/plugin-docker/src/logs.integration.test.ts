@@ -46,7 +46,7 @@ suiteWith(await findDocker(), 'the log of a worker on a real engine', (docker) =
       code: 137,
       oomKilled: true,
       signal: 'SIGKILL',
-      reason: 'out of memory',
+      reason: expect.stringMatching(/^out of memory: it reached its limit of \d+ bytes$/) as string,
     })
   })
 

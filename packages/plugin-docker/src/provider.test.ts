@@ -38,7 +38,10 @@ function fakeEngine(containers: FakeContainer[]) {
     HostConfig: { Memory: memory },
     Config: { Labels: tagsFor(id) },
   })
-  const answers = async ({ method, path }: EngineRequest): Promise<unknown> => {
+  const answers = async ({ method, path, query }: EngineRequest): Promise<unknown> => {
+    // What workers have beside their containers: nothing.
+    if (path === '/volumes') return { Volumes: null }
+    if (path === '/networks' || JSON.stringify(query ?? {}).includes('muster-part')) return []
     asked.push(`${method} ${path}`)
     if (path === '/containers/json')
       return containers.map(({ id, state }) => ({

@@ -3,6 +3,7 @@ import { posix } from 'node:path'
 import type {
   Call,
   Headroom,
+  ListQuery,
   PluginContext,
   Probe,
   SpecField,
@@ -14,6 +15,7 @@ import type {
 import { ownerOf, packFrom, type Place, unpackInto } from './archive.ts'
 import { apiRange, compareVersions, type ContainerStats, createEngine, type Engine, inTrace } from './client.ts'
 import type { Endpoint } from './config.ts'
+import { orphansOf } from './belongings.ts'
 import {
   containerPath,
   createContainers,
@@ -27,12 +29,14 @@ import {
   type Row,
 } from './containers.ts'
 import { EngineFailure, isStatus, toDockerError } from './errors.ts'
-import { createRunners } from './exec.ts'
+import { createRunners, otherUser } from './exec.ts'
 import { readFacts, type EngineFacts } from './facts.ts'
 import { forwardPort } from './forward.ts'
+import { networkHolder } from './gate.ts'
 import { createPuller } from './image.ts'
 import { createLauncher } from './launch.ts'
 import { readLogs } from './logs.ts'
+import { type HostRules, rulesOf } from './rules.ts'
 import { createStopper } from './stop.ts'
 import { statsOf } from './translate.ts'
 import { createTurns } from './waiting.ts'
@@ -46,6 +50,8 @@ export interface DockerProviderOptions {
   context: Pick<PluginContext, 'owner' | 'provider' | 'now'>
   /** The optional spec fields that the manifest declares. */
   fields: readonly SpecField[]
+  /** What the operator lets workers have; absent: nothing of the machine. */
+  rules?: HostRules
   /** Only for tests: another way to the engine. */
   engine?: Engine
 }
@@ -60,13 +66,14 @@ export function dockerProvider({
   endpoint,
   context,
   fields,
+  rules = rulesOf({}),
   engine = createEngine(endpoint),
 }: DockerProviderOptions): DockerProvider {
   const containers = createContainers(engine, { 'muster-owner': context.owner, 'muster-provider': context.provider })
   const turns = createTurns()
   const puller = createPuller(engine, () => context.now())
   const stopper = createStopper(containers, turns)
-  const launch = createLauncher({ containers, puller, turns, fields })
+  const launch = createLauncher({ containers, puller, turns, fields, rules })
   const runners = createRunners()
   let snapshot: { key: string; asOf: number; rows: Row[] } | undefined
 
@@ -75,6 +82,14 @@ export function dockerProvider({
     signal: call.signal,
   })
   const placeOf = (id: WorkerId, call: Call): Place => ({ engine, id, signal: call.signal })
+
+  /** Those too of which only a network, a volume or a helper is there. */
+  async function allRows(tags: ListQuery['tags'], signal: AbortSignal): Promise<Row[]> {
+    const own = tags['muster-owner'] === context.owner && tags['muster-provider'] === context.provider
+    const parts = own ? await containers.belongings.find(signal) : []
+    const rows = await listRows(engine, tags, signal)
+    return [...rows, ...orphansOf(parts, rows)].sort((left, right) => (left.id < right.id ? -1 : 1))
+  }
 
   async function running(id: WorkerId, call: Call): Promise<Found> {
     const found = await containers.get(id, call.signal)
@@ -110,7 +125,7 @@ export function dockerProvider({
         if (cursor === undefined || snapshot?.key !== key || call.now() - snapshot.asOf > SNAPSHOT_MS) {
           // The answer is at least as new as the question.
           const asOf = call.now()
-          snapshot = { key, asOf, rows: await listRows(engine, tags, call.signal) }
+          snapshot = { key, asOf, rows: await allRows(tags, call.signal) }
         }
         const { rows, asOf } = snapshot
         const first = cursor === undefined ? 0 : rows.findIndex(({ id }) => id > cursor)
@@ -152,18 +167,20 @@ export function dockerProvider({
     execState: ({ id }, exec, call) =>
       guarded(call, reads('ask for the command'), async () => {
         const { container } = await running(id, call)
-        for (const user of usersOf(container.Config.User)) {
-          const state = await (await runners.of(container, placeOf(id, call), user)).state(exec, call.signal)
-          if (state.state !== 'unknown') return state
-        }
-        return { state: 'unknown' }
+        const place = placeOf(id, call)
+        const state = await (await runners.of(container, place)).state(exec, call.signal)
+        if (state.state !== 'unknown') return state
+        const other = await otherUser(container, place, exec)
+        return other === undefined ? state : (await runners.of(container, place, other)).state(exec, call.signal)
       }),
 
     execKill: ({ id }, { id: exec, signal: name }, call) =>
       guarded(call, changes('end the command'), async () => {
         const { container } = await running(id, call)
-        for (const user of usersOf(container.Config.User))
-          await (await runners.of(container, placeOf(id, call), user)).kill(exec, name, call.signal)
+        const place = placeOf(id, call)
+        await (await runners.of(container, place)).kill(exec, name, call.signal)
+        const other = await otherUser(container, place, exec)
+        if (other !== undefined) await (await runners.of(container, place, other)).kill(exec, name, call.signal)
       }),
 
     copyIn: ({ id }, { path, tar }, call) =>
@@ -183,7 +200,7 @@ export function dockerProvider({
     forward: ({ id }, input, call) =>
       guardedStream(call, reads('forward to the worker'), async function* () {
         const { container } = await running(id, call)
-        yield* forwardPort(container, input, call.signal)
+        yield* forwardPort(await networkHolder(engine, container, call.signal), input, call.signal)
       }),
 
     suspend: ({ id }, call) =>
@@ -258,11 +275,6 @@ export function describe(facts: EngineFacts): Probe {
     ...(facts.rootless ? ['rootless engine'] : []),
   ]
   return { state: 'ready', facts: engineFacts, ...(notes.length === 0 ? {} : { notes }) }
-}
-
-/** A command may run as another user than the worker's own; then only root sees it. */
-function usersOf(own: string): (string | undefined)[] {
-  return /^(?:root|0)?(?::|$)/.test(own) ? [undefined] : [undefined, '0']
 }
 
 async function ignoring(words: RegExp, work: Promise<unknown>): Promise<void> {

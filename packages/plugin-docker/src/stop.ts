@@ -3,6 +3,7 @@ import type { Call, Terminated, TerminateHow, WorkerId } from '@muster/core'
 import type { Containers, Found } from './containers.ts'
 import { containerPath } from './containers.ts'
 import { isStatus } from './errors.ts'
+import { label } from './labels.ts'
 import { pause, raceAbort, type Turns } from './waiting.ts'
 
 export interface Stopper {
@@ -37,9 +38,17 @@ export function createStopper(containers: Containers, turns: Turns): Stopper {
   const stops = new Map<WorkerId, Stop>()
   const removals = new Set<WorkerId>()
 
-  async function remove(id: WorkerId, signal: AbortSignal): Promise<Terminated> {
+  async function remove({ container, tags }: Found, signal: AbortSignal): Promise<Terminated> {
+    const id = tags['muster-worker']
     remember(id)
-    return { state: (await containers.remove(id, signal)) === 'gone' ? 'gone' : 'terminating' }
+    if ((await containers.remove(id, signal)) === 'busy') return { state: 'terminating' }
+    return container.Config.Labels[label.parts] === undefined ? { state: 'gone' } : removeRest(id, signal)
+  }
+
+  async function removeRest(id: WorkerId, signal: AbortSignal): Promise<Terminated> {
+    if ((await containers.belongings.remove(id, signal)) === 'busy') return { state: 'terminating' }
+    await containers.belongings.tidy(signal, Date.now())
+    return { state: 'gone' }
   }
 
   function remember(id: WorkerId): void {
@@ -73,7 +82,7 @@ export function createStopper(containers: Containers, turns: Turns): Stopper {
 
     async function run(): Promise<Terminated> {
       await signalAndWait(found, grace.signal)
-      return remove(id, AbortSignal.timeout(REMOVE_TIMEOUT_MS))
+      return remove(found, AbortSignal.timeout(REMOVE_TIMEOUT_MS))
     }
   }
 
@@ -101,10 +110,10 @@ export function createStopper(containers: Containers, turns: Turns): Stopper {
       turns.doom(id)
       await turns.take(id, signal, async () => {})
       const found = await containers.find(id, signal)
-      if (found === undefined) return { state: 'gone' }
+      if (found === undefined) return removeRest(id, signal)
       const { Status: status, Running: running } = found.container.State
       if (status === 'removing') return { state: 'terminating' }
-      if (force || graceMs <= 0 || !running) return remove(id, signal)
+      if (force || graceMs <= 0 || !running) return remove(found, signal)
       const stop = stops.get(id) ?? begin(found, Math.min(graceMs, MAX_TIMER_MS), call)
       stop.hurry(graceMs)
       const wait = Math.max(0, Math.min(WAIT_IN_CALL_MS, call.deadline - call.now() - ANSWER_MS))

@@ -5,12 +5,13 @@ import type { ContainerInspect, ContainerStats } from './client.ts'
 import { type EngineFacts, factsOf } from './facts.ts'
 import { containerName, label, labelsOf, ownerFilter, specDigest, tagsOf } from './labels.ts'
 import { describe as describeEngine, headroomOf } from './provider.ts'
+import { grantedOf } from './limits.ts'
+import { rulesOf } from './rules.ts'
 import {
   checkSpec,
   createBody,
   exitInDoubt,
   exitOf,
-  grantedOf,
   instantOf,
   observe,
   phaseOf,
@@ -31,9 +32,17 @@ const spec = (parts: Partial<LaunchSpec> = {}): LaunchSpec => ({
 
 const facts: EngineFacts = {
   ...{ version: '20.10.24', api: '1.41', oldestApi: '1.12', name: 'here', os: 'linux', arch: 'amd64' },
-  ...{ cpus: 4, memoryBytes: 8e9, limits: { cpu: true, memory: true, swap: true, pids: true }, init: true },
+  ...{
+    cpus: 4,
+    memoryBytes: 8e9,
+    limits: { cpu: true, cpuShares: true, cpuset: true, memory: true, swap: true, pids: true },
+    init: true,
+  },
+  ...{ security: { apparmor: false, seccomp: true, userns: false } },
   ...{ cgroup: '2', storage: 'overlay2', rootless: false, liveRestore: true },
 }
+
+const honoured = { fields: manifest.capabilities.fields as SpecField[], rules: rulesOf({}) }
 
 describe('the body of a create', () => {
   test('of a command: nothing of the image before or behind it, never removed by the engine', () => {
@@ -49,6 +58,8 @@ describe('the body of a create', () => {
       AutoRemove: false,
       RestartPolicy: { Name: 'no' },
       Init: true,
+      CapDrop: ['ALL'],
+      SecurityOpt: ['no-new-privileges=true'],
       LogConfig: { Type: 'local', Config: { 'max-size': '16g', 'max-file': '2', compress: 'false' } },
     })
   })
@@ -72,7 +83,7 @@ describe('the body of a create', () => {
     ['a read-only root', { security: { readOnlyRoot: true } }, { ReadonlyRootfs: true }],
     ['no new privileges', { security: { noNewPrivileges: true } }, { SecurityOpt: ['no-new-privileges=true'] }],
     ['new privileges allowed', { security: { noNewPrivileges: false } }, { SecurityOpt: ['no-new-privileges=false'] }],
-    ['capabilities', { security: { capabilitiesAdd: ['A'], capabilitiesDrop: ['B'] } }, { CapAdd: ['A'], CapDrop: ['B'] }],
+    ['capabilities', { security: { capabilitiesAdd: ['A'], capabilitiesDrop: ['B'] } }, { CapAdd: ['A'], CapDrop: ['ALL', 'B'] }],
     [
       'a tmpfs',
       { mounts: [{ target: '/t', source: { kind: 'tmpfs', bytes: 9 } }] },
@@ -94,7 +105,7 @@ describe('the body of a create', () => {
 })
 
 describe('a spec is refused', () => {
-  const none = { cpu: false, memory: false, swap: false, pids: false }
+  const none = { cpu: false, cpuShares: false, cpuset: false, memory: false, swap: false, pids: false }
   test.each<[string, LaunchSpec, EngineFacts, object]>([
     ['for a field not honoured', spec({ lifetimeMs: 1 }), facts, { code: 'unsupported', path: 'lifetimeMs' }],
     [
@@ -154,7 +165,7 @@ describe('a spec is refused', () => {
     ['for more cpus', spec({ resources: { cpu: 5 } }), facts, { code: 'capacity', path: 'resources.cpu' }],
     ['for more memory', spec({ resources: { memoryBytes: 9e9 } }), facts, { code: 'capacity', path: 'resources.memoryBytes' }],
   ])('%s', (...[, wanted, engine, expected]) => {
-    const check = (): void => checkSpec(wanted, manifest.capabilities.fields as SpecField[], engine)
+    const check = (): void => checkSpec(wanted, honoured, engine)
     expect(check).toThrow(expect.objectContaining({ ...expected, effect: 'none' }) as Error)
   })
 
@@ -166,7 +177,7 @@ describe('a spec is refused', () => {
       network: { egress: 'full', ports: [80] },
       security: { user: 'u', readOnlyRoot: true, noNewPrivileges: true, capabilitiesAdd: [], capabilitiesDrop: [] },
     })
-    expect(() => checkSpec(full, manifest.capabilities.fields as SpecField[], facts)).not.toThrow()
+    expect(() => checkSpec(full, honoured, facts)).not.toThrow()
   })
 })
 
@@ -341,10 +352,20 @@ describe('an engine', () => {
 
   test('in its own words', () => {
     expect(
-      factsOf({ ...info, InitBinary: 'docker-init', InitCommit: { ID: '' }, SecurityOptions: ['name=rootless'] }, version),
+      factsOf(
+        {
+          ...info,
+          InitBinary: 'docker-init',
+          InitCommit: { ID: '' },
+          SecurityOptions: ['name=rootless', 'name=userns'],
+          CPUSet: true,
+        },
+        version,
+      ),
     ).toMatchObject({
       ...{ arch: 'arm64', init: true, rootless: true, liveRestore: false, cgroup: '1' },
-      limits: { cpu: false, memory: true, swap: false, pids: true },
+      limits: { cpu: false, cpuShares: false, cpuset: true, memory: true, swap: false, pids: true },
+      security: { apparmor: false, seccomp: false, userns: true },
     })
     expect(factsOf({ ...info, InitBinary: 'docker-init', InitCommit: { ID: 'N/A' } }, version).init).toBe(false)
     expect(factsOf({ ...info, Architecture: 's390x', SecurityOptions: null }, version)).toMatchObject({
@@ -363,7 +384,7 @@ describe('an engine', () => {
       init: false,
       liveRestore: false,
       rootless: true,
-      limits: { cpu: true, memory: false, swap: true, pids: true },
+      limits: { ...facts.limits, memory: false },
     })
     expect(poor.notes).toHaveLength(4)
     expect(describeEngine({ ...facts, os: 'windows' })).toMatchObject({ state: 'failed' })

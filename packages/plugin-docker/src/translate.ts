@@ -8,9 +8,7 @@ import {
   type LaunchSpec,
   type Mount,
   type OwnerTags,
-  ProviderError,
   type ProviderPhase,
-  type Resources,
   type SpecField,
   type WorkerExit,
   type WorkerObservation,
@@ -20,15 +18,18 @@ import type { ContainerInspect, ContainerStats, CreateBody } from './client.ts'
 import { EngineFailure, toDockerError } from './errors.ts'
 import type { EngineFacts } from './facts.ts'
 import { labelsOf } from './labels.ts'
+import { checkLimits, limitsOf } from './limits.ts'
+import { checkNetwork, exposedPorts, networkOf } from './network.ts'
+import type { HostRules } from './rules.ts'
+import { checkSecurity, securityOf } from './security.ts'
+import { refuse, settingsOf } from './settings.ts'
+import { checkMounts, mountsOf } from './storage.ts'
 
 /** The most bytes of environment. A kernel takes at most 128 KiB for one variable, its name and two more bytes included. */
 export const envBytes: number = 120 * 1024
 
 /** Where a holding worker keeps what is needed between commands; a volume of its own under a read-only root. */
 export const stateRoot = '/.muster'
-
-/** The least an engine gives. Source: its own refusals ("Range of CPUs is from 0.01", "Minimum memory limit allowed is 6MB"). */
-const LEAST = { cpu: 0.01, memoryBytes: 6 * 1024 * 1024 }
 
 /**
  * What holds a worker open. It ends at SIGTERM, but first hands the signal to every command inside (`kill -1` means all processes this
@@ -45,11 +46,17 @@ const holdScript = [
 /** Log files are kept whole, for a cursor to count in: a second file is begun only at a size no reader lags behind by. */
 const LOG_FILE_SIZE = '16g'
 
+/** What one provider honours: the fields of its manifest, as far as its operator's rules go. */
+export interface Honoured {
+  fields: readonly SpecField[]
+  rules: HostRules
+}
+
 /**
  * Refuses what this engine would not honour: the first such field as `unsupported` with its path, a value that cannot be as
  * `invalid-spec`, more than the machine has as `capacity`.
  */
-export function checkSpec(spec: LaunchSpec, fields: readonly SpecField[], facts: EngineFacts): void {
+export function checkSpec(spec: LaunchSpec, { fields, rules }: Honoured, facts: EngineFacts): void {
   for (const field of fieldsOf(spec))
     if (!fields.includes(field)) throw refuse('unsupported', field, 'this provider does not honour it')
   if (spec.work.mode === 'agent') throw refuse('unsupported', 'work.mode', 'a Docker worker runs a command or holds')
@@ -58,52 +65,27 @@ export function checkSpec(spec: LaunchSpec, fields: readonly SpecField[], facts:
   if (spec.arch !== undefined && spec.arch !== facts.arch) throw refuse('unsupported', 'arch', `the engine runs on ${facts.arch}`)
   if (spec.work.mode === 'command' && spec.work.command[0] === '')
     throw refuse('invalid-spec', 'work.command', 'a program has a name')
-  checkResources(spec.resources ?? {}, facts)
+  const settings = settingsOf(spec)
+  checkLimits(spec, settings, facts)
+  checkSecurity(spec, settings, facts)
   const bytes = Object.entries(spec.env ?? {}).reduce((sum, pair) => sum + Buffer.byteLength(pair.join('')), 0)
   if (bytes > envBytes) throw refuse('invalid-spec', 'env', `names and values together are more than ${envBytes} bytes`)
-  for (const [index, mount] of (spec.mounts ?? []).entries()) {
-    if (!mount.target.startsWith('/')) throw refuse('invalid-spec', `mounts.${index}.target`, 'it is an absolute path')
-    if (/[,:]/.test(mount.target)) throw refuse('unsupported', `mounts.${index}.target`, 'a comma or colon cannot be passed on')
-  }
+  checkMounts(spec, settings, rules)
+  checkNetwork(spec, settings, rules)
   if ((spec.files?.length ?? 0) > 0 && spec.security?.readOnlyRoot === true)
     throw refuse('unsupported', 'files', 'files cannot be put into a read-only root')
 }
 
-function checkResources({ cpu, memoryBytes, pids }: Resources, facts: EngineFacts): void {
-  if (cpu !== undefined && !facts.limits.cpu)
-    throw refuse('unsupported', 'resources.cpu', "the engine's kernel does not limit it")
-  if (memoryBytes !== undefined && !facts.limits.memory)
-    throw refuse('unsupported', 'resources.memoryBytes', "the engine's kernel does not limit it")
-  if (pids !== undefined && !facts.limits.pids)
-    throw refuse('unsupported', 'resources.pids', "the engine's kernel does not limit it")
-  if (cpu !== undefined && cpu > facts.cpus) throw refuse('capacity', 'resources.cpu', `the engine has ${facts.cpus}`)
-  // The engine itself accepts a limit beyond the machine's memory, which then is a promise it cannot keep.
-  if (memoryBytes !== undefined && memoryBytes > facts.memoryBytes)
-    throw refuse('capacity', 'resources.memoryBytes', `the engine has ${facts.memoryBytes}`)
-}
-
-function refuse(code: 'unsupported' | 'invalid-spec' | 'capacity', path: string, why: string): ProviderError {
-  return new ProviderError(code, `${path}: ${why}`, { effect: 'none', path })
-}
-
-/** What is given instead of what was asked, where an engine's least is more; undefined when nothing was rounded up. */
-export function grantedOf({ resources }: LaunchSpec): Resources | undefined {
-  const { cpu, memoryBytes } = resources ?? {}
-  const more: Resources = {
-    ...(cpu !== undefined && cpu < LEAST.cpu ? { cpu: LEAST.cpu } : {}),
-    ...(memoryBytes !== undefined && memoryBytes < LEAST.memoryBytes ? { memoryBytes: LEAST.memoryBytes } : {}),
-  }
-  return Object.keys(more).length === 0 ? undefined : { ...resources, ...more }
-}
-
 /** The body of POST /containers/create. */
 export function createBody(spec: LaunchSpec, facts: EngineFacts): CreateBody {
-  const { work, security = {}, network = {} } = spec
-  const { cpu, memoryBytes, pids } = grantedOf(spec) ?? spec.resources ?? {}
+  const { work, security = {} } = spec
+  const settings = settingsOf(spec)
+  const network = networkOf(spec, settings)
   const program = work.mode === 'command' ? work.command : ['/bin/sh', '-c', holdScript]
   return {
     Image: spec.image ?? '',
-    Hostname: spec.id,
+    ...network,
+    ...(network.HostConfig.PortBindings === undefined ? {} : exposedPorts(settings.network)),
     Labels: labelsOf(spec),
     // Both are given, so that nothing of the image's own is put before or behind.
     Entrypoint: program.slice(0, 1),
@@ -115,6 +97,7 @@ export function createBody(spec: LaunchSpec, facts: EngineFacts): CreateBody {
     ...(work.mode === 'hold' && security.readOnlyRoot === true ? { Volumes: { [stateRoot]: {} } } : {}),
     ...(spec.workdir === undefined ? {} : { WorkingDir: posix.resolve('/', spec.workdir) }),
     ...(security.user === undefined ? {} : { User: security.user }),
+    ...(settings.stopTimeoutSeconds === undefined ? {} : { StopTimeout: settings.stopTimeoutSeconds }),
     HostConfig: {
       // A worker stays listed with its exit until terminate.
       AutoRemove: false,
@@ -123,24 +106,12 @@ export function createBody(spec: LaunchSpec, facts: EngineFacts): CreateBody {
       Init: facts.init,
       // The other driver that can be read, json-file, replaces every byte that is not UTF-8.
       LogConfig: { Type: 'local', Config: { 'max-size': LOG_FILE_SIZE, 'max-file': '2', compress: 'false' } },
-      ...(cpu === undefined ? {} : { NanoCpus: Math.ceil(cpu * 1e9) }),
-      // The same for both means no swap: otherwise a worker gets as much swap again.
-      ...(memoryBytes === undefined ? {} : { Memory: memoryBytes, MemorySwap: memoryBytes }),
-      ...(pids === undefined ? {} : { PidsLimit: pids }),
-      ...(network.egress === undefined ? {} : { NetworkMode: network.egress === 'none' ? 'none' : 'bridge' }),
-      ...(security.readOnlyRoot === undefined ? {} : { ReadonlyRootfs: security.readOnlyRoot }),
-      ...(security.noNewPrivileges === undefined ? {} : { SecurityOpt: [`no-new-privileges=${security.noNewPrivileges}`] }),
-      ...(security.capabilitiesAdd === undefined ? {} : { CapAdd: security.capabilitiesAdd }),
-      ...(security.capabilitiesDrop === undefined ? {} : { CapDrop: security.capabilitiesDrop }),
-      ...(spec.mounts === undefined ? {} : { Tmpfs: Object.fromEntries(spec.mounts.map(tmpfsOf)) }),
+      ...limitsOf(spec, settings),
+      ...network.HostConfig,
+      ...securityOf(spec, settings),
+      ...mountsOf(spec, settings),
     },
   }
-}
-
-/** An engine's default is `noexec`; a build that runs what it has made needs the opposite. */
-function tmpfsOf({ target, source, readOnly }: Mount): [string, string] {
-  const size = source.kind === 'tmpfs' && source.bytes !== undefined ? `,size=${source.bytes}` : ''
-  return [target, `${readOnly === true ? 'ro' : 'rw'},exec,nosuid,nodev,mode=1777${size}`]
 }
 
 /** `linux/amd64`, when the spec names a processor: an image of another one is then refused instead of started. */
@@ -197,7 +168,7 @@ export function observe(container: ContainerInspect, tags: OwnerTags, stopping: 
     phase,
     ready: phase === 'running',
     ...(problem === undefined ? {} : { problem }),
-    ...(phase === 'exited' ? { exit: exitOf(state) } : {}),
+    ...(phase === 'exited' ? { exit: exitOf(state, container.HostConfig.Memory) } : {}),
   }
 }
 
@@ -212,7 +183,7 @@ function problemOf(state: ContainerInspect['State']): WorkerObservation['problem
  * How it ended. An engine gives 128 + signal for a death by signal, which a program can also return by itself: the signal is named
  * only where the kernel killed it for memory.
  */
-export function exitOf(state: ContainerInspect['State']): WorkerExit {
+export function exitOf(state: ContainerInspect['State'], memoryBytes = 0): WorkerExit {
   const code = state.ExitCode
   const killed = state.OOMKilled && code !== 0
   const at = instantOf(state.FinishedAt)
@@ -220,7 +191,11 @@ export function exitOf(state: ContainerInspect['State']): WorkerExit {
     ...(code >= 0 && code <= 255 ? { code } : {}),
     ...(killed ? { oomKilled: true } : {}),
     ...(killed && code === 137 ? { signal: 'SIGKILL' } : {}),
-    reason: killed ? 'out of memory' : state.Error === '' ? `exited with code ${code}` : state.Error,
+    reason: killed
+      ? `out of memory${memoryBytes > 0 ? `: it reached its limit of ${memoryBytes} bytes` : ''}`
+      : state.Error === ''
+        ? `exited with code ${code}`
+        : state.Error,
     ...(at === undefined ? {} : { at }),
   }
 }

@@ -4,6 +4,7 @@ import { applyCommand } from './apply.ts'
 import { backupCommand } from './backup.ts'
 import { checkCommand } from './check.ts'
 import { completeCommand, completionCommand } from './completion.ts'
+import { composeCommand } from './compose.ts'
 import { cpCommand } from './cp.ts'
 import { eventsCommand } from './events.ts'
 import { execCommand } from './exec.ts'
@@ -37,6 +38,7 @@ export function createProgram(): Command {
   for (const command of [
     upCommand(),
     checkCommand(),
+    composeCommand(),
     applyCommand(),
     runCommand(),
     runsCommand(),

@@ -58,13 +58,23 @@ describe('the difference of two configurations', () => {
         local: { ...file.providers.local, config: { transport: 'local', token: 'other-canary' } },
         more: file.providers.local,
       },
-      pools: { ci: { ...file.pools.ci, worker: { env: { TOKEN: 'third-canary' }, settings: 'fourth-canary' } } },
+      pools: {
+        ci: {
+          ...file.pools.ci,
+          worker: {
+            env: { TOKEN: 'third-canary' },
+            settings: 'fourth-canary',
+            services: [{ name: 'db', image: 'db', env: { PASSWORD: 'fifth-canary' } }],
+          },
+        },
+      },
     }))
     expect(changes.map(({ path }) => path)).toEqual([
       'providers.local.config.token',
       'providers.more',
       'pools.ci.worker.env.TOKEN',
       'pools.ci.worker.settings',
+      'pools.ci.worker.services',
     ])
     expect(JSON.stringify(changes)).not.toContain('canary')
   })

@@ -43,7 +43,7 @@ function byNewProcesses({ restart: _restart, ...change }: Change): Change {
 const wholes = new Set(['pools', 'providers'])
 /** Keys whose values may be secret, or are of no use to a reader. */
 const hidden =
-  /^pools\.[^.]+\.worker\.(env|settings)\.|^providers\.[^.]+\.config\.|^host\.telemetry\.otlp\.headers\.|^host\.network\.proxy\./
+  /^pools\.[^.]+\.worker\.(env|settings|services)\.|^providers\.[^.]+\.config\.|^host\.telemetry\.otlp\.headers\.|^host\.network\.proxy\./
 /** Keys of `host` that the daemon goes by from the next moment on; the others are used at its start only. */
 const live = new Set(['reconcile', 'orphanGrace', 'plugins', 'url'])
 

@@ -1,7 +1,7 @@
 /** `muster.yaml` read, checked by its schema, given its defaults, and frozen. */
 import { readFile } from 'node:fs/promises'
 import { dirname, resolve } from 'node:path'
-import type { Readiness, Resources } from '@muster/core'
+import type { Resources } from '@muster/core'
 import type { PoolConfig, WorkerTemplate } from '../engine/model.ts'
 import type { OtlpSettings } from '../observe/otlp.ts'
 import { defaultUsers, type UserRange } from '../plugins/ground.ts'
@@ -10,6 +10,7 @@ import { type Loaded, loadDocument } from './document.ts'
 import type { Path } from './keep.ts'
 import type { NetworkSettings } from './network.ts'
 import type { Problem } from './problem.ts'
+import { readinessOf, serviceOf } from './readiness.ts'
 import type { TlsFiles } from './tls.ts'
 import { fileSchema, type MusterFile, type OtlpFile, type PoolFile, type RequestLimits, type WorkerFile } from './schema.ts'
 
@@ -226,11 +227,12 @@ function resolvePool(name: string, given: PoolFile): PoolConfig {
 
 /** The parts of a worker's section that go into its spec. */
 function templateOf(worker: WorkerFile): WorkerTemplate {
-  const { work: _work, lifetime: _lifetime, grace: _grace, start: _start, resources, readiness, ...same } = worker
+  const { work: _work, lifetime: _lifetime, grace: _grace, start: _start, resources, readiness, services, ...same } = worker
   return {
     ...same,
     ...(resources === undefined ? {} : { resources: resourcesOf(resources) }),
     ...(readiness === undefined ? {} : { readiness: readinessOf(readiness) }),
+    ...(services === undefined ? {} : { services: services.map(serviceOf) }),
   }
 }
 
@@ -241,21 +243,6 @@ function resourcesOf(given: NonNullable<WorkerFile['resources']>): Resources {
     ...(memory === undefined ? {} : { memoryBytes: memory }),
     ...(disk === undefined ? {} : { diskBytes: disk }),
   }
-}
-
-function readinessOf(given: NonNullable<WorkerFile['readiness']>): Readiness {
-  return {
-    check: checkOf(given),
-    intervalMs: given.interval ?? second,
-    timeoutMs: given.timeout ?? 5 * second,
-    failures: given.failures ?? 3,
-  }
-}
-
-function checkOf(given: NonNullable<WorkerFile['readiness']>): Readiness['check'] {
-  if (given.exec !== undefined) return { kind: 'exec', command: given.exec }
-  if (given.http !== undefined) return { kind: 'http', ...given.http }
-  return { kind: 'tcp', port: given.tcp ?? 0 }
 }
 
 function freeze<T>(value: T): T {

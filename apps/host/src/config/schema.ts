@@ -7,28 +7,15 @@ import type { UserRange } from '../plugins/ground.ts'
 import { parseAddress } from './address.ts'
 import { strict } from './document.ts'
 import { isAddress, type NetworkSettings } from './network.ts'
+import { envSchema, type ReadinessFile, readinessSchema, type ServiceFile, serviceSchema } from './readiness.ts'
 import { atLeast, durationSchema, sizeSchema } from './units.ts'
 
 const name = z.string().regex(namePattern, 'a name has 1 to 40 of a-z, 0-9 and -')
 const text = z.string().min(1)
-const envSchema = z.record(z.string().regex(/^[A-Za-z_][A-Za-z0-9_]*$/), z.string())
 
 function addressSchema(...examples: [string, string]): z.ZodString {
   return z.string().refine((value) => parseAddress(value) !== undefined, `write host:port, as ${examples.join(' or ')}`)
 }
-
-/** A strict object that answers an unknown key with the nearest known one. */
-const readiness = strict({
-  exec: z.array(text).min(1).exactOptional().describe('Command that exits 0 once the worker is ready.'),
-  tcp: z.int().min(1).max(65_535).exactOptional().describe('Port that accepts a connection once the worker is ready.'),
-  http: strict({ port: z.int().min(1).max(65_535), path: z.string().startsWith('/') }).exactOptional(),
-  interval: durationSchema.exactOptional(),
-  timeout: durationSchema.exactOptional(),
-  failures: z.int().min(1).exactOptional(),
-}).refine(
-  (value) => [value.exec, value.tcp, value.http].filter((check) => check !== undefined).length === 1,
-  'give exactly one of exec, tcp and http',
-)
 
 const worker = strict({
   work: z.enum(['auto', 'command', 'hold', 'agent']).exactOptional().describe('How workers of this pool run. Default auto.'),
@@ -51,7 +38,11 @@ const worker = strict({
   mounts: z.array(mountSchema).exactOptional(),
   network: networkSpecSchema.exactOptional(),
   security: securitySpecSchema.exactOptional(),
-  readiness: readiness.exactOptional(),
+  readiness: readinessSchema.exactOptional(),
+  services: z
+    .array(serviceSchema)
+    .exactOptional()
+    .describe('What stands beside each worker, as a database: started in this order before its job.'),
   labels: z.record(z.string(), z.string()).exactOptional(),
   settings: z.unknown().exactOptional().describe("The provider's own part; its manifest has the schema."),
 })
@@ -307,14 +298,8 @@ export interface WorkerFile {
   mounts?: Mount[]
   network?: NetworkSpec
   security?: SecuritySpec
-  readiness?: {
-    exec?: string[]
-    tcp?: number
-    http?: { port: number; path: string }
-    interval?: number
-    timeout?: number
-    failures?: number
-  }
+  readiness?: ReadinessFile
+  services?: ServiceFile[]
   labels?: Record<string, string>
   settings?: unknown
 }

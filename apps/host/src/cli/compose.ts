@@ -1,0 +1,29 @@
+/** `muster compose`: the services of a Compose file, as a pool's section has them. */
+import { readFile } from 'node:fs/promises'
+import { Command } from 'commander'
+import { acting } from './context.ts'
+import { exits, print, say } from './io.ts'
+
+export function composeCommand(): Command {
+  return new Command('compose')
+    .description(
+      'print the services of a Compose file as worker.services of a pool; what cannot be taken over is said, with its line',
+    )
+    .argument('<file>', 'as compose.yaml')
+    .action(acting(async ([file]: [string]) => compose(file)))
+}
+
+async function compose(file: string): Promise<number> {
+  const [{ importCompose }, { formatProblem }, { stringify }] = await Promise.all([
+    import('../config/compose.ts'),
+    import('../config/problem.ts'),
+    import('yaml'),
+  ])
+  const { services, ports, problems } = importCompose(file, await readFile(file, 'utf8'))
+  for (const problem of problems) print(formatProblem(problem))
+  if (services === undefined) return exits.failed
+  for (const { service, ports: published } of ports)
+    say(`${service}: nothing is published (${published.join(', ')}); the worker reaches its ports by name`)
+  print(stringify({ services }).trimEnd())
+  return exits.ok
+}

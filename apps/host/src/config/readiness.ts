@@ -1,0 +1,67 @@
+/** How `muster.yaml` says when something is ready, and which services stand beside a worker. */
+import { namePattern, type Readiness, type ServiceSpec } from '@muster/core'
+import { z } from 'zod'
+import { strict } from './document.ts'
+import { durationSchema } from './units.ts'
+
+const text = z.string().min(1)
+
+export interface ReadinessFile {
+  exec?: string[]
+  tcp?: number
+  http?: { port: number; path: string }
+  interval?: number
+  timeout?: number
+  failures?: number
+}
+
+export interface ServiceFile {
+  name: string
+  image: string
+  env?: Record<string, string>
+  command?: string[]
+  readiness?: ReadinessFile
+}
+
+export const envSchema: z.ZodType<Record<string, string>> = z.record(z.string().regex(/^[A-Za-z_][A-Za-z0-9_]*$/), z.string())
+
+export const readinessSchema: z.ZodType<ReadinessFile> = strict({
+  exec: z.array(text).min(1).exactOptional().describe('Command that exits 0 once it is ready.'),
+  tcp: z.int().min(1).max(65_535).exactOptional().describe('Port that accepts a connection once it is ready.'),
+  http: strict({ port: z.int().min(1).max(65_535), path: z.string().startsWith('/') }).exactOptional(),
+  interval: durationSchema.exactOptional(),
+  timeout: durationSchema.exactOptional(),
+  failures: z.int().min(1).exactOptional(),
+}).refine(
+  (value) => [value.exec, value.tcp, value.http].filter((check) => check !== undefined).length === 1,
+  'give exactly one of exec, tcp and http',
+)
+
+export const serviceSchema: z.ZodType<ServiceFile> = strict({
+  name: z.string().regex(namePattern, 'a name has 1 to 40 of a-z, 0-9 and -').describe('What the worker reaches it by.'),
+  image: text,
+  env: envSchema.exactOptional(),
+  command: z.array(z.string()).exactOptional().describe("Instead of the image's own arguments."),
+  readiness: readinessSchema.exactOptional(),
+})
+
+const second = 1_000
+
+export function readinessOf(given: ReadinessFile): Readiness {
+  return {
+    check: checkOf(given),
+    intervalMs: given.interval ?? second,
+    timeoutMs: given.timeout ?? 5 * second,
+    failures: given.failures ?? 3,
+  }
+}
+
+function checkOf(given: ReadinessFile): Readiness['check'] {
+  if (given.exec !== undefined) return { kind: 'exec', command: given.exec }
+  if (given.http !== undefined) return { kind: 'http', ...given.http }
+  return { kind: 'tcp', port: given.tcp ?? 0 }
+}
+
+export function serviceOf({ readiness, ...same }: ServiceFile): ServiceSpec {
+  return { ...same, ...(readiness === undefined ? {} : { readiness: readinessOf(readiness) }) }
+}

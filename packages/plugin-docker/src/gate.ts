@@ -1,0 +1,164 @@
+/**
+ * Restricted egress: a small container that holds the worker's network and its rules. The worker joins the network of the gate; the
+ * rules stand in the kernel before its first process, and go with the network.
+ */
+import { lookup } from 'node:dns/promises'
+import { type Call, type LaunchSpec, ProviderError } from '@muster/core'
+import type { ContainerInspect, Engine } from './client.ts'
+import { EngineFailure } from './errors.ts'
+import { type Destination, destinationOf, parseAllow, rulesFor } from './firewall.ts'
+import { createFrameReader } from './frames.ts'
+import { makeHelper, startHelper } from './helpers.ts'
+import { addressed, endpointOf, exposedPorts, type NetworkPlan } from './network.ts'
+import type { DockerSettings } from './settings.ts'
+import { partLabel } from './storage.ts'
+
+export interface GateParts {
+  engine: Engine
+  spec: LaunchSpec
+  settings: DockerSettings
+  gate: NonNullable<NetworkPlan['gate']>
+  /** Where services are, which may be reached. */
+  services?: string | undefined
+  /** Has iptables. */
+  image: string
+  call: Call
+}
+
+const holdScript = 'trap "exit 0" TERM; while sleep 2147483 & wait $!; do :; done'
+const rulesScript = 'printf "%s" "$MUSTER_V4" | iptables-restore && printf "%s" "$MUSTER_V6" | ip6tables-restore'
+
+/** Makes the gate and sets its rules; repeatable. Answers only when they stand. */
+export async function raiseGate(parts: GateParts): Promise<void> {
+  const { engine, spec, gate, call } = parts
+  const { signal } = call
+  const { destinations, hosts } = await resolved(spec)
+  await create(parts, hosts)
+  for (const network of gate.networks.slice(1)) await connect(engine, { network, container: gate.name }, signal)
+  await startHelper(engine, gate.name, signal)
+  const subnets = parts.services === undefined ? [] : await subnetsOf(engine, parts.services, signal)
+  const all = [...destinations, ...subnets.map((cidr) => destinationOf(cidr))]
+  const env = [`MUSTER_V4=${rulesFor(4, all)}`, `MUSTER_V6=${rulesFor(6, all)}`]
+  const { code, output } = await runIn(parts, ['/bin/sh', '-c', rulesScript], env)
+  if (code === 0) return
+  throw new ProviderError('unsupported', `the rules of restricted egress do not stand: ${output.slice(0, 500)}`, {
+    effect: 'possible',
+    path: 'network.egress.restricted',
+    hint: "The image of the provider's config.firewall needs /bin/sh, iptables-restore and ip6tables-restore that the kernel takes.",
+  })
+}
+
+async function create({ engine, spec, settings, gate, image, call }: GateParts, hosts: string[]): Promise<void> {
+  const { ExtraHosts = [], ...rest } = addressed(settings.network)
+  const [first = ''] = gate.networks
+  const body = {
+    Image: image,
+    Hostname: spec.id,
+    Labels: { ...spec.tags, [partLabel.part]: 'gate' },
+    Entrypoint: ['/bin/sh'],
+    Cmd: ['-c', holdScript],
+    User: '0:0',
+    Healthcheck: { Test: ['NONE'] },
+    ...exposedPorts(settings.network),
+    ...endpointOf(first, settings),
+    HostConfig: {
+      ...rest,
+      NetworkMode: first,
+      ExtraHosts: [...(ExtraHosts as string[]), ...hosts],
+      // What the engine's own resolver does not know it asks this one, from inside the rules: nobody is there.
+      Dns: ['127.0.0.1'],
+      CapDrop: ['ALL'],
+      CapAdd: ['NET_ADMIN', 'NET_RAW'],
+      SecurityOpt: ['no-new-privileges=true'],
+      ReadonlyRootfs: true,
+      // Where iptables locks.
+      Tmpfs: { '/run': 'rw,nosuid,nodev,noexec,size=1m' },
+      PidsLimit: 32,
+      Memory: GATE_BYTES,
+      MemorySwap: GATE_BYTES,
+    },
+  }
+  await makeHelper(engine, { name: gate.name, spec, body }, call.signal)
+}
+
+/** A shell that sleeps needs less than 1 MB; iptables with thousands of rules some 20. */
+const GATE_BYTES = 64 * 1024 * 1024
+
+/** What the spec allows, as addresses; names are asked for once, here, and put before the worker. */
+async function resolved({ network }: LaunchSpec): Promise<{ destinations: Destination[]; hosts: string[] }> {
+  const destinations: Destination[] = []
+  const hosts: string[] = []
+  for (const [index, text] of (network?.allow ?? []).entries()) {
+    const at = `network.allow.${index}`
+    const { host, kind, port } = parseAllow(text, at)
+    if (kind === 'address') {
+      destinations.push(destinationOf(host, port))
+      continue
+    }
+    const found = await lookup(host, { all: true }).catch((cause: unknown) => {
+      throw new ProviderError('transient', `${host} has no address now`, { effect: 'none', path: at, cause })
+    })
+    for (const { address } of found) {
+      destinations.push(destinationOf(address, port))
+      hosts.push(`${host}:${address}`)
+    }
+  }
+  return { destinations, hosts }
+}
+
+async function connect(
+  engine: Engine,
+  { network, container }: { network: string; container: string },
+  signal: AbortSignal,
+): Promise<void> {
+  try {
+    await engine.json({ method: 'POST', path: `/networks/${network}/connect`, body: { Container: container }, signal })
+  } catch (error) {
+    if (!(error instanceof EngineFailure) || !/already exists in network|already attached/i.test(error.message)) throw error
+  }
+}
+
+async function subnetsOf(engine: Engine, network: string, signal: AbortSignal): Promise<string[]> {
+  const { IPAM } = await engine.json<{ IPAM: { Config: { Subnet?: string }[] | null } }>({
+    method: 'GET',
+    path: `/networks/${network}`,
+    signal,
+  })
+  return (IPAM.Config ?? []).flatMap(({ Subnet }) => (Subnet === undefined ? [] : [Subnet]))
+}
+
+/** Runs a program in the gate to its end. */
+async function runIn(
+  { engine, gate, call }: GateParts,
+  argv: string[],
+  env: string[],
+): Promise<{ code: number; output: string }> {
+  const { signal } = call
+  const body = { Cmd: argv, Env: env, AttachStdout: true, AttachStderr: true, Tty: false }
+  const { Id } = await engine.json<{ Id: string }>({ method: 'POST', path: `/containers/${gate.name}/exec`, body, signal })
+  const connection = await engine.hijack({
+    method: 'POST',
+    path: `/exec/${Id}/start`,
+    body: { Detach: false, Tty: false },
+    signal,
+  })
+  const reader = createFrameReader()
+  let output = ''
+  try {
+    for await (const chunk of connection)
+      for (const { data } of reader.push(chunk as Buffer)) output += Buffer.from(data).toString()
+  } finally {
+    connection.destroy()
+  }
+  const { ExitCode } = await engine.json<{ ExitCode: number | null }>({ method: 'GET', path: `/exec/${Id}/json`, signal })
+  return { code: ExitCode ?? -1, output }
+}
+
+/** The container whose network a worker has: its own, or its gate. */
+export async function networkHolder(engine: Engine, container: ContainerInspect, signal: AbortSignal): Promise<ContainerInspect> {
+  const mode = container.HostConfig.NetworkMode ?? ''
+  if (!mode.startsWith('container:')) return container
+  const path = `/containers/${mode.slice('container:'.length)}/json`
+  const holder = await engine.json<ContainerInspect>({ method: 'GET', path, signal })
+  return { ...container, NetworkSettings: holder.NetworkSettings }
+}

@@ -1,0 +1,113 @@
+import type { LaunchSpec } from '@muster/core'
+import { findDocker } from '@muster/test/systems/docker'
+import { suiteWith } from '@muster/test/systems/presence'
+import { afterAll, beforeAll, describe, expect, test } from 'vitest'
+import { callOf, createHarness, type Harness } from './harness.test.helper.ts'
+
+const MiB = 1024 * 1024
+
+suiteWith(await findDocker(), 'limits and security on a real engine', (docker) => {
+  let harness: Harness
+  beforeAll(async () => {
+    harness = await createHarness(docker.socket)
+  })
+  afterAll(() => harness.clean())
+
+  const inside = async (parts: Partial<LaunchSpec>, script: string): Promise<string> => {
+    const { exit, stdout, stderr } = await harness.run(
+      harness.spec({ ...parts, work: { mode: 'command', command: ['sh', '-c', script] } }),
+    )
+    expect({ code: exit.code, stderr: stderr.toString() }).toEqual({ code: 0, stderr: '' })
+    return stdout.toString()
+  }
+
+  test('each limit of the settings is seen inside the worker', async () => {
+    const settings = {
+      cpuShares: 512,
+      cpuset: '0',
+      swapBytes: 32 * MiB,
+      shmBytes: 8 * MiB,
+      ulimits: { nofile: { soft: 100, hard: 200 }, nproc: 300, core: 0 },
+      groups: ['4321'],
+    }
+    const script = [
+      'cd /sys/fs/cgroup',
+      'cat cpu/cpu.shares cpuset/cpuset.cpus memory/memory.memsw.limit_in_bytes 2>/dev/null || { cat cpu.weight cpuset.cpus memory.swap.max; }',
+      'df -k /dev/shm | tail -n 1 | tr -s " " | cut -d" " -f2',
+      'ulimit -Sn; ulimit -Hn; ulimit -Su; ulimit -c; id -G',
+    ].join('\n')
+    const [shares, cpuset, swap, ...rest] = (await inside({ resources: { memoryBytes: 64 * MiB }, settings }, script)).split('\n')
+    expect([shares, cpuset, swap]).toEqual(shares === '512' ? ['512', '0', String(96 * MiB)] : ['20', '0', String(32 * MiB)])
+    expect(rest).toEqual(['8192', '100', '200', '300', '0', '0 4321', ''])
+  })
+
+  test('a device of the settings is there, with the access that was given', async () => {
+    const settings = { devices: [{ path: '/dev/kmsg', target: '/dev/mine', access: 'w' }] }
+    const script = '(: >/dev/mine) && echo writable; (: </dev/mine) 2>/dev/null || echo unreadable'
+    expect(await inside({ settings }, script)).toBe('writable\nunreadable\n')
+  })
+
+  test('without a word a worker has no capability, gains none, and is filtered', async () => {
+    const script = 'grep -E "Cap(Eff|Prm|Bnd|Amb)|NoNewPrivs|Seccomp:" /proc/self/status | tr -d "\\t"'
+    const none = ['CapPrm', 'CapEff', 'CapBnd', 'CapAmb'].map((name) => `${name}:0000000000000000\n`).join('')
+    expect(await inside({}, script)).toBe(`${none}NoNewPrivs:1\nSeccomp:2\n`)
+  })
+
+  test("the operator can leave the engine's own capabilities, and choose the filter", async () => {
+    const script = 'grep -E "CapBnd|Seccomp:" /proc/self/status | tr -d "\\t"; chown 1000 /tmp && mkdir /tmp/x && echo done'
+    const own = await inside({ settings: { capabilities: 'engine', seccomp: 'unconfined' } }, script)
+    expect(own).toMatch(/^CapBnd:00000000a[08][0-9a-f]{6}\nSeccomp:0\ndone\n$/)
+    const seccomp = {
+      defaultAction: 'SCMP_ACT_ALLOW',
+      syscalls: [{ names: ['mkdir', 'mkdirat'], action: 'SCMP_ACT_ERRNO', errnoRet: 1 }],
+    }
+    expect(await inside({ settings: { seccomp } }, 'mkdir /tmp/x 2>/dev/null || echo filtered')).toBe('filtered\n')
+  })
+
+  test("the machine's namespaces only by the settings", async () => {
+    const shown = async (settings?: object): Promise<string> =>
+      inside(
+        settings === undefined ? {} : { settings },
+        'readlink /proc/self/ns/net; readlink /proc/self/ns/ipc; cat /proc/1/comm',
+      )
+    const [own, shared] = [await shown(), await shown({ hostNamespaces: ['network', 'ipc', 'pid'] })]
+    expect(own.split('\n').filter((line) => shared.split('\n').includes(line))).toEqual([''])
+  })
+
+  test('a death for lack of memory says how much it had reached', async () => {
+    const spec = harness.spec({
+      work: { mode: 'command', command: ['tail', '/dev/zero'] },
+      resources: { memoryBytes: 16 * MiB },
+    })
+    await harness.provider.launch(spec, callOf())
+    expect(await harness.exit(spec.id)).toMatchObject({
+      oomKilled: true,
+      reason: `out of memory: it reached its limit of ${16 * MiB} bytes`,
+    })
+  })
+
+  describe('what this engine cannot do, or the operator did not allow, is refused by name with nothing left', () => {
+    test.each<[string, Partial<LaunchSpec>, string, string]>([
+      ['a weight of its disk', { settings: { ioWeight: 300 } }, 'unsupported', 'settings.ioWeight'],
+      ['AppArmor', { settings: { apparmor: 'docker-default' } }, 'unsupported', 'settings.apparmor'],
+      ['a GPU', { resources: { gpus: 1 } }, 'unsupported', 'resources.gpus'],
+      [
+        'a device of a driver',
+        { settings: { deviceRequests: [{ driver: 'none', count: 1, capabilities: ['tpu'] }] } },
+        'unsupported',
+        'settings.deviceRequests',
+      ],
+      ['a device that is not there', { settings: { devices: [{ path: '/dev/none' }] } }, 'unsupported', 'settings.devices'],
+      ['a CPU that is not there', { settings: { cpuset: '4000' } }, 'capacity', 'settings.cpuset'],
+      ['privileged', { security: { privileged: true } }, 'unsupported', 'security.privileged'],
+      ['swap without memory', { settings: { swapBytes: 1 } }, 'invalid-spec', 'settings.swapBytes'],
+      ['a limit that is none', { settings: { ulimits: { files: 1 } } }, 'invalid-spec', 'settings.ulimits.files'],
+      ['a profile that is none', { settings: { seccomp: { syscalls: 'x' } } }, 'invalid-spec', 'settings.seccomp'],
+      ['disk', { resources: { diskBytes: MiB } }, 'unsupported', 'resources.diskBytes'],
+    ])('%s', async (...[, parts, code, path]) => {
+      const spec = harness.spec(parts)
+      await expect(harness.provider.launch(spec, callOf())).rejects.toMatchObject({ code, path, effect: 'none' })
+      expect(await harness.left()).not.toContain(`/muster-${spec.id}`)
+    })
+  })
+})

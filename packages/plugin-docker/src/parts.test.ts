@@ -1,0 +1,373 @@
+import type { LaunchSpec } from '@muster/core'
+import { describe, expect, test } from 'vitest'
+import { type EngineFacts, factsOf } from './facts.ts'
+import { destinationOf, parseAllow, rulesFor } from './firewall.ts'
+import { hasParts } from './labels.ts'
+import { checkLimits, droppedPath, limitsOf } from './limits.ts'
+import { stepsOf } from './links.ts'
+import { checkNetwork, networkOf, planOf } from './network.ts'
+import { rulesOf } from './rules.ts'
+import { checkSecurity, securityOf } from './security.ts'
+import { serviceBody } from './services.ts'
+import { type DockerSettings, settingsOf } from './settings.ts'
+import { bindsOf, cachesOf, checkMounts, mountsOf, staleCaches } from './storage.ts'
+
+const id = 'w0123456789abcdefghijklmnop'
+const tags = { 'muster-owner': 'o', 'muster-provider': 'docker', 'muster-pool': 'p', 'muster-worker': id, 'muster-epoch': '1' }
+const spec = (parts: Partial<LaunchSpec> = {}): LaunchSpec => ({ id, tags, image: 'i', work: { mode: 'hold' }, ...parts })
+const info = {
+  ...{ Name: 'n', OSType: 'linux', Architecture: 'x86_64', NCPU: 4, MemTotal: 8e9, Driver: 'overlay2' },
+  ...{ MemoryLimit: true, SwapLimit: true, PidsLimit: true, CpuCfsPeriod: true, CpuCfsQuota: true },
+  ...{ CPUShares: true, CPUSet: true, SecurityOptions: ['name=seccomp,profile=default'] },
+}
+const facts: EngineFacts = factsOf(info, { api: '1.41', version: '20.10.24', oldestApi: '1.12' })
+const remapped = { ...facts, security: { ...facts.security, userns: true } }
+const open = rulesOf({ firewall: { image: 'f' }, binds: [{ path: '/srv/read' }, { path: '/srv/write', writable: true }] })
+
+const refusal = (work: () => unknown): string => {
+  try {
+    work()
+    return 'none'
+  } catch (error) {
+    const { code, path } = error as { code: string; path: string }
+    return `${code} ${path}`
+  }
+}
+
+describe('settings', () => {
+  test.each<[unknown, string]>([
+    [undefined, 'none'],
+    [{}, 'none'],
+    [{ memory: 1 }, 'invalid-spec settings'],
+    [{ allow: ['everything'] }, 'invalid-spec settings.allow.0'],
+    [{ devices: [{ path: 'dev/null' }] }, 'invalid-spec settings.devices.0.path'],
+    [{ devices: [{ path: '/dev/a:/b' }] }, 'invalid-spec settings.devices.0.path'],
+    [{ cpuset: '0-' }, 'invalid-spec settings.cpuset'],
+    [{ network: { hosts: { a: 'b' } } }, 'invalid-spec settings.network.hosts.a'],
+    [{ network: { publish: [{ port: 0 }] } }, 'invalid-spec settings.network.publish.0.port'],
+  ])('%j: %s', (settings, expected) => {
+    expect(refusal(() => settingsOf({ settings }))).toBe(expected)
+  })
+})
+
+describe('rules of the operator', () => {
+  test.each([
+    ['/srv/../etc', 'invalid-spec config.binds.0.path'],
+    ['/srv//x', 'invalid-spec config.binds.0.path'],
+    ['/srv/', 'invalid-spec config.binds.0.path'],
+    ['/', 'none'],
+    ['/srv', 'none'],
+  ])('a bind of %s: %s', (path, expected) => {
+    expect(refusal(() => rulesOf({ binds: [{ path }] }))).toBe(expected)
+  })
+
+  test('what workers may write has no other bind below it', () => {
+    const below = { path: '/srv/a/b' }
+    expect(refusal(() => rulesOf({ binds: [below, { path: '/srv/a', writable: true }] }))).toBe(
+      'invalid-spec config.binds.0.path',
+    )
+    expect(refusal(() => rulesOf({ binds: [below, { path: '/srv/a' }] }))).toBe('none')
+    expect(refusal(() => rulesOf({ binds: [{ path: '/srv/ab' }, { path: '/srv/a', writable: true }] }))).toBe('none')
+  })
+})
+
+describe('limits', () => {
+  test.each<[DockerSettings, Partial<LaunchSpec>, object]>([
+    [{ swapBytes: 5 }, { resources: { memoryBytes: 1e9 } }, { Memory: 1e9, MemorySwap: 1e9 + 5 }],
+    [
+      { ulimits: { nofile: 5, core: { soft: 1, hard: -1 } } },
+      {},
+      {
+        Ulimits: [
+          { Name: 'nofile', Soft: 5, Hard: 5 },
+          { Name: 'core', Soft: 1, Hard: -1 },
+        ],
+      },
+    ],
+    [
+      { devices: [{ path: '/dev/a' }] },
+      {},
+      { Devices: [{ PathOnHost: '/dev/a', PathInContainer: '/dev/a', CgroupPermissions: 'rwm' }] },
+    ],
+    [{}, { resources: { gpus: 2 } }, { DeviceRequests: [{ Driver: '', Count: 2, DeviceIDs: [], Capabilities: [['gpu']] }] }],
+    [
+      { deviceRequests: [{ ids: ['a'] }] },
+      {},
+      { DeviceRequests: [{ Driver: '', Count: 0, DeviceIDs: ['a'], Capabilities: [['gpu']] }] },
+    ],
+    [
+      { ioWeight: 10, cpuShares: 2, cpuset: '0', shmBytes: 1 },
+      {},
+      { BlkioWeight: 10, CpuShares: 2, CpusetCpus: '0', ShmSize: 1 },
+    ],
+  ])('%j %j', (settings, parts, expected) => {
+    expect(limitsOf(spec(parts), settings)).toEqual(expected)
+  })
+
+  test.each<[DockerSettings, Partial<LaunchSpec>, string]>([
+    [{ cpuShares: 2 }, {}, 'unsupported settings.cpuShares'],
+    [{ cpuset: '0' }, {}, 'unsupported settings.cpuset'],
+    [{ swapBytes: 1 }, { resources: { memoryBytes: 1 } }, 'unsupported settings.swapBytes'],
+  ])('%j that the kernel has not is refused', (settings, parts, expected) => {
+    const none = { ...facts, limits: { ...facts.limits, cpuShares: false, cpuset: false, swap: false } }
+    expect(refusal(() => checkLimits(spec(parts), settings, none))).toBe(expected)
+    expect(refusal(() => checkLimits(spec(parts), settings, facts))).toBe('none')
+  })
+
+  test.each<[DockerSettings, Partial<LaunchSpec>, string]>([
+    [{ ulimits: { nofile: { soft: 2, hard: 1 } } }, {}, 'invalid-spec settings.ulimits.nofile'],
+    [{ ulimits: { nofile: { soft: -1, hard: 1 } } }, {}, 'invalid-spec settings.ulimits.nofile'],
+    [{ ulimits: { nofile: { soft: -1, hard: -1 } } }, {}, 'none'],
+    [{ deviceRequests: [] }, { resources: { gpus: 1 } }, 'invalid-spec settings.deviceRequests'],
+  ])('%j: %s', (settings, parts, expected) => {
+    expect(refusal(() => checkLimits(spec(parts), settings, facts))).toBe(expected)
+  })
+
+  test('a warning counts when it is of something that was asked for', () => {
+    const warning = 'Your kernel does not support Block I/O weight or the cgroup is not mounted. Weight discarded.'
+    expect(droppedPath(warning, spec({ settings: { ioWeight: 10 } }))).toBe('settings.ioWeight')
+    expect(droppedPath(warning, spec())).toBeUndefined()
+    expect(droppedPath('IPv4 forwarding is disabled', spec({ settings: { ioWeight: 10 } }))).toBeUndefined()
+    expect(droppedPath('Your kernel does not support that', spec())).toBeUndefined()
+  })
+})
+
+describe('security', () => {
+  test.each<[DockerSettings, LaunchSpec['security'], object]>([
+    [{}, undefined, { CapDrop: ['ALL'], SecurityOpt: ['no-new-privileges=true'] }],
+    [{ capabilities: 'engine' }, { noNewPrivileges: false }, { CapDrop: [], SecurityOpt: ['no-new-privileges=false'] }],
+    [{ allow: ['privileged'] }, { privileged: true }, { Privileged: true, SecurityOpt: ['no-new-privileges=false'] }],
+    [
+      { seccomp: { x: 1 }, apparmor: 'a', groups: ['g'], hostNamespaces: ['pid', 'ipc', 'users'] },
+      { capabilitiesAdd: ['CHOWN'], capabilitiesDrop: ['ALL'] },
+      {
+        CapDrop: ['ALL'],
+        CapAdd: ['CHOWN'],
+        SecurityOpt: ['no-new-privileges=true', 'seccomp={"x":1}', 'apparmor=a'],
+        GroupAdd: ['g'],
+        ...{ PidMode: 'host', IpcMode: 'host', UsernsMode: 'host' },
+      },
+    ],
+  ])('%j %j', (settings, security, expected) => {
+    expect(securityOf(spec(security === undefined ? {} : { security }), settings)).toEqual(expected)
+  })
+
+  test.each<[DockerSettings, Partial<LaunchSpec>, EngineFacts, string]>([
+    [{}, { security: { privileged: true } }, facts, 'unsupported security.privileged'],
+    [{ allow: ['privileged'] }, { security: { privileged: true } }, facts, 'none'],
+    [{ allow: ['privileged'] }, { security: { privileged: true } }, remapped, 'unsupported security.privileged'],
+    [{ allow: ['privileged'], hostNamespaces: ['users'] }, { security: { privileged: true } }, remapped, 'none'],
+    [
+      { allow: ['privileged'] },
+      { security: { privileged: true, capabilitiesDrop: [] } },
+      facts,
+      'invalid-spec security.capabilitiesDrop',
+    ],
+    [{ allow: ['privileged'], seccomp: 'default' }, { security: { privileged: true } }, facts, 'invalid-spec settings.seccomp'],
+    [{ hostNamespaces: ['pid'] }, {}, remapped, 'unsupported settings.hostNamespaces'],
+    [{ hostNamespaces: ['network'] }, { network: { egress: 'none' } }, facts, 'invalid-spec settings.hostNamespaces'],
+    [{ apparmor: 'x' }, {}, facts, 'unsupported settings.apparmor'],
+    [{ seccomp: {} }, {}, { ...facts, security: { ...facts.security, seccomp: false } }, 'unsupported settings.seccomp'],
+  ])('%j %j', (...[settings, parts, engine, expected]) => {
+    expect(refusal(() => checkSecurity(spec(parts), settings, engine))).toBe(expected)
+  })
+})
+
+describe('storage', () => {
+  const volume = { target: '/v', source: { kind: 'volume' as const, name: 'v' } }
+  const bind = (path: string, readOnly?: boolean) => ({
+    target: '/b',
+    source: { kind: 'bind' as const, path },
+    ...(readOnly === undefined ? {} : { readOnly }),
+  })
+
+  test('a volume of a worker has its tags, a cache has those of its pool', () => {
+    const own = mountsOf(spec({ mounts: [volume] }), {})
+    expect(own).toEqual({
+      Mounts: [
+        {
+          ...{ Type: 'volume', Source: `muster-${id}-v`, Target: '/v', ReadOnly: false },
+          VolumeOptions: { Labels: { ...tags, 'muster-part': 'volume' } },
+        },
+      ],
+    })
+    const settings: DockerSettings = { volumes: { v: { shared: true, maxAgeMs: 7, maxBytes: 9 } } }
+    const shared = spec({ mounts: [volume, bind('/srv/read', true)] })
+    expect(cachesOf(shared, settings)).toMatchObject([{ name: 'v', at: 'mounts.0' }])
+    expect(mountsOf(shared, settings)).toMatchObject({
+      Mounts: [
+        { VolumeOptions: { Labels: { 'muster-cache': 'v', 'muster-cache-max-age-ms': '7', 'muster-cache-max-bytes': '9' } } },
+        { Type: 'bind', Source: '/srv/read', ReadOnly: true, BindOptions: { Propagation: 'rprivate' } },
+      ],
+    })
+    expect(JSON.stringify(mountsOf(shared, settings))).not.toContain('muster-worker')
+    const names = ['o', 'other'].map((owner) => {
+      const [cache] = cachesOf({ ...shared, tags: { ...tags, 'muster-owner': owner } }, settings)
+      return cache?.volume
+    })
+    expect(new Set(names).size).toBe(2)
+    expect(bindsOf(shared)).toEqual([{ path: '/srv/read', at: 'mounts.1.source.path' }])
+  })
+
+  test.each<[LaunchSpec['mounts'], DockerSettings, string]>([
+    [[bind('/srv/read', true)], {}, 'none'],
+    [[bind('/srv/read')], {}, 'unsupported mounts.0.readOnly'],
+    [[bind('/srv/write')], {}, 'none'],
+    [[bind('/srv/write/x')], {}, 'unsupported mounts.0.source.path'],
+    [[bind('/srv/read/../read', true)], {}, 'invalid-spec mounts.0.source.path'],
+    [[bind('/run/docker.sock')], {}, 'unsupported mounts.0.source.path'],
+    [[bind('/run/docker.sock')], { allow: ['engine-socket'] }, 'none'],
+    [[{ target: '/v', source: { kind: 'volume', name: 'No' } }], {}, 'invalid-spec mounts.0.source.name'],
+    [[volume], { volumes: { w: {} } }, 'invalid-spec settings.volumes.w'],
+    [[volume], { volumes: { v: { lock: 'exclusive' } } }, 'invalid-spec settings.volumes.v'],
+    [[volume], { volumes: { v: { bytes: 1 } } }, 'unsupported settings.volumes.v.bytes'],
+  ])('%j %j: %s', (mounts, settings, expected) => {
+    expect(refusal(() => checkMounts(spec({ mounts: mounts ?? [] }), settings, open))).toBe(expected)
+  })
+
+  test('a cache is stale by age or size, by its own limits', () => {
+    const at = '2026-01-01T00:00:00Z'
+    const row = (Name: string, age?: number, bytes?: number) => ({
+      Name,
+      CreatedAt: at,
+      UsageData: { Size: 10 },
+      Labels: {
+        ...(age === undefined ? {} : { 'muster-cache-max-age-ms': String(age) }),
+        ...(bytes === undefined ? {} : { 'muster-cache-max-bytes': String(bytes) }),
+      },
+    })
+    const rows = [row('free'), row('old', 999), row('young', 1000), row('large', undefined, 9), row('small', undefined, 10)]
+    expect(staleCaches([...rows, { Name: 'bare', Labels: null }], Date.parse(at) + 1000)).toEqual(['old', 'large'])
+  })
+
+  test('a path is looked at part by part', () => {
+    expect(stepsOf('/srv/a')).toEqual([
+      { folder: '/', name: 'srv' },
+      { folder: '/srv', name: 'a' },
+    ])
+  })
+})
+
+describe('the network', () => {
+  test.each<[Partial<LaunchSpec>, string | undefined, string[]]>([
+    [{}, undefined, []],
+    [{ network: { egress: 'full' } }, 'bridge', []],
+    [{ network: { egress: 'none' } }, 'none', []],
+    [{ settings: { hostNamespaces: ['network'] } }, 'host', []],
+    [{ settings: { network: { scope: 'worker' } } }, `muster-${id}-net`, [`muster-${id}-net`]],
+    [{ services: [{ name: 's', image: 'i' }] }, `muster-${id}-net`, [`muster-${id}-net`]],
+    [{ services: [{ name: 's', image: 'i' }], network: { egress: 'none' } }, `muster-${id}-net`, [`muster-${id}-net internal`]],
+    [{ network: { egress: 'restricted' } }, `container:muster-${id}-gate`, [`muster-${id}-out`]],
+    [
+      { network: { egress: 'restricted' }, services: [{ name: 's', image: 'i' }] },
+      `container:muster-${id}-gate`,
+      [`muster-${id}-out`, `muster-${id}-net internal`],
+    ],
+  ])('%j', (parts, mode, networks) => {
+    const wanted = spec(parts)
+    const plan = planOf(wanted, settingsOf(wanted))
+    expect(plan.mode).toBe(mode)
+    expect(plan.networks.map(({ name, internal }) => (internal ? `${name} internal` : name))).toEqual(networks)
+    expect(hasParts(wanted)).toBe(networks.length > 0)
+    // The name belongs to whoever has the network.
+    expect(networkOf(wanted, settingsOf(wanted)).Hostname).toBe(mode === 'host' || plan.gate !== undefined ? undefined : id)
+  })
+
+  test("the pool's is the same for its workers, and has no worker's tag", () => {
+    const settings: DockerSettings = { network: { scope: 'pool', ipv6: true } }
+    const [first, second] = [spec({ settings }), spec({ settings, id: `${id.slice(0, -1)}x` })].map((one) =>
+      planOf(one, settings),
+    )
+    expect(first?.networks).toEqual(second?.networks)
+    expect(first?.networks[0]?.labels).not.toHaveProperty('muster-worker')
+    expect(first?.networks[0]?.ipv6).toMatch(/^fd[0-9a-f]{2}(:[0-9a-f]{4}){3}::\/64$/)
+  })
+
+  test.each<[Partial<LaunchSpec>, string]>([
+    [
+      {
+        network: { egress: 'none' },
+        services: [
+          {
+            ...{ name: 's', image: 'i' },
+            readiness: { check: { kind: 'tcp', port: 1 }, intervalMs: 1, timeoutMs: 1, failures: 1 },
+          },
+        ],
+      },
+      'unsupported services.0.readiness.check',
+    ],
+    [{ network: { allow: ['a'] } }, 'invalid-spec network.allow'],
+    [{ network: { egress: 'restricted', allow: ['a:0'] } }, 'invalid-spec network.allow.0'],
+    [{ network: { egress: 'none' }, settings: { network: { publish: [{ port: 1 }] } } }, 'invalid-spec settings.network.publish'],
+    [{ network: { egress: 'none' }, settings: { network: { scope: 'pool' } } }, 'invalid-spec settings.network.scope'],
+    [{ network: { egress: 'none' }, settings: { network: { hosts: {} } } }, 'invalid-spec settings.network.hosts'],
+    [{ settings: { network: { aliases: ['a'] } } }, 'invalid-spec settings.network.aliases'],
+    [{ settings: { network: {}, hostNamespaces: ['network'] } }, 'invalid-spec settings.hostNamespaces'],
+    [{ network: { egress: 'restricted' }, settings: { network: { scope: 'pool' } } }, 'invalid-spec settings.network.scope'],
+    [{ network: { egress: 'restricted' }, settings: { network: { dns: ['192.0.2.1'] } } }, 'unsupported settings.network.dns'],
+    [{ network: { egress: 'restricted' }, security: { capabilitiesAdd: ['all'] } }, 'unsupported security.capabilitiesAdd'],
+    [
+      { network: { egress: 'restricted' }, security: { capabilitiesAdd: ['CAP_NET_RAW'] } },
+      'unsupported security.capabilitiesAdd',
+    ],
+    [{ network: { egress: 'restricted' }, security: { capabilitiesAdd: ['CHOWN'] } }, 'none'],
+  ])('%j: %s', (parts, expected) => {
+    const wanted = spec(parts)
+    expect(refusal(() => checkNetwork(wanted, settingsOf(wanted), open))).toBe(expected)
+  })
+})
+
+describe('the rules of restricted egress', () => {
+  test.each<[string, object | string]>([
+    ['example.org', { host: 'example.org', kind: 'name' }],
+    ['example.org:443', { host: 'example.org', kind: 'name', port: 443 }],
+    ['192.0.2.1', { host: '192.0.2.1', kind: 'address' }],
+    ['192.0.2.1:80', { host: '192.0.2.1', kind: 'address', port: 80 }],
+    ['192.0.2.0/24', { host: '192.0.2.0/24', kind: 'address' }],
+    ['2001:db8::1', { host: '2001:db8::1', kind: 'address' }],
+    ['[2001:db8::1]:80', { host: '2001:db8::1', kind: 'address', port: 80 }],
+    ['2001:db8::/32', { host: '2001:db8::/32', kind: 'address' }],
+    ['192.0.2.0/33', 'invalid-spec x'],
+    ['example.org/24', 'invalid-spec x'],
+    ['example.org:0', 'invalid-spec x'],
+    ['example.org:65536', 'invalid-spec x'],
+    ['a b', 'invalid-spec x'],
+    ['-A OUTPUT', 'invalid-spec x'],
+    ['x\n-A OUTPUT -j ACCEPT', 'invalid-spec x'],
+    ['', 'invalid-spec x'],
+  ])('%j', (text, expected) => {
+    if (typeof expected === 'string') expect(refusal(() => parseAllow(text, 'x'))).toBe(expected)
+    else expect(parseAllow(text, 'x')).toEqual(expected)
+  })
+
+  test('let out what is named, of its family, and refuse all else', () => {
+    const all = [destinationOf('192.0.2.0/24'), destinationOf('198.51.100.1', 443), destinationOf('2001:db8::1', 80)]
+    const v4 = rulesFor(4, all).split('\n')
+    expect(v4.filter((line) => line.includes(' -d '))).toEqual([
+      '-A OUTPUT -d 192.0.2.0/24 -j ACCEPT',
+      '-A OUTPUT -d 198.51.100.1 -p tcp --dport 443 -j ACCEPT',
+      '-A OUTPUT -d 198.51.100.1 -p udp --dport 443 -j ACCEPT',
+    ])
+    expect(v4).toContain(':OUTPUT DROP [0:0]')
+    expect(v4.slice(-3)).toEqual(['-A OUTPUT -j REJECT', 'COMMIT', ''])
+    expect(rulesFor(6, all)).toContain('-d 2001:db8::1 -p tcp --dport 80')
+    expect(rulesFor(6, [])).not.toContain(' -d ')
+  })
+})
+
+test('a service has its own program and health, and what its image was made for', () => {
+  const readiness = { check: { kind: 'exec' as const, command: ['ready'] }, intervalMs: 1, timeoutMs: 2_000, failures: 3 }
+  const service = { name: 'db', image: 'd', env: { A: 'b' }, command: ['x'], readiness }
+  expect(serviceBody(spec(), service, 'net')).toMatchObject({
+    ...{ Image: 'd', Env: ['A=b'], Cmd: ['x'], Hostname: 'db' },
+    Labels: { ...tags, 'muster-part': 'service' },
+    Healthcheck: { Test: ['CMD', 'ready'], Interval: 50e6, Timeout: 2e9, Retries: 3 },
+    NetworkingConfig: { EndpointsConfig: { net: { Aliases: ['db'] } } },
+    HostConfig: { NetworkMode: 'net', CapDrop: ['NET_RAW'], SecurityOpt: ['no-new-privileges=true'] },
+  })
+  const tcp = { ...readiness, check: { kind: 'tcp' as const, port: 1 } }
+  expect(serviceBody(spec(), { name: 'db', image: 'd', readiness: tcp }, 'net')).toMatchObject({
+    Healthcheck: { Test: ['NONE'] },
+  })
+  expect(serviceBody(spec(), { name: 'db', image: 'd' }, 'net')).not.toHaveProperty('Healthcheck')
+})

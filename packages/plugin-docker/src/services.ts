@@ -1,0 +1,152 @@
+/** Databases, browsers and the like beside a worker: containers on its own network, each ready before the next and before the job. */
+import { once } from 'node:events'
+import { request } from 'node:http'
+import { connect } from 'node:net'
+import { type Call, type LaunchSpec, ProviderError, type Readiness, type ServiceSpec } from '@muster/core'
+import type { ContainerInspect, CreateBody, Engine } from './client.ts'
+import { makeHelper, startHelper } from './helpers.ts'
+import { containerName } from './labels.ts'
+import { partLabel } from './storage.ts'
+import { pause } from './waiting.ts'
+
+export interface ServicesParts {
+  engine: Engine
+  spec: LaunchSpec
+  network: string
+  call: Call
+  /** Sees to it that the engine has an image. */
+  have(image: string): Promise<void>
+}
+
+/** What an engine's health is asked for; its own checks begin after an interval. */
+const POLL_MS = 100
+const NANO = 1_000_000
+/** An engine takes no less than a millisecond and asks a shell for each check: more often is only load. */
+const LEAST_INTERVAL_MS = 50
+
+/** Starts them in the order of the list; repeatable. One that ends, or does not get ready, is `invalid-spec` with its path. */
+export async function startServices(parts: ServicesParts): Promise<void> {
+  for (const [index, service] of (parts.spec.services ?? []).entries()) {
+    const name = serviceName(parts.spec, service)
+    await parts.have(service.image)
+    await run(parts, service, name)
+    await ready(parts, { service, name, at: `services.${index}` })
+  }
+}
+
+function serviceName({ id }: LaunchSpec, { name }: ServiceSpec): string {
+  return `${containerName(id)}-s-${name}`
+}
+
+async function run(
+  { engine, spec, network, call: { signal } }: ServicesParts,
+  service: ServiceSpec,
+  name: string,
+): Promise<void> {
+  await makeHelper(engine, { name, spec, body: serviceBody(spec, service, network) }, signal)
+  await startHelper(engine, name, signal)
+}
+
+/** The body of a service's create. Pure. */
+export function serviceBody(spec: LaunchSpec, service: ServiceSpec, network: string): CreateBody {
+  const { name, image, env = {}, command, readiness } = service
+  return {
+    Image: image,
+    Hostname: name,
+    Labels: { ...spec.tags, [partLabel.part]: 'service' },
+    Env: Object.entries(env).map(([key, value]) => `${key}=${value}`),
+    ...(command === undefined ? {} : { Cmd: command }),
+    ...(readiness === undefined ? {} : { Healthcheck: healthOf(readiness) }),
+    NetworkingConfig: { EndpointsConfig: { [network]: { Aliases: [name] } } },
+    HostConfig: {
+      NetworkMode: network,
+      RestartPolicy: { Name: 'no' },
+      Init: true,
+      // A database's image begins as root, gives its folder to its own user and becomes that: the engine's own set is what it was made for.
+      CapDrop: ['NET_RAW'],
+      SecurityOpt: ['no-new-privileges=true'],
+      // Nobody reads it to the end, so it may not fill the disk.
+      LogConfig: { Type: 'local', Config: { 'max-size': '10m', 'max-file': '2' } },
+    },
+  }
+}
+
+function healthOf({ check, intervalMs, timeoutMs, failures }: Readiness): object {
+  if (check.kind !== 'exec') return { Test: ['NONE'] }
+  return {
+    Test: ['CMD', ...check.command],
+    Interval: Math.max(intervalMs, LEAST_INTERVAL_MS) * NANO,
+    Timeout: Math.max(timeoutMs, LEAST_INTERVAL_MS) * NANO,
+    Retries: failures,
+  }
+}
+
+interface Waited {
+  service: ServiceSpec
+  name: string
+  at: string
+}
+
+async function ready(parts: ServicesParts, { service, name, at }: Waited): Promise<void> {
+  const { engine, network, call } = parts
+  const { signal } = call
+  const { readiness } = service
+  let failed = 0
+  for (;;) {
+    const container = await engine.json<ContainerInspect>({ method: 'GET', path: `/containers/${name}/json`, signal })
+    const { Running: running, ExitCode: code, OOMKilled: killed } = container.State
+    if (!running) throw broken(at, `the service ${service.name} ended with code ${code}${killed ? ', out of memory' : ''}`)
+    const health = (container.State as { Health?: { Status: string } }).Health?.Status
+    if (health === 'unhealthy') throw broken(`${at}.readiness`, `the service ${service.name} does not get ready`)
+    if (health === 'healthy') return
+    if (health === undefined || health === 'none') {
+      if (readiness === undefined) return
+      if (await answers(container, { network, readiness }, signal)) return
+      if (++failed >= readiness.failures) throw broken(`${at}.readiness`, `the service ${service.name} does not get ready`)
+      await pause(readiness.intervalMs, signal)
+    } else await pause(POLL_MS, signal)
+  }
+}
+
+function broken(path: string, message: string): ProviderError {
+  return new ProviderError('invalid-spec', message, { effect: 'possible', path })
+}
+
+/** One look over the engine's bridge, which its own machine reaches. */
+async function answers(
+  container: ContainerInspect,
+  { network, readiness: { check, timeoutMs } }: { network: string; readiness: Readiness },
+  signal: AbortSignal,
+): Promise<boolean> {
+  const host = (container.NetworkSettings.Networks as Record<string, { IPAddress?: string }>)[network]?.IPAddress
+  if (host === undefined || host === '' || check.kind === 'exec') return false
+  const limit = AbortSignal.any([signal, AbortSignal.timeout(timeoutMs)])
+  try {
+    return check.kind === 'tcp' ? await accepts({ host, port: check.port }, limit) : await serves({ host, ...check }, limit)
+  } catch {
+    signal.throwIfAborted()
+    return false
+  }
+}
+
+async function accepts(place: { host: string; port: number }, signal: AbortSignal): Promise<boolean> {
+  const socket = connect(place)
+  try {
+    await once(socket, 'connect', { signal })
+    return true
+  } finally {
+    socket.destroy()
+  }
+}
+
+/** An answer that is no failure (2xx, 3xx). */
+async function serves({ host, port, path }: { host: string; port: number; path: string }, signal: AbortSignal): Promise<boolean> {
+  const asked = request({ host, port, path, signal, agent: false })
+  asked.end()
+  try {
+    const [{ statusCode = 0 }] = (await once(asked, 'response', { signal })) as [{ statusCode?: number }]
+    return statusCode >= 200 && statusCode < 400
+  } finally {
+    asked.destroy()
+  }
+}

@@ -1,0 +1,29 @@
+/** Everything an engine holds, in lines that can be compared: what a test has left behind stands in the difference. */
+import { engineJson } from './engine.ts'
+
+interface Rows {
+  containers: { Id: string; Names: string[]; State: string }[]
+  networks: { Id: string; Name: string }[]
+  volumes: { Volumes: { Name: string }[] | null }
+}
+
+/** `container ID NAME`, `network ID NAME`, `volume NAME NAME`, containers first; of everybody, or with these labels only. */
+export async function inventoryOf(socket: string, labels: readonly string[] = []): Promise<string[]> {
+  const query = { all: '1', ...(labels.length === 0 ? {} : { filters: JSON.stringify({ label: labels }) }) }
+  const ask = <K extends keyof Rows>(kind: K): Promise<Rows[K]> =>
+    engineJson<Rows[K]>(socket, { path: kind === 'containers' ? '/containers/json' : `/${kind}`, query })
+  const [containers, networks, { Volumes: volumes }] = await Promise.all([ask('containers'), ask('networks'), ask('volumes')])
+  return [
+    ...containers.map(({ Id, Names }) => `container ${Id} ${Names[0]?.slice(1)}`).toSorted(),
+    ...networks.map(({ Id, Name }) => `network ${Id} ${Name}`).toSorted(),
+    ...(volumes ?? []).map(({ Name }) => `volume ${Name} ${Name}`).toSorted(),
+  ]
+}
+
+/** What every engine has by itself. */
+const own: ReadonlySet<string> = new Set(['bridge', 'host', 'none'])
+
+/** What there is beside what an engine has when it is new. */
+export async function leftOn(socket: string): Promise<string[]> {
+  return (await inventoryOf(socket)).filter((line) => !(line.startsWith('network ') && own.has(line.split(' ')[2] ?? '')))
+}
