@@ -54,10 +54,6 @@ beforeAll(async () => {
     { until: (left) => left.length === 0, timeoutMs: patienceMs, everyMs: 100 },
   ).catch(() => undefined)
   const url = /"url":"(http:[^"]+\/metrics)"/.exec(site.output())?.[1] ?? ''
-  process.stdout.write(
-    JSON.stringify(await client.providers.list(), ['name', 'state', 'reason', 'hint', 'facts', 'outcome'], 1) +
-      site.output().slice(-3000),
-  )
   counted = readExposition(await (await fetch(url)).text())
 }, 400_000)
 afterAll(async () => {
