@@ -1,45 +1,154 @@
 /** The configuration of one provider that uses this plugin (`providers.<name>.config` in `muster.yaml`). */
 import { ProviderError } from '@muster/core'
 import * as z from 'zod'
+import { type HostKey, parseHostKey } from './host-keys.ts'
+import { type ImageRules, type ImagesConfig, imagesSchema, pullPolicySchema, type PullPolicy, rulesOf } from './image-rules.ts'
 
 /** Where Docker's own packages put the engine's socket. */
 export const defaultSocket = '/var/run/docker.sock'
 
 export interface DockerConfig {
-  /** Path of the engine's unix socket. */
+  /** Path of the engine's unix socket; with `ssh` on that machine. */
   readonly socket?: string
-  /** `host:port` of an engine that listens on this machine's loopback, without TLS. */
+  /** `host:port` of an engine that listens on TCP: on this machine's loopback, or anywhere with `tls`. */
   readonly address?: string
+  readonly tls?: { readonly name?: string; readonly trust?: 'secret' | 'system' }
+  readonly ssh?: { readonly url: string; readonly hostKeys: readonly string[] }
+  readonly images?: ImagesConfig
 }
 
 /** Where the engine listens, as the client needs it. */
-export type Endpoint = { readonly socketPath: string } | { readonly host: string; readonly port: number }
+export type Endpoint = LocalEndpoint | TlsEndpoint | SshEndpoint
+
+export type LocalEndpoint = { readonly socketPath: string } | { readonly host: string; readonly port: number }
+
+export interface TlsEndpoint {
+  readonly host: string
+  readonly port: number
+  /** `name`: what the engine's certificate must be for. `trust`: which authorities count. */
+  readonly tls: { readonly name: string; readonly trust: 'secret' | 'system' }
+}
+
+export interface SshEndpoint {
+  readonly ssh: {
+    readonly user: string
+    readonly host: string
+    readonly port: number
+    /** The machine has one of these. */
+    readonly hostKeys: readonly HostKey[]
+    /** Path of the engine's socket on that machine. */
+    readonly socketPath: string
+  }
+}
+
+/** A configuration that was checked. */
+export interface DockerSettings {
+  readonly endpoint: Endpoint
+  readonly images: ImageRules
+}
 
 /** An engine without TLS gives root to whoever reaches it, so that nothing but loopback is accepted. */
 const loopback = /^(?:127(?:\.\d{1,3}){3}|localhost|\[::1\]):\d{1,5}$/
 
+const name = z.string().regex(/^[A-Za-z0-9](?:[A-Za-z0-9.-]*[A-Za-z0-9])?$/)
+
 export const configSchema: z.ZodType<DockerConfig> = z.strictObject({
-  socket: z.string().regex(/^\//).describe("Path of the engine's unix socket.").exactOptional(),
-  address: z.string().regex(loopback).describe('host:port of an engine on loopback, without TLS.').exactOptional(),
+  socket: z.string().regex(/^\//).describe("Path of the engine's unix socket; with `ssh`, on that machine.").exactOptional(),
+  address: z
+    .string()
+    .regex(/^(?:\[[0-9A-Fa-f:.]+\]|[A-Za-z0-9][A-Za-z0-9.-]*):\d{1,5}$/)
+    .describe('host:port of an engine on TCP: on loopback, or anywhere with `tls`.')
+    .exactOptional(),
+  tls: z
+    .strictObject({
+      name: name.describe("What the engine's certificate is for. Default: the host of `address`.").exactOptional(),
+      trust: z
+        .enum(['secret', 'system'])
+        .describe('`secret` (default): the authority in the secret `tls-ca`; `system`: the usual ones.')
+        .exactOptional(),
+    })
+    .describe('The engine asks for a client certificate: the secrets `tls-cert` and `tls-key`, in PEM form.')
+    .exactOptional(),
+  ssh: z
+    .strictObject({
+      url: z
+        .string()
+        .regex(/^ssh:\/\/[^\s/@:]+@(?:\[[0-9A-Fa-f:.]+\]|[A-Za-z0-9][A-Za-z0-9.-]*)(?::\d{1,5})?$/)
+        .describe('ssh://user@host:port of the machine. The private key is the secret `ssh-key`.'),
+      hostKeys: z
+        .array(z.string().min(1))
+        .min(1)
+        .describe("The machine's host keys: lines of known_hosts, public keys, or fingerprints as `SHA256:…`."),
+    })
+    .describe("The engine's socket is on another machine, reached by ssh.")
+    .exactOptional(),
+  images: imagesSchema.exactOptional(),
 })
 
-/** A pool has no settings of this provider's own: every field it honours is one of the contract's. */
-export const settingsSchema: z.ZodType<Record<string, never>> = z.strictObject({})
+/** What a pool may say of this provider (`worker.settings`). */
+export interface DockerPoolSettings {
+  /** When its image is pulled. */
+  readonly pull?: PullPolicy
+}
+
+export const settingsSchema: z.ZodType<DockerPoolSettings> = z.strictObject({ pull: pullPolicySchema.exactOptional() })
 
 /** Checks a configuration and says where the engine is. An error is `invalid-spec` with the field's path. */
-export function parseConfig(input: unknown): Endpoint {
+export function parseConfig(input: unknown): DockerSettings {
   const parsed = configSchema.safeParse(input ?? {})
   if (!parsed.success) {
     const [issue] = parsed.error.issues
     throw refused(issue?.message ?? 'the configuration is not valid', issue?.path.map(String) ?? [])
   }
-  const { socket, address } = parsed.data
-  if (address === undefined) return Object.freeze({ socketPath: socket ?? defaultSocket })
+  return Object.freeze({ endpoint: Object.freeze(endpointOf(parsed.data)), images: rulesOf(parsed.data.images ?? {}) })
+}
+
+/** Checks what a pool says of this provider. An error is `invalid-spec` with the field's path. */
+export function parseSettings(input: unknown): DockerPoolSettings {
+  const parsed = settingsSchema.safeParse(input ?? {})
+  if (parsed.success) return parsed.data
+  const [issue] = parsed.error.issues
+  const path = ['settings', ...(issue?.path.map(String) ?? [])].join('.')
+  throw new ProviderError('invalid-spec', issue?.message ?? 'the settings are not valid', { effect: 'none', path })
+}
+
+function endpointOf({ socket, address, tls, ssh }: DockerConfig): Endpoint {
+  if (tls !== undefined && address === undefined) throw refused('TLS needs the `address` of an engine on TCP', ['tls'])
+  if (ssh !== undefined) {
+    if (address !== undefined) throw refused('an engine has one place: give `address` or `ssh`, not both', ['address'])
+    return sshEndpoint(ssh, socket ?? defaultSocket)
+  }
+  if (address === undefined) return { socketPath: socket ?? defaultSocket }
   if (socket !== undefined) throw refused('an engine has one place: give `socket` or `address`, not both', ['address'])
   const at = address.lastIndexOf(':')
-  const port = Number(address.slice(at + 1))
-  if (port < 1 || port > 65_535) throw refused('a port is 1 to 65535', ['address'])
-  return Object.freeze({ host: address.slice(0, at).replace(/^\[(.*)\]$/, '$1'), port })
+  const [host, port] = [bare(address.slice(0, at)), portOf(address.slice(at + 1), ['address'])]
+  if (tls !== undefined) return { host, port, tls: { name: tls.name ?? host, trust: tls.trust ?? 'secret' } }
+  if (!loopback.test(address)) throw refused('an engine beyond loopback is reached with `tls` or by `ssh` only', ['address'])
+  return { host, port }
+}
+
+function sshEndpoint({ url, hostKeys }: NonNullable<DockerConfig['ssh']>, socketPath: string): SshEndpoint {
+  const [, user = '', place = '', given = '22'] = /^ssh:\/\/([^@]+)@(.*?)(?::(\d+))?$/.exec(url) ?? []
+  const [host, port] = [bare(place), portOf(given, ['ssh', 'url'])]
+  const keys = hostKeys.map((line, index) => {
+    try {
+      return parseHostKey(line, { host, port })
+    } catch (error) {
+      throw refused((error as Error).message, ['ssh', 'hostKeys', String(index)])
+    }
+  })
+  return { ssh: { user: decodeURIComponent(user), host, port, hostKeys: keys, socketPath } }
+}
+
+/** `[::1]` as `::1`. */
+function bare(host: string): string {
+  return host.replace(/^\[(.*)\]$/, '$1')
+}
+
+function portOf(text: string, path: readonly string[]): number {
+  const port = Number(text)
+  if (port < 1 || port > 65_535) throw refused('a port is 1 to 65535', path)
+  return port
 }
 
 function refused(message: string, path: readonly string[]): ProviderError {

@@ -8,8 +8,7 @@ const declared = manifest as unknown as WorkerPluginManifest
 
 export const plugin: WorkerPlugin = definePlugin({
   manifest: declared,
-  create: async (config, context) =>
-    dockerProvider({ endpoint: parseConfig(config), context, fields: declared.capabilities.fields }),
+  create: async (config, context) => dockerProvider({ ...parseConfig(config), context, fields: declared.capabilities.fields }),
 })
 
 export default plugin
