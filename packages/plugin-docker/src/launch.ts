@@ -3,9 +3,11 @@ import { posix } from 'node:path'
 import { type Call, type LaunchedWorker, type LaunchSpec, ProviderError, type SpecField } from '@muster/core'
 import { folderEntry, missingFolders, ownerOf, type Place, putEntries, type SmallEntry, statPath } from './archive.ts'
 import type { ContainerInspect } from './client.ts'
+import { parseSettings } from './config.ts'
 import { asProviderError, type Containers, containerPath } from './containers.ts'
 import { isStatus } from './errors.ts'
 import type { EngineFacts } from './facts.ts'
+import type { PullPolicy } from './image-rules.ts'
 import type { Puller } from './image.ts'
 import { containerName, label, specDigest } from './labels.ts'
 import { checkHidden, checkSpec, createBody, grantedOf, handleOf, platformOf, stateRoot } from './translate.ts'
@@ -50,13 +52,14 @@ export function createLauncher({
   async function make(attempt: Attempt): Promise<{ id: string; found?: ContainerInspect }> {
     const { spec, call, facts, doomed } = attempt
     const { signal } = call
-    let pulled = false
+    const { pull: policy = 'missing' } = parseSettings(spec.settings)
+    let pulled = await refresh(attempt, policy)
     const giveUpAt = call.now() + NAME_WAIT_MS
     for (;;) {
       stopIfDoomed(doomed, 'none')
       try {
         const query = { name: containerName(spec.id), platform: platformOf(spec) }
-        const body = createBody(spec, facts)
+        const body = { ...createBody(spec, facts), Image: puller.nameHere(spec.image ?? '') }
         const made = await engine.json<{ Id: string; Warnings?: string[] | null }>({
           method: 'POST',
           path: '/containers/create',
@@ -64,21 +67,32 @@ export function createLauncher({
           body,
           signal,
         })
+        await puller.used(spec.image ?? '')
         for (const warning of made.Warnings ?? []) call.log.warn('the engine warns', { worker: spec.id, warning })
         return { id: made.Id }
       } catch (error) {
-        if (isStatus(error, 409)) {
+        if (isNameTaken(error)) {
           const found = await containers.holder(spec.id, signal)
           if (found !== undefined) return { id: found.Id, found }
           if (call.now() > giveUpAt) throw error
           await pause(NAME_POLL_MS, signal)
         } else if (isStatus(error, 404, /no such image|specified platform/i)) {
           if (pulled) throw missing(spec, error)
+          if (policy === 'never') throw absent(spec, error)
           await pull(attempt)
           pulled = true
         } else throw refused(attempt, error)
       }
     }
+  }
+
+  /** Pulls before it is needed, where the pool wants that. A digest stands for one content: what is there is what it was. */
+  async function refresh(attempt: Attempt, policy: PullPolicy): Promise<boolean> {
+    const { spec, call } = attempt
+    if (policy !== 'always' || (await containers.holder(spec.id, call.signal)) !== undefined) return false
+    if (spec.image?.includes('@') === true && (await puller.has(spec.image, call.signal))) return false
+    await pull(attempt)
+    return true
   }
 
   /** An engine that refuses to make a container has undone what it began. */
@@ -108,7 +122,8 @@ export function createLauncher({
     if (spec.workdir === undefined && spec.files === undefined && !holds) return
     const { container } = await containers.get(spec.id, place.signal)
     const owner = await ownerOf(place, container)
-    if (holds && owner.uid !== 0) await prepareRunFolder(place, container)
+    // Root without its capabilities may write only where the folder's own mode lets it, and an image's `/` can be read-only.
+    if (holds && (owner.uid !== 0 || spec.security?.capabilitiesDrop !== undefined)) await prepareRunFolder(place, container)
     const folder = await newWorkdir(place, container, owner)
     await putEntries(place, [...folder, ...(await fileEntries(spec, place, { container, owner }))])
   }
@@ -222,6 +237,21 @@ function stopIfDoomed(doomed: AbortSignal, effect: 'none' | 'possible'): void {
 function missing(spec: LaunchSpec, cause: unknown): ProviderError {
   const hint = "Correct the image's name, tag or platform."
   return new ProviderError('invalid-spec', `the engine has no image ${spec.image}, also after a pull`, {
+    effect: 'none',
+    path: 'image',
+    hint,
+    cause,
+  })
+}
+
+/** Docker says 409, podman 500. */
+function isNameTaken(error: unknown): boolean {
+  return isStatus(error, 409) || isStatus(error, 500, /name .* is already in use/i)
+}
+
+function absent(spec: LaunchSpec, cause: unknown): ProviderError {
+  const hint = 'Put it there, or let the pool pull it: `settings.pull: missing`.'
+  return new ProviderError('unsupported', `the engine has no image ${spec.image}, and the pool pulls none`, {
     effect: 'none',
     path: 'image',
     hint,

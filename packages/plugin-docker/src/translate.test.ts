@@ -15,7 +15,6 @@ import {
   observe,
   phaseOf,
   platformOf,
-  pullQuery,
   statsOf,
 } from './translate.ts'
 
@@ -32,7 +31,7 @@ const spec = (parts: Partial<LaunchSpec> = {}): LaunchSpec => ({
 const facts: EngineFacts = {
   ...{ version: '20.10.24', api: '1.41', oldestApi: '1.12', name: 'here', os: 'linux', arch: 'amd64' },
   ...{ cpus: 4, memoryBytes: 8e9, limits: { cpu: true, memory: true, swap: true, pids: true }, init: true },
-  ...{ cgroup: '2', storage: 'overlay2', rootless: false, liveRestore: true },
+  ...{ cgroup: '2', storage: 'overlay2', rootless: false, liveRestore: true, logDriver: 'local' },
 }
 
 describe('the body of a create', () => {
@@ -178,17 +177,6 @@ test('less than an engine gives is granted rounded up', () => {
     memoryBytes: 6_291_456,
     pids: 3,
   })
-})
-
-test.each([
-  ['busybox', 'busybox', 'latest'],
-  ['busybox:1', 'busybox', '1'],
-  ['127.0.0.1:5000/x', '127.0.0.1:5000/x', 'latest'],
-  ['127.0.0.1:5000/x:1', '127.0.0.1:5000/x', '1'],
-  ['r/x@sha256:ab', 'r/x', 'sha256:ab'],
-  ['r:5000/x:1@sha256:ab', 'r:5000/x:1', 'sha256:ab'],
-])('%s is pulled as %s, %s', (image, fromImage, tag) => {
-  expect(pullQuery(image)).toEqual({ fromImage, tag })
 })
 
 test('a platform is asked for only with a processor', () => {
@@ -362,6 +350,7 @@ describe('an engine', () => {
       ...facts,
       init: false,
       liveRestore: false,
+      logDriver: 'local',
       rootless: true,
       limits: { cpu: true, memory: false, swap: true, pids: true },
     })

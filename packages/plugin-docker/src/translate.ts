@@ -18,7 +18,7 @@ import {
 } from '@muster/core'
 import type { ContainerInspect, ContainerStats, CreateBody } from './client.ts'
 import { EngineFailure, toDockerError } from './errors.ts'
-import type { EngineFacts } from './facts.ts'
+import { type EngineFacts, logConfigOf } from './facts.ts'
 import { labelsOf } from './labels.ts'
 
 /** The most bytes of environment. A kernel takes at most 128 KiB for one variable, its name and two more bytes included. */
@@ -41,9 +41,6 @@ const holdScript = [
   'while sleep 2147483 & wait $!; do :; done',
   'exit 127',
 ].join('\n')
-
-/** Log files are kept whole, for a cursor to count in: a second file is begun only at a size no reader lags behind by. */
-const LOG_FILE_SIZE = '16g'
 
 /**
  * Refuses what this engine would not honour: the first such field as `unsupported` with its path, a value that cannot be as
@@ -121,8 +118,7 @@ export function createBody(spec: LaunchSpec, facts: EngineFacts): CreateBody {
       RestartPolicy: { Name: 'no' },
       // Reaps orphans, and makes a job's death by a signal an exit code: process 1 would not die of one.
       Init: facts.init,
-      // The other driver that can be read, json-file, replaces every byte that is not UTF-8.
-      LogConfig: { Type: 'local', Config: { 'max-size': LOG_FILE_SIZE, 'max-file': '2', compress: 'false' } },
+      LogConfig: logConfigOf(facts),
       ...(cpu === undefined ? {} : { NanoCpus: Math.ceil(cpu * 1e9) }),
       // The same for both means no swap: otherwise a worker gets as much swap again.
       ...(memoryBytes === undefined ? {} : { Memory: memoryBytes, MemorySwap: memoryBytes }),
@@ -146,15 +142,6 @@ function tmpfsOf({ target, source, readOnly }: Mount): [string, string] {
 /** `linux/amd64`, when the spec names a processor: an image of another one is then refused instead of started. */
 export function platformOf({ os = 'linux', arch }: LaunchSpec): string | undefined {
   return arch === undefined ? undefined : `${os}/${arch}`
-}
-
-/** An image's name in the parts that a pull wants. Without tag and digest it is `latest`: an engine would pull every tag. */
-export function pullQuery(image: string): { fromImage: string; tag: string } {
-  const at = image.indexOf('@')
-  if (at >= 0) return { fromImage: image.slice(0, at), tag: image.slice(at + 1) }
-  // A colon before the last slash belongs to the registry's port.
-  const colon = image.indexOf(':', image.lastIndexOf('/') + 1)
-  return colon < 0 ? { fromImage: image, tag: 'latest' } : { fromImage: image.slice(0, colon), tag: image.slice(colon + 1) }
 }
 
 /** Refuses a file that a tmpfs mount would hide: files are put in before the mounts exist. `at` is the file's absolute path. */
