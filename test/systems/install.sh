@@ -13,6 +13,8 @@ readonly SYSTEMS=(
   "iproute2 /bin/ip"                       # bridges of an engine are looked at and removed with it
   "docker-registry /usr/bin/docker-registry"
   "apache2-utils /usr/bin/htpasswd"        # bcrypt lines for the registry's users
+  "openssh-server /usr/sbin/sshd"          # a machine whose engine is reached by ssh
+  "podman /usr/bin/podman"                 # another engine with the same API
   "busybox-static /bin/busybox"            # the test images are made of it
   "ca-certificates /etc/ssl/certs/ca-certificates.crt"
   "openssl /usr/bin/openssl"               # makes certificates for tests

@@ -220,7 +220,7 @@ async function foldersBelow(path: string): Promise<string[]> {
   return [path, ...(await Promise.all(below)).flat()]
 }
 
-const ENGINE_PROGRAMS = ['dockerd', 'containerd', 'containerd-shim-runc-v2']
+const ENGINE_PROGRAMS = ['dockerd', 'containerd', 'containerd-shim-runc-v2', 'podman', 'conmon']
 
 /** The engine's, containerd's and shims' processes whose command line names a folder: theirs always does. */
 export async function processesNaming(folder: string): Promise<number[]> {

@@ -11,6 +11,10 @@ import { waitFor } from './wait.ts'
 export interface RegistryOptions {
   user?: string
   password?: string
+  /** PEM files of a certificate for 127.0.0.1 and of its key: it speaks TLS then. */
+  tls?: { cert: string; key: string }
+  /** Who gives tokens for it, and the PEM file of the certificate they are signed with: instead of passwords. */
+  tokens?: { realm: string; service: string; issuer: string; cert: string }
 }
 
 export interface ImageRegistry {
@@ -42,7 +46,7 @@ export function findRegistry(): Presence<typeof startRegistry> {
 
 /** Starts a registry; answers when it answers. Rejects, with nothing left, when it does not come up in 90 s. */
 export async function startRegistry(options: RegistryOptions = {}): Promise<ImageRegistry> {
-  const { user = 'tester', password = 'only for tests' } = options
+  const { user = 'tester', password = 'only for tests', tls } = options
   const folder = await tempFolder('registry')
   const log = join(folder.path, 'registry.log')
   let stop = folder.remove
@@ -51,7 +55,7 @@ export async function startRegistry(options: RegistryOptions = {}): Promise<Imag
     // -B: bcrypt, the only kind the registry takes; -i: the password by stdin, not by argument.
     await writeFile(passwords, await mustRun([HTPASSWD, '-niB', user], { input: password }))
     const config = join(folder.path, 'config.yml')
-    await writeFile(config, configuration(folder.path, passwords))
+    await writeFile(config, configuration(folder.path, passwords, options))
     await chmod(config, 0o600)
     const running = await startProcess([REGISTRY, 'serve', config], { logFile: log, env: {} })
     stop = async () => {
@@ -66,10 +70,12 @@ export async function startRegistry(options: RegistryOptions = {}): Promise<Imag
     if (host === undefined || host === 'ended') {
       throw new Error(`docker-registry ended. Its log ends:\n${(await readFile(log, 'utf8')).slice(-2_000)}`)
     }
-    const url = `http://${host}`
-    await waitFor('the registry to answer', async () => (await fetch(`${url}/v2/`)).status, {
-      until: (status) => status === 401,
-    })
+    const url = `${tls === undefined ? 'http' : 'https'}://${host}`
+    // One with a certificate of a test's own is told by its log alone.
+    if (tls === undefined)
+      await waitFor('the registry to answer', async () => (await fetch(`${url}/v2/`)).status, {
+        until: (status) => status === 401,
+      })
     const credentials = { username: user, password, serveraddress: host }
     return {
       host,
@@ -95,12 +101,19 @@ function paddedBase64Url(text: string): string {
 }
 
 /** JSON is YAML. Port 0: the system chooses a free one, and the log says which. */
-function configuration(folder: string, passwords: string): string {
+function configuration(folder: string, passwords: string, { tls, tokens }: RegistryOptions): string {
   return JSON.stringify({
     version: 0.1,
     log: { level: 'info', accesslog: { disabled: true } },
     storage: { filesystem: { rootdirectory: join(folder, 'data') }, delete: { enabled: true } },
-    http: { addr: '127.0.0.1:0', secret: 'tests have one process' },
-    auth: { htpasswd: { realm: 'tests', path: passwords } },
+    http: {
+      ...{ addr: '127.0.0.1:0', secret: 'tests have one process' },
+      ...(tls === undefined ? {} : { tls: { certificate: tls.cert, key: tls.key } }),
+    },
+    auth: tokens === undefined ? { htpasswd: { realm: 'tests', path: passwords } } : { token: tokenPart(tokens) },
   })
+}
+
+function tokenPart({ realm, service, issuer, cert }: NonNullable<RegistryOptions['tokens']>): object {
+  return { realm, service, issuer, rootcertbundle: cert }
 }

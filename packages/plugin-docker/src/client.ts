@@ -5,14 +5,15 @@
  * read as a stream, since a broken answer never settles there otherwise; every failure becomes an {@link EngineFailure} that knows
  * whether the engine can have read the request.
  */
-import { AsyncLocalStorage } from 'node:async_hooks'
 import { once } from 'node:events'
-import { Agent, type IncomingMessage } from 'node:http'
+import type { IncomingMessage } from 'node:http'
 import { addAbortSignal, type Duplex, type Readable } from 'node:stream'
-import { inspect } from 'node:util'
-import { vendorSpan } from '@muster/core'
+import { ProviderError, vendorSpan } from '@muster/core'
 import type Docker from 'dockerode'
 import type { Endpoint } from './config.ts'
+import { wayTo } from './connect.ts'
+import type { Connector } from './connector.ts'
+import { currentTrace } from './current.ts'
 import { EngineFailure } from './errors.ts'
 import { raceAbort } from './waiting.ts'
 
@@ -28,6 +29,8 @@ export interface EngineRequest {
   body?: object
   /** A tar to upload. */
   upload?: Readable
+  /** More headers. */
+  headers?: Record<string, string>
   signal: AbortSignal
 }
 
@@ -40,6 +43,8 @@ export interface Engine {
   hijack(request: EngineRequest): Promise<Duplex>
   /** The agreed version and what GET /version said. */
   agreed(signal: AbortSignal): Promise<AgreedVersion>
+  /** A TCP stream to an address that the engine's machine reaches; undefined: there is no way to there from here. */
+  reach: Connector['reach']
   close(): void
 }
 
@@ -54,22 +59,13 @@ export type ContainerRow = Docker.ContainerInfo
 export type ContainerStats = Docker.ContainerStats
 export type CreateBody = Docker.ContainerCreateOptions
 
-const traces = new AsyncLocalStorage<string>()
-
-/** Requests that `work` makes carry this W3C trace context: an engine that traces goes on in it. */
-export function inTrace<T>(traceparent: string, work: () => T): T {
-  return traces.run(traceparent, work)
-}
-
 /** Opens nothing: the SDK is loaded and the version agreed on with the first request, and again after the engine was away. */
 export function createEngine(endpoint: Endpoint): Engine {
-  const agent = new Agent({ keepAlive: true })
-  // The modem inspects its options, agent and sockets included, before every request, also when nobody looks at the result.
-  Object.assign(agent, { [inspect.custom]: () => 'Agent' })
+  const { agent, reach, close } = wayTo(endpoint)
   const docker = lazy(async () => {
     const { default: Dockerode } = await import('dockerode')
     // `host` is named in both cases: left out, DOCKER_HOST of the environment would win over the socket.
-    return new Dockerode({ host: undefined, port: undefined, protocol: 'http', ...endpoint, agent } as object)
+    return new Dockerode({ host: undefined, port: undefined, protocol: 'http', ...placeOf(endpoint), agent } as object)
   })
   let agreement: Promise<AgreedVersion> | undefined
 
@@ -121,8 +117,15 @@ export function createEngine(endpoint: Endpoint): Engine {
     json: async <T>(wanted: EngineRequest): Promise<T> => readJson<T>((await request(wanted, false)) as IncomingMessage),
     stream: async (wanted) => (await request(wanted, false)) as IncomingMessage,
     hijack: async (wanted) => addAbortSignal(wanted.signal, (await request(wanted, true)) as Duplex),
-    close: () => agent.destroy(),
+    reach: reach === undefined ? undefined : async (host, port) => reach(host, port),
+    close,
   }
+}
+
+/** What the modem puts into its requests; where it says no place, the agent has its own. */
+function placeOf(endpoint: Endpoint): object {
+  if ('ssh' in endpoint) return { host: 'docker' }
+  return 'tls' in endpoint ? { host: endpoint.host, port: endpoint.port } : endpoint
 }
 
 /** Closed before a word of the answer came. */
@@ -192,7 +195,7 @@ const words = new Set(['json', 'create', 'prune', 'search'])
 async function dial(docker: Docker, wanted: EngineRequest, hijack = false): Promise<IncomingMessage | Duplex> {
   return vendorSpan(spanName(wanted), async (span) => {
     try {
-      const reply = await dialled(docker, wanted, { hijack, traceparent: span.traceparent ?? traces.getStore() ?? '' })
+      const reply = await dialled(docker, wanted, { hijack, traceparent: span.traceparent ?? currentTrace() })
       if ('statusCode' in reply && reply.statusCode !== undefined) span.fact('http.response.status_code', reply.statusCode)
       return reply
     } catch (error) {
@@ -207,7 +210,7 @@ async function dialled(
   wanted: EngineRequest,
   { hijack, traceparent }: { hijack: boolean; traceparent: string },
 ): Promise<IncomingMessage | Duplex> {
-  const { method, path, query = {}, body, upload, signal } = wanted
+  const { method, path, query = {}, body, upload, headers = {}, signal } = wanted
   signal.throwIfAborted()
   const { promise, resolve, reject } = Promise.withResolvers<IncomingMessage | Duplex>()
   const options = {
@@ -218,7 +221,7 @@ async function dialled(
     hijack,
     statusCodes: ok,
     abortSignal: signal,
-    headers: traceparent === '' ? {} : { traceparent },
+    headers: { ...headers, ...(traceparent === '' ? {} : { traceparent }) },
     options: { _query: withoutUndefined(query), _body: body ?? {} },
     ...(upload === undefined ? {} : { file: upload }),
   }
@@ -248,7 +251,13 @@ interface ModemError extends Error {
 /** Any error of the modem or of a stream as an EngineFailure; an abort stays an abort. */
 export function toFailure(thrown: unknown): Error {
   if (!(thrown instanceof Error)) return new EngineFailure(String(thrown), { sent: true })
-  if (thrown instanceof EngineFailure || thrown.name === 'AbortError' || thrown.name === 'TimeoutError') return thrown
+  if (
+    thrown instanceof EngineFailure ||
+    thrown instanceof ProviderError ||
+    thrown.name === 'AbortError' ||
+    thrown.name === 'TimeoutError'
+  )
+    return thrown
   const { statusCode, code, syscall, message } = thrown as ModemError
   return new EngineFailure(message.replace(/^\(HTTP code \d+\) \S+(?: \S+)*? - /, '').trim(), {
     status: statusCode,

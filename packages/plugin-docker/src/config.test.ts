@@ -8,6 +8,8 @@ import { plugin } from './index.ts'
 import { settingsSchema } from './settings.ts'
 import { envBytes } from './translate.ts'
 
+const print = `SHA256:${'a'.repeat(43)}`
+
 test.each([
   [undefined, { socketPath: defaultSocket }],
   [{}, { socketPath: defaultSocket }],
@@ -16,8 +18,24 @@ test.each([
   [{ address: '127.8.8.8:1' }, { host: '127.8.8.8', port: 1 }],
   [{ address: 'localhost:65535' }, { host: 'localhost', port: 65_535 }],
   [{ address: '[::1]:2375' }, { host: '::1', port: 2375 }],
+  [
+    { address: 'build-1.example:2376', tls: {} },
+    { host: 'build-1.example', port: 2376, tls: { name: 'build-1.example', trust: 'secret' } },
+  ],
+  [
+    { address: '[fd00::1]:2376', tls: { name: 'engine', trust: 'system' } },
+    { host: 'fd00::1', port: 2376, tls: { name: 'engine', trust: 'system' } },
+  ],
+  [
+    { ssh: { url: 'ssh://deploy@build-1', hostKeys: [print] } },
+    { ssh: { user: 'deploy', host: 'build-1', port: 22, hostKeys: [{ fingerprint: print }], socketPath: defaultSocket } },
+  ],
+  [
+    { socket: '/run/e.sock', ssh: { url: 'ssh://d@[::1]:2222', hostKeys: [print] } },
+    { ssh: { user: 'd', host: '::1', port: 2222, hostKeys: [{ fingerprint: print }], socketPath: '/run/e.sock' } },
+  ],
 ])('%j is an engine at %j', (input, expected) => {
-  expect(parseConfig(input)).toEqual(expected)
+  expect(parseConfig(input).endpoint).toEqual(expected)
 })
 
 test.each([
@@ -30,6 +48,18 @@ test.each([
   [{ address: '127.0.0.1:65536' }, 'config.address'],
   [{ socket: '/run/a.sock', address: '127.0.0.1:2375' }, 'config.address'],
   [{ sockets: '/run/a.sock' }, 'config'],
+  [{ tls: {} }, 'config.tls'],
+  [{ address: 'a b:1', tls: {} }, 'config.address'],
+  [{ address: 'a:1', tls: { name: '*.example' } }, 'config.tls.name'],
+  [{ address: 'a:1', tls: { verify: false } }, 'config.tls'],
+  [{ ssh: { url: 'ssh://build-1', hostKeys: [print] } }, 'config.ssh.url'],
+  [{ ssh: { url: 'ssh://d:password@build-1', hostKeys: [print] } }, 'config.ssh.url'],
+  [{ ssh: { url: 'ssh://d@build-1:99999', hostKeys: [print] } }, 'config.ssh.url'],
+  [{ ssh: { url: 'ssh://d@build-1', hostKeys: [] } }, 'config.ssh.hostKeys'],
+  [{ ssh: { url: 'ssh://d@build-1', hostKeys: [print, 'any'] } }, 'config.ssh.hostKeys.1'],
+  [{ address: '127.0.0.1:1', ssh: { url: 'ssh://d@build-1', hostKeys: [print] } }, 'config.address'],
+  [{ images: { budget: '20GB' } }, 'config.images.budget'],
+  [{ images: { unusedFor: 7 } }, 'config.images.unusedFor'],
   ['/run/a.sock', 'config'],
 ])('%j is refused at %s', (input, path) => {
   expect(() => parseConfig(input)).toThrow(expect.objectContaining({ code: 'invalid-spec', effect: 'none', path }) as Error)
@@ -70,6 +100,7 @@ test('the provider has the methods that the manifest declares, and no others', a
     headroom: declared.headroom,
     quote: declared.quote,
     preparePool: declared.preparePool,
+    unpreparePool: declared.preparePool,
   }
   expect(Object.keys(provider).toSorted()).toEqual(
     Object.keys(wanted)

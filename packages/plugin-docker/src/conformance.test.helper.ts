@@ -11,15 +11,18 @@ import { type EngineProxy, startEngineProxy } from './proxy.test.helper.ts'
 
 const MiB = 1024 * 1024
 
-/** The setup for one engine, and what takes its helpers away. */
-export async function dockerSetup(socket: string): Promise<ProviderSetup & { stop(): Promise<void> }> {
+/** The setup for one engine, and what takes its helpers away. `inside`: runs a command where the engine's bridge is reached. */
+export async function dockerSetup(
+  socket: string,
+  inside: (command: [string, ...string[]]) => [string, ...string[]] = (command) => command,
+): Promise<ProviderSetup & { stop(): Promise<void> }> {
   const image = await ensureImage(socket, 'busybox')
   const firewall = await ensureImage(socket, 'firewall')
   const proxy = await startEngineProxy(socket)
   const entry = fileURLToPath(new URL('plugin.ts', import.meta.url))
   return {
     manifest: manifest as unknown as WorkerPluginManifest,
-    start: processPlugin([process.execPath, '--conditions=@muster/source', entry]),
+    start: processPlugin(inside([process.execPath, '--conditions=@muster/source', entry])),
     config: { socket: proxy.socket, binds: [{ path: '/usr/share' }], firewall: { image: firewall } },
     spec: { image },
     scripts: {
@@ -41,7 +44,7 @@ export async function dockerSetup(socket: string): Promise<ProviderSetup & { sto
       outage: 'an engine is one machine: it is seen whole or not at all',
       lateProblem: 'an engine refuses at once what it cannot start',
       oldHandles: 'there is no older version yet',
-      secrets: 'it asks for no secret',
+      secrets: 'an engine on a unix socket asks for none: those of TLS, ssh and registries have tests of their own',
     },
     stop: () => proxy.stop(),
   }
@@ -88,7 +91,8 @@ export function fieldChecks(socket: string, image: string): NonNullable<Provider
     async (id) =>
       String(read(await engineJson<Inspected>(socket, { path: `/containers/muster-${id}/json` })))
   const checks: Record<string, { spec: Partial<LaunchSpec> } & Omit<FieldCheck, 'spec'>> = {
-    image: { spec: { image }, look: look(({ Config }) => Config.Image), expect: image },
+    // Podman says it in full.
+    image: { spec: { image }, look: look(({ Config }) => Config.Image.replace(/^docker\.io\//, '')), expect: image },
     'resources.cpu': {
       spec: { resources: { cpu: 0.5 } },
       look: look(({ HostConfig }) => HostConfig.NanoCpus),
@@ -128,7 +132,7 @@ export function fieldChecks(socket: string, image: string): NonNullable<Provider
     'resources.gpus': refused({ resources: { gpus: 1 } }, 'resources.gpus'),
     'security.privileged': refused({ security: { privileged: true } }, 'security.privileged'),
     settings: {
-      spec: { settings: { shmBytes: 8 * MiB } },
+      spec: { settings: { shmBytes: 8 * MiB, pull: 'never' } },
       script: 'df -k /dev/shm | tail -n 1 | tr -s " " | cut -d" " -f2',
       expect: '8192',
     },

@@ -1,7 +1,8 @@
 /** The containers of one provider of one owner, found by worker id; anybody else's are not there. */
 import type { Call, Instant, ListQuery, OwnerTags, WorkerId, WorkerObservation } from '@muster/core'
 import { type Belongings, createBelongings, orphansOf } from './belongings.ts'
-import { type ContainerInspect, type ContainerRow, type Engine, inTrace } from './client.ts'
+import { type ContainerInspect, type ContainerRow, type Engine } from './client.ts'
+import { inCall } from './current.ts'
 import { abortError, EngineFailure, isStatus, toDockerError } from './errors.ts'
 import { type EngineFacts, readFacts } from './facts.ts'
 import { containerName, label, ownerFilter, tagsOf } from './labels.ts'
@@ -211,20 +212,19 @@ export function asProviderError(thrown: unknown, call: Call, doing: Doing): Erro
 
 export async function guarded<T>(call: Call, doing: Doing, work: () => Promise<T>): Promise<T> {
   try {
-    return await inTrace(call.trace.traceparent, work)
+    return await inCall(call, work)
   } catch (error) {
     throw asProviderError(error, call, doing)
   }
 }
 
 export async function* guardedStream<T>(call: Call, doing: Doing, work: () => AsyncIterable<T>): AsyncGenerator<T> {
-  const { traceparent } = call.trace
   try {
     const items = work()[Symbol.asyncIterator]()
     try {
       // A generator goes on in the context of whoever asks for its next item.
       for (;;) {
-        const next = await inTrace(traceparent, () => items.next())
+        const next = await inCall(call, () => items.next())
         if (next.done === true) return
         yield next.value
       }

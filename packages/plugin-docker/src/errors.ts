@@ -61,6 +61,60 @@ export const errorTable: readonly ErrorRow[] = [
     hint: "The plugin's process has no free file descriptor.",
   },
 
+  // The way to the engine.
+  {
+    systemCode: ['SSH_HOST_KEY'],
+    code: 'auth',
+    effect: 'none',
+    hint: "Make sure that it is the right machine; then correct `ssh.hostKeys` in the provider's config.",
+  },
+  {
+    systemCode: ['SSH_AUTH', 'SSH_KEY'],
+    code: 'auth',
+    effect: 'none',
+    hint: 'The machine must know the public key of the secret `ssh-key` for the user of `ssh.url`.',
+  },
+  {
+    systemCode: ['SSH_PROHIBITED'],
+    code: 'auth',
+    effect: 'none',
+    hint: "Let the machine's sshd forward to unix sockets: `AllowStreamLocalForwarding yes`.",
+  },
+  {
+    systemCode: ['SSH_CHANNEL'],
+    code: 'transient',
+    effect: 'none',
+    hint: 'Start the Docker engine of that machine, correct `socket`, or let the user of `ssh.url` open it.',
+  },
+  {
+    systemCode: ['SSH_PROTOCOL'],
+    code: 'transient',
+    effect: 'none',
+    hint: 'What listens at `ssh.url` does not speak as an OpenSSH server.',
+  },
+  {
+    systemCode: [
+      ...['ERR_TLS_CERT_ALTNAME_INVALID', 'CERT_HAS_EXPIRED', 'CERT_NOT_YET_VALID', 'DEPTH_ZERO_SELF_SIGNED_CERT'],
+      ...['SELF_SIGNED_CERT_IN_CHAIN', 'UNABLE_TO_VERIFY_LEAF_SIGNATURE', 'UNABLE_TO_GET_ISSUER_CERT'],
+      ...['UNABLE_TO_GET_ISSUER_CERT_LOCALLY', 'CERT_SIGNATURE_FAILURE', 'CERT_UNTRUSTED', 'CERT_REVOKED'],
+    ],
+    code: 'auth',
+    effect: 'none',
+    hint: "The engine's certificate is not the one that `address`, `tls.name` and the secret `tls-ca` stand for.",
+  },
+  {
+    systemCode: ['ERR_TLS_MATERIAL', 'TLS_CLIENT_REFUSED'],
+    code: 'auth',
+    effect: 'none',
+    hint: 'The engine wants a certificate that its own authority signed: see the secrets `tls-cert` and `tls-key`.',
+  },
+  {
+    systemCode: ['EPROTO', 'ERR_SSL_WRONG_VERSION_NUMBER'],
+    code: 'transient',
+    effect: 'none',
+    hint: 'What listens at `address` does not speak TLS.',
+  },
+
   // The registry, asked by the engine; most of these come as status 500 or inside a stream of status 200.
   {
     words: /toomanyrequests|pull rate limit/i,
@@ -74,14 +128,14 @@ export const errorTable: readonly ErrorRow[] = [
     code: 'invalid-spec',
     effect: 'none',
     path: 'image',
-    hint: "Correct the image's name; if it is private, put it where the engine can read it without a login.",
+    hint: "Correct the image's name; if it is private, name its registry in `images.logins`.",
   },
   {
     words: /no basic auth credentials|unauthorized|authentication required|access to the resource is denied|401 unauthorized/i,
     code: 'auth',
     effect: 'none',
     path: 'image',
-    hint: 'The registry asks for a login.',
+    hint: 'The registry wants a login, or another one: see `images.logins` and the secret `registry-logins`.',
   },
   {
     words: /x509:|server gave HTTP response to HTTPS client|tls: failed to verify/i,
@@ -233,6 +287,11 @@ export function isAbort(thrown: unknown): boolean {
 /** Did the engine answer with this status (and these words)? */
 export function isStatus(thrown: unknown, status: number, words?: RegExp): boolean {
   return thrown instanceof EngineFailure && thrown.status === status && (words === undefined || words.test(thrown.message))
+}
+
+/** A create whose name another container has: Docker says 409, podman 500. */
+export function isNameTaken(thrown: unknown): boolean {
+  return isStatus(thrown, 409) || isStatus(thrown, 500, /name .* is already in use/i)
 }
 
 function fits(row: ErrorRow, failure: EngineFailure): boolean {

@@ -23,6 +23,8 @@ export interface EngineFacts {
   rootless: boolean
   /** Do containers outlive a restart of the engine? */
   liveRestore: boolean
+  /** Which of its log drivers keeps every byte and can be read: see {@link logConfigOf}. */
+  logDriver: string
 }
 
 /** The part of GET /info that is used. */
@@ -45,6 +47,7 @@ export interface EngineInfo {
   Driver: string
   SecurityOptions?: string[] | null
   LiveRestoreEnabled?: boolean
+  Plugins?: { Log?: string[] | null }
 }
 
 const archNames: Readonly<Record<string, string>> = { x86_64: 'amd64', aarch64: 'arm64' }
@@ -55,7 +58,10 @@ export async function readFacts(engine: Engine, signal: AbortSignal): Promise<En
     engine.agreed(signal),
     engine.json<EngineInfo>({ method: 'GET', path: '/info', signal }),
   ])
-  return factsOf(info, { api, version: theirs.Version, oldestApi: theirs.MinAPIVersion })
+  const facts = factsOf(info, { api, version: theirs.Version, oldestApi: theirs.MinAPIVersion })
+  // Where each container has a monitor process of its own, the engine is nobody's parent, whatever it says of live-restore.
+  const monitored = (theirs.Components as { Name: string }[] | null | undefined)?.some(({ Name }) => Name === 'Conmon') === true
+  return monitored ? { ...facts, liveRestore: true } : facts
 }
 
 /** Pure. */
@@ -83,5 +89,18 @@ export function factsOf(info: EngineInfo, version: { api: string; version: strin
     storage: info.Driver,
     rootless: has('rootless'),
     liveRestore: info.LiveRestoreEnabled === true,
+    logDriver: exactDrivers.find((driver) => info.Plugins?.Log?.includes(driver) === true) ?? 'local',
   }
+}
+
+/** The drivers whose files have every byte as it was: json-file, the usual default, replaces what is not UTF-8. */
+const exactDrivers = ['local', 'k8s-file']
+
+/** Log files are kept whole, for a cursor to count in: a second file is begun only at a size no reader lags behind by. */
+const LOG_FILE_SIZE = '16g'
+
+/** How a worker's output is kept. Podman's driver takes a size too, but then cuts the file; without one it keeps all. Pure. */
+export function logConfigOf({ logDriver }: Pick<EngineFacts, 'logDriver'>): { Type: string; Config: Record<string, string> } {
+  if (logDriver !== 'local') return { Type: logDriver, Config: {} }
+  return { Type: 'local', Config: { 'max-size': LOG_FILE_SIZE, 'max-file': '2', compress: 'false' } }
 }

@@ -1,8 +1,9 @@
 /** What must stand before a worker's first process: checked paths, locks of caches, networks, rules, services. Repeatable by anybody, like the launch itself. */
-import { type Call, type LaunchSpec, ProviderError } from '@muster/core'
+import { ProviderError } from '@muster/core'
 import type { Place } from './archive.ts'
 import type { Engine } from './client.ts'
 import { isStatus } from './errors.ts'
+import type { EngineFacts } from './facts.ts'
 import { raiseGate } from './gate.ts'
 import { makeHelper } from './helpers.ts'
 import { checkLinks } from './links.ts'
@@ -10,6 +11,7 @@ import { type NetworkMake, planOf } from './network.ts'
 import { startServices } from './services.ts'
 import { settingsOf } from './settings.ts'
 import { type Cache, cachesOf, partLabel } from './storage.ts'
+import type { Supply, Supplying } from './supply.ts'
 import { raceAbort } from './waiting.ts'
 
 /** What one provider remembers between launches. */
@@ -19,31 +21,33 @@ export interface Furnished {
   networks: Networks
   /** The image that has iptables. */
   firewall?: string | undefined
-  /** Sees to it that the engine has an image. */
-  have(image: string, work: Furnishing): Promise<void>
+  /** The name that the engine has an image under. */
+  nameHere(image: string): string
+  supply: Supply
 }
 
-export interface Furnishing {
-  spec: LaunchSpec
-  call: Call
+export interface Furnishing extends Supplying {
+  facts: EngineFacts
   place: Place
 }
 
 export async function furnish(work: Furnishing, known: Furnished): Promise<void> {
-  const { spec, place } = work
-  for (const path of await checkLinks(spec, place, known.paths)) known.paths.add(path)
+  const { spec, call, facts, place } = work
+  // As its engine has it: what stands beside the worker is made of its image too.
+  const here = { ...spec, image: known.nameHere(spec.image ?? '') }
+  for (const path of await checkLinks(here, place, known.paths)) known.paths.add(path)
   const settings = settingsOf(spec)
-  for (const cache of cachesOf(spec, settings)) if (cache.lock === 'exclusive') await lock(work, cache)
+  for (const cache of cachesOf(spec, settings)) if (cache.lock === 'exclusive') await lock({ ...work, spec: here }, cache)
   const { networks, gate, services } = planOf(spec, settings)
   for (const network of networks) await known.networks.of(network, work)
   const { engine } = place
-  const have = (image: string): Promise<void> => known.have(image, work)
   if (gate !== undefined) {
-    const image = known.firewall ?? ''
-    await have(image)
-    await raiseGate({ engine, spec, settings, gate, services, image, call: work.call })
+    const image = await known.supply({ image: known.firewall ?? '' }, work)
+    await raiseGate({ engine, spec, settings, gate, services, image, call })
   }
-  if (services !== undefined) await startServices({ engine, spec, network: services, call: work.call, have })
+  if (services === undefined) return
+  const have = (image: string, at: string): Promise<string> => known.supply({ image, at }, work)
+  await startServices({ engine, spec, facts, network: services, call, have })
 }
 
 /** Makes networks, each once in this process however many workers wait for it. */

@@ -1,12 +1,24 @@
 /** What the integration tests of this plugin share: a provider on a real engine under an owner of its own, and calls to it. */
 import { randomBytes } from 'node:crypto'
-import type { Call, ExecInput, LaunchSpec, LogChunk, SpecField, WorkerExit, WorkerObservation } from '@muster/core'
+import {
+  type Call,
+  type ExecInput,
+  type LaunchSpec,
+  type LogChunk,
+  ProviderError,
+  type SpecField,
+  type WorkerExit,
+  type WorkerObservation,
+} from '@muster/core'
 import { engineJson } from '@muster/test/systems/engine'
 import { ensureImage } from '@muster/test/systems/images'
 import { inventoryOf } from '@muster/test/systems/inventory'
 import { waitFor } from '@muster/test/systems/wait'
+import { pack } from 'tar-stream'
 import manifest from '../muster-plugin.json' with { type: 'json' }
 import type { Engine } from './client.ts'
+import type { Endpoint } from './config.ts'
+import { imageRulesOf, type ImagesConfig } from './image-rules.ts'
 import { type DockerProvider, dockerProvider } from './provider.ts'
 import { type HostRules, rulesOf } from './rules.ts'
 
@@ -15,6 +27,8 @@ export const busybox = 'muster-test/busybox:1'
 export interface Harness {
   socket: string
   owner: string
+  /** A call with the harness's secrets. */
+  call(parts?: CallParts): Call
   provider: DockerProvider
   /** Another provider object, as a second process of the plugin would have it. */
   another(engine?: Engine): DockerProvider
@@ -46,9 +60,17 @@ export function execId(): string {
   return `x${workerId().slice(1)}`
 }
 
+export interface CallParts {
+  signal?: AbortSignal
+  timeoutMs?: number
+  log?: (line: string) => void
+  /** Of the provider, as they are now. */
+  secrets?: Readonly<Record<string, string>>
+}
+
 /** A call with a minute, unless the test says otherwise. */
-export function callOf(options: { signal?: AbortSignal; timeoutMs?: number; log?: (line: string) => void } = {}): Call {
-  const { timeoutMs = 60_000, log = () => {} } = options
+export function callOf(options: CallParts = {}): Call {
+  const { timeoutMs = 60_000, log = () => {}, secrets = {} } = options
   const signals = [AbortSignal.timeout(timeoutMs), ...(options.signal === undefined ? [] : [options.signal])]
   const write = (message: string, data?: Record<string, unknown>): void => log(`${message} ${JSON.stringify(data ?? {})}`)
   return {
@@ -60,20 +82,36 @@ export function callOf(options: { signal?: AbortSignal; timeoutMs?: number; log?
     log: { debug: write, info: write, warn: write, error: write },
     trace: { traceparent: '00-00000000000000000000000000000001-0000000000000001-01' },
     now: () => Date.now(),
-    secret: () => Promise.reject(new Error('this plugin asks for no secret')),
+    secret: (name) => {
+      const value = secrets[name]
+      if (value !== undefined) return Promise.resolve({ value, version: value })
+      return Promise.reject(new ProviderError('auth', `no source for the secret '${name}' is configured`, { effect: 'none' }))
+    },
   }
 }
 
-export async function createHarness(
-  socket: string,
-  { providerName = 'docker', rules = rulesOf({}, socket) }: { providerName?: string; rules?: HostRules } = {},
-): Promise<Harness> {
+export interface HarnessOptions {
+  provider?: string
+  /** Another way to the same engine. */
+  endpoint?: Endpoint
+  secrets?: Readonly<Record<string, string>>
+  images?: ImagesConfig
+  rules?: HostRules
+  /** Where the provider keeps what it must know again; without it nothing is kept. */
+  dataDir?: string
+}
+
+export async function createHarness(socket: string, options: HarnessOptions = {}): Promise<Harness> {
+  const { provider: providerName = 'docker', endpoint = { socketPath: socket }, secrets = {}, images = {}, dataDir } = options
+  const { rules = rulesOf({}, socket) } = options
+  const call = (parts: CallParts = {}): Call => callOf({ secrets, ...parts })
   await ensureImage(socket, 'busybox')
   const owner = `t${randomBytes(6).toString('hex')}`
   const another = (engine?: Engine): DockerProvider =>
     dockerProvider({
-      endpoint: { socketPath: socket },
-      context: { owner, provider: providerName, now: () => Date.now() },
+      endpoint,
+      images: imageRulesOf(images),
+      context: { owner, provider: providerName, now: () => Date.now(), ...(dataDir === undefined ? {} : { dataDir }) },
       fields: manifest.capabilities.fields as SpecField[],
       rules,
       ...(engine === undefined ? {} : { engine }),
@@ -90,7 +128,7 @@ export async function createHarness(
     }
     return { id, tags, image: busybox, work: { mode: 'command', command: ['true'] }, ...parts }
   }
-  const observe = async (id: string): Promise<WorkerObservation | undefined> => (await provider.inspect([{ id }], callOf()))[0]
+  const observe = async (id: string): Promise<WorkerObservation | undefined> => (await provider.inspect([{ id }], call()))[0]
   const exit = async (id: string): Promise<WorkerExit> => {
     const seen = await waitFor('the exit', async () => (await observe(id))?.exit, { timeoutMs: 120_000 })
     return seen as WorkerExit
@@ -106,6 +144,7 @@ export async function createHarness(
   return {
     socket,
     owner,
+    call,
     provider,
     another,
     spec,
@@ -115,19 +154,19 @@ export async function createHarness(
     phase: async (id) => (await observe(id))?.phase,
     exit,
     async run(wanted) {
-      await provider.launch(wanted, callOf())
+      await provider.launch(wanted, call())
       const output = { stdout: [] as Uint8Array[], stderr: [] as Uint8Array[] }
-      for await (const { stream, data } of provider.logs({ id: wanted.id }, { follow: true }, callOf({ timeoutMs: 120_000 })))
+      for await (const { stream, data } of provider.logs({ id: wanted.id }, { follow: true }, call({ timeoutMs: 120_000 })))
         output[stream].push(data)
       return { exit: await exit(wanted.id), stdout: Buffer.concat(output.stdout), stderr: Buffer.concat(output.stderr) }
     },
     async gone(id, graceMs) {
-      const ask = () => provider.terminate({ id }, { graceMs, force: false, reason: 'test' }, callOf())
+      const ask = () => provider.terminate({ id }, { graceMs, force: false, reason: 'test' }, call())
       await waitFor(`the end of ${id}`, ask, { until: ({ state }) => state === 'gone' })
     },
     async exec(id, command, more = {}) {
       const input = { id: execId(), command, stdin: false, from: { stdout: 0, stderr: 0 }, ...more }
-      const session = await provider.exec({ id }, input, callOf())
+      const session = await provider.exec({ id }, input, call())
       const output = { stdout: '', stderr: '' }
       for await (const { stream, data } of session.output) output[stream] += Buffer.from(data).toString()
       return { exit: await session.exit, ...output }
@@ -159,4 +198,12 @@ export async function readAll(
     chunks.push(chunk)
   const of = (stream: string): Buffer => Buffer.concat(chunks.filter((chunk) => chunk.stream === stream).map(({ data }) => data))
   return { chunks, stdout: of('stdout'), stderr: of('stderr') }
+}
+
+/** An archive of one empty file. */
+export async function* tarOf(name: string): AsyncGenerator<Uint8Array> {
+  const archive = pack()
+  archive.entry({ name }, '')
+  archive.finalize()
+  yield* archive as AsyncIterable<Uint8Array>
 }

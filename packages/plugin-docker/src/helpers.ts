@@ -1,7 +1,7 @@
 /** The containers beside a worker's own: gates, services, locks. Each is made under a name, which an engine gives once. */
 import { type LaunchSpec, ProviderError } from '@muster/core'
 import type { ContainerInspect, Engine } from './client.ts'
-import { isStatus } from './errors.ts'
+import { isNameTaken, isStatus } from './errors.ts'
 import { tagsOf } from './labels.ts'
 import { pause } from './waiting.ts'
 
@@ -23,7 +23,7 @@ export async function makeHelper(engine: Engine, { name, spec, body }: Helper, s
       await engine.json({ method: 'POST', path: '/containers/create', query: { name }, body, signal })
       return spec.id
     } catch (error) {
-      if (!isStatus(error, 409)) throw error
+      if (!isNameTaken(error)) throw error
       const tags = tagsOf((await find(engine, name, signal))?.Config.Labels ?? null)
       if (tags?.['muster-owner'] === spec.tags['muster-owner'] && tags['muster-provider'] === spec.tags['muster-provider'])
         return tags['muster-worker']

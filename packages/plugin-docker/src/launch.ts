@@ -4,14 +4,16 @@ import { type Call, type LaunchedWorker, type LaunchSpec, ProviderError, type Sp
 import { folderEntry, missingFolders, ownerOf, type Place, putEntries, type SmallEntry, statPath } from './archive.ts'
 import type { ContainerInspect } from './client.ts'
 import { asProviderError, type Containers, containerPath } from './containers.ts'
-import { isStatus } from './errors.ts'
+import { isNameTaken, isStatus } from './errors.ts'
 import type { EngineFacts } from './facts.ts'
+import type { PullPolicy } from './image-rules.ts'
 import type { Puller } from './image.ts'
 import { containerName, hasParts, label, specDigest } from './labels.ts'
 import { droppedPath, grantedOf } from './limits.ts'
 import { createNetworks, furnish, type Furnished } from './furnish.ts'
 import type { HostRules } from './rules.ts'
-import { refuse } from './settings.ts'
+import { refuse, settingsOf } from './settings.ts'
+import { absent, createSupply } from './supply.ts'
 import { checkHidden, checkSpec, createBody, handleOf, platformOf, stateRoot } from './translate.ts'
 import type { Ids } from './users.ts'
 import { pause, type Turns } from './waiting.ts'
@@ -57,14 +59,8 @@ export function createLauncher({
     paths: new Set(rules.sockets),
     networks: createNetworks(),
     firewall: rules.firewall,
-    have: async (image, { call }) => {
-      try {
-        await engine.json({ method: 'GET', path: `/images/${image}/json`, signal: call.signal })
-      } catch (error) {
-        if (!isStatus(error, 404)) throw error
-        await puller.pull({ image }, { signal: call.signal, log: call.log })
-      }
-    },
+    nameHere: puller.nameHere,
+    supply: createSupply(puller),
   }
   /** Images seen to have a shell. */
   const withShell = new Set<string>()
@@ -73,13 +69,14 @@ export function createLauncher({
   async function make(attempt: Attempt): Promise<{ id: string; found?: ContainerInspect; warnings?: readonly string[] }> {
     const { spec, call, facts, doomed } = attempt
     const { signal } = call
-    let pulled = false
+    const { pull: policy = 'missing' } = settingsOf(spec)
+    let pulled = await refresh(attempt, policy)
     const giveUpAt = call.now() + NAME_WAIT_MS
     for (;;) {
       stopIfDoomed(doomed, 'none')
       try {
         const query = { name: containerName(spec.id), platform: platformOf(spec) }
-        const body = createBody(spec, facts)
+        const body = { ...createBody(spec, facts), Image: puller.nameHere(spec.image ?? '') }
         const made = await engine.json<{ Id: string; Warnings?: string[] | null }>({
           method: 'POST',
           path: '/containers/create',
@@ -87,15 +84,17 @@ export function createLauncher({
           body,
           signal,
         })
+        await puller.used(spec.image ?? '')
         return { id: made.Id, warnings: made.Warnings ?? [] }
       } catch (error) {
-        if (isStatus(error, 409)) {
+        if (isNameTaken(error)) {
           const found = await containers.holder(spec.id, signal)
           if (found !== undefined) return { id: found.Id, found }
           if (call.now() > giveUpAt) throw error
           await pause(NAME_POLL_MS, signal)
         } else if (isStatus(error, 404, /no such image|specified platform/i)) {
           if (pulled) throw missing(spec, error)
+          if (policy === 'never') throw absent(spec.image ?? '', { at: 'image', cause: error })
           await pull(attempt)
           pulled = true
         } else throw refused(attempt, error)
@@ -110,6 +109,15 @@ export function createLauncher({
     if (path === undefined) return call.log.warn('the engine warns', { worker: spec.id, warning })
     const refused = refuse('unsupported', path, `the engine drops it: ${warning}`)
     throw (await isRemoved(attempt)) ? refused : new ProviderError('unsupported', refused.message, { effect: 'possible', path })
+  }
+
+  /** Pulls before it is needed, where the pool wants that. A digest stands for one content: what is there is what it was. */
+  async function refresh(attempt: Attempt, policy: PullPolicy): Promise<boolean> {
+    const { spec, call } = attempt
+    if (policy !== 'always' || (await containers.holder(spec.id, call.signal)) !== undefined) return false
+    if (spec.image?.includes('@') === true && (await puller.has(spec.image, call.signal))) return false
+    await pull(attempt)
+    return true
   }
 
   /** An engine that refuses to make a container has undone what it began. */
@@ -139,20 +147,21 @@ export function createLauncher({
     if (spec.workdir === undefined && spec.files === undefined && !holds) return
     const { container } = await containers.get(spec.id, place.signal)
     const owner = await ownerOf(place, container)
-    if (holds && owner.uid !== 0) await prepareRunFolder(place, container)
+    // Root without its capabilities may write only where the folder's own mode lets it, and an image's `/` can be read-only.
+    if (holds && (owner.uid !== 0 || spec.security?.capabilitiesDrop !== undefined)) await prepareRunFolder(place, container)
     const folder = await newWorkdir(place, container, owner)
     await putEntries(place, [...folder, ...(await fileEntries(spec, place, { container, owner }))])
   }
 
   async function start(attempt: Attempt, tries = NETWORK_TRIES): Promise<void> {
-    const { spec, call, place } = attempt
+    const { spec, call } = attempt
     try {
       await engine.json({ method: 'POST', path: `${containerPath(spec.id)}/start`, signal: call.signal })
     } catch (error) {
       if (isStatus(error, 304)) return
       // The last worker of a pool took the pool's network away in between.
       if (tries <= 1 || !isStatus(error, 404, /network \S+ not found/)) throw error
-      await furnish({ spec, call, place }, furnished)
+      await furnish(attempt, furnished)
       await start(attempt, tries - 1)
     }
   }
@@ -172,7 +181,7 @@ export function createLauncher({
     const { call, doomed } = attempt
     try {
       stopIfDoomed(doomed, 'possible')
-      await furnish({ spec: attempt.spec, call, place: attempt.place }, furnished)
+      await furnish(attempt, furnished)
       stopIfDoomed(doomed, 'possible')
       await prepare(attempt)
       stopIfDoomed(doomed, 'possible')
@@ -196,7 +205,7 @@ export function createLauncher({
 
   return async (spec, call) => {
     const facts = await containers.facts(call.signal)
-    checkSpec(spec, { fields, rules }, facts)
+    checkSpec(spec, { fields, rules, reaches: engine.reach !== undefined }, facts)
     return turns.take(spec.id, call.signal, async (doomed) => {
       const attempt = { spec, call, facts, doomed, place: { engine, id: spec.id, signal: call.signal } }
       const { id, found, warnings = [] } = await make(attempt)

@@ -157,7 +157,7 @@ suiteWith(await findDocker(), 'the life of workers on a real engine', (docker) =
 
     test('a foreign owner, another provider of the same owner, and copied labels are not seen', async () => {
       const stranger = await createHarness(docker.socket)
-      const sibling = await createHarness(docker.socket, { providerName: 'other' })
+      const sibling = await createHarness(docker.socket, { provider: 'other' })
       try {
         const foreign = stranger.hold()
         await stranger.provider.launch(foreign, callOf())

@@ -59,6 +59,17 @@ export function checkNetwork(spec: LaunchSpec, settings: DockerSettings, rules: 
   if (egress === 'restricted') checkRestricted(spec, settings, rules)
 }
 
+/** Refuses checks that are made from here, where there is no way from here to the engine's networks. */
+export function checkUnreached({ services = [] }: LaunchSpec): void {
+  for (const [index, { readiness }] of services.entries())
+    if (readiness !== undefined && readiness.check.kind !== 'exec')
+      throw refuse(
+        'unsupported',
+        `services.${index}.readiness.check`,
+        "the engine's bridge cannot be reached over TLS: use exec, an engine on this machine, or `ssh`",
+      )
+}
+
 function checkRestricted(spec: LaunchSpec, settings: DockerSettings, rules: HostRules): void {
   if (rules.firewall === undefined)
     throw refuse('unsupported', 'network.egress.restricted', "the provider's config.firewall names no image to enforce it with")

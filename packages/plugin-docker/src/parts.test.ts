@@ -5,7 +5,7 @@ import { destinationOf, parseAllow, rulesFor } from './firewall.ts'
 import { hasParts } from './labels.ts'
 import { checkLimits, droppedPath, limitsOf } from './limits.ts'
 import { stepsOf } from './links.ts'
-import { checkNetwork, networkOf, planOf } from './network.ts'
+import { checkNetwork, checkUnreached, networkOf, planOf } from './network.ts'
 import { rulesOf } from './rules.ts'
 import { checkSecurity, securityOf } from './security.ts'
 import { serviceBody } from './services.ts'
@@ -358,7 +358,7 @@ describe('the rules of restricted egress', () => {
 test('a service has its own program and health, and what its image was made for', () => {
   const readiness = { check: { kind: 'exec' as const, command: ['ready'] }, intervalMs: 1, timeoutMs: 2_000, failures: 3 }
   const service = { name: 'db', image: 'd', env: { A: 'b' }, command: ['x'], readiness }
-  expect(serviceBody(spec(), service, 'net')).toMatchObject({
+  expect(serviceBody(spec(), service, { network: 'net', facts })).toMatchObject({
     ...{ Image: 'd', Env: ['A=b'], Cmd: ['x'], Hostname: 'db' },
     Labels: { ...tags, 'muster-part': 'service' },
     Healthcheck: { Test: ['CMD', 'ready'], Interval: 50e6, Timeout: 2e9, Retries: 3 },
@@ -366,8 +366,34 @@ test('a service has its own program and health, and what its image was made for'
     HostConfig: { NetworkMode: 'net', CapDrop: ['NET_RAW'], SecurityOpt: ['no-new-privileges=true'] },
   })
   const tcp = { ...readiness, check: { kind: 'tcp' as const, port: 1 } }
-  expect(serviceBody(spec(), { name: 'db', image: 'd', readiness: tcp }, 'net')).toMatchObject({
+  expect(serviceBody(spec(), { name: 'db', image: 'd', readiness: tcp }, { network: 'net', facts })).toMatchObject({
     Healthcheck: { Test: ['NONE'] },
   })
-  expect(serviceBody(spec(), { name: 'db', image: 'd' }, 'net')).not.toHaveProperty('Healthcheck')
+  expect(serviceBody(spec(), { name: 'db', image: 'd' }, { network: 'net', facts })).not.toHaveProperty('Healthcheck')
+})
+
+test('where no bridge is reached, checks that are made from here are refused by name', () => {
+  const readiness = (check: object): object => ({ readiness: { check, intervalMs: 9, timeoutMs: 8, failures: 3 } })
+  const services = (check: object): LaunchSpec =>
+    spec({
+      services: [
+        { name: 'a', image: 'i' },
+        { name: 'b', image: 'i', ...readiness(check) },
+      ],
+    })
+  for (const check of [
+    { kind: 'tcp', port: 1 },
+    { kind: 'http', port: 1, path: '/' },
+  ])
+    expect(refusal(() => checkUnreached(services(check)))).toBe('unsupported services.1.readiness.check')
+  expect(refusal(() => checkUnreached(services({ kind: 'exec', command: ['true'] })))).toBe('none')
+  expect(refusal(() => checkUnreached(spec()))).toBe('none')
+})
+
+test("a service's log and init are what its engine has", () => {
+  const podman = { ...facts, init: false, logDriver: 'k8s-file' }
+  expect(serviceBody(spec(), { name: 'db', image: 'd' }, { network: 'net', facts: podman }).HostConfig).toMatchObject({
+    Init: false,
+    LogConfig: { Type: 'k8s-file', Config: { 'max-size': '10m' } },
+  })
 })

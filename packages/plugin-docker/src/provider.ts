@@ -13,9 +13,9 @@ import type {
   WorkerProvider,
 } from '@muster/core'
 import { ownerOf, packFrom, type Place, unpackInto } from './archive.ts'
-import { apiRange, compareVersions, type ContainerStats, createEngine, type Engine, inTrace } from './client.ts'
-import type { Endpoint } from './config.ts'
 import { orphansOf } from './belongings.ts'
+import { apiRange, compareVersions, type ContainerStats, createEngine, type Engine } from './client.ts'
+import type { Endpoint } from './config.ts'
 import {
   containerPath,
   createContainers,
@@ -28,26 +28,33 @@ import {
   observeRows,
   type Row,
 } from './containers.ts'
+import { inCall } from './current.ts'
 import { EngineFailure, isStatus, toDockerError } from './errors.ts'
 import { createRunners, otherUser } from './exec.ts'
 import { readFacts, type EngineFacts } from './facts.ts'
 import { forwardPort } from './forward.ts'
 import { networkHolder } from './gate.ts'
+import { createLedger } from './image-ledger.ts'
+import { imageRulesOf, type ImageRules } from './image-rules.ts'
+import { createImageTender } from './image-tender.ts'
 import { createPuller } from './image.ts'
+import { createSweeper } from './image-sweep.ts'
 import { createLauncher } from './launch.ts'
 import { readLogs } from './logs.ts'
 import { type HostRules, rulesOf } from './rules.ts'
+import { settingsOf } from './settings.ts'
 import { createStopper } from './stop.ts'
 import { statsOf } from './translate.ts'
 import { createTurns } from './waiting.ts'
 import { watchWorkers } from './watch.ts'
 
-/** All of the contract but what an engine has no part in: prices, and things of a whole pool. */
-export type DockerProvider = Required<Omit<WorkerProvider, 'preparePool' | 'unpreparePool' | 'quote'>>
+/** All of the contract but what an engine has no part in: prices. */
+export type DockerProvider = Required<Omit<WorkerProvider, 'quote'>>
 
 export interface DockerProviderOptions {
   endpoint: Endpoint
-  context: Pick<PluginContext, 'owner' | 'provider' | 'now'>
+  images?: ImageRules
+  context: Pick<PluginContext, 'owner' | 'provider' | 'now'> & Partial<Pick<PluginContext, 'dataDir' | 'log'>>
   /** The optional spec fields that the manifest declares. */
   fields: readonly SpecField[]
   /** What the operator lets workers have; absent: nothing of the machine. */
@@ -64,6 +71,7 @@ const changes = (doing: string): Doing => ({ doing, mutates: true })
 
 export function dockerProvider({
   endpoint,
+  images = imageRulesOf({}),
   context,
   fields,
   rules = rulesOf({}),
@@ -71,7 +79,10 @@ export function dockerProvider({
 }: DockerProviderOptions): DockerProvider {
   const containers = createContainers(engine, { 'muster-owner': context.owner, 'muster-provider': context.provider })
   const turns = createTurns()
-  const puller = createPuller(engine, () => context.now())
+  const now = (): number => context.now()
+  const ledger = createLedger(context.dataDir, (message, data) => context.log?.warn(message, data))
+  const puller = createPuller({ engine, ledger, rules: images, now })
+  const tender = createImageTender({ puller, sweeper: createSweeper(engine, { ledger, rules: images, now }), now })
   const stopper = createStopper(containers, turns)
   const launch = createLauncher({ containers, puller, turns, fields, rules })
   const runners = createRunners()
@@ -101,7 +112,7 @@ export function dockerProvider({
   return {
     async probe(call) {
       try {
-        return describe(await inTrace(call.trace.traceparent, () => readFacts(engine, call.signal)))
+        return describe(await inCall(call, () => readFacts(engine, call.signal)))
       } catch (error) {
         if (call.signal.aborted)
           throw toDockerError(call.signal.reason, { ...reads('answer'), deadline: call.deadline, now: call.now() })
@@ -110,12 +121,29 @@ export function dockerProvider({
       }
     },
 
-    launch: (spec, call) => guarded(call, changes('launch the worker'), () => launch(spec, call)),
+    preparePool: ({ image, settings }, call) =>
+      guarded(call, changes('prepare the pool'), async () => {
+        const { pull = 'missing' } = settingsOf({ settings })
+        return tender.prepare({ image, pull }, call)
+      }),
+
+    // Its image may be another pool's too: it goes as all that are unused go.
+    unpreparePool: () => Promise.resolve(),
+
+    launch: (spec, call) =>
+      guarded(call, changes('launch the worker'), async () => {
+        const launched = await launch(spec, call)
+        tender.tend(call)
+        return launched
+      }),
 
     terminate: ({ id }, how, call) =>
       guarded(call, changes('terminate the worker'), async () => {
         const terminated = await stopper.terminate(id, how, call)
-        if (terminated.state === 'gone') runners.forget(id)
+        if (terminated.state === 'gone') {
+          runners.forget(id)
+          tender.tend(call)
+        }
         return terminated
       }),
 
@@ -200,7 +228,8 @@ export function dockerProvider({
     forward: ({ id }, input, call) =>
       guardedStream(call, reads('forward to the worker'), async function* () {
         const { container } = await running(id, call)
-        yield* forwardPort(await networkHolder(engine, container, call.signal), input, call.signal)
+        const holder = await networkHolder(engine, container, call.signal)
+        yield* forwardPort({ container: holder, reach: engine.reach }, input, call.signal)
       }),
 
     suspend: ({ id }, call) =>

@@ -1,21 +1,23 @@
 /** Databases, browsers and the like beside a worker: containers on its own network, each ready before the next and before the job. */
 import { once } from 'node:events'
 import { request } from 'node:http'
-import { connect } from 'node:net'
+import type { Duplex } from 'node:stream'
 import { type Call, type LaunchSpec, ProviderError, type Readiness, type ServiceSpec } from '@muster/core'
 import type { ContainerInspect, CreateBody, Engine } from './client.ts'
+import type { EngineFacts } from './facts.ts'
 import { makeHelper, startHelper } from './helpers.ts'
 import { containerName } from './labels.ts'
 import { partLabel } from './storage.ts'
-import { pause } from './waiting.ts'
+import { pause, raceAbort } from './waiting.ts'
 
 export interface ServicesParts {
   engine: Engine
   spec: LaunchSpec
   network: string
   call: Call
-  /** Sees to it that the engine has an image. */
-  have(image: string): Promise<void>
+  facts: Pick<EngineFacts, 'init' | 'logDriver'>
+  /** Sees to it that the engine has an image, which the field `at` names; answers the name that it has it under. */
+  have(image: string, at: string): Promise<string>
 }
 
 /** What an engine's health is asked for; its own checks begin after an interval. */
@@ -28,9 +30,10 @@ const LEAST_INTERVAL_MS = 50
 export async function startServices(parts: ServicesParts): Promise<void> {
   for (const [index, service] of (parts.spec.services ?? []).entries()) {
     const name = serviceName(parts.spec, service)
-    await parts.have(service.image)
-    await run(parts, service, name)
-    await ready(parts, { service, name, at: `services.${index}` })
+    const at = `services.${index}`
+    const image = await parts.have(service.image, `${at}.image`)
+    await run(parts, { ...service, image }, name)
+    await ready(parts, { service, name, at })
   }
 }
 
@@ -39,16 +42,20 @@ function serviceName({ id }: LaunchSpec, { name }: ServiceSpec): string {
 }
 
 async function run(
-  { engine, spec, network, call: { signal } }: ServicesParts,
+  { engine, spec, facts, network, call: { signal } }: ServicesParts,
   service: ServiceSpec,
   name: string,
 ): Promise<void> {
-  await makeHelper(engine, { name, spec, body: serviceBody(spec, service, network) }, signal)
+  await makeHelper(engine, { name, spec, body: serviceBody(spec, service, { network, facts }) }, signal)
   await startHelper(engine, name, signal)
 }
 
 /** The body of a service's create. Pure. */
-export function serviceBody(spec: LaunchSpec, service: ServiceSpec, network: string): CreateBody {
+export function serviceBody(
+  spec: LaunchSpec,
+  service: ServiceSpec,
+  { network, facts }: Pick<ServicesParts, 'network' | 'facts'>,
+): CreateBody {
   const { name, image, env = {}, command, readiness } = service
   return {
     Image: image,
@@ -61,12 +68,15 @@ export function serviceBody(spec: LaunchSpec, service: ServiceSpec, network: str
     HostConfig: {
       NetworkMode: network,
       RestartPolicy: { Name: 'no' },
-      Init: true,
+      Init: facts.init,
       // A database's image begins as root, gives its folder to its own user and becomes that: the engine's own set is what it was made for.
       CapDrop: ['NET_RAW'],
       SecurityOpt: ['no-new-privileges=true'],
       // Nobody reads it to the end, so it may not fill the disk.
-      LogConfig: { Type: 'local', Config: { 'max-size': '10m', 'max-file': '2' } },
+      LogConfig: {
+        Type: facts.logDriver,
+        Config: { 'max-size': '10m', ...(facts.logDriver === 'local' ? { 'max-file': '2' } : {}) },
+      },
     },
   }
 }
@@ -101,7 +111,7 @@ async function ready(parts: ServicesParts, { service, name, at }: Waited): Promi
     if (health === 'healthy') return
     if (health === undefined || health === 'none') {
       if (readiness === undefined) return
-      if (await answers(container, { network, readiness }, signal)) return
+      if (await answers(container, { network, readiness, reach: engine.reach }, signal)) return
       if (++failed >= readiness.failures) throw broken(`${at}.readiness`, `the service ${service.name} does not get ready`)
       await pause(readiness.intervalMs, signal)
     } else await pause(POLL_MS, signal)
@@ -112,36 +122,34 @@ function broken(path: string, message: string): ProviderError {
   return new ProviderError('invalid-spec', message, { effect: 'possible', path })
 }
 
-/** One look over the engine's bridge, which its own machine reaches. */
+/** One look over the engine's bridge, which its own machine reaches: from here, or through the line to it. */
 async function answers(
   container: ContainerInspect,
-  { network, readiness: { check, timeoutMs } }: { network: string; readiness: Readiness },
+  { network, readiness: { check, timeoutMs }, reach }: { network: string; readiness: Readiness } & Pick<Engine, 'reach'>,
   signal: AbortSignal,
 ): Promise<boolean> {
   const host = (container.NetworkSettings.Networks as Record<string, { IPAddress?: string }>)[network]?.IPAddress
-  if (host === undefined || host === '' || check.kind === 'exec') return false
+  if (host === undefined || host === '' || check.kind === 'exec' || reach === undefined) return false
   const limit = AbortSignal.any([signal, AbortSignal.timeout(timeoutMs)])
+  const reaching = reach(host, check.port)
   try {
-    return check.kind === 'tcp' ? await accepts({ host, port: check.port }, limit) : await serves({ host, ...check }, limit)
+    const socket = await raceAbort(reaching, limit)
+    return check.kind === 'tcp' || (await serves(socket, { host, ...check }, limit))
   } catch {
     signal.throwIfAborted()
     return false
-  }
-}
-
-async function accepts(place: { host: string; port: number }, signal: AbortSignal): Promise<boolean> {
-  const socket = connect(place)
-  try {
-    await once(socket, 'connect', { signal })
-    return true
   } finally {
-    socket.destroy()
+    // One that stands too late is not wanted any more.
+    reaching.then(
+      (socket) => socket.destroy(),
+      () => {},
+    )
   }
 }
 
 /** An answer that is no failure (2xx, 3xx). */
-async function serves({ host, port, path }: { host: string; port: number; path: string }, signal: AbortSignal): Promise<boolean> {
-  const asked = request({ host, port, path, signal, agent: false })
+async function serves(socket: Duplex, { host, path }: { host: string; path: string }, signal: AbortSignal): Promise<boolean> {
+  const asked = request({ host, path, signal, agent: false, createConnection: () => socket })
   asked.end()
   try {
     const [{ statusCode = 0 }] = (await once(asked, 'response', { signal })) as [{ statusCode?: number }]

@@ -1,6 +1,7 @@
 /** A pool's own settings for this provider (`pools.<name>.worker.settings` in `muster.yaml`): what only an engine has. */
 import { type LaunchSpec, ProviderError } from '@muster/core'
 import * as z from 'zod'
+import { type PullPolicy, pullPolicySchema } from './image-rules.ts'
 
 /** What is refused unless the operator allows it to a pool: each gives its workers power over the engine's machine. */
 export const powers = ['privileged', 'engine-socket'] as const
@@ -43,6 +44,8 @@ export interface NetworkSettings {
 }
 
 export interface DockerSettings {
+  /** When images are pulled: the worker's own, its services', its gate's. */
+  readonly pull?: PullPolicy
   readonly allow?: Power[]
   readonly capabilities?: 'none' | 'engine'
   readonly groups?: string[]
@@ -119,6 +122,7 @@ const network = z.strictObject({
 })
 
 export const settingsSchema: z.ZodType<DockerSettings> = z.strictObject({
+  pull: pullPolicySchema.exactOptional(),
   allow: z
     .array(z.enum(powers))
     .describe('What a worker of this pool may have though it gives power over the machine of the engine.')

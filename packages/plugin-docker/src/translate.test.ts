@@ -7,18 +7,7 @@ import { containerName, label, labelsOf, ownerFilter, specDigest, tagsOf } from 
 import { describe as describeEngine, headroomOf } from './provider.ts'
 import { grantedOf } from './limits.ts'
 import { rulesOf } from './rules.ts'
-import {
-  checkSpec,
-  createBody,
-  exitInDoubt,
-  exitOf,
-  instantOf,
-  observe,
-  phaseOf,
-  platformOf,
-  pullQuery,
-  statsOf,
-} from './translate.ts'
+import { checkSpec, createBody, exitInDoubt, exitOf, instantOf, observe, phaseOf, platformOf, statsOf } from './translate.ts'
 
 const id = 'w0123456789abcdefghijklmnop'
 const tags = { 'muster-owner': 'o', 'muster-provider': 'docker', 'muster-pool': 'p', 'muster-worker': id, 'muster-epoch': '1' }
@@ -39,10 +28,10 @@ const facts: EngineFacts = {
     init: true,
   },
   ...{ security: { apparmor: false, seccomp: true, userns: false } },
-  ...{ cgroup: '2', storage: 'overlay2', rootless: false, liveRestore: true },
+  ...{ cgroup: '2', storage: 'overlay2', rootless: false, liveRestore: true, logDriver: 'local' },
 }
 
-const honoured = { fields: manifest.capabilities.fields as SpecField[], rules: rulesOf({}) }
+const honoured = { fields: manifest.capabilities.fields as SpecField[], rules: rulesOf({}), reaches: true }
 
 describe('the body of a create', () => {
   test('of a command: nothing of the image before or behind it, never removed by the engine', () => {
@@ -189,17 +178,6 @@ test('less than an engine gives is granted rounded up', () => {
     memoryBytes: 6_291_456,
     pids: 3,
   })
-})
-
-test.each([
-  ['busybox', 'busybox', 'latest'],
-  ['busybox:1', 'busybox', '1'],
-  ['127.0.0.1:5000/x', '127.0.0.1:5000/x', 'latest'],
-  ['127.0.0.1:5000/x:1', '127.0.0.1:5000/x', '1'],
-  ['r/x@sha256:ab', 'r/x', 'sha256:ab'],
-  ['r:5000/x:1@sha256:ab', 'r:5000/x:1', 'sha256:ab'],
-])('%s is pulled as %s, %s', (image, fromImage, tag) => {
-  expect(pullQuery(image)).toEqual({ fromImage, tag })
 })
 
 test('a platform is asked for only with a processor', () => {
@@ -383,6 +361,7 @@ describe('an engine', () => {
       ...facts,
       init: false,
       liveRestore: false,
+      logDriver: 'local',
       rootless: true,
       limits: { ...facts.limits, memory: false },
     })

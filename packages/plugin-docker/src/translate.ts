@@ -16,10 +16,10 @@ import {
 } from '@muster/core'
 import type { ContainerInspect, ContainerStats, CreateBody } from './client.ts'
 import { EngineFailure, toDockerError } from './errors.ts'
-import type { EngineFacts } from './facts.ts'
+import { type EngineFacts, logConfigOf } from './facts.ts'
 import { labelsOf } from './labels.ts'
 import { checkLimits, limitsOf } from './limits.ts'
-import { checkNetwork, exposedPorts, networkOf } from './network.ts'
+import { checkNetwork, checkUnreached, exposedPorts, networkOf } from './network.ts'
 import type { HostRules } from './rules.ts'
 import { checkSecurity, securityOf } from './security.ts'
 import { refuse, settingsOf } from './settings.ts'
@@ -43,20 +43,19 @@ const holdScript = [
   'exit 127',
 ].join('\n')
 
-/** Log files are kept whole, for a cursor to count in: a second file is begun only at a size no reader lags behind by. */
-const LOG_FILE_SIZE = '16g'
-
 /** What one provider honours: the fields of its manifest, as far as its operator's rules go. */
 export interface Honoured {
   fields: readonly SpecField[]
   rules: HostRules
+  /** Is there a way from here to addresses that only the engine's machine reaches? */
+  reaches: boolean
 }
 
 /**
  * Refuses what this engine would not honour: the first such field as `unsupported` with its path, a value that cannot be as
  * `invalid-spec`, more than the machine has as `capacity`.
  */
-export function checkSpec(spec: LaunchSpec, { fields, rules }: Honoured, facts: EngineFacts): void {
+export function checkSpec(spec: LaunchSpec, { fields, rules, reaches }: Honoured, facts: EngineFacts): void {
   for (const field of fieldsOf(spec))
     if (!fields.includes(field)) throw refuse('unsupported', field, 'this provider does not honour it')
   if (spec.work.mode === 'agent') throw refuse('unsupported', 'work.mode', 'a Docker worker runs a command or holds')
@@ -72,6 +71,7 @@ export function checkSpec(spec: LaunchSpec, { fields, rules }: Honoured, facts: 
   if (bytes > envBytes) throw refuse('invalid-spec', 'env', `names and values together are more than ${envBytes} bytes`)
   checkMounts(spec, settings, rules)
   checkNetwork(spec, settings, rules)
+  if (!reaches) checkUnreached(spec)
   if ((spec.files?.length ?? 0) > 0 && spec.security?.readOnlyRoot === true)
     throw refuse('unsupported', 'files', 'files cannot be put into a read-only root')
 }
@@ -104,8 +104,7 @@ export function createBody(spec: LaunchSpec, facts: EngineFacts): CreateBody {
       RestartPolicy: { Name: 'no' },
       // Reaps orphans, and makes a job's death by a signal an exit code: process 1 would not die of one.
       Init: facts.init,
-      // The other driver that can be read, json-file, replaces every byte that is not UTF-8.
-      LogConfig: { Type: 'local', Config: { 'max-size': LOG_FILE_SIZE, 'max-file': '2', compress: 'false' } },
+      LogConfig: logConfigOf(facts),
       ...limitsOf(spec, settings),
       ...network.HostConfig,
       ...securityOf(spec, settings),
@@ -117,15 +116,6 @@ export function createBody(spec: LaunchSpec, facts: EngineFacts): CreateBody {
 /** `linux/amd64`, when the spec names a processor: an image of another one is then refused instead of started. */
 export function platformOf({ os = 'linux', arch }: LaunchSpec): string | undefined {
   return arch === undefined ? undefined : `${os}/${arch}`
-}
-
-/** An image's name in the parts that a pull wants. Without tag and digest it is `latest`: an engine would pull every tag. */
-export function pullQuery(image: string): { fromImage: string; tag: string } {
-  const at = image.indexOf('@')
-  if (at >= 0) return { fromImage: image.slice(0, at), tag: image.slice(at + 1) }
-  // A colon before the last slash belongs to the registry's port.
-  const colon = image.indexOf(':', image.lastIndexOf('/') + 1)
-  return colon < 0 ? { fromImage: image, tag: 'latest' } : { fromImage: image.slice(0, colon), tag: image.slice(colon + 1) }
 }
 
 /** Refuses a file that a tmpfs mount would hide: files are put in before the mounts exist. `at` is the file's absolute path. */
