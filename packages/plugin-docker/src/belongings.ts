@@ -2,7 +2,7 @@
 import type { OwnerTags, WorkerId } from '@muster/core'
 import type { ContainerRow, Engine } from './client.ts'
 import type { Row } from './containers.ts'
-import { isStatus } from './errors.ts'
+import { isEnding, isGone, isStatus } from './errors.ts'
 import { containerName, ownerFilter, tagsOf } from './labels.ts'
 import { partLabel, staleCaches, type VolumeRow } from './storage.ts'
 
@@ -63,9 +63,9 @@ export function createBelongings(engine: Engine, owner: Owner): Belongings {
       await engine.json({ method: 'DELETE', path: `/${kind}s/${encodeURIComponent(key)}`, query, signal })
       return true
     } catch (error) {
-      if (isStatus(error, 404)) return true
+      if (isGone(error)) return true
       // 403: a network with live endpoints; 409: a volume in use, a container that is being removed.
-      if (isStatus(error, 403) || isStatus(error, 409)) return false
+      if (isStatus(error, 403) || isStatus(error, 409) || isEnding(error)) return false
       throw error
     }
   }

@@ -3,7 +3,7 @@ import type { Call, Instant, ListQuery, OwnerTags, WorkerId, WorkerObservation }
 import { type Belongings, createBelongings, orphansOf } from './belongings.ts'
 import { type ContainerInspect, type ContainerRow, type Engine } from './client.ts'
 import { inCall } from './current.ts'
-import { abortError, EngineFailure, isStatus, toDockerError } from './errors.ts'
+import { abortError, EngineFailure, isEnding, isGone, isStatus, toDockerError } from './errors.ts'
 import { type EngineFacts, readFacts } from './facts.ts'
 import { containerName, label, ownerFilter, tagsOf } from './labels.ts'
 import { killedForMemory } from './memory-kill.ts'
@@ -56,7 +56,7 @@ export function createContainers(engine: Engine, owner: Pick<OwnerTags, 'muster-
     try {
       return await engine.json<ContainerInspect>({ method: 'GET', path: `${containerPath(id)}/json`, signal })
     } catch (error) {
-      if (isStatus(error, 404)) return undefined
+      if (isGone(error)) return undefined
       throw error
     }
   }
@@ -96,8 +96,8 @@ export function createContainers(engine: Engine, owner: Pick<OwnerTags, 'muster-
         await engine.json({ method: 'DELETE', path: containerPath(id), query: { force: true, v: true }, signal })
         return 'gone'
       } catch (error) {
-        if (isStatus(error, 404)) return 'gone'
-        if (isStatus(error, 409, /already in progress/i)) return 'busy'
+        if (isGone(error)) return 'gone'
+        if (isEnding(error)) return 'busy'
         throw error
       }
     },

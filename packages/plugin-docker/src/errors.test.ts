@@ -1,6 +1,6 @@
 import { ProviderError } from '@muster/core'
 import { describe, expect, test } from 'vitest'
-import { EngineFailure, errorTable, isAbort, isStatus, toDockerError } from './errors.ts'
+import { EngineFailure, errorTable, isAbort, isEnding, isGone, isStatus, toDockerError } from './errors.ts'
 
 interface Example {
   message?: string
@@ -158,6 +158,22 @@ const examples: readonly Example[] = [
     message: "the working directory 'x' is invalid, it needs to be an absolute path",
     is: { code: 'invalid-spec', path: 'workdir' },
   },
+  // Podman 4.3.
+  {
+    status: 500,
+    message: 'normalizing image: normalizing name for compat API: repository name must be lowercase',
+    is: { code: 'invalid-spec', effect: 'none', path: 'image' },
+  },
+  {
+    status: 500,
+    message: 'determining run uid: user: unknown user error looking up user "nobody-here"',
+    is: { code: 'invalid-spec', path: 'security.user' },
+  },
+  {
+    status: 500,
+    message: 'workdir "/etc/passwd" exists on container 83f5, but is not a directory',
+    is: { code: 'invalid-spec', path: 'workdir' },
+  },
   { status: 500, message: 'Cannot mkdir: /etc/passwd is not a directory', is: { code: 'invalid-spec', path: 'workdir' } },
   { status: 400, message: 'exec /bin/true: argument list too long', is: { code: 'invalid-spec', path: 'env' } },
   { status: 400, message: 'Duplicate mount point: /x', is: { code: 'invalid-spec', path: 'mounts' } },
@@ -251,4 +267,19 @@ test('isStatus looks at status and words', () => {
   expect(isStatus(failure, 409, /not running/)).toBe(false)
   expect(isStatus(failure, 404)).toBe(false)
   expect(isStatus(new Error('409'), 409)).toBe(false)
+})
+
+test('a container that is gone or at its end, in the words of both engines', () => {
+  const of = (status: number, message: string): EngineFailure => new EngineFailure(message, { status, sent: true })
+  const [gone, ending] = [
+    of(500, 'container 07 does not exist in database: no such container'),
+    of(409, 'removal is already in progress'),
+  ]
+  const stopped = of(500, 'cannot remove container 43 as it could not be stopped: sending SIGKILL to container 43')
+  expect([of(404, 'No such container'), gone, ending, stopped].map((failure) => [isGone(failure), isEnding(failure)])).toEqual([
+    [true, false],
+    [true, false],
+    [false, true],
+    [false, true],
+  ])
 })

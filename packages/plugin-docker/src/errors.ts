@@ -158,7 +158,12 @@ export const errorTable: readonly ErrorRow[] = [
     path: 'image',
     hint: "Correct the image's name and tag.",
   },
-  { words: /invalid reference format|invalid repository name/i, code: 'invalid-spec', effect: 'none', path: 'image' },
+  {
+    words: /invalid reference format|invalid repository name|repository name must be lowercase/i,
+    code: 'invalid-spec',
+    effect: 'none',
+    path: 'image',
+  },
   {
     words: /dial tcp|i\/o timeout|TLS handshake timeout|request canceled|connection reset by peer|unexpected EOF|no such host/i,
     code: 'transient',
@@ -196,12 +201,12 @@ export const errorTable: readonly ErrorRow[] = [
   { words: /minimum memory limit/i, code: 'invalid-spec', effect: 'none', path: 'resources.memoryBytes' },
   { words: /unknown capability|invalid Cap(?:Add|Drop)/i, code: 'invalid-spec', effect: 'none', path: 'security' },
   {
-    words: /unable to find (?:user|group)|no matching entries in (?:passwd|group)/i,
+    words: /unable to find (?:user|group)|no matching entries in (?:passwd|group)|unknown (?:user|group) error/i,
     code: 'invalid-spec',
     path: 'security.user',
   },
   {
-    words: /working directory .* is invalid|cannot mkdir|chdir to cwd|mkdir .*: not a directory/i,
+    words: /working directory .* is invalid|workdir .* is not a directory|cannot mkdir|chdir to cwd|mkdir .*: not a directory/i,
     code: 'invalid-spec',
     path: 'workdir',
   },
@@ -292,6 +297,16 @@ export function isStatus(thrown: unknown, status: number, words?: RegExp): boole
 /** A create whose name another container has: Docker says 409, podman 500. */
 export function isNameTaken(thrown: unknown): boolean {
   return isStatus(thrown, 409) || isStatus(thrown, 500, /name .* is already in use/i)
+}
+
+/** Is there no such container? Docker says 404, podman says 500 while it is removed. */
+export function isGone(thrown: unknown): boolean {
+  return isStatus(thrown, 404) || isStatus(thrown, 500, /no such container/i)
+}
+
+/** Is somebody at its end already? Docker says 409, podman that it could not stop what was just stopped. */
+export function isEnding(thrown: unknown): boolean {
+  return isStatus(thrown, 409, /already in progress/i) || isStatus(thrown, 500, /could not be stopped|container state improper/i)
 }
 
 function fits(row: ErrorRow, failure: EngineFailure): boolean {

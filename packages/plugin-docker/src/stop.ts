@@ -2,7 +2,7 @@
 import type { Call, Terminated, TerminateHow, WorkerId } from '@muster/core'
 import type { Containers, Found } from './containers.ts'
 import { containerPath } from './containers.ts'
-import { isStatus } from './errors.ts'
+import { isEnding, isGone, isStatus } from './errors.ts'
 import { label } from './labels.ts'
 import { pause, raceAbort, type Turns } from './waiting.ts'
 
@@ -97,7 +97,7 @@ export function createStopper(containers: Containers, turns: Turns): Stopper {
       await engine.json({ method: 'POST', path: `${path}/wait`, query: { condition: 'not-running' }, signal: grace })
     } catch (error) {
       // Over with the grace, ended already, or gone.
-      if (!grace.aborted && !isStatus(error, 404) && !isStatus(error, 409)) throw error
+      if (!grace.aborted && !isGone(error) && !isEnding(error) && !isStatus(error, 409)) throw error
     }
   }
 

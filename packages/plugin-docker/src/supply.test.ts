@@ -34,7 +34,7 @@ test.each<[policy: string | undefined, image: string, there: boolean, asked: str
   ['always', 'db@sha256:ab', true, ['used db@sha256:ab']],
   ['always', 'db@sha256:ab', false, ['pull db@sha256:ab', 'used db@sha256:ab']],
   ['never', 'db', true, ['used db']],
-])('a helper of a pool that pulls %s, image %s, there: %j', async (policy, image, there, expected) => {
+])('a helper of a pool that pulls %s, image %s, there: %j', async (...[policy, image, there, expected]) => {
   const { puller, asked } = fakePuller(there ? [image] : [])
   expect(await createSupply(puller)({ image, at: 'services.0.image' }, working(policy))).toBe(`mirror/${image}`)
   expect(asked).toEqual(expected)
