@@ -56,7 +56,9 @@ export function applyOf({ running, store, engine, plugins, applied }: ApplyDeps)
       return { changes, problems: [], applied: false }
     }
     try {
-      await engine.configure(engineConfig(next.config), { principal, changes, commit: () => staged.commit() })
+      const taken = staged.candidates.filter((one) => isOther(one, now))
+      const versions = Object.fromEntries(taken.map(({ provider, plugin }) => [provider, plugin.manifest.version]))
+      await engine.configure(engineConfig(next.config), { principal, changes, versions, commit: () => staged.commit() })
     } catch (error) {
       await staged.discard()
       throw error
@@ -68,20 +70,23 @@ export function applyOf({ running, store, engine, plugins, applied }: ApplyDeps)
 
   /** Another version of a plugin that does not know the workers of the one before would let go of them. */
   async function lostBy(staged: Staged, { now, at }: { now: Running; at: LoadedConfig['problem'] }): Promise<Problem[]> {
-    const isOther = ({ plugin }: Candidate): boolean =>
-      now.discovery.plugins.find((one) => one.alias === plugin.alias)?.digest !== plugin.digest
-    const { lost, failed } = await accountAll(staged.candidates.filter(isOther), engine)
+    const others = staged.candidates.filter((one) => isOther(one, now))
+    const { lost, failed } = await accountAll(others, engine)
     const fix = 'end these workers, or keep the version that runs; muster plugins upgrade ALIAS --rehearse says more'
     const told = (provider: string, reason: string): Problem => at(['providers', provider], { at: 'key', reason, fix })
     return [
       ...lost.map(({ provider, worker, why }) =>
         told(provider, `the other version of its plugin does not account for ${worker}: ${why}`),
       ),
-      ...(failed === undefined ? [] : [told(staged.candidates.find(isOther)?.provider ?? '', failed)]),
+      ...(failed === undefined ? [] : [told(others[0]?.provider ?? '', failed)]),
     ]
   }
 
   return (how) => running.inTurn(() => apply(how))
+}
+
+function isOther({ plugin }: Candidate, { discovery }: Running): boolean {
+  return discovery.plugins.find((one) => one.alias === plugin.alias)?.digest !== plugin.digest
 }
 
 function revival(name: string): Change {

@@ -12,10 +12,12 @@ import { formatProblem } from './config/problem.ts'
 import { startDiskWatch } from './engine/disk.ts'
 import { startEngine } from './engine/engine.ts'
 import { givenBefore } from './engine/given.ts'
+import { keptPlugins } from './engine/kept.ts'
 import { killpoint } from './engine/killpoint.ts'
 import { startLeftovers } from './engine/leftovers.ts'
 import { startRuns } from './engine/runs/index.ts'
 import { type Examined, examine } from './examine.ts'
+import { openKept } from './kept.ts'
 import { createLog, type LogLevel } from './observe/log.ts'
 import { openObserve } from './observe/room.ts'
 import { lockedFolders } from './plugins/lock.ts'
@@ -135,7 +137,8 @@ async function startRooms({ config, found, log, restore }: Start): Promise<Runni
     identity.note(term.epoch())
     const { owner } = identity
     const given = (provider: string): ReturnType<typeof givenBefore> => givenBefore(provider, { store, sealer: seals })
-    const plugins = startPlugins({ config, discovery, owner, fence: term, log, given, witness: observe.witness })
+    const kept = await openKept((await keptPlugins(store)).values(), { config, discovery, stores: [join(dataDir, 'plugins')] })
+    const plugins = startPlugins({ config, discovery, kept, owner, fence: term, log, given, witness: observe.witness })
     stops.push(async () => {
       const leaving = plugins.leaving()
       const told = 'these still have workers: name them again before the next start, which does not know them otherwise'
@@ -146,6 +149,7 @@ async function startRooms({ config, found, log, restore }: Start): Promise<Runni
       const bad = state === 'degraded' || state === 'quarantined' || state === 'failed'
       log[bad ? 'warn' : 'info']({ provider: name, state, reason, hint }, 'provider')
     })
+    plugins.onKept((name) => log.info({ provider: name, ...plugins.find(name)?.status().kept }, 'kept version'))
     const engine = await startEngine({
       store,
       sealer: seals,

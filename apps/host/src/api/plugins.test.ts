@@ -4,7 +4,7 @@ import { startTestDaemon } from './testing/daemon.ts'
 
 const path = '/v1/plugins/cloud/upgrade'
 const done: Upgraded = {
-  ...{ alias: 'cloud', before: '1.0.0', after: '2.0.0', go: true, switched: true, lost: [], problems: [] },
+  ...{ alias: 'cloud', before: '1.0.0', after: '2.0.0', go: true, switched: true, lost: [], kept: [], problems: [] },
   steps: [{ step: 'verify', ok: true, fact: 'its files are those of the lock' }],
 }
 
@@ -21,10 +21,10 @@ test('an admin alone lets another version take over, and is told each step', asy
   const { status, json } = await daemon.ask('POST', path)
   const { problems: _problems, ...shown } = done
   expect([status, json]).toEqual([200, { ...shown, errors: [] }])
-  await daemon.ask('POST', path, { body: { rehearse: true, candidate: true } })
+  await daemon.ask('POST', path, { body: { rehearse: true, candidate: true, keepOld: true } })
   expect(asked).toEqual([
-    ['cloud', { principal: 'token:admin', rehearse: false, candidate: false }],
-    ['cloud', { principal: 'token:admin', rehearse: true, candidate: true }],
+    ['cloud', { principal: 'token:admin', rehearse: false, candidate: false, keepOld: false }],
+    ['cloud', { principal: 'token:admin', rehearse: true, candidate: true, keepOld: true }],
   ])
 })
 

@@ -2,7 +2,7 @@
 import type { Resources, WorkerCapabilities } from '@muster/core'
 import type { OrphanView, PoolStatus } from '../engine/api.ts'
 import type { WishRecord } from '../engine/model.ts'
-import type { GuardedProvider, ProviderState } from '../plugins/api.ts'
+import type { GuardedProvider, KeptStatus, ProviderState } from '../plugins/api.ts'
 import { defined, instant } from './views.ts'
 
 export interface PoolView {
@@ -35,6 +35,11 @@ export interface WishView {
   since: string
 }
 
+/** An older version of a provider's plugin that goes on for workers which the one that runs does not account for. */
+export interface KeptView extends Omit<KeptStatus, 'since'> {
+  since: string
+}
+
 export interface ProviderView {
   name: string
   alias: string
@@ -52,6 +57,7 @@ export interface ProviderView {
   retiring: number
   crashBundle?: string
   disabled?: WishView
+  kept?: KeptView
   capabilities: WorkerCapabilities
 }
 
@@ -85,12 +91,12 @@ function wishView(wish: WishRecord | undefined): WishView | undefined {
 }
 
 export function providerView(provider: GuardedProvider, wish: WishRecord | undefined): ProviderView {
-  const { since, ...status } = provider.status()
+  const { since, kept, ...status } = provider.status()
   return {
     ...status,
     notes: [...status.notes],
     since: instant(since),
-    ...defined({ disabled: wishView(wish) }),
+    ...defined({ disabled: wishView(wish), kept: kept && { ...kept, since: instant(kept.since) } }),
     capabilities: provider.capabilities,
   }
 }

@@ -185,13 +185,15 @@ export const runSchema: z.ZodType<RunView> = named(
   }),
 )
 
+const providerStates = z.enum(['starting', 'ready', 'degraded', 'quarantined', 'failed', 'stopped'])
+
 export const providerSchema: z.ZodType<ProviderView> = named(
   'Provider',
   z.object({
     name: z.string(),
     alias: z.string(),
     plugin: z.object({ name: z.string(), version: z.string(), contract: z.string() }),
-    state: z.enum(['starting', 'ready', 'degraded', 'quarantined', 'failed', 'stopped']),
+    state: providerStates,
     since: instant,
     reason: z.string().exactOptional(),
     hint: z.string().exactOptional(),
@@ -204,6 +206,18 @@ export const providerSchema: z.ZodType<ProviderView> = named(
     retiring: z.int().describe('Processes of before that end once their open calls have.'),
     crashBundle: z.string().exactOptional(),
     disabled: wishSchema.describe('No launch goes to it; absent: they do.').exactOptional(),
+    kept: z
+      .object({
+        version: z.string(),
+        state: providerStates,
+        since: instant,
+        reason: z.string().exactOptional(),
+        hint: z.string().exactOptional(),
+        pid: z.int().exactOptional(),
+        restarts: z.int(),
+      })
+      .describe('The version of its plugin before, which goes on for workers that this one does not account for.')
+      .exactOptional(),
     capabilities: workerCapabilitiesSchema,
   }),
 )

@@ -22,7 +22,7 @@ function show(): Command {
     .argument('<alias>')
     .option('--json', 'as JSON')
     .action(
-      onSite(async (site, [alias]: [string], options: { json?: true }) =>
+      onSite(async (site, [alias]: [string], options: Pick<Asking, 'json' | 'client'>) =>
         (await import('./plugins/show.ts')).showPlugin(site, alias, options),
       ),
     )
@@ -65,6 +65,7 @@ function upgrade(): Command {
   const command = local('upgrade', 'let another version take over in the running daemon, without a lost call; then lock it')
     .argument('<alias>', 'alias, or alias@version; default: the version that the lock holds')
     .option('--rehearse', 'all but the switch: whether it would go, and what was found in each step')
+    .option('--keep-old', 'the version before stays for workers that the other does not account for, until they are gone')
     .option('--wait', 'until the process before it has ended')
   return withChanges(command).action(
     onSite(async (site, [alias]: [string], options: Asking) =>
@@ -76,6 +77,7 @@ function upgrade(): Command {
 function rollback(): Command {
   const command = local('rollback', 'back to the version before, whose bytes are still here; a running daemon switches at once')
     .argument('<alias>')
+    .option('--keep-old', 'the version before stays for workers that the other does not account for, until they are gone')
     .option('--wait', 'until the process before it has ended')
   return withChanges(command).action(
     onSite(async (site, [alias]: [string], options: Asking) =>

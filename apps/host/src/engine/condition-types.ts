@@ -21,6 +21,7 @@ const raised = [
   'orphan-stays',
   'missing',
   'leaving',
+  'kept',
   'disabled',
   'paused',
   'draining',
@@ -111,6 +112,13 @@ export const conditionKinds: Readonly<Record<(typeof raised | typeof others)[num
     meanwhile:
       'Its process goes on for them, and takes no launch. The next start of the daemon does not know it: it is `missing` then.',
     mend: 'Nothing but time: it ends with its last worker. `muster workers --provider NAME` shows them. Before a restart, name it again or wait.',
+  },
+  kept: {
+    scope: 'provider',
+    meaning: 'Another version of its plugin took over with `--keep-old`, and has workers that only the one before accounts for.',
+    meanwhile:
+      'The version before goes on for these, after a restart of the daemon too, as long as the lock holds it; launches go to the one that took over.',
+    mend: 'Nothing but time: it ends with the last of them. Where the message says that it cannot be started: mend that, since nobody else reaches its workers.',
   },
   disabled: {
     scope: 'provider',

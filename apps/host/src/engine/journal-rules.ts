@@ -105,6 +105,12 @@ const rules = {
     meaning: 'Another version of its plugin could not take over, and why; the one before goes on.',
   },
 
+  'plugin-kept': {
+    of: 'provider',
+    meaning: 'The version of its plugin before goes on beside the one that took over, for which workers.',
+  },
+  'plugin-let-go': { of: 'provider', meaning: 'A version that was kept ends: no worker is left that needs it.' },
+
   'condition-raised': {
     of: 'host',
     meaning: 'A condition of the host, a provider or a pool began: see [conditions.md](conditions.md).',

@@ -8,9 +8,9 @@ import { type BundleLimits, writeBundle } from './bundle.ts'
 import type { DiscoveredPlugin } from './discover.ts'
 import { createGuard, type Current, type Guard } from './guard.ts'
 import { healthOf, probeOnce, whyOf } from './health.ts'
-import { type Holds, openHolds } from './holds.ts'
 import type { PluginProcess } from './process.ts'
 import type { Redactor } from './redactor.ts'
+import { once, retire } from './retire.ts'
 import { type SecretReader, secretReader } from './secrets.ts'
 import { describeEnd, startSession, StartFault } from './session.ts'
 import type { PluginUsers } from './users.ts'
@@ -35,6 +35,8 @@ export interface SuperviseDeps {
   redactor: Redactor
   /** A process of the target that runs already. */
   process?: PluginProcess
+  /** It has worked until now, and is asked at once. */
+  handed?: true
   owner: string
   users: PluginUsers
   fence: Fence
@@ -59,6 +61,10 @@ export interface Supervised {
   target(): Target
   /** A process that runs and was found well takes over at once. The one before it takes no more calls, and ends when its open ones have. */
   swap(target: Target, process: PluginProcess): void
+  /** As {@link swap}, and the process before it, where there is one, is handed out instead of ended. */
+  takeOver(target: Target, process: PluginProcess): PluginProcess | undefined
+  /** Ends it once its open calls have. */
+  retire(): Promise<void>
   stop(): Promise<void>
 }
 
@@ -84,13 +90,13 @@ export function supervise(deps: SuperviseDeps): Supervised {
   const status: Omit<ProviderStatus, 'breaker' | 'inFlight' | 'retiring' | 'pid'> = {
     name,
     ...namesOf(target),
-    state: 'starting',
+    state: deps.handed === true ? 'ready' : 'starting',
     since: deps.now(),
     notes: [],
     facts: {},
     restarts: 0,
   }
-  let child: PluginProcess | undefined
+  let child = deps.handed === true ? deps.process : undefined
   let faults = 0
   let violations = 0
   let retryAt = 0
@@ -98,7 +104,7 @@ export function supervise(deps: SuperviseDeps): Supervised {
   let incoming = deps.process
   let swapped = new AbortController()
   const retiring = new Set<Promise<void>>()
-  const held = new WeakMap<PluginProcess, Holds>()
+  const handedOut = new WeakSet<PluginProcess>()
 
   const health = healthOf(
     (process) => probeOnce(process, { epoch: deps.fence.epoch(), secret, redactor }),
@@ -119,7 +125,7 @@ export function supervise(deps: SuperviseDeps): Supervised {
     current: (): Current =>
       child === undefined || status.state === 'starting'
         ? { down: status.reason ?? 'it is starting', retryAfterMs: Math.max(100, retryAt - deps.now()) }
-        : { worker: child.connection.worker, holds: holdsOf(child) },
+        : { worker: child.connection.worker, holds: child.holds },
     onFailure(method, error) {
       // Only a call that failed for the vendor's or the plugin's sake asks for a look; a refused request does not.
       if (error.code === 'transient' || error.code === 'deadline' || error.code === 'auth') health.look()
@@ -204,7 +210,7 @@ export function supervise(deps: SuperviseDeps): Supervised {
       return reason
     })
     await health.watch(process, AbortSignal.any([over.signal, swapped.signal, stopping.signal]))
-    if (swapped.signal.aborted) return retireAside(process)
+    if (swapped.signal.aborted) return handedOut.has(process) ? undefined : retireAside(process)
     const reason = await closed
     if (child === process) child = undefined
     process.kill()
@@ -263,16 +269,10 @@ export function supervise(deps: SuperviseDeps): Supervised {
     }
   }
 
-  function holdsOf(process: PluginProcess): Holds {
-    const known = held.get(process) ?? openHolds()
-    held.set(process, known)
-    return known
-  }
-
   /** Its open calls end as they would, each by its own deadline at the latest; only then it is told to go. */
   function retireAside(process: PluginProcess): void {
     const { retireMs } = manifest().limits
-    const quiet = Promise.race([holdsOf(process).empty(), process.exited, once(stopping.signal)])
+    const quiet = Promise.race([process.holds.empty(), process.exited, once(stopping.signal)])
     const retired = quiet.then(() => retire(process, retireMs)).finally(() => retiring.delete(retired))
     retiring.add(retired)
   }
@@ -300,44 +300,46 @@ export function supervise(deps: SuperviseDeps): Supervised {
     first: first.promise,
     redactor,
     target: () => target,
-    swap(next, process) {
-      target = next
-      secret = secretReader(next.provider.secrets)
-      Object.assign(status, namesOf(next))
-      faults = violations = retryAt = 0
-      guard.renew()
-      // One that never came to its turn.
-      if (incoming !== undefined) retireAside(incoming)
-      incoming = child = process
-      // Told anew: whoever remembers what this provider could not do finds out again.
-      status.state = 'starting'
-      set('ready')
-      swapped.abort()
+    swap,
+    takeOver(next, process) {
+      const before = child
+      if (before !== undefined) handedOut.add(before)
+      swap(next, process)
+      return before
     },
-    async stop() {
+    async retire() {
       const process = child
-      stopping.abort()
-      if (process !== undefined) await retire(process, manifest().limits.retireMs)
-      await Promise.all([done, ...retiring])
-      set('stopped')
+      if (process !== undefined) await Promise.race([process.holds.empty(), process.exited, once(stopping.signal)])
+      await stop()
     },
+    stop,
+  }
+
+  function swap(next: Target, process: PluginProcess): void {
+    target = next
+    secret = secretReader(next.provider.secrets)
+    Object.assign(status, namesOf(next))
+    faults = violations = retryAt = 0
+    guard.renew()
+    // One that never came to its turn.
+    if (incoming !== undefined && !handedOut.has(incoming)) retireAside(incoming)
+    incoming = child = process
+    // Told anew: whoever remembers what this provider could not do finds out again.
+    status.state = 'starting'
+    set('ready')
+    swapped.abort()
+  }
+
+  async function stop(): Promise<void> {
+    const process = child
+    stopping.abort()
+    if (process !== undefined) await retire(process, manifest().limits.retireMs)
+    await Promise.all([done, ...retiring])
+    set('stopped')
   }
 }
 
 function namesOf({ plugin, provider }: Target): Pick<ProviderStatus, 'alias' | 'plugin'> {
   const { name, version } = plugin.manifest
   return { alias: provider.alias, plugin: { name, version, contract: plugin.contract } }
-}
-
-async function once(signal: AbortSignal): Promise<void> {
-  if (!signal.aborted) await new Promise((resolve) => signal.addEventListener('abort', resolve, { once: true }))
-}
-
-/** Lets open calls end, then ends the process; kills it when it does not go in time. */
-export async function retire(process: PluginProcess, retireMs: number): Promise<void> {
-  await process.connection.retire({ deadlineMs: retireMs }).catch(() => undefined)
-  process.connection.close('retired')
-  const timer = setTimeout(() => process.kill(), retireMs)
-  await process.exited
-  clearTimeout(timer)
 }

@@ -78,6 +78,19 @@ export interface WorkerTable {
   session_hash: string | null
   /** When it was exchanged: the agent is there. */
   agent_at: number | null
+  /** The version of its provider's plugin that it belongs to: that launched it, or took it over. Null: one of before this was noted. */
+  plugin_version: string | null
+}
+
+/** An older version of a provider's plugin that goes on for workers which the one that runs does not account for. */
+export interface KeptPluginTable {
+  provider: string
+  version: string
+  /** Digest of its files: the lock must still hold just these. */
+  tree: string
+  /** Name of its folder in the content store. */
+  content: string
+  since: number
 }
 
 export interface LeaseTable {
@@ -227,4 +240,5 @@ export interface Tables {
   orphans: OrphanTable
   wishes: WishTable
   idempotency: IdempotencyTable
+  kept_plugins: KeptPluginTable
 }

@@ -306,8 +306,14 @@ export interface PluginUpgrade {
   switched: boolean
   /** As far as it came. */
   steps: UpgradeStep[]
-  /** Live workers that it does not account for. */
+  /** Live workers that it does not account for, and that stand in its way. */
   lost: {
+    provider: string
+    worker: string
+    why: string
+  }[]
+  /** Those for which the version before stays, with `keepOld`. */
+  kept: {
     provider: string
     worker: string
     why: string
@@ -415,6 +421,16 @@ export interface Provider {
   crashBundle?: string
   /** No launch goes to it; absent: they do. */
   disabled?: Wish
+  /** The version of its plugin before, which goes on for workers that this one does not account for. */
+  kept?: {
+    version: string
+    state: 'starting' | 'ready' | 'degraded' | 'quarantined' | 'failed' | 'stopped'
+    since: string
+    reason?: string
+    hint?: string
+    pid?: number
+    restarts: number
+  }
   capabilities: {
     work: ('command' | 'hold' | 'agent')[]
     fields: ('work.inputs' | 'work.outputs' | 'image' | 'profile' | 'env' | 'workdir' | 'files' | 'resources.cpu' | 'resources.memoryBytes' | 'resources.diskBytes' | 'resources.pids' | 'resources.gpus' | 'os' | 'arch' | 'mounts.bind' | 'mounts.volume' | 'mounts.tmpfs' | 'network.egress.none' | 'network.egress.restricted' | 'network.egress.full' | 'network.allow' | 'network.ports' | 'security.user' | 'security.readOnlyRoot' | 'security.noNewPrivileges' | 'security.privileged' | 'security.capabilitiesAdd' | 'security.capabilitiesDrop' | 'lifetimeMs' | 'readiness' | 'services' | 'labels' | 'credentials' | 'settings')[]
@@ -1319,6 +1335,8 @@ export interface Operations {
       rehearse?: boolean
       /** By `plugins.next.json` and its lock instead of `plugins.json`. Default false. */
       candidate?: boolean
+      /** Its process stays for workers that the other version does not account for, until the last of them is gone. The lock must hold it as the one before. Default false: such a worker stands in the way. */
+      keepOld?: boolean
     }
     answer: PluginUpgrade
   }

@@ -12,6 +12,7 @@ import { entryOf, type Site } from './site.ts'
 export interface Asking extends ChangeOptions {
   rehearse?: true
   wait?: true
+  keepOld?: true
   /** Error: MusterError `no-daemon`. */
   client(): Promise<MusterClient>
 }
@@ -39,7 +40,8 @@ export async function rollBackPlugin(site: Site, alias: string, options: Asking)
   return change(site, options, { text, before: (files) => switched(site, alias, { files, client, options }) })
 }
 
-async function runningClient({ client: open }: Asking): Promise<MusterClient | undefined> {
+/** Undefined where no daemon runs. */
+export async function runningClient({ client: open }: Pick<Asking, 'client'>): Promise<MusterClient | undefined> {
   try {
     const client = await open()
     await client.version()
@@ -57,14 +59,14 @@ interface Switching {
 }
 
 async function switched(site: Site, alias: string, { files, client, options }: Switching): Promise<Done> {
-  const { rehearse = false, wait, json } = options
+  const { rehearse = false, keepOld = false, wait, json } = options
   const next = candidateFileOf(site.registryFile)
   try {
     if (!files.same) {
       await writeFile(next, files.registry)
       await writeFile(lockFileOf(next), files.lock)
     }
-    const asked = client.plugins.upgrade(alias, { rehearse, candidate: !files.same })
+    const asked = client.plugins.upgrade(alias, { rehearse, candidate: !files.same, keepOld })
     const done = await withProgress('starting it beside the one that runs …', asked)
     if (json !== true) shown(done)
     if (done.switched && wait === true) await retired(client, alias)
@@ -83,9 +85,11 @@ async function switched(site: Site, alias: string, { files, client, options }: S
   }
 }
 
-function shown({ alias, before, after, go, switched: done, steps, lost, errors }: PluginUpgrade): void {
+function shown({ alias, before, after, go, switched: done, steps, lost, kept, errors }: PluginUpgrade): void {
   for (const { step, ok, fact } of steps) print(`${state(ok ? 'ready' : 'failed', ok ? 'ok' : 'no').padEnd(2)}  ${step}: ${fact}`)
   for (const { provider, worker, why } of lost) print(`    ${provider}/${worker}: ${why}`)
+  for (const { provider, worker, why } of kept)
+    print(`    ${provider}/${worker} ${done ? 'stays' : 'would stay'} with ${before}: ${why}`)
   for (const { path, message } of errors) print(`    ${path}: ${message}`)
   if (done) say(`${alias}: ${after} has taken over from ${before}`)
   else if (before === after) say(`${alias}: ${after} is what runs`)
