@@ -162,15 +162,17 @@ async function startRooms({ config, found, log, restore }: Start): Promise<Runni
     })
     stops.push(() => engine.stop())
     observe.engine(engine)
-    stops.push(
-      startLeftovers({
-        dataDir,
-        clock: engine.clock,
-        keep: () => retention,
-        inUse: async () => [...plugins.roots(), ...(await lockedFolders(config.pluginsFile))],
-        report: (message, data) => log.error(data, message),
-      }),
-    )
+    const leftovers = startLeftovers({
+      dataDir,
+      clock: engine.clock,
+      keep: () => retention,
+      inUse: async () => {
+        const needed = [...(await keptPlugins(store)).values()].map((one) => one.content)
+        return [...plugins.roots(), ...needed, ...(await lockedFolders(config.pluginsFile))]
+      },
+      report: (message, data) => log.error(data, message),
+    })
+    stops.push(leftovers.stop)
     stops.push(startDiskWatch({ dataDir, conditions: engine.conditions, clock: engine.clock }))
     const runs = await startRuns({
       engine,
@@ -184,10 +186,13 @@ async function startRooms({ config, found, log, restore }: Start): Promise<Runni
     stops.push(() => runs.stop())
     let renewed: Api['renewed'] = async () => undefined
     const changing = { running: openRunning({ ...found, config }), store: join(dataDir, 'plugins'), engine, plugins }
-    const upgrade = upgradeOf({ ...changing, killpoint })
+    const upgrade = upgradeOf({ ...changing, killpoint, switched: leftovers.now })
     const changed = applyOf({
       ...changing,
-      applied: (next) => void ({ retention } = next),
+      applied: (next) => {
+        ;({ retention } = next)
+        leftovers.now()
+      },
     })
     // A certificate is not part of what differs: its files change while their names stay.
     const apply: Apply = async (how) => {

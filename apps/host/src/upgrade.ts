@@ -66,9 +66,11 @@ export interface UpgradeDeps {
   engine: Pick<Engine, 'upgrades'>
   plugins: Pick<StartedRoom, 'stage'>
   killpoint: PassKillPoint
+  /** Told when another version has taken over. */
+  switched(): void
 }
 
-export function upgradeOf({ running, store, engine, plugins, killpoint }: UpgradeDeps): Upgrade {
+export function upgradeOf({ running, store, engine, plugins, killpoint, switched }: UpgradeDeps): Upgrade {
   async function upgrade(alias: string, how: UpgradeHow): Promise<Upgraded> {
     const { config, discovery } = running.now
     const old = discovery.plugins.find((one) => one.alias === alias)
@@ -142,6 +144,7 @@ export function upgradeOf({ running, store, engine, plugins, killpoint }: Upgrad
     const commit = (): void => staged.commit(new Set(names))
     await engine.upgrades.switch({ ...how, alias, before, after, providers, known, ...keep, commit })
     running.now = { ...running.now, discovery: replaced }
+    switched()
     return told.switched(kept)
   }
 

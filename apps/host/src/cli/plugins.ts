@@ -12,7 +12,7 @@ export function pluginsCommand(): Command {
     .action(
       onSite(async (site, _args: [], options: { json?: true }) => (await import('./plugins/show.ts')).listPlugins(site, options)),
     )
-  for (const one of [show(), add(), remove(), update(), upgrade(), rollback(), lock(), verify(), mirror()])
+  for (const one of [show(), add(), remove(), update(), upgrade(), rollback(), lock(), verify(), mirror(), gc()])
     plugins.addCommand(one)
   return plugins
 }
@@ -111,6 +111,17 @@ function mirror(): Command {
     .action(
       onSite(async (site, _args: [], options: { out: string; json?: true }) =>
         (await import('./plugins/mirror.ts')).mirrorPlugins(site, options),
+      ),
+    )
+}
+
+function gc(): Command {
+  return local('gc', 'remove unpacked plugins that nothing needs: no lock, no worker, no host that has used them lately')
+    .option('--dry-run', 'only show what would be removed')
+    .option('--json', 'as JSON')
+    .action(
+      onSite(async (site, _args: [], options: { dryRun?: true; json?: true }) =>
+        (await import('./plugins/gc.ts')).collectPlugins(site, options),
       ),
     )
 }

@@ -9,6 +9,7 @@ import { readRegistry } from '../../plugins/registry.ts'
 import { signerName } from '../../plugins/trust.ts'
 import { bytes, exits, print, printJson, say } from '../io.ts'
 import { withProgress } from '../context.ts'
+import { collectAfter } from './gc.ts'
 import { type Site, waiverOf } from './site.ts'
 
 export interface ChangeOptions {
@@ -63,6 +64,7 @@ export async function change(site: Site, options: ChangeOptions, wanted: Change 
     // The lock may hold more than the registry manifest names, never less.
     await replaceFile(site.lockFile, { before: site.lock.text, after: locked })
     if (text !== undefined) await replaceFile(site.registryFile, { before: site.text, after: text })
+    await collectAfter(site)
   }
   if (options.json === true) printJson({ changes: planned.changes, written: writes, ...done?.told })
   else if (same) say('the lock fits: nothing changes')
