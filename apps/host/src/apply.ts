@@ -4,6 +4,7 @@ import { type Change, diffConfig, type Written } from './config/diff.ts'
 import type { Problem } from './config/problem.ts'
 import type { Engine } from './engine/api.ts'
 import { type Examined, examine } from './examine.ts'
+import type { Discovery } from './plugins/discover.ts'
 import type { Candidate, Staged, StartedRoom } from './plugins/room.ts'
 import type { Running, RunningState } from './running.ts'
 import { accountAll } from './upgrade.ts'
@@ -25,15 +26,18 @@ export interface ApplyDeps {
   store: string
   engine: Pick<Engine, 'configure' | 'upgrades'>
   plugins: Pick<StartedRoom, 'stage' | 'list'>
+  /** What runs where the lock's own version could not start. */
+  fallen(found: NonNullable<Examined['found']>): Promise<Discovery>
   /** Told of the configuration that is in force from now on. */
   applied(config: MusterConfig): void
 }
 
-export function applyOf({ running, store, engine, plugins, applied }: ApplyDeps): Apply {
+export function applyOf({ running, store, engine, plugins, fallen, applied }: ApplyDeps): Apply {
   async function apply({ principal, dryRun }: { principal: string; dryRun: boolean }): Promise<Applied> {
     const { now } = running
-    const { problems, found, at } = await examine(now.config.file, () => [store], { strictly: true })
-    if (found === undefined || problems.length > 0) return { changes: [], problems, applied: false }
+    const { problems, found: read, at } = await examine(now.config.file, () => [store], { strictly: true })
+    if (read === undefined || problems.length > 0) return { changes: [], problems, applied: false }
+    const found = { ...read, discovery: await fallen(read) }
     const differs = diffConfig(writtenOf(now), writtenOf(found))
     const fixed = differs.filter((change) => change.restart).map((change) => restartProblem(change, at))
     // What made a provider give up may have been mended outside of the file.

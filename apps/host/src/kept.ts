@@ -7,12 +7,15 @@ import type { KeptPlugin } from './plugins/kept.ts'
 
 export interface KeptDeps {
   config: MusterConfig
+  /** What runs. */
   discovery: Discovery
+  /** What the lock holds. */
+  locked: Discovery
   stores: Stores
 }
 
 /** What runs by itself again is not among them. Never rejects because of one that cannot be opened: nobody else has its workers. */
-export async function openKept(rows: Iterable<KeptRow>, { config, discovery, stores }: KeptDeps): Promise<KeptPlugin[]> {
+export async function openKept(rows: Iterable<KeptRow>, { config, discovery, locked, stores }: KeptDeps): Promise<KeptPlugin[]> {
   const found = [...rows].map(async ({ provider, version, tree }): Promise<KeptPlugin[]> => {
     const alias = config.providers.find((one) => one.name === provider)?.alias
     const running = discovery.plugins.find((one) => one.alias === alias)
@@ -20,6 +23,9 @@ export async function openKept(rows: Iterable<KeptRow>, { config, discovery, sto
     const opened = await previousOf(alias, { config, stores })
     if ('refused' in opened) return [{ provider, version, found: opened }]
     if (opened.plugin.manifest.version === version && opened.plugin.tree === tree) return [{ provider, version, found: opened }]
+    // After a fall back it is the one that the lock holds.
+    const held = locked.plugins.find((one) => one.alias === alias)
+    if (held?.manifest.version === version && held.tree === tree) return [{ provider, version, found: { plugin: held } }]
     const reason = `the lock no longer holds version ${version} with the files that it had; the one before is ${opened.plugin.manifest.version}`
     return [
       { provider, version, found: { refused: { reason, hint: `lock it again as the one before '${alias}', and restart` } } },

@@ -12,14 +12,17 @@ import { formatProblem } from './config/problem.ts'
 import { startDiskWatch } from './engine/disk.ts'
 import { startEngine } from './engine/engine.ts'
 import { givenBefore } from './engine/given.ts'
+import { fallbacksOf } from './engine/fallback.ts'
 import { keptPlugins } from './engine/kept.ts'
 import { killpoint } from './engine/killpoint.ts'
 import { startLeftovers } from './engine/leftovers.ts'
 import { startRuns } from './engine/runs/index.ts'
 import { type Examined, examine } from './examine.ts'
+import { fallenBack, startFallBack } from './fallback.ts'
 import { openKept } from './kept.ts'
 import { createLog, type LogLevel } from './observe/log.ts'
 import { openObserve } from './observe/room.ts'
+import type { Discovery } from './plugins/discover.ts'
 import { lockedFolders } from './plugins/lock.ts'
 import { startPlugins } from './plugins/room.ts'
 import { openRunning } from './running.ts'
@@ -117,7 +120,6 @@ interface Start {
 
 async function startRooms({ config, found, log, restore }: Start): Promise<Running> {
   const dataDir = config.data
-  const { discovery } = found
   let { retention } = config
   // What was started is stopped in reverse, also when a later room cannot start.
   const stops: (() => Promise<unknown>)[] = []
@@ -137,7 +139,11 @@ async function startRooms({ config, found, log, restore }: Start): Promise<Runni
     identity.note(term.epoch())
     const { owner } = identity
     const given = (provider: string): ReturnType<typeof givenBefore> => givenBefore(provider, { store, sealer: seals })
-    const kept = await openKept((await keptPlugins(store)).values(), { config, discovery, stores: [join(dataDir, 'plugins')] })
+    const by = { config, stores: [join(dataDir, 'plugins')] as [string] }
+    const fallen = async (one: Pick<Start['found'], 'config' | 'discovery'>): Promise<Discovery> =>
+      fallenBack(one.discovery, await fallbacksOf(store), { ...by, config: one.config })
+    const discovery = await fallen(found)
+    const kept = await openKept((await keptPlugins(store)).values(), { ...by, discovery, locked: found.discovery })
     const plugins = startPlugins({ config, discovery, kept, owner, fence: term, log, given, witness: observe.witness })
     stops.push(async () => {
       const leaving = plugins.leaving()
@@ -185,15 +191,17 @@ async function startRooms({ config, found, log, restore }: Start): Promise<Runni
     })
     stops.push(() => runs.stop())
     let renewed: Api['renewed'] = async () => undefined
-    const changing = { running: openRunning({ ...found, config }), store: join(dataDir, 'plugins'), engine, plugins }
+    const changing = { running: openRunning({ ...found, config, discovery }), store: join(dataDir, 'plugins'), engine, plugins }
     const upgrade = upgradeOf({ ...changing, killpoint, switched: leftovers.now })
     const changed = applyOf({
       ...changing,
+      fallen,
       applied: (next) => {
         ;({ retention } = next)
         leftovers.now()
       },
     })
+    stops.push(startFallBack({ ...changing, log }))
     // A certificate is not part of what differs: its files change while their names stay.
     const apply: Apply = async (how) => {
       if (!how.dryRun) await renewed()

@@ -18,6 +18,7 @@ import type {
   Operations,
   Pool,
   Orphan,
+  PluginAcknowledged,
   PluginUpgrade,
   Provider,
   Run,
@@ -67,6 +68,8 @@ export interface MusterClient {
   readonly plugins: {
     /** Lets the version that the lock holds take over; `plugin-refused` or `not-accounted` when it cannot, and nothing has changed. */
     upgrade(alias: string, how?: Body<'upgradePlugin'>): Promise<PluginUpgrade>
+    /** It was seen that it fell back to the version before: the condition of its pools ends. Role operator. */
+    acknowledge(alias: string): Promise<PluginAcknowledged>
   }
   readonly pools: {
     list(): Promise<Pool[]>
@@ -183,7 +186,10 @@ export function connect(address: Address, options: ConnectOptions = {}): MusterC
     },
     events: (given) => readEvents(caller, given),
     apply: (given = {}) => call('applyConfig', { body: given }),
-    plugins: { upgrade: (name, how = {}) => call('upgradePlugin', { params: { name }, body: how }) },
+    plugins: {
+      upgrade: (name, how = {}) => call('upgradePlugin', { params: { name }, body: how }),
+      acknowledge: (name) => call('acknowledgePlugin', { params: { name } }),
+    },
     pools: {
       list: () => items(call('listPools', {})),
       get: (name) => call('getPool', { params: { name } }),

@@ -62,3 +62,16 @@ test('one that cannot be loaded or started is a problem with every place', async
     [{ path: 'plugins.next.json:1:2', message: 'the lock has no plugin\n    fix: run: muster plugins lock' }],
   ])
 })
+
+test('an operator says that it was seen that a plugin fell back; where nothing says so, there is nothing to see', async () => {
+  await using daemon = await startTestDaemon()
+  const { conditions } = daemon.harness.engine
+  conditions.raise({ scope: 'pool', name: 'ci', type: 'fell-back:cloud', message: 'it fell back', hint: 'see it' })
+  const viewer = await daemon.ask('POST', '/v1/tokens', { body: { name: 'eve', role: 'viewer' } })
+  const operator = await daemon.ask('POST', '/v1/tokens', { body: { name: 'op', role: 'operator' } })
+  const seen = '/v1/plugins/cloud/acknowledge'
+  expect((await daemon.ask('POST', seen, { token: String(viewer.json['token']) })).status).toBe(403)
+  const { status, json } = await daemon.ask('POST', seen, { token: String(operator.json['token']) })
+  expect([status, json, conditions.list()]).toEqual([200, { alias: 'cloud', pools: ['ci'] }, []])
+  expect((await daemon.ask('POST', seen)).status).toBe(404)
+})

@@ -1,6 +1,7 @@
 /** `muster plugins`: which plugins this deployment may load, to the byte. Works on files; only an upgrade needs a daemon. */
 import { Command } from 'commander'
-import { acting, openClient } from './context.ts'
+import { acting, openClient, subcommand } from './context.ts'
+import { printJson, say } from './io.ts'
 import type { AddOptions } from './plugins/add.ts'
 import type { ChangeOptions } from './plugins/change.ts'
 import type { Site, SiteOptions } from './plugins/site.ts'
@@ -12,7 +13,7 @@ export function pluginsCommand(): Command {
     .action(
       onSite(async (site, _args: [], options: { json?: true }) => (await import('./plugins/show.ts')).listPlugins(site, options)),
     )
-  for (const one of [show(), add(), remove(), update(), upgrade(), rollback(), lock(), verify(), mirror(), gc()])
+  for (const one of [show(), add(), remove(), update(), upgrade(), rollback(), lock(), verify(), mirror(), gc(), acknowledge()])
     plugins.addCommand(one)
   return plugins
 }
@@ -112,6 +113,20 @@ function mirror(): Command {
       onSite(async (site, _args: [], options: { out: string; json?: true }) =>
         (await import('./plugins/mirror.ts')).mirrorPlugins(site, options),
       ),
+    )
+}
+
+function acknowledge(): Command {
+  return subcommand('acknowledge', 'it was seen that a plugin fell back to the version before: its pools show it no more')
+    .argument('<alias>')
+    .option('--json', 'as JSON')
+    .action(
+      acting(async ([alias]: [string], { json }: { json?: true }, command: Command) => {
+        const seen = await (await openClient(command)).plugins.acknowledge(alias)
+        if (json === true) printJson(seen)
+        else say(`${alias}: seen; no longer shown by ${seen.pools.join(', ')}`)
+        return undefined
+      }),
     )
 }
 

@@ -27,10 +27,10 @@ const raised = [
   'draining',
   'stock',
 ] as const
-/** The store's own, which nobody raises, and those of a quota, whose type names the provider. */
-const others = ['store-full', 'store-busy', 'store-failed', 'quota'] as const
+/** The store's own, which nobody raises, and those whose type names a provider or a plugin besides. */
+const others = ['store-full', 'store-busy', 'store-failed', 'quota', 'fell-back'] as const
 
-export type ConditionType = (typeof raised)[number] | `quota:${string}`
+export type ConditionType = (typeof raised)[number] | `quota:${string}` | `fell-back:${string}`
 
 export const conditionKinds: Readonly<Record<(typeof raised | typeof others)[number], ConditionKind>> = {
   'store-full': {
@@ -143,6 +143,13 @@ export const conditionKinds: Readonly<Record<(typeof raised | typeof others)[num
     meaning: 'Workers for the stock of the pool cannot be made as its section asks.',
     meanwhile: 'Tries go on, ever more rarely. Leases with wishes of their own may still be served.',
     mend: "Mend the pool's `worker` section; `muster why pool NAME` shows the last refusal.",
+  },
+  'fell-back': {
+    scope: 'pool',
+    meaning:
+      'The plugin of a provider of the pool could not start in the version that the lock holds, by its own fault, and the version before runs instead. The type is `fell-back:` and the alias of the plugin.',
+    meanwhile: 'The version before does all work, after a restart too, as long as the lock holds the two versions as it did.',
+    mend: 'Mend the version, or `muster plugins rollback ALIAS`, so that the lock says what runs. `muster plugins acknowledge ALIAS` ends the condition.',
   },
   quota: {
     scope: 'pool',

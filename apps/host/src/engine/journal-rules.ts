@@ -105,6 +105,10 @@ const rules = {
     meaning: 'Another version of its plugin could not take over, and why; the one before goes on.',
   },
 
+  'plugin-fell-back': {
+    of: 'provider',
+    meaning: 'The version of its plugin could not start, why, and the one before in the lock took over by itself.',
+  },
   'plugin-kept': {
     of: 'provider',
     meaning: 'The version of its plugin before goes on beside the one that took over, for which workers.',
@@ -116,6 +120,7 @@ const rules = {
     meaning: 'A condition of the host, a provider or a pool began: see [conditions.md](conditions.md).',
   },
   'condition-cleared': { of: 'host', meaning: 'It is over.' },
+  'fall-back-seen': { of: 'host', meaning: 'An operator has seen that a plugin fell back, and the condition of its pools ends.' },
   'config-applied': { of: 'host', meaning: 'Another configuration is in force, by whom, and what differs.' },
   'backup-taken': { of: 'host', meaning: 'A backup was taken, by whom.' },
   'store-restored': { of: 'host', meaning: 'The store was put back from a backup.' },

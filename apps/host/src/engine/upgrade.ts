@@ -8,6 +8,7 @@ import type { CallQueues } from './calls.ts'
 import type { KeptVersions } from './kept.ts'
 import type { Passes } from './passes.ts'
 import { journal, writing, type Writing } from './records.ts'
+import { acknowledge, fellBack, noteFallBack } from './fallback.ts'
 import { brief, targetOf } from './words.ts'
 
 export interface Upgrades {
@@ -18,6 +19,8 @@ export interface Upgrades {
   account(provider: string, candidate: Accountable): Promise<Account>
   /** Durable first; then `commit` in the same turn. Errors: StoreError and EngineError, and nothing has changed. */
   switch(how: Switch): Promise<void>
+  /** An operator has seen that a plugin fell back. Resolves with the pools that showed it. Errors: EngineError `not-found`, StoreError. */
+  acknowledge(alias: string, how: { principal: string }): Promise<string[]>
   /** Notes that it was tried. Errors: StoreError. */
   refuse(how: Refused): Promise<void>
 }
@@ -55,6 +58,8 @@ export interface Switch extends Versions {
   known: Readonly<Record<string, readonly string[]>>
   /** Providers of which the version before stays for all other workers. */
   keep?: { providers: readonly string[]; tree: string; content: string }
+  /** It is the way back from a version that cannot start, which its pools show until somebody has seen it. */
+  fallBack?: { tree: string; beforeTree: string; reason: string }
   /** Lets the processes take over. */
   commit(): void
 }
@@ -150,18 +155,24 @@ export function upgradesOf(context: Context, parts: UpgradeParts): Upgrades {
 
   return {
     account,
-    switch: async ({ principal, alias, before, after: to, providers, known, keep, commit }) => {
+    acknowledge: (alias, how) => acknowledge(context, alias, how),
+    switch: async (given) => {
+      const { principal, alias, before, after: to, providers, known, keep, fallBack, commit } = given
       await mutate(context, async (tx, after) => {
         if (context.stopping.aborted) throw new EngineError('stopping', 'the daemon is stopping')
         const w = writing(context, tx, after)
+        const upgraded = {
+          rule: 'plugin-upgraded' as const,
+          change: `The version before is kept: muster plugins rollback ${alias}.`,
+        }
         for (const provider of providers)
           await journal(w, {
-            rule: 'plugin-upgraded',
+            ...(fallBack === undefined ? upgraded : fellBack(fallBack.reason)),
             decision: `version ${to} of its plugin takes over from ${before}`,
             provider,
-            inputs: { principal, alias, before, after: to, workers: known[provider]?.length ?? 0 },
-            change: `The version before is kept: muster plugins rollback ${alias}.`,
+            inputs: { principal, alias, before, after: to, workers: known[provider]?.length ?? 0, reason: fallBack?.reason },
           })
+        await noteFallBack(w, given)
         after(() => {
           context.killpoint('upgrade-stored')
           commit()

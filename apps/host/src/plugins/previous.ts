@@ -10,7 +10,7 @@ import { PluginRefusal } from './refusal.ts'
 import { loadRegistry } from './registry.ts'
 import { keepsTrust } from './trust.ts'
 
-export type Previous = { plugin: DiscoveredPlugin } | { refused: Refused }
+export type Previous = { plugin: DiscoveredPlugin; currentTree: string } | { refused: Refused }
 
 export async function discoverPrevious(
   file: string,
@@ -34,7 +34,7 @@ export async function discoverPrevious(
     const { plugin, problems: found } = await openPackage(named, { root, registry, ground, locked: previous })
     if (plugin === undefined) return refusedBy(found[0])
     demandLevel(named, plugin.isolation)
-    return { plugin }
+    return { plugin, currentTree: locked.tree }
   } catch (error) {
     if (!(error instanceof PluginRefusal)) throw error
     return { refused: { reason: error.message, hint: error.fix } }

@@ -67,6 +67,8 @@ export interface Wanted extends Pick<RoomDeps, 'config' | 'discovery'> {
 export interface StartedRoom extends PluginRoom {
   /** Folders of the plugins that run. */
   roots(): string[]
+  /** Told when the version of a provider that runs cannot start by its own fault, and again with each further try. Returns the unsubscriber. */
+  onUnfit(listener: (name: string, reason: string) => void): () => void
   /** Resolves when each provider's first start has ended. */
   settled(): Promise<void>
   /**
@@ -85,6 +87,7 @@ export function startPlugins(deps: RoomDeps): StartedRoom {
   let { config } = deps
   const faces = new Map<string, Joined>()
   const keptListeners = new Set<(name: string) => void>()
+  const unfitListeners = new Set<(name: string, reason: string) => void>()
   const kept = openKeptRoom((name) => faces.get(name)?.changed())
   let ownerOf: Parameters<StartedRoom['ownedBy']>[0] = () => undefined
   const users = usersOf(config)
@@ -101,6 +104,7 @@ export function startPlugins(deps: RoomDeps): StartedRoom {
     redactor: Redactor
     process?: PluginProcess
     handed?: true
+    kept?: true
   }
   function open(target: Target, running: Beginning, onChange: (status: ProviderStatus) => void): Supervised {
     return supervise({
@@ -117,6 +121,11 @@ export function startPlugins(deps: RoomDeps): StartedRoom {
       keepBundles,
       ...(deps.witness === undefined ? {} : { witness: deps.witness }),
       onChange,
+      onUnfit(reason) {
+        const { name } = target.provider
+        // One that is kept has had its turn.
+        if (running.kept !== true) for (const listener of unfitListeners) listener(name, reason)
+      },
     })
   }
 
@@ -135,7 +144,7 @@ export function startPlugins(deps: RoomDeps): StartedRoom {
 
   function keep(target: Target, running: Beginning): void {
     const { name } = target.provider
-    const supervised = open(target, running, () => {
+    const supervised = open(target, { ...running, kept: true }, () => {
       for (const listener of keptListeners) listener(name)
     })
     kept.add(name, { version: target.plugin.manifest.version, provider: supervised.provider, supervised })
@@ -183,6 +192,10 @@ export function startPlugins(deps: RoomDeps): StartedRoom {
     },
     find: (name, worker) => (worker === undefined ? find(name) : faces.get(name)?.serving(worker)),
     list: () => [...faces.values()].map((one) => one.provider),
+    onUnfit(listener) {
+      unfitListeners.add(listener)
+      return () => void unfitListeners.delete(listener)
+    },
     onKept(listener) {
       keptListeners.add(listener)
       return () => void keptListeners.delete(listener)

@@ -7,6 +7,7 @@ import type { CallWitness, Fence, GuardedProvider, ProviderState, ProviderStatus
 import { type BundleLimits, writeBundle } from './bundle.ts'
 import type { DiscoveredPlugin } from './discover.ts'
 import { createGuard, type Current, type Guard } from './guard.ts'
+import { fitnessOf } from './fitness.ts'
 import { healthOf, probeOnce, whyOf } from './health.ts'
 import type { PluginProcess } from './process.ts'
 import type { Redactor } from './redactor.ts'
@@ -51,6 +52,8 @@ export interface SuperviseDeps {
   /** 0 to 1; for the jitter. */
   random(): number
   onChange(status: ProviderStatus): void
+  /** Its version cannot start, by its own fault, time after time; told again with each further try. */
+  onUnfit(reason: string): void
 }
 
 export interface Supervised {
@@ -99,6 +102,7 @@ export function supervise(deps: SuperviseDeps): Supervised {
   let child = deps.handed === true ? deps.process : undefined
   let faults = 0
   let violations = 0
+  const fitness = fitnessOf((reason) => deps.onUnfit(reason))
   let retryAt = 0
   /** What shall run next, when it runs already. */
   let incoming = deps.process
@@ -111,6 +115,8 @@ export function supervise(deps: SuperviseDeps): Supervised {
     (found) => {
       status.notes = found.notes ?? []
       status.facts = found.facts ?? {}
+      if (found.state === 'ready') fitness.well()
+      else if (found.own === true) fitness.failed(whyOf(found, 'the probe failed').reason)
       if (found.state === 'ready') set('ready')
       else if (found.state === 'failed') set('degraded', whyOf(found, 'the probe failed'))
       else if (status.state !== 'starting') set('degraded', whyOf(found, 'it is initialising'))
@@ -141,7 +147,7 @@ export function supervise(deps: SuperviseDeps): Supervised {
       ...(reason === undefined ? {} : { reason }),
       ...(hint === undefined ? {} : { hint }),
       ...(child === undefined ? {} : { pid: child.pid }),
-      breaker: guard.breaker(),
+      breaker: fitness.isUnfit() ? 'open' : guard.breaker(),
       retiring: retiring.size,
       inFlight: child?.connection.stats().asked ?? 0,
     }
@@ -194,6 +200,7 @@ export function supervise(deps: SuperviseDeps): Supervised {
       const fault = error as StartFault
       const final = fault instanceof StartFault && fault.final
       if (incoming !== undefined) return undefined
+      if (fault instanceof StartFault && fault.own) fitness.failed(fault.message, { final })
       await fell(fault.message, { output: fault instanceof StartFault ? fault.tail : [] })
       set(final ? 'failed' : 'degraded', { reason: fault.message, hint: fault.hint })
       return final ? 'given-up' : undefined
@@ -227,6 +234,7 @@ export function supervise(deps: SuperviseDeps): Supervised {
     const excess = process.excess()
     const violated = excess === undefined && (reason.kind === 'violation' || reason.kind === 'unresponsive')
     const text = excess ?? (violated ? `it broke the protocol: ${reason.message}` : `it ended by itself (${describeEnd(end)})`)
+    fitness.ended(text, { violated, said: process.tail() })
     await fell(text, {
       exit: end,
       output: process.tail(),
@@ -320,6 +328,7 @@ export function supervise(deps: SuperviseDeps): Supervised {
     secret = secretReader(next.provider.secrets)
     Object.assign(status, namesOf(next))
     faults = violations = retryAt = 0
+    fitness.renew()
     guard.renew()
     // One that never came to its turn.
     if (incoming !== undefined && !handedOut.has(incoming)) retireAside(incoming)

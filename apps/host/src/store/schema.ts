@@ -228,6 +228,14 @@ export interface IdempotencyTable {
   created_at: number
 }
 
+/** A version of a plugin that could not start, and the one before that runs instead, as long as the lock holds both so. */
+export interface FallbackTable {
+  alias: string
+  tree: string
+  before_tree: string
+  since: number
+}
+
 export interface Tables {
   meta: MetaTable
   term: TermTable
@@ -241,4 +249,5 @@ export interface Tables {
   wishes: WishTable
   idempotency: IdempotencyTable
   kept_plugins: KeptPluginTable
+  plugin_fallbacks: FallbackTable
 }

@@ -295,6 +295,12 @@ export interface Orphan {
   due: boolean
 }
 
+export interface PluginAcknowledged {
+  alias: string
+  /** That showed it, and do no longer. */
+  pools: string[]
+}
+
 export interface PluginUpgrade {
   alias: string
   /** The version that ran. */
@@ -689,6 +695,16 @@ export interface WorkerPage {
 
 /** What each operation takes and answers; `binary` is bytes. */
 export interface Operations {
+  /** Says that it was seen that a plugin fell back to the version before. Ends the condition `fell-back` of its pools. What runs stays as it is. */
+  acknowledgePlugin: {
+    params: {
+      /** Its alias. */
+      name: string
+    }
+    query: undefined
+    body: undefined
+    answer: PluginAcknowledged
+  }
   /** Says how the command ended. Answers when that is stored; the same again is fine, and the first counts. Outputs that were not handed in by then are missing. */
   agentDone: {
     params: undefined
@@ -1402,6 +1418,7 @@ export interface Operations {
 }
 
 export const operations: { readonly [K in keyof Operations]: { method: string; path: string } } = {
+  acknowledgePlugin: { method: 'POST', path: '/v1/plugins/{name}/acknowledge' },
   agentDone: { method: 'POST', path: '/v1/self/done' },
   agentHeartbeat: { method: 'POST', path: '/v1/self/heartbeat' },
   agentInput: { method: 'GET', path: '/v1/self/inputs/{name}' },

@@ -43,7 +43,9 @@ const answerSchema: z.ZodType<Answer> = named(
   }),
 )
 
-export function pluginRoutes(app: App, { upgrade }: AppDeps): void {
+export function pluginRoutes(app: App, deps: AppDeps): void {
+  const { upgrade } = deps
+  acknowledgeRoute(app, deps)
   app.post(
     '/v1/plugins/:name/upgrade',
     {
@@ -87,6 +89,36 @@ export function pluginRoutes(app: App, { upgrade }: AppDeps): void {
 
 function shownWorker({ provider, worker, why }: Upgraded['lost'][number]): ShownWorker {
   return { provider, worker, why }
+}
+
+interface Seen {
+  alias: string
+  pools: string[]
+}
+
+const seenSchema: z.ZodType<Seen> = named(
+  'PluginAcknowledged',
+  z.object({ alias: z.string(), pools: z.array(z.string()).describe('That showed it, and do no longer.') }),
+)
+
+function acknowledgeRoute(app: App, { engine }: AppDeps): void {
+  app.post(
+    '/v1/plugins/:name/acknowledge',
+    {
+      ...needs('operator', 'not-found'),
+      schema: {
+        operationId: 'acknowledgePlugin',
+        summary: 'Says that it was seen that a plugin fell back to the version before',
+        description: 'Ends the condition `fell-back` of its pools. What runs stays as it is.',
+        params: z.object({ name: z.string().describe('Its alias.') }),
+        response: { 200: seenSchema },
+      },
+    },
+    async (request) => {
+      const alias = request.params.name
+      return { alias, pools: await engine.upgrades.acknowledge(alias, { principal: principalOf(request) }) }
+    },
+  )
 }
 
 function refusalOf({ alias, before, after, steps, lost, problems }: Upgraded): ApiProblem {

@@ -37,13 +37,14 @@ export async function mirrorBuilt(out: string, plugin: string, versions: readonl
 }
 
 /** The fixture in these versions. */
-export async function mirrorFixture(out: string, versions: readonly string[]): Promise<void> {
+export async function mirrorFixture(out: string, versions: readonly (string | Version)[]): Promise<void> {
   const { name, entry } = fixtureManifest
-  const all = versions.map(async (version) => {
+  const given = versions.map((one) => (typeof one === 'string' ? { version: one } : one))
+  const all = given.map(async ({ version, prologue = '' }: Version) => {
     const manifest = { ...fixtureManifest, version }
     const folder = join(out, `.build-${version}`)
     await packFixture(folder, { manifest })
-    const code = await readFile(join(folder, entry), 'utf8')
+    const code = `${prologue}\n${await readFile(join(folder, entry), 'utf8')}`
     return { name, version, pkg: { type: 'module', muster: 'muster-plugin.json' }, entry, manifest, code }
   })
   await mirrorAll(out, await Promise.all(all))
@@ -80,11 +81,13 @@ export interface Locked {
   version: string
   mirror: string
   store: string
+  /** Of its entry. */
+  more?: object
 }
 
 /** Names one version and locks it; what was locked before is kept as the one to go back to. */
-export async function lockVersion({ file, alias, package: name, version, mirror, store }: Locked): Promise<void> {
-  const entry = { package: name, version, source: { mirror } }
+export async function lockVersion({ file, alias, package: name, version, mirror, store, more }: Locked): Promise<void> {
+  const entry = { package: name, version, source: { mirror }, ...more }
   await writeFile(file, JSON.stringify({ policy: { exempt: [name] }, plugins: { [alias]: entry } }))
   const { problems } = await lockHere(file, { stores: [store] })
   if (problems.length > 0) throw new Error(JSON.stringify(problems))
@@ -93,10 +96,10 @@ export async function lockVersion({ file, alias, package: name, version, mirror,
 /** A configuration of one provider `p` that is the fixture in this version, as the daemon reads it. */
 export async function configureVersion(
   data: string,
-  { mirror, version, knobs = {} }: { mirror: string; version: string; knobs?: object },
+  { mirror, version, knobs = {}, more = {} }: { mirror: string; version: string; knobs?: object; more?: object },
 ): Promise<{ config: MusterConfig; discovery: Discovery; at: LoadedConfig['problem'] }> {
   const [file, store] = [join(data, 'plugins.json'), join(data, 'plugins')]
-  await lockVersion({ file, alias: 'fix', package: fixtureManifest.name, version, mirror, store })
+  await lockVersion({ file, alias: 'fix', package: fixtureManifest.name, version, mirror, store, more })
   const provider = `p: { plugin: fix, config: ${JSON.stringify(knobs)} }`
   const text = `host: { data: ${data} }\nproviders:\n  ${provider}\npools:\n  a: { placement: [p] }\n`
   const { config, problem, problems } = parseConfig(join(data, 'muster.yaml'), text)
