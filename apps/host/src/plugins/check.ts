@@ -13,7 +13,7 @@ import { createRedactor } from './redactor.ts'
 import { secretReader } from './secrets.ts'
 import { type StartFault, type StartOptions, startSession } from './session.ts'
 import { retire } from './retire.ts'
-import type { Target } from './supervise.ts'
+import type { Target } from './target.ts'
 import { openUsers, type PluginUsers } from './users.ts'
 
 /** All providers of a configuration whose plugins are there. */

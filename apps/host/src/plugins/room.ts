@@ -16,7 +16,8 @@ import type { PluginProcess } from './process.ts'
 import { createRedactor, type Redactor } from './redactor.ts'
 import { secretReader } from './secrets.ts'
 import { retire } from './retire.ts'
-import { type RoomLog, supervise, type Supervised, type Target } from './supervise.ts'
+import { type RoomLog, supervise, type Supervised } from './supervise.ts'
+import type { Target } from './target.ts'
 
 export interface RoomDeps {
   config: MusterConfig

@@ -1,11 +1,8 @@
 /** Keeps one provider's process running: start, probe, restart with back-off, quarantine after a violation, crash bundles. */
 import { setTimeout as sleep } from 'node:timers/promises'
 import type { CloseReason, WorkerPluginManifest } from '@muster/core'
-import type { ProviderConfig } from '../config/load.ts'
-import type { NetworkSettings } from '../config/network.ts'
 import type { CallWitness, Fence, GuardedProvider, ProviderState, ProviderStatus } from './api.ts'
 import { type BundleLimits, writeBundle } from './bundle.ts'
-import type { DiscoveredPlugin } from './discover.ts'
 import { createGuard, type Current, type Guard } from './guard.ts'
 import { fitnessOf } from './fitness.ts'
 import { healthOf, probeOnce, whyOf } from './health.ts'
@@ -14,6 +11,7 @@ import type { Redactor } from './redactor.ts'
 import { once, retire } from './retire.ts'
 import { type SecretReader, secretReader } from './secrets.ts'
 import { describeEnd, startSession, StartFault } from './session.ts'
+import { namesOf, type Target } from './target.ts'
 import type { PluginUsers } from './users.ts'
 
 export interface RoomLog {
@@ -21,14 +19,6 @@ export interface RoomLog {
   info(data: object, message: string): void
   warn(data: object, message: string): void
   error(data: object, message: string): void
-}
-
-/** What a provider is: a plugin of one version, and how it is configured. */
-export interface Target {
-  plugin: DiscoveredPlugin
-  provider: ProviderConfig
-  /** Absent: nothing special, or the plugin asks for no network but loopback. */
-  network?: NetworkSettings
 }
 
 export interface SuperviseDeps {
@@ -346,9 +336,4 @@ export function supervise(deps: SuperviseDeps): Supervised {
     await Promise.all([done, ...retiring])
     set('stopped')
   }
-}
-
-function namesOf({ plugin, provider }: Target): Pick<ProviderStatus, 'alias' | 'plugin'> {
-  const { name, version } = plugin.manifest
-  return { alias: provider.alias, plugin: { name, version, contract: plugin.contract } }
 }
