@@ -159,6 +159,13 @@ test('going back while it is kept makes it the one that runs; what only the newe
   expect([kept(), phases([first])]).toEqual([undefined, ['leased']])
 })
 
+test('what a host that died still showed of a version that had ended is cleared by the next', async () => {
+  h.engine.conditions.raise({ scope: 'provider', name: 'one', type: 'kept', message: 'it goes on', hint: 'see it' })
+  await h.settle()
+  await h.crash()
+  expect(conditions()).toEqual([])
+})
+
 test('another version that accounts for all ends it at once', async () => {
   const ids = await workers(2)
   await switchTo(newer, [])

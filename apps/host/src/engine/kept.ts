@@ -95,6 +95,9 @@ export function keptVersions(context: Context): KeptVersions {
     })
   }
 
+  // Its row went with the daemon that had raised it.
+  for (const { name, type } of conditions.list())
+    if (type === 'kept' && !kept.has(name)) conditions.clear({ scope: 'provider', name, type })
   // Of a daemon that died between the end of the last worker and that of its version; or this very version runs again.
   for (const row of kept.values()) {
     const running = plugins.find(row.provider)?.manifest.version
