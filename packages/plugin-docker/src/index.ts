@@ -3,7 +3,7 @@ import { definePlugin, type WorkerPlugin, type WorkerPluginManifest } from '@mus
 import manifest from '../muster-plugin.json' with { type: 'json' }
 import { parseConfig } from './config.ts'
 import { dockerProvider } from './provider.ts'
-import { type RulesConfig, rulesOf } from './rules.ts'
+import { rulesOf } from './rules.ts'
 
 const declared = manifest as unknown as WorkerPluginManifest
 
@@ -11,7 +11,7 @@ export const plugin: WorkerPlugin = definePlugin({
   manifest: declared,
   create: async (config, context) => {
     const endpoint = parseConfig(config)
-    const rules = rulesOf((config ?? {}) as RulesConfig, 'socketPath' in endpoint ? endpoint.socketPath : undefined)
+    const rules = rulesOf(config ?? {}, 'socketPath' in endpoint ? endpoint.socketPath : undefined)
     return dockerProvider({ endpoint, context, fields: declared.capabilities.fields, rules })
   },
 })
