@@ -27,7 +27,7 @@ import { openPreparation, type Preparation } from './prepare.ts'
 import { startRetention } from './retention.ts'
 import { tellSilence } from './silence.ts'
 import { clearStale } from './stale.ts'
-import { engineState, type PoolState } from './state.ts'
+import { engineState, isThere, type PoolState } from './state.ts'
 import { tracesOf } from './traces.ts'
 import { watchdogOf } from './watchdog.ts'
 import { watchersOf } from './watchers.ts'
@@ -233,11 +233,6 @@ interface Parts {
   relist(name: string): void
   /** The provider is gone. */
   forget(name: string): void
-}
-
-/** A pool that the configuration no longer names is shown until it is empty. */
-function isThere({ config, total, leases, queue }: PoolState): boolean {
-  return config.placement.length > 0 || total > 0 || leases > 0 || queue.length > 0
 }
 
 /** The parts listen to the memory in this order: whoever waits for a lease is told last, when all is in place. */

@@ -28,6 +28,11 @@ export interface PoolState {
   cordoned: number
 }
 
+/** A pool that the configuration no longer names is shown until it is empty. */
+export function isThere({ config, total, leases, queue }: PoolState): boolean {
+  return config.placement.length > 0 || total > 0 || leases > 0 || queue.length > 0
+}
+
 export type WorkerListener = (now: LiveWorker, before: LiveWorker | undefined) => void
 export type LeaseListener = (now: LeaseRecord, before: LeaseRecord | undefined) => void
 

@@ -7,6 +7,7 @@ import { openBusiest } from './busiest.ts'
 import { fitnessOf } from './fitness.ts'
 import { createGuard, type Current, type Guard, unseen } from './guard.ts'
 import { healthOf, probeOnce, whyOf } from './health.ts'
+import { quarantineMs, restartPauseMs } from './pauses.ts'
 import type { PluginProcess } from './process.ts'
 import { openPulse, type PulseDeps, type PulseTimes } from './pulse.ts'
 import type { Redactor } from './redactor.ts'
@@ -64,16 +65,8 @@ export interface Supervised {
   stop(): Promise<void>
 }
 
-const second = 1000
-const minute = 60 * second
-/** The first restart is near at once, a broken plugin costs one start in half a minute. */
-const restartBaseMs = 200
-const restartCapMs = 30 * second
 /** Running this long without a fault forgets the faults before. */
-const healthyMs = minute
-/** A plugin that broke the protocol is left alone this long, then tried once more, twice as long each time. */
-const quarantineBaseMs = 5 * minute
-const quarantineCapMs = 60 * minute
+const healthyMs = 60_000
 
 export function supervise(deps: SuperviseDeps): Supervised {
   const { redactor, log } = deps
@@ -244,7 +237,7 @@ export function supervise(deps: SuperviseDeps): Supervised {
     if (incoming !== undefined) return
     if (!violated) return set('degraded', { reason: text, hint: `it is started again; why: muster providers crash ${name}` })
     violations += 1
-    retryAt = deps.now() + Math.min(quarantineCapMs, quarantineBaseMs * 2 ** (violations - 1))
+    retryAt = deps.now() + quarantineMs(violations)
     set('quarantined', {
       reason: text,
       hint: `it is tried again at ${new Date(retryAt).toISOString()}; tell the author of ${manifest().name}`,
@@ -257,8 +250,7 @@ export function supervise(deps: SuperviseDeps): Supervised {
     facts: { exit?: { code: number | null; signal: string | null }; violation?: string; output: string[] },
   ): Promise<void> {
     faults += 1
-    // Full jitter: https://aws.amazon.com/blogs/architecture/exponential-backoff-and-jitter/
-    retryAt = deps.now() + deps.random() * Math.min(restartCapMs, restartBaseMs * 2 ** faults)
+    retryAt = deps.now() + restartPauseMs(faults, deps.random())
     log.warn({ provider: name, reason, ...(facts.exit === undefined ? {} : { exit: facts.exit }) }, 'a plugin process fell')
     try {
       const bundle = {
