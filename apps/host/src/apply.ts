@@ -5,6 +5,7 @@ import type { Problem } from './config/problem.ts'
 import { isTaken, withDev } from './dev-parts.ts'
 import type { Engine } from './engine/api.ts'
 import { type Examined, examine } from './examine.ts'
+import type { Discovery } from './plugins/discover.ts'
 import type { Candidate, Staged, StartedRoom } from './plugins/room.ts'
 import type { Running, RunningState } from './running.ts'
 import { accountAll } from './upgrade.ts'
@@ -26,15 +27,18 @@ export interface ApplyDeps {
   store: string
   engine: Pick<Engine, 'configure' | 'upgrades'>
   plugins: Pick<StartedRoom, 'stage' | 'list'>
+  /** What runs where the lock's own version could not start. */
+  fallen(found: NonNullable<Examined['found']>): Promise<Discovery>
   /** Told of the configuration that is in force from now on. */
   applied(config: MusterConfig): void
 }
 
-export function applyOf({ running, store, engine, plugins, applied }: ApplyDeps): Apply {
+export function applyOf({ running, store, engine, plugins, fallen, applied }: ApplyDeps): Apply {
   async function apply({ principal, dryRun }: { principal: string; dryRun: boolean }): Promise<Applied> {
     const { now } = running
-    const { problems, found, at } = await examine(now.config.file, () => [store], { strictly: true })
-    if (found === undefined || problems.length > 0) return { changes: [], problems, applied: false }
+    const { problems, found: read, at } = await examine(now.config.file, () => [store], { strictly: true })
+    if (read === undefined || problems.length > 0) return { changes: [], problems, applied: false }
+    const found = { ...read, discovery: await fallen(read) }
     const differs = diffConfig(writtenOf(now), writtenOf(found))
     const fixed = differs.filter((change) => change.restart).map((change) => restartProblem(change, at))
     // What made a provider give up may have been mended outside of the file.
@@ -60,7 +64,9 @@ export function applyOf({ running, store, engine, plugins, applied }: ApplyDeps)
       return { changes, problems: [], applied: false }
     }
     try {
-      await engine.configure(engineConfig(whole.config), { principal, changes, commit: () => staged.commit() })
+      const taken = staged.candidates.filter((one) => isOther(one, now))
+      const versions = Object.fromEntries(taken.map(({ provider, plugin }) => [provider, plugin.manifest.version]))
+      await engine.configure(engineConfig(whole.config), { principal, changes, versions, commit: () => staged.commit() })
     } catch (error) {
       await staged.discard()
       throw error
@@ -72,20 +78,23 @@ export function applyOf({ running, store, engine, plugins, applied }: ApplyDeps)
 
   /** Another version of a plugin that does not know the workers of the one before would let go of them. */
   async function lostBy(staged: Staged, { now, at }: { now: Running; at: LoadedConfig['problem'] }): Promise<Problem[]> {
-    const isOther = ({ plugin }: Candidate): boolean =>
-      now.discovery.plugins.find((one) => one.alias === plugin.alias)?.digest !== plugin.digest
-    const { lost, failed } = await accountAll(staged.candidates.filter(isOther), engine)
+    const others = staged.candidates.filter((one) => isOther(one, now))
+    const { lost, failed } = await accountAll(others, engine)
     const fix = 'end these workers, or keep the version that runs; muster plugins upgrade ALIAS --rehearse says more'
     const told = (provider: string, reason: string): Problem => at(['providers', provider], { at: 'key', reason, fix })
     return [
       ...lost.map(({ provider, worker, why }) =>
         told(provider, `the other version of its plugin does not account for ${worker}: ${why}`),
       ),
-      ...(failed === undefined ? [] : [told(staged.candidates.find(isOther)?.provider ?? '', failed)]),
+      ...(failed === undefined ? [] : [told(others[0]?.provider ?? '', failed)]),
     ]
   }
 
   return (how) => running.inTurn(() => apply(how))
+}
+
+function isOther({ plugin }: Candidate, { discovery }: Running): boolean {
+  return discovery.plugins.find((one) => one.alias === plugin.alias)?.digest !== plugin.digest
 }
 
 function revival(name: string): Change {

@@ -92,7 +92,8 @@ async function openSite(host: object = on, before: readonly DevPart[] = []): Pro
         commit()
       },
       upgrades: {
-        account: async () => ({ known: 0, lost: [{ worker: 'w1', why: 'it does not know it' }] }),
+        account: async () => ({ known: [], lost: [{ worker: 'w1', why: 'it does not know it' }] }),
+        acknowledge: async () => [],
         switch: async () => undefined,
         refuse: async () => undefined,
         wentBack: async () => [],

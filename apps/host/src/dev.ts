@@ -84,7 +84,8 @@ export function devOf({ running, engine, plugins, file, log }: DevDeps): Dev {
       // Durable first: what is attached has an end.
       await keepDev(file, parts)
       const change = { path: `providers.${name}`, kind: before === undefined ? 'added' : 'changed', effect: 'for development' }
-      await take(parts, { principal, changes: [change], commit: () => staged.commit() })
+      const versions = Object.fromEntries(staged.candidates.map(({ provider, plugin }) => [provider, plugin.manifest.version]))
+      await take(parts, { principal, changes: [change], versions, commit: () => staged.commit() })
     } catch (error) {
       await staged.discard()
       await keepDev(file, running.dev)

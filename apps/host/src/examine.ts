@@ -8,7 +8,8 @@ import { loadConfig, type LoadedConfig, type MusterConfig } from './config/load.
 import { type NetworkFault, readNetwork } from './config/network.ts'
 import { type Problem, sortProblems } from './config/problem.ts'
 import { readTls, type TlsFault } from './config/tls.ts'
-import { discover, type Discovery, type Stores } from './plugins/discover.ts'
+import { discover, type Discovery, type DiscoverOptions, type Stores } from './plugins/discover.ts'
+import { discoverPrevious, type Previous } from './plugins/previous.ts'
 import { openGround } from './plugins/ground.ts'
 
 export interface Examined {
@@ -77,19 +78,27 @@ async function checkNetwork({ config, problem: at }: LoadedConfig): Promise<Prob
 }
 
 /** By a configuration, or one with another registry manifest: with all that the machine gives to keep plugins in. */
-export async function discovered(
-  { pluginsFile, network, isolation }: Pick<MusterConfig, 'pluginsFile' | 'network'> & Partial<Pick<MusterConfig, 'isolation'>>,
-  stores: Stores,
-): Promise<Discovery> {
+export async function discovered(by: Manifest, stores: Stores): Promise<Discovery> {
+  return discover(by.pluginsFile, await optionsOf(by, stores))
+}
+
+/** The version of an alias that the lock of a configuration holds as the one before. */
+export async function previousOf(alias: string, { config, stores }: { config: MusterConfig; stores: Stores }): Promise<Previous> {
+  return discoverPrevious(config.pluginsFile, alias, await optionsOf(config, stores))
+}
+
+type Manifest = Pick<MusterConfig, 'pluginsFile' | 'network'> & Partial<Pick<MusterConfig, 'isolation'>>
+
+async function optionsOf({ pluginsFile, network, isolation }: Manifest, stores: Stores): Promise<DiscoverOptions> {
   const shown = relative(process.cwd(), pluginsFile)
   // The last store is always that of the data folder.
   const data = dirname(stores.at(-1) ?? '')
-  return discover(pluginsFile, {
+  return {
     stores,
     ...(isolation === undefined ? {} : { ground: () => openGround({ data, users: isolation.users }) }),
     shown: shown.startsWith('..') ? pluginsFile : shown,
     ...(network === undefined ? {} : { network }),
-  })
+  }
 }
 
 /** What is wrong with the plugins beside a configuration that cannot be read: said in the same round. */

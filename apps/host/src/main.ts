@@ -14,12 +14,17 @@ import { devFile, readDev, withDev } from './dev-parts.ts'
 import { startDiskWatch } from './engine/disk.ts'
 import { startEngine } from './engine/engine.ts'
 import { givenBefore } from './engine/given.ts'
+import { fallbacksOf } from './engine/fallback.ts'
+import { keptPlugins } from './engine/kept.ts'
 import { killpoint } from './engine/killpoint.ts'
 import { startLeftovers } from './engine/leftovers.ts'
 import { startRuns } from './engine/runs/index.ts'
 import { type Examined, examine } from './examine.ts'
+import { fallenBack, startFallBack } from './fallback.ts'
+import { openKept } from './kept.ts'
 import { createLog, type LogLevel } from './observe/log.ts'
 import { openObserve } from './observe/room.ts'
+import type { Discovery } from './plugins/discover.ts'
 import { lockedFolders } from './plugins/lock.ts'
 import { startPlugins } from './plugins/room.ts'
 import { openRunning } from './running.ts'
@@ -119,8 +124,7 @@ async function startRooms({ config: own, found, log, restore }: Start): Promise<
   const dataDir = own.data
   const attached = await readDev({ config: own, discovery: found.discovery })
   for (const problem of attached.lost) log.error({ ...problem }, 'DEVELOPMENT: what was attached cannot be opened any more')
-  const { config, discovery } = withDev({ config: own, discovery: found.discovery }, attached.parts)
-  let { retention } = config
+  let { retention } = own
   // What was started is stopped in reverse, also when a later room cannot start.
   const stops: (() => Promise<unknown>)[] = []
   const stop = async (): Promise<void> => {
@@ -128,7 +132,7 @@ async function startRooms({ config: own, found, log, restore }: Start): Promise<
       await close().catch((error: unknown) => log.error({ err: error }, 'a part did not stop as it should'))
   }
   try {
-    const observe = await openObserve({ config, log })
+    const observe = await openObserve({ config: own, log })
     stops.push(() => observe.stop())
     const store = await openSqliteStore(dataDir, { onCommit: observe.committed })
     stops.push(() => store.close())
@@ -139,7 +143,13 @@ async function startRooms({ config: own, found, log, restore }: Start): Promise<
     identity.note(term.epoch())
     const { owner } = identity
     const given = (provider: string): ReturnType<typeof givenBefore> => givenBefore(provider, { store, sealer: seals })
-    const plugins = startPlugins({ config, discovery, owner, fence: term, log, given, witness: observe.witness })
+    const by = { config: own, stores: [join(dataDir, 'plugins')] as [string] }
+    const fallen = async (one: Pick<Start['found'], 'config' | 'discovery'>): Promise<Discovery> =>
+      fallenBack(one.discovery, await fallbacksOf(store), { ...by, config: one.config })
+    const files = await fallen(found)
+    const { config, discovery } = withDev({ config: own, discovery: files }, attached.parts)
+    const kept = await openKept((await keptPlugins(store)).values(), { ...by, discovery, locked: found.discovery })
+    const plugins = startPlugins({ config, discovery, kept, owner, fence: term, log, given, witness: observe.witness })
     stops.push(async () => {
       const leaving = plugins.leaving()
       const told = 'these still have workers: name them again before the next start, which does not know them otherwise'
@@ -150,6 +160,7 @@ async function startRooms({ config: own, found, log, restore }: Start): Promise<
       const bad = state === 'degraded' || state === 'quarantined' || state === 'failed'
       log[bad ? 'warn' : 'info']({ provider: name, state, reason, hint }, 'provider')
     })
+    plugins.onKept((name) => log.info({ provider: name, ...plugins.find(name)?.status().kept }, 'kept version'))
     const engine = await startEngine({
       store,
       sealer: seals,
@@ -165,15 +176,17 @@ async function startRooms({ config: own, found, log, restore }: Start): Promise<
     const versions = new Map(plugins.list().map(({ name, manifest }) => [name, manifest.version]))
     for (const one of await engine.upgrades.wentBack(versions))
       log.warn({ ...one }, 'a plugin went back: it had switched to another version, and the lock was not written after that')
-    stops.push(
-      startLeftovers({
-        dataDir,
-        clock: engine.clock,
-        keep: () => retention,
-        inUse: async () => [...plugins.roots(), ...(await lockedFolders(config.pluginsFile))],
-        report: (message, data) => log.error(data, message),
-      }),
-    )
+    const leftovers = startLeftovers({
+      dataDir,
+      clock: engine.clock,
+      keep: () => retention,
+      inUse: async () => {
+        const needed = [...(await keptPlugins(store)).values()].map((one) => one.content)
+        return [...plugins.roots(), ...needed, ...(await lockedFolders(own.pluginsFile))]
+      },
+      report: (message, data) => log.error(data, message),
+    })
+    stops.push(leftovers.stop)
     stops.push(startDiskWatch({ dataDir, conditions: engine.conditions, clock: engine.clock }))
     const runs = await startRuns({
       engine,
@@ -187,16 +200,21 @@ async function startRooms({ config: own, found, log, restore }: Start): Promise<
     stops.push(() => runs.stop())
     let renewed: Api['renewed'] = async () => undefined
     const changing = {
-      running: openRunning({ ...found, config: own }, attached.parts),
+      running: openRunning({ ...found, config: own, discovery: files }, attached.parts),
       store: join(dataDir, 'plugins'),
       engine,
       plugins,
     }
-    const upgrade = upgradeOf({ ...changing, killpoint })
+    const upgrade = upgradeOf({ ...changing, killpoint, switched: leftovers.now })
     const changed = applyOf({
       ...changing,
-      applied: (next) => void ({ retention } = next),
+      fallen,
+      applied: (next) => {
+        ;({ retention } = next)
+        leftovers.now()
+      },
     })
+    stops.push(startFallBack({ ...changing, log }))
     // A certificate is not part of what differs: its files change while their names stay.
     const apply: Apply = async (how) => {
       if (!how.dryRun) await renewed()

@@ -41,6 +41,7 @@ beforeAll(async () => {
     { version: '2.0.0' },
     { version: '3.0.0', prologue: forgetful },
     { version: '4.0.0', prologue: 'process.exit(3)' },
+    { version: '5.0.0', prologue: forgetful },
   ])
   return () => shared.remove()
 })
@@ -173,6 +174,72 @@ test('one that loses a worker is refused by the name of that worker, by an upgra
       .sort(),
   ).toEqual(workers.sort())
 })
+
+test(
+  'with --keep-old the version before stays for the worker that the other loses, over a kill of the daemon, until that worker is gone',
+  { timeout },
+  async () => {
+    const site = await openSite()
+    const { client } = site
+    const leases = [await client.leases.create({ pool: 'hold' }), await client.leases.create({ pool: 'hold' })]
+    const workers: string[] = []
+    for (const { id } of leases) workers.push((await client.leases.wait(id)).worker?.id ?? '')
+    const [unseen = '', seen = ''] = workers
+    const control = fakeControl(vendorDir(site.data))
+    await writeFile(join(vendorDir(site.data), 'workers', unseen, 'unseen'), '')
+
+    const rehearsed = told(await plugins(site, 'upgrade', 'fake@3.0.0', '--keep-old', '--rehearse', ...waived))
+    expect(rehearsed).toEqual([0, expect.stringContaining(`p/${unseen} would stay with 1.0.0: it neither lists it`)])
+    expect(await running(site)).toHaveLength(1)
+    const upgraded = told(await plugins(site, 'upgrade', 'fake@3.0.0', '--keep-old', ...waived))
+    expect(upgraded).toEqual([
+      0,
+      expect.stringMatching(new RegExp(`1 live workers; 1\\.0\\.0 stays for ${unseen}\\n[^]*3\\.0\\.0 has taken`)),
+    ])
+    const provider = await client.providers.get('p')
+    expect(provider).toMatchObject({ plugin: { version: '3.0.0' }, kept: { version: '1.0.0', state: 'ready' } })
+    expect(told(await plugins(site, 'show', 'fake'))[1]).toMatch(/kept +version 1\.0\.0 is kept for its last workers: ready/)
+    expect((await client.conditions()).map((one) => one.type)).toContain('kept')
+    // The lock has room for two.
+    expect(told(await plugins(site, 'upgrade', 'fake@5.0.0', '--keep-old', ...waived))).toEqual([
+      1,
+      expect.stringContaining(`p/${unseen}: it neither lists it nor knows it by name; 1.0.0 is kept for it`),
+    ])
+
+    await site.kill()
+    await waitFor('no plugin to be left', async () => (await running(site)).length === 0, { timeoutMs: patienceMs })
+    await site.start()
+    await site.ready()
+    await waitFor('both to be ready', async () => (await client.providers.get('p')).kept?.state === 'ready', {
+      timeoutMs: patienceMs,
+    })
+    expect(await running(site)).toHaveLength(2)
+    await client.providers.reconcile('p')
+    const { id } = await client.leases.create({ pool: 'hold' })
+    const fresh = (await client.leases.wait(id)).worker?.id ?? ''
+    expect(
+      control
+        .workers()
+        .map((one) => one.id)
+        .sort(),
+    ).toEqual([unseen, seen, fresh].sort())
+    for (const lease of leases) expect(await client.leases.get(lease.id)).toMatchObject({ lease: { state: 'active' } })
+
+    await client.leases.release(leases[0]?.id ?? '')
+    await waitFor('its worker and its version to be gone', async () => (await running(site)).length === 1, {
+      timeoutMs: patienceMs,
+    })
+    expect(
+      control
+        .workers()
+        .map((one) => one.id)
+        .sort(),
+    ).toEqual([seen, fresh].sort())
+    expect((await client.providers.get('p')).kept).toBeUndefined()
+    expect((await client.why('provider', 'p')).map((one) => one.rule)).toContain('plugin-let-go')
+    expect(control.count('create')).toBe(3)
+  },
+)
 
 test('one that cannot start is refused with what it said, and so is one that the lock does not hold', { timeout }, async () => {
   const site = await openSite()

@@ -1,5 +1,6 @@
 /** Another version of one plugin while the daemon runs: verified, started beside, asked for every live worker, and only then in its place. */
 import { isDeepStrictEqual } from 'node:util'
+import { basename } from 'node:path'
 import { isProviderError } from '@muster/core'
 import { crossCheck } from './config/check.ts'
 import { loadConfig } from './config/load.ts'
@@ -9,7 +10,7 @@ import { EngineError, type Engine } from './engine/api.ts'
 import type { PassKillPoint } from './engine/killpoint.ts'
 import { discovered } from './examine.ts'
 import type { DiscoveredPlugin, Discovery } from './plugins/discover.ts'
-import { candidateFileOf } from './plugins/lock.ts'
+import { candidateFileOf, holdsPrevious } from './plugins/lock.ts'
 import type { Candidate, Staged, StartedRoom } from './plugins/room.ts'
 import type { RunningState } from './running.ts'
 
@@ -26,6 +27,8 @@ export interface LostWorker {
   provider: string
   worker: string
   why: string
+  /** The version that is kept for it. */
+  kept?: string
 }
 
 export interface Upgraded {
@@ -36,8 +39,10 @@ export interface Upgraded {
   /** Nothing stands in the way of the switch, or stood. */
   go: boolean
   switched: boolean
-  /** Live workers that it does not account for. */
+  /** Live workers that it does not account for, and that stand in its way. */
   lost: LostWorker[]
+  /** Those for which the version before stays, or would. */
+  kept: LostWorker[]
   /** Why it cannot be loaded or started. */
   problems: Problem[]
 }
@@ -48,6 +53,8 @@ export interface UpgradeHow {
   rehearse: boolean
   /** By the registry manifest of this name and its lock, beside those that are, as `muster plugins upgrade` writes them first. */
   candidate?: string
+  /** The version before stays for workers that the other does not account for. */
+  keepOld: boolean
 }
 
 /** Errors: EngineError `not-found` and `conflict`, StoreError; then nothing has changed. */
@@ -60,9 +67,11 @@ export interface UpgradeDeps {
   engine: Pick<Engine, 'upgrades'>
   plugins: Pick<StartedRoom, 'stage'>
   killpoint: PassKillPoint
+  /** Told when another version has taken over. */
+  switched(): void
 }
 
-export function upgradeOf({ running, store, engine, plugins, killpoint }: UpgradeDeps): Upgrade {
+export function upgradeOf({ running, store, engine, plugins, killpoint, switched }: UpgradeDeps): Upgrade {
   async function upgrade(alias: string, how: UpgradeHow): Promise<Upgraded> {
     const { config, discovery } = running.now
     const old = discovery.plugins.find((one) => one.alias === alias)
@@ -89,7 +98,7 @@ export function upgradeOf({ running, store, engine, plugins, killpoint }: Upgrad
     const staged = await plugins.stage({ ...withDev({ config, discovery: replaced }, running.dev), only: alias }, loaded.problem)
     if ('problems' in staged) return told.stopped('start', 'it cannot be started', { problems: staged.problems })
     try {
-      return await taken({ staged, told, how, alias, versions: [old, next], replaced })
+      return await taken({ staged, told, how, alias, versions: [old, next], replaced, file })
     } catch (error) {
       await staged.discard()
       throw error
@@ -103,17 +112,20 @@ export function upgradeOf({ running, store, engine, plugins, killpoint }: Upgrad
     alias: string
     versions: readonly [DiscoveredPlugin, DiscoveredPlugin]
     replaced: Discovery
+    file: string
   }): Promise<Upgraded> {
     const { staged, told, how, alias, replaced } = given
     const [before, after] = given.versions.map((one) => one.manifest.version) as [string, string]
     const { candidates } = staged
     told.step('start', startFact(candidates))
     killpoint('upgrade-started')
-    const { known, lost, failed } = await accountAll(candidates, engine)
+    const { known, lost: missing, failed } = await accountAll(candidates, engine)
     const providers = candidates.map((one) => one.provider)
-    const accounted = Object.values(known).reduce((sum, count) => sum + count, 0)
+    const accounted = Object.values(known).reduce((sum, ids) => sum + ids.length, 0)
+    const { lost, kept } = await staying(missing, { ...given, failed })
+    const others = kept.length === 0 ? '' : `; ${before} stays for ${namesOf(kept)}`
     if (lost.length > 0 || failed !== undefined) {
-      const fact = failed ?? `it accounts for ${accounted} live workers, and not for ${lost.map((one) => one.worker).join(', ')}`
+      const fact = failed ?? `it accounts for ${accounted} live workers, and not for ${namesOf(lost)}`
       await staged.discard()
       if (!how.rehearse) {
         const ids = lost.map((one) => one.worker)
@@ -121,15 +133,36 @@ export function upgradeOf({ running, store, engine, plugins, killpoint }: Upgrad
       }
       return told.stopped('account', fact, { lost })
     }
-    told.step('account', `it accounts for all ${accounted} live workers`)
+    const all = kept.length === 0 ? 'all ' : ''
+    told.step('account', `it accounts for ${all}${accounted} live workers${others}`)
     killpoint('upgrade-accounted')
     if (how.rehearse) {
       await staged.discard()
-      return told.rehearsed()
+      return told.rehearsed(kept)
     }
-    await engine.upgrades.switch({ ...how, alias, before, after, providers, known, commit: () => staged.commit() })
+    const names = [...new Set(kept.map((one) => one.provider))]
+    const { tree = '', root } = given.versions[0]
+    const keep = names.length === 0 ? {} : { keep: { providers: names, tree, content: basename(root) } }
+    const commit = (): void => staged.commit(new Set(names))
+    await engine.upgrades.switch({ ...how, alias, before, after, providers, known, ...keep, commit })
     running.now = { ...running.now, discovery: replaced }
-    return told.switched()
+    switched()
+    return told.switched(kept)
+  }
+
+  /** Those that stand in the way, and those that do not since the version before may stay for them. */
+  async function staying(
+    missing: readonly LostWorker[],
+    given: Parameters<typeof taken>[0] & { failed: string | undefined },
+  ): Promise<Pick<Upgraded, 'lost' | 'kept'>> {
+    const { how, versions, alias, file, failed } = given
+    if (missing.length === 0 || failed !== undefined || !how.keepOld) return { lost: [...missing], kept: [] }
+    const [old, next] = versions
+    const hindrance = (await keepHindrance(old, { next, file, alias })) ?? undefined
+    const why = (one: LostWorker): string | undefined =>
+      hindrance ?? (one.kept === undefined ? undefined : `${one.kept} is kept for it, and there is no room for a third version`)
+    const lost = missing.flatMap((one) => (why(one) === undefined ? [] : [{ ...one, why: `${one.why}; ${why(one)}` }]))
+    return lost.length === 0 ? { lost, kept: [...missing] } : { lost, kept: [] }
   }
 
   return (alias, how) => running.inTurn(() => upgrade(alias, how))
@@ -141,12 +174,27 @@ function notFound(alias: string, { plugins }: Discovery): EngineError {
   })
 }
 
+/** Why a version cannot stay beside the next one: after a restart it would not be there. */
+async function keepHindrance(
+  old: DiscoveredPlugin,
+  { next, file, alias }: { next: DiscoveredPlugin; file: string; alias: string },
+): Promise<string | undefined> {
+  if (old.tree === undefined) return 'a folder cannot be kept, since no lock holds it'
+  if (old.manifest.version === next.manifest.version) return 'nobody could tell two plugins of one version apart'
+  if (await holdsPrevious(file, { alias, version: old.manifest.version, tree: old.tree })) return undefined
+  return `${old.manifest.version} cannot be kept, since the lock does not hold it as the one before`
+}
+
+function namesOf(workers: readonly LostWorker[]): string {
+  return workers.map((one) => one.worker).join(', ')
+}
+
 /** The workers that candidates do not account for, of all their providers. */
 export async function accountAll(
   candidates: readonly Candidate[],
   { upgrades }: Pick<Engine, 'upgrades'>,
-): Promise<{ known: Record<string, number>; lost: LostWorker[]; failed?: string }> {
-  const known: Record<string, number> = {}
+): Promise<{ known: Record<string, string[]>; lost: LostWorker[]; failed?: string }> {
+  const known: Record<string, string[]> = {}
   const lost: LostWorker[] = []
   for (const { provider, plugin, ask } of candidates) {
     const handles = 'handles' in plugin.manifest.capabilities ? plugin.manifest.capabilities.handles : []
@@ -174,12 +222,22 @@ interface Report {
   step(step: UpgradeStep['step'], fact: string): void
   stopped(step: UpgradeStep['step'], fact: string, why: Partial<Pick<Upgraded, 'lost' | 'problems'>>): Upgraded
   same(): Upgraded
-  rehearsed(): Upgraded
-  switched(): Upgraded
+  rehearsed(kept: readonly LostWorker[]): Upgraded
+  switched(kept: readonly LostWorker[]): Upgraded
 }
 
 function report(alias: string, { manifest: { version } }: DiscoveredPlugin): Report {
-  const told: Upgraded = { alias, before: version, after: version, steps: [], go: false, switched: false, lost: [], problems: [] }
+  const told: Upgraded = {
+    alias,
+    before: version,
+    after: version,
+    steps: [],
+    go: false,
+    switched: false,
+    lost: [],
+    kept: [],
+    problems: [],
+  }
   const add = (step: UpgradeStep['step'], fact: string, ok = true): void => void told.steps.push({ step, ok, fact })
   return {
     after: ({ manifest }) => {
@@ -194,10 +252,12 @@ function report(alias: string, { manifest: { version } }: DiscoveredPlugin): Rep
       add('verify', 'it is what runs')
       return { ...told, go: true }
     },
-    rehearsed: () => ({ ...told, go: true }),
-    switched: () => {
-      add('switch', 'it has taken over; the one before ends once its open calls have')
-      return { ...told, go: true, switched: true }
+    rehearsed: (kept) => ({ ...told, go: true, kept: [...kept] }),
+    switched: (kept) => {
+      const ends =
+        kept.length === 0 ? 'ends once its open calls have' : 'goes on for these workers, and ends with the last of them'
+      add('switch', `it has taken over; the one before ${ends}`)
+      return { ...told, go: true, switched: true, kept: [...kept] }
     },
   }
 }

@@ -19,6 +19,7 @@ import type {
   Operations,
   Pool,
   Orphan,
+  PluginAcknowledged,
   PluginUpgrade,
   Provider,
   Run,
@@ -68,6 +69,8 @@ export interface MusterClient {
   readonly plugins: {
     /** Lets the version that the lock holds take over; `plugin-refused` or `not-accounted` when it cannot, and nothing has changed. */
     upgrade(alias: string, how?: Body<'upgradePlugin'>): Promise<PluginUpgrade>
+    /** It was seen that it fell back to the version before: the condition of its pools ends. Role operator. */
+    acknowledge(alias: string): Promise<PluginAcknowledged>
   }
   readonly dev: {
     /** Attaches a plugin under development until a deadline, or lets its files as they are now take over; `config-refused` with all problems. */
@@ -189,7 +192,10 @@ export function connect(address: Address, options: ConnectOptions = {}): MusterC
     },
     events: (given) => readEvents(caller, given),
     apply: (given = {}) => call('applyConfig', { body: given }),
-    plugins: { upgrade: (name, how = {}) => call('upgradePlugin', { params: { name }, body: how }) },
+    plugins: {
+      upgrade: (name, how = {}) => call('upgradePlugin', { params: { name }, body: how }),
+      acknowledge: (name) => call('acknowledgePlugin', { params: { name } }),
+    },
     dev: {
       attach: (name, asked) => call('attachDevPlugin', { params: { name }, body: asked }),
       detach: (name) => call('detachDevPlugin', { params: { name } }),

@@ -18,6 +18,8 @@ beforeEach(async () => {
     const { traceparent } = request.headers
     asked.push({ path: request.url?.split('?')[0] ?? '', traceparent: String(traceparent) })
     if (request.url === '/version') reply.end(JSON.stringify({ ApiVersion: '1.41', MinAPIVersion: '1.12', Version: '20.10.24' }))
+    else if (request.url?.includes('/volumes')) reply.end(JSON.stringify({ Volumes: [] }))
+    else if (/\/(?:containers\/json|networks)\?/.test(request.url ?? '')) reply.end('[]')
     else reply.writeHead(404).end(JSON.stringify({ message: 'No such container: canary' }))
   })
   await new Promise<void>((resolve) => server.listen(socket, resolve))

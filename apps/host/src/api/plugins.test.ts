@@ -4,7 +4,7 @@ import { startTestDaemon } from './testing/daemon.ts'
 
 const path = '/v1/plugins/cloud/upgrade'
 const done: Upgraded = {
-  ...{ alias: 'cloud', before: '1.0.0', after: '2.0.0', go: true, switched: true, lost: [], problems: [] },
+  ...{ alias: 'cloud', before: '1.0.0', after: '2.0.0', go: true, switched: true, lost: [], kept: [], problems: [] },
   steps: [{ step: 'verify', ok: true, fact: 'its files are those of the lock' }],
 }
 
@@ -21,10 +21,10 @@ test('an admin alone lets another version take over, and is told each step', asy
   const { status, json } = await daemon.ask('POST', path)
   const { problems: _problems, ...shown } = done
   expect([status, json]).toEqual([200, { ...shown, errors: [] }])
-  await daemon.ask('POST', path, { body: { rehearse: true, candidate: '0123456789abcdef' } })
+  await daemon.ask('POST', path, { body: { rehearse: true, candidate: '0123456789abcdef', keepOld: true } })
   expect(asked).toEqual([
-    ['cloud', { principal: 'token:admin', rehearse: false }],
-    ['cloud', { principal: 'token:admin', rehearse: true, candidate: '0123456789abcdef' }],
+    ['cloud', { principal: 'token:admin', rehearse: false, keepOld: false }],
+    ['cloud', { principal: 'token:admin', rehearse: true, candidate: '0123456789abcdef', keepOld: true }],
   ])
 })
 
@@ -61,4 +61,17 @@ test('one that cannot be loaded or started is a problem with every place', async
     'plugin-refused',
     [{ path: 'plugins.next.json:1:2', message: 'the lock has no plugin\n    fix: run: muster plugins lock' }],
   ])
+})
+
+test('an operator says that it was seen that a plugin fell back; where nothing says so, there is nothing to see', async () => {
+  await using daemon = await startTestDaemon()
+  const { conditions } = daemon.harness.engine
+  conditions.raise({ scope: 'pool', name: 'ci', type: 'fell-back:cloud', message: 'it fell back', hint: 'see it' })
+  const viewer = await daemon.ask('POST', '/v1/tokens', { body: { name: 'eve', role: 'viewer' } })
+  const operator = await daemon.ask('POST', '/v1/tokens', { body: { name: 'op', role: 'operator' } })
+  const seen = '/v1/plugins/cloud/acknowledge'
+  expect((await daemon.ask('POST', seen, { token: String(viewer.json['token']) })).status).toBe(403)
+  const { status, json } = await daemon.ask('POST', seen, { token: String(operator.json['token']) })
+  expect([status, json, conditions.list()]).toEqual([200, { alias: 'cloud', pools: ['ci'] }, []])
+  expect((await daemon.ask('POST', seen)).status).toBe(404)
 })

@@ -2,7 +2,7 @@
 import type { Resources, WorkerCapabilities } from '@muster/core'
 import type { OrphanView, PoolStatus } from '../engine/api.ts'
 import type { WishRecord } from '../engine/model.ts'
-import type { GuardedProvider, ProviderState } from '../plugins/api.ts'
+import type { GuardedProvider, KeptStatus, ProviderState } from '../plugins/api.ts'
 import { defined, instant } from './views.ts'
 
 export interface PoolView {
@@ -35,6 +35,11 @@ export interface WishView {
   since: string
 }
 
+/** An older version of a provider's plugin that goes on for workers which the one that runs does not account for. */
+export interface KeptView extends Omit<KeptStatus, 'since'> {
+  since: string
+}
+
 export interface ProviderView {
   name: string
   alias: string
@@ -55,6 +60,7 @@ export interface ProviderView {
   retiring: number
   crashBundle?: string
   disabled?: WishView
+  kept?: KeptView
   capabilities: WorkerCapabilities
 }
 
@@ -89,7 +95,7 @@ function wishView(wish: WishRecord | undefined): WishView | undefined {
 
 export function providerView(provider: GuardedProvider, wish: WishRecord | undefined): ProviderView {
   // How busy it kept the host is for the metrics.
-  const { since, oldestCall, silentSince, busiest: _busiest, ...status } = provider.status()
+  const { since, kept, oldestCall, silentSince, busiest: _busiest, ...status } = provider.status()
   return {
     ...status,
     notes: [...status.notes],
@@ -98,6 +104,7 @@ export function providerView(provider: GuardedProvider, wish: WishRecord | undef
       oldestCall: oldestCall && { method: oldestCall.method, since: instant(oldestCall.since) },
       silentSince: silentSince === undefined ? undefined : instant(silentSince),
       disabled: wishView(wish),
+      kept: kept && { ...kept, since: instant(kept.since) },
     }),
     capabilities: provider.capabilities,
   }

@@ -185,6 +185,8 @@ export const runSchema: z.ZodType<RunView> = named(
   }),
 )
 
+const providerStates = z.enum(['starting', 'ready', 'degraded', 'quarantined', 'failed', 'stopped'])
+
 export const providerSchema: z.ZodType<ProviderView> = named(
   'Provider',
   z.object({
@@ -196,7 +198,7 @@ export const providerSchema: z.ZodType<ProviderView> = named(
       .describe(
         'How far its plugin is kept in: L1 a process of its own, L2 with permissions of Node, L3 as a user of its own. `muster plugins show` says what holds.',
       ),
-    state: z.enum(['starting', 'ready', 'degraded', 'quarantined', 'failed', 'stopped']),
+    state: providerStates,
     since: instant,
     reason: z.string().exactOptional(),
     hint: z.string().exactOptional(),
@@ -216,6 +218,18 @@ export const providerSchema: z.ZodType<ProviderView> = named(
     retiring: z.int().describe('Processes of before that end once their open calls have.'),
     crashBundle: z.string().exactOptional(),
     disabled: wishSchema.describe('No launch goes to it; absent: they do.').exactOptional(),
+    kept: z
+      .object({
+        version: z.string(),
+        state: providerStates,
+        since: instant,
+        reason: z.string().exactOptional(),
+        hint: z.string().exactOptional(),
+        pid: z.int().exactOptional(),
+        restarts: z.int(),
+      })
+      .describe('The version of its plugin before, which goes on for workers that this one does not account for.')
+      .exactOptional(),
     capabilities: workerCapabilitiesSchema,
   }),
 )

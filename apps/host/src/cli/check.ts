@@ -22,7 +22,7 @@ export function checkCommand(): Command {
 async function check({ config = 'muster.yaml', json }: Options): Promise<number> {
   const [{ examine }, { checkPlugins }, { formatProblem, sortProblems }] = await Promise.all([
     import('../examine.ts'),
-    import('../plugins/room.ts'),
+    import('../plugins/check.ts'),
     import('../config/problem.ts'),
   ])
   // Nothing of a check stays.

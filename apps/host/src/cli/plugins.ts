@@ -1,6 +1,7 @@
 /** `muster plugins`: which plugins this deployment may load, to the byte. Works on files; only an upgrade needs a daemon. */
 import { Command } from 'commander'
-import { acting, openClient } from './context.ts'
+import { acting, openClient, subcommand } from './context.ts'
+import { printJson, say } from './io.ts'
 import type { AddOptions } from './plugins/add.ts'
 import type { ChangeOptions } from './plugins/change.ts'
 import type { Site, SiteOptions } from './plugins/site.ts'
@@ -12,7 +13,7 @@ export function pluginsCommand(): Command {
     .action(
       onSite(async (site, _args: [], options: { json?: true }) => (await import('./plugins/show.ts')).listPlugins(site, options)),
     )
-  for (const one of [show(), add(), remove(), update(), upgrade(), rollback(), lock(), verify(), mirror()])
+  for (const one of [show(), add(), remove(), update(), upgrade(), rollback(), lock(), verify(), mirror(), gc(), acknowledge()])
     plugins.addCommand(one)
   return plugins
 }
@@ -22,7 +23,7 @@ function show(): Command {
     .argument('<alias>')
     .option('--json', 'as JSON')
     .action(
-      onSite(async (site, [alias]: [string], options: { json?: true }) =>
+      onSite(async (site, [alias]: [string], options: Pick<Asking, 'json' | 'client'>) =>
         (await import('./plugins/show.ts')).showPlugin(site, alias, options),
       ),
     )
@@ -65,6 +66,7 @@ function upgrade(): Command {
   const command = local('upgrade', 'let another version take over in the running daemon, without a lost call; then lock it')
     .argument('<alias>', 'alias, or alias@version; default: the version that the lock holds')
     .option('--rehearse', 'all but the switch: whether it would go, and what was found in each step')
+    .option('--keep-old', 'the version before stays for workers that the other does not account for, until they are gone')
     .option('--wait', 'until the process before it has ended')
   return withChanges(command).action(
     onSite(async (site, [alias]: [string], options: Asking) =>
@@ -76,6 +78,7 @@ function upgrade(): Command {
 function rollback(): Command {
   const command = local('rollback', 'back to the version before, whose bytes are still here; a running daemon switches at once')
     .argument('<alias>')
+    .option('--keep-old', 'the version before stays for workers that the other does not account for, until they are gone')
     .option('--wait', 'until the process before it has ended')
   return withChanges(command).action(
     onSite(async (site, [alias]: [string], options: Asking) =>
@@ -109,6 +112,31 @@ function mirror(): Command {
     .action(
       onSite(async (site, _args: [], options: { out: string; json?: true }) =>
         (await import('./plugins/mirror.ts')).mirrorPlugins(site, options),
+      ),
+    )
+}
+
+function acknowledge(): Command {
+  return subcommand('acknowledge', 'it was seen that a plugin fell back to the version before: its pools show it no more')
+    .argument('<alias>')
+    .option('--json', 'as JSON')
+    .action(
+      acting(async ([alias]: [string], { json }: { json?: true }, command: Command) => {
+        const seen = await (await openClient(command)).plugins.acknowledge(alias)
+        if (json === true) printJson(seen)
+        else say(`${alias}: seen; no longer shown by ${seen.pools.join(', ')}`)
+        return undefined
+      }),
+    )
+}
+
+function gc(): Command {
+  return local('gc', 'remove unpacked plugins that nothing needs: no lock, no worker, no host that has used them lately')
+    .option('--dry-run', 'only show what would be removed')
+    .option('--json', 'as JSON')
+    .action(
+      onSite(async (site, _args: [], options: { dryRun?: true; json?: true }) =>
+        (await import('./plugins/gc.ts')).collectPlugins(site, options),
       ),
     )
 }

@@ -5,6 +5,7 @@ import { acting, openClient, subcommand } from './context.ts'
 import { crashCommand, crashesCommand } from './crashes.ts'
 import { handCommand, why } from './hand.ts'
 import { age, bold, dim, print, printJson, printTable, say, state } from './io.ts'
+import { keptText } from './kept-text.ts'
 import { reclaimCommand } from './reclaim.ts'
 
 export function providersCommand(): Command {
@@ -42,10 +43,11 @@ export function providersCommand(): Command {
           ],
           'the configuration names no provider',
         )
-        for (const { name, reason, hint, notes, facts, disabled, silentSince } of providers) {
+        for (const { name, reason, hint, notes, facts, disabled, kept, silentSince } of providers) {
           if (disabled !== undefined) print(`${name}: ${disabledBy(disabled)} (muster providers enable ${name})`)
           if (silentSince !== undefined) print(`${name}: ${state('degraded', `does not answer for ${age(silentSince)}`)}`)
           if (reason !== undefined) print(`${name}: ${reason}${hint === undefined ? '' : ` (${hint})`}`)
+          if (kept !== undefined) print(`${name}: ${keptText(kept)}`)
           for (const note of notes) print(`${name}: ${note}`)
           const known = Object.entries(facts).map(([key, value]) => `${key} ${value}`)
           if (known.length > 0) print(dim(`${name}: ${known.join(', ')}`))

@@ -10,6 +10,7 @@ import type { AfterCommit, Store, Tx } from '../store/store.ts'
 import type { Upgrades } from './upgrade.ts'
 import type { Clock } from './clock.ts'
 import type { ConditionType } from './condition-types.ts'
+import type { ConfigureHow } from './configure.ts'
 import type { EngineSettings } from './context.ts'
 import type {
   ConditionRecord,
@@ -40,7 +41,7 @@ export interface Engine {
   readonly conditions: Conditions
   readonly changes: Changes
   /** The provider that has a worker; undefined when the configuration no longer names it. */
-  providerOf(worker: { provider: string }): GuardedProvider | undefined
+  providerOf(worker: { provider: string; id?: string }): GuardedProvider | undefined
   /** May this host act now? By its term. */
   acting(): boolean
   /** What came of the first list of a provider since the start, and of the last one. */
@@ -55,7 +56,7 @@ export interface Engine {
    * Takes another configuration, all of it at once: `commit` lets its providers take over. Leases and workers that are there go on as they
    * are; what it names no longer is drained. Nothing has changed when it rejects (StoreError).
    */
-  configure(next: EngineConfig, how: { principal: string; changes: readonly unknown[]; commit(): void }): Promise<void>
+  configure(next: EngineConfig, how: ConfigureHow): Promise<void>
   /** Other versions of the plugins that run. */
   readonly upgrades: Upgrades
   /** Takes no new work, lets open calls settle, leaves every worker as it is. */

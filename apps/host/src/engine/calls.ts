@@ -74,11 +74,14 @@ export function callQueues(context: Context, memory: Memory, make: Record<CallKi
 
   function pump(name: string, kind: CallKind): void {
     const provider = context.plugins.find(name)
-    if (provider === undefined || !answers(provider)) return
+    // A kept version may answer where the one that runs does not.
+    const kept = context.kept.has(name)
+    if (provider === undefined || (!kept && !answers(provider))) return
     const lane = laneOf(name, kind)
     for (const id of lane.waiting) {
       if (lane.open >= places(name) || context.stopping.aborted) return
       if (open.has(id)) continue
+      if (kept && !answers(context.plugins.find(name, id) ?? provider)) continue
       const held = memory.heldUntil(name, kind) - clock.now()
       if (held > 0) {
         lane.timer ??= clock.after(held, () => {

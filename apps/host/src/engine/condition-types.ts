@@ -23,15 +23,16 @@ const raised = [
   'missing',
   'leaving',
   'development',
+  'kept',
   'disabled',
   'paused',
   'draining',
   'stock',
 ] as const
-/** The store's own, which nobody raises, and those of a quota, whose type names the provider. */
-const others = ['store-full', 'store-busy', 'store-failed', 'quota'] as const
+/** The store's own, which nobody raises, and those whose type names a provider or a plugin besides. */
+const others = ['store-full', 'store-busy', 'store-failed', 'quota', 'fell-back'] as const
 
-export type ConditionType = (typeof raised)[number] | `quota:${string}`
+export type ConditionType = (typeof raised)[number] | `quota:${string}` | `fell-back:${string}`
 
 export const conditionKinds: Readonly<Record<(typeof raised | typeof others)[number], ConditionKind>> = {
   'store-full': {
@@ -128,6 +129,13 @@ export const conditionKinds: Readonly<Record<(typeof raised | typeof others)[num
     meanwhile: 'It works as any other. No configuration and no lock has it.',
     mend: 'It ends at its deadline, which the message names, or when whoever attached it ends `muster-plugin dev`.',
   },
+  kept: {
+    scope: 'provider',
+    meaning: 'Another version of its plugin took over with `--keep-old`, and has workers that only the one before accounts for.',
+    meanwhile:
+      'The version before goes on for these, after a restart of the daemon too, as long as the lock holds it; launches go to the one that took over.',
+    mend: 'Nothing but time: it ends with the last of them. Where the message says that it cannot be started: mend that, since nobody else reaches its workers.',
+  },
   disabled: {
     scope: 'provider',
     meaning: 'An operator lets it take no launch.',
@@ -151,6 +159,13 @@ export const conditionKinds: Readonly<Record<(typeof raised | typeof others)[num
     meaning: 'Workers for the stock of the pool cannot be made as its section asks.',
     meanwhile: 'Tries go on, ever more rarely. Leases with wishes of their own may still be served.',
     mend: "Mend the pool's `worker` section; `muster why pool NAME` shows the last refusal.",
+  },
+  'fell-back': {
+    scope: 'pool',
+    meaning:
+      'The plugin of a provider of the pool could not start in the version that the lock holds, by its own fault, and the version before runs instead. The type is `fell-back:` and the alias of the plugin.',
+    meanwhile: 'The version before does all work, after a restart too, as long as the lock holds the two versions as it did.',
+    mend: 'Mend the version, or `muster plugins rollback ALIAS`, so that the lock says what runs. `muster plugins acknowledge ALIAS` ends the condition.',
   },
   quota: {
     scope: 'pool',

@@ -4,6 +4,7 @@ import { background, type Context, mutate } from './context.ts'
 import { beginEnd } from './ending.ts'
 import { helpless } from './forget.ts'
 import type { Observer } from './loop.ts'
+import type { KeptVersions } from './kept.ts'
 import type { Memory } from './memory.ts'
 import type { LiveWorker } from './model.ts'
 import type { Passes } from './passes.ts'
@@ -20,6 +21,8 @@ export interface ConfigureHow {
   principal: string
   /** What differs, for the journal. */
   changes: readonly unknown[]
+  /** Versions that take over from others, by provider: all its workers are accounted for. Absent: none. */
+  versions?: Readonly<Record<string, string>>
   /** Lets the providers of the next configuration take over. */
   commit(): void
 }
@@ -27,6 +30,7 @@ export interface ConfigureHow {
 export interface ConfigureParts {
   memory: Memory
   preparation: Preparation
+  kept: Pick<KeptVersions, 'takeAll'>
   passes: Passes
   /** Observes the providers that are there now, and no others. */
   observe(): void
@@ -118,7 +122,7 @@ export function configureOf(context: Context, parts: ConfigureParts): Configure 
     )
   }
 
-  return async (next, { principal, changes, commit }) => {
+  return async (next, { principal, changes, versions = {}, commit }) => {
     await mutate(context, async (tx, after) => {
       if (context.stopping.aborted) throw new EngineError('stopping', 'the daemon is stopping')
       await journal(writing(context, tx, after), {
@@ -141,6 +145,8 @@ export function configureOf(context: Context, parts: ConfigureParts): Configure 
         for (const name of plugins.leaving()) lookAfter(name)
         parts.passes.poke()
       })
+      for (const [provider, version] of Object.entries(versions))
+        await parts.kept.takeAll(writing(context, tx, after), provider, version)
     })
   }
 }

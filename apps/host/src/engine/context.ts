@@ -7,6 +7,7 @@ import { EngineError } from './api.ts'
 import type { Clock } from './clock.ts'
 import type { ConditionsRoom } from './conditions.ts'
 import type { JournalRoom } from './journal.ts'
+import type { KeptPlugin } from './kept.ts'
 import type { PassKillPoint } from './killpoint.ts'
 import type { EngineState } from './state.ts'
 import type { Wishes } from './wishes.ts'
@@ -33,6 +34,8 @@ export interface Context {
   journal: JournalRoom
   conditions: ConditionsRoom
   wishes: Wishes
+  /** By provider; changed by `kept.ts` alone. */
+  kept: Map<string, KeptPlugin>
   killpoint: PassKillPoint
   tracing: Tracing
   /** Aborts when the engine stops. */

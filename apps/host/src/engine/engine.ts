@@ -13,6 +13,7 @@ import { deadlines as deadlinesOf } from './deadlines.ts'
 import { type Follower, followerOf } from './follow.ts'
 import { handOf } from './hand.ts'
 import { openJournal } from './journal.ts'
+import { keptPlugins, keptVersions } from './kept.ts'
 import { killpoint, type PassKillPoint } from './killpoint.ts'
 import { type Launcher, launcherOf } from './launcher.ts'
 import { leaseRoom } from './lease.ts'
@@ -69,6 +70,7 @@ export async function startEngine(options: EngineOptions): Promise<Engine> {
     journal,
     conditions: await openConditions(store, clock, journal),
     wishes: await openWishes(store),
+    kept: await keptPlugins(store),
     killpoint: options.killpoint ?? killpoint,
     tracing: options.tracing ?? untraced,
     stopping: stop.signal,
@@ -80,6 +82,7 @@ export async function startEngine(options: EngineOptions): Promise<Engine> {
   }
   const parts = await assemble(context)
   await load(context, parts.launcher)
+  const kept = keptVersions(context)
   const { state } = context
   const showHeld = (): void =>
     showWishes(context.conditions, context.wishes, {
@@ -100,8 +103,12 @@ export async function startEngine(options: EngineOptions): Promise<Engine> {
     }
     parts.launcher.calls.pump(status.name)
     parts.passes.poke()
-    if (status.state === 'ready')
-      background(context, 'a list failed', () => parts.observer(status.name)?.list() ?? Promise.resolve())
+    if (status.state === 'ready') parts.relist(status.name)
+  })
+  const unsubscribeKept = plugins.onKept((name) => {
+    kept.show(name)
+    parts.launcher.calls.pump(name)
+    if (plugins.find(name)?.status().kept?.state === 'ready') parts.relist(name)
   })
   // Of a wish that the host before this one could only store.
   background(context, 'launches could not be taken back', () => parts.launcher.takeBack())
@@ -126,7 +133,7 @@ export async function startEngine(options: EngineOptions): Promise<Engine> {
   parts.passes.poke()
   startRetention(context)
 
-  const configure = configureOf(context, { ...parts, observe, showHeld })
+  const configure = configureOf(context, { ...parts, kept, observe, showHeld })
   const statusOf = (pool: PoolState): PoolStatus => {
     const wish = context.wishes.of('pool', pool.config.name)
     return {
@@ -185,7 +192,7 @@ export async function startEngine(options: EngineOptions): Promise<Engine> {
       disable: (name, how) => wishOfProvider(name, { ...how, wish: 'disabled' }),
       enable: wishOfProvider,
     },
-    providerOf: (worker) => plugins.find(worker.provider),
+    providerOf: (worker) => plugins.find(worker.provider, worker.id),
     reconcile: async (name) => {
       await Promise.all(observers(name).map((observer) => observer.list()))
     },
@@ -198,10 +205,11 @@ export async function startEngine(options: EngineOptions): Promise<Engine> {
       return before - parts.orphans.count(name)
     },
     configure,
-    upgrades: upgradesOf(context, { passes: parts.passes, observe }),
+    upgrades: upgradesOf(context, { passes: parts.passes, calls: parts.launcher.calls, kept, observe }),
     stop: async () => {
       stop.abort()
       unsubscribe()
+      unsubscribeKept()
       parts.deadlines.stop()
       await parts.launcher.calls.drain(options.drainMs ?? DRAIN_MS)
       await context.conditions.settled()
@@ -221,6 +229,8 @@ interface Parts {
   passes: ReturnType<typeof passesOf>
   orphans: Awaited<ReturnType<typeof openOrphans>>
   observer(name: string): Observer | undefined
+  /** Lists its workers soon. */
+  relist(name: string): void
   /** The provider is gone. */
   forget(name: string): void
 }
@@ -250,8 +260,7 @@ async function assemble(context: Context): Promise<Parts> {
     observers.set(name, made)
     return made
   }
-  const relist = (name: string): void =>
-    background(context, 'a list failed', () => observers.get(name)?.list() ?? Promise.resolve())
+  const relist = (name: string): void => background(context, 'a list failed', () => observer(name)?.list() ?? Promise.resolve())
   const launcher: Launcher = launcherOf(context, {
     memory,
     pool,
@@ -276,6 +285,7 @@ async function assemble(context: Context): Promise<Parts> {
     passes,
     orphans,
     observer,
+    relist,
     forget: (name) => {
       observers.get(name)?.stop()
       observers.delete(name)

@@ -10,6 +10,7 @@ import type { CallQueues } from './calls.ts'
 import { background, type Context } from './context.ts'
 import type { Deadlines } from './deadlines.ts'
 import { type Memory, throttle } from './memory.ts'
+import { laneOf } from './kept.ts'
 import type { LiveWorker } from './model.ts'
 import type { PoolRoom } from './pool.ts'
 import { targetOf } from './words.ts'
@@ -48,6 +49,7 @@ export function followerOf(context: Context, parts: FollowerParts): Follower {
   const { state, clock } = context
   const { pool, memory, deadlines } = parts
   const looks = new Map<string, number>()
+  /** By lane: a kept version that is ill holds up no worker of the one that runs. */
   const due = new Map<string, Set<string>>()
   const busy = new Set<string>()
   const failures = new Map<string, number>()
@@ -56,7 +58,7 @@ export function followerOf(context: Context, parts: FollowerParts): Follower {
     if (now.phase === before?.phase) return
     looks.delete(now.id)
     deadlines.clear(`look:${now.id}`)
-    due.get(now.provider)?.delete(now.id)
+    due.get(laneOf(context, now))?.delete(now.id)
     if (now.phase === 'starting') lookAgain(now)
   })
 
@@ -72,17 +74,18 @@ export function followerOf(context: Context, parts: FollowerParts): Follower {
 
   function ask(worker: LiveWorker, at: number): void {
     deadlines.set(`look:${worker.id}`, at, () => {
-      const ids = due.get(worker.provider) ?? new Set()
-      due.set(worker.provider, ids.add(worker.id))
-      flush(worker.provider)
+      const lane = laneOf(context, state.workers.get(worker.id) ?? worker)
+      const ids = due.get(lane) ?? new Set()
+      due.set(lane, ids.add(worker.id))
+      flush(lane)
     })
   }
 
-  function flush(name: string): void {
-    const provider = context.plugins.find(name)
-    const ids = due.get(name)
-    if (provider === undefined || ids === undefined || ids.size === 0 || busy.has(name) || context.stopping.aborted) return
-    busy.add(name)
+  function flush(lane: string): void {
+    const provider = context.plugins.find(lane.replace(/@.*$/, ''))
+    const ids = due.get(lane)
+    if (provider === undefined || ids === undefined || ids.size === 0 || busy.has(lane) || context.stopping.aborted) return
+    busy.add(lane)
     background(context, 'an inspection could not be handled', async () => {
       // What falls due in the same turn goes into one question.
       await new Promise((resolve) => setImmediate(resolve))
@@ -90,23 +93,23 @@ export function followerOf(context: Context, parts: FollowerParts): Follower {
       for (const id of batch) ids.delete(id)
       let wait = defectPauseMs
       try {
-        wait = await inspect(provider, batch)
+        wait = await inspect(provider, { lane, ids: batch })
       } catch (error) {
-        again(name, { ids: batch, waitMs: wait })
+        again(lane, { ids: batch, waitMs: wait })
         throw error
       } finally {
         clock.after(wait, () => {
-          busy.delete(name)
-          flush(name)
+          busy.delete(lane)
+          flush(lane)
         })
       }
     })
   }
 
   /** Asks for a batch and acts on it. Returns how long to wait before the next question. */
-  async function inspect(provider: GuardedProvider, ids: readonly string[]): Promise<number> {
+  async function inspect(provider: GuardedProvider, { lane, ids }: { lane: string; ids: readonly string[] }): Promise<number> {
     const held = memory.heldUntil(provider.name, 'read') - clock.now()
-    if (held > 0) return again(provider.name, { ids, waitMs: held })
+    if (held > 0) return again(lane, { ids, waitMs: held })
     let answers: Verified[]
     try {
       answers = await verify(provider, ids)
@@ -114,19 +117,24 @@ export function followerOf(context: Context, parts: FollowerParts): Follower {
       const error = toProviderError(thrown)
       const now = clock.now()
       if (error.code === 'throttled') throttle(memory, provider.name, { error, scope: 'read', now })
-      const times = (failures.get(provider.name) ?? 0) + 1
-      failures.set(provider.name, times)
-      return again(provider.name, { ids, waitMs: askedPause(error, ceiling(providerBackoff, times)) })
+      const times = (failures.get(lane) ?? 0) + 1
+      failures.set(lane, times)
+      return again(lane, { ids, waitMs: askedPause(error, ceiling(providerBackoff, times)) })
     }
-    failures.delete(provider.name)
+    failures.delete(lane)
     await Promise.all(answers.map((answer) => act(provider, answer)))
     return 0
   }
 
-  function again(name: string, how: { ids: readonly string[]; waitMs: number }): number {
-    const ids = due.get(name) ?? new Set()
-    for (const id of how.ids) if (state.workers.has(id)) ids.add(id)
-    due.set(name, ids)
+  /** A worker that changed its lane meanwhile is asked for in the new one. */
+  function again(lane: string, how: { ids: readonly string[]; waitMs: number }): number {
+    for (const id of how.ids) {
+      const worker = state.workers.get(id)
+      if (worker === undefined) continue
+      const mine = laneOf(context, worker)
+      due.set(mine, (due.get(mine) ?? new Set()).add(id))
+      if (mine !== lane) flush(mine)
+    }
     return how.waitMs
   }
 
@@ -180,7 +188,10 @@ export function followerOf(context: Context, parts: FollowerParts): Follower {
   /** From when on an inspect shows whatever there is of a worker: calls have settled, and the declared lag has passed. */
   function showsBy(worker: LiveWorker, provider: GuardedProvider): number {
     const calls = parts.calls()
-    const made = worker.launched_at === null ? 0 : worker.launched_at + provider.capabilities.visibility.launchMs
+    const made =
+      worker.launched_at === null
+        ? 0
+        : worker.launched_at + (context.plugins.find(provider.name, worker.id) ?? provider).capabilities.visibility.launchMs
     return Math.max(made, calls.settledAt(worker.id) ?? 0, calls.lateUntil(worker.id))
   }
 

@@ -109,12 +109,22 @@ const rules = {
     of: 'provider',
     meaning: 'It was started with the version of its plugin from before the last switch: the lock was not written after that.',
   },
+  'plugin-fell-back': {
+    of: 'provider',
+    meaning: 'The version of its plugin could not start, why, and the one before in the lock took over by itself.',
+  },
+  'plugin-kept': {
+    of: 'provider',
+    meaning: 'The version of its plugin before goes on beside the one that took over, for which workers.',
+  },
+  'plugin-let-go': { of: 'provider', meaning: 'A version that was kept ends: no worker is left that needs it.' },
 
   'condition-raised': {
     of: 'host',
     meaning: 'A condition of the host, a provider or a pool began: see [conditions.md](conditions.md).',
   },
   'condition-cleared': { of: 'host', meaning: 'It is over.' },
+  'fall-back-seen': { of: 'host', meaning: 'An operator has seen that a plugin fell back, and the condition of its pools ends.' },
   'config-applied': { of: 'host', meaning: 'Another configuration is in force, by whom, and what differs.' },
   'backup-taken': { of: 'host', meaning: 'A backup was taken, by whom.' },
   'store-restored': { of: 'host', meaning: 'The store was put back from a backup.' },

@@ -2,10 +2,10 @@
  * Observes one provider: watch for news, lists to repair what the news missed, and the absence rule. It hands what it sees to
  * `pool.observe()` and decides nothing itself.
  */
-import { isProviderError, toProviderError, type WorkerObservation } from '@muster/core'
+import { isProviderError, toProviderError, type WorkerCapabilities, type WorkerObservation } from '@muster/core'
 import type { GuardedProvider } from '../plugins/api.ts'
 import { StoreError } from '../store/store.ts'
-import { absenceExcuse, type ListFacts } from './absence.ts'
+import { absenceExcuse, type ListFacts, sawAll } from './absence.ts'
 import { askedPause, ceiling, fullJitter, providerBackoff, watchBackoff } from './backoff.ts'
 import type { Look } from './api.ts'
 import type { CallQueues } from './calls.ts'
@@ -65,6 +65,7 @@ export function observerOf(context: Context, provider: GuardedProvider, parts: O
     const startedAt = clock.now()
     const seen = new Map<string, WorkerObservation>()
     const blind = new Set<string>()
+    const unseen: string[] = []
     const complete = await walkPages(
       (at) => provider.list({ limit: PAGE, ...at }, { signal: over }),
       (page) => {
@@ -73,9 +74,10 @@ export function observerOf(context: Context, provider: GuardedProvider, parts: O
           parts.pool.observe(name, one)
         }
         for (const part of page.blind ?? []) blind.add(part)
+        if (page.unseen !== undefined) unseen.push(page.unseen)
       },
     )
-    return { facts: { startedAt, complete, blind: [...blind] }, seen }
+    return { facts: { startedAt, complete, blind: [...blind], unseen }, seen }
   }
 
   async function pass(): Promise<void> {
@@ -98,21 +100,24 @@ export function observerOf(context: Context, provider: GuardedProvider, parts: O
       }),
     )
     await parts.orphans.sweep(provider, { seen, facts })
-    if (facts.complete && facts.blind.length === 0) sawAllAt = facts.startedAt
+    if (sawAll(facts)) sawAllAt = facts.startedAt
   }
 
   function excuse(worker: LiveWorker, facts: ListFacts): string | undefined {
     return absenceExcuse(
       {
         part: worker.part,
+        version: worker.plugin_version,
         settledAt: parts.calls.settledAt(worker.id),
         open: parts.calls.isOpen(worker.id),
         launchedAt: worker.launched_at,
-        visibilityMs: provider.capabilities.visibility.launchMs,
+        visibilityMs: capabilitiesOf(worker).visibility.launchMs,
       },
       facts,
     )
   }
+
+  const capabilitiesOf = ({ id }: LiveWorker): WorkerCapabilities => (context.plugins.find(name, id) ?? provider).capabilities
 
   async function guarded(): Promise<void> {
     try {

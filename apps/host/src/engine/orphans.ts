@@ -2,7 +2,7 @@
 import type { OwnerTags, WorkerObservation } from '@muster/core'
 import { toProviderError } from '@muster/core'
 import type { GuardedProvider } from '../plugins/api.ts'
-import type { ListFacts } from './absence.ts'
+import { type ListFacts, sawAll } from './absence.ts'
 import { background, type Context, mutate } from './context.ts'
 import type { Deadlines } from './deadlines.ts'
 import type { OrphanView } from './api.ts'
@@ -185,7 +185,7 @@ export async function openOrphans(
       const at = seen.get(orphan.id)
       if (at !== undefined) {
         if (clock.now() - orphan.firstSeen >= context.settings.orphanGraceMs) due.push({ orphan, at })
-      } else if (facts.complete && facts.blind.length === 0 && orphan.firstSeen < facts.startedAt)
+      } else if (sawAll(facts) && orphan.firstSeen < facts.startedAt)
         await forget(name, { id: orphan.id, rule: 'orphan-gone', decision: 'closed: no longer listed' })
     }
     if (orphans.size === 0) context.conditions.clear({ scope: 'provider', name, type: 'orphan-stays' })

@@ -235,7 +235,7 @@ export function passesOf(context: Context, parts: { memory: Memory; launcher: La
   function newWorker(w: Writing, made: { pool: PoolState; decision: Extract<Decision, { kind: 'launch' }> }): WorkerRecord {
     const { config } = made.pool
     const { demand, provider, leaseId } = made.decision
-    const { capabilities } = context.plugins.provider(provider)
+    const { capabilities, manifest } = context.plugins.provider(provider)
     const id = newId('w')
     const lifetimeMs = Math.min(config.lifetimeMs, capabilities.maxLifetimeMs ?? Infinity)
     const epoch = context.fence.epoch()
@@ -257,6 +257,7 @@ export function passesOf(context: Context, parts: { memory: Memory; launcher: La
       created_at: w.now,
       expires_at: w.now + lifetimeMs,
       grace_ms: config.graceMs,
+      plugin_version: manifest.version,
       ticket_hash: ticket === undefined ? null : proofHash(ticket, epoch),
     }
   }

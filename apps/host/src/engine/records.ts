@@ -122,4 +122,5 @@ export const newWorkerColumns = {
   ticket_hash: null,
   session_hash: null,
   agent_at: null,
+  plugin_version: null,
 } as const

@@ -36,20 +36,20 @@ function version({ unlisted = [], unknown = [] }: { unlisted?: string[]; unknown
 
 test('one that lists all, or knows by name what its list does not show yet, accounts for all', async () => {
   const ids = await workers(3)
-  expect(await h.engine.upgrades.account('one', { ask: version(), handles })).toEqual({ known: 3, lost: [] })
+  expect(await h.engine.upgrades.account('one', { ask: version(), handles })).toEqual({ known: ids, lost: [] })
   const late = version({ unlisted: ids.slice(0, 1) })
-  expect(await h.engine.upgrades.account('one', { ask: late, handles })).toEqual({ known: 3, lost: [] })
+  expect(await h.engine.upgrades.account('one', { ask: late, handles })).toEqual({ known: ids, lost: [] })
 })
 
 test('one that does not know a worker is told which; where nobody knows it, it is nobody’s to account for', async () => {
-  const [first = '', second = ''] = await workers(3)
+  const [first = '', second = '', third = ''] = await workers(3)
   const lost = { worker: first, why: 'it neither lists it nor knows it by name' }
   expect(await h.engine.upgrades.account('one', { ask: version({ unknown: [first] }), handles })).toEqual({
-    known: 2,
+    known: [second, third],
     lost: [lost],
   })
   h.provider().vendor.workers.delete(second)
-  expect(await h.engine.upgrades.account('one', { ask: version(), handles })).toEqual({ known: 2, lost: [] })
+  expect(await h.engine.upgrades.account('one', { ask: version(), handles })).toEqual({ known: [first, third], lost: [] })
 })
 
 test('nobody is gone because the version that runs does not answer', async () => {
@@ -68,7 +68,7 @@ test('nobody is gone because the version that runs does not answer', async () =>
 test('a handle that it cannot read is a worker that it cannot reach', async () => {
   const [first = ''] = await workers(1)
   expect(await h.engine.upgrades.account('one', { ask: version(), handles: [3, 2] })).toEqual({
-    known: 0,
+    known: [],
     lost: [{ worker: first, why: 'it cannot read its handle, which is of version 1' }],
   })
 })
@@ -81,7 +81,10 @@ test('what is launched while it is asked is asked for as well', async () => {
     if (asked++ === 0) await workers(1)
     return ask.list(query)
   }
-  expect(await h.engine.upgrades.account('one', { ask: { ...ask, list }, handles })).toEqual({ known: 2, lost: [] })
+  expect(await h.engine.upgrades.account('one', { ask: { ...ask, list }, handles })).toMatchObject({
+    known: { length: 2 },
+    lost: [],
+  })
 })
 
 test('all pages are read, and a list that never ends is a fault', async () => {
@@ -96,7 +99,7 @@ test('all pages are read, and a list that never ends is a fault', async () => {
     inspect: async () => [],
   })
   const three = pages((cursor) => (cursor === '2' ? undefined : String(Number(cursor ?? 0) + 1)))
-  expect(await h.engine.upgrades.account('one', { ask: three, handles })).toEqual({ known: 3, lost: [] })
+  expect(await h.engine.upgrades.account('one', { ask: three, handles })).toEqual({ known: ids, lost: [] })
   const endless = h.engine.upgrades.account('one', { ask: pages(() => '1'), handles })
   await expect(endless).rejects.toMatchObject({ code: 'internal', message: 'its list never ends' })
 })
@@ -123,10 +126,10 @@ test('the switch is made once its row is durable; a refusal is a row as well', a
   let commits = 0
   const commit = (): void => void (commits += 1)
   h.ill = 'full'
-  await expect(h.engine.upgrades.switch({ ...how, known: { one: 2 }, commit })).rejects.toMatchObject({ code: 'full' })
+  await expect(h.engine.upgrades.switch({ ...how, known: { one: ['w1', 'w2'] }, commit })).rejects.toMatchObject({ code: 'full' })
   expect(commits).toBe(0)
   h.ill = undefined
-  await h.engine.upgrades.switch({ ...how, known: { one: 2 }, commit })
+  await h.engine.upgrades.switch({ ...how, known: { one: ['w1', 'w2'] }, commit })
   await h.engine.upgrades.refuse({ ...how, reason: 'it lost one', lost: ['w1'] })
   expect(commits).toBe(1)
   const rows = await h.engine.journal.why('provider', 'one')

@@ -4,10 +4,13 @@ import type { GuardedProvider } from '../plugins/api.ts'
 import { EngineError } from './api.ts'
 import { type Context, mutate } from './context.ts'
 import type { LiveWorker } from './model.ts'
+import type { CallQueues } from './calls.ts'
+import { acknowledge, fellBack, noteFallBack } from './fallback.ts'
+import type { KeptVersions } from './kept.ts'
 import { walkPages } from './pages.ts'
 import type { Passes } from './passes.ts'
-import { journal, writing } from './records.ts'
-import { noteSwitch, wentBack, type WentBack } from './versions.ts'
+import { journal, writing, type Writing } from './records.ts'
+import { forgetSwitch, noteSwitch, wentBack, type WentBack } from './versions.ts'
 import { brief, targetOf } from './words.ts'
 
 export interface Upgrades {
@@ -20,6 +23,8 @@ export interface Upgrades {
   switch(how: Switch): Promise<void>
   /** At a start, with the versions of plugins by provider: those that went back from what they had switched to. Errors: StoreError. */
   wentBack(started: ReadonlyMap<string, string>): Promise<WentBack[]>
+  /** An operator has seen that a plugin fell back. Resolves with the pools that showed it. Errors: EngineError `not-found`, StoreError. */
+  acknowledge(alias: string, how: { principal: string }): Promise<string[]>
   /** Notes that it was tried. Errors: StoreError. */
   refuse(how: Refused): Promise<void>
 }
@@ -31,9 +36,16 @@ export interface Accountable {
 }
 
 export interface Account {
-  /** Live workers that it accounts for. */
-  known: number
-  lost: { worker: string; why: string }[]
+  /** Ids of the live workers that it accounts for. */
+  known: string[]
+  lost: LostWorker[]
+}
+
+interface LostWorker {
+  worker: string
+  why: string
+  /** The version that is kept for it; absent: it belongs to the one that runs. */
+  kept?: string
 }
 
 interface Versions {
@@ -46,8 +58,12 @@ interface Versions {
 }
 
 export interface Switch extends Versions {
-  /** Workers that were accounted for, by provider. */
-  known: Readonly<Record<string, number>>
+  /** Ids of the workers that were accounted for, by provider. */
+  known: Readonly<Record<string, readonly string[]>>
+  /** Providers of which the version before stays for all other workers. */
+  keep?: { providers: readonly string[]; tree: string; content: string }
+  /** It is the way back from a version that cannot start, which its pools show until somebody has seen it. */
+  fallBack?: { tree: string; beforeTree: string; reason: string }
   /** Lets the processes take over. */
   commit(): void
 }
@@ -64,7 +80,14 @@ const BATCH = 100
 /** What is launched while it is asked is asked for in another round; in a busy pool there is always some. */
 const ROUNDS = 3
 
-export function upgradesOf(context: Context, parts: { passes: Passes; observe(): void }): Upgrades {
+interface UpgradeParts {
+  passes: Passes
+  calls: CallQueues
+  kept: KeptVersions
+  observe(): void
+}
+
+export function upgradesOf(context: Context, parts: UpgradeParts): Upgrades {
   const { state, plugins } = context
 
   /** The vendor has them, as far as anybody knows. */
@@ -78,7 +101,7 @@ export function upgradesOf(context: Context, parts: { passes: Passes; observe():
   async function account(provider: string, { ask, handles }: Accountable): Promise<Account> {
     const checked = new Set<string>()
     const lost: Account['lost'] = []
-    let known = 0
+    const known: string[] = []
     for (let round = 0; round < ROUNDS; round++) {
       const fresh = liveOf(provider).filter(({ id }) => !checked.has(id))
       if (fresh.length === 0 && round > 0) break
@@ -94,9 +117,15 @@ export function upgradesOf(context: Context, parts: { passes: Passes; observe():
       const gone = await goneOf(provider, missing)
       const left = missing.filter(({ id }) => !gone.has(id) && state.workers.has(id))
       lost.push(...left.map(({ id }) => ({ worker: id, why: 'it neither lists it nor knows it by name' })))
-      known += readable.length - missing.length
+      known.push(...readable.filter((worker) => !missing.includes(worker)).map(({ id }) => id))
     }
-    return { known, lost }
+    return { known, lost: lost.map(withVersion) }
+  }
+
+  function withVersion(one: LostWorker): LostWorker {
+    const worker = state.workers.get(one.worker)
+    const version = worker === undefined ? undefined : context.kept.get(worker.provider)?.version
+    return version !== undefined && worker?.plugin_version === version ? { ...one, kept: version } : one
   }
 
   /** Those that the process which runs does not know either. Nobody is gone because nobody answers. */
@@ -111,23 +140,55 @@ export function upgradesOf(context: Context, parts: { passes: Passes; observe():
     }
   }
 
+  async function keepBefore(w: Writing, provider: string, how: KeepBefore): Promise<void> {
+    const { before, to, known, keep } = how
+    const { tree, content } = keep
+    // A launch that was sent, or may have been, ends where it began.
+    const unsent = ({ id, phase }: LiveWorker): boolean =>
+      phase === 'launching' && !parts.calls.inDoubt(id) && !parts.calls.isOpen(id)
+    const mine = (worker: LiveWorker): boolean => known.has(worker.id) || unsent(worker)
+    await journal(w, {
+      rule: 'plugin-kept',
+      decision: `version ${before} of its plugin goes on beside`,
+      provider,
+      inputs: { before, after: to, workers: [...state.ofProvider(provider)].filter((id) => !known.has(id)) },
+      change: 'The last of these workers is gone.',
+    })
+    await parts.kept.takeSome(w, { provider, version: before, tree, content, since: w.now }, { version: to, mine })
+  }
+
   return {
     account,
-    switch: async ({ principal, alias, before, after: to, providers, known, commit }) => {
+    acknowledge: (alias, how) => acknowledge(context, alias, how),
+    switch: async (given) => {
+      const { principal, alias, before, after: to, providers, known, keep, fallBack, commit } = given
       await mutate(context, async (tx, after) => {
         if (context.stopping.aborted) throw new EngineError('stopping', 'the daemon is stopping')
+        const w = writing(context, tx, after)
+        const upgraded = {
+          rule: 'plugin-upgraded' as const,
+          change: `The version before is kept: muster plugins rollback ${alias}.`,
+        }
         for (const provider of providers)
-          await journal(writing(context, tx, after), {
-            rule: 'plugin-upgraded',
+          await journal(w, {
+            ...(fallBack === undefined ? upgraded : fellBack(fallBack.reason)),
             decision: `version ${to} of its plugin takes over from ${before}`,
             provider,
-            inputs: { principal, alias, before, after: to, workers: known[provider] ?? 0 },
-            change: `The version before is kept: muster plugins rollback ${alias}.`,
+            inputs: { principal, alias, before, after: to, workers: known[provider]?.length ?? 0, reason: fallBack?.reason },
           })
-        for (const provider of providers) await noteSwitch(tx, provider, { before, after: to })
+        for (const provider of providers)
+          // A lock is not written after a fall back, which is kept apart from it.
+          await (fallBack === undefined ? noteSwitch(tx, provider, { before, after: to }) : forgetSwitch(tx, provider))
+        await noteFallBack(w, given)
         after(() => {
           context.killpoint('upgrade-stored')
           commit()
+        })
+        for (const provider of providers) {
+          if (keep?.providers.includes(provider) !== true) await parts.kept.takeAll(w, provider, to)
+          else await keepBefore(w, provider, { before, to, known: new Set(known[provider]), keep })
+        }
+        after(() => {
           parts.observe()
           parts.passes.poke()
           context.killpoint('upgrade-switched')
@@ -150,7 +211,14 @@ export function upgradesOf(context: Context, parts: { passes: Passes; observe():
   }
 }
 
-function unreadHandle({ id, handle }: LiveWorker, handles: readonly number[]): Account['lost'] {
+interface KeepBefore {
+  before: string
+  to: string
+  known: ReadonlySet<string>
+  keep: { tree: string; content: string }
+}
+
+function unreadHandle({ id, handle }: LiveWorker, handles: readonly number[]): LostWorker[] {
   if (handle === null) return []
   const { v } = JSON.parse(handle) as Handle
   return handles.includes(v) ? [] : [{ worker: id, why: `it cannot read its handle, which is of version ${v}` }]

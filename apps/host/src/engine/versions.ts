@@ -25,6 +25,14 @@ export async function noteSwitch(tx: Tx, provider: string, switched: Switched): 
     .execute()
 }
 
+/** Nobody waits for a lock to be written. */
+export async function forgetSwitch(tx: Tx, provider: string): Promise<void> {
+  await tx
+    .deleteFrom('meta')
+    .where('key', '=', PREFIX + provider)
+    .execute()
+}
+
 /**
  * What was switched to and is not what was started, though nobody chose so by another lock; told once, with a row each. Takes the versions
  * that were started, by provider. Errors: StoreError.
@@ -39,11 +47,7 @@ export async function wentBack(context: Context, started: ReadonlyMap<string, st
   if (other.length === 0) return []
   const back = other.filter(({ provider, before }) => started.get(provider) === before)
   await mutate(context, async (tx, after) => {
-    for (const { provider } of other)
-      await tx
-        .deleteFrom('meta')
-        .where('key', '=', PREFIX + provider)
-        .execute()
+    for (const { provider } of other) await forgetSwitch(tx, provider)
     for (const { provider, before, after: to } of back)
       await journal(writing(context, tx, after), {
         rule: 'plugin-went-back',

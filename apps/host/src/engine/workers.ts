@@ -51,6 +51,7 @@ export const liveColumns: readonly (keyof LiveWorker)[] = [
   'ticket_hash',
   'session_hash',
   'agent_at',
+  'plugin_version',
 ]
 
 export function workerRoom(context: Context): Workers {

@@ -121,7 +121,7 @@ export async function openHost(): Promise<Host> {
   const seals = sealer(openSealKey(sealKeyPath(site.data)))
   const engine = await startEngine({ store: records, sealer: seals, owner, fence: term, plugins, ...engineConfig(config) })
   const running = openRunning({ ...found, config })
-  const upgrade = upgradeOf({ running, store, engine, plugins, killpoint: () => undefined })
+  const upgrade = upgradeOf({ running, store, engine, plugins, killpoint: () => undefined, switched: () => undefined })
   const provider = plugins.provider('p')
   await waitFor('the provider to be ready', () => provider.status().state === 'ready', { timeoutMs: patienceMs })
   return {
@@ -133,7 +133,7 @@ export async function openHost(): Promise<Host> {
     },
     async upgradeTo(version) {
       await lock(version)
-      const done = await upgrade(alias, { principal: 'tester', rehearse: false })
+      const done = await upgrade(alias, { principal: 'tester', rehearse: false, keepOld: false })
       if (!done.switched) throw new Error(`not taken: ${JSON.stringify(done)}`)
       return Number(/all (\d+) live/.exec(done.steps.find(({ step }) => step === 'account')?.fact ?? '')?.[1] ?? 0)
     },

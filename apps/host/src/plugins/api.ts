@@ -55,7 +55,7 @@ export interface GuardedProvider {
   probe(options?: CallOptions): Promise<Probe>
   launch(spec: LaunchSpec, options: CallOptions): Promise<LaunchedWorker>
   terminate(target: WorkerTarget, how: TerminateHow, options: CallOptions): Promise<Terminated>
-  list(query: Omit<ListQuery, 'tags'>, options?: CallOptions): Promise<WorkerPage>
+  list(query: Omit<ListQuery, 'tags'>, options?: CallOptions): Promise<ProviderPage>
   inspect(targets: readonly WorkerTarget[], options?: CallOptions): Promise<readonly WorkerObservation[]>
   /** The next are there only when the capability is declared: check `capabilities` first. */
   watch(options?: CallOptions): AsyncIterable<WorkerObservation>
@@ -85,6 +85,12 @@ export interface GuardedProvider {
   quote(shape: QuoteShape, options?: CallOptions): Promise<Quote>
   preparePool(pool: Omit<PoolRequest, 'tags'>, options?: CallOptions): Promise<{ handle: Handle; digest: string }>
   unpreparePool(target: { pool: Omit<PoolRef, 'tags'>; handle: Handle }, options?: CallOptions): Promise<void>
+}
+
+/** A page of all workers of a provider. */
+export interface ProviderPage extends WorkerPage {
+  /** The older version of its plugin that could not be asked for its own ones. */
+  unseen?: string
 }
 
 /** starting: no process is ready yet · degraded: it runs or is being restarted, but new work goes elsewhere · failed: given up, see reason */
@@ -122,6 +128,18 @@ export interface ProviderStatus {
   busiest: { bytes: number; frames: number }
   /** Path of the last crash bundle, relative to the data folder. */
   crashBundle?: string
+  /** An older version of its plugin that goes on for workers which this one does not account for. */
+  kept?: KeptStatus
+}
+
+export interface KeptStatus {
+  version: string
+  state: ProviderState
+  since: number
+  reason?: string
+  hint?: string
+  pid?: number
+  restarts: number
 }
 
 /** A call to a provider that begins. */
@@ -158,10 +176,17 @@ export interface Fence {
 export interface PluginRoom {
   /** Error: when there is none of that name. */
   provider(name: string): GuardedProvider
-  find(name: string): GuardedProvider | undefined
+  /** With a worker: as the version of its plugin that serves this one. */
+  find(name: string, worker?: string): GuardedProvider | undefined
   list(): readonly GuardedProvider[]
   /** Told after each change of a provider's status. Returns the unsubscriber. */
   onChange(listener: (status: ProviderStatus) => void): () => void
+  /** Told when the older version that was kept for a provider does better or worse. Returns the unsubscriber. */
+  onKept(listener: (name: string) => void): () => void
+  /** Who tells to which version of its provider's plugin a worker belongs; undefined: it has no record. */
+  ownedBy(ownerOf: (worker: string) => string | null | undefined): void
+  /** Lets the older version of a provider go: its process ends once its open calls have. */
+  letGo(name: string): void
   /** Providers that the configuration names no longer; they run until they are dropped. */
   leaving(): readonly string[]
   /** Without what the plugin of this provider was given as secrets. */

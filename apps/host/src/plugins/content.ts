@@ -18,8 +18,9 @@ export async function findContent(sha512: string, stores: readonly string[]): Pr
     if (!(await isFolder(folder))) continue
     // Marked as used: what nobody has used for long is removed. A folder of another user is left as it is.
     const now = new Date()
-    await utimes(folder, now, now).catch(() => undefined)
-    return folder
+    const failed = await utimes(folder, now, now).catch((error: NodeJS.ErrnoException) => error.code)
+    // It went in this moment.
+    if (failed !== 'ENOENT') return folder
   }
   return undefined
 }

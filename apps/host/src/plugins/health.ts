@@ -1,9 +1,16 @@
 /** How a plugin process does: asked by probe until it is ready, then again whenever a call has failed or it is not well. */
 import { setTimeout as sleep } from 'node:timers/promises'
 import type { Probe, ProviderError } from '@muster/core'
+import { isVendors } from './blame.ts'
 import type { PluginProcess } from './process.ts'
 import type { Redactor } from './redactor.ts'
 import type { SecretReader } from './secrets.ts'
+
+/** What came of a probe. */
+export type Probed = Probe & {
+  /** It failed by the plugin's own fault. */
+  own?: true
+}
 
 export interface Health {
   /** Probes and tells until the signal aborts. */
@@ -20,7 +27,7 @@ const initialisingMs = second
 const probeDeadlineMs = 10 * second
 const noTrace = `00-${'0'.repeat(31)}1-${'0'.repeat(15)}1-00`
 
-export function healthOf(ask: (process: PluginProcess) => Promise<Probe>, tell: (found: Probe) => void): Health {
+export function healthOf(ask: (process: PluginProcess) => Promise<Probed>, tell: (found: Probed) => void): Health {
   let now = Promise.withResolvers<void>()
 
   async function untilNext(waitMs: number | undefined, over: AbortSignal): Promise<void> {
@@ -59,7 +66,7 @@ export function healthOf(ask: (process: PluginProcess) => Promise<Probe>, tell: 
 export async function probeOnce(
   process: PluginProcess,
   { epoch, secret, redactor }: { epoch: number; secret: SecretReader; redactor: Redactor },
-): Promise<Probe> {
+): Promise<Probed> {
   try {
     const found = await process.connection.worker.probe({
       deadlineMs: probeDeadlineMs,
@@ -84,8 +91,14 @@ export async function probeOnce(
         : { facts: Object.fromEntries(Object.entries(found.facts).map(([key, value]) => [clean(key), clean(value)])) }),
     }
   } catch (error) {
-    const { message, hint } = error as ProviderError
-    return { state: 'failed', message: redactor.clean(message), ...(hint === undefined ? {} : { hint: redactor.clean(hint) }) }
+    const { code, message, hint } = error as ProviderError
+    const own = code === 'internal' && !isVendors([message, ...process.tail()])
+    return {
+      state: 'failed',
+      message: redactor.clean(message),
+      ...(own ? { own } : {}),
+      ...(hint === undefined ? {} : { hint: redactor.clean(hint) }),
+    }
   }
 }
 

@@ -180,6 +180,16 @@ export async function checkFile(file: string, text: string | undefined): Promise
   throw new PluginRefusal('changed-meanwhile', `${file} was changed by somebody else meanwhile`, 'run the command again')
 }
 
+/** Does the lock of a registry manifest hold just this version of an alias as the one to go back to? */
+export async function holdsPrevious(
+  registryFile: string,
+  { alias, version: wanted, tree }: { alias: string; version: string; tree: string },
+): Promise<boolean> {
+  const { lock } = await loadLock(lockFileOf(registryFile), 'the lock')
+  const previous = Object.hasOwn(lock.plugins, alias) ? lock.plugins[alias]?.previous : undefined
+  return previous?.version === wanted && previous.tree === tree
+}
+
 /** By rename, and only over the text that was read. Error: PluginRefusal `changed-meanwhile`. */
 export async function replaceFile(file: string, { before, after }: { before: string | undefined; after: string }): Promise<void> {
   if (before === after) return

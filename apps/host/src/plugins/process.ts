@@ -6,6 +6,7 @@ import { connectPlugin, type PluginConnection, type PluginManifest } from '@must
 import { commandOf, type PluginPlace } from '@muster/packed/command'
 import { readLines } from './lines.ts'
 import type { Cage } from './cage.ts'
+import { type Holds, openHolds } from './holds.ts'
 import { type PluginUser, privileges, setpriv } from './ground.ts'
 import type { IsolationLevel } from './isolation.ts'
 import { memoryOf, watchMemory } from './memory.ts'
@@ -14,6 +15,8 @@ import type { Redactor } from './redactor.ts'
 export interface PluginProcess {
   readonly pid: number
   readonly connection: PluginConnection
+  /** Its open calls, whoever made them. */
+  readonly holds: Holds
   /** Settles when the process is gone. */
   readonly exited: Promise<ProcessEnd>
   /** The last lines it wrote, redacted. */
@@ -87,6 +90,7 @@ export async function spawnPlugin(options: SpawnOptions): Promise<PluginProcess>
   return {
     pid: child.pid ?? -1,
     connection,
+    holds: openHolds(),
     exited,
     tail: () => [...lines],
     excess: () => excess,
@@ -114,13 +118,4 @@ function endSoon(child: ChildProcess): void {
 async function exitOf(child: ChildProcess): Promise<ProcessEnd> {
   if (child.exitCode === null && child.signalCode === null) await once(child, 'exit')
   return { code: child.exitCode, signal: child.signalCode }
-}
-
-/** Lets open calls end, then ends the process; kills it when it does not go in time. */
-export async function retire(process: PluginProcess, retireMs: number): Promise<void> {
-  await process.connection.retire({ deadlineMs: retireMs }).catch(() => undefined)
-  process.connection.close('retired')
-  const timer = setTimeout(() => process.kill(), retireMs)
-  await process.exited
-  clearTimeout(timer)
 }

@@ -21,6 +21,8 @@ export interface PluginEntry {
   source: PluginSource
   /** The least that it must have; absent: any will do. */
   isolation?: IsolationLevel
+  /** Where it cannot start, the version before takes over. */
+  fallBack?: boolean
 }
 
 /** One npm registry. */
@@ -42,7 +44,10 @@ export interface RegistryFile {
   mirror?: string
   registries?: Record<string, RegistryAddress>
   policy?: { minReleaseAge?: number; exempt?: string[] }
-  plugins: Record<string, { package: string; version: string; source?: SourceFile; isolation?: IsolationLevel }>
+  plugins: Record<
+    string,
+    { package: string; version: string; source?: SourceFile; isolation?: IsolationLevel; fallBack?: boolean }
+  >
 }
 
 export interface SourceFile {
@@ -122,6 +127,10 @@ export const registrySchema: z.ZodType<RegistryFile> = strict({
         .enum(isolationLevels)
         .exactOptional()
         .describe('It is refused where it would have less isolation than this. Default: any will do.'),
+      fallBack: z
+        .boolean()
+        .exactOptional()
+        .describe('Where it cannot start by its own fault, the version before in the lock takes over. Default false.'),
     }),
   ),
 })
@@ -167,6 +176,7 @@ export function readRegistry(text: string, { base, shown }: { base: string; show
     version: given.version,
     source: (given.source ?? { registry: registryOf(given.package, registries) }) as PluginSource,
     ...(given.isolation === undefined ? {} : { isolation: given.isolation }),
+    ...(given.fallBack === undefined ? {} : { fallBack: given.fallBack }),
   }))
   return {
     base,

@@ -1,26 +1,24 @@
-/** All providers of a deployment, each supervised in a process of its own; and the same started once, to check them. */
-import { mkdtemp, rm } from 'node:fs/promises'
-import { tmpdir } from 'node:os'
+/** All providers of a deployment, each supervised in a process of its own. */
 import { join } from 'node:path'
 import { isDeepStrictEqual } from 'node:util'
 import type { LaunchSpec } from '@muster/core'
 import type { LoadedConfig, MusterConfig } from '../config/load.ts'
-import { reachesOut } from '../config/network.ts'
 import type { Problem } from '../config/problem.ts'
 import type { CallWitness, Fence, GuardedProvider, PluginRoom, ProviderStatus } from './api.ts'
 import { type BundleLimits, dropBundles } from './bundle.ts'
+import { faultProblem, startProbed, targetsOf, usersOf } from './check.ts'
 import type { DiscoveredPlugin, Discovery } from './discover.ts'
-import { defaultUsers } from './ground.ts'
 import { createGuard } from './guard.ts'
-import { probeOnce } from './health.ts'
 import { openHolds } from './holds.ts'
-import { type PluginProcess, retire } from './process.ts'
+import { joined, type Joined } from './joined.ts'
+import { type KeptPlugin, openKeptRoom, refusedProvider } from './kept.ts'
+import type { PluginProcess } from './process.ts'
 import { type PulseTimes, pulseTimes } from './pulse.ts'
 import { createRedactor, type Redactor } from './redactor.ts'
 import { secretReader } from './secrets.ts'
-import { type StartFault, type StartOptions, startSession } from './session.ts'
-import { type RoomLog, supervise, type Supervised, type Target } from './supervise.ts'
-import { openUsers, type PluginUsers } from './users.ts'
+import { retire } from './retire.ts'
+import { type RoomLog, supervise, type Supervised } from './supervise.ts'
+import type { Target } from './target.ts'
 
 export interface RoomDeps {
   config: MusterConfig
@@ -32,6 +30,8 @@ export interface RoomDeps {
   witness?: CallWitness
   /** What live workers of a provider, and the runs in them, were given by a host before this one. Absent: there is none. */
   given?(provider: string): AsyncIterable<Partial<LaunchSpec>>
+  /** What a host before this one has kept. Absent: nothing. */
+  kept?: readonly KeptPlugin[]
   now?(): number
   random?(): number
   /** For tests. */
@@ -54,8 +54,11 @@ export interface Staged {
   candidates: readonly Candidate[]
   /** Names of providers that were given up before, are as they were, and are well now. */
   revived: readonly string[]
-  /** They take over, in this turn. What is named no longer is leaving, and runs until it is dropped. */
-  commit(): void
+  /**
+   * They take over, in this turn. What is named no longer is leaving, and runs until it is dropped. Of the providers in `keep` the version
+   * before goes on beside.
+   */
+  commit(keep?: ReadonlySet<string>): void
   /** They end again, and nothing has changed. */
   discard(): Promise<void>
 }
@@ -68,6 +71,8 @@ export interface Wanted extends Pick<RoomDeps, 'config' | 'discovery'> {
 export interface StartedRoom extends PluginRoom {
   /** Folders of the plugins that run. */
   roots(): string[]
+  /** Told when the version of a provider that runs cannot start by its own fault, and again with each further try. Returns the unsubscriber. */
+  onUnfit(listener: (name: string, reason: string) => void): () => void
   /** Resolves when each provider's first start has ended. */
   settled(): Promise<void>
   /**
@@ -84,6 +89,11 @@ export function startPlugins(deps: RoomDeps): StartedRoom {
   const all = new Map<string, Supervised>()
   const leaving = new Set<string>()
   let { config } = deps
+  const faces = new Map<string, Joined>()
+  const keptListeners = new Set<(name: string) => void>()
+  const unfitListeners = new Set<(name: string, reason: string) => void>()
+  const kept = openKeptRoom((name) => faces.get(name)?.changed())
+  let ownerOf: Parameters<StartedRoom['ownedBy']>[0] = () => undefined
   const users = usersOf(config)
   const now = deps.now ?? Date.now
   const keepBundles = (): BundleLimits => ({ most: config.retention.crashes, ms: config.retention.crashesMs })
@@ -94,8 +104,14 @@ export function startPlugins(deps: RoomDeps): StartedRoom {
     return createRedactor(given === undefined ? undefined : () => given(name))
   }
 
-  function start(target: Target, running: { redactor: Redactor; process?: PluginProcess }): void {
-    const supervised = supervise({
+  interface Beginning {
+    redactor: Redactor
+    process?: PluginProcess
+    handed?: true
+    kept?: true
+  }
+  function open(target: Target, running: Beginning, onChange: (status: ProviderStatus) => void): Supervised {
+    return supervise({
       target,
       owner,
       users,
@@ -109,11 +125,34 @@ export function startPlugins(deps: RoomDeps): StartedRoom {
       pulse: deps.pulse ?? pulseTimes,
       keepBundles,
       ...(deps.witness === undefined ? {} : { witness: deps.witness }),
-      onChange(status) {
-        for (const listener of listeners) listener(status)
+      onChange,
+      onUnfit(reason) {
+        const { name } = target.provider
+        // One that is kept has had its turn.
+        if (running.kept !== true) for (const listener of unfitListeners) listener(name, reason)
       },
     })
-    all.set(target.provider.name, supervised)
+  }
+
+  function start(target: Target, running: Beginning): void {
+    const { name } = target.provider
+    const supervised = open(target, running, (status) => {
+      for (const listener of listeners) listener(status)
+    })
+    all.set(name, supervised)
+    const main = (): GuardedProvider => (all.get(name) ?? supervised).provider
+    faces.set(
+      name,
+      joined({ main, kept: () => kept.of(name), ownerOf: (worker) => ownerOf(worker), retiring: () => kept.retiring(name) }),
+    )
+  }
+
+  function keep(target: Target, running: Beginning): void {
+    const { name } = target.provider
+    const supervised = open(target, { ...running, kept: true }, () => {
+      for (const listener of keptListeners) listener(name)
+    })
+    kept.add(name, { version: target.plugin.manifest.version, provider: supervised.provider, supervised })
   }
   for (const { alias, root, tree, isolation } of deps.discovery.plugins) {
     const { level, because } = isolation
@@ -122,38 +161,82 @@ export function startPlugins(deps: RoomDeps): StartedRoom {
       log.warn({ plugin: alias, folder: root }, 'DEVELOPMENT: a plugin is loaded from a folder, and nobody checks its files')
   }
   for (const target of targetsOf(deps)) start(target, { redactor: redactorOf(target.provider.name) })
+  for (const { provider: name, version, found } of deps.kept ?? []) {
+    const running = all.get(name)
+    if (running === undefined) continue
+    const { redactor } = running
+    if ('plugin' in found) keep({ ...running.target(), plugin: found.plugin }, { redactor })
+    else {
+      const main = (): GuardedProvider => running.provider
+      kept.add(name, { version, provider: refusedProvider(found.refused, { main, redactor, fence, since: now() }) })
+    }
+  }
 
+  /** The older version with the same configuration, where it is not what it has. */
+  function keptOf({ provider, network }: Target): Target[] {
+    const running = kept.supervised(provider.name)
+    if (running === undefined) return []
+    const { plugin } = running.target()
+    const target = { plugin, provider, ...(network === undefined ? {} : { network }) }
+    return isDeepStrictEqual(running.target(), target) ? [] : [target]
+  }
+
+  function swapKept(target: Target, child: PluginProcess): void {
+    const running = kept.supervised(target.provider.name)
+    // It was let go meanwhile.
+    if (running === undefined) void retire(child, target.plugin.manifest.limits.retireMs)
+    else running.swap(target, child)
+  }
+
+  const find = (name: string): GuardedProvider | undefined => faces.get(name)?.provider
   return {
     provider(name) {
-      const found = all.get(name)
+      const found = find(name)
       if (found === undefined) throw new Error(`no provider is named '${name}'`)
-      return found.provider
+      return found
     },
-    find: (name) => all.get(name)?.provider,
-    list: () => [...all.values()].map((one) => one.provider),
+    find: (name, worker) => (worker === undefined ? find(name) : faces.get(name)?.serving(worker)),
+    list: () => [...faces.values()].map((one) => one.provider),
+    onUnfit(listener) {
+      unfitListeners.add(listener)
+      return () => void unfitListeners.delete(listener)
+    },
+    onKept(listener) {
+      keptListeners.add(listener)
+      return () => void keptListeners.delete(listener)
+    },
+    ownedBy: (owner) => {
+      ownerOf = owner
+    },
+    letGo: kept.letGo,
     onChange(listener) {
       listeners.add(listener)
       return () => void listeners.delete(listener)
     },
     leaving: () => [...leaving],
-    roots: () => [...all.values()].map((one) => one.target().plugin.root),
+    roots: () => [...all.values()].map((one) => one.target().plugin.root).concat(kept.roots()),
     clean: (name, text) => all.get(name)?.redactor.clean(text) ?? text,
     async drop(name) {
       if (!leaving.delete(name)) return
       const found = all.get(name)
       all.delete(name)
+      faces.delete(name)
+      kept.letGo(name)
       await found?.stop()
     },
     async stage(next, at) {
       const wanted = targetsOf(next)
       const isFresh = (target: Target): boolean => !isDeepStrictEqual(all.get(target.provider.name)?.target(), target)
+      const older = wanted.flatMap((target) => keptOf(target))
       const isGivenUp = ({ provider: { name } }: Target): boolean => all.get(name)?.provider.status().state === 'failed'
       const tried = wanted
         .filter(({ plugin }) => next.only === undefined || plugin.alias === next.only)
         .map((target) => ({ target, fresh: isFresh(target) }))
         .filter((one) => one.fresh || isGivenUp(one.target))
+        .map((one) => ({ ...one, older: false }))
+        .concat(older.map((target) => ({ target, fresh: true, older: true })))
       const started = await Promise.all(
-        tried.map(async ({ target, fresh }) => {
+        tried.map(async ({ target, fresh, older: isOlder }) => {
           const { name } = target.provider
           const redactor = all.get(name)?.redactor ?? redactorOf(name)
           const session = {
@@ -165,9 +248,9 @@ export function startPlugins(deps: RoomDeps): StartedRoom {
             epoch: fence.epoch(),
           }
           const probed = await startProbed({ ...session, onLine: (line) => log.debug({ provider: name }, line) })
-          if (fresh || probed.fault === undefined) return { target, redactor, fresh, ...probed }
+          if (fresh || probed.fault === undefined) return { target, redactor, fresh, isOlder, ...probed }
           if (probed.child !== undefined) await retire(probed.child, target.plugin.manifest.limits.retireMs)
-          return { target, redactor, fresh, notes: [] }
+          return { target, redactor, fresh, isOlder, notes: [] }
         }),
       )
       const discard = async (): Promise<void> => {
@@ -183,20 +266,26 @@ export function startPlugins(deps: RoomDeps): StartedRoom {
         return { problems }
       }
       return {
-        candidates: started.flatMap(({ target, fresh, child, redactor, notes }) =>
-          fresh && child !== undefined && all.has(target.provider.name)
+        candidates: started.flatMap(({ target, fresh, isOlder, child, redactor, notes }) =>
+          fresh && !isOlder && child !== undefined && all.has(target.provider.name)
             ? [candidateOf(target, { child, redactor, notes, owner, fence })]
             : [],
         ),
         revived: started.flatMap(({ target, fresh, child }) => (fresh || child === undefined ? [] : [target.provider.name])),
         discard,
-        commit() {
+        commit(keeping) {
           config = next.config
-          for (const { target, redactor, child } of started) {
-            const running = all.get(target.provider.name)
+          for (const { target, redactor, child, isOlder } of started) {
+            const { name } = target.provider
+            const running = all.get(name)
             if (child === undefined) continue
-            if (running === undefined) start(target, { redactor, process: child })
-            else running.swap(target, child)
+            if (isOlder) swapKept(target, child)
+            else if (running === undefined) start(target, { redactor, process: child })
+            else if (keeping?.has(name) === true) {
+              const before = running.target()
+              const process = running.takeOver(target, child)
+              keep(before, { redactor, ...(process === undefined ? {} : { process, handed: true }) })
+            } else running.swap(target, child)
           }
           // It was leaving as it was, and was dropped since.
           for (const target of wanted)
@@ -212,7 +301,7 @@ export function startPlugins(deps: RoomDeps): StartedRoom {
       await Promise.all([...all.values()].map((one) => one.first))
     },
     async stop() {
-      await Promise.all([...all.values()].map((one) => one.stop()))
+      await Promise.all([...[...all.values()].map((one) => one.stop()), kept.stop()])
     },
   }
 }
@@ -236,93 +325,7 @@ function candidateOf({ plugin, provider }: Target, { child, redactor, notes, own
   return { provider: provider.name, plugin, notes, ask: { list: calls.list, inspect: calls.inspect } }
 }
 
-function targetsOf({ config, discovery }: Pick<RoomDeps, 'config' | 'discovery'>): Target[] {
-  return config.providers.flatMap((provider) => {
-    const plugin = discovery.plugins.find((one) => one.alias === provider.alias)
-    if (plugin?.manifest.kind !== 'worker-provider') return []
-    const network = reachesOut(plugin.manifest) ? config.network : undefined
-    return [{ plugin, provider, ...(network === undefined ? {} : { network }) }]
-  })
-}
-
-function usersOf({ data, isolation: { users } }: Pick<MusterConfig, 'data' | 'isolation'>): PluginUsers {
-  return openUsers({ range: users === 'off' ? defaultUsers : users, data })
-}
-
 /** A provider's own folder inside the data folder. */
 function providerDir(config: Pick<MusterConfig, 'data'>, provider: { name: string }): string {
   return join(config.data, 'providers', provider.name)
-}
-
-export interface PluginCheck {
-  problems: Problem[]
-  /** What is no problem and still worth knowing, as `no isolation: same user`. */
-  notes: { provider: string; text: string }[]
-}
-
-/** Starts every provider's plugin once, compares, configures, probes, and ends it; no worker is started, nothing is kept. */
-export async function checkPlugins({
-  config,
-  discovery,
-  at,
-  refused = [],
-}: {
-  config: MusterConfig
-  discovery: Discovery
-  at: LoadedConfig['problem']
-  /** Names of providers that are left out. */
-  refused?: readonly string[]
-}): Promise<PluginCheck> {
-  const targets = targetsOf({ config, discovery }).filter(({ provider }) => !refused.includes(provider.name))
-  const users = usersOf(config)
-  const checks = await Promise.all(targets.map((target) => checkOne(target, { at, users })))
-  return { problems: checks.flatMap((one) => one.problems), notes: checks.flatMap((one) => one.notes) }
-}
-
-async function checkOne(
-  target: Target,
-  { at, users }: { at: LoadedConfig['problem']; users: PluginUsers },
-): Promise<PluginCheck> {
-  const { name } = target.provider
-  const dataDir = await mkdtemp(join(tmpdir(), 'muster-check-'))
-  const session = { ...target, owner: 'check', users, dataDir, redactor: createRedactor(), onLine: () => undefined, epoch: 0 }
-  try {
-    const { child, fault, notes } = await startProbed(session)
-    if (child !== undefined) await retire(child, target.plugin.manifest.limits.retireMs)
-    return {
-      problems: fault === undefined ? [] : [faultProblem(name, { ...fault, at })],
-      notes: notes.map((text) => ({ provider: name, text })),
-    }
-  } finally {
-    await rm(dataDir, { recursive: true, force: true })
-  }
-}
-
-interface Probed {
-  /** Absent when it could not be started. */
-  child?: PluginProcess
-  fault?: { reason: string; fix: string }
-  notes: string[]
-}
-
-/** A configured process that has been probed once. */
-async function startProbed(options: StartOptions & { epoch: number }): Promise<Probed> {
-  const { redactor, epoch } = options
-  let child: PluginProcess
-  try {
-    child = await startSession(options)
-  } catch (error) {
-    const { message, hint } = error as StartFault
-    return { fault: { reason: `cannot start: ${message}`, fix: hint }, notes: [] }
-  }
-  const found = await probeOnce(child, { epoch, secret: secretReader(options.provider.secrets), redactor })
-  const notes = found.notes ?? []
-  if (found.state !== 'failed') return { child, notes }
-  const reason = `is not usable: ${redactor.clean(found.message ?? 'its probe failed')}`
-  return { child, fault: { reason, fix: found.hint ?? 'see the reason' }, notes }
-}
-
-function faultProblem(name: string, { reason, fix, at }: { reason: string; fix: string; at: LoadedConfig['problem'] }): Problem {
-  const subject = reason.startsWith('cannot start') ? `the plugin of '${name}'` : `provider '${name}'`
-  return at(['providers', name], { at: 'key', reason: `${subject} ${reason}`, fix })
 }

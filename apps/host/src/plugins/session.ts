@@ -5,6 +5,7 @@ import { type CloseReason, type PluginManifest, type PluginNetwork, proxySecrets
 import type { ProviderConfig } from '../config/load.ts'
 import { type NetworkFault, type NetworkSettings, readNetwork } from '../config/network.ts'
 import { type Cage, cageLimits, openCage } from './cage.ts'
+import { isVendors } from './blame.ts'
 import { verifyTree } from './content.ts'
 import type { DiscoveredPlugin } from './discover.ts'
 import { type PluginProcess, spawnPlugin } from './process.ts'
@@ -20,11 +21,17 @@ export class StartFault extends Error {
   /** What the plugin did last; empty when it never ran. */
   readonly tail: string[]
   readonly final: boolean
-  constructor(message: string, { hint, tail, final }: { hint: string; tail: string[]; final: boolean }) {
+  /** It is the plugin's own: it crashed, lied or broke the protocol, and nothing says that the vendor made it. */
+  readonly own: boolean
+  constructor(
+    message: string,
+    { hint, tail, final, own = false }: { hint: string; tail: string[]; final: boolean; own?: boolean },
+  ) {
     super(message)
     this.hint = hint
     this.tail = tail
     this.final = final
+    this.own = own
   }
 }
 
@@ -75,6 +82,7 @@ export async function startSession(options: StartOptions): Promise<PluginProcess
         hint: 'build the plugin and its manifest from the same sources',
         tail: [],
         final: true,
+        own: true,
       })
     step = 'configure'
     await child.connection.configure(
@@ -129,7 +137,8 @@ async function startFault(error: unknown, { child, step }: { child: PluginProces
   child.kill()
   const end = await child.exited
   const tail = child.tail()
-  if (error instanceof StartFault) return new StartFault(error.message, { hint: error.hint, tail, final: error.final })
+  if (error instanceof StartFault)
+    return new StartFault(error.message, { hint: error.hint, tail, final: error.final, own: error.own })
   const known = toProviderError(error)
   // The author refused the configuration: the same answer would come again.
   const refused = known.code === 'invalid-spec' || known.code === 'unsupported'
@@ -140,10 +149,14 @@ async function startFault(error: unknown, { child, step }: { child: PluginProces
       ? `it ended by itself (${describeEnd(end)})`
       : known.message)
   const last = tellingLine(tail)
+  // While it configures it may wait for its vendor; to describe itself it needs nobody.
+  const silent = known.code === 'deadline' && step === 'describe'
+  const own = (known.code === 'internal' || silent) && !isVendors([known.message, ...tail])
   return new StartFault(`${step}: ${why}${last === undefined || refused ? '' : `; it said: ${last}`}`, {
     hint: known.hint ?? (refused ? 'correct the config of this provider' : 'see what it said; `muster check` starts it again'),
     tail,
     final: refused,
+    own,
   })
 }
 

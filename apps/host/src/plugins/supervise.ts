@@ -1,20 +1,19 @@
 /** Keeps one provider's process running: start, probe, restart with back-off, quarantine after a violation, crash bundles. */
 import { setTimeout as sleep } from 'node:timers/promises'
 import type { CloseReason, WorkerPluginManifest } from '@muster/core'
-import type { ProviderConfig } from '../config/load.ts'
-import type { NetworkSettings } from '../config/network.ts'
 import type { CallWitness, Fence, GuardedProvider, ProviderState, ProviderStatus } from './api.ts'
 import { type BundleLimits, writeBundle } from './bundle.ts'
 import { openBusiest } from './busiest.ts'
-import type { DiscoveredPlugin } from './discover.ts'
+import { fitnessOf } from './fitness.ts'
 import { createGuard, type Current, type Guard, unseen } from './guard.ts'
 import { healthOf, probeOnce, whyOf } from './health.ts'
-import { type Holds, openHolds } from './holds.ts'
-import { type PluginProcess, retire } from './process.ts'
+import type { PluginProcess } from './process.ts'
 import { openPulse, type PulseDeps, type PulseTimes } from './pulse.ts'
 import type { Redactor } from './redactor.ts'
+import { once, retire } from './retire.ts'
 import { type SecretReader, secretReader } from './secrets.ts'
 import { describeEnd, startSession, StartFault } from './session.ts'
+import { namesOf, type Target } from './target.ts'
 import type { PluginUsers } from './users.ts'
 
 export interface RoomLog {
@@ -24,19 +23,13 @@ export interface RoomLog {
   error(data: object, message: string): void
 }
 
-/** What a provider is: a plugin of one version, and how it is configured. */
-export interface Target {
-  plugin: DiscoveredPlugin
-  provider: ProviderConfig
-  /** Absent: nothing special, or the plugin asks for no network but loopback. */
-  network?: NetworkSettings
-}
-
 export interface SuperviseDeps {
   target: Target
   redactor: Redactor
   /** A process of the target that runs already. */
   process?: PluginProcess
+  /** It has worked until now, and is asked at once. */
+  handed?: true
   owner: string
   users: PluginUsers
   fence: Fence
@@ -52,6 +45,8 @@ export interface SuperviseDeps {
   /** 0 to 1; for the jitter. */
   random(): number
   onChange(status: ProviderStatus): void
+  /** Its version cannot start, by its own fault, time after time; told again with each further try. */
+  onUnfit(reason: string): void
 }
 
 export interface Supervised {
@@ -62,6 +57,10 @@ export interface Supervised {
   target(): Target
   /** A process that runs and was found well takes over at once. The one before it takes no more calls, and ends when its open ones have. */
   swap(target: Target, process: PluginProcess): void
+  /** As {@link swap}, and the process before it, where there is one, is handed out instead of ended. */
+  takeOver(target: Target, process: PluginProcess): PluginProcess | undefined
+  /** Ends it once its open calls have. */
+  retire(): Promise<void>
   stop(): Promise<void>
 }
 
@@ -87,28 +86,31 @@ export function supervise(deps: SuperviseDeps): Supervised {
   const status: Omit<ProviderStatus, 'breaker' | 'inFlight' | 'retiring' | 'pid' | 'oldestCall' | 'silentSince' | 'busiest'> = {
     name,
     ...namesOf(target),
-    state: 'starting',
+    state: deps.handed === true ? 'ready' : 'starting',
     since: deps.now(),
     notes: [],
     facts: {},
     restarts: 0,
   }
-  let child: PluginProcess | undefined
+  let child = deps.handed === true ? deps.process : undefined
   const busiest = openBusiest()
   let faults = 0
   let violations = 0
+  const fitness = fitnessOf((reason) => deps.onUnfit(reason))
   let retryAt = 0
   /** What shall run next, when it runs already. */
   let incoming = deps.process
   let swapped = new AbortController()
   const retiring = new Set<Promise<void>>()
-  const held = new WeakMap<PluginProcess, Holds>()
+  const handedOut = new WeakSet<PluginProcess>()
 
   const health = healthOf(
     (process) => probeOnce(process, { epoch: deps.fence.epoch(), secret, redactor }),
     (found) => {
       status.notes = found.notes ?? []
       status.facts = found.facts ?? {}
+      if (found.state === 'ready') fitness.well()
+      else if (found.own === true) fitness.failed(whyOf(found, 'the probe failed').reason)
       if (found.state === 'ready') set('ready')
       else if (found.state === 'failed') set('degraded', whyOf(found, 'the probe failed'))
       else if (status.state !== 'starting') set('degraded', whyOf(found, 'it is initialising'))
@@ -125,7 +127,7 @@ export function supervise(deps: SuperviseDeps): Supervised {
     current: (): Current =>
       child === undefined || status.state === 'starting'
         ? { down: status.reason ?? 'it is starting', retryAfterMs: Math.max(100, retryAt - deps.now()) }
-        : { worker: child.connection.worker, holds: holdsOf(child), inFlight: manifest().limits.inFlight },
+        : { worker: child.connection.worker, holds: child.holds, inFlight: manifest().limits.inFlight },
     onFailure(method, error) {
       // Only a call that failed for the vendor's or the plugin's sake asks for a look; a refused request does not.
       if (error.code === 'transient' || error.code === 'deadline' || error.code === 'auth') health.look()
@@ -141,7 +143,7 @@ export function supervise(deps: SuperviseDeps): Supervised {
       ...(reason === undefined ? {} : { reason }),
       ...(hint === undefined ? {} : { hint }),
       ...(child === undefined ? {} : { pid: child.pid }),
-      breaker: guard.breaker(),
+      breaker: fitness.isUnfit() ? 'open' : guard.breaker(),
       retiring: retiring.size,
       ...pulse.status(),
       inFlight: Math.max(0, (child?.connection.stats().asked ?? 0) - pulse.asking),
@@ -196,6 +198,7 @@ export function supervise(deps: SuperviseDeps): Supervised {
       const fault = error as StartFault
       const final = fault instanceof StartFault && fault.final
       if (incoming !== undefined) return undefined
+      if (fault instanceof StartFault && fault.own) fitness.failed(fault.message, { final })
       await fell(fault.message, { output: fault instanceof StartFault ? fault.tail : [] })
       set(final ? 'failed' : 'degraded', { reason: fault.message, hint: fault.hint })
       return final ? 'given-up' : undefined
@@ -215,7 +218,7 @@ export function supervise(deps: SuperviseDeps): Supervised {
     pulse.watch(process.connection, mine)
     await health.watch(process, mine)
     busiest.with(process)
-    if (swapped.signal.aborted) return retireAside(process)
+    if (swapped.signal.aborted) return handedOut.has(process) ? undefined : retireAside(process)
     const reason = await closed
     if (child === process) child = undefined
     process.kill()
@@ -232,6 +235,7 @@ export function supervise(deps: SuperviseDeps): Supervised {
     const excess = process.excess()
     const violated = excess === undefined && (reason.kind === 'violation' || reason.kind === 'unresponsive')
     const text = excess ?? (violated ? `it broke the protocol: ${reason.message}` : `it ended by itself (${describeEnd(end)})`)
+    fitness.ended(text, { violated, said: process.tail() })
     await fell(text, {
       exit: end,
       output: process.tail(),
@@ -274,16 +278,10 @@ export function supervise(deps: SuperviseDeps): Supervised {
     }
   }
 
-  function holdsOf(process: PluginProcess): Holds {
-    const known = held.get(process) ?? openHolds()
-    held.set(process, known)
-    return known
-  }
-
   /** Its open calls end as they would, each by its own deadline at the latest; only then it is told to go. */
   function retireAside(process: PluginProcess): void {
     const { retireMs } = manifest().limits
-    const quiet = Promise.race([holdsOf(process).empty(), process.exited, once(stopping.signal)])
+    const quiet = Promise.race([process.holds.empty(), process.exited, once(stopping.signal)])
     const retired = quiet.then(() => retire(process, retireMs)).finally(() => retiring.delete(retired))
     retiring.add(retired)
   }
@@ -311,35 +309,41 @@ export function supervise(deps: SuperviseDeps): Supervised {
     first: first.promise,
     redactor,
     target: () => target,
-    swap(next, process) {
-      target = next
-      secret = secretReader(next.provider.secrets)
-      Object.assign(status, namesOf(next))
-      faults = violations = retryAt = 0
-      guard.renew()
-      // One that never came to its turn.
-      if (incoming !== undefined) retireAside(incoming)
-      incoming = child = process
-      // Told anew: whoever remembers what this provider could not do finds out again.
-      status.state = 'starting'
-      set('ready')
-      swapped.abort()
+    swap,
+    takeOver(next, process) {
+      const before = child
+      if (before !== undefined) handedOut.add(before)
+      swap(next, process)
+      return before
     },
-    async stop() {
-      stopping.abort()
-      if (child !== undefined) await retire(child, manifest().limits.retireMs)
-      await Promise.all([done, ...retiring])
-      set('stopped')
+    async retire() {
+      const process = child
+      if (process !== undefined) await Promise.race([process.holds.empty(), process.exited, once(stopping.signal)])
+      await stop()
     },
+    stop,
   }
-}
 
-function namesOf({ plugin, provider }: Target): Pick<ProviderStatus, 'alias' | 'plugin' | 'level'> {
-  const { name, version } = plugin.manifest
-  const { level } = plugin.isolation
-  return { alias: provider.alias, plugin: { name, version, contract: plugin.contract }, level }
-}
+  function swap(next: Target, process: PluginProcess): void {
+    target = next
+    secret = secretReader(next.provider.secrets)
+    Object.assign(status, namesOf(next))
+    faults = violations = retryAt = 0
+    fitness.renew()
+    guard.renew()
+    // One that never came to its turn.
+    if (incoming !== undefined && !handedOut.has(incoming)) retireAside(incoming)
+    incoming = child = process
+    // Told anew: whoever remembers what this provider could not do finds out again.
+    status.state = 'starting'
+    set('ready')
+    swapped.abort()
+  }
 
-async function once(signal: AbortSignal): Promise<void> {
-  if (!signal.aborted) await new Promise((resolve) => signal.addEventListener('abort', resolve, { once: true }))
+  async function stop(): Promise<void> {
+    stopping.abort()
+    if (child !== undefined) await retire(child, manifest().limits.retireMs)
+    await Promise.all([done, ...retiring])
+    set('stopped')
+  }
 }

@@ -78,6 +78,19 @@ export interface WorkerTable {
   session_hash: string | null
   /** When it was exchanged: the agent is there. */
   agent_at: number | null
+  /** The version of its provider's plugin that it belongs to: that launched it, or took it over. Null: one of before this was noted. */
+  plugin_version: string | null
+}
+
+/** An older version of a provider's plugin that goes on for workers which the one that runs does not account for. */
+export interface KeptPluginTable {
+  provider: string
+  version: string
+  /** Digest of its files: the lock must still hold just these. */
+  tree: string
+  /** Name of its folder in the content store. */
+  content: string
+  since: number
 }
 
 export interface LeaseTable {
@@ -215,6 +228,14 @@ export interface IdempotencyTable {
   created_at: number
 }
 
+/** A version of a plugin that could not start, and the one before that runs instead, as long as the lock holds both so. */
+export interface FallbackTable {
+  alias: string
+  tree: string
+  before_tree: string
+  since: number
+}
+
 export interface Tables {
   meta: MetaTable
   term: TermTable
@@ -227,4 +248,6 @@ export interface Tables {
   orphans: OrphanTable
   wishes: WishTable
   idempotency: IdempotencyTable
+  kept_plugins: KeptPluginTable
+  plugin_fallbacks: FallbackTable
 }

@@ -305,6 +305,12 @@ export interface Orphan {
   due: boolean
 }
 
+export interface PluginAcknowledged {
+  alias: string
+  /** That showed it, and do no longer. */
+  pools: string[]
+}
+
 export interface PluginUpgrade {
   alias: string
   /** The version that ran. */
@@ -316,8 +322,14 @@ export interface PluginUpgrade {
   switched: boolean
   /** As far as it came. */
   steps: UpgradeStep[]
-  /** Live workers that it does not account for. */
+  /** Live workers that it does not account for, and that stand in its way. */
   lost: {
+    provider: string
+    worker: string
+    why: string
+  }[]
+  /** Those for which the version before stays, with `keepOld`. */
+  kept: {
     provider: string
     worker: string
     why: string
@@ -434,6 +446,16 @@ export interface Provider {
   crashBundle?: string
   /** No launch goes to it; absent: they do. */
   disabled?: Wish
+  /** The version of its plugin before, which goes on for workers that this one does not account for. */
+  kept?: {
+    version: string
+    state: 'starting' | 'ready' | 'degraded' | 'quarantined' | 'failed' | 'stopped'
+    since: string
+    reason?: string
+    hint?: string
+    pid?: number
+    restarts: number
+  }
   capabilities: {
     work: ('command' | 'hold' | 'agent')[]
     fields: ('work.inputs' | 'work.outputs' | 'image' | 'profile' | 'env' | 'workdir' | 'files' | 'resources.cpu' | 'resources.memoryBytes' | 'resources.diskBytes' | 'resources.pids' | 'resources.gpus' | 'os' | 'arch' | 'mounts.bind' | 'mounts.volume' | 'mounts.tmpfs' | 'network.egress.none' | 'network.egress.restricted' | 'network.egress.full' | 'network.allow' | 'network.ports' | 'security.user' | 'security.readOnlyRoot' | 'security.noNewPrivileges' | 'security.privileged' | 'security.capabilitiesAdd' | 'security.capabilitiesDrop' | 'lifetimeMs' | 'readiness' | 'services' | 'labels' | 'credentials' | 'settings')[]
@@ -692,6 +714,16 @@ export interface WorkerPage {
 
 /** What each operation takes and answers; `binary` is bytes. */
 export interface Operations {
+  /** Says that it was seen that a plugin fell back to the version before. Ends the condition `fell-back` of its pools. What runs stays as it is. */
+  acknowledgePlugin: {
+    params: {
+      /** Its alias. */
+      name: string
+    }
+    query: undefined
+    body: undefined
+    answer: PluginAcknowledged
+  }
   /** Says how the command ended. Answers when that is stored; the same again is fine, and the first counts. Outputs that were not handed in by then are missing. */
   agentDone: {
     params: undefined
@@ -1367,6 +1399,8 @@ export interface Operations {
       rehearse?: boolean
       /** By `plugins.next-CANDIDATE.json` and its lock instead of `plugins.json`. Absent: by `plugins.json`. */
       candidate?: string
+      /** Its process stays for workers that the other version does not account for, until the last of them is gone. The lock must hold it as the one before. Default false: such a worker stands in the way. */
+      keepOld?: boolean
     }
     answer: PluginUpgrade
   }
@@ -1432,6 +1466,7 @@ export interface Operations {
 }
 
 export const operations: { readonly [K in keyof Operations]: { method: string; path: string } } = {
+  acknowledgePlugin: { method: 'POST', path: '/v1/plugins/{name}/acknowledge' },
   agentDone: { method: 'POST', path: '/v1/self/done' },
   agentHeartbeat: { method: 'POST', path: '/v1/self/heartbeat' },
   agentInput: { method: 'GET', path: '/v1/self/inputs/{name}' },

@@ -9,9 +9,14 @@ import { ApiProblem, errorsOf } from '../problems.ts'
 import { named } from '../schemas.ts'
 
 interface Answer extends Pick<Upgraded, 'alias' | 'before' | 'after' | 'go' | 'switched' | 'steps'> {
-  lost: Upgraded['lost']
+  lost: ShownWorker[]
+  kept: ShownWorker[]
   errors: { path: string; message: string }[]
 }
+
+type ShownWorker = Pick<Upgraded['lost'][number], 'provider' | 'worker' | 'why'>
+
+const workerSchema: z.ZodType<ShownWorker> = z.object({ provider: z.string(), worker: z.string(), why: z.string() })
 
 const stepSchema: z.ZodType<UpgradeStep> = named(
   'UpgradeStep',
@@ -33,14 +38,15 @@ const answerSchema: z.ZodType<Answer> = named(
     go: z.boolean().describe('Nothing stands in the way.'),
     switched: z.boolean().describe('It has taken over. False with `rehearse`, and when it is what runs.'),
     steps: z.array(stepSchema).describe('As far as it came.'),
-    lost: z
-      .array(z.object({ provider: z.string(), worker: z.string(), why: z.string() }))
-      .describe('Live workers that it does not account for.'),
+    lost: z.array(workerSchema).describe('Live workers that it does not account for, and that stand in its way.'),
+    kept: z.array(workerSchema).describe('Those for which the version before stays, with `keepOld`.'),
     errors: z.array(z.object({ path: z.string(), message: z.string() })).describe('Why it cannot be loaded or started.'),
   }),
 )
 
-export function pluginRoutes(app: App, { upgrade }: AppDeps): void {
+export function pluginRoutes(app: App, deps: AppDeps): void {
+  const { upgrade } = deps
+  acknowledgeRoute(app, deps)
   app.post(
     '/v1/plugins/:name/upgrade',
     {
@@ -62,20 +68,60 @@ export function pluginRoutes(app: App, { upgrade }: AppDeps): void {
               .regex(candidateName)
               .describe('By `plugins.next-CANDIDATE.json` and its lock instead of `plugins.json`. Absent: by `plugins.json`.')
               .exactOptional(),
+            keepOld: z
+              .boolean()
+              .describe(
+                'Its process stays for workers that the other version does not account for, until the last of them is gone. The lock must hold it as the one before. Default false: such a worker stands in the way.',
+              )
+              .exactOptional(),
           })
           .default({}),
         response: { 200: answerSchema },
       },
     },
     async (request) => {
-      const { rehearse = false, candidate } = request.body
+      const { rehearse = false, candidate, keepOld = false } = request.body
       const done = await upgrade(request.params.name, {
-        ...{ principal: principalOf(request), rehearse },
+        ...{ principal: principalOf(request), rehearse, keepOld },
         ...(candidate === undefined ? {} : { candidate }),
       })
       if (!done.go && !rehearse) throw refusalOf(done)
-      const { problems, ...told } = done
-      return { ...told, errors: errorsOf(problems) }
+      const { problems, lost, kept, ...told } = done
+      return { ...told, lost: lost.map(shownWorker), kept: kept.map(shownWorker), errors: errorsOf(problems) }
+    },
+  )
+}
+
+function shownWorker({ provider, worker, why }: Upgraded['lost'][number]): ShownWorker {
+  return { provider, worker, why }
+}
+
+interface Seen {
+  alias: string
+  pools: string[]
+}
+
+const seenSchema: z.ZodType<Seen> = named(
+  'PluginAcknowledged',
+  z.object({ alias: z.string(), pools: z.array(z.string()).describe('That showed it, and do no longer.') }),
+)
+
+function acknowledgeRoute(app: App, { engine }: AppDeps): void {
+  app.post(
+    '/v1/plugins/:name/acknowledge',
+    {
+      ...needs('operator', 'not-found'),
+      schema: {
+        operationId: 'acknowledgePlugin',
+        summary: 'Says that it was seen that a plugin fell back to the version before',
+        description: 'Ends the condition `fell-back` of its pools. What runs stays as it is.',
+        params: z.object({ name: z.string().describe('Its alias.') }),
+        response: { 200: seenSchema },
+      },
+    },
+    async (request) => {
+      const alias = request.params.name
+      return { alias, pools: await engine.upgrades.acknowledge(alias, { principal: principalOf(request) }) }
     },
   )
 }
@@ -85,7 +131,7 @@ function refusalOf({ alias, before, after, steps, lost, problems }: Upgraded): A
   const detail = `version ${after} of '${alias}' does not take over from ${before}: ${fact}`
   if (problems.length > 0) return new ApiProblem('plugin-refused', detail, { errors: errorsOf(problems) })
   return new ApiProblem('not-accounted', detail, {
-    hint: 'End these workers first, or use a version that knows them. The version that ran goes on.',
+    hint: 'End these workers first, use a version that knows them, or let the version that ran stay for them (keepOld). It goes on.',
     errors: lost.map(({ provider, worker, why }) => ({ path: `${provider}/${worker}`, message: why })),
   })
 }

@@ -101,7 +101,7 @@ export async function startTestDaemon(options: DaemonOptions = {}): Promise<Test
   const runs = fakeRuns(() => harness.engine.store)
   let apply: Apply = async () => ({ changes: [], problems: [], applied: false })
   let upgrade: Upgrade = async (alias) => ({
-    ...{ alias, before: '1.0.0', after: '1.0.0', lost: [], problems: [] },
+    ...{ alias, before: '1.0.0', after: '1.0.0', lost: [], kept: [], problems: [] },
     ...{ steps: [{ step: 'verify', ok: true, fact: 'it is what runs' }], go: true, switched: false },
   })
   let dev: Dev = {

@@ -10,6 +10,7 @@ import { readRegistry } from '../../plugins/registry.ts'
 import { signerName } from '../../plugins/trust.ts'
 import { bytes, exits, print, printJson, say } from '../io.ts'
 import { withProgress } from '../context.ts'
+import { collectAfter } from './gc.ts'
 import { type Site, waiverOf } from './site.ts'
 
 export interface ChangeOptions {
@@ -60,6 +61,7 @@ export async function change(site: Site, options: ChangeOptions, wanted: Change 
     for (const one of planned.changes) print(shownChange(one))
   const files = { registry: text ?? site.text ?? '', lock: locked, same }
   const { done, writes } = agreed ? await written(site, files, wanted) : { done: undefined, writes: false }
+  if (writes) await collectAfter(site)
   if (options.json === true) printJson({ changes: planned.changes, written: writes, ...done?.told })
   else if (same) say('the lock fits: nothing changes')
   else if (writes)

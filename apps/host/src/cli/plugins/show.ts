@@ -1,4 +1,5 @@
 /** `muster plugins` and `muster plugins show`: what is locked, where it comes from, who vouches for it, and what it may do. */
+import type { Provider } from '@muster/client'
 import { formatProblem } from '../../config/problem.ts'
 import { findContent } from '../../plugins/content.ts'
 import { type DiscoveredPlugin, openPackage } from '../../plugins/discover.ts'
@@ -7,8 +8,10 @@ import { type LockedPlugin, lockedFor } from '../../plugins/lock.ts'
 import type { PluginRefusal } from '../../plugins/refusal.ts'
 import { pathOf, type PluginEntry, sourceName } from '../../plugins/registry.ts'
 import { bold, exits, print, printJson, printTable, say } from '../io.ts'
+import { keptText } from '../kept-text.ts'
 import { conforming, vouching } from './change.ts'
 import { entryOf, type Site } from './site.ts'
+import { type Asking, runningClient } from './upgrade.ts'
 
 interface Row {
   alias: string
@@ -59,13 +62,15 @@ export async function listPlugins(site: Site, { json }: { json?: true }): Promis
   return site.problems.length === 0 ? exits.ok : exits.failed
 }
 
-export async function showPlugin(site: Site, alias: string, { json }: { json?: true }): Promise<number> {
+export async function showPlugin(site: Site, alias: string, options: Pick<Asking, 'json' | 'client'>): Promise<number> {
+  const { json } = options
   const entry = entryOf(site, alias)
   const row = rowOf(entry, site)
   const { locked } = row
   const plugin = await pluginOf(row, entry, site)
+  const kept = await keptOf(alias, options)
   if (json === true) {
-    printJson({ ...row, ...(plugin === undefined ? {} : { isolation: plugin.isolation, manifest: plugin.manifest }) })
+    printJson({ ...row, kept, ...(plugin === undefined ? {} : { isolation: plugin.isolation, manifest: plugin.manifest }) })
     return exits.ok
   }
   const facts: [string, string | undefined][] = [
@@ -81,12 +86,23 @@ export async function showPlugin(site: Site, alias: string, { json }: { json?: t
     ['commit', locked?.signer?.commit],
     ['before', locked?.previous?.version],
     ['providers', row.providers.join(', ')],
+    ...kept.map(({ provider, ...one }): [string, string] => ['kept', `${keptText(one)} (${provider})`]),
     ...(plugin === undefined ? [] : factsOf(plugin)),
   ]
   const wide = Math.max(...facts.map(([name]) => name.length))
   for (const [name, value] of facts) if (value !== undefined && value !== '') print(`${name.padEnd(wide)}  ${value}`)
   if (plugin === undefined) say('its files are not here: see what it may do after muster plugins verify')
   return exits.ok
+}
+
+type KeptShown = NonNullable<Provider['kept']> & { provider: string }
+
+/** What a daemon that runs keeps of this alias; nothing, where none does. */
+async function keptOf(alias: string, options: Pick<Asking, 'client'>): Promise<KeptShown[]> {
+  const providers = (await (await runningClient(options))?.providers.list()) ?? []
+  return providers.flatMap(({ name, alias: used, kept }) =>
+    used !== alias || kept === undefined ? [] : [{ provider: name, ...kept }],
+  )
 }
 
 async function pluginOf(

@@ -23,6 +23,8 @@ export interface Site extends AsyncDisposable {
   registry: LoadedRegistry
   lock: LoadedLock
   stores: Stores
+  /** What is unpacked and not needed is kept for so long. */
+  unpackedMs: number
   /** What this machine gives to keep plugins in, as whoever runs the command. */
   ground(): Promise<Ground>
   network?: NetworkSettings
@@ -30,6 +32,9 @@ export interface Site extends AsyncDisposable {
   providers: Readonly<Record<string, string[]>>
   problems: Problem[]
 }
+
+/** Where no configuration says it: its default. */
+const unpackedMs = 30 * 86_400_000
 
 export interface SiteOptions {
   config?: string
@@ -57,6 +62,7 @@ export async function openSite({ config: given, data, manifest }: SiteOptions): 
   return {
     ...{ registryFile, lockFile, shown, text, registry, lock },
     stores: [store.path],
+    unpackedMs: config?.retention.unpackedMs ?? unpackedMs,
     ground: () => openGround({ data: folder, users: config?.isolation.users ?? defaultUsers }),
     ...(config?.network === undefined ? {} : { network: config.network }),
     providers: providersOf(loaded),

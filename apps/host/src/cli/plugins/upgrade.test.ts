@@ -44,7 +44,7 @@ async function upgraded(to: string, client: () => Promise<MusterClient>): Promis
 }
 
 const answer: PluginUpgrade = {
-  ...{ alias: 'cloud', before: '1.0.0', after: '2.0.0', go: true, switched: true, steps: [], lost: [], errors: [] },
+  ...{ alias: 'cloud', before: '1.0.0', after: '2.0.0', go: true, switched: true, steps: [], lost: [], kept: [], errors: [] },
 }
 const version = async (at: string): Promise<string> => {
   const text = await readFile(join(temp.path, at), 'utf8')

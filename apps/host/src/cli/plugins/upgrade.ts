@@ -13,6 +13,7 @@ import { entryOf, type Site } from './site.ts'
 export interface Asking extends ChangeOptions {
   rehearse?: true
   wait?: true
+  keepOld?: true
   /** Error: MusterError `no-daemon`. */
   client(): Promise<MusterClient>
 }
@@ -40,7 +41,8 @@ export async function rollBackPlugin(site: Site, alias: string, options: Asking)
   return change(site, options, { text, before: (files) => switched(site, alias, { files, client, options }) })
 }
 
-async function runningClient({ client: open }: Asking): Promise<MusterClient | undefined> {
+/** Undefined where no daemon runs. */
+export async function runningClient({ client: open }: Pick<Asking, 'client'>): Promise<MusterClient | undefined> {
   try {
     const client = await open()
     await client.version()
@@ -58,7 +60,7 @@ interface Switching {
 }
 
 async function switched(site: Site, alias: string, { files, client, options }: Switching): Promise<Done> {
-  const { rehearse = false, wait, json } = options
+  const { rehearse = false, keepOld = false, wait, json } = options
   await dropCandidates(site.registryFile)
   const candidate = randomBytes(8).toString('hex')
   const next = candidateFileOf(site.registryFile, candidate)
@@ -67,7 +69,7 @@ async function switched(site: Site, alias: string, { files, client, options }: S
       await writeFile(next, files.registry, { flag: 'wx' })
       await writeFile(lockFileOf(next), files.lock, { flag: 'wx' })
     }
-    const asked = client.plugins.upgrade(alias, { rehearse, ...(files.same ? {} : { candidate }) })
+    const asked = client.plugins.upgrade(alias, { rehearse, keepOld, ...(files.same ? {} : { candidate }) })
     const done = await withProgress('starting it beside the one that runs …', asked)
     if (json !== true) shown(done)
     if (done.switched && wait === true) await retired(client, alias)
@@ -86,9 +88,11 @@ async function switched(site: Site, alias: string, { files, client, options }: S
   }
 }
 
-function shown({ alias, before, after, go, switched: done, steps, lost, errors }: PluginUpgrade): void {
+function shown({ alias, before, after, go, switched: done, steps, lost, kept, errors }: PluginUpgrade): void {
   for (const { step, ok, fact } of steps) print(`${state(ok ? 'ready' : 'failed', ok ? 'ok' : 'no').padEnd(2)}  ${step}: ${fact}`)
   for (const { provider, worker, why } of lost) print(`    ${provider}/${worker}: ${why}`)
+  for (const { provider, worker, why } of kept)
+    print(`    ${provider}/${worker} ${done ? 'stays' : 'would stay'} with ${before}: ${why}`)
   for (const { path, message } of errors) print(`    ${path}: ${message}`)
   if (done) say(`${alias}: ${after} has taken over from ${before}`)
   else if (before === after) say(`${alias}: ${after} is what runs`)

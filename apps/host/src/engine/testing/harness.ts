@@ -12,6 +12,7 @@ import { type EngineOptions, startEngine } from '../engine.ts'
 import type { KillPoint } from '../killpoint.ts'
 import type { LeaseRequest, PoolConfig } from '../model.ts'
 import { type TestClock, testClock } from './clock.ts'
+import { type Joined, joined } from '../../plugins/joined.ts'
 import { type ScriptedProvider, type ScriptOptions, scriptedProvider } from './vendor.ts'
 
 export interface Harness {
@@ -21,6 +22,10 @@ export interface Harness {
   readonly engine: Engine
   readonly reports: { message: string; error: unknown }[]
   provider(name?: string): ScriptedProvider
+  /** Older versions beside those that run, by the name of their provider; the engine takes them out when it lets them go. */
+  readonly kept: Map<string, ScriptedProvider>
+  /** Another version of its plugin is the one that runs, as a committed switch has it. */
+  takeOver(next: ScriptedProvider, how?: { keep: boolean }): void
   /** Providers that the configuration names no longer; the engine takes them out when it lets them go. */
   readonly leaving: Set<string>
   /** Those that it has taken out. */
@@ -81,6 +86,10 @@ export async function openHarness(options: HarnessOptions): Promise<Harness> {
   const leaving = new Set<string>()
   const gone = new Set<string>()
   const absent = new Set<string>()
+  const kept = new Map<string, ScriptedProvider>()
+  /** Those that took over since the start. */
+  const current = new Map<string, ScriptedProvider>()
+  const keptListeners = new Set<(name: string) => void>()
   let epoch = 0
   let life = { dead: false }
   let armed: { point: KillPoint; left: number } | undefined
@@ -110,7 +119,7 @@ export async function openHarness(options: HarnessOptions): Promise<Harness> {
       clock: mortalClock(clock, mine),
       plugins: roomOf(
         providers.filter((one) => !absent.has(one.name)),
-        { mine, leaving, gone },
+        { mine, leaving, gone, kept, keptListeners, current },
       ),
       killpoint: (name) => {
         activity += 1
@@ -155,6 +164,17 @@ export async function openHarness(options: HarnessOptions): Promise<Harness> {
     leaving,
     gone,
     absent,
+    kept,
+    takeOver: (next, { keep } = { keep: false }) => {
+      const at = providers.findIndex((one) => one.name === next.name)
+      const before = providers.splice(at, 1, next)[0]
+      current.set(next.name, next)
+      if (!keep || before === undefined) return
+      kept.set(next.name, before)
+      before.onChange(() => {
+        for (const listener of keptListeners) listener(next.name)
+      })
+    },
     get engine() {
       return engine
     },
@@ -214,34 +234,68 @@ async function eachSaysWhy(store: Store): Promise<void> {
 /** What gives no promise. */
 const direct = new Set<string | symbol>(['status', 'watch', 'logs', 'copyOut', 'forward'])
 
+interface RoomParts extends Pick<Harness, 'leaving' | 'gone' | 'kept'> {
+  mine: { dead: boolean }
+  current: ReadonlyMap<string, ScriptedProvider>
+  keptListeners: Set<(name: string) => void>
+}
+
 /** Calls made by a dead engine reach nobody, and answers to it are never read. */
+function mortal(provider: ScriptedProvider, mine: { dead: boolean }): GuardedProvider {
+  return new Proxy(provider, {
+    get: (target, key) => {
+      const value = Reflect.get(target, key) as unknown
+      if (typeof value !== 'function' || direct.has(key)) return value
+      return (...given: unknown[]) => {
+        if (mine.dead) return new Promise(() => {})
+        const answer = Reflect.apply(value, target, given) as Promise<unknown>
+        const settled = (): Promise<never> | undefined => (mine.dead ? new Promise<never>(() => {}) : undefined)
+        return answer.then(
+          (result) => settled() ?? result,
+          (error: unknown) => settled() ?? Promise.reject(error as Error),
+        )
+      }
+    },
+  })
+}
+
 function roomOf(
   providers: readonly ScriptedProvider[],
-  { mine, leaving, gone }: { mine: { dead: boolean }; leaving: Set<string>; gone: Set<string> },
+  { mine, leaving, gone, kept, keptListeners, current }: RoomParts,
 ): PluginRoom {
-  const wrapped = providers.map(
-    (provider) =>
-      new Proxy(provider, {
-        get: (target, key) => {
-          const value = Reflect.get(target, key) as unknown
-          if (typeof value !== 'function' || direct.has(key)) return value
-          return (...given: unknown[]) => {
-            if (mine.dead) return new Promise(() => {})
-            const answer = Reflect.apply(value, target, given) as Promise<unknown>
-            const settled = (): Promise<never> | undefined => (mine.dead ? new Promise<never>(() => {}) : undefined)
-            return answer.then(
-              (result) => settled() ?? result,
-              (error: unknown) => settled() ?? Promise.reject(error as Error),
-            )
-          }
-        },
-      }) as GuardedProvider,
-  )
-  const find = (name: string): GuardedProvider | undefined =>
-    gone.has(name) ? undefined : wrapped.find((one) => one.name === name)
+  let ownerOf: Parameters<PluginRoom['ownedBy']>[0] = () => undefined
+  const faces = providers.map((provider) => {
+    const { name } = provider
+    return joined({
+      main: () => mortal(current.get(name) ?? provider, mine),
+      kept: () => {
+        const older = kept.get(name)
+        return older && { version: older.manifest.version, provider: mortal(older, mine) }
+      },
+      ownerOf: (worker) => ownerOf(worker),
+      retiring: () => 0,
+    })
+  })
+  const face = (name: string): Joined | undefined =>
+    gone.has(name) ? undefined : faces.find((one) => one.provider.name === name)
+  const find: PluginRoom['find'] = (name, worker) => (worker === undefined ? face(name)?.provider : face(name)?.serving(worker))
   return {
-    list: () => wrapped.filter((one) => !gone.has(one.name)),
+    list: () => faces.map((one) => one.provider).filter((one) => !gone.has(one.name)),
     find,
+    onKept: (listener) => {
+      const told = (name: string): void => {
+        if (!mine.dead) listener(name)
+      }
+      keptListeners.add(told)
+      return () => keptListeners.delete(told)
+    },
+    ownedBy: (owner) => {
+      ownerOf = owner
+    },
+    letGo: (name) => {
+      kept.delete(name)
+      face(name)?.changed()
+    },
     leaving: () => [...leaving],
     clean: (_name, text) => text,
     drop: async (name) => {

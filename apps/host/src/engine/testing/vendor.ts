@@ -50,6 +50,8 @@ export interface Fault {
 export interface ScriptOptions {
   name: string
   owner: string
+  /** Of its plugin; default 1.0.0. */
+  version?: string
   clock: Clock
   vendor?: Vendor
   capabilities?: Partial<WorkerCapabilities>
@@ -83,7 +85,7 @@ export function newVendor(): Vendor {
 }
 
 export function scriptedProvider(options: ScriptOptions): ScriptedProvider {
-  const { name, clock } = options
+  const { name, clock, version = '1.0.0' } = options
   const vendor = options.vendor ?? newVendor()
   const capabilities = { ...fullCapabilities, ...options.capabilities }
   const watchers = new Set<(seen: WorkerObservation | ProviderError) => void>()
@@ -92,9 +94,8 @@ export function scriptedProvider(options: ScriptOptions): ScriptedProvider {
   let why: Partial<ProviderStatus> = {}
 
   const status = (): ProviderStatus => ({
-    name,
-    alias: name,
-    plugin: { name, version: '1.0.0', contract: '1.0' },
+    ...{ name, alias: name },
+    plugin: { name, version, contract: '1.0' },
     level: 'L1',
     state,
     ...why,
@@ -253,7 +254,7 @@ export function scriptedProvider(options: ScriptOptions): ScriptedProvider {
     vendor,
     capabilities,
     manifest: {
-      capabilities,
+      ...{ version, capabilities },
       limits: { startMs: 1, retireMs: 1, heapMb: 16, inFlight: options.inFlight ?? 64 },
     } as WorkerPluginManifest,
     status,

@@ -2,9 +2,12 @@
 import { readFile, writeFile } from 'node:fs/promises'
 import { join } from 'node:path'
 import type { WorkerPluginManifest } from '@muster/core'
+import { type LoadedConfig, type MusterConfig, parseConfig } from '../../config/load.ts'
+import { discover, type Discovery } from '../discover.ts'
 import { writeMirror } from '../mirror.ts'
 import { lockHere } from './lock.ts'
 import { packEntries } from './pack.ts'
+import { fixtureManifest, packFixture } from './package.ts'
 
 const published = '2026-01-01T00:00:00.000Z'
 const root = join(import.meta.dirname, '../../../../..')
@@ -31,6 +34,20 @@ export async function mirrorBuilt(out: string, plugin: string, versions: readonl
       code: `${prologue}\n${code}`,
     })),
   )
+}
+
+/** The fixture in these versions. */
+export async function mirrorFixture(out: string, versions: readonly (string | Version)[]): Promise<void> {
+  const { name, entry } = fixtureManifest
+  const given = versions.map((one) => (typeof one === 'string' ? { version: one } : one))
+  const all = given.map(async ({ version, prologue = '' }: Version) => {
+    const manifest = { ...fixtureManifest, version }
+    const folder = join(out, `.build-${version}`)
+    await packFixture(folder, { manifest })
+    const code = `${prologue}\n${await readFile(join(folder, entry), 'utf8')}`
+    return { name, version, pkg: { type: 'module', muster: 'muster-plugin.json' }, entry, manifest, code }
+  })
+  await mirrorAll(out, await Promise.all(all))
 }
 
 interface Built {
@@ -64,12 +81,30 @@ export interface Locked {
   version: string
   mirror: string
   store: string
+  /** Of its entry. */
+  more?: object
 }
 
 /** Names one version and locks it; what was locked before is kept as the one to go back to. */
-export async function lockVersion({ file, alias, package: name, version, mirror, store }: Locked): Promise<void> {
-  const entry = { package: name, version, source: { mirror } }
+export async function lockVersion({ file, alias, package: name, version, mirror, store, more }: Locked): Promise<void> {
+  const entry = { package: name, version, source: { mirror }, ...more }
   await writeFile(file, JSON.stringify({ policy: { exempt: [name] }, plugins: { [alias]: entry } }))
   const { problems } = await lockHere(file, { stores: [store] })
   if (problems.length > 0) throw new Error(JSON.stringify(problems))
+}
+
+/** A configuration of one provider `p` that is the fixture in this version, as the daemon reads it. */
+export async function configureVersion(
+  data: string,
+  { mirror, version, knobs = {}, more = {} }: { mirror: string; version: string; knobs?: object; more?: object },
+): Promise<{ config: MusterConfig; discovery: Discovery; at: LoadedConfig['problem'] }> {
+  const [file, store] = [join(data, 'plugins.json'), join(data, 'plugins')]
+  await lockVersion({ file, alias: 'fix', package: fixtureManifest.name, version, mirror, store, more })
+  const provider = `p: { plugin: fix, config: ${JSON.stringify(knobs)} }`
+  const text = `host: { data: ${data} }\nproviders:\n  ${provider}\npools:\n  a: { placement: [p] }\n`
+  const { config, problem, problems } = parseConfig(join(data, 'muster.yaml'), text)
+  if (config === undefined) throw new Error(JSON.stringify(problems))
+  const discovery = await discover(file, { stores: [store], shown: 'plugins.json' })
+  if (discovery.problems.length > 0) throw new Error(JSON.stringify(discovery.problems))
+  return { config, discovery, at: problem }
 }

@@ -12,7 +12,7 @@ beforeEach(() => {
 afterEach(() => rmSync(dir, { recursive: true, force: true }))
 
 test('workers of before run no agent; the older binary then refuses the store', async () => {
-  const { '0004-agents': _agents, '0005-logs': _logs, ...older } = migrations
+  const older = Object.fromEntries(Object.entries(migrations).filter(([name]) => name < '0004-agents'))
   const before = await openSqliteStore(dir, { migrations: older })
   await before.write(async (tx) => {
     const worker = { id: 'w1', pool: 'ci', provider: 'p', phase: 'idle' as const, rev: 3, spec: '{}', shape: 's', epoch: 1 }

@@ -5,6 +5,8 @@ import { up as operator } from './0002-operator.ts'
 import { up as lists } from './0003-lists.ts'
 import { up as agents } from './0004-agents.ts'
 import { up as logs } from './0005-logs.ts'
+import { up as keptPlugins } from './0006-kept-plugins.ts'
+import { up as fallbacks } from './0007-fallbacks.ts'
 
 export const migrations: Readonly<Record<string, Migration>> = {
   '0001-initial': { up: initial },
@@ -12,4 +14,6 @@ export const migrations: Readonly<Record<string, Migration>> = {
   '0003-lists': { up: lists },
   '0004-agents': { up: agents },
   '0005-logs': { up: logs },
+  '0006-kept-plugins': { up: keptPlugins },
+  '0007-fallbacks': { up: fallbacks },
 }

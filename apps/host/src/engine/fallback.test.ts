@@ -1,0 +1,51 @@
+/** What is told of a plugin that fell back, and until when. */
+import { afterEach, beforeEach, expect, test } from 'vitest'
+import { fallbacksOf } from './fallback.ts'
+import { type Harness, openHarness, poolConfig } from './testing/harness.ts'
+
+let h: Harness
+beforeEach(async () => {
+  const pools = [
+    poolConfig(),
+    poolConfig({ name: 'both', placement: ['two', 'one'] }),
+    poolConfig({ name: 'other', placement: ['two'] }),
+  ]
+  h = await openHarness({ pools, providers: [{ name: 'one' }, { name: 'two' }] })
+})
+afterEach(async () => {
+  expect(h.reports).toEqual([])
+  await h.close()
+})
+
+const how = { principal: 'the daemon', alias: 'cloud', before: '2.0.0', after: '1.0.0', providers: ['one'], known: {} }
+const fallBack = { tree: 'sha512-two', beforeTree: 'sha512-one', reason: 'it ended by itself (exit 3)' }
+const shown = (): string[] =>
+  h.engine.conditions.list().flatMap(({ scope, name, type }) => (type === 'fell-back:cloud' ? [`${scope}/${name}`] : []))
+const kept = async (): Promise<string[]> =>
+  (await fallbacksOf(h.engine.store)).map((one) => `${one.alias} ${one.tree} ${one.before_tree}`)
+
+test('every pool of the provider shows it, over a restart too, until somebody has seen it', async () => {
+  await h.engine.upgrades.switch({ ...how, fallBack, commit: () => undefined })
+  await h.settle()
+  await h.crash()
+  expect(shown()).toEqual(['pool/ci', 'pool/both'])
+  expect(await kept()).toEqual(['cloud sha512-two sha512-one'])
+  await expect(h.engine.upgrades.acknowledge('clouds', { principal: 'ann' })).rejects.toMatchObject({ code: 'not-found' })
+  expect(await h.engine.upgrades.acknowledge('cloud', { principal: 'ann' })).toEqual(['ci', 'both'])
+  await h.settle()
+  // What runs stays as it is.
+  expect([shown(), await kept()]).toEqual([[], ['cloud sha512-two sha512-one']])
+  await expect(h.engine.upgrades.acknowledge('cloud', { principal: 'ann' })).rejects.toMatchObject({ code: 'not-found' })
+  const rules = (await h.engine.journal.after(0, 100)).map((one) => one.rule)
+  expect(rules.filter((rule) => rule.startsWith('plugin-') || rule.startsWith('fall'))).toEqual([
+    'plugin-fell-back',
+    'fall-back-seen',
+  ])
+})
+
+test('another version that takes over ends what was kept; what was not seen is still to be seen', async () => {
+  await h.engine.upgrades.switch({ ...how, fallBack, commit: () => undefined })
+  await h.engine.upgrades.switch({ ...how, principal: 'ann', before: '1.0.0', after: '3.0.0', commit: () => undefined })
+  await h.settle()
+  expect([shown(), await kept()]).toEqual([['pool/ci', 'pool/both'], []])
+})

@@ -1,0 +1,181 @@
+/** An older version of a plugin that stays for its workers: who serves whom, what is never taken for gone, and when it ends. */
+import { ProviderError } from '@muster/core'
+import { afterEach, beforeEach, expect, test } from 'vitest'
+import { type Harness, leaseRequest, openHarness, owner, poolConfig } from './testing/harness.ts'
+import { type Fault, type ScriptedProvider, scriptedProvider } from './testing/vendor.ts'
+
+let h: Harness
+let older: ScriptedProvider
+let newer: ScriptedProvider
+/** What happens to calls of the older version. */
+let fault: ((method: string, id: string | undefined) => Fault | undefined) | undefined
+beforeEach(async () => {
+  fault = undefined
+  const pools = [poolConfig({ work: 'hold' })]
+  h = await openHarness({ pools, providers: [{ name: 'one', fault: (method, id) => fault?.(method, id) }] })
+  older = h.provider()
+  // It knows nothing of what the older one has made.
+  newer = scriptedProvider({ name: 'one', version: '2.0.0', owner, clock: h.clock })
+})
+afterEach(async () => {
+  expect(h.reports).toEqual([])
+  await h.close()
+})
+
+async function workers(count: number): Promise<string[]> {
+  const before = new Set([...h.engine.workers.live()].map((one) => one.id))
+  for (let n = 0; n < count; n++) await h.engine.leases.request(leaseRequest())
+  await h.pass(100)
+  return [...h.engine.workers.live()].map((one) => one.id).filter((id) => !before.has(id))
+}
+
+const how = { principal: 'ann', alias: 'cloud', providers: ['one'] }
+const files = { tree: 'sha512-tree', content: 'folder' }
+async function switchTo(next: ScriptedProvider, known: string[], keep = true): Promise<void> {
+  const before = h.provider().manifest.version
+  await h.engine.upgrades.switch({
+    ...how,
+    ...{ before, after: next.manifest.version, known: { one: known } },
+    ...(keep ? { keep: { providers: ['one'], ...files } } : {}),
+    commit: () => h.takeOver(next, { keep }),
+  })
+  await h.settle()
+}
+
+const version = (id: string): string | null | undefined => h.engine.workers.get(id)?.plugin_version
+const phases = (ids: readonly string[]): (string | undefined)[] => ids.map((id) => h.engine.workers.get(id)?.phase)
+const kept = (): unknown => h.engine.plugins.find('one')?.status().kept?.version
+const conditions = (): string[] => h.engine.conditions.list().map((one) => one.type)
+const rows = (): Promise<unknown[]> => h.engine.store.read.selectFrom('kept_plugins').selectAll().execute()
+const decisions = async (): Promise<string[]> =>
+  (await h.engine.journal.why('provider', 'one')).filter(({ rule }) => rule.startsWith('plugin-')).map(({ decision }) => decision)
+async function release(id: string): Promise<void> {
+  await h.engine.leases.release(h.engine.workers.get(id)?.lease_id ?? '', { reason: 'over' })
+  await h.pass(100)
+}
+
+test('each worker is served by the version that it belongs to, and is neither lost nor doubled; the older one ends with its last', async () => {
+  const [first = '', second = ''] = await workers(2)
+  await switchTo(newer, [])
+  const [third = ''] = await workers(1)
+  expect([first, second, third].map(version)).toEqual(['1.0.0', '1.0.0', '2.0.0'])
+  expect([...older.vendor.workers.keys(), '|', ...newer.vendor.workers.keys()]).toEqual([first, second, '|', third])
+  expect([kept(), conditions()]).toEqual(['1.0.0', ['kept']])
+  for (let round = 0; round < 3; round++) await h.engine.reconcile('one')
+  await h.pass(200_000)
+  expect(phases([first, second, third])).toEqual(['leased', 'leased', 'leased'])
+  expect(await h.engine.orphans('one')).toEqual([])
+  const page = await h.engine.plugins.provider('one').list({ limit: 500 })
+  const next = await h.engine.plugins.provider('one').list({ limit: 500, cursor: page.next ?? '' })
+  expect([page.workers.map(({ id }) => id), next.workers.map(({ id }) => id), next.next]).toEqual([
+    [third],
+    [first, second],
+    undefined,
+  ])
+
+  await release(first)
+  expect(older.vendor.calls.filter(({ method }) => method === 'terminate').map(({ id }) => id)).toEqual([first])
+  expect([h.engine.workers.get(first), kept()]).toEqual([undefined, '1.0.0'])
+  await release(second)
+  expect([kept(), await rows(), conditions(), phases([third])]).toEqual([undefined, [], [], ['leased']])
+  expect(newer.vendor.calls.filter(({ method }) => method === 'terminate')).toEqual([])
+  expect(await decisions()).toEqual([
+    'version 2.0.0 of its plugin takes over from 1.0.0',
+    'version 1.0.0 of its plugin goes on beside',
+    'version 1.0.0 of its plugin ends: its last worker is gone',
+  ])
+})
+
+test('a host that dies keeps it, and one that died in the moment in which the last worker went does not', async () => {
+  const [first = ''] = await workers(1)
+  await switchTo(newer, [])
+  await h.crash(1000)
+  await h.pass(100_000)
+  expect([kept(), phases([first]), conditions()]).toEqual(['1.0.0', ['leased'], ['kept']])
+  expect(await rows()).toMatchObject([{ provider: 'one', version: '1.0.0', ...files }])
+  h.crashAt('gone-not-closed')
+  await release(first)
+  expect(h.crashed).toBe(true)
+  await h.crash()
+  await h.pass(100_000)
+  expect([h.engine.workers.get(first), kept(), await rows()]).toEqual([undefined, undefined, []])
+})
+
+test('what the newer one accounts for is its own; a launch that may have been sent ends where it began', async () => {
+  const [mine = '', theirs = ''] = await workers(2)
+  newer.vendor.workers.set(mine, older.vendor.workers.get(mine) as never)
+  fault = (method) => (method === 'launch' ? { error: new ProviderError('transient', 'no answer'), effect: false } : undefined)
+  await h.engine.leases.request(leaseRequest())
+  await h.settle()
+  const doubtful = [...h.engine.workers.live()].find((one) => one.phase === 'launching')?.id ?? ''
+  await switchTo(newer, [mine])
+  fault = undefined
+  await h.pass(30_000)
+  expect([mine, theirs, doubtful].map(version)).toEqual(['2.0.0', '1.0.0', '1.0.0'])
+  expect(phases([mine, theirs, doubtful])).toEqual(['leased', 'leased', 'leased'])
+  expect([newer.vendor.made, older.vendor.made]).toEqual([[], [mine, theirs, doubtful]])
+})
+
+test('while the older one is down its workers stay, and those of the newer one are looked after as ever', async () => {
+  const [theirs = ''] = await workers(1)
+  await switchTo(newer, [])
+  const [mine = '', lost = ''] = await workers(2)
+  fault = () => ({ error: new ProviderError('transient', 'down', { effect: 'none' }) })
+  older.vendor.workers.delete(theirs)
+  newer.vendor.workers.delete(lost)
+  await h.pass(100_000)
+  expect(phases([theirs, mine, lost])).toEqual(['leased', 'leased', undefined])
+  // One that starts is followed although the other cannot be asked for one that ends.
+  await h.engine.workers.terminate(theirs, { principal: 'ann', reason: 'test', force: true })
+  const [fresh = ''] = await workers(1)
+  expect(phases([theirs, fresh])).toEqual(['terminating', 'leased'])
+  fault = undefined
+  await h.pass(100_000)
+  expect([phases([theirs]), kept()]).toEqual([[undefined], undefined])
+})
+
+test('while the newer one is down the workers of the older one can be ended', async () => {
+  const [theirs = ''] = await workers(1)
+  await switchTo(newer, [])
+  const [mine = ''] = await workers(1)
+  h.provider().setState('quarantined', { reason: 'it broke the protocol' })
+  await release(theirs)
+  await release(mine)
+  expect(phases([theirs, mine])).toEqual([undefined, 'terminating'])
+})
+
+test('going back while it is kept makes it the one that runs; what only the newer one has stays with that', async () => {
+  const [first = ''] = await workers(1)
+  await switchTo(newer, [])
+  const [second = ''] = await workers(1)
+  await switchTo(older, [first])
+  await h.pass(100_000)
+  expect([kept(), [first, second].map(version), phases([first, second])]).toEqual([
+    '2.0.0',
+    ['1.0.0', '2.0.0'],
+    ['leased', 'leased'],
+  ])
+  await release(second)
+  expect([kept(), phases([first])]).toEqual([undefined, ['leased']])
+})
+
+test('what a host that died still showed of a version that had ended is cleared by the next', async () => {
+  h.engine.conditions.raise({ scope: 'provider', name: 'one', type: 'kept', message: 'it goes on', hint: 'see it' })
+  await h.settle()
+  await h.crash()
+  expect(conditions()).toEqual([])
+})
+
+test('another version that accounts for all ends it at once', async () => {
+  const ids = await workers(2)
+  await switchTo(newer, [])
+  const third = scriptedProvider({ name: 'one', version: '3.0.0', owner, clock: h.clock, vendor: older.vendor })
+  const { known, lost } = await h.engine.upgrades.account('one', { ask: third, handles: [1] })
+  expect([known, lost]).toEqual([ids, []])
+  // One that does not is told which version each of those it lost is kept by.
+  const none = await h.engine.upgrades.account('one', { ask: newer, handles: [1] })
+  expect(none.lost.map((one) => [one.worker, one.kept])).toEqual(ids.map((id) => [id, '1.0.0']))
+  await switchTo(third, known, false)
+  await h.pass(100_000)
+  expect([kept(), await rows(), ids.map(version), phases(ids)]).toEqual([undefined, [], ['3.0.0', '3.0.0'], ['leased', 'leased']])
+})

@@ -1,0 +1,152 @@
+/** The versions of plugins that are kept beside those that run: which workers are theirs, and the end of each with the last of them. */
+import type { Selectable } from 'kysely'
+import type { KeptPluginTable } from '../store/schema.ts'
+import type { Store } from '../store/store.ts'
+import { background, type Context, persist } from './context.ts'
+import type { LiveWorker } from './model.ts'
+import { changeWorker, journal, writing, type Writing } from './records.ts'
+import { brief } from './words.ts'
+
+export type KeptPlugin = Selectable<KeptPluginTable>
+
+export interface KeptVersions {
+  /** In a write that makes `version` the one that runs: all live workers of the provider are its own. */
+  takeAll(w: Writing, provider: string, version: string): Promise<void>
+  /** The same for these workers; all others stay with the version before, which is kept. */
+  takeSome(w: Writing, kept: KeptPlugin, how: { version: string; mine(worker: LiveWorker): boolean }): Promise<void>
+  /** What operators see of it, as it is now. */
+  show(provider: string): void
+}
+
+/** Of each provider at the most one. */
+export async function keptPlugins(store: Store): Promise<Map<string, KeptPlugin>> {
+  return new Map((await store.read.selectFrom('kept_plugins').selectAll().execute()).map((row) => [row.provider, row]))
+}
+
+/** Workers of one provider that are asked for together: those of the version that runs, or of the kept one. */
+export function laneOf(context: Context, { provider, plugin_version: owner }: LiveWorker): string {
+  return context.kept.get(provider)?.version === owner ? `${provider}@${owner}` : provider
+}
+
+export function keptVersions(context: Context): KeptVersions {
+  const { state, plugins, kept, conditions } = context
+  /** Ids of live workers of each kept version, by provider. */
+  const left = new Map<string, Set<string>>()
+
+  function count(provider: string): void {
+    const version = kept.get(provider)?.version
+    if (version === undefined) left.delete(provider)
+    else left.set(provider, new Set([...state.ofProvider(provider)].filter((id) => ownerOf(id) === version)))
+  }
+
+  const ownerOf = (id: string): string | null | undefined => state.workers.get(id)?.plugin_version
+  plugins.ownedBy(ownerOf)
+
+  state.onWorker(({ id, provider, plugin_version: owner, ended_at: endedAt }) => {
+    const mine = left.get(provider)
+    if (mine === undefined) return
+    if (endedAt === null && owner === kept.get(provider)?.version) mine.add(id)
+    else if (mine.delete(id)) letGoEmpty(provider)
+  })
+
+  function letGoEmpty(provider: string): void {
+    const row = kept.get(provider)
+    if (row === undefined || (left.get(provider)?.size ?? 0) > 0) return
+    background(context, 'a kept version of a plugin could not be let go', () => letGo(row, 'its last worker is gone'))
+  }
+
+  async function letGo(row: KeptPlugin, why: string): Promise<void> {
+    const { provider, version } = row
+    await persist(context, async (tx, after) => {
+      if (kept.get(provider) !== row || (left.get(provider)?.size ?? 0) > 0) return
+      await tx.deleteFrom('kept_plugins').where('provider', '=', provider).where('version', '=', version).execute()
+      await journal(writing(context, tx, after), {
+        rule: 'plugin-let-go',
+        decision: `version ${version} of its plugin ends: ${why}`,
+        provider,
+        inputs: { version, since: row.since },
+      })
+      after(() => {
+        if (kept.get(provider) !== row) return
+        forget(provider)
+        plugins.letGo(provider)
+      })
+    })
+  }
+
+  function forget(provider: string): void {
+    kept.delete(provider)
+    left.delete(provider)
+    conditions.clear({ scope: 'provider', name: provider, type: 'kept' })
+  }
+
+  function show(provider: string): void {
+    const row = kept.get(provider)
+    const now = plugins.find(provider)?.status()
+    if (row === undefined || now?.kept === undefined) return
+    const { version, state: how, reason, hint } = now.kept
+    const ill = how === 'ready' || how === 'starting' ? '' : `, and is ${how}: ${brief(reason ?? 'no reason given')}`
+    conditions.raise({
+      scope: 'provider',
+      name: provider,
+      type: 'kept',
+      message: `version ${version} of its plugin goes on for workers that ${now.plugin.version} does not account for${ill}`,
+      hint: ill !== '' && hint !== undefined ? hint : `It ends with the last of them: muster workers --provider ${provider}`,
+    })
+  }
+
+  // Its row went with the daemon that had raised it.
+  for (const { name, type } of conditions.list())
+    if (type === 'kept' && !kept.has(name)) conditions.clear({ scope: 'provider', name, type })
+  // Of a daemon that died between the end of the last worker and that of its version; or this very version runs again.
+  for (const row of kept.values()) {
+    const running = plugins.find(row.provider)?.manifest.version
+    if (running === undefined) continue
+    if (running !== row.version) count(row.provider)
+    if (running === row.version) background(context, 'a kept version could not be let go', () => letGo(row, 'it runs again'))
+    else letGoEmpty(row.provider)
+    show(row.provider)
+  }
+
+  return {
+    show,
+    async takeAll({ tx, after }, provider, version) {
+      await tx
+        .updateTable('workers')
+        .set({ plugin_version: version })
+        .where('provider', '=', provider)
+        .where('ended_at', 'is', null)
+        .execute()
+      await tx.deleteFrom('kept_plugins').where('provider', '=', provider).execute()
+      after(() => {
+        forget(provider)
+        for (const id of state.ofProvider(provider)) {
+          const worker = state.workers.get(id)
+          if (worker !== undefined && worker.plugin_version !== version) state.setWorker({ ...worker, plugin_version: version })
+        }
+        plugins.letGo(provider)
+      })
+    },
+    async takeSome(w, row, { version, mine }) {
+      const { provider } = row
+      for (const id of state.ofProvider(provider)) {
+        const worker = state.workers.get(id)
+        if (worker === undefined) continue
+        const owner = mine(worker) ? version : row.version
+        if (worker.plugin_version !== owner) await changeWorker(w, worker, { plugin_version: owner })
+      }
+      const { provider: _key, ...columns } = row
+      await w.tx
+        .insertInto('kept_plugins')
+        .values(row)
+        .onConflict((conflict) => conflict.column('provider').doUpdateSet(columns))
+        .execute()
+      w.after(() => {
+        kept.set(provider, row)
+        count(provider)
+        letGoEmpty(provider)
+        show(provider)
+      })
+    },
+  }
+}
