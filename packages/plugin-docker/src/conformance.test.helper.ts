@@ -11,10 +11,19 @@ import { type EngineProxy, startEngineProxy } from './proxy.test.helper.ts'
 
 const MiB = 1024 * 1024
 
-/** The setup for one engine, and what takes its helpers away. `inside`: runs a command where the engine's bridge is reached. */
+export interface SetupParts {
+  /** Runs a command where the engine's bridge is reached. */
+  inside?: (command: [string, ...string[]]) => [string, ...string[]]
+  /** Of all workers. */
+  spec?: Partial<LaunchSpec>
+  /** Of an engine that refuses some. */
+  fields?: NonNullable<ProviderSetup['fields']>
+}
+
+/** The setup for one engine, and what takes its helpers away. */
 export async function dockerSetup(
   socket: string,
-  inside: (command: [string, ...string[]]) => [string, ...string[]] = (command) => command,
+  { inside = (command) => command, spec = {}, fields = {} }: SetupParts = {},
 ): Promise<ProviderSetup & { stop(): Promise<void> }> {
   const image = await ensureImage(socket, 'busybox')
   const firewall = await ensureImage(socket, 'firewall')
@@ -24,7 +33,7 @@ export async function dockerSetup(
     manifest: manifest as unknown as WorkerPluginManifest,
     start: processPlugin(inside([process.execPath, '--conditions=@muster/source', entry])),
     config: { socket: proxy.socket, binds: [{ path: '/usr/share' }], firewall: { image: firewall } },
-    spec: { image },
+    spec: { image, ...spec },
     scripts: {
       oom: { script: 'exec tail /dev/zero', spec: { resources: { memoryBytes: 16 * MiB } } },
       user: { script: 'id -u', user: '1000:1000', expect: '1000' },
@@ -33,7 +42,7 @@ export async function dockerSetup(
         port: 7000,
       },
     },
-    fields: fieldChecks(socket, image),
+    fields: { ...fieldChecks(socket, image), ...fields },
     leftovers: async (ids) => [
       ...(await containersOf(socket, ids)),
       ...(await volumesOf(socket, ids)),
@@ -201,7 +210,7 @@ export function fieldChecks(socket: string, image: string): NonNullable<Provider
 export const refusable: readonly SpecField[] = ['resources.gpus', 'security.privileged']
 
 /** A field that is declared, and that this engine or this pool's settings refuse by its path. */
-function refused(parts: Partial<LaunchSpec>, path: string): FieldCheck {
+export function refused(parts: Partial<LaunchSpec>, path: string): FieldCheck {
   return {
     spec: {},
     async look(_id, bench) {

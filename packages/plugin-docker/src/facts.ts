@@ -23,6 +23,12 @@ export interface EngineFacts {
   rootless: boolean
   /** Do containers outlive a restart of the engine? */
   liveRestore: boolean
+  /** Does it refuse devices that it has no driver for? Another one leaves them out in silence. */
+  deviceRequests: boolean
+  /** Do volumes that it makes together with a container have the labels that were asked for? */
+  volumeLabels: boolean
+  /** Does it make a container before the network that it names is there? */
+  lateNetworks: boolean
   /** Which of its log drivers keeps every byte and can be read: see {@link logConfigOf}. */
   logDriver: string
 }
@@ -59,9 +65,10 @@ export async function readFacts(engine: Engine, signal: AbortSignal): Promise<En
     engine.json<EngineInfo>({ method: 'GET', path: '/info', signal }),
   ])
   const facts = factsOf(info, { api, version: theirs.Version, oldestApi: theirs.MinAPIVersion })
-  // Where each container has a monitor process of its own, the engine is nobody's parent, whatever it says of live-restore.
+  // Where each container has a monitor process of its own, the engine is nobody's parent, whatever it says of live-restore. Of the
+  // rest such an engine (podman 4.3) says nothing.
   const monitored = (theirs.Components as { Name: string }[] | null | undefined)?.some(({ Name }) => Name === 'Conmon') === true
-  return monitored ? { ...facts, liveRestore: true } : facts
+  return monitored ? { ...facts, liveRestore: true, deviceRequests: false, volumeLabels: false, lateNetworks: false } : facts
 }
 
 /** Pure. */
@@ -89,6 +96,7 @@ export function factsOf(info: EngineInfo, version: { api: string; version: strin
     storage: info.Driver,
     rootless: has('rootless'),
     liveRestore: info.LiveRestoreEnabled === true,
+    ...{ deviceRequests: true, volumeLabels: true, lateNetworks: true },
     logDriver: exactDrivers.find((driver) => info.Plugins?.Log?.includes(driver) === true) ?? 'local',
   }
 }

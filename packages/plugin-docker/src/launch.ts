@@ -148,7 +148,7 @@ export function createLauncher({
     const { container } = await containers.get(spec.id, place.signal)
     const owner = await ownerOf(place, container)
     // Root without its capabilities may write only where the folder's own mode lets it, and an image's `/` can be read-only.
-    if (holds && (owner.uid !== 0 || spec.security?.capabilitiesDrop !== undefined)) await prepareRunFolder(place, container)
+    if (holds && (owner.uid !== 0 || !hasAllOfEngine(spec))) await prepareRunFolder(place, container)
     const folder = await newWorkdir(place, container, owner)
     await putEntries(place, [...folder, ...(await fileEntries(spec, place, { container, owner }))])
   }
@@ -217,6 +217,11 @@ export function createLauncher({
       return { handle: handleOf(id), ...(granted === undefined ? {} : { granted }) }
     })
   }
+}
+
+/** Has its root what root has on this engine? */
+function hasAllOfEngine(spec: LaunchSpec): boolean {
+  return settingsOf(spec).capabilities === 'engine' && spec.security?.capabilitiesDrop === undefined
 }
 
 /** Where the runner of a worker keeps its runs. */

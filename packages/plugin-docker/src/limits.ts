@@ -30,6 +30,12 @@ export function checkLimits(spec: LaunchSpec, settings: DockerSettings, facts: E
     throw refuse('capacity', 'resources.memoryBytes', `the engine has ${facts.memoryBytes}`)
   if (settings.swapBytes !== undefined && memoryBytes === undefined)
     throw refuse('invalid-spec', 'settings.swapBytes', 'swap is limited together with resources.memoryBytes')
+  if (!facts.deviceRequests && (gpus ?? settings.deviceRequests) !== undefined)
+    throw refuse(
+      'unsupported',
+      gpus === undefined ? 'settings.deviceRequests' : 'resources.gpus',
+      'the engine would leave it out',
+    )
   if (gpus !== undefined && settings.deviceRequests !== undefined)
     throw refuse('invalid-spec', 'settings.deviceRequests', 'give them or resources.gpus, not both')
   for (const [name, value] of Object.entries(settings.ulimits ?? {})) checkUlimit(name, value)

@@ -2,12 +2,29 @@ import { describeProvider } from '@muster/core/testing'
 import { findPodman } from '@muster/test/systems/podman'
 import { suiteWith } from '@muster/test/systems/presence'
 import { afterAll, describe, expect, it, test } from 'vitest'
-import { dockerSetup } from './conformance.test.helper.ts'
+import { dockerSetup, refused } from './conformance.test.helper.ts'
 import { createHarness, readAll, tarOf } from './harness.test.helper.ts'
+
+const beside = { name: 'beside', image: 'i' }
+/** What podman does not keep is refused by its path. */
+const refusals = {
+  'mounts.volume': refused({ mounts: [{ target: '/v', source: { kind: 'volume', name: 'v' } }] }, 'mounts.volume'),
+  'network.egress.restricted': refused({ network: { egress: 'restricted' } }, 'network.egress.restricted'),
+  'network.allow': refused({ network: { egress: 'restricted', allow: ['127.0.0.1:9'] } }, 'network.egress.restricted'),
+  services: refused({ services: [beside] }, 'services'),
+}
 
 const found = findPodman()
 const engine = await found.system?.()
-const setup = engine === undefined ? undefined : await dockerSetup(engine.socket, (command) => engine.inside(command))
+const setup =
+  engine === undefined
+    ? undefined
+    : await dockerSetup(engine.socket, {
+        inside: (command) => engine.inside(command),
+        // `/` is not to be written, also by a root without capabilities.
+        spec: { workdir: '/work' },
+        fields: refusals,
+      })
 
 suiteWith(found, 'the Docker provider, in its own process, on podman,', () => {
   if (setup === undefined || engine === undefined) return

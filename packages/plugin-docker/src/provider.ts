@@ -1,16 +1,17 @@
 /** Workers as containers of one Docker engine: the contract's methods, in its order. */
 import { posix } from 'node:path'
-import type {
-  Call,
-  Headroom,
-  ListQuery,
-  PluginContext,
-  Probe,
-  SpecField,
-  WorkerId,
-  WorkerObservation,
-  WorkerPage,
-  WorkerProvider,
+import {
+  type Call,
+  type Headroom,
+  type ListQuery,
+  type PluginContext,
+  type Probe,
+  ProviderError,
+  type SpecField,
+  type WorkerId,
+  type WorkerObservation,
+  type WorkerPage,
+  type WorkerProvider,
 } from '@muster/core'
 import { ownerOf, packFrom, type Place, unpackInto } from './archive.ts'
 import { orphansOf } from './belongings.ts'
@@ -128,7 +129,12 @@ export function dockerProvider({
       }),
 
     // Its image may be another pool's too: it goes as all that are unused go.
-    unpreparePool: () => Promise.resolve(),
+    unpreparePool: ({ pool: { tags } }, call) =>
+      guarded(call, changes('take the pool away'), async () => {
+        const rows = await listRows(engine, tags, call.signal)
+        if (!rows.some((row) => row.tags['muster-pool'] === tags['muster-pool'])) return
+        throw new ProviderError('conflict', 'the pool still has workers', { effect: 'none' })
+      }),
 
     launch: (spec, call) =>
       guarded(call, changes('launch the worker'), async () => {

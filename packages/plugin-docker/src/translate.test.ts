@@ -29,6 +29,7 @@ const facts: EngineFacts = {
   },
   ...{ security: { apparmor: false, seccomp: true, userns: false } },
   ...{ cgroup: '2', storage: 'overlay2', rootless: false, liveRestore: true, logDriver: 'local' },
+  ...{ deviceRequests: true, volumeLabels: true, lateNetworks: true },
 }
 
 const honoured = { fields: manifest.capabilities.fields as SpecField[], rules: rulesOf({}), reaches: true }
@@ -378,5 +379,24 @@ describe('an engine', () => {
       memoryBytes: { free: 6.5e9, total: 8e9 },
     })
     expect(headroomOf(facts, [row('running', 9)])).toMatchObject({ cpu: { free: 0 }, memoryBytes: { free: 0 } })
+  })
+})
+
+describe('an engine with ways of its own', () => {
+  const service = { name: 'db', image: 'd' }
+  test.each<[Partial<LaunchSpec>, Partial<EngineFacts>, string]>([
+    [{ resources: { gpus: 1 } }, { deviceRequests: false }, 'resources.gpus'],
+    [{ settings: { deviceRequests: [{ count: 1 }] } }, { deviceRequests: false }, 'settings.deviceRequests'],
+    [{ mounts: [{ target: '/v', source: { kind: 'volume', name: 'v' } }] }, { volumeLabels: false }, 'mounts.volume'],
+    [{ services: [service] }, { lateNetworks: false }, 'services'],
+    [{ settings: { network: { scope: 'pool' } } }, { lateNetworks: false }, 'settings.network.scope'],
+    [{ network: { egress: 'restricted' } }, { lateNetworks: false }, 'network.egress.restricted'],
+  ])('%j with %j is refused at %s', (...[parts, ways, path]) => {
+    const open = { ...honoured, rules: rulesOf({ firewall: { image: 'f' } }) }
+    const check = (engine: EngineFacts): void => checkSpec(spec(parts), open, engine)
+    expect(() => check({ ...facts, ...ways })).toThrow(
+      expect.objectContaining({ code: 'unsupported', effect: 'none', path }) as Error,
+    )
+    expect(() => check(facts)).not.toThrow()
   })
 })

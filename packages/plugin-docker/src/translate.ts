@@ -19,10 +19,10 @@ import { EngineFailure, toDockerError } from './errors.ts'
 import { type EngineFacts, logConfigOf } from './facts.ts'
 import { labelsOf } from './labels.ts'
 import { checkLimits, limitsOf } from './limits.ts'
-import { checkNetwork, checkUnreached, exposedPorts, networkOf } from './network.ts'
+import { checkNetwork, checkUnreached, exposedPorts, networkOf, planOf } from './network.ts'
 import type { HostRules } from './rules.ts'
 import { checkSecurity, securityOf } from './security.ts'
-import { refuse, settingsOf } from './settings.ts'
+import { type DockerSettings, refuse, settingsOf } from './settings.ts'
 import { checkMounts, mountsOf } from './storage.ts'
 
 /** The most bytes of environment. A kernel takes at most 128 KiB for one variable, its name and two more bytes included. */
@@ -72,8 +72,20 @@ export function checkSpec(spec: LaunchSpec, { fields, rules, reaches }: Honoured
   checkMounts(spec, settings, rules)
   checkNetwork(spec, settings, rules)
   if (!reaches) checkUnreached(spec)
+  checkEngine(spec, settings, facts)
   if ((spec.files?.length ?? 0) > 0 && spec.security?.readOnlyRoot === true)
     throw refuse('unsupported', 'files', 'files cannot be put into a read-only root')
+}
+
+/** Refuses what stands on orders and labels that not every engine keeps. */
+function checkEngine(spec: LaunchSpec, settings: DockerSettings, { volumeLabels, lateNetworks }: EngineFacts): void {
+  const volume = (spec.mounts ?? []).findIndex(({ source }) => source.kind === 'volume')
+  if (!volumeLabels && volume >= 0)
+    throw refuse('unsupported', 'mounts.volume', 'the engine makes it without labels: it could not be found again')
+  const { networks, gate, services } = planOf(spec, settings)
+  if (lateNetworks || networks.length === 0) return
+  const at = gate === undefined ? (services === undefined ? 'settings.network.scope' : 'services') : 'network.egress.restricted'
+  throw refuse('unsupported', at, 'the engine makes no worker before its network is there')
 }
 
 /** The body of POST /containers/create. */
