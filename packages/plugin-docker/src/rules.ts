@@ -9,7 +9,7 @@ export interface Bind {
   readonly writable?: boolean
 }
 
-interface RulesConfig {
+export interface RulesConfig {
   readonly binds?: readonly Bind[]
   readonly firewall?: { readonly image: string }
 }
