@@ -191,6 +191,7 @@ const examples: readonly Example[] = [
   { status: 409, message: 'removal of container x is already in progress', is: { code: 'conflict', effect: 'none' } },
   { status: 404, message: 'No such container: x', is: { code: 'not-found', effect: 'none' } },
   { status: 404, message: 'Could not find the file /x in container y', is: { code: 'not-found', effect: 'none', path: 'path' } },
+  { status: 404, message: 'no such file or directory', is: { code: 'not-found', effect: 'none', path: 'path' } },
   { status: 409, message: 'Container x is not running', is: { code: 'conflict', effect: 'none' } },
   { status: 500, message: 'Container x is not paused', is: { code: 'conflict', effect: 'none' } },
   { status: 500, message: 'container rootfs is marked read-only', is: { code: 'unsupported', path: 'security.readOnlyRoot' } },

@@ -227,7 +227,7 @@ export const errorTable: readonly ErrorRow[] = [
     effect: 'none',
   },
   { status: [404], words: /no such container|no such exec/i, code: 'not-found', effect: 'none' },
-  { status: [404], words: /could not find the file/i, code: 'not-found', effect: 'none', path: 'path' },
+  { status: [404], words: /could not find the file|no such file or directory/i, code: 'not-found', effect: 'none', path: 'path' },
   { words: /is not running|is paused|is already paused|is not paused|container stopped/i, code: 'conflict', effect: 'none' },
   { words: /container rootfs is marked read-only/i, code: 'unsupported', effect: 'none', path: 'security.readOnlyRoot' },
   { words: /extraction point is not a directory|not a directory/i, code: 'invalid-spec', effect: 'none', path: 'path' },

@@ -316,6 +316,7 @@ async function ignoring(words: RegExp, work: Promise<unknown>): Promise<void> {
   try {
     await work
   } catch (error) {
-    if (!isStatus(error, 409, words)) throw error
+    // Podman says 500.
+    if (!isStatus(error, 409, words) && !isStatus(error, 500, words)) throw error
   }
 }

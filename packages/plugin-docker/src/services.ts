@@ -148,8 +148,12 @@ async function answers(
 }
 
 /** An answer that is no failure (2xx, 3xx). */
-async function serves(socket: Duplex, { host, path }: { host: string; path: string }, signal: AbortSignal): Promise<boolean> {
-  const asked = request({ host, path, signal, agent: false, createConnection: () => socket })
+async function serves(
+  socket: Duplex,
+  { host, port, path }: { host: string; port: number; path: string },
+  signal: AbortSignal,
+): Promise<boolean> {
+  const asked = request({ host, port, path, signal, createConnection: () => socket })
   asked.end()
   try {
     const [{ statusCode = 0 }] = (await once(asked, 'response', { signal })) as [{ statusCode?: number }]
