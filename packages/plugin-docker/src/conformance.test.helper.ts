@@ -18,12 +18,14 @@ export interface SetupParts {
   spec?: Partial<LaunchSpec>
   /** Of an engine that refuses some. */
   fields?: NonNullable<ProviderSetup['fields']>
+  /** What another engine does not tell, and why. */
+  without?: NonNullable<ProviderSetup['without']>
 }
 
 /** The setup for one engine, and what takes its helpers away. */
 export async function dockerSetup(
   socket: string,
-  { inside = (command) => command, spec = {}, fields = {} }: SetupParts = {},
+  { inside = (command) => command, spec = {}, fields = {}, without = {} }: SetupParts = {},
 ): Promise<ProviderSetup & { stop(): Promise<void> }> {
   const image = await ensureImage(socket, 'busybox')
   const firewall = await ensureImage(socket, 'firewall')
@@ -35,7 +37,9 @@ export async function dockerSetup(
     config: { socket: proxy.socket, binds: [{ path: '/usr/share' }], firewall: { image: firewall } },
     spec: { image, ...spec },
     scripts: {
-      oom: { script: 'exec tail /dev/zero', spec: { resources: { memoryBytes: 16 * MiB } } },
+      ...(without.oom === undefined
+        ? { oom: { script: 'exec tail /dev/zero', spec: { resources: { memoryBytes: 16 * MiB } } } }
+        : {}),
       user: { script: 'id -u', user: '1000:1000', expect: '1000' },
       echoServer: {
         script: 'nc -l -p 7000 -e /bin/cat & until netstat -ltn | grep -q :7000; do sleep 0.05; done; echo listening; wait',
@@ -54,6 +58,7 @@ export async function dockerSetup(
       lateProblem: 'an engine refuses at once what it cannot start',
       oldHandles: 'there is no older version yet',
       secrets: 'an engine on a unix socket asks for none: those of TLS, ssh and registries have tests of their own',
+      ...without,
     },
     stop: () => proxy.stop(),
   }

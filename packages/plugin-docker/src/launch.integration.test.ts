@@ -2,7 +2,8 @@ import { findDocker } from '@muster/test/systems/docker'
 import { engineJson } from '@muster/test/systems/engine'
 import { suiteWith } from '@muster/test/systems/presence'
 import { afterAll, beforeAll, describe, expect, test } from 'vitest'
-import { busybox, callOf, createHarness, type Harness } from './harness.test.helper.ts'
+import { createEngine, type EngineRequest } from './client.ts'
+import { busybox, callOf, createHarness, type Harness, readAll } from './harness.test.helper.ts'
 import { label, labelsOf } from './labels.ts'
 
 suiteWith(await findDocker(), 'launch on a real engine', (docker) => {
@@ -31,6 +32,23 @@ suiteWith(await findDocker(), 'launch on a real engine', (docker) => {
     const spec = harness.spec({ work: { mode: 'command', command: ['cat', '/etc/made'] }, files })
     await Promise.all(Array.from({ length: 6 }, () => harness.another().launch(spec, callOf())))
     expect((await harness.exit(spec.id)).code).toBe(0)
+  })
+
+  test('a command that another process has begun, and that has ended, is not begun again', async () => {
+    const spec = harness.command('echo', 'once')
+    const engine = createEngine({ socketPath: docker.socket })
+    const json = engine.json.bind(engine)
+    engine.json = async <T>(request: EngineRequest): Promise<T> => {
+      const answer = await json<T>(request)
+      if (request.path !== '/containers/create') return answer
+      // Held between its create and its start, until the other one has done both and the command is over.
+      await harness.provider.launch(spec, callOf())
+      await harness.exit(spec.id)
+      return answer
+    }
+    await harness.another(engine).launch(spec, callOf())
+    await harness.exit(spec.id)
+    expect((await readAll(harness.provider, spec.id)).stdout.toString()).toBe('once\n')
   })
 
   test('the same id with another spec is a conflict', async () => {

@@ -29,8 +29,11 @@ export interface LauncherParts {
 /** A name that is taken though nobody holds it is being made or removed: an engine is done with that within a second or two. */
 const NAME_WAIT_MS = 10_000
 const NAME_POLL_MS = 50
-/** Another process that prepares the same worker is done by then: it unpacks one small tar and starts, together about 200 ms. */
-const OTHERS_WAIT_MS = 600
+/**
+ * Another process that prepares the same worker is done by then: it unpacks one small tar and starts, together about 200 ms, and a
+ * few times that on a busy machine. Only a launch that broke off in between waits so long, once.
+ */
+const OTHERS_WAIT_MS = 2000
 
 /** A network of a pool goes with its last worker; several in a row would have to end in the same moment. */
 const NETWORK_TRIES = 3
@@ -166,12 +169,20 @@ export function createLauncher({
     }
   }
 
-  /** Another process may be preparing it right now: files that are put twice would be missing for a moment. */
-  async function isStartedByOthers({ spec, call }: Attempt): Promise<boolean> {
-    const until = call.now() + (spec.files === undefined ? 0 : OTHERS_WAIT_MS)
+  async function isStarted({ spec, call }: Attempt): Promise<boolean> {
+    const { container } = await containers.get(spec.id, call.signal)
+    return container.State.Status !== 'created'
+  }
+
+  /**
+   * Another process may be preparing it right now: files that are put twice would be missing for a moment, and an engine starts again
+   * what has ended already.
+   */
+  async function isStartedByOthers(attempt: Attempt): Promise<boolean> {
+    const { call } = attempt
+    const until = call.now() + OTHERS_WAIT_MS
     for (;;) {
-      const found = await containers.get(spec.id, call.signal)
-      if (found.container.State.Status !== 'created') return true
+      if (await isStarted(attempt)) return true
       if (call.now() >= until) return false
       await pause(NAME_POLL_MS, call.signal)
     }
@@ -183,8 +194,11 @@ export function createLauncher({
       stopIfDoomed(doomed, 'possible')
       await furnish(attempt, furnished)
       stopIfDoomed(doomed, 'possible')
+      // Whoever came later may have given up waiting for us.
+      if (await isStarted(attempt)) return
       await prepare(attempt)
       stopIfDoomed(doomed, 'possible')
+      if (await isStarted(attempt)) return
       await start(attempt)
     } catch (error) {
       const judged = asProviderError(error, call, { doing: 'start the worker', mutates: true })

@@ -100,8 +100,8 @@ export interface ProviderSetup {
   /** What is left at the vendor of these workers, looked up without the plugin; empty when all is gone. */
   leftovers(ids: readonly WorkerId[]): Promise<string[]>
   hooks?: Partial<Hooks>
-  /** Why a hook is not there, in one sentence each. */
-  without?: Partial<Record<keyof Hooks | keyof Scripts, string>>
+  /** Why a hook or a script is not there, or a test cannot be what it is elsewhere, in one sentence each. `signal`: no command ends by one. */
+  without?: Partial<Record<keyof Hooks | keyof Scripts | 'signal', string>>
   /** How many workers the test of long lists makes. Default 20. */
   many?: number
   /** How many launches of one id go out at once. Default 20. */
@@ -123,7 +123,7 @@ export interface ConformanceSetup extends Omit<ProviderSetup, 'manifest' | 'star
 /** Exported as `setup` by `conformance.ts`. `dir` is an empty folder, removed in the end. */
 export type MakeConformance = (place: { dir: string }) => ConformanceSetup | Promise<ConformanceSetup>
 
-/** What a test needs: a capability as `exec.stdin`, a work mode as `work:hold`, a field as `field:env`, a hook as `hook:outage`, a script as `script:oom`, `secrets` of the manifest, `handles:older`. */
+/** What a test needs: a capability as `exec.stdin`, a work mode as `work:hold`, a field as `field:env`, a hook as `hook:outage`, a script as `script:oom`, what a setup may do without as `unless:signal`, `secrets` of the manifest, `handles:older`. */
 export type Need = string
 
 /** The first need that is not there, with the reason where the setup gives one; undefined when all are. */
@@ -138,6 +138,11 @@ export function missing(
       if (given !== undefined) continue
       const reason = setup.without?.[name as keyof Hooks]
       return { need, reason: reason ?? `the setup has no ${name} and does not say why`, excused: reason !== undefined }
+    }
+    if (kind === 'unless') {
+      const reason = setup.without?.[name as 'signal']
+      if (reason !== undefined) return { need, reason, excused: true }
+      continue
     }
     const { secrets, capabilities } = setup.manifest
     if (need === 'secrets' && secrets.length > 0) continue

@@ -45,7 +45,7 @@ export const workTests: readonly SuiteTest[] = [
   },
   {
     name: 'a signal that ends a command is told',
-    needs: ['work:command', 'exitCode'],
+    needs: ['work:command', 'exitCode', 'unless:signal'],
     async run(bench) {
       const session = await bench.session()
       const target = await launched(bench, session, bench.command('kill -KILL $$'))
