@@ -97,5 +97,14 @@ export function entryOf({ registry, shown }: Site, alias: string): PluginEntry {
 /** In the name of whoever runs the command. */
 export function waiverOf(reason: string | undefined, now: number): { waiver?: Waiver } {
   if (reason === undefined) return {}
-  return { waiver: { by: userInfo().username, at: new Date(now).toISOString(), reason } }
+  return { waiver: { by: whoAmI(), at: new Date(now).toISOString(), reason } }
+}
+
+/** A container may run under a number that has no name. */
+function whoAmI(): string {
+  try {
+    return userInfo().username
+  } catch {
+    return `uid ${process.getuid?.() ?? 'unknown'}`
+  }
 }
