@@ -4,7 +4,7 @@ import type { KeptPluginTable } from '../store/schema.ts'
 import type { Store } from '../store/store.ts'
 import { background, type Context, persist } from './context.ts'
 import type { LiveWorker } from './model.ts'
-import { changeWorker, journal, writing, type Writing } from './records.ts'
+import { changeWorker, journal, type WorkerChange, writing, type Writing } from './records.ts'
 import { brief } from './words.ts'
 
 export type KeptPlugin = Selectable<KeptPluginTable>
@@ -26,6 +26,25 @@ export async function keptPlugins(store: Store): Promise<Map<string, KeptPlugin>
 /** Workers of one provider that are asked for together: those of the version that runs, or of the kept one. */
 export function laneOf(context: Context, { provider, plugin_version: owner }: LiveWorker): string {
   return context.kept.get(provider)?.version === owner ? `${provider}@${owner}` : provider
+}
+
+/**
+ * The version of its plugin that a worker belongs to, where it is neither the one that runs nor a kept one: a start with another lock has
+ * it so. What the one that runs does not show of these proves nothing; what it shows is its own.
+ */
+export function strandedBy(
+  { plugins, kept }: Pick<Context, 'plugins' | 'kept'>,
+  { provider, plugin_version: owner, launched_at: launchedAt }: LiveWorker,
+): string | undefined {
+  const running = plugins.find(provider)?.manifest.version
+  if (owner === null || launchedAt === null || running === undefined) return undefined
+  return owner === running || owner === kept.get(provider)?.version ? undefined : owner
+}
+
+/** What the version that runs makes of a worker which it knows. */
+export function takenOver(context: Pick<Context, 'plugins' | 'kept'>, worker: LiveWorker): Pick<WorkerChange, 'plugin_version'> {
+  const version = context.plugins.find(worker.provider)?.manifest.version
+  return version === undefined || strandedBy(context, worker) === undefined ? {} : { plugin_version: version }
 }
 
 export function keptVersions(context: Context): KeptVersions {
@@ -132,6 +151,8 @@ export function keptVersions(context: Context): KeptVersions {
       for (const id of state.ofProvider(provider)) {
         const worker = state.workers.get(id)
         if (worker === undefined) continue
+        // Neither of the two has it.
+        if (!mine(worker) && strandedBy(context, worker) !== undefined) continue
         const owner = mine(worker) ? version : row.version
         if (worker.plugin_version !== owner) await changeWorker(w, worker, { plugin_version: owner })
       }
