@@ -135,7 +135,7 @@ export const conditionKinds: Readonly<Record<(typeof raised | typeof others)[num
     meaning: 'Another version of its plugin took over with `--keep-old`, and has workers that only the one before accounts for.',
     meanwhile:
       'The version before goes on for these, after a restart of the daemon too, as long as the lock holds it; launches go to the one that took over.',
-    mend: 'Nothing but time: it ends with the last of them. Where the message says that it cannot be started: mend that, since nobody else reaches its workers.',
+    mend: 'Nothing but time: it ends with the last of them, once a list has shown that it has none without a record either. Where the message says that it cannot be started: mend that, since nobody else reaches its workers.',
   },
   stranded: {
     scope: 'provider',

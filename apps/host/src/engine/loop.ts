@@ -36,6 +36,8 @@ export interface ObserverParts {
   follower: Follower
   calls: CallQueues
   orphans: Orphans
+  /** Told of a provider when all that a list of it has shown is applied. */
+  listed: ReadonlySet<(name: string) => void>
 }
 
 /** The contract's largest page. */
@@ -105,6 +107,7 @@ export function observerOf(context: Context, provider: GuardedProvider, parts: O
     tellStranded(answers.flatMap(({ id, seen: found }) => (found === undefined ? (state.workers.get(id) ?? []) : [])))
     await parts.orphans.sweep(provider, { seen, facts })
     if (sawAll(facts)) sawAllAt = facts.startedAt
+    for (const tell of parts.listed) tell(name)
   }
 
   function excuse(worker: LiveWorker, facts: ListFacts): string | undefined {

@@ -1,6 +1,6 @@
 /** What the store of a data folder needs of plugins, read beside a daemon that may run. */
 import { existsSync } from 'node:fs'
-import { DatabaseSync } from 'node:sqlite'
+import { DatabaseSync, type SQLOutputValue } from 'node:sqlite'
 import { storePath } from './open.ts'
 
 /** Folders of the content store, of versions of plugins that live workers belong to. Throws when the store cannot be read: then nobody knows. */
@@ -33,7 +33,7 @@ export function keptHere(dataDir: string): KeptHere[] {
   }))
 }
 
-function asked(dataDir: string, query: string): Record<string, unknown>[] {
+function asked(dataDir: string, query: string): Record<string, SQLOutputValue>[] {
   const path = storePath(dataDir)
   if (!existsSync(path)) return []
   using db = new DatabaseSync(path, { readOnly: true })
