@@ -231,3 +231,57 @@ test('one whose last worker went with the host before ends with the first list o
   await h.pass(200_000)
   expect([older.vendor.workers.has(orphan), kept()]).toEqual([false, undefined])
 })
+
+test('of a provider that the configuration names no longer nothing stays kept', async () => {
+  const [first = ''] = await workers(1)
+  await switchTo(newer, [])
+  h.absent.add('one')
+  await h.crash()
+  await h.pass(100)
+  // As long as its worker lives it may be named again.
+  expect([(await rows()).length, phases([first])]).toEqual([1, ['leased']])
+  await h.engine.workers.forget(first, { principal: 'ann', reason: 'gone' })
+  await h.pass(100)
+  expect(await rows()).toEqual([])
+})
+
+/** The configuration names the provider no longer. */
+async function leave(): Promise<void> {
+  const pools = [poolConfig({ work: 'hold', placement: [] })]
+  await h.engine.configure(
+    { reconcileMs: 30_000, orphanGraceMs: 120_000, retention: { recordsMs: 1e12, journalMs: 1e12 }, pools },
+    { principal: 'ann', changes: [{}], commit: () => h.leaving.add('one') },
+  )
+}
+
+test('nor of one that had none left when it was named no longer, or that leaves now', async () => {
+  const row = { provider: 'one', version: '0.9.0', ...files, since: 1 }
+  await h.engine.store.write((tx) => tx.insertInto('kept_plugins').values(row).execute())
+  h.absent.add('one')
+  await h.crash()
+  await h.pass(100)
+  expect(await rows()).toEqual([])
+  h.absent.delete('one')
+  await h.crash()
+  const [first = ''] = await workers(1)
+  await switchTo(newer, [])
+  await leave()
+  // It has one without a record as well, which the other version does not know.
+  const orphan = orphanOf(first)
+  await release(first)
+  expect([[...h.gone], (await rows()).length]).toEqual([[], 1])
+  await h.pass(200_000)
+  expect(older.vendor.workers.has(orphan)).toBe(false)
+  expect([[...h.gone], await rows()]).toEqual([['one'], []])
+})
+
+test('a provider that leaves and cannot be asked any more waits for no list of what was kept', async () => {
+  const [first = ''] = await workers(1)
+  await switchTo(newer, [])
+  await leave()
+  newer.setState('failed', { reason: 'it crashed too often' })
+  newer.list = () => Promise.reject(new ProviderError('transient', 'down', { effect: 'none' }))
+  await release(first)
+  await h.pass(60_000)
+  expect([[...h.gone], await rows()]).toEqual([['one'], []])
+})

@@ -157,8 +157,8 @@ export function keptVersions(context: Context, parts: KeptParts): KeptVersions {
     if (type === 'kept' && !kept.has(name)) conditions.clear({ scope: 'provider', name, type })
   // Of a daemon that died between the end of the last worker and that of its version; or this very version runs again.
   for (const row of kept.values()) {
+    // Undefined: the configuration names its provider no longer.
     const running = plugins.find(row.provider)?.manifest.version
-    if (running === undefined) continue
     if (running !== row.version) count(row.provider)
     if (running === row.version) background(context, 'a kept version could not be let go', () => letGo(row, 'it runs again'))
     else letGoEmpty(row.provider)
