@@ -138,7 +138,7 @@ export function observerOf(context: Context, provider: GuardedProvider, parts: O
     context.conditions.raise({
       ...key,
       message: `${workers} to version ${versions} of its plugin, and ${version}, which was started, does not show ${left.length === 1 ? 'it' : 'them'}`,
-      hint: 'Let the lock name that version again, and restart. What is known to be gone: muster workers terminate ID --force, then forget.',
+      hint: 'Let that version take over again, with muster plugins rollback. What is known to be gone: muster workers terminate ID --force, then forget.',
     })
   }
 

@@ -59,6 +59,20 @@ test('what the version that was started does not show is not lost; the one that 
   expect([shown(id), conditions()]).toEqual([['leased', '1.0.0'], []])
 })
 
+test('the version that it belongs to accounts for it, and takes over again in the running daemon', async () => {
+  const id = await leased()
+  await startWith(newer)
+  const { known, lost } = await h.engine.upgrades.account('one', { ask: older, handles: [1] })
+  expect([known, lost]).toEqual([[id], []])
+  await h.engine.upgrades.switch({
+    ...{ principal: 'ann', alias: 'cloud', providers: ['one'], before: '2.0.0', after: '1.0.0', known: { one: known } },
+    commit: () => h.takeOver(older),
+  })
+  await release(id)
+  await h.pass(40_000)
+  expect([shown(id), older.vendor.workers.size, conditions()]).toEqual([[undefined, undefined], 0, []])
+})
+
 test('what it shows is its own from then on, by its list or by name, and lost when it says so', async () => {
   const [listed, named] = [await leased(), await leased()]
   learn(listed)
