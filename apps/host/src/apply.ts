@@ -93,8 +93,11 @@ export function applyOf({ running, store, engine, plugins, fallen, applied }: Ap
   return (how) => running.inTurn(() => apply(how))
 }
 
-function isOther({ plugin }: Candidate, { discovery }: Running): boolean {
-  return discovery.plugins.find((one) => one.alias === plugin.alias)?.digest !== plugin.digest
+/** Than what this provider runs now, under whichever alias. One that the configuration does not name now runs what it did before. */
+function isOther({ provider, plugin }: Candidate, { config, discovery }: Running): boolean {
+  const alias = config.providers.find((one) => one.name === provider)?.alias
+  const was = discovery.plugins.find((one) => one.alias === alias)
+  return was?.digest !== plugin.digest || was.manifest.version !== plugin.manifest.version
 }
 
 function revival(name: string): Change {

@@ -16,6 +16,8 @@ export interface AbsentWorker {
   part: string | null
   /** The version of the plugin that it belongs to. */
   version?: string | null
+  /** That version runs no longer, and is not kept. */
+  stranded?: boolean
   /** When the last launch or terminate call for it settled; null when it never was called by this host. */
   settledAt: number | null
   /** A mutating call is open. */
@@ -30,6 +32,7 @@ export function absenceExcuse(worker: AbsentWorker, list: ListFacts): string | u
   if (!list.complete) return 'the list was not complete'
   if (list.unseen?.some((version) => version === worker.version) === true)
     return 'the version that it belongs to could not be asked'
+  if (worker.stranded === true) return 'it belongs to another version than the one that was asked'
   if (worker.part === null ? list.blind.length > 0 : list.blind.includes(worker.part)) return 'its part could not be seen'
   if (worker.open) return 'a call for it is open'
   if (worker.settledAt !== null && list.startedAt < worker.settledAt) return 'the list began before the last call for it settled'

@@ -5,6 +5,7 @@
 import type { GuardedProvider } from '../plugins/api.ts'
 import { defectPauseMs } from './backoff.ts'
 import { background, type Context } from './context.ts'
+import { strandedBy } from './kept.ts'
 import type { Memory } from './memory.ts'
 
 export type CallKind = 'launch' | 'terminate'
@@ -81,6 +82,7 @@ export function callQueues(context: Context, memory: Memory, make: Record<CallKi
     for (const id of lane.waiting) {
       if (lane.open >= places(name) || context.stopping.aborted) return
       if (open.has(id)) continue
+      if (isStranded(id)) continue
       if (kept && !answers(context.plugins.find(name, id) ?? provider)) continue
       const held = memory.heldUntil(name, kind) - clock.now()
       if (held > 0) {
@@ -93,6 +95,12 @@ export function callQueues(context: Context, memory: Memory, make: Record<CallKi
       lane.waiting.delete(id)
       start(provider, { kind, id })
     }
+  }
+
+  /** Whoever does not know it would call it gone: its call waits until it is known. */
+  function isStranded(id: string): boolean {
+    const worker = context.state.workers.get(id)
+    return worker !== undefined && strandedBy(context, worker) !== undefined
   }
 
   function put(provider: string, { kind, id, delayMs = 0 }: { kind: CallKind; id: string; delayMs?: number }): void {
@@ -142,6 +150,12 @@ export function callQueues(context: Context, memory: Memory, make: Record<CallKi
     doubtful.delete(id)
     late.delete(id)
   }
+
+  context.state.onWorker((now, before) => {
+    if (before === undefined || before.plugin_version === now.plugin_version) return
+    pump(now.provider, 'launch')
+    pump(now.provider, 'terminate')
+  })
 
   return {
     put,

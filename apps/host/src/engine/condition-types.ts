@@ -24,6 +24,7 @@ const raised = [
   'leaving',
   'development',
   'kept',
+  'stranded',
   'disabled',
   'paused',
   'draining',
@@ -134,7 +135,15 @@ export const conditionKinds: Readonly<Record<(typeof raised | typeof others)[num
     meaning: 'Another version of its plugin took over with `--keep-old`, and has workers that only the one before accounts for.',
     meanwhile:
       'The version before goes on for these, after a restart of the daemon too, as long as the lock holds it; launches go to the one that took over.',
-    mend: 'Nothing but time: it ends with the last of them. Where the message says that it cannot be started: mend that, since nobody else reaches its workers.',
+    mend: 'Nothing but time: it ends with the last of them, once a list has shown that it has none without a record either. Where the message says that it cannot be started: mend that, since nobody else reaches its workers.',
+  },
+  stranded: {
+    scope: 'provider',
+    meaning:
+      'Workers belong to a version of its plugin that neither runs nor is kept, and the one that the daemon was started with does not show them: the lock was changed while no daemon ran, or the switch to that version was not written to it.',
+    meanwhile:
+      'None of them is taken for lost or gone: their leases go on, and their ends wait. They count against their pools. What the version that runs shows of them after all is its own.',
+    mend: 'Let their version take over again: `muster plugins rollback ALIAS`, or `muster plugins upgrade ALIAS@VERSION`; with `--keep-old` the one that runs stays for what only it knows. Where one is known to be gone: `muster workers terminate ID --force`, then `muster workers forget ID`.',
   },
   disabled: {
     scope: 'provider',

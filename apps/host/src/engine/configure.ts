@@ -30,7 +30,7 @@ export interface ConfigureHow {
 export interface ConfigureParts {
   memory: Memory
   preparation: Preparation
-  kept: Pick<KeptVersions, 'takeAll'>
+  kept: Pick<KeptVersions, 'takeAll' | 'show'>
   passes: Passes
   /** Observes the providers that are there now, and no others. */
   observe(): void
@@ -80,10 +80,13 @@ export function configureOf(context: Context, parts: ConfigureParts): Configure 
   /** A leaving provider goes when nothing of ours is left there. */
   function dropEmpty(name: string): void {
     if (!plugins.leaving().includes(name) || state.ofProvider(name).size > 0 || parts.orphans.count(name) > 0) return
+    // One that is kept beside ends first, once it has nothing left.
+    if (context.kept.has(name) && !isHelpless(name)) return
     if (!knownEmpty(name) || (parts.preparation.holds(name) && !isHelpless(name))) return
     background(context, 'a provider could not be let go', async () => {
       const dropped = plugins.drop(name)
       forgotten.delete(name)
+      parts.kept.show(name)
       clearStale(context, parts.memory)
       parts.observe()
       await dropped

@@ -82,7 +82,7 @@ export async function startEngine(options: EngineOptions): Promise<Engine> {
   }
   const parts = await assemble(context)
   await load(context, parts.launcher)
-  const kept = keptVersions(context)
+  const kept = keptVersions(context, parts)
   const { state } = context
   const showHeld = (): void =>
     showWishes(context.conditions, context.wishes, {
@@ -156,9 +156,7 @@ export async function startEngine(options: EngineOptions): Promise<Engine> {
     return provider ?? plugins.provider(name)
   }
   const observers = (name?: string): Observer[] =>
-    plugins
-      .list()
-      .flatMap((provider) => (name === undefined || name === provider.name ? (parts.observer(provider.name) ?? []) : []))
+    plugins.list().flatMap((one) => (name === undefined || name === one.name ? (parts.observer(one.name) ?? []) : []))
   return {
     owner: options.owner,
     store,
@@ -231,6 +229,8 @@ interface Parts {
   observer(name: string): Observer | undefined
   /** Lists its workers soon. */
   relist(name: string): void
+  /** Told of a provider when all that a list of it has shown is applied. */
+  listed: Set<(name: string) => void>
   /** The provider is gone. */
   forget(name: string): void
 }
@@ -247,11 +247,12 @@ async function assemble(context: Context): Promise<Parts> {
   const follower: Follower = followerOf(context, { memory, pool, deadlines, calls })
   const preparation = await openPreparation(context)
   const observers = new Map<string, Observer>()
+  const listed: Parts['listed'] = new Set()
   const observer = (name: string): Observer | undefined => {
     const known = observers.get(name)
     const provider = plugins.find(name)
     if (known !== undefined || provider === undefined) return known
-    const made = observerOf(context, provider, { memory, pool, follower, calls: launcher.calls, orphans })
+    const made = observerOf(context, provider, { memory, pool, follower, calls: launcher.calls, orphans, listed })
     observers.set(name, made)
     return made
   }
@@ -281,6 +282,7 @@ async function assemble(context: Context): Promise<Parts> {
     orphans,
     observer,
     relist,
+    listed,
     forget: (name) => {
       observers.get(name)?.stop()
       observers.delete(name)

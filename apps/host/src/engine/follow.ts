@@ -10,7 +10,7 @@ import type { CallQueues } from './calls.ts'
 import { background, type Context } from './context.ts'
 import type { Deadlines } from './deadlines.ts'
 import { type Memory, throttle } from './memory.ts'
-import { laneOf } from './kept.ts'
+import { laneOf, strandedBy } from './kept.ts'
 import type { LiveWorker } from './model.ts'
 import type { PoolRoom } from './pool.ts'
 import { targetOf } from './words.ts'
@@ -182,6 +182,8 @@ export function followerOf(context: Context, parts: FollowerParts): Follower {
 
   /** An inspect that does not show it counts only once all that was set off for it must show. */
   function absentForSure(worker: LiveWorker, how: { provider: GuardedProvider; askedAt: number }): boolean {
+    // Nor does it where another version would have to be asked.
+    if (strandedBy(context, worker) !== undefined) return false
     return !parts.calls().isOpen(worker.id) && how.askedAt >= showsBy(worker, how.provider)
   }
 

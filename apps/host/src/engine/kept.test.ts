@@ -179,3 +179,109 @@ test('another version that accounts for all ends it at once', async () => {
   await h.pass(100_000)
   expect([kept(), await rows(), ids.map(version), phases(ids)]).toEqual([undefined, [], ['3.0.0', '3.0.0'], ['leased', 'leased']])
 })
+
+/** Made by the older version, with no record: of a store that was restored, or a launch whose answer nobody took. */
+function orphanOf(worker: string): string {
+  const id = `w${'9'.repeat(26)}`
+  const made = older.vendor.workers.get(worker)
+  if (made === undefined) throw new Error('there is no such worker')
+  older.vendor.workers.set(id, { ...made, spec: { ...made.spec, id, tags: { ...made.spec.tags, 'muster-worker': id } } })
+  return id
+}
+
+test('it does not end with its last record while it alone shows a worker without one: it removes that first', async () => {
+  const [first = ''] = await workers(1)
+  await switchTo(newer, [])
+  // No list has shown it yet when the last worker goes.
+  const orphan = orphanOf(first)
+  await release(first)
+  expect([h.engine.workers.get(first), kept(), (await rows()).length, conditions()]).toEqual([undefined, '1.0.0', 1, ['kept']])
+  expect((await h.engine.orphans('one')).map((one) => one.id)).toEqual([orphan])
+  await h.pass(60_000)
+  expect(kept()).toBe('1.0.0')
+  await h.pass(120_000)
+  expect([older.vendor.workers.size, kept(), await rows(), conditions()]).toEqual([0, undefined, [], []])
+  expect((await h.engine.journal.why('worker', orphan)).at(-1)).toMatchObject({ rule: 'orphan-gone', decision: 'closed: gone' })
+})
+
+test('it does not end before a list has shown all that it has, unless nobody can ever ask it', async () => {
+  const [first = ''] = await workers(1)
+  await switchTo(newer, [])
+  fault = (method) => (method === 'list-page' ? { error: new ProviderError('transient', 'down', { effect: 'none' }) } : undefined)
+  await release(first)
+  await h.pass(100_000)
+  expect([h.engine.workers.get(first), kept()]).toEqual([undefined, '1.0.0'])
+  older.setState('failed', { reason: 'it crashed too often' })
+  await h.pass(100)
+  expect([kept(), await rows()]).toEqual([undefined, []])
+})
+
+test('one whose last worker went with the host before ends with the first list of all', async () => {
+  const [first = ''] = await workers(1)
+  await switchTo(newer, [])
+  const orphan = orphanOf(first)
+  h.crashAt('gone-not-closed')
+  await release(first)
+  await h.crash()
+  await h.pass(10_000)
+  expect([h.engine.workers.get(first), kept()]).toEqual([undefined, '1.0.0'])
+  await h.crash()
+  await h.pass(10_000)
+  expect(kept()).toBe('1.0.0')
+  await h.pass(200_000)
+  expect([older.vendor.workers.has(orphan), kept()]).toEqual([false, undefined])
+})
+
+test('of a provider that the configuration names no longer nothing stays kept', async () => {
+  const [first = ''] = await workers(1)
+  await switchTo(newer, [])
+  h.absent.add('one')
+  await h.crash()
+  await h.pass(100)
+  // As long as its worker lives it may be named again.
+  expect([(await rows()).length, phases([first])]).toEqual([1, ['leased']])
+  await h.engine.workers.forget(first, { principal: 'ann', reason: 'gone' })
+  await h.pass(100)
+  expect(await rows()).toEqual([])
+})
+
+/** The configuration names the provider no longer. */
+async function leave(): Promise<void> {
+  const pools = [poolConfig({ work: 'hold', placement: [] })]
+  await h.engine.configure(
+    { reconcileMs: 30_000, orphanGraceMs: 120_000, retention: { recordsMs: 1e12, journalMs: 1e12 }, pools },
+    { principal: 'ann', changes: [{}], commit: () => h.leaving.add('one') },
+  )
+}
+
+test('nor of one that had none left when it was named no longer, or that leaves now', async () => {
+  const row = { provider: 'one', version: '0.9.0', ...files, since: 1 }
+  await h.engine.store.write((tx) => tx.insertInto('kept_plugins').values(row).execute())
+  h.absent.add('one')
+  await h.crash()
+  await h.pass(100)
+  expect(await rows()).toEqual([])
+  h.absent.delete('one')
+  await h.crash()
+  const [first = ''] = await workers(1)
+  await switchTo(newer, [])
+  await leave()
+  // It has one without a record as well, which the other version does not know.
+  const orphan = orphanOf(first)
+  await release(first)
+  expect([[...h.gone], (await rows()).length]).toEqual([[], 1])
+  await h.pass(200_000)
+  expect(older.vendor.workers.has(orphan)).toBe(false)
+  expect([[...h.gone], await rows()]).toEqual([['one'], []])
+})
+
+test('a provider that leaves and cannot be asked any more waits for no list of what was kept', async () => {
+  const [first = ''] = await workers(1)
+  await switchTo(newer, [])
+  await leave()
+  newer.setState('failed', { reason: 'it crashed too often' })
+  newer.list = () => Promise.reject(new ProviderError('transient', 'down', { effect: 'none' }))
+  await release(first)
+  await h.pass(60_000)
+  expect([[...h.gone], await rows()]).toEqual([['one'], []])
+})

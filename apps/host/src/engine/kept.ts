@@ -3,8 +3,10 @@ import type { Selectable } from 'kysely'
 import type { KeptPluginTable } from '../store/schema.ts'
 import type { Store } from '../store/store.ts'
 import { background, type Context, persist } from './context.ts'
+import type { Deadlines } from './deadlines.ts'
+import { helpless } from './forget.ts'
 import type { LiveWorker } from './model.ts'
-import { changeWorker, journal, writing, type Writing } from './records.ts'
+import { changeWorker, journal, type WorkerChange, writing, type Writing } from './records.ts'
 import { brief } from './words.ts'
 
 export type KeptPlugin = Selectable<KeptPluginTable>
@@ -28,10 +30,41 @@ export function laneOf(context: Context, { provider, plugin_version: owner }: Li
   return context.kept.get(provider)?.version === owner ? `${provider}@${owner}` : provider
 }
 
-export function keptVersions(context: Context): KeptVersions {
+/**
+ * The version of its plugin that a worker belongs to, where it is neither the one that runs nor a kept one: a start with another lock has
+ * it so. What the one that runs does not show of these proves nothing; what it shows is its own.
+ */
+export function strandedBy(
+  { plugins, kept }: Pick<Context, 'plugins' | 'kept'>,
+  { provider, plugin_version: owner, launched_at: launchedAt }: LiveWorker,
+): string | undefined {
+  const running = plugins.find(provider)?.manifest.version
+  if (owner === null || launchedAt === null || running === undefined) return undefined
+  return owner === running || owner === kept.get(provider)?.version ? undefined : owner
+}
+
+/** What the version that runs makes of a worker which it knows. */
+export function takenOver(context: Pick<Context, 'plugins' | 'kept'>, worker: LiveWorker): Pick<WorkerChange, 'plugin_version'> {
+  const version = context.plugins.find(worker.provider)?.manifest.version
+  return version === undefined || strandedBy(context, worker) === undefined ? {} : { plugin_version: version }
+}
+
+export interface KeptParts {
+  orphans: { count(provider: string): number }
+  deadlines: Deadlines
+  observer(name: string): { sawAllAt(): number } | undefined
+  /** Lists its workers soon. */
+  relist(name: string): void
+  /** Told of a provider when all that a list of it has shown is applied. */
+  listed: Set<(name: string) => void>
+}
+
+export function keptVersions(context: Context, parts: KeptParts): KeptVersions {
   const { state, plugins, kept, conditions } = context
   /** Ids of live workers of each kept version, by provider. */
   const left = new Map<string, Set<string>>()
+  /** When the last of them ended. */
+  const emptySince = new Map<string, number>()
 
   function count(provider: string): void {
     const version = kept.get(provider)?.version
@@ -46,19 +79,41 @@ export function keptVersions(context: Context): KeptVersions {
     const mine = left.get(provider)
     if (mine === undefined) return
     if (endedAt === null && owner === kept.get(provider)?.version) mine.add(id)
-    else if (mine.delete(id)) letGoEmpty(provider)
+    else if (mine.delete(id) && mine.size === 0) ended(provider)
   })
+  parts.listed.add(letGoEmpty)
+
+  /** What has no record is seen by lists alone, and one that began before is of before. */
+  function ended(provider: string): void {
+    emptySince.set(provider, context.clock.now())
+    const listAt = context.clock.now() + goneMs(provider) + 1
+    parts.deadlines.set(`kept:${provider}`, listAt, () => parts.relist(provider))
+    letGoEmpty(provider)
+  }
+
+  const goneMs = (provider: string): number => plugins.find(provider)?.capabilities.visibility.goneMs ?? 0
+
+  /** Nothing is left there that only this version shows, or nobody can ever ask it; or it is what runs. */
+  function isEmpty({ provider, version, since }: KeptPlugin): boolean {
+    if (plugins.find(provider)?.manifest.version === version) return true
+    if ((left.get(provider)?.size ?? 0) > 0) return false
+    const state = plugins.find(provider)?.status().kept?.state
+    if (state === undefined || helpless.includes(state)) return true
+    if (parts.orphans.count(provider) > 0) return false
+    const from = Math.max(since, context.startedAt, emptySince.get(provider) ?? 0)
+    return (parts.observer(provider)?.sawAllAt() ?? 0) > from + goneMs(provider)
+  }
 
   function letGoEmpty(provider: string): void {
     const row = kept.get(provider)
-    if (row === undefined || (left.get(provider)?.size ?? 0) > 0) return
+    if (row === undefined || !isEmpty(row)) return
     background(context, 'a kept version of a plugin could not be let go', () => letGo(row, 'its last worker is gone'))
   }
 
   async function letGo(row: KeptPlugin, why: string): Promise<void> {
     const { provider, version } = row
     await persist(context, async (tx, after) => {
-      if (kept.get(provider) !== row || (left.get(provider)?.size ?? 0) > 0) return
+      if (kept.get(provider) !== row || !isEmpty(row)) return
       await tx.deleteFrom('kept_plugins').where('provider', '=', provider).where('version', '=', version).execute()
       await journal(writing(context, tx, after), {
         rule: 'plugin-let-go',
@@ -77,12 +132,14 @@ export function keptVersions(context: Context): KeptVersions {
   function forget(provider: string): void {
     kept.delete(provider)
     left.delete(provider)
+    emptySince.delete(provider)
     conditions.clear({ scope: 'provider', name: provider, type: 'kept' })
   }
 
   function show(provider: string): void {
     const row = kept.get(provider)
     const now = plugins.find(provider)?.status()
+    letGoEmpty(provider)
     if (row === undefined || now?.kept === undefined) return
     const { version, state: how, reason, hint } = now.kept
     const ill = how === 'ready' || how === 'starting' ? '' : `, and is ${how}: ${brief(reason ?? 'no reason given')}`
@@ -100,8 +157,8 @@ export function keptVersions(context: Context): KeptVersions {
     if (type === 'kept' && !kept.has(name)) conditions.clear({ scope: 'provider', name, type })
   // Of a daemon that died between the end of the last worker and that of its version; or this very version runs again.
   for (const row of kept.values()) {
+    // Undefined: the configuration names its provider no longer.
     const running = plugins.find(row.provider)?.manifest.version
-    if (running === undefined) continue
     if (running !== row.version) count(row.provider)
     if (running === row.version) background(context, 'a kept version could not be let go', () => letGo(row, 'it runs again'))
     else letGoEmpty(row.provider)
@@ -132,6 +189,8 @@ export function keptVersions(context: Context): KeptVersions {
       for (const id of state.ofProvider(provider)) {
         const worker = state.workers.get(id)
         if (worker === undefined) continue
+        // Neither of the two has it.
+        if (!mine(worker) && strandedBy(context, worker) !== undefined) continue
         const owner = mine(worker) ? version : row.version
         if (worker.plugin_version !== owner) await changeWorker(w, worker, { plugin_version: owner })
       }

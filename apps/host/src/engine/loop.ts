@@ -12,6 +12,7 @@ import type { CallQueues } from './calls.ts'
 import { background, type Context, pause } from './context.ts'
 import type { Follower } from './follow.ts'
 import { type Memory, throttle } from './memory.ts'
+import { strandedBy } from './kept.ts'
 import type { LiveWorker } from './model.ts'
 import type { Orphans } from './orphans.ts'
 import { walkPages } from './pages.ts'
@@ -35,6 +36,8 @@ export interface ObserverParts {
   follower: Follower
   calls: CallQueues
   orphans: Orphans
+  /** Told of a provider when all that a list of it has shown is applied. */
+  listed: ReadonlySet<(name: string) => void>
 }
 
 /** The contract's largest page. */
@@ -88,7 +91,9 @@ export function observerOf(context: Context, provider: GuardedProvider, parts: O
     const suspects: string[] = []
     for (const id of state.ofProvider(name)) {
       const worker = state.workers.get(id)
-      if (worker !== undefined && !seen.has(id) && settledPhase(worker) && excuse(worker, facts) === undefined) suspects.push(id)
+      if (worker === undefined || seen.has(id)) continue
+      // One that it knows by name is its own from then on.
+      if (isStranded(worker) || (settledPhase(worker) && excuse(worker, facts) === undefined)) suspects.push(id)
     }
     const answers = suspects.length === 0 ? [] : await parts.follower.verify(provider, suspects)
     await Promise.all(
@@ -99,8 +104,10 @@ export function observerOf(context: Context, provider: GuardedProvider, parts: O
           await parts.pool.lost(id, { by: 'list and inspect', listedAt: facts.startedAt, inspectedAt: askedAt })
       }),
     )
+    tellStranded(answers.flatMap(({ id, seen: found }) => (found === undefined ? (state.workers.get(id) ?? []) : [])))
     await parts.orphans.sweep(provider, { seen, facts })
     if (sawAll(facts)) sawAllAt = facts.startedAt
+    for (const tell of parts.listed) tell(name)
   }
 
   function excuse(worker: LiveWorker, facts: ListFacts): string | undefined {
@@ -108,6 +115,7 @@ export function observerOf(context: Context, provider: GuardedProvider, parts: O
       {
         part: worker.part,
         version: worker.plugin_version,
+        stranded: isStranded(worker),
         settledAt: parts.calls.settledAt(worker.id),
         open: parts.calls.isOpen(worker.id),
         launchedAt: worker.launched_at,
@@ -115,6 +123,23 @@ export function observerOf(context: Context, provider: GuardedProvider, parts: O
       },
       facts,
     )
+  }
+
+  const isStranded = (worker: LiveWorker): boolean => strandedBy(context, worker) !== undefined
+
+  /** Of those that neither its list nor an inspect has shown. */
+  function tellStranded(absent: readonly LiveWorker[]): void {
+    const left = absent.flatMap((worker) => strandedBy(context, worker) ?? [])
+    const key = { scope: 'provider', name, type: 'stranded' } as const
+    if (left.length === 0) return context.conditions.clear(key)
+    const { version } = provider.manifest
+    const workers = left.length === 1 ? '1 worker belongs' : `${left.length} workers belong`
+    const versions = [...new Set(left)].sort().join(', ')
+    context.conditions.raise({
+      ...key,
+      message: `${workers} to version ${versions} of its plugin, and ${version}, which was started, does not show ${left.length === 1 ? 'it' : 'them'}`,
+      hint: 'Let that version take over again, with muster plugins rollback. What is known to be gone: muster workers terminate ID --force, then forget.',
+    })
   }
 
   const capabilitiesOf = ({ id }: LiveWorker): WorkerCapabilities => (context.plugins.find(name, id) ?? provider).capabilities

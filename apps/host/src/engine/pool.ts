@@ -8,6 +8,7 @@ import { beginEnd, close, endBoth } from './ending.ts'
 import { giveUp, type LaunchFailure } from './failures.ts'
 import type { JournalRule } from './journal-rules.ts'
 import type { Memory } from './memory.ts'
+import { takenOver } from './kept.ts'
 import type { LeaseRecord, LiveWorker } from './model.ts'
 import { activateLease, changeWorker, endLease, journal, leaseOf, type WorkerChange, writing, type Writing } from './records.ts'
 import { isKept } from './state.ts'
@@ -44,6 +45,8 @@ export function poolRoom(context: Context, memory: Memory): PoolRoom {
         handle: JSON.stringify(answer.handle),
         granted: answer.granted === undefined ? null : JSON.stringify(answer.granted),
         launched_at: w.now,
+        // One in doubt was begun by the version before.
+        ...takenOver(context, { ...worker, launched_at: w.now }),
       }
       // Given up meanwhile: the handle helps to terminate it.
       if (worker.phase !== 'launching') {
@@ -68,7 +71,7 @@ export function poolRoom(context: Context, memory: Memory): PoolRoom {
       early.set(seen.id, seen)
       return
     }
-    if (newsOf(worker, seen, 0) === undefined) return
+    if (newsOf(worker, seen, { now: 0, taken: takenOver(context, worker) }) === undefined) return
     if (seen.exit !== undefined && worker.exit === null) context.killpoint('exit-seen-not-stored')
     background(context, 'an observation could not be stored', () => take(seen))
   }
@@ -78,7 +81,10 @@ export function poolRoom(context: Context, memory: Memory): PoolRoom {
     await persist(context, async (tx, after) => {
       const w = writing(context, tx, after)
       const worker = state.workers.get(seen.id)
-      const news = worker === undefined || worker.phase === 'launching' ? undefined : newsOf(worker, seen, w.now)
+      const news =
+        worker === undefined || worker.phase === 'launching'
+          ? undefined
+          : newsOf(worker, seen, { now: w.now, taken: takenOver(context, worker) })
       failure = undefined
       if (worker === undefined || news === undefined) return
       failure = await applyNews(w, worker, { seen, news })
@@ -117,13 +123,17 @@ export function poolRoom(context: Context, memory: Memory): PoolRoom {
 const BY_ITSELF = 'The worker goes on: nobody but itself ended it.'
 
 /** What an observation adds to a record; undefined when nothing. Exited and lost are final: later sights of earlier states are old. */
-function newsOf(worker: LiveWorker, seen: WorkerObservation, now: number): WorkerChange | undefined {
+function newsOf(
+  worker: LiveWorker,
+  seen: WorkerObservation,
+  { now, taken }: { now: number; taken: WorkerChange },
+): WorkerChange | undefined {
   if (
     worker.observed_phase === 'lost' ||
     (worker.observed_phase === 'exited' && seen.phase !== 'lost' && seen.phase !== 'exited')
   )
-    return undefined
-  const change: WorkerChange = {}
+    return Object.keys(taken).length === 0 ? undefined : taken
+  const change: WorkerChange = { ...taken }
   const handle = JSON.stringify(seen.handle)
   const ready = String(seen.ready)
   const problem = seen.problem === undefined ? null : JSON.stringify({ ...seen.problem, message: brief(seen.problem.message) })

@@ -6,7 +6,7 @@ import { type Context, mutate } from './context.ts'
 import type { LiveWorker } from './model.ts'
 import type { CallQueues } from './calls.ts'
 import { acknowledge, fellBack, noteFallBack } from './fallback.ts'
-import type { KeptVersions } from './kept.ts'
+import { type KeptVersions, strandedBy } from './kept.ts'
 import { walkPages } from './pages.ts'
 import type { Passes } from './passes.ts'
 import { journal, writing, type Writing } from './records.ts'
@@ -114,7 +114,10 @@ export function upgradesOf(context: Context, parts: UpgradeParts): Upgrades {
       // A list may lag behind; what is asked for by name is told for sure.
       const shown = await inspectAll(ask, unlisted)
       const missing = unlisted.filter(({ id }) => !shown.has(id))
-      const gone = await goneOf(provider, missing)
+      const gone = await goneOf(
+        provider,
+        missing.filter((worker) => strandedBy(context, worker) === undefined),
+      )
       const left = missing.filter(({ id }) => !gone.has(id) && state.workers.has(id))
       lost.push(...left.map(({ id }) => ({ worker: id, why: 'it neither lists it nor knows it by name' })))
       known.push(...readable.filter((worker) => !missing.includes(worker)).map(({ id }) => id))

@@ -33,6 +33,7 @@ export const refusals = {
   'other-workflow': 'It was built by another workflow.',
   'other-signer': 'The version before was signed by somebody else.',
   clash: 'Two of them cannot stand beside each other.',
+  'still-needed': 'Live workers need a version that the lock would hold no longer.',
   'below-level': 'The registry manifest demands more isolation than it has on this machine.',
   conflict: 'Another command is at the same files.',
   'changed-meanwhile': 'Somebody else changed the file meanwhile.',

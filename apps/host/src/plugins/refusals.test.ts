@@ -4,6 +4,7 @@ import { join } from 'node:path'
 import { tempFolder } from '@muster/test/systems/temp'
 import { expect, test } from 'vitest'
 import { addPlugin } from '../cli/plugins/add.ts'
+import { demandKept } from '../cli/plugins/kept.ts'
 import { openSite as openDeployment } from '../cli/plugins/site.ts'
 import { sha512Of } from '@muster/packed/digest'
 import { alone } from './alone.ts'
@@ -16,6 +17,7 @@ import { npmOrigin } from './npm.ts'
 import { openOrigin } from './origins.ts'
 import { expectSigner, readTrustedRoot, verifyProvenance } from './provenance.ts'
 import { type PluginRefusal, type RefusalCode, refusals } from './refusal.ts'
+import { openSqliteStore } from '../store/open.ts'
 import { chooseVersion } from './resolve.ts'
 import { startTestRegistry } from './testing/npm-registry.ts'
 import { packPlugin } from './testing/pack.ts'
@@ -121,6 +123,15 @@ test('every refusal says what is, and what to do (write it anew: `pnpm vitest ru
       await writeFile(at('plugins.json'), JSON.stringify({ plugins: { cloud: { package: '@acme/other', version: '1.0.0' } } }))
       await using site = await openDeployment({ manifest: at('plugins.json') })
       return await addPlugin(site, `${name}@1.0.0`, { as: 'cloud' })
+    },
+    'still-needed': async () => {
+      const store = await openSqliteStore(at('data'))
+      const row = { provider: 'aws', version: '2.0.0', tree: '', content: 'x', since: 1 }
+      await store.write((tx) => tx.insertInto('kept_plugins').values(row).execute())
+      await store.close()
+      await using site = await openDeployment({ manifest: at('plugins.json'), data: at('data') })
+      const lock = { ...site.lock, lock: { plugins: { cloud: locked } } }
+      demandKept({ ...site, lock }, none)
     },
     'below-level': () => demandLevel({ ...entry, isolation: 'L3' }, isolationOf(locked.permissions, { entry, ground })),
     conflict: async () => {

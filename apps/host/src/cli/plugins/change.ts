@@ -3,7 +3,7 @@ import { createInterface } from 'node:readline/promises'
 import { formatProblem, sortProblems } from '../../config/problem.ts'
 import { asksForMore, type Difference } from '../../plugins/difference.ts'
 import { alone } from '../../plugins/alone.ts'
-import { checkFile, type LockedVersion, lockText, replaceFile } from '../../plugins/lock.ts'
+import { checkFile, type Lock, type LockedVersion, lockText, replaceFile } from '../../plugins/lock.ts'
 import { type LockChange, planLock } from '../../plugins/locking.ts'
 import { PluginRefusal } from '../../plugins/refusal.ts'
 import { readRegistry } from '../../plugins/registry.ts'
@@ -11,6 +11,7 @@ import { signerName } from '../../plugins/trust.ts'
 import { bytes, exits, print, printJson, say } from '../io.ts'
 import { withProgress } from '../context.ts'
 import { collectAfter } from './gc.ts'
+import { demandKept } from './kept.ts'
 import { type Site, waiverOf } from './site.ts'
 
 export interface ChangeOptions {
@@ -25,6 +26,8 @@ export interface Change {
   text?: string
   /** Aliases that are resolved anew. */
   update?: ReadonlySet<string>
+  /** Alias of the one plugin that `before` lets a daemon switch, which looks after its workers itself. */
+  switches?: string
   /** What is done with the files as they shall be before they are written, also where nothing changes. */
   before?(files: Files): Promise<Done>
 }
@@ -33,6 +36,8 @@ export interface Change {
 export interface Files {
   registry: string
   lock: string
+  /** The lock once more. */
+  next: Lock
   same: boolean
 }
 
@@ -54,12 +59,13 @@ export async function change(site: Site, options: ChangeOptions, wanted: Change 
     planLock({ ...site, registry, lock: site.lock.lock, update, ...waiverOf(options.waive, now), now }),
   )
   if (planned.problems.length > 0) return refuse(sortProblems(planned.problems).map(formatProblem), options)
+  demandKept(site, planned.lock, wanted.switches)
   const locked = lockText(planned.lock)
   const same = locked === site.lock.text && (text === undefined || text === site.text)
   const agreed = same || (options.dryRun !== true && (options.yes === true || (await confirmed(planned.changes, options))))
   if (options.json !== true && (options.yes === true || options.dryRun === true))
     for (const one of planned.changes) print(shownChange(one))
-  const files = { registry: text ?? site.text ?? '', lock: locked, same }
+  const files = { registry: text ?? site.text ?? '', lock: locked, next: planned.lock, same }
   const { done, writes } = agreed ? await written(site, files, wanted) : { done: undefined, writes: false }
   if (writes) await collectAfter(site)
   if (options.json === true) printJson({ changes: planned.changes, written: writes, ...done?.told })
@@ -71,11 +77,13 @@ export async function change(site: Site, options: ChangeOptions, wanted: Change 
 }
 
 /** Nobody else is at the files meanwhile, and they are as they were read, also when a daemon takes over first what they shall be. */
-async function written(site: Site, files: Files, { text, before }: Change): Promise<{ done?: Done; writes: boolean }> {
+async function written(site: Site, files: Files, { text, before, switches }: Change): Promise<{ done?: Done; writes: boolean }> {
   if (files.same && before === undefined) return { writes: false }
   await using _held = await alone(site.registryFile)
   await checkFile(site.lockFile, site.lock.text)
   await checkFile(site.registryFile, site.text)
+  // A daemon may have kept one since.
+  demandKept(site, files.next, switches)
   const done = await before?.(files)
   const writes = !files.same && done?.stop === undefined
   if (writes) {

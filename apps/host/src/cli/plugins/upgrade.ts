@@ -29,7 +29,7 @@ export async function upgradePlugin(site: Site, spec: string, options: Asking): 
   // A daemon that is not there is told of before anything is asked for.
   await client.version()
   const text = at === -1 ? {} : { text: versioned(site, alias, spec.slice(at + 1)) }
-  return change(site, options, { ...text, before: (files) => switched(site, alias, { files, client, options }) })
+  return change(site, options, { ...text, switches: alias, before: (files) => switched(site, alias, { files, client, options }) })
 }
 
 /** Where no daemon runs, the files alone change. */
@@ -38,7 +38,7 @@ export async function rollBackPlugin(site: Site, alias: string, options: Asking)
   const text = rolledBack(site, alias)
   const client = await runningClient(options)
   if (client === undefined) return change(site, options, { text })
-  return change(site, options, { text, before: (files) => switched(site, alias, { files, client, options }) })
+  return change(site, options, { text, switches: alias, before: (files) => switched(site, alias, { files, client, options }) })
 }
 
 /** Undefined where no daemon runs. */
