@@ -40,8 +40,8 @@ export async function mirrorBuilt(out: string, plugin: string, versions: readonl
 export async function mirrorFixture(out: string, versions: readonly (string | Version)[]): Promise<void> {
   const { name, entry } = fixtureManifest
   const given = versions.map((one) => (typeof one === 'string' ? { version: one } : one))
-  const all = given.map(async ({ version, prologue = '' }: Version) => {
-    const manifest = { ...fixtureManifest, version }
+  const all = given.map(async ({ version, manifest: other, prologue = '' }: Version) => {
+    const manifest = { ...fixtureManifest, ...other, version }
     const folder = join(out, `.build-${version}`)
     await packFixture(folder, { manifest })
     const code = `${prologue}\n${await readFile(join(folder, entry), 'utf8')}`
