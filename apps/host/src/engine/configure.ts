@@ -11,6 +11,7 @@ import type { Passes } from './passes.ts'
 import type { Preparation } from './prepare.ts'
 import { journal, writing } from './records.ts'
 import { clearStale } from './stale.ts'
+import { forgetSwitch } from './versions.ts'
 
 export interface Configure {
   /** Durable first; then `commit` and the change of the engine happen in one turn, so that no plan sees half of it. */
@@ -145,8 +146,11 @@ export function configureOf(context: Context, parts: ConfigureParts): Configure 
         for (const name of plugins.leaving()) lookAfter(name)
         parts.passes.poke()
       })
-      for (const [provider, version] of Object.entries(versions))
+      for (const [provider, version] of Object.entries(versions)) {
         await parts.kept.takeAll(writing(context, tx, after), provider, version)
+        // The next start goes by what was chosen here.
+        await forgetSwitch(tx, provider)
+      }
     })
   }
 }

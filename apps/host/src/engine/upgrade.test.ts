@@ -121,6 +121,16 @@ test('a start with the version from before a switch is told once; another lock t
   expect(await started('2.0.0')).toEqual([])
 })
 
+test('another configuration that lets another version take over is a choice too', async () => {
+  const how = { principal: 'ann', alias: 'cloud', providers: ['one'], known: {}, commit: () => undefined }
+  await h.engine.upgrades.switch({ ...how, before: '1.0.0', after: '2.0.0' })
+  const next = { pools: [poolConfig({ work: 'hold' })], reconcileMs: 30_000, orphanGraceMs: 120_000 }
+  const kept = { recordsMs: 1e12, journalMs: 1e12 }
+  const applied = { principal: 'ann', changes: [], versions: { one: '1.0.0' }, commit: () => undefined }
+  await h.engine.configure({ ...next, retention: kept }, applied)
+  expect(await h.engine.upgrades.wentBack(new Map([['one', '1.0.0']]))).toEqual([])
+})
+
 test('the switch is made once its row is durable; a refusal is a row as well', async () => {
   const how = { principal: 'ann', alias: 'cloud', before: '1.0.0', after: '2.0.0', providers: ['one'] }
   let commits = 0
