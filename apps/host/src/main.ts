@@ -34,7 +34,7 @@ import { openSqliteStore } from './store/open.ts'
 import { openSealer } from './store/sealer.ts'
 import { StoreError } from './store/store.ts'
 import { acquireTerm } from './store/term.ts'
-import { upgradeOf } from './upgrade.ts'
+import { startedVersions, upgradeOf } from './upgrade.ts'
 import { hostVersion } from './version.ts'
 
 export interface DaemonOptions {
@@ -175,8 +175,7 @@ async function startRooms({ config: own, found, log, restore }: Start): Promise<
     })
     stops.push(() => engine.stop())
     observe.engine(engine)
-    const versions = new Map(plugins.list().map(({ name, manifest }) => [name, manifest.version]))
-    for (const one of await engine.upgrades.wentBack(versions))
+    for (const one of await engine.upgrades.wentBack(await startedVersions(plugins, own.pluginsFile)))
       log.warn({ ...one }, 'a plugin went back: it had switched to another version, and the lock was not written after that')
     const leftovers = startLeftovers({
       dataDir,
