@@ -2,6 +2,7 @@
 import { type EngineConfig, EngineError } from './api.ts'
 import { background, type Context, mutate } from './context.ts'
 import { beginEnd } from './ending.ts'
+import { endFallBacks } from './fallback.ts'
 import { helpless } from './forget.ts'
 import type { Observer } from './loop.ts'
 import type { KeptVersions } from './kept.ts'
@@ -151,6 +152,7 @@ export function configureOf(context: Context, parts: ConfigureParts): Configure 
         // The next start goes by what was chosen here.
         await forgetSwitch(tx, provider)
       }
+      await endFallBacks(writing(context, tx, after), versions)
     })
   }
 }

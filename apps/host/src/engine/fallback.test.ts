@@ -43,9 +43,29 @@ test('every pool of the provider shows it, over a restart too, until somebody ha
   ])
 })
 
-test('another version that takes over ends what was kept; what was not seen is still to be seen', async () => {
+test('another version that takes over ends what was kept and what is shown: it is the word of an operator', async () => {
   await h.engine.upgrades.switch({ ...how, fallBack, commit: () => undefined })
   await h.engine.upgrades.switch({ ...how, principal: 'ann', before: '1.0.0', after: '3.0.0', commit: () => undefined })
   await h.settle()
-  expect([shown(), await kept()]).toEqual([['pool/ci', 'pool/both'], []])
+  expect([shown(), await kept()]).toEqual([[], []])
+})
+
+test('so does another configuration, once no provider runs what fell back', async () => {
+  const pools = [...h.engine.pools.list()].map((one) => one.config)
+  const rest = { reconcileMs: 30_000, orphanGraceMs: 120_000, retention: { recordsMs: 1e12, journalMs: 1e12 } }
+  const configure = (versions: Record<string, string>): Promise<void> =>
+    h.engine.configure({ pools, ...rest }, { principal: 'ann', changes: [], versions, commit: () => undefined })
+  for (const name of ['one', 'two']) {
+    const provider = h.provider(name)
+    const { status } = provider
+    provider.status = () => ({ ...status(), alias: 'cloud' })
+  }
+  await h.engine.upgrades.switch({ ...how, providers: ['one', 'two'], fallBack, commit: () => undefined })
+  await configure({})
+  await configure({ one: '3.0.0' })
+  await h.settle()
+  expect([shown().length, (await kept()).length]).toEqual([3, 1])
+  await configure({ one: '3.0.0', two: '3.0.0' })
+  await h.settle()
+  expect([shown(), await kept()]).toEqual([[], []])
 })
