@@ -18,7 +18,7 @@ afterEach(async () => {
 })
 
 const how = { principal: 'the daemon', alias: 'cloud', before: '2.0.0', after: '1.0.0', providers: ['one'], known: {} }
-const fallBack = { tree: 'sha512-two', beforeTree: 'sha512-one', reason: 'it ended by itself (exit 3)' }
+const fallBack = { provider: 'one', tree: 'sha512-two', beforeTree: 'sha512-one', reason: 'it ended by itself (exit 3)' }
 const shown = (): string[] =>
   h.engine.conditions.list().flatMap(({ scope, name, type }) => (type === 'fell-back:cloud' ? [`${scope}/${name}`] : []))
 const kept = async (): Promise<string[]> =>
@@ -29,6 +29,8 @@ test('every pool of the provider shows it, over a restart too, until somebody ha
   await h.settle()
   await h.crash()
   expect(shown()).toEqual(['pool/ci', 'pool/both'])
+  const message = "version 2.0.0 of the plugin 'cloud' cannot start for one, and 1.0.0 runs instead: it ended by itself (exit 3)"
+  expect(h.engine.conditions.list()).toContainEqual(expect.objectContaining({ type: 'fell-back:cloud', message }))
   expect(await kept()).toEqual(['cloud sha512-two sha512-one'])
   await expect(h.engine.upgrades.acknowledge('clouds', { principal: 'ann' })).rejects.toMatchObject({ code: 'not-found' })
   expect(await h.engine.upgrades.acknowledge('cloud', { principal: 'ann' })).toEqual(['ci', 'both'])

@@ -28,13 +28,13 @@ export async function noteFallBack(w: Writing, { alias, before, after, providers
   const { context, tx } = w
   if (fallBack === undefined) return endFallBack(w, alias)
   await tx.deleteFrom('plugin_fallbacks').where('alias', '=', alias).execute()
-  const { tree, beforeTree, reason } = fallBack
+  const { provider: by, tree, beforeTree, reason } = fallBack
   await tx.insertInto('plugin_fallbacks').values({ alias, tree, before_tree: beforeTree, since: w.now }).execute()
-  const message = `version ${before} of the plugin '${alias}' cannot start, and ${after} runs instead: ${brief(reason)}`
+  const message = `version ${before} of the plugin '${alias}' cannot start for ${by}, and ${after} runs instead: ${brief(reason)}`
   const hint = `Mend it, or go back in the lock too: muster plugins rollback ${alias}. Seen: muster plugins acknowledge ${alias}`
   w.after(() => {
     for (const { config } of context.state.pools.values())
-      if (config.placement.some((provider) => providers.includes(provider)))
+      if (config.placement.some((one) => providers.includes(one)))
         context.conditions.raise({ scope: 'pool', name: config.name, type: typeOf(alias), message, hint })
   })
 }

@@ -62,8 +62,8 @@ export interface Switch extends Versions {
   known: Readonly<Record<string, readonly string[]>>
   /** Providers of which the version before stays for all other workers. */
   keep?: { providers: readonly string[]; tree: string; content: string }
-  /** It is the way back from a version that cannot start, which its pools show until somebody has seen it. */
-  fallBack?: { tree: string; beforeTree: string; reason: string }
+  /** It is the way back from a version that cannot start, as this provider shows; its pools say so until somebody has seen it. */
+  fallBack?: { provider: string; tree: string; beforeTree: string; reason: string }
   /** Digest of what the lock has of the plugin, which is written after the switch. Absent: nobody has looked. */
   locked?: string
   /** Lets the processes take over. */
