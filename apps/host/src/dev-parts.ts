@@ -26,8 +26,16 @@ export interface DevAsked {
   pool: Section
 }
 
+/** As it lies in the data folder. */
+export interface DevKept extends DevAsked {
+  /** It was taken away, and has workers left. */
+  ending?: true
+}
+
 export interface DevPart {
   asked: DevAsked
+  /** It was taken away before this daemon started: it is there for its last workers alone. */
+  ending?: true
   plugin: DiscoveredPlugin
   provider: ProviderConfig
   pool: PoolConfig
@@ -42,7 +50,7 @@ export function withDev<T extends Pick<Running, 'config' | 'discovery'>>(given: 
     config: {
       ...config,
       providers: [...config.providers, ...parts.map((one) => one.provider)],
-      pools: [...config.pools, ...parts.map((one) => one.pool)],
+      pools: [...config.pools, ...parts.flatMap(({ ending, pool }) => (ending === true ? [] : [pool]))],
     },
     discovery: {
       ...discovery,
@@ -95,8 +103,11 @@ export async function openPart(asked: DevAsked, config: MusterConfig): Promise<{
 }
 
 const section = z.record(z.string(), z.unknown())
-const keptSchema: z.ZodType<DevAsked[]> = z.array(
-  z.strictObject({ name: z.string(), folder: z.string(), until: z.int(), provider: section, pool: section }),
+const keptSchema: z.ZodType<DevKept[]> = z.array(
+  z.strictObject({
+    ...{ name: z.string(), folder: z.string(), until: z.int(), provider: section, pool: section },
+    ending: z.literal(true).exactOptional(),
+  }),
 )
 
 /** In the data folder. */
@@ -104,36 +115,58 @@ export function devFile(data: string): string {
   return join(data, 'development.json')
 }
 
+export function keptOf({ asked, ending }: DevPart): DevKept {
+  return ending === true ? { ...asked, ending } : asked
+}
+
 /** By rename: a daemon that is killed leaves it whole. */
-export async function keepDev(file: string, parts: readonly DevPart[]): Promise<void> {
+export async function keepDev(file: string, all: readonly DevKept[]): Promise<void> {
   await mkdir(dirname(file), { recursive: true, mode: 0o700 })
-  await writeFile(
-    `${file}.new`,
-    `${JSON.stringify(
-      parts.map((one) => one.asked),
-      null,
-      2,
-    )}\n`,
-    { mode: 0o600, flush: true },
-  )
+  await writeFile(`${file}.new`, `${JSON.stringify(all, null, 2)}\n`, { mode: 0o600, flush: true })
   await rename(`${file}.new`, file)
 }
 
-/** What a daemon before this one had. What cannot be opened any more is left out, with the reason. */
-export async function readDev(found: Pick<Running, 'config' | 'discovery'>): Promise<{ parts: DevPart[]; lost: Problem[] }> {
+export interface ReadDev {
+  parts: DevPart[]
+  /** Why the others cannot be opened any more. */
+  lost: Problem[]
+  /** These others. */
+  unopened: DevKept[]
+}
+
+/**
+ * What a daemon before this one had; `working`: names of providers with live workers. What was taken away, and all of it where nobody allows
+ * it any more, is opened for its last workers alone, and forgotten without any.
+ */
+export async function readDev(found: Pick<Running, 'config' | 'discovery'>, working: ReadonlySet<string>): Promise<ReadDev> {
   const { config } = found
-  const text = await readFile(devFile(config.data), 'utf8').catch(() => '[]')
+  const file = devFile(config.data)
+  const text = await readFile(file, 'utf8').catch(() => '[]')
   const kept = keptSchema.safeParse(jsonOf(text))
   if (!kept.success) {
     const fix = 'remove it; workers of what was attached are missing their provider then'
-    return { parts: [], lost: [devProblem(devFile(config.data))([], { reason: 'the file is damaged', fix })] }
+    return { parts: [], lost: [devProblem(file)([], { reason: 'the file is damaged', fix })], unopened: [] }
   }
+  const all = kept.data.map((one): DevKept => (config.development ? one : { ...one, ending: true }))
+  const needed = all.filter(({ name, ending }) => ending !== true || working.has(name))
+  if (needed.length < all.length) await keepDev(file, needed)
   const opened = await Promise.all(
-    kept.data.map(async (asked): ReturnType<typeof openPart> => {
-      if (!isTaken(asked.name, found)) return openPart(asked, config)
-      const problem = { reason: 'the configuration has this name now', fix: 'give it another one there' }
-      return { problems: [devProblem(asked.name)([], problem)] }
+    needed.map(async (one) => {
+      const { ending, ...asked } = one
+      const { part, problems } = await openKept(asked, found)
+      if (part === undefined) return { parts: [], lost: problems, unopened: [one] }
+      return { parts: [ending === true ? { ...part, ending } : part], lost: [], unopened: [] }
     }),
   )
-  return { parts: opened.flatMap(({ part }) => part ?? []), lost: opened.flatMap(({ problems }) => problems) }
+  return {
+    parts: opened.flatMap((one) => one.parts),
+    lost: opened.flatMap((one) => one.lost),
+    unopened: opened.flatMap((one) => one.unopened),
+  }
+}
+
+async function openKept(asked: DevAsked, found: Pick<Running, 'config' | 'discovery'>): ReturnType<typeof openPart> {
+  if (!isTaken(asked.name, found)) return openPart(asked, found.config)
+  const problem = { reason: 'the configuration has this name now', fix: 'give it another one there' }
+  return { problems: [devProblem(asked.name)([], problem)] }
 }

@@ -1,18 +1,19 @@
 /** What a plugin under development may be attached as, and that it always ends. */
-import { mkdir, readFile, writeFile } from 'node:fs/promises'
+import { mkdir, readFile, rename, writeFile } from 'node:fs/promises'
 import { dirname, join } from 'node:path'
 import { tempFolder } from '@muster/test/systems/temp'
 import { describe, expect, it } from 'vitest'
 import { parseConfig } from './config/load.ts'
 import type { Problem } from './config/problem.ts'
-import { type Dev, devOf } from './dev.ts'
-import { type DevAsked, devFile, type DevPart, readDev, withDev } from './dev-parts.ts'
+import { devOf, type StartedDev } from './dev.ts'
+import { type DevAsked, devFile, type DevKept, type DevPart, readDev, withDev } from './dev-parts.ts'
+import type { ProviderStatus } from './plugins/api.ts'
 import { pluginFiles } from './plugins/testing/pack.ts'
 import type { Staged, Wanted } from './plugins/room.ts'
 import { openRunning, type RunningState } from './running.ts'
 
 interface Site extends AsyncDisposable {
-  dev: Dev
+  dev: StartedDev
   running: RunningState
   path: string
   asked(change?: Partial<DevAsked>): DevAsked
@@ -26,11 +27,21 @@ interface Site extends AsyncDisposable {
   /** What starting the next process leads to. */
   staged: Partial<Staged> | { problems: Problem[] }
   fails: Error | undefined
+  /** Names of providers with live workers. */
+  working: Set<string>
+  /** The last worker of what is leaving goes, and its provider with it. */
+  emptied(): Promise<void>
+}
+
+interface Before {
+  parts?: readonly DevPart[]
+  unopened?: readonly DevKept[]
 }
 
 const on = { development: true }
+const none: ReadonlySet<string> = new Set()
 
-async function openSite(host: object = on, before: readonly DevPart[] = []): Promise<Site> {
+async function openSite(host: object = on, { parts, unopened = [] }: Before = {}): Promise<Site> {
   const temp = await tempFolder('dev')
   const path = temp.path
   for (const [name, body = ''] of pluginFiles()) {
@@ -43,9 +54,12 @@ async function openSite(host: object = on, before: readonly DevPart[] = []): Pro
     JSON.stringify({ host: { data: 'data', ...host }, providers: { 'dev-own': { plugin: 'x' } }, pools: {} }),
   )
   if (config === undefined) throw new Error('a wrong configuration')
-  const running = openRunning({ config, discovery: { plugins: [], aliases: [], problems: [] }, written: {} }, before)
+  const running = openRunning({ config, discovery: { plugins: [], aliases: [], problems: [] }, written: {} }, parts)
   let now = Date.parse('2026-01-01T00:00:00Z')
   let next: { at: number; run(): void } | undefined
+  const leaving = new Set<string>()
+  const listeners = new Set<(status: ProviderStatus) => void>()
+  let named = new Set(parts?.map((one) => one.asked.name))
   const site: Omit<Site, 'dev'> = {
     running,
     path,
@@ -53,6 +67,13 @@ async function openSite(host: object = on, before: readonly DevPart[] = []): Pro
     conditions: new Set(),
     staged: {},
     fails: undefined,
+    working: new Set(),
+    async emptied() {
+      const gone = [...leaving]
+      leaving.clear()
+      for (const name of gone) for (const listener of listeners) listener({ name, state: 'stopped' } as ProviderStatus)
+      await running.inTurn(async () => undefined)
+    },
     asked: (change) => ({
       name: 'dev-shed',
       folder: join(path, 'package'),
@@ -69,7 +90,7 @@ async function openSite(host: object = on, before: readonly DevPart[] = []): Pro
     },
     async kept() {
       const text = await readFile(devFile(config.data), 'utf8').catch(() => '[]')
-      return (JSON.parse(text) as DevAsked[]).map((one) => one.name)
+      return (JSON.parse(text) as DevKept[]).map(({ name, ending }) => (ending === true ? `${name} ending` : name))
     },
     async [Symbol.asyncDispose]() {
       await temp[Symbol.asyncDispose]()
@@ -78,11 +99,24 @@ async function openSite(host: object = on, before: readonly DevPart[] = []): Pro
   const dev = devOf({
     running,
     file: devFile(config.data),
+    unopened,
+    isWorking: async (name) => site.working.has(name),
     log: { info: () => undefined, warn: () => undefined, error: () => undefined },
     plugins: {
-      stage: async (_wanted: Wanted) => {
+      stage: async ({ config: next }: Wanted) => {
         if ('problems' in site.staged) return site.staged
-        return { candidates: [], revived: [], commit: () => undefined, discard: async () => undefined, ...site.staged }
+        const commit = (): void => {
+          const now = new Set(next.providers.map((one) => one.name))
+          for (const name of named) if (!now.has(name)) leaving.add(name)
+          for (const name of now) leaving.delete(name)
+          named = now
+        }
+        return { candidates: [], revived: [], commit, discard: async () => undefined, ...site.staged }
+      },
+      leaving: () => [...leaving],
+      onChange: (listener) => {
+        listeners.add(listener)
+        return () => void listeners.delete(listener)
       },
     },
     engine: {
@@ -131,7 +165,10 @@ describe('a plugin under development', () => {
 
     await site.later()
     expect(site.configured.at(-1)).toBe('deadline:  dev-own')
-    expect([await site.kept(), [...site.conditions], site.running.dev]).toEqual([[], [], []])
+    expect([await site.kept(), [...site.conditions], site.running.dev]).toEqual([['dev-shed ending'], [], []])
+    expect(site.dev.ending()).toEqual(['dev-shed'])
+    await site.emptied()
+    expect([await site.kept(), site.dev.ending()]).toEqual([[], []])
     await expect(site.dev.detach('dev-shed', 'ann')).rejects.toMatchObject({ code: 'not-found' })
   })
 
@@ -208,29 +245,93 @@ describe('a plugin under development', () => {
     site.fails = undefined
     await site.later()
     await site.later()
-    expect([site.running.dev, await site.kept()]).toEqual([[], []])
+    expect([site.running.dev, await site.kept()]).toEqual([[], ['dev-shed ending']])
   })
 
   it('is known to the next daemon, or told to be lost', async () => {
     await using site = await openSite()
     await site.dev.attach(site.asked(), 'ann')
     const { now } = site.running
-    const again = await readDev(now)
+    const again = await readDev(now, none)
     expect([again.parts, again.lost]).toEqual([site.running.dev, []])
     expect(withDev(now, again.parts).config.pools.map((one) => one.name)).toEqual(['dev-shed'])
     const named = { ...now, config: { ...now.config, pools: again.parts.map((one) => one.pool) } }
-    expect(await readDev(named)).toMatchObject({ parts: [], lost: [{ reason: 'the configuration has this name now' }] })
+    expect(await readDev(named, none)).toMatchObject({ parts: [], lost: [{ reason: 'the configuration has this name now' }] })
     await writeFile(join(site.path, 'package/package.json'), '{}')
     const lost = [{ file: 'dev-shed', reason: expect.stringMatching(/has no package\.json/) as string }]
-    expect(await readDev(now)).toMatchObject({ parts: [], lost })
+    expect(await readDev(now, none)).toMatchObject({ parts: [], lost, unopened: [site.asked()] })
     await writeFile(devFile(now.config.data), '[{')
-    expect(await readDev(now)).toMatchObject({ parts: [], lost: [{ reason: 'the file is damaged' }] })
+    expect(await readDev(now, none)).toMatchObject({ parts: [], lost: [{ reason: 'the file is damaged' }] })
+  })
+
+  it('that was taken away and has workers left is known to the next daemon, which ends it without a pool', async () => {
+    await using site = await openSite()
+    await site.dev.attach(site.asked(), 'ann')
+    await site.dev.detach('dev-shed', 'ann')
+    expect(await site.kept()).toEqual(['dev-shed ending'])
+    const { now } = site.running
+    const { parts } = await readDev(now, new Set(['dev-shed']))
+    const { config } = withDev(now, parts)
+    expect([config.providers, config.pools].map((all) => all.map((one) => one.name))).toEqual([['dev-own', 'dev-shed'], []])
+    await using other = await openSite(on, { parts })
+    await other.later()
+    expect([other.running.dev, other.configured, await other.kept()]).toEqual([[], ['deadline:  dev-own'], ['dev-shed ending']])
+    // Who works in it again has it again.
+    await other.dev.attach(site.asked(), 'ann')
+    expect([await other.kept(), other.dev.ending()]).toEqual([['dev-shed'], []])
+    // Without workers nobody needs it.
+    expect(await readDev(now, none)).toEqual({ parts: [], lost: [], unopened: [] })
+    expect(await site.kept()).toEqual([])
+  })
+
+  it('that cannot be opened stays known, and is ended as soon as it can be after its deadline', async () => {
+    await using site = await openSite()
+    await site.dev.attach(site.asked(), 'ann')
+    const { folder } = site.asked()
+    const away = `${folder}.away`
+    await rename(folder, away)
+    const { parts, unopened } = await readDev(site.running.now, none)
+    expect([parts, unopened]).toEqual([[], [site.asked()]])
+    await using other = await openSite(on, { unopened })
+    other.working.add('dev-shed')
+    await other.dev.attach(other.asked({ name: 'dev-other' }), 'ann')
+    expect(await other.kept()).toEqual(['dev-other', 'dev-shed'])
+    await other.dev.detach('dev-other', 'ann')
+    await other.emptied()
+    await other.later()
+    expect([await other.kept(), other.running.dev]).toEqual([['dev-shed'], []])
+    await rename(away, folder)
+    await other.later()
+    expect(other.configured.at(-1)).toBe('deadline:  dev-own,dev-shed')
+    await other.later()
+    expect([await other.kept(), other.configured.at(-1)]).toEqual([['dev-shed ending'], 'deadline:  dev-own'])
+  })
+
+  it('that cannot be opened is forgotten once it has no workers', async () => {
+    await using site = await openSite()
+    await using other = await openSite(on, { unopened: [site.asked({ folder: '/nowhere/at/all' })] })
+    await other.dev.attach(other.asked({ name: 'dev-other', until: site.asked().until + 1000 }), 'ann')
+    expect(await other.kept()).toEqual(['dev-other', 'dev-shed'])
+    await other.later()
+    expect(await other.kept()).toEqual(['dev-other'])
+  })
+
+  it('is not opened where the next daemon does not allow it and it has no workers', async () => {
+    await using site = await openSite()
+    await site.dev.attach(site.asked(), 'ann')
+    const { now } = site.running
+    const without = { ...now, config: { ...now.config, development: false } }
+    const { parts } = await readDev(without, new Set(['dev-shed']))
+    expect(withDev(without, parts).config.pools).toEqual([])
+    expect([parts.map((one) => one.ending), await site.kept()]).toEqual([[true], ['dev-shed']])
+    expect(await readDev(without, none)).toEqual({ parts: [], lost: [], unopened: [] })
+    expect(await site.kept()).toEqual([])
   })
 
   it('ends at once where the next daemon does not allow it', async () => {
     await using site = await openSite()
     await site.dev.attach(site.asked(), 'ann')
-    await using other = await openSite({}, site.running.dev)
+    await using other = await openSite({}, { parts: site.running.dev })
     await other.later()
     expect([other.running.dev, other.configured]).toEqual([[], ['deadline:  dev-own']])
   })

@@ -5,7 +5,17 @@
 import { isDeepStrictEqual } from 'node:util'
 import { engineConfig } from './apply.ts'
 import type { Problem } from './config/problem.ts'
-import { type DevAsked, type DevPart, devProblem, isTaken, keepDev, openPart, withDev } from './dev-parts.ts'
+import {
+  type DevAsked,
+  type DevKept,
+  type DevPart,
+  devProblem,
+  isTaken,
+  keepDev,
+  keptOf,
+  openPart,
+  withDev,
+} from './dev-parts.ts'
 import { type Engine, EngineError } from './engine/api.ts'
 import type { Clock } from './engine/clock.ts'
 import type { StartedRoom } from './plugins/room.ts'
@@ -31,6 +41,11 @@ export interface Dev {
   detach(name: string, principal: string): Promise<void>
 }
 
+export interface StartedDev extends Dev {
+  /** Names of those that were taken away and have workers left; the next daemon knows them too. */
+  ending(): string[]
+}
+
 /** Seen wherever a pool or a provider is named. */
 export const devName: RegExp = /^dev-[a-z0-9-]{1,36}$/
 /** A day of work, and its night. */
@@ -43,14 +58,34 @@ const againMs = 60_000
 export interface DevDeps {
   running: RunningState
   engine: Pick<Engine, 'configure' | 'upgrades' | 'conditions'> & { clock: Clock }
-  plugins: Pick<StartedRoom, 'stage'>
+  plugins: Pick<StartedRoom, 'stage' | 'leaving' | 'onChange'>
   /** Where they are kept. */
   file: string
+  /** What a daemon before this one had and this one could not open. */
+  unopened: readonly DevKept[]
+  /** Has a provider of this name live workers? */
+  isWorking(name: string): Promise<boolean>
   log: Pick<RoomLog, 'info' | 'warn' | 'error'>
 }
 
-export function devOf({ running, engine, plugins, file, log }: DevDeps): Dev {
+/** One whose files could not be read, and when they are tried again. */
+interface Lost {
+  kept: DevKept
+  at: number
+}
+
+export function devOf({ running, engine, plugins, file, unopened, isWorking, log }: DevDeps): StartedDev {
   let cancel = (): void => undefined
+  let ending: DevKept[] = []
+  let lost = unopened.map((kept): Lost => ({ kept, at: kept.ending === true ? 0 : kept.until }))
+
+  /** Nothing that has workers is forgotten, whoever can be opened at the moment. */
+  async function keep(parts: readonly DevPart[]): Promise<void> {
+    ending = ending.filter(({ name }) => plugins.leaving().includes(name))
+    const others = [...ending, ...lost.map((one) => one.kept)]
+    const isOther = ({ name }: DevKept): boolean => !parts.some((part) => part.asked.name === name)
+    await keepDev(file, [...parts.map(keptOf), ...others.filter(isOther)])
+  }
 
   /** The daemon goes by other parts from now on. */
   async function take(parts: readonly DevPart[], how: Parameters<Engine['configure']>[1]): Promise<void> {
@@ -82,15 +117,16 @@ export function devOf({ running, engine, plugins, file, log }: DevDeps): Dev {
         return { problems: said.map((reason) => devProblem(name)([], { reason, fix })) }
       }
       // Durable first: what is attached has an end.
-      await keepDev(file, parts)
+      await keep(parts)
       const change = { path: `providers.${name}`, kind: before === undefined ? 'added' : 'changed', effect: 'for development' }
       const versions = Object.fromEntries(staged.candidates.map(({ provider, plugin }) => [provider, plugin.manifest.version]))
       await take(parts, { principal, changes: [change], versions, commit: () => staged.commit() })
     } catch (error) {
       await staged.discard()
-      await keepDev(file, running.dev)
+      await keep(running.dev)
       throw error
     }
+    lost = lost.filter((one) => one.kept.name !== name)
     announce(part)
     return { attached: { ...attached, changed: !isDeepStrictEqual(before?.plugin, part.plugin) }, problems: [] }
   }
@@ -109,21 +145,24 @@ export function devOf({ running, engine, plugins, file, log }: DevDeps): Dev {
   }
 
   async function detach(name: string, principal: string): Promise<void> {
-    const parts = running.dev.filter((one) => one.asked.name !== name)
-    if (parts.length === running.dev.length)
+    const found = running.dev.find((one) => one.asked.name === name)
+    if (found === undefined)
       throw new EngineError('not-found', `no plugin under development has the name ${name}`, {
         hint: 'It may have come to its deadline.',
       })
+    const parts = running.dev.filter((one) => one !== found)
     const staged = await plugins.stage(withDev(running.now, parts), devProblem(name))
     if ('problems' in staged) throw new EngineError('conflict', staged.problems[0]?.reason ?? 'it cannot be taken away')
     const change = { path: `providers.${name}`, kind: 'removed', effect: 'it goes once its last worker is gone' }
     await take(parts, { principal, changes: [change], commit: () => staged.commit() })
     engine.conditions.clear({ scope: 'provider', name, type: 'development' })
-    await keepDev(file, parts)
+    ending.push({ ...found.asked, ending: true })
+    await keep(parts)
     log.info({ plugin: name, principal }, 'DEVELOPMENT: a plugin is taken away; it goes once its last worker is gone')
   }
 
-  function announce({ asked: { name, folder, until } }: DevPart): void {
+  function announce({ asked: { name, folder, until }, ending: isEnding }: DevPart): void {
+    if (isEnding === true) return
     const end = new Date(until).toISOString()
     log.warn({ plugin: name, folder, until: end }, 'DEVELOPMENT: a plugin is loaded from a folder, and nobody checks its files')
     engine.conditions.raise({
@@ -136,12 +175,16 @@ export function devOf({ running, engine, plugins, file, log }: DevDeps): Dev {
   /** Whether or not their authors are still there. */
   function watch(): void {
     cancel()
-    const [next] = running.dev.toSorted((one, other) => one.asked.until - other.asked.until)
+    const ends = running.dev.map((part) => ({ at: endOf(part), work: () => expire(part) }))
+    const tries = lost.map((one) => ({ at: one.at, work: () => retry(one) }))
+    const [next] = [...ends, ...tries].toSorted((one, other) => one.at - other.at)
     if (next === undefined) return
-    // Whoever does not allow it any more has none.
-    const end = running.now.config.development ? next.asked.until : 0
-    const waitMs = Math.max(0, end - engine.clock.now())
-    cancel = engine.clock.after(waitMs, () => void running.inTurn(() => expire(next)))
+    cancel = engine.clock.after(Math.max(0, next.at - engine.clock.now()), () => void running.inTurn(next.work))
+  }
+
+  /** Whoever does not allow it any more has none. */
+  function endOf({ asked, ending: isEnding }: DevPart): number {
+    return isEnding !== true && running.now.config.development ? asked.until : 0
   }
 
   async function expire(part: DevPart): Promise<void> {
@@ -154,10 +197,52 @@ export function devOf({ running, engine, plugins, file, log }: DevDeps): Dev {
     }
   }
 
+  /** At its deadline, and until its workers are gone or it can be opened and ends them. */
+  async function retry(one: Lost): Promise<void> {
+    if (!lost.includes(one)) return
+    const { name } = one.kept
+    lost = lost.filter((other) => other !== one)
+    try {
+      if (await isOver(one.kept)) await keep(running.dev)
+      else lost.push({ ...one, at: engine.clock.now() + againMs })
+    } catch (error) {
+      lost.push({ ...one, at: engine.clock.now() + againMs })
+      log.error({ plugin: name, err: error }, 'a plugin that could not be opened could not be ended; it is tried again')
+    }
+    watch()
+  }
+
+  /** True also where it is there again, to end. */
+  async function isOver({ ending: _ending, ...asked }: DevKept): Promise<boolean> {
+    const { name } = asked
+    if (isTaken(name, running.now) || !(await isWorking(name))) return true
+    const { part } = await openPart(asked, running.now.config)
+    if (part === undefined) return false
+    const parts: DevPart[] = [...running.dev, { ...part, ending: true }]
+    const staged = await plugins.stage(withDev(running.now, parts), devProblem(name))
+    if ('problems' in staged) return false
+    try {
+      const change = { path: `providers.${name}`, kind: 'added', effect: 'it ends its last workers' }
+      await take(parts, { principal: 'deadline', changes: [change], commit: () => staged.commit() })
+    } catch (error) {
+      await staged.discard()
+      throw error
+    }
+    return true
+  }
+
+  plugins.onChange(({ name, state }) => {
+    // It has gone with its last worker; with the daemon it would be leaving still.
+    if (state !== 'stopped' || !ending.some((one) => one.name === name) || plugins.leaving().includes(name)) return
+    running
+      .inTurn(() => keep(running.dev))
+      .catch((error: unknown) => log.error({ plugin: name, err: error }, 'a plugin that has gone could not be forgotten'))
+  })
   for (const part of running.dev) announce(part)
   watch()
   return {
     attach: (asked, principal) => running.inTurn(() => attach(asked, principal)),
     detach: (name, principal) => running.inTurn(() => detach(name, principal)),
+    ending: () => plugins.leaving().filter((name) => ending.some((one) => one.name === name)),
   }
 }

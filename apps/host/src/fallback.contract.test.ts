@@ -7,13 +7,18 @@ import { afterAll, afterEach, beforeAll, beforeEach, expect, it } from 'vitest'
 import type { Account, Switch, Upgrades } from './engine/upgrade.ts'
 import { fallenBack, startFallBack } from './fallback.ts'
 import { startPlugins, type StartedRoom } from './plugins/room.ts'
-import { configureVersion, mirrorFixture } from './plugins/testing/versions.ts'
+import { configureVersion, mirrorFixture, type VersionSite, versionText } from './plugins/testing/versions.ts'
 import { openRunning, type RunningState } from './running.ts'
 
 let mirror: string
 beforeAll(async () => {
   mirror = await mkdtemp(join(tmpdir(), 'muster-fall-mirror-'))
-  await mirrorFixture(mirror, ['1.0.0', { version: '2.0.0', prologue: 'process.exit(3)' }, '3.0.0'])
+  const ofOne = `if (process.cwd().endsWith('/p')) process.exit(3)`
+  const crashing = [
+    { version: '2.0.0', prologue: 'process.exit(3)' },
+    { version: '2.1.0', prologue: ofOne },
+  ]
+  await mirrorFixture(mirror, ['1.0.0', ...crashing, '3.0.0'])
 })
 afterAll(() => rm(mirror, { recursive: true, force: true }))
 
@@ -40,15 +45,12 @@ const silent = { debug: () => undefined, info: () => undefined, warn: () => unde
 const log = { ...silent, warn: (told: { reason?: string }) => void warned.push(told.reason ?? '') }
 type Configured = Awaited<ReturnType<typeof configureVersion>>
 
-async function begin(
-  version: string,
-  { knobs = {}, more = { fallBack: true } }: { knobs?: object; more?: object } = {},
-): Promise<Configured> {
-  await configureVersion(data, { mirror, version: '1.0.0', knobs, more })
-  const now = await configureVersion(data, { mirror, version, knobs, more })
+async function begin(version: string, { more = { fallBack: true }, ...given }: VersionSite = {}): Promise<Configured> {
+  const site = { ...given, more }
+  await configureVersion(data, { mirror, version: '1.0.0', ...site })
+  const now = await configureVersion(data, { mirror, version, ...site })
   // As the daemon reads it again.
-  const providers = `providers:\n  p: { plugin: fix, config: ${JSON.stringify(knobs)} }\n`
-  await writeFile(join(data, 'muster.yaml'), `host: { data: ${data} }\n${providers}pools:\n  a: { placement: [p] }\n`)
+  await writeFile(join(data, 'muster.yaml'), versionText(data, site))
   const fence = { epoch: () => 1, mayAct: () => true }
   room = startPlugins({ ...now, owner: 'me', fence, log: silent, random: () => 0 })
   running = openRunning({ ...now, config: { ...now.config, file: join(data, 'muster.yaml') }, written: {} })
@@ -65,7 +67,12 @@ async function begin(
   stop = startFallBack({ running, store: join(data, 'plugins'), engine: { upgrades }, plugins: room, log })
   return now
 }
-const status = (): ReturnType<ReturnType<StartedRoom['provider']>['status']> => room.provider('p').status()
+const status = (name = 'p'): ReturnType<ReturnType<StartedRoom['provider']>['status']> => room.provider(name).status()
+
+async function ready(name: string): Promise<ReturnType<typeof status>> {
+  await waitFor(`${name} to be ready`, () => status(name).state === 'ready')
+  return status(name)
+}
 
 it('one that crashes at each start makes way for the one before, once; the lock stays as it is', async () => {
   const now = await begin('2.0.0')
@@ -78,7 +85,7 @@ it('one that crashes at each start makes way for the one before, once; the lock 
       before: '2.0.0',
       after: '1.0.0',
       providers: ['p'],
-      fallBack: { tree: locked?.tree, reason: expect.stringMatching(/exit 3/) as string },
+      fallBack: { provider: 'p', tree: locked?.tree, reason: expect.stringMatching(/exit 3/) as string },
     },
   ])
   expect([inForce?.manifest.version, await readFile(join(data, 'plugins.lock.json'), 'utf8')]).toEqual(['1.0.0', lock])
@@ -92,6 +99,20 @@ it('one that crashes at each start makes way for the one before, once; the lock 
   expect(await version(record)).toBe('1.0.0')
   expect(await version({ ...record, tree: 'sha512-other' })).toBe('2.0.0')
   expect(await version({ ...record, before_tree: 'sha512-other' })).toBe('2.0.0')
+})
+
+it('one that is well at another provider stays there, and so at all of them', async () => {
+  await begin('2.1.0', { others: ['q'] })
+  const { pid } = await ready('q')
+  await waitFor('the other to be tried', () => warned.length > 0)
+  expect([switches, warned[0]]).toEqual([[], '2.1.0 runs for q, whose plugin is the same'])
+  expect([status('p').plugin.version, status('q')]).toMatchObject(['2.1.0', { state: 'ready', pid }])
+})
+
+it('where it cannot start at any of its providers, the one before takes over at all of them', async () => {
+  await begin('2.0.0', { others: ['q'] })
+  await waitFor('the version before to run', () => ['p', 'q'].every((name) => status(name).plugin.version === '1.0.0'))
+  expect(switches).toMatchObject([{ providers: ['p', 'q'] }])
 })
 
 it('workers that only the other version knows stay with that, and are not the business of the one before', async () => {

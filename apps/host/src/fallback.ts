@@ -6,6 +6,7 @@ import { withDev } from './dev-parts.ts'
 import type { Engine } from './engine/api.ts'
 import type { FallbackRecord } from './engine/fallback.ts'
 import { previousOf } from './examine.ts'
+import type { ProviderStatus } from './plugins/api.ts'
 import type { DiscoveredPlugin, Discovery, Stores } from './plugins/discover.ts'
 import type { StartedRoom } from './plugins/room.ts'
 import type { RoomLog } from './plugins/supervise.ts'
@@ -35,6 +36,8 @@ export function startFallBack({ running, store, engine, plugins, log }: FallBack
     const now = plugins.find(name)?.status()
     if (stopped || old?.entry.fallBack !== true || now?.plugin.version !== old.manifest.version || now.breaker !== 'open')
       return undefined
+    const well = config.providers.find((one) => one.alias === alias && isWell(plugins.find(one.name)?.status(), old))
+    if (well !== undefined) return `${old.manifest.version} runs for ${well.name}, whose plugin is the same`
     const found = await previousOf(old.alias, { config, stores: [store] })
     if ('refused' in found) return found.refused.reason
     const next = found.plugin
@@ -59,7 +62,7 @@ export function startFallBack({ running, store, engine, plugins, log }: FallBack
           providers: staged.candidates.map((one) => one.provider),
           // What it does not know stays with the version that cannot start: nobody takes it for gone.
           ...(keep.length === 0 ? {} : { keep: { providers: keep, tree: old.tree, content: basename(old.root) } }),
-          fallBack: { tree: old.tree, beforeTree: next.tree, reason },
+          fallBack: { provider: name, tree: old.tree, beforeTree: next.tree, reason },
           commit: () => staged.commit(new Set(keep)),
         })
         running.now = { ...running.now, discovery: replaced }
@@ -90,6 +93,12 @@ export function startFallBack({ running, store, engine, plugins, log }: FallBack
     forget()
     await work
   }
+}
+
+/** It has a process of this version that is not found unfit: what ails another provider of it is not the version's. */
+function isWell(now: ProviderStatus | undefined, { manifest }: DiscoveredPlugin): boolean {
+  if (now?.pid === undefined || now.plugin.version !== manifest.version) return false
+  return now.state === 'ready' || now.breaker !== 'open'
 }
 
 /** What runs by these records: the version before, where the lock holds both just so and its entry still wants it. */

@@ -9,7 +9,7 @@ import { type Apply, applyOf, engineConfig } from './apply.ts'
 import { isLoopback } from './config/address.ts'
 import type { MusterConfig } from './config/load.ts'
 import { formatProblem } from './config/problem.ts'
-import { devOf } from './dev.ts'
+import { devOf, type StartedDev } from './dev.ts'
 import { devFile, readDev, withDev } from './dev-parts.ts'
 import { startDiskWatch } from './engine/disk.ts'
 import { startEngine } from './engine/engine.ts'
@@ -19,6 +19,7 @@ import { keptPlugins } from './engine/kept.ts'
 import { killpoint } from './engine/killpoint.ts'
 import { startLeftovers } from './engine/leftovers.ts'
 import { startRuns } from './engine/runs/index.ts'
+import { workingProviders } from './engine/working.ts'
 import { type Examined, examine } from './examine.ts'
 import { fallenBack, startFallBack } from './fallback.ts'
 import { openKept } from './kept.ts'
@@ -33,7 +34,7 @@ import { openSqliteStore } from './store/open.ts'
 import { openSealer } from './store/sealer.ts'
 import { StoreError } from './store/store.ts'
 import { acquireTerm } from './store/term.ts'
-import { upgradeOf } from './upgrade.ts'
+import { startedVersions, upgradeOf } from './upgrade.ts'
 import { hostVersion } from './version.ts'
 
 export interface DaemonOptions {
@@ -122,8 +123,6 @@ interface Start {
 
 async function startRooms({ config: own, found, log, restore }: Start): Promise<Running> {
   const dataDir = own.data
-  const attached = await readDev({ config: own, discovery: found.discovery })
-  for (const problem of attached.lost) log.error({ ...problem }, 'DEVELOPMENT: what was attached cannot be opened any more')
   let { retention } = own
   // What was started is stopped in reverse, also when a later room cannot start.
   const stops: (() => Promise<unknown>)[] = []
@@ -147,11 +146,14 @@ async function startRooms({ config: own, found, log, restore }: Start): Promise<
     const fallen = async (one: Pick<Start['found'], 'config' | 'discovery'>): Promise<Discovery> =>
       fallenBack(one.discovery, await fallbacksOf(store), { ...by, config: one.config })
     const files = await fallen(found)
+    const attached = await readDev({ config: own, discovery: found.discovery }, await workingProviders(store))
+    for (const problem of attached.lost) log.error({ ...problem }, 'DEVELOPMENT: what was attached cannot be opened any more')
     const { config, discovery } = withDev({ config: own, discovery: files }, attached.parts)
     const kept = await openKept((await keptPlugins(store)).values(), { ...by, discovery, locked: found.discovery })
+    let ending: StartedDev['ending'] = () => []
     const plugins = startPlugins({ config, discovery, kept, owner, fence: term, log, given, witness: observe.witness })
     stops.push(async () => {
-      const leaving = plugins.leaving()
+      const leaving = plugins.leaving().filter((name) => !ending().includes(name))
       const told = 'these still have workers: name them again before the next start, which does not know them otherwise'
       if (leaving.length > 0) log.warn({ providers: leaving }, told)
       await plugins.stop()
@@ -173,8 +175,7 @@ async function startRooms({ config: own, found, log, restore }: Start): Promise<
     })
     stops.push(() => engine.stop())
     observe.engine(engine)
-    const versions = new Map(plugins.list().map(({ name, manifest }) => [name, manifest.version]))
-    for (const one of await engine.upgrades.wentBack(versions))
+    for (const one of await engine.upgrades.wentBack(await startedVersions(plugins, own.pluginsFile)))
       log.warn({ ...one }, 'a plugin went back: it had switched to another version, and the lock was not written after that')
     const leftovers = startLeftovers({
       dataDir,
@@ -220,7 +221,11 @@ async function startRooms({ config: own, found, log, restore }: Start): Promise<
       if (!how.dryRun) await renewed()
       return changed(how)
     }
-    const dev = devOf({ running: changing.running, engine, plugins, file: devFile(dataDir), log })
+    const dev = devOf({
+      ...{ running: changing.running, engine, plugins, file: devFile(dataDir), log, unopened: attached.unopened },
+      isWorking: async (name) => (await workingProviders(store)).has(name),
+    })
+    ;({ ending } = dev)
     const { listen, tls, socket, limits } = config
     const shown = { version: hostVersion, log, observer: observe.api }
     const api = await startApi({

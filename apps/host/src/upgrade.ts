@@ -8,9 +8,10 @@ import type { Problem } from './config/problem.ts'
 import { withDev } from './dev-parts.ts'
 import { EngineError, type Engine } from './engine/api.ts'
 import type { PassKillPoint } from './engine/killpoint.ts'
+import type { StartedVersion } from './engine/versions.ts'
 import { discovered } from './examine.ts'
 import type { DiscoveredPlugin, Discovery } from './plugins/discover.ts'
-import { candidateFileOf, holdsPrevious } from './plugins/lock.ts'
+import { candidateFileOf, holdsPrevious, lockedDigests } from './plugins/lock.ts'
 import type { Candidate, Staged, StartedRoom } from './plugins/room.ts'
 import type { RunningState } from './running.ts'
 
@@ -144,7 +145,9 @@ export function upgradeOf({ running, store, engine, plugins, killpoint, switched
     const { tree = '', root } = given.versions[0]
     const keep = names.length === 0 ? {} : { keep: { providers: names, tree, content: basename(root) } }
     const commit = (): void => staged.commit(new Set(names))
-    await engine.upgrades.switch({ ...how, alias, before, after, providers, known, ...keep, commit })
+    const locked = (await lockedDigests(running.now.config.pluginsFile)).get(alias)
+    const noted = locked === undefined ? {} : { locked }
+    await engine.upgrades.switch({ ...how, alias, before, after, providers, known, ...keep, ...noted, commit })
     running.now = { ...running.now, discovery: replaced }
     switched()
     return told.switched(kept)
@@ -208,6 +211,20 @@ export async function accountAll(
     }
   }
   return { known, lost }
+}
+
+/** What runs at a start, by provider, and what the lock has of it. */
+export async function startedVersions(
+  plugins: Pick<StartedRoom, 'list'>,
+  registryFile: string,
+): Promise<Map<string, StartedVersion>> {
+  const all = await lockedDigests(registryFile)
+  return new Map(
+    plugins.list().map((one) => {
+      const locked = all.get(one.status().alias)
+      return [one.name, { version: one.manifest.version, ...(locked === undefined ? {} : { locked }) }]
+    }),
+  )
 }
 
 function startFact(candidates: readonly Candidate[]): string {

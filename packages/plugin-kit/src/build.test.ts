@@ -1,10 +1,11 @@
-import { mkdir, readFile, writeFile } from 'node:fs/promises'
+import { mkdir, readFile, rename, writeFile } from 'node:fs/promises'
 import { dirname, join } from 'node:path'
 import { tempFolder } from '@muster/test/systems/temp'
+import { waitFor } from '@muster/test/systems/wait'
 import { expect, test } from 'vitest'
 import { packAuthor, readArtifact } from './artifact.ts'
 import { openAuthor } from './author.ts'
-import { buildPlugin, changeManifest } from './build.ts'
+import { buildPlugin, changeManifest, watchPlugin } from './build.ts'
 import { PluginFault } from './finding.ts'
 
 const minimal = join(import.meta.dirname, '../../../examples/provider-minimal/muster-plugin.json')
@@ -71,6 +72,43 @@ test('what cannot be built is told with its place', async () => {
   expect(await told(buildPlugin(temp.path))).toMatch(/'\.\.\/plugin\.js' is outside the package/)
   await write(temp.path, { 'muster-plugin.json': '{ "name": }' })
   expect(await told(buildPlugin(temp.path))).toMatch(/^muster-plugin\.json:1:\d+: /)
+})
+
+test('one that is not built is looked at again when a file of it is saved, in place or by rename, also in a folder that is new', async () => {
+  await using temp = await tempFolder('watch')
+  const files = ['plugin.py', 'lib', 'muster-plugin.json']
+  await write(
+    temp.path,
+    {
+      'package.json': JSON.stringify({ name: '@acme/plugin', version: '2.0.0', muster: './muster-plugin.json', files }),
+      'plugin.py': '1',
+      'lib/one.py': '1',
+    },
+    { interpreter: 'python3', entry: 'plugin.py' },
+  )
+  let looks = 0
+  const failed = (fault: PluginFault): void => expect.unreachable(fault.message)
+  const watching = await watchPlugin(temp.path, { built: () => (looks += 1), failed })
+  const place = (name: string): string => join(temp.path, name)
+  const seen = async (what: string, work: () => Promise<unknown>): Promise<void> => {
+    const before = looks
+    await work()
+    await waitFor(what, () => looks > before)
+  }
+  const byRename = async (name: string): Promise<void> => {
+    await writeFile(place('lib/.draft'), '2')
+    await rename(place('lib/.draft'), place(name))
+  }
+  try {
+    expect(looks).toBe(1)
+    for (const name of ['plugin.py', 'lib/one.py', 'plugin.py']) await seen(`${name} by rename`, () => byRename(name))
+    await seen('another one in place', () => writeFile(place('lib/one.py'), '3'))
+    await seen('a new folder', () => mkdir(place('lib/deep')))
+    await seen('a file in it', () => writeFile(place('lib/deep/two.py'), '1'))
+    await seen('it again', () => writeFile(place('lib/deep/two.py'), '2'))
+  } finally {
+    await watching.stop()
+  }
 })
 
 test('a packed plugin that is none is told so', async () => {

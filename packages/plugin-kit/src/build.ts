@@ -1,10 +1,11 @@
 /** One ESM file that needs nothing but Node, and a manifest that fits package.json. */
-import { watch } from 'node:fs'
+import { type FSWatcher, readdirSync, statSync, watch } from 'node:fs'
 import { readFile, stat, writeFile } from 'node:fs/promises'
-import { join } from 'node:path'
+import { dirname, join, sep } from 'node:path'
 import type { PluginManifest } from '@muster/core'
+import { isDerived } from '@muster/packed/named'
 import { build, type BuildOptions, context, type Plugin } from 'esbuild'
-import { type AuthorFolder, openAuthor } from './author.ts'
+import { type AuthorFolder, insideOf, openAuthor } from './author.ts'
 import { PluginFault } from './finding.ts'
 
 export interface Built {
@@ -87,12 +88,58 @@ export async function watchPlugin(
   return { stop: () => building.dispose() }
 }
 
-/** Nothing is built: its entry and its manifest are what a host looks at. */
-function watchFiles({ folder, entry, manifestFile }: AuthorFolder, built: () => void): { stop(): Promise<void> } {
-  const ends = new AbortController()
-  for (const name of [entry, manifestFile]) watch(join(folder, name), { signal: ends.signal }, built)
-  built()
-  return { stop: async () => ends.abort() }
+/** A save of an editor is several changes. */
+const quietMs = 100
+
+/** Nothing is built: what would be packed is what a host looks at. By folders: who saves by rename puts another file in its place. */
+function watchFiles({ folder, pack, entry, manifestFile }: AuthorFolder, built: () => void): { stop(): Promise<void> } {
+  const named = [entry, manifestFile, 'package.json', ...(pack.files ?? [])].flatMap((name) => insideOf(folder, name) ?? [])
+  const isNamed = (path: string): boolean =>
+    !isDerived(path) && named.some((way) => path === way || path.startsWith(`${way}${sep}`))
+  let open: FSWatcher[] = []
+  let timer: NodeJS.Timeout | undefined
+
+  function look(): void {
+    const before = open
+    open = [...foldersOf(folder, named)].map((at) =>
+      watch(join(folder, at), (_event, name) => {
+        if (name !== null && !isNamed(join(at, name))) return
+        clearTimeout(timer)
+        timer = setTimeout(changed, quietMs)
+      }).on('error', () => undefined),
+    )
+    for (const one of before) one.close()
+  }
+
+  /** There may be other folders now. */
+  function changed(): void {
+    look()
+    built()
+  }
+
+  changed()
+  return {
+    async stop() {
+      clearTimeout(timer)
+      for (const one of open) one.close()
+    },
+  }
+}
+
+/** Those that these lie in, and those that they are, with all below; relative to the folder. */
+function foldersOf(folder: string, named: readonly string[]): Set<string> {
+  const found = new Set(named.map((way) => dirname(way)))
+  for (const way of named) {
+    if (!isFolder(join(folder, way))) continue
+    found.add(way)
+    for (const name of readdirSync(join(folder, way), { recursive: true, encoding: 'utf8' }))
+      if (!isDerived(name) && isFolder(join(folder, way, name))) found.add(join(way, name))
+  }
+  return new Set([...found].filter((at) => isFolder(join(folder, at))))
+}
+
+function isFolder(path: string): boolean {
+  return statSync(path, { throwIfNoEntry: false })?.isDirectory() === true
 }
 
 /** The bytes that a build would make, and the map from them to the sources; nothing is written. */

@@ -1,7 +1,8 @@
 /** What a package consists of: what npm would pack, of plain names. */
-import { readdir, readFile, stat } from 'node:fs/promises'
-import { join, relative } from 'node:path'
+import { readdir, readFile } from 'node:fs/promises'
+import { join } from 'node:path'
 import { reportFile } from '@muster/packed/conformance'
+import { filesBelow } from '@muster/packed/named'
 import { type AuthorFolder, insideOf } from './author.ts'
 import { type Finding, PluginFault } from './finding.ts'
 
@@ -21,7 +22,7 @@ export async function filesToPack({ folder, pack, packAt }: AuthorFolder): Promi
   for (const [index, name] of pack.files.entries()) {
     const place = packAt(['files', index])
     const way = /[*?[\]{}!]/.test(name) ? undefined : insideOf(folder, name)
-    const found = way === undefined ? undefined : await below(folder, way)
+    const found = way === undefined ? undefined : await filesBelow(folder, way)
     if (way === undefined)
       findings.push({
         place,
@@ -38,14 +39,4 @@ export async function filesToPack({ folder, pack, packAt }: AuthorFolder): Promi
     [...names].sort().map(async (path): Promise<[string, Buffer]> => [path, await readFile(join(folder, path))]),
   )
   return new Map(entries)
-}
-
-/** A file itself, or the files of a folder; undefined when neither is there. */
-async function below(folder: string, way: string): Promise<string[] | undefined> {
-  const path = join(folder, way)
-  const found = await stat(path).catch(() => undefined)
-  if (found?.isFile() === true) return [way]
-  if (found?.isDirectory() !== true) return undefined
-  const entries = await readdir(path, { recursive: true, withFileTypes: true })
-  return entries.filter((one) => one.isFile()).map((one) => relative(folder, join(one.parentPath, one.name)))
 }

@@ -174,7 +174,7 @@ export const conditionKinds: Readonly<Record<(typeof raised | typeof others)[num
     meaning:
       'The plugin of a provider of the pool could not start in the version that the lock holds, by its own fault, and the version before runs instead. The type is `fell-back:` and the alias of the plugin.',
     meanwhile: 'The version before does all work, after a restart too, as long as the lock holds the two versions as it did.',
-    mend: 'Mend the version, or `muster plugins rollback ALIAS`, so that the lock says what runs. `muster plugins acknowledge ALIAS` ends the condition.',
+    mend: 'Mend the version, or `muster plugins rollback ALIAS`, so that the lock says what runs. `muster plugins acknowledge ALIAS` ends the condition; another version that takes over does too.',
   },
   quota: {
     scope: 'pool',

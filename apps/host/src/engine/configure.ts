@@ -2,6 +2,7 @@
 import { type EngineConfig, EngineError } from './api.ts'
 import { background, type Context, mutate } from './context.ts'
 import { beginEnd } from './ending.ts'
+import { endFallBacks } from './fallback.ts'
 import { helpless } from './forget.ts'
 import type { Observer } from './loop.ts'
 import type { KeptVersions } from './kept.ts'
@@ -11,6 +12,7 @@ import type { Passes } from './passes.ts'
 import type { Preparation } from './prepare.ts'
 import { journal, writing } from './records.ts'
 import { clearStale } from './stale.ts'
+import { forgetSwitch } from './versions.ts'
 
 export interface Configure {
   /** Durable first; then `commit` and the change of the engine happen in one turn, so that no plan sees half of it. */
@@ -148,8 +150,12 @@ export function configureOf(context: Context, parts: ConfigureParts): Configure 
         for (const name of plugins.leaving()) lookAfter(name)
         parts.passes.poke()
       })
-      for (const [provider, version] of Object.entries(versions))
+      for (const [provider, version] of Object.entries(versions)) {
         await parts.kept.takeAll(writing(context, tx, after), provider, version)
+        // The next start goes by what was chosen here.
+        await forgetSwitch(tx, provider)
+      }
+      await endFallBacks(writing(context, tx, after), versions)
     })
   }
 }

@@ -18,7 +18,7 @@ afterEach(async () => {
 })
 
 const how = { principal: 'the daemon', alias: 'cloud', before: '2.0.0', after: '1.0.0', providers: ['one'], known: {} }
-const fallBack = { tree: 'sha512-two', beforeTree: 'sha512-one', reason: 'it ended by itself (exit 3)' }
+const fallBack = { provider: 'one', tree: 'sha512-two', beforeTree: 'sha512-one', reason: 'it ended by itself (exit 3)' }
 const shown = (): string[] =>
   h.engine.conditions.list().flatMap(({ scope, name, type }) => (type === 'fell-back:cloud' ? [`${scope}/${name}`] : []))
 const kept = async (): Promise<string[]> =>
@@ -29,6 +29,8 @@ test('every pool of the provider shows it, over a restart too, until somebody ha
   await h.settle()
   await h.crash()
   expect(shown()).toEqual(['pool/ci', 'pool/both'])
+  const message = "version 2.0.0 of the plugin 'cloud' cannot start for one, and 1.0.0 runs instead: it ended by itself (exit 3)"
+  expect(h.engine.conditions.list()).toContainEqual(expect.objectContaining({ type: 'fell-back:cloud', message }))
   expect(await kept()).toEqual(['cloud sha512-two sha512-one'])
   await expect(h.engine.upgrades.acknowledge('clouds', { principal: 'ann' })).rejects.toMatchObject({ code: 'not-found' })
   expect(await h.engine.upgrades.acknowledge('cloud', { principal: 'ann' })).toEqual(['ci', 'both'])
@@ -43,9 +45,29 @@ test('every pool of the provider shows it, over a restart too, until somebody ha
   ])
 })
 
-test('another version that takes over ends what was kept; what was not seen is still to be seen', async () => {
+test('another version that takes over ends what was kept and what is shown: it is the word of an operator', async () => {
   await h.engine.upgrades.switch({ ...how, fallBack, commit: () => undefined })
   await h.engine.upgrades.switch({ ...how, principal: 'ann', before: '1.0.0', after: '3.0.0', commit: () => undefined })
   await h.settle()
-  expect([shown(), await kept()]).toEqual([['pool/ci', 'pool/both'], []])
+  expect([shown(), await kept()]).toEqual([[], []])
+})
+
+test('so does another configuration, once no provider runs what fell back', async () => {
+  const pools = [...h.engine.pools.list()].map((one) => one.config)
+  const rest = { reconcileMs: 30_000, orphanGraceMs: 120_000, retention: { recordsMs: 1e12, journalMs: 1e12 } }
+  const configure = (versions: Record<string, string>): Promise<void> =>
+    h.engine.configure({ pools, ...rest }, { principal: 'ann', changes: [], versions, commit: () => undefined })
+  for (const name of ['one', 'two']) {
+    const provider = h.provider(name)
+    const { status } = provider
+    provider.status = () => ({ ...status(), alias: 'cloud' })
+  }
+  await h.engine.upgrades.switch({ ...how, providers: ['one', 'two'], fallBack, commit: () => undefined })
+  await configure({})
+  await configure({ one: '3.0.0' })
+  await h.settle()
+  expect([shown().length, (await kept()).length]).toEqual([3, 1])
+  await configure({ one: '3.0.0', two: '3.0.0' })
+  await h.settle()
+  expect([shown(), await kept()]).toEqual([[], []])
 })

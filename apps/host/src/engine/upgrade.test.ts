@@ -106,7 +106,7 @@ test('all pages are read, and a list that never ends is a fault', async () => {
 
 test('a start with the version from before a switch is told once; another lock than both is somebody’s choice', async () => {
   const how = { principal: 'ann', alias: 'cloud', providers: ['one'], known: {}, commit: () => undefined }
-  const started = (version: string): Promise<object[]> => h.engine.upgrades.wentBack(new Map([['one', version]]))
+  const started = (version: string): Promise<object[]> => h.engine.upgrades.wentBack(new Map([['one', { version }]]))
   expect(await started('1.0.0')).toEqual([])
   await h.engine.upgrades.switch({ ...how, before: '1.0.0', after: '2.0.0' })
   expect(await started('2.0.0')).toEqual([])
@@ -119,6 +119,26 @@ test('a start with the version from before a switch is told once; another lock t
   await h.engine.upgrades.switch({ ...how, before: '2.0.0', after: '3.0.0' })
   expect(await started('4.0.0')).toEqual([])
   expect(await started('2.0.0')).toEqual([])
+})
+
+test('a lock that was written after the switch is a choice; one that is as it was then was never written', async () => {
+  const how = { principal: 'ann', alias: 'cloud', providers: ['one'], known: {}, commit: () => undefined }
+  const started = (locked: string): Promise<object[]> =>
+    h.engine.upgrades.wentBack(new Map([['one', { version: '1.0.0', locked }]]))
+  await h.engine.upgrades.switch({ ...how, before: '1.0.0', after: '2.0.0', locked: 'as it was' })
+  expect(await started('rolled back')).toEqual([])
+  await h.engine.upgrades.switch({ ...how, before: '1.0.0', after: '2.0.0', locked: 'as it was' })
+  expect(await started('as it was')).toHaveLength(1)
+})
+
+test('another configuration that lets another version take over is a choice too', async () => {
+  const how = { principal: 'ann', alias: 'cloud', providers: ['one'], known: {}, commit: () => undefined }
+  await h.engine.upgrades.switch({ ...how, before: '1.0.0', after: '2.0.0' })
+  const next = { pools: [poolConfig({ work: 'hold' })], reconcileMs: 30_000, orphanGraceMs: 120_000 }
+  const kept = { recordsMs: 1e12, journalMs: 1e12 }
+  const applied = { principal: 'ann', changes: [], versions: { one: '1.0.0' }, commit: () => undefined }
+  await h.engine.configure({ ...next, retention: kept }, applied)
+  expect(await h.engine.upgrades.wentBack(new Map([['one', { version: '1.0.0' }]]))).toEqual([])
 })
 
 test('the switch is made once its row is durable; a refusal is a row as well', async () => {

@@ -10,7 +10,7 @@ import { type KeptVersions, strandedBy } from './kept.ts'
 import { walkPages } from './pages.ts'
 import type { Passes } from './passes.ts'
 import { journal, writing, type Writing } from './records.ts'
-import { forgetSwitch, noteSwitch, wentBack, type WentBack } from './versions.ts'
+import { forgetSwitch, noteSwitch, type StartedVersion, wentBack, type WentBack } from './versions.ts'
 import { brief, targetOf } from './words.ts'
 
 export interface Upgrades {
@@ -22,7 +22,7 @@ export interface Upgrades {
   /** Durable first; then `commit` in the same turn. Errors: StoreError and EngineError, and nothing has changed. */
   switch(how: Switch): Promise<void>
   /** At a start, with the versions of plugins by provider: those that went back from what they had switched to. Errors: StoreError. */
-  wentBack(started: ReadonlyMap<string, string>): Promise<WentBack[]>
+  wentBack(started: ReadonlyMap<string, StartedVersion>): Promise<WentBack[]>
   /** An operator has seen that a plugin fell back. Resolves with the pools that showed it. Errors: EngineError `not-found`, StoreError. */
   acknowledge(alias: string, how: { principal: string }): Promise<string[]>
   /** Notes that it was tried. Errors: StoreError. */
@@ -62,8 +62,10 @@ export interface Switch extends Versions {
   known: Readonly<Record<string, readonly string[]>>
   /** Providers of which the version before stays for all other workers. */
   keep?: { providers: readonly string[]; tree: string; content: string }
-  /** It is the way back from a version that cannot start, which its pools show until somebody has seen it. */
-  fallBack?: { tree: string; beforeTree: string; reason: string }
+  /** It is the way back from a version that cannot start, as this provider shows; its pools say so until somebody has seen it. */
+  fallBack?: { provider: string; tree: string; beforeTree: string; reason: string }
+  /** Digest of what the lock has of the plugin, which is written after the switch. Absent: nobody has looked. */
+  locked?: string
   /** Lets the processes take over. */
   commit(): void
 }
@@ -164,7 +166,7 @@ export function upgradesOf(context: Context, parts: UpgradeParts): Upgrades {
     account,
     acknowledge: (alias, how) => acknowledge(context, alias, how),
     switch: async (given) => {
-      const { principal, alias, before, after: to, providers, known, keep, fallBack, commit } = given
+      const { principal, alias, before, after: to, providers, known, keep, fallBack, locked, commit } = given
       await mutate(context, async (tx, after) => {
         if (context.stopping.aborted) throw new EngineError('stopping', 'the daemon is stopping')
         const w = writing(context, tx, after)
@@ -181,7 +183,9 @@ export function upgradesOf(context: Context, parts: UpgradeParts): Upgrades {
           })
         for (const provider of providers)
           // A lock is not written after a fall back, which is kept apart from it.
-          await (fallBack === undefined ? noteSwitch(tx, provider, { before, after: to }) : forgetSwitch(tx, provider))
+          await (fallBack === undefined
+            ? noteSwitch(tx, provider, { before, after: to, ...(locked === undefined ? {} : { locked }) })
+            : forgetSwitch(tx, provider))
         await noteFallBack(w, given)
         after(() => {
           context.killpoint('upgrade-stored')

@@ -9,10 +9,19 @@ const PREFIX = 'plugin-switch:'
 interface Switched {
   before: string
   after: string
+  /** Digest of what the lock had of the plugin at that time. Absent: nothing, or nobody has looked. */
+  locked?: string
+}
+
+/** What a provider was started with. */
+export interface StartedVersion {
+  version: string
+  /** As {@link Switched.locked}, now. */
+  locked?: string
 }
 
 /** A provider that was started with the version from before its switch. */
-export interface WentBack extends Switched {
+export interface WentBack extends Pick<Switched, 'before' | 'after'> {
   provider: string
 }
 
@@ -37,15 +46,19 @@ export async function forgetSwitch(tx: Tx, provider: string): Promise<void> {
  * What was switched to and is not what was started, though nobody chose so by another lock; told once, with a row each. Takes the versions
  * that were started, by provider. Errors: StoreError.
  */
-export async function wentBack(context: Context, started: ReadonlyMap<string, string>): Promise<WentBack[]> {
+export async function wentBack(context: Context, started: ReadonlyMap<string, StartedVersion>): Promise<WentBack[]> {
   const notes = await context.store.read.selectFrom('meta').selectAll().where('key', 'like', `${PREFIX}%`).execute()
   const other = notes.flatMap(({ key, value }) => {
     const provider = key.slice(PREFIX.length)
     const note = { provider, ...(JSON.parse(value) as Switched) }
-    return started.get(provider) === note.after ? [] : [note]
+    return started.get(provider)?.version === note.after ? [] : [note]
   })
   if (other.length === 0) return []
-  const back = other.filter(({ provider, before }) => started.get(provider) === before)
+  const back = other.flatMap(({ provider, before, after, locked }) => {
+    const now = started.get(provider)
+    const isWritten = locked !== undefined && now?.locked !== locked
+    return now?.version === before && !isWritten ? [{ provider, before, after }] : []
+  })
   await mutate(context, async (tx, after) => {
     for (const { provider } of other) await forgetSwitch(tx, provider)
     for (const { provider, before, after: to } of back)

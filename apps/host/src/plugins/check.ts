@@ -2,10 +2,10 @@
 import { mkdtemp, rm } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
-import type { LoadedConfig, MusterConfig } from '../config/load.ts'
+import type { LoadedConfig, MusterConfig, ProviderConfig } from '../config/load.ts'
 import { reachesOut } from '../config/network.ts'
 import type { Problem } from '../config/problem.ts'
-import type { Discovery } from './discover.ts'
+import type { DiscoveredPlugin, Discovery } from './discover.ts'
 import { defaultUsers } from './ground.ts'
 import { probeOnce } from './health.ts'
 import type { PluginProcess } from './process.ts'
@@ -21,9 +21,17 @@ export function targetsOf({ config, discovery }: { config: MusterConfig; discove
   return config.providers.flatMap((provider) => {
     const plugin = discovery.plugins.find((one) => one.alias === provider.alias)
     if (plugin?.manifest.kind !== 'worker-provider') return []
-    const network = reachesOut(plugin.manifest) ? config.network : undefined
-    return [{ plugin, provider, ...(network === undefined ? {} : { network }) }]
+    return [targetOf(provider, { plugin, config })]
   })
+}
+
+/** It as this version of its plugin, which has the network only where it asks for it. */
+export function targetOf(
+  provider: ProviderConfig,
+  { plugin, config }: { plugin: DiscoveredPlugin; config: MusterConfig },
+): Target {
+  const network = reachesOut(plugin.manifest) ? config.network : undefined
+  return { plugin, provider, ...(network === undefined ? {} : { network }) }
 }
 
 export function usersOf({ data, isolation: { users } }: Pick<MusterConfig, 'data' | 'isolation'>): PluginUsers {

@@ -56,12 +56,15 @@ test('a host that marks what it needs keeps it from all others on its store', as
 })
 
 test('a removal that was cut off is ended by the next one, and nothing half is under its name', async () => {
-  await folder(`.drop-${'0'.repeat(16)}`, 0)
+  const marked = `.drop-${'1'.repeat(16)}`
+  await folder(`.drop-${'0'.repeat(16)}`, heldMs + 1000)
+  // Somebody else is about to put it back.
+  await folder(marked, heldMs - 1000)
   await folder(name('a'), 0)
   expect(await collect({ dryRun: true })).toEqual([])
-  expect(await left()).toHaveLength(2)
-  expect(await collect()).toEqual([])
-  expect(await left()).toEqual([name('a')])
+  expect(await left()).toHaveLength(3)
+  expect(await collect({ keepMs: 25 * hour })).toEqual([])
+  expect(await left()).toEqual([marked, name('a')])
 })
 
 test('two at once remove each thing once', async () => {

@@ -32,8 +32,9 @@ export async function collectContent({ store, needed, keepMs, now, dryRun = fals
   const before = now - Math.max(keepMs, heldMs)
   const removed: string[] = []
   for (const name of await namesIn(store)) {
-    // Of a removal that was cut off.
-    if (dropped.test(name) && !dryRun) await rm(join(store, name), { recursive: true, force: true })
+    // Of a removal that was cut off. One that was marked meanwhile is about to go back.
+    if (dropped.test(name) && !dryRun && (await isOlder(join(store, name), now - heldMs)))
+      await rm(join(store, name), { recursive: true, force: true })
     const mayGo = draft.test(name) || (whole.test(name) && !used.has(name))
     if (!mayGo || !(await isOlder(join(store, name), before))) continue
     if (dryRun || (await drop(store, name, before))) removed.push(name)

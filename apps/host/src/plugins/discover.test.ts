@@ -1,6 +1,6 @@
 import { mkdir, mkdtemp, readdir, readFile, rm, writeFile } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
-import { join } from 'node:path'
+import { dirname, join } from 'node:path'
 import { afterEach, beforeEach, describe, expect, it } from 'vitest'
 import { discover } from './discover.ts'
 import type { Ground } from './ground.ts'
@@ -50,6 +50,30 @@ describe('discover', () => {
     expect(found.plugins[0]).toMatchObject({ alias: 'acme', contract: '1.0', manifest: { name: '@acme/plugin' } })
     expect(await readFile(found.plugins[0]?.main ?? '', 'utf8')).toBe('export {}')
     expect(await readdir(store)).toEqual([expect.stringMatching(/^[0-9a-f]{128}$/)])
+  })
+
+  it('takes one in a folder for another when a file of it is, which for one that an interpreter runs are all that are packed', async () => {
+    const digest = async (interpreter: string | undefined, more: Record<string, string> = {}): Promise<string> => {
+      const root = join(folder, 'loose')
+      const manifest = interpreter === undefined ? {} : { interpreter }
+      const pkg = { files: ['dist', 'lib', 'more.py', '../outside'] }
+      const files = pluginFiles({ manifest, pkg }).map(([name, body]) => [name as string, body ?? ''] as const)
+      for (const [name, body] of [...files, ...Object.entries(more)]) {
+        const path = join(root, name.replace(/^package\//, ''))
+        await mkdir(dirname(path), { recursive: true })
+        await writeFile(path, body)
+      }
+      const found = await look({ plugins: { acme: entry({ folder: './loose' }) } })
+      expect(found.texts).toEqual([])
+      return found.plugins[0]?.digest ?? ''
+    }
+    const first = await digest('python3', { 'lib/one.py': '1', 'more.py': '1', 'notes/x': '1' })
+    expect(await digest('python3', { 'notes/x': '2', 'lib/__pycache__/one.pyc': '1' })).toBe(first)
+    const second = await digest('python3', { 'lib/one.py': '2' })
+    const third = await digest('python3', { 'more.py': '2' })
+    expect(new Set([first, second, third, await digest('python3', { 'dist/plugin.js': '2' })]).size).toBe(4)
+    const bundle = await digest(undefined)
+    expect(await digest(undefined, { 'lib/one.py': '3' })).toBe(bundle)
   })
 
   it('asks once what the machine gives to keep plugins in', async () => {

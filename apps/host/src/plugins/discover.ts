@@ -1,5 +1,4 @@
 /** Every plugin of the registry manifest, opened and checked without being run. */
-import { createHash } from 'node:crypto'
 import { readdir, readFile, stat } from 'node:fs/promises'
 import { join, relative, resolve, sep } from 'node:path'
 import { type PluginManifest, pluginManifestSchema } from '@muster/core'
@@ -8,6 +7,7 @@ import { z } from 'zod'
 import { type Loaded, loadDocument } from '../config/document.ts'
 import type { NetworkSettings } from '../config/network.ts'
 import type { Problem } from '../config/problem.ts'
+import { bundleDigest, filesDigest } from './build.ts'
 import { hostContracts, negotiate } from './contract.ts'
 import { openLocked } from './fetch.ts'
 import { type LoadedLock, loadLock, type LockedPlugin, lockedFor, lockFileOf } from './lock.ts'
@@ -51,6 +51,8 @@ interface PackageFile {
   dependencies?: Record<string, string>
   optionalDependencies?: Record<string, string>
   gypfile?: boolean
+  /** Read where there is no lock. */
+  files?: unknown
 }
 
 const packageSchema: z.ZodType<PackageFile> = z.object({
@@ -60,6 +62,7 @@ const packageSchema: z.ZodType<PackageFile> = z.object({
   dependencies: z.record(z.string(), z.string()).exactOptional(),
   optionalDependencies: z.record(z.string(), z.string()).exactOptional(),
   gypfile: z.boolean().exactOptional(),
+  files: z.unknown().exactOptional(),
 })
 
 /** What runs in one file needs nothing beside it: the command that makes it so. */
@@ -186,7 +189,9 @@ export async function openPackage(
       ...{ alias: entry.alias, entry, manifest: manifest.value, root, main, contract },
       isolation: isolationOf(permissions, { ...where, ground: given }),
       ...(tree === undefined ? {} : { tree }),
-      digest: tree ?? (await digestOf(main)),
+      digest:
+        tree ??
+        (await (interpreter === undefined ? bundleDigest : filesDigest)({ root, main, files: filesIn(pack.value, root) })),
     },
   }
 }
@@ -315,10 +320,8 @@ async function checkManifest(manifest: PluginManifest, { pack, at, root }: Manif
   return problems
 }
 
-async function digestOf(file: string): Promise<string> {
-  return createHash('sha256')
-    .update(await readFile(file))
-    .digest('hex')
+function filesIn({ files }: PackageFile, root: string): string[] {
+  return Array.isArray(files) ? files.filter((name) => typeof name === 'string' && inside(root, name)) : []
 }
 
 function inside(root: string, name: string): boolean {

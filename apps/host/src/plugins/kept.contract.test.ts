@@ -140,6 +140,43 @@ it('a host that starts has it again by the lock, and says why where it has not',
   expect(await without.list({ limit: 1, cursor: next })).toMatchObject({ workers: [], unseen: '1.0.0' })
 })
 
+it('a version that is kept instead of another gets no process of that one', async () => {
+  const provider = await begin()
+  await writeFile(gate(), '')
+  await switched()
+  const { pid } = provider.status()
+  // The one that is kept by now would be started anew for its other configuration.
+  const next = await at('3.0.0', { starts: join(data, 'starts') })
+  const staged = await room.stage(next, next.at)
+  if ('problems' in staged) throw new Error('it should start')
+  staged.commit(new Set(['p']))
+  room.ownedBy(() => '2.0.0')
+  await launch(provider)
+  expect([shown(provider), provider.status().kept?.pid]).toEqual([['3.0.0', '2.0.0'], pid])
+})
+
+it('has the network that it asks for itself, whatever the other one does', async () => {
+  const network = { noProxy: ['example.org'] }
+  const versions = async (version: string): ReturnType<typeof at> => {
+    const { config, ...rest } = await configureVersion(data, { mirror: wider, version, knobs: { gate: gate() } })
+    return { config: { ...config, network }, ...rest }
+  }
+  const wider = join(data, 'mirror')
+  const permissions = { ...fixtureManifest.permissions, net: ['example.org'] }
+  await mirrorFixture(wider, [{ version: '1.0.0', manifest: { permissions } }, '2.0.0'])
+  room = startPlugins({ ...(await versions('1.0.0')), ...deps })
+  const provider = room.provider('p')
+  await waitFor('it to be ready', () => provider.status().state === 'ready')
+  const { pid } = provider.status()
+  for (const keep of [['p'], []]) {
+    const next = await versions('2.0.0')
+    const staged = await room.stage(next, next.at)
+    if ('problems' in staged) throw new Error('it should start')
+    staged.commit(new Set(keep))
+    expect([shown(provider), provider.status().kept?.pid]).toEqual([['2.0.0', '1.0.0'], pid])
+  }
+})
+
 it('the version before is opened by the lock alone, to the byte', async () => {
   room = startPlugins({ ...(await at('1.0.0')), ...deps })
   const file = join(data, 'plugins.json')

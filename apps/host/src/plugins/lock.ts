@@ -1,4 +1,5 @@
 /** `plugins.lock.json`: the exact bytes of each plugin, and what was accepted of it. Written by commands; the daemon only reads it. */
+import { createHash } from 'node:crypto'
 import { readdir, readFile, rename, rm, stat, writeFile } from 'node:fs/promises'
 import { basename, dirname, join } from 'node:path'
 import { isDeepStrictEqual } from 'node:util'
@@ -172,6 +173,13 @@ export async function lockedFolders(registryFile: string): Promise<string[]> {
   return Object.values(lock.plugins).flatMap(({ sha512, previous }) =>
     [sha512, previous?.sha512].filter((one) => one !== undefined).map(hexOf),
   )
+}
+
+/** By alias, a digest of all that the lock of a registry manifest has of it. Nothing of one that cannot be read. */
+export async function lockedDigests(registryFile: string): Promise<Map<string, string>> {
+  const { lock } = await loadLock(lockFileOf(registryFile), 'the lock')
+  const digestOf = (one: LockedPlugin): string => createHash('sha256').update(JSON.stringify(one)).digest('hex')
+  return new Map(Object.entries(lock.plugins).map(([alias, one]) => [alias, digestOf(one)]))
 }
 
 /** Error: PluginRefusal `changed-meanwhile`, where a file has another text than what was read. */

@@ -6,7 +6,7 @@ import type { LoadedConfig, MusterConfig } from '../config/load.ts'
 import type { Problem } from '../config/problem.ts'
 import type { CallWitness, Fence, GuardedProvider, PluginRoom, ProviderStatus } from './api.ts'
 import { type BundleLimits, dropBundles } from './bundle.ts'
-import { faultProblem, startProbed, targetsOf, usersOf } from './check.ts'
+import { faultProblem, startProbed, targetOf, targetsOf, usersOf } from './check.ts'
 import type { DiscoveredPlugin, Discovery } from './discover.ts'
 import { createGuard } from './guard.ts'
 import { openHolds } from './holds.ts'
@@ -165,7 +165,7 @@ export function startPlugins(deps: RoomDeps): StartedRoom {
     const running = all.get(name)
     if (running === undefined) continue
     const { redactor } = running
-    if ('plugin' in found) keep({ ...running.target(), plugin: found.plugin }, { redactor })
+    if ('plugin' in found) keep(targetOf(running.target().provider, { plugin: found.plugin, config }), { redactor })
     else {
       const main = (): GuardedProvider => running.provider
       kept.add(name, { version, provider: refusedProvider(found.refused, { main, redactor, fence, since: now() }) })
@@ -173,18 +173,17 @@ export function startPlugins(deps: RoomDeps): StartedRoom {
   }
 
   /** The older version with the same configuration, where it is not what it has. */
-  function keptOf({ provider, network }: Target): Target[] {
+  function keptOf({ provider }: Target, next: MusterConfig): Target[] {
     const running = kept.supervised(provider.name)
     if (running === undefined) return []
-    const { plugin } = running.target()
-    const target = { plugin, provider, ...(network === undefined ? {} : { network }) }
+    const target = targetOf(provider, { plugin: running.target().plugin, config: next })
     return isDeepStrictEqual(running.target(), target) ? [] : [target]
   }
 
   function swapKept(target: Target, child: PluginProcess): void {
     const running = kept.supervised(target.provider.name)
-    // It was let go meanwhile.
-    if (running === undefined) void retire(child, target.plugin.manifest.limits.retireMs)
+    // It was let go meanwhile, or another one is kept in its place.
+    if (running?.target().plugin !== target.plugin) void retire(child, target.plugin.manifest.limits.retireMs)
     else running.swap(target, child)
   }
 
@@ -227,7 +226,7 @@ export function startPlugins(deps: RoomDeps): StartedRoom {
     async stage(next, at) {
       const wanted = targetsOf(next)
       const isFresh = (target: Target): boolean => !isDeepStrictEqual(all.get(target.provider.name)?.target(), target)
-      const older = wanted.flatMap((target) => keptOf(target))
+      const older = wanted.flatMap((target) => keptOf(target, next.config))
       const isGivenUp = ({ provider: { name } }: Target): boolean => all.get(name)?.provider.status().state === 'failed'
       const tried = wanted
         .filter(({ plugin }) => next.only === undefined || plugin.alias === next.only)

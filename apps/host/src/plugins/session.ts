@@ -56,6 +56,7 @@ export async function startSession(options: StartOptions): Promise<PluginProcess
   const network = await networkOf(options)
   let child: PluginProcess
   let cage: Cage | undefined
+  const left = options.users.entered(dataDir, plugin.isolation.level === 'L3' ? 'its own' : 'the host')
   try {
     await mkdir(dataDir, { recursive: true, mode: 0o700 })
     const { main, root, tree, isolation } = plugin
@@ -67,8 +68,10 @@ export async function startSession(options: StartOptions): Promise<PluginProcess
     cage = level === 'L3' ? await openCage(cageLimits(manifest)) : undefined
     const own = { level, ...(user === undefined ? {} : { user }), ...(cage === undefined ? {} : { cage }), cwd: dataDir }
     child = await spawnPlugin({ ...own, manifest, main, code, redactor: options.redactor, onLine: options.onLine })
+    // A folder that has gone needs nobody.
+    void child.exited.then(left).catch(() => undefined)
   } catch (error) {
-    await cage?.drop()
+    await Promise.allSettled([cage?.drop(), left()])
     throw new StartFault(`it cannot be started: ${(error as Error).message}`, { hint: 'see the reason', tail: [], final: false })
   }
   const endsAt = performance.now() + manifest.limits.startMs

@@ -11,7 +11,7 @@ import { afterEach, beforeEach, expect, test } from 'vitest'
 import { cagesAreHere, placesOf } from './cage.ts'
 import { openGround, type UserRange } from './ground.ts'
 import { checkPlugins, type PluginCheck } from './check.ts'
-import { type StartedRoom, startPlugins } from './room.ts'
+import { type Staged, type StartedRoom, startPlugins } from './room.ts'
 import { configureFixture, type FixtureSite, launchSpec } from './testing/configure.ts'
 import { lockFixture } from './testing/locked.ts'
 
@@ -123,6 +123,36 @@ test('what it kept as the user of the host is its own, and its user stays the sa
   await room?.stop()
   const again = { p: { knobs: { launch: 'who', files: [later] } } }
   expect(await who(again, 'L3')).toMatchObject({ own: 'done', files: { [later]: 'done' } })
+})
+
+test('one that starts beside it as the user of the host takes its folder no earlier than it ends', async () => {
+  const own = join(data, 'providers/p')
+  const running = await start({ p: { knobs: { launch: 'who', files: [] } } }, 'L3')
+  const { uid } = await stat(own)
+  const staged = async (): Promise<Staged> => {
+    const entry = await lockFixture(data, { permissions })
+    const host = `isolation: { users: ${JSON.stringify(users)} }`
+    const knobs = { p: { knobs: { launch: 'who', files: [] } } }
+    const next = await configureFixture({
+      data,
+      folder: '',
+      providers: knobs,
+      entry,
+      host,
+      ground: await openGround({ data, users }),
+    })
+    const found = await running.stage(next, next.at)
+    if ('problems' in found) throw new Error(JSON.stringify(found.problems))
+    return found
+  }
+  await (await staged()).discard()
+  expect((await stat(own)).uid).toBe(uid)
+  const { handle } = await running.provider('p').launch(launchSpec, { idempotencyKey: 'x' })
+  expect(handle.data).toMatchObject({ own: 'done' })
+  const next = await staged()
+  expect((await stat(own)).uid).toBe(uid)
+  next.commit()
+  await waitFor('the folder of the other', async () => (await stat(own)).uid === 0)
 })
 
 /** Control groups of the plugins of one host. */

@@ -65,3 +65,33 @@ test('what lies in its folder is its own, but for links and what has a second na
   for (const path of ['link', 'second']) expect([path, await owner(join(own('a'), path))]).toEqual([path, 0])
   expect(await owner(outside)).toBe(0)
 })
+
+test('a folder that a user works in is taken back when the last of them has ended, where the user of the host was at work beside', async (context) => {
+  await requireSystem(context, root)
+  const users = openUsers({ range, data })
+  const [one, other] = [users.entered(own('a'), 'its own'), users.entered(own('a'), 'its own')]
+  const { uid } = await users.settle(places('a'))
+  const host = users.entered(own('a'), 'the host')
+  await users.unsettle(own('a'))
+  expect(await owner(own('a'))).toBe(uid)
+  await host()
+  await one()
+  await one()
+  expect(await owner(own('a'))).toBe(uid)
+  await other()
+  expect(await owner(own('a'))).toBe(0)
+  // It was there first.
+  const first = users.entered(own('a'), 'the host')
+  const second = users.entered(own('a'), 'its own')
+  expect(await users.settle(places('a'))).toMatchObject({ uid })
+  await second()
+  expect(await owner(own('a'))).toBe(0)
+  await first()
+  // Alone, it keeps what it has.
+  const alone = users.entered(own('a'), 'its own')
+  await users.settle(places('a'))
+  await alone()
+  expect(await owner(own('a'))).toBe(uid)
+  await users.unsettle(own('a'))
+  expect(await owner(own('a'))).toBe(0)
+})

@@ -8,13 +8,29 @@ import type { PluginUser, UserRange } from './ground.ts'
 export interface PluginUsers {
   /** Makes the provider's own folder where it is missing and gives it to its user, who can then pass to it and to the plugin's code. */
   settle(places: { own: string; root: string }): Promise<PluginUser>
-  /** Takes the folder back for a plugin that runs as the host's user: what that makes in it is given anew to the next user. */
+  /**
+   * Takes the folder back for a plugin that runs as the host's user: what that makes in it is given anew to the next user. Where another
+   * process has it, as a user of its own, that comes with the end of the last of them.
+   */
   unsettle(own: string): Promise<void>
+  /** A process is at work in the folder, or is about to be, as a user of its own or as that of the host. Returns what tells its end. */
+  entered(own: string, as: WorksAs): () => Promise<void>
+}
+
+export type WorksAs = 'its own' | 'the host'
+
+/** Who works in one folder. */
+interface AtWork {
+  'its own': number
+  'the host': number
+  /** Both have been at work since the folder was given. */
+  mixed: boolean
 }
 
 /** `data`: the data folder, which is opened to the group of all plugins, to pass through and no more. */
 export function openUsers({ range, data }: { range: UserRange; data: string }): PluginUsers {
   const given = new Map<string, number>()
+  const work = new Map<string, AtWork>()
   const inTurn = openTurns()
 
   async function settle({ own, root }: { own: string; root: string }): Promise<PluginUser> {
@@ -41,14 +57,34 @@ export function openUsers({ range, data }: { range: UserRange; data: string }): 
     throw new Error(`no user is free for it: all of ${range.from} to ${range.to} have a plugin; widen host.isolation.users`)
   }
 
+  async function takeBack(own: string): Promise<void> {
+    const now = work.get(own)
+    if (now !== undefined && now['its own'] > 0) return
+    if (now !== undefined) now.mixed = false
+    const found = await stat(own).catch(() => undefined)
+    if (process.getuid?.() === 0 && found !== undefined && found.uid >= range.from && found.uid <= range.to)
+      await chown(own, 0, 0)
+  }
+
+  function entered(own: string, as: WorksAs): () => Promise<void> {
+    const now = work.get(own) ?? { 'its own': 0, 'the host': 0, mixed: false }
+    work.set(own, now)
+    now[as] += 1
+    if (now['its own'] > 0 && now['the host'] > 0) now.mixed = true
+    let over = false
+    return async () => {
+      if (over) return
+      over = true
+      now[as] -= 1
+      if (now.mixed && now['its own'] === 0) await inTurn(() => takeBack(own))
+    }
+  }
+
   return {
     // Two that look at once would find the same id free.
     settle: (places) => inTurn(() => settle(places)),
-    async unsettle(own) {
-      const found = await stat(own).catch(() => undefined)
-      if (process.getuid?.() === 0 && found !== undefined && found.uid >= range.from && found.uid <= range.to)
-        await chown(own, 0, 0)
-    },
+    unsettle: (own) => inTurn(() => takeBack(own)),
+    entered,
   }
 }
 

@@ -40,8 +40,8 @@ export async function mirrorBuilt(out: string, plugin: string, versions: readonl
 export async function mirrorFixture(out: string, versions: readonly (string | Version)[]): Promise<void> {
   const { name, entry } = fixtureManifest
   const given = versions.map((one) => (typeof one === 'string' ? { version: one } : one))
-  const all = given.map(async ({ version, prologue = '' }: Version) => {
-    const manifest = { ...fixtureManifest, version }
+  const all = given.map(async ({ version, manifest: other, prologue = '' }: Version) => {
+    const manifest = { ...fixtureManifest, ...other, version }
     const folder = join(out, `.build-${version}`)
     await packFixture(folder, { manifest })
     const code = `${prologue}\n${await readFile(join(folder, entry), 'utf8')}`
@@ -93,16 +93,29 @@ export async function lockVersion({ file, alias, package: name, version, mirror,
   if (problems.length > 0) throw new Error(JSON.stringify(problems))
 }
 
-/** A configuration of one provider `p` that is the fixture in this version, as the daemon reads it. */
+export interface VersionSite {
+  /** Of each provider. */
+  knobs?: object
+  /** Of the plugin's entry. */
+  more?: object
+  /** Names of further providers. */
+  others?: readonly string[]
+}
+
+/** `muster.yaml` of such a site. */
+export function versionText(data: string, { knobs = {}, others = [] }: Pick<VersionSite, 'knobs' | 'others'>): string {
+  const providers = ['p', ...others].map((name) => `  ${name}: { plugin: fix, config: ${JSON.stringify(knobs)} }\n`)
+  return `host: { data: ${data} }\nproviders:\n${providers.join('')}pools:\n  a: { placement: [p] }\n`
+}
+
+/** A configuration of one provider `p`, and of `others`, that are the fixture in this version, as the daemon reads it. */
 export async function configureVersion(
   data: string,
-  { mirror, version, knobs = {}, more = {} }: { mirror: string; version: string; knobs?: object; more?: object },
+  { mirror, version, knobs = {}, more = {}, others = [] }: { mirror: string; version: string } & VersionSite,
 ): Promise<{ config: MusterConfig; discovery: Discovery; at: LoadedConfig['problem'] }> {
   const [file, store] = [join(data, 'plugins.json'), join(data, 'plugins')]
   await lockVersion({ file, alias: 'fix', package: fixtureManifest.name, version, mirror, store, more })
-  const provider = `p: { plugin: fix, config: ${JSON.stringify(knobs)} }`
-  const text = `host: { data: ${data} }\nproviders:\n  ${provider}\npools:\n  a: { placement: [p] }\n`
-  const { config, problem, problems } = parseConfig(join(data, 'muster.yaml'), text)
+  const { config, problem, problems } = parseConfig(join(data, 'muster.yaml'), versionText(data, { knobs, others }))
   if (config === undefined) throw new Error(JSON.stringify(problems))
   const discovery = await discover(file, { stores: [store], shown: 'plugins.json' })
   if (discovery.problems.length > 0) throw new Error(JSON.stringify(discovery.problems))
