@@ -26,7 +26,8 @@ export interface GateParts {
 }
 
 const holdScript = 'trap "exit 0" TERM; while sleep 2147483 & wait $!; do :; done'
-const rulesScript = 'printf "%s" "$MUSTER_V4" | iptables-restore && printf "%s" "$MUSTER_V6" | ip6tables-restore'
+// Another process that launches the same worker may hold the lock of the rules; it has it for some 10 ms.
+const rulesScript = 'printf "%s" "$MUSTER_V4" | iptables-restore -w 10 && printf "%s" "$MUSTER_V6" | ip6tables-restore -w 10'
 
 /** Makes the gate and sets its rules; repeatable. Answers only when they stand. */
 export async function raiseGate(parts: GateParts): Promise<void> {

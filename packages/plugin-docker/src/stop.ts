@@ -41,7 +41,7 @@ export function createStopper(containers: Containers, turns: Turns): Stopper {
   async function remove({ container, tags }: Found, signal: AbortSignal): Promise<Terminated> {
     const id = tags['muster-worker']
     remember(id)
-    if ((await containers.remove(id, signal)) === 'busy') return { state: 'terminating' }
+    if ((await containers.remove(id, { force: true, signal })) === 'busy') return { state: 'terminating' }
     return container.Config.Labels[label.parts] === undefined ? { state: 'gone' } : removeRest(id, signal)
   }
 
