@@ -5,9 +5,10 @@ import { currentSecret } from './current.ts'
 import { EngineFailure, isAbort, isStatus, toDockerError } from './errors.ts'
 import type { ImageLedger } from './image-ledger.ts'
 import { loginHeader } from './image-login.ts'
-import { canonical, mirrored, nameHere, partsOf, pullQuery, registryOf } from './image-name.ts'
+import { canonical, isImageName, mirrored, nameHere, partsOf, pullQuery, registryOf } from './image-name.ts'
 import type { ImageRules } from './image-rules.ts'
 import { jsonLines } from './lines.ts'
+import { refuse } from './settings.ts'
 import { raceAbort } from './waiting.ts'
 
 export interface ImageRequest {
@@ -170,11 +171,12 @@ export function createPuller({ engine, ledger, rules, now }: PullerParts): Pulle
 
   return {
     nameHere: (image) => nameHere(image, rules.mirrors),
-    has: async (image, signal) => (await idOf(nameHere(image, rules.mirrors), signal)) !== undefined,
+    has: async (image, signal) => isImageName(image) && (await idOf(nameHere(image, rules.mirrors), signal)) !== undefined,
     used: (image) => ledger.used(canonical(nameHere(image, rules.mirrors)), now()),
     async pull(request, waiter) {
       const { signal } = waiter
       signal.throwIfAborted()
+      if (!isImageName(request.image)) throw refuse('invalid-spec', 'image', 'it is no name of an image')
       const { flight, end } = flightOf(request)
       flight.waiting.add(waiter)
       try {

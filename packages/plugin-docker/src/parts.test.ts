@@ -61,6 +61,10 @@ describe('rules of the operator', () => {
     expect(refusal(() => rulesOf({ binds: [{ path }] }))).toBe(expected)
   })
 
+  test('its firewall has the name of an image', () => {
+    expect(refusal(() => rulesOf({ firewall: { image: 'a//b' } }))).toBe('invalid-spec config.firewall.image')
+  })
+
   test('what workers may write has no other bind below it', () => {
     const below = { path: '/srv/a/b' }
     expect(refusal(() => rulesOf({ binds: [below, { path: '/srv/a', writable: true }] }))).toBe(

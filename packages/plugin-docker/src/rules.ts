@@ -2,6 +2,7 @@
 import { posix } from 'node:path'
 import { ProviderError } from '@muster/core'
 import * as z from 'zod'
+import { isImageName } from './image-name.ts'
 
 export interface Bind {
   /** Absolute, in its plain form. */
@@ -56,6 +57,7 @@ export function rulesOf({ binds = [], firewall }: RulesConfig, socket?: string):
     const above = binds.find((other) => other.writable === true && other.path !== path && `${path}/`.startsWith(`${other.path}/`))
     if (above !== undefined) throw invalid(at, `it lies below ${above.path}, which workers may write`)
   }
+  if (firewall !== undefined && !isImageName(firewall.image)) throw invalid('config.firewall.image', 'it is no name of an image')
   const known = [...sockets, ...(socket === undefined ? [] : [socket])]
   return { binds, sockets: known, ...(firewall === undefined ? {} : { firewall: firewall.image }) }
 }
