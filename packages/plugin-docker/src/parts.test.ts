@@ -22,7 +22,8 @@ const info = {
 }
 const facts: EngineFacts = factsOf(info, { api: '1.41', version: '20.10.24', oldestApi: '1.12' })
 const remapped = { ...facts, security: { ...facts.security, userns: true } }
-const open = rulesOf({ firewall: { image: 'f' }, binds: [{ path: '/srv/read' }, { path: '/srv/write', writable: true }] })
+const binds = [{ path: '/srv/read' }, { path: '/srv/write', writable: true }, { path: '/srv/engine' }, { path: '/' }]
+const open = rulesOf({ firewall: { image: 'f' }, binds }, '/srv/engine/docker.sock')
 
 const refusal = (work: () => unknown): string => {
   try {
@@ -71,6 +72,7 @@ describe('rules of the operator', () => {
       'invalid-spec config.binds.0.path',
     )
     expect(refusal(() => rulesOf({ binds: [below, { path: '/srv/a' }] }))).toBe('none')
+    expect(refusal(() => rulesOf({ binds: [below, { path: '/', writable: true }] }))).toBe('invalid-spec config.binds.0.path')
     expect(refusal(() => rulesOf({ binds: [{ path: '/srv/ab' }, { path: '/srv/a', writable: true }] }))).toBe('none')
   })
 })
@@ -225,6 +227,12 @@ describe('storage', () => {
     [[volume], { volumes: { w: {} } }, 'invalid-spec settings.volumes.w'],
     [[volume], { volumes: { v: { lock: 'exclusive' } } }, 'invalid-spec settings.volumes.v'],
     [[volume], { volumes: { v: { bytes: 1 } } }, 'unsupported settings.volumes.v.bytes'],
+    [[bind('/srv/engine', true)], {}, 'unsupported mounts.0.source.path'],
+    [[bind('/srv/engine', true)], { allow: ['engine-socket'] }, 'none'],
+    [[bind('/', true)], {}, 'unsupported mounts.0.source.path'],
+    [[bind('/', true)], { allow: ['engine-socket'] }, 'none'],
+    [[bind('/var', true)], {}, 'unsupported mounts.0.source.path'],
+    [[bind('/var', true)], { allow: ['engine-socket'] }, 'unsupported mounts.0.source.path'],
   ])('%j %j: %s', (mounts, settings, expected) => {
     expect(refusal(() => checkMounts(spec({ mounts: mounts ?? [] }), settings, open))).toBe(expected)
   })
