@@ -30,8 +30,11 @@ export interface NetworkPlan {
   services?: string
 }
 
-/** Capabilities with which a worker could change its own rules, or send past them. */
-const beyondRules = ['ALL', 'NET_ADMIN', 'NET_RAW', 'SYS_ADMIN', 'SYS_MODULE', 'SYS_PTRACE', 'BPF']
+/** Capabilities with which a worker could change its own rules, send past them, or reach files and memory of the machine. */
+const beyondRules: readonly string[] = [
+  ...['ALL', 'NET_ADMIN', 'NET_RAW', 'SYS_ADMIN', 'SYS_MODULE', 'SYS_PTRACE', 'BPF'],
+  ...['DAC_READ_SEARCH', 'SYS_RAWIO'],
+]
 
 export function checkNetwork(spec: LaunchSpec, settings: DockerSettings, rules: HostRules): void {
   const { egress, allow } = spec.network ?? {}

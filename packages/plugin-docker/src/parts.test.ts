@@ -169,6 +169,13 @@ describe('security', () => {
       facts,
       'invalid-spec security.capabilitiesDrop',
     ],
+    [
+      { allow: ['privileged'] },
+      { security: { privileged: true, noNewPrivileges: true } },
+      facts,
+      'invalid-spec security.noNewPrivileges',
+    ],
+    [{ allow: ['privileged'] }, { security: { privileged: true, noNewPrivileges: false } }, facts, 'none'],
     [{ allow: ['privileged'], seccomp: 'default' }, { security: { privileged: true } }, facts, 'invalid-spec settings.seccomp'],
     [{ hostNamespaces: ['pid'] }, {}, remapped, 'unsupported settings.hostNamespaces'],
     [{ hostNamespaces: ['network'] }, { network: { egress: 'none' } }, facts, 'invalid-spec settings.hostNamespaces'],
@@ -322,6 +329,11 @@ describe('the network', () => {
       { network: { egress: 'restricted' }, security: { capabilitiesAdd: ['CAP_NET_RAW'] } },
       'unsupported security.capabilitiesAdd',
     ],
+    [
+      { network: { egress: 'restricted' }, security: { capabilitiesAdd: ['dac_read_search'] } },
+      'unsupported security.capabilitiesAdd',
+    ],
+    [{ network: { egress: 'restricted' }, security: { capabilitiesAdd: ['SYS_RAWIO'] } }, 'unsupported security.capabilitiesAdd'],
     [{ network: { egress: 'restricted' }, security: { capabilitiesAdd: ['CHOWN'] } }, 'none'],
   ])('%j: %s', (parts, expected) => {
     const wanted = spec(parts)
