@@ -9,7 +9,7 @@ import { EngineFailure } from './errors.ts'
 import { type Destination, destinationOf, parseAllow, rulesFor } from './firewall.ts'
 import { createFrameReader } from './frames.ts'
 import { makeHelper, startHelper } from './helpers.ts'
-import { addressed, endpointOf, exposedPorts, type NetworkPlan } from './network.ts'
+import { addressed, endpointOf, exposedPorts, type NetworkPlan, noResolver } from './network.ts'
 import type { DockerSettings } from './settings.ts'
 import { partLabel } from './storage.ts'
 
@@ -66,8 +66,7 @@ async function create({ engine, spec, settings, gate, image, call }: GateParts, 
       ...rest,
       NetworkMode: first,
       ExtraHosts: [...(ExtraHosts as string[]), ...hosts],
-      // What the engine's own resolver does not know it asks this one, from inside the rules: nobody is there.
-      Dns: ['127.0.0.1'],
+      ...noResolver,
       CapDrop: ['ALL'],
       CapAdd: ['NET_ADMIN', 'NET_RAW'],
       SecurityOpt: ['no-new-privileges=true'],

@@ -142,14 +142,25 @@ export function networkOf(
   spec: LaunchSpec,
   settings: DockerSettings,
 ): { Hostname?: string; HostConfig: HostConfig; NetworkingConfig?: object } {
-  const { mode, gate } = planOf(spec, settings)
+  const { mode, gate, networks } = planOf(spec, settings)
+  const closed = networks.some(({ internal }) => internal)
   if (gate !== undefined) return { HostConfig: mode === undefined ? {} : { NetworkMode: mode } }
   return {
     ...(mode === 'host' ? {} : { Hostname: spec.id }),
-    HostConfig: { ...(mode === undefined ? {} : { NetworkMode: mode }), ...addressed(settings.network) },
+    HostConfig: {
+      ...(mode === undefined ? {} : { NetworkMode: mode }),
+      ...(closed ? noResolver : {}),
+      ...addressed(settings.network),
+    },
     ...(mode === undefined ? {} : endpointOf(mode, settings)),
   }
 }
+
+/**
+ * For a container on a network without a way out. What an engine's own resolver does not know it asks this one, from inside the network:
+ * nobody is there. Without it, the machine's resolver would be asked from outside (CVE-2024-29018).
+ */
+export const noResolver: { readonly Dns: string[] } = { Dns: ['127.0.0.1'] }
 
 /** The names that a container has on the network of that name. */
 export function endpointOf(network: string, { network: { aliases } = {} }: DockerSettings): { NetworkingConfig?: object } {

@@ -292,6 +292,20 @@ describe('the network', () => {
     expect(networkOf(wanted, settingsOf(wanted)).Hostname).toBe(mode === 'host' || plan.gate !== undefined ? undefined : id)
   })
 
+  test.each<[LaunchSpec['network'], object]>([
+    [undefined, {}],
+    [{ egress: 'full' }, {}],
+    [{ egress: 'none' }, { Dns: ['127.0.0.1'] }],
+    [{ egress: 'restricted' }, { Dns: ['127.0.0.1'] }],
+  ])('%j with a service: whoever is on a network without a way out asks no resolver of the machine', (network, expected) => {
+    const service = { name: 's', image: 'i' }
+    const wanted = spec({ services: [service], ...(network === undefined ? {} : { network }) })
+    const dns = ({ HostConfig: { Dns } = {} }: { HostConfig?: { Dns?: string[] } }): object => (Dns === undefined ? {} : { Dns })
+    expect(dns(serviceBody(wanted, service, { network: 'net', facts }))).toEqual(expected)
+    // Behind a gate it is the gate's.
+    if (network?.egress !== 'restricted') expect(dns(networkOf(wanted, {}))).toEqual(expected)
+  })
+
   test("the pool's is the same for its workers, and has no worker's tag", () => {
     const settings: DockerSettings = { network: { scope: 'pool', ipv6: true } }
     const [first, second] = [spec({ settings }), spec({ settings, id: `${id.slice(0, -1)}x` })].map((one) =>

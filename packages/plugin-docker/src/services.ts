@@ -7,6 +7,7 @@ import type { ContainerInspect, CreateBody, Engine } from './client.ts'
 import type { EngineFacts } from './facts.ts'
 import { makeHelper, startHelper } from './helpers.ts'
 import { containerName } from './labels.ts'
+import { noResolver } from './network.ts'
 import { partLabel } from './storage.ts'
 import { pause, raceAbort } from './waiting.ts'
 
@@ -67,6 +68,7 @@ export function serviceBody(
     NetworkingConfig: { EndpointsConfig: { [network]: { Aliases: [name] } } },
     HostConfig: {
       NetworkMode: network,
+      ...(isClosed(spec) ? noResolver : {}),
       RestartPolicy: { Name: 'no' },
       Init: facts.init,
       // A database's image begins as root, gives its folder to its own user and becomes that: the engine's own set is what it was made for.
@@ -79,6 +81,11 @@ export function serviceBody(
       },
     },
   }
+}
+
+/** Has their network no way out? */
+function isClosed({ network }: LaunchSpec): boolean {
+  return network?.egress === 'none' || network?.egress === 'restricted'
 }
 
 function healthOf({ check, intervalMs, timeoutMs, failures }: Readiness): object {
