@@ -3,8 +3,9 @@
  * rules stand in the kernel before its first process, and go with the network.
  */
 import { lookup } from 'node:dns/promises'
+import type { Duplex } from 'node:stream'
 import { type Call, type LaunchSpec, ProviderError } from '@muster/core'
-import type { ContainerInspect, Engine } from './client.ts'
+import { type ContainerInspect, type Engine, toFailure } from './client.ts'
 import { EngineFailure } from './errors.ts'
 import { type Destination, destinationOf, parseAllow, rulesFor } from './firewall.ts'
 import { createFrameReader } from './frames.ts'
@@ -12,6 +13,7 @@ import { makeHelper, startHelper } from './helpers.ts'
 import { addressed, endpointOf, exposedPorts, type NetworkPlan, noResolver } from './network.ts'
 import type { DockerSettings } from './settings.ts'
 import { partLabel } from './storage.ts'
+import { pause } from './waiting.ts'
 
 export interface GateParts {
   engine: Engine
@@ -142,16 +144,40 @@ async function runIn(
     body: { Detach: false, Tty: false },
     signal,
   })
+  const output = await readOutput(connection)
+  for (;;) {
+    const path = `/exec/${Id}/json`
+    const { ExitCode, Running } = await engine.json<{ ExitCode: number | null; Running: boolean }>({
+      method: 'GET',
+      path,
+      signal,
+    })
+    if (Running) await pause(POLL_MS, signal)
+    else if (ExitCode !== null) return { code: ExitCode, output }
+    else throw new EngineFailure('the engine does not say how the program ended', { sent: true })
+  }
+}
+
+/** The end of the output comes a moment before an engine knows the end of the program. */
+const POLL_MS = 50
+
+/** An error says the beginning of it. */
+const MAX_OUTPUT = 4096
+
+async function readOutput(connection: Duplex): Promise<string> {
   const reader = createFrameReader()
   let output = ''
   try {
     for await (const chunk of connection)
-      for (const { data } of reader.push(chunk as Buffer)) output += Buffer.from(data).toString()
+      for (const { data } of reader.push(chunk as Buffer))
+        if (output.length < MAX_OUTPUT) output += data.toString('utf8', 0, MAX_OUTPUT)
+    reader.end()
+  } catch (error) {
+    throw toFailure(error)
   } finally {
     connection.destroy()
   }
-  const { ExitCode } = await engine.json<{ ExitCode: number | null }>({ method: 'GET', path: `/exec/${Id}/json`, signal })
-  return { code: ExitCode ?? -1, output }
+  return output
 }
 
 /** The container whose network a worker has: its own, or its gate. */
