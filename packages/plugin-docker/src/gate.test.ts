@@ -1,7 +1,7 @@
 import { Readable } from 'node:stream'
 import { describe, expect, test } from 'vitest'
 import { callOf } from './harness.test.helper.ts'
-import { id, scriptedEngine, specOf } from './scripted.test.helper.ts'
+import { id, scriptedEngine, specOf, tags } from './scripted.test.helper.ts'
 
 const own = `muster-${id}`
 const gate = `${own}-gate`
@@ -39,4 +39,21 @@ describe('the program that sets the rules', () => {
     await expect(launched).rejects.toMatchObject({ code: 'unsupported', path: 'network.egress.restricted', message })
     expect(containers.size).toBe(0)
   })
+})
+
+test('a gate that an earlier launch has made lets out what its own names stand for', async () => {
+  const rules: string[] = []
+  const { provider, engine } = scriptedEngine(({ path, body }) => {
+    if (path === `/containers/${gate}/exec`) rules.push(...(body as { Env: string[] }).Env)
+  })
+  const ExtraHosts = ['localhost:192.0.2.9', 'localhost:192.0.2.1', 'localhost:2001:db8::1', 'other:192.0.2.2']
+  const body = { Labels: { ...tags, 'muster-part': 'gate' }, HostConfig: { ExtraHosts } }
+  await engine.json({ method: 'POST', path: '/containers/create', query: { name: gate }, body, signal: callOf().signal })
+  const network = { egress: 'restricted' as const, allow: ['localhost:443', '192.0.2.3'] }
+  // The first is the pool's own: it says where a name is, not that it may be reached.
+  await provider.launch(specOf({ network, settings: { network: { hosts: { localhost: '192.0.2.9' } } } }), callOf())
+  const places = rules.join('\n').matchAll(/-d (\S+)(?: -p tcp --dport (\d+))? -j/g)
+  expect([...places].map(([, place, port = '']) => `${place} ${port}`)).toEqual([
+    ...['192.0.2.1 443', '192.0.2.3 ', '2001:db8::1 443'],
+  ])
 })

@@ -86,3 +86,22 @@ describe('what another process has started meanwhile', () => {
     await expect(provider.launch(specOf(), callOf())).rejects.toMatchObject({ code: 'conflict', effect: 'possible' })
   })
 })
+
+test('a launch that waits for a service gives up when its worker is terminated', async () => {
+  const name = `${own}-s-s`
+  const waiting = Promise.withResolvers<void>()
+  const { provider, containers } = scriptedEngine(({ method, path }) => {
+    if (method !== 'GET' || path !== `/containers/${name}/json`) return undefined
+    waiting.resolve()
+    return { State: { Running: true, Health: { Status: 'starting' } }, Config: {}, HostConfig: {} }
+  })
+  const check = { kind: 'exec' as const, command: ['ready'] }
+  const readiness = { check, intervalMs: 1000, timeoutMs: 1000, failures: 60 }
+  const launching = provider.launch(specOf({ services: [{ name: 's', image: 'i', readiness }] }), callOf())
+  const failed = launching.catch((error: unknown) => error)
+  await waiting.promise
+  const how = { graceMs: 0, force: true, reason: 'test' }
+  expect(await provider.terminate({ id }, how, callOf({ timeoutMs: 5000 }))).toEqual({ state: 'gone' })
+  expect(await failed).toMatchObject({ code: 'cancelled', effect: 'none' })
+  expect(containers.size).toBe(0)
+})

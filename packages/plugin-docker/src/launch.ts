@@ -184,11 +184,11 @@ export function createLauncher({
    * what has ended already.
    */
   async function isStartedByOthers(attempt: Attempt): Promise<boolean> {
-    const { call } = attempt
+    const { call, doomed } = attempt
     const until = call.now() + OTHERS_WAIT_MS
     for (;;) {
       if (await isStarted(attempt)) return true
-      if (call.now() >= until) return false
+      if (call.now() >= until || doomed.aborted) return false
       await pause(NAME_POLL_MS, call.signal)
     }
   }

@@ -16,6 +16,8 @@ export interface ServicesParts {
   spec: LaunchSpec
   network: string
   call: Call
+  /** Ends what only waits, also when the worker is terminated. */
+  given: AbortSignal
   facts: Pick<EngineFacts, 'init' | 'logDriver'>
   /** Sees to it that the engine has an image, which the field `at` names; answers the name that it has it under. */
   have(image: string, at: string): Promise<string>
@@ -32,6 +34,7 @@ export async function startServices(parts: ServicesParts): Promise<void> {
   for (const [index, service] of (parts.spec.services ?? []).entries()) {
     const name = serviceName(parts.spec, service)
     const at = `services.${index}`
+    parts.given.throwIfAborted()
     const image = await parts.have(service.image, `${at}.image`)
     await run(parts, { ...service, image }, name)
     await ready(parts, { service, name, at })
@@ -105,8 +108,7 @@ interface Waited {
 }
 
 async function ready(parts: ServicesParts, { service, name, at }: Waited): Promise<void> {
-  const { engine, network, call } = parts
-  const { signal } = call
+  const { engine, network, given: signal } = parts
   const { readiness } = service
   let failed = 0
   for (;;) {
