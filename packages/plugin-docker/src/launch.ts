@@ -219,12 +219,16 @@ export function createLauncher({
 
   /** Without force: one that another process has started meanwhile stays. */
   async function isRemoved({ spec, call }: Attempt): Promise<boolean> {
-    const { signal } = call
-    const parts = hasParts(spec)
-    return containers.remove(spec.id, { force: false, signal }).then(
-      async (state) => state === 'gone' && (!parts || (await containers.belongings.remove(spec.id, signal)) === 'gone'),
-      () => false,
-    )
+    const { signal, log } = call
+    try {
+      if ((await containers.remove(spec.id, { force: false, signal })) !== 'gone') return false
+      if (!hasParts(spec)) return true
+      const rest = await containers.belongings.remove(spec.id, signal)
+      void containers.belongings.tidy(log)
+      return rest === 'gone'
+    } catch {
+      return false
+    }
   }
 
   return async (spec, call) => {
