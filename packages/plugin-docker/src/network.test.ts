@@ -191,6 +191,24 @@ test('where no bridge is reached, checks that are made from here are refused by 
   expect(refusal(() => checkUnreached(spec()))).toBe('none')
 })
 
+test("a service has its worker's limits, and one of its processes in any case", () => {
+  const service = { name: 'db', image: 'd' }
+  const limits = (parts: Partial<LaunchSpec>, engine: EngineFacts = facts): unknown => {
+    const { NanoCpus, Memory, MemorySwap, PidsLimit } =
+      serviceBody(spec(parts), service, { network: 'net', facts: engine }).HostConfig ?? {}
+    return { NanoCpus, Memory, MemorySwap, PidsLimit }
+  }
+  const resources = { cpu: 0.5, memoryBytes: 1e9, pids: 50 }
+  expect(limits({ resources, settings: { swapBytes: 5 } })).toEqual({
+    NanoCpus: 5e8,
+    Memory: 1e9,
+    MemorySwap: 1e9 + 5,
+    PidsLimit: 50,
+  })
+  expect(limits({ settings: { shmBytes: 1 } })).toEqual({ PidsLimit: 4096 })
+  expect(limits({}, { ...facts, limits: { ...facts.limits, pids: false } })).toEqual({})
+})
+
 test("a service's log and init are what its engine has", () => {
   const podman = { ...facts, init: false, logDriver: 'k8s-file' }
   expect(serviceBody(spec(), { name: 'db', image: 'd' }, { network: 'net', facts: podman }).HostConfig).toMatchObject({

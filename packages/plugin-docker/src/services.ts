@@ -2,12 +2,14 @@
 import { once } from 'node:events'
 import { request } from 'node:http'
 import type { Duplex } from 'node:stream'
-import { type Call, type LaunchSpec, ProviderError, type Readiness, type ServiceSpec } from '@muster/core'
+import { type Call, type LaunchSpec, ProviderError, type Readiness, type Resources, type ServiceSpec } from '@muster/core'
 import type { ContainerInspect, CreateBody, Engine } from './client.ts'
 import type { EngineFacts } from './facts.ts'
 import { makeHelper, startHelper } from './helpers.ts'
 import { containerName } from './labels.ts'
+import { limitsOf } from './limits.ts'
 import { noResolver } from './network.ts'
+import { settingsOf } from './settings.ts'
 import { partLabel } from './storage.ts'
 import { pause, raceAbort } from './waiting.ts'
 
@@ -18,7 +20,7 @@ export interface ServicesParts {
   call: Call
   /** Ends what only waits, also when the worker is terminated. */
   given: AbortSignal
-  facts: Pick<EngineFacts, 'init' | 'logDriver'>
+  facts: Pick<EngineFacts, 'init' | 'logDriver' | 'limits'>
   /** Sees to it that the engine has an image, which the field `at` names; answers the name that it has it under. */
   have(image: string, at: string): Promise<string>
 }
@@ -61,6 +63,7 @@ export function serviceBody(
   { network, facts }: Pick<ServicesParts, 'network' | 'facts'>,
 ): CreateBody {
   const { name, image, env = {}, command, readiness } = service
+  const { swapBytes } = settingsOf(spec)
   return {
     Image: image,
     Hostname: name,
@@ -74,6 +77,9 @@ export function serviceBody(
       ...(isClosed(spec) ? noResolver : {}),
       RestartPolicy: { Name: 'no' },
       Init: facts.init,
+      // A worker's limits are of no use to the machine while what is beside it has none.
+      ...(facts.limits.pids ? { PidsLimit: PIDS } : {}),
+      ...limitsOf({ ...spec, resources: resourcesOf(spec) }, swapBytes === undefined ? {} : { swapBytes }),
       // A database's image begins as root, gives its folder to its own user and becomes that: the engine's own set is what it was made for.
       CapDrop: ['NET_RAW'],
       SecurityOpt: ['no-new-privileges=true'],
@@ -83,6 +89,18 @@ export function serviceBody(
         Config: { 'max-size': '10m', ...(facts.logDriver === 'local' ? { 'max-file': '2' } : {}) },
       },
     },
+  }
+}
+
+/** Databases have hundreds of processes and threads, browsers a few thousand; a machine usually has room for 32,768. */
+const PIDS = 4096
+
+/** Its worker's, but for the devices. */
+function resourcesOf({ resources: { cpu, memoryBytes, pids } = {} }: LaunchSpec): Resources {
+  return {
+    ...(cpu === undefined ? {} : { cpu }),
+    ...(memoryBytes === undefined ? {} : { memoryBytes }),
+    ...(pids === undefined ? {} : { pids }),
   }
 }
 
