@@ -2,6 +2,7 @@ import type { LaunchSpec } from '@muster/core'
 import { describe, expect, test } from 'vitest'
 import type { EngineRequest } from './client.ts'
 import { callOf } from './harness.test.helper.ts'
+import { labelsOf } from './labels.ts'
 import { failure, id, scriptedEngine, specOf } from './scripted.test.helper.ts'
 
 const own = `muster-${id}`
@@ -51,6 +52,22 @@ describe('a launch that fails after its container was made', () => {
     await expect(provider.launch(specOf(restricted()), callOf())).rejects.toMatchObject({ code: 'invalid-spec', effect: 'none' })
     expect([...containers.keys()]).toEqual([])
   })
+})
+
+test('a limit that the engine dropped is found also when its warning was lost', async () => {
+  const { provider, containers, engine } = scriptedEngine((request) => {
+    if (request.path !== '/containers/create' || request.body === undefined) return
+    const { HostConfig } = request.body as { HostConfig: { BlkioWeight?: number } }
+    delete HostConfig.BlkioWeight
+  })
+  const spec = specOf({ settings: { ioWeight: 10 } })
+  const { signal } = callOf()
+  const body = { Labels: labelsOf(spec), HostConfig: { BlkioWeight: 10 } }
+  await engine.json({ method: 'POST', path: '/containers/create', query: { name: own }, body, signal })
+  await expect(provider.launch(spec, callOf())).rejects.toMatchObject({
+    ...{ code: 'unsupported', path: 'settings.ioWeight', effect: 'none' },
+  })
+  expect(containers.size).toBe(0)
 })
 
 describe('what another process has started meanwhile', () => {

@@ -9,7 +9,7 @@ import type { EngineFacts } from './facts.ts'
 import type { PullPolicy } from './image-rules.ts'
 import type { Puller } from './image.ts'
 import { containerName, hasParts, label, specDigest } from './labels.ts'
-import { droppedPath, grantedOf } from './limits.ts'
+import { droppedPath, grantedOf, lackedPath } from './limits.ts'
 import { createNetworks, furnish, type Furnished } from './furnish.ts'
 import type { HostRules } from './rules.ts'
 import { refuse, settingsOf } from './settings.ts'
@@ -115,8 +115,20 @@ export function createLauncher({
     const { spec, call } = attempt
     const path = droppedPath(warning, spec)
     if (path === undefined) return call.log.warn('the engine warns', { worker: spec.id, warning })
-    const refused = refuse('unsupported', path, `the engine drops it: ${warning}`)
+    await drop(attempt, { path, why: warning })
+  }
+
+  async function drop(attempt: Attempt, { path, why }: { path: string; why: string }): Promise<never> {
+    const refused = refuse('unsupported', path, `the engine drops it: ${why}`)
     throw (await isRemoved(attempt)) ? refused : withEffect(refused, 'possible')
+  }
+
+  /** What is found may be of an answer, and a warning, that nobody has read. */
+  async function checkFound(attempt: Attempt, found: ContainerInspect): Promise<void> {
+    const { spec } = attempt
+    checkSame(spec, found)
+    const path = found.State.Status === 'created' ? lackedPath(found.HostConfig, settingsOf(spec)) : undefined
+    if (path !== undefined) await drop(attempt, { path, why: 'the container has not got it' })
   }
 
   /** Pulls before it is needed, where the pool wants that. A digest stands for one content: what is there is what it was. */
@@ -238,7 +250,7 @@ export function createLauncher({
       const attempt = { spec, call, facts, doomed, place: { engine, id: spec.id, signal: call.signal } }
       const { id, found, warnings = [] } = await make(attempt)
       for (const warning of warnings) await heed(warning, attempt)
-      if (found !== undefined) checkSame(spec, found)
+      if (found !== undefined) await checkFound(attempt, found)
       if (found === undefined || unstarted.has(found.State.Status)) await finish(attempt, found !== undefined)
       const granted = grantedOf(spec)
       return { handle: handleOf(id), ...(granted === undefined ? {} : { granted }) }
