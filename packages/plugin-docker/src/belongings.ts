@@ -4,7 +4,8 @@ import type { ContainerRow, Engine } from './client.ts'
 import type { Row } from './containers.ts'
 import { isEnding, isGone, isStatus } from './errors.ts'
 import { containerName, ownerFilter, tagsOf } from './labels.ts'
-import { partLabel, staleCaches, type VolumeRow } from './storage.ts'
+import { partLabel, type VolumeRow } from './storage.ts'
+import { createTidy, type Tidy } from './tidy.ts'
 
 type Owner = Pick<OwnerTags, 'muster-owner' | 'muster-provider'>
 
@@ -28,8 +29,8 @@ export interface Belongings {
   find(signal: AbortSignal, worker?: WorkerId): Promise<Belonging[]>
   /** Removes what a worker has, after its container. `busy`: something is still held. */
   remove(worker: WorkerId, signal: AbortSignal): Promise<'gone' | 'busy'>
-  /** Removes caches beyond their limits and networks of pools without workers; what is in use stays. */
-  tidy(signal: AbortSignal, now: number): Promise<void>
+  /** For what pools have. */
+  tidy: Tidy
 }
 
 export function createBelongings(engine: Engine, owner: Owner): Belongings {
@@ -82,28 +83,17 @@ export function createBelongings(engine: Engine, owner: Owner): Belongings {
       }
       return gone ? 'gone' : 'busy'
     },
-    async tidy(signal, now) {
-      const [{ Volumes: caches }, networks] = await Promise.all([
-        ask<{ Volumes: VolumeRow[] | null }>('/volumes', [...ownerFilter(owner), partLabel.cache], signal),
-        ask<NetworkRow[]>('/networks', [...ownerFilter(owner), `${partLabel.part}=pool`], signal),
-      ])
-      for (const { Id } of networks) await drop({ kind: 'network', key: Id }, signal)
-      const stale = staleCaches(await withSizes(caches ?? [], signal), now)
-      for (const key of stale) await drop({ kind: 'volume', key }, signal)
-    },
+    tidy: createTidy({
+      drop,
+      networks: (signal) => ask<NetworkRow[]>('/networks', [...ownerFilter(owner), `${partLabel.part}=pool`], signal),
+      caches: (signal) => volumes('/volumes', { filters: { label: [...ownerFilter(owner), partLabel.cache] } }, signal),
+      sizes: (signal) => volumes('/system/df', { type: 'volume' }, signal),
+    }),
   }
 
-  /** Sizes are measured by walking over all files: only where a limit asks for them. */
-  async function withSizes(caches: VolumeRow[], signal: AbortSignal): Promise<VolumeRow[]> {
-    if (!caches.some(({ Labels }) => Labels?.[partLabel.maxBytes] !== undefined)) return caches
-    const { Volumes } = await engine.json<{ Volumes: VolumeRow[] | null }>({
-      method: 'GET',
-      path: '/system/df',
-      query: { type: 'volume' },
-      signal,
-    })
-    const sizes = new Map((Volumes ?? []).map(({ Name, UsageData }) => [Name, UsageData]))
-    return caches.map((cache) => ({ ...cache, UsageData: sizes.get(cache.Name) ?? null }))
+  async function volumes(path: string, query: object, signal: AbortSignal): Promise<VolumeRow[]> {
+    const { Volumes } = await engine.json<{ Volumes: VolumeRow[] | null }>({ method: 'GET', path, query: { ...query }, signal })
+    return Volumes ?? []
   }
 }
 

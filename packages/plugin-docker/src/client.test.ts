@@ -236,6 +236,15 @@ describe('a failure', () => {
   })
 })
 
+describe('a redirect is never followed, whatever place it names', () => {
+  test.each(['/elsewhere', 'http://127.0.0.1:1/elsewhere', 'ftp://127.0.0.1/', 'http://[', ''])('%j', async (location) => {
+    answer = (_request, reply) => void reply.writeHead(301, { location }).end('{"message":"moved"}')
+    for (const ask of [engine.json, engine.stream, engine.hijack])
+      expect(await fails(ask(get('/images/a//b/json')))).toMatchObject({ status: 301, message: 'moved' })
+    expect(new Set(asked)).toEqual(new Set(['GET /version', 'GET /v1.41/images/a//b/json']))
+  })
+})
+
 describe('an abort', () => {
   test('ends a request that nobody answers, and one whose answer stands still', async () => {
     for (const silent of [() => {}, (_request, reply) => void (reply.writeHead(200), reply.write('{'))] as Answer[]) {

@@ -1,5 +1,5 @@
 /** Ways to an engine that Node's agents do not know: TLS with secrets of the provider, and a tunnel by ssh. */
-import { Agent } from 'node:http'
+import { Agent, type ClientRequest } from 'node:http'
 import { connect as connectTcp } from 'node:net'
 import type { Duplex } from 'node:stream'
 import { callbackify, inspect } from 'node:util'
@@ -20,6 +20,7 @@ export function wayTo(endpoint: Endpoint): Way {
   const agent = new Agent({ keepAlive: true })
   // The modem inspects its options, agent and sockets included, before every request, also when nobody looks at the result.
   Object.assign(agent, { [inspect.custom]: () => 'Agent' })
+  refuseRedirects(agent)
   if (connector === undefined) return { agent, reach: reachHere, close: () => agent.destroy() }
   const open = callbackify(() => connector.open())
   Object.assign(agent, {
@@ -34,6 +35,21 @@ export function wayTo(endpoint: Endpoint): Way {
       connector.close()
     },
   }
+}
+
+/**
+ * Takes the place out of an answer that is a redirect, so that it is a failure with its status. The modem would follow it, with a plain
+ * request past this agent, and end the process with a place that is no address. An agent sees each request before its answer can come.
+ */
+function refuseRedirects(agent: Agent): void {
+  const { addRequest } = agent as unknown as { addRequest: (request: ClientRequest, ...rest: unknown[]) => void }
+  const hook = (request: ClientRequest, ...rest: unknown[]): void => {
+    request.prependListener('response', ({ statusCode = 0, headers }) => {
+      if (statusCode >= 300 && statusCode < 400) delete headers.location
+    })
+    addRequest.call(agent, request, ...rest)
+  }
+  Object.assign(agent, { addRequest: hook })
 }
 
 function connectorOf(endpoint: Endpoint, secret: SecretSource): Connector | undefined {

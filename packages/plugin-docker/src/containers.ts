@@ -1,5 +1,5 @@
 /** The containers of one provider of one owner, found by worker id; anybody else's are not there. */
-import type { Call, Instant, ListQuery, OwnerTags, WorkerId, WorkerObservation } from '@muster/core'
+import type { Call, Instant, ListQuery, OwnerTags, ProviderError, WorkerId, WorkerObservation } from '@muster/core'
 import { type Belongings, createBelongings, orphansOf } from './belongings.ts'
 import { type ContainerInspect, type ContainerRow, type Engine } from './client.ts'
 import { inCall } from './current.ts'
@@ -37,8 +37,8 @@ export interface Containers {
   get(id: WorkerId, signal: AbortSignal): Promise<Found>
   /** Whatever container has the worker's name. */
   holder(id: WorkerId, signal: AbortSignal): Promise<ContainerInspect | undefined>
-  /** Removes it with its volumes, killing it first. `busy`: another removal is under way. */
-  remove(id: WorkerId, signal: AbortSignal): Promise<'gone' | 'busy'>
+  /** Removes it with its volumes; `force`: kills it first, else one that runs is a failure. `busy`: another removal is under way. */
+  remove(id: WorkerId, how: { force: boolean; signal: AbortSignal }): Promise<'gone' | 'busy'>
 }
 
 /** `/containers/<name>`, the path of everything about one worker. */
@@ -91,9 +91,9 @@ export function createContainers(engine: Engine, owner: Pick<OwnerTags, 'muster-
       if (found === undefined) throw new EngineFailure(`No such container: ${containerName(id)}`, { status: 404, sent: true })
       return found
     },
-    async remove(id, signal) {
+    async remove(id, { force, signal }) {
       try {
-        await engine.json({ method: 'DELETE', path: containerPath(id), query: { force: true, v: true }, signal })
+        await engine.json({ method: 'DELETE', path: containerPath(id), query: { force, v: true }, signal })
         return 'gone'
       } catch (error) {
         if (isGone(error)) return 'gone'
@@ -202,7 +202,7 @@ export interface Doing {
 }
 
 /** The door: whatever is thrown becomes a ProviderError, and an abort says which of the two it was. */
-export function asProviderError(thrown: unknown, call: Call, doing: Doing): Error {
+export function asProviderError(thrown: unknown, call: Call, doing: Doing): ProviderError {
   const { signal } = call
   const timedOut = signal.aborted && signal.reason instanceof Error && signal.reason.name === 'TimeoutError'
   const judgement = { ...doing, deadline: call.deadline, now: call.now(), timedOut }

@@ -41,13 +41,14 @@ export async function furnish(work: Furnishing, known: Furnished): Promise<void>
   const { networks, gate, services } = planOf(spec, settings)
   for (const network of networks) await known.networks.of(network, work)
   const { engine } = place
+  const given = AbortSignal.any([call.signal, work.doomed])
   if (gate !== undefined) {
     const image = await known.supply({ image: known.firewall ?? '' }, work)
-    await raiseGate({ engine, spec, settings, gate, services, image, call })
+    await raiseGate({ engine, spec, settings, gate, services, image, call, given })
   }
   if (services === undefined) return
   const have = (image: string, at: string): Promise<string> => known.supply({ image, at }, work)
-  await startServices({ engine, spec, facts, network: services, call, have })
+  await startServices({ engine, spec, facts, network: services, call, given, have })
 }
 
 /** Makes networks, each once in this process however many workers wait for it. */

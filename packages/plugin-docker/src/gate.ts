@@ -3,15 +3,17 @@
  * rules stand in the kernel before its first process, and go with the network.
  */
 import { lookup } from 'node:dns/promises'
+import type { Duplex } from 'node:stream'
 import { type Call, type LaunchSpec, ProviderError } from '@muster/core'
-import type { ContainerInspect, Engine } from './client.ts'
+import { type ContainerInspect, type Engine, toFailure } from './client.ts'
 import { EngineFailure } from './errors.ts'
-import { type Destination, destinationOf, parseAllow, rulesFor } from './firewall.ts'
+import { type AllowedPlace, type Destination, destinationOf, parseAllow, rulesFor } from './firewall.ts'
 import { createFrameReader } from './frames.ts'
 import { makeHelper, startHelper } from './helpers.ts'
-import { addressed, endpointOf, exposedPorts, type NetworkPlan } from './network.ts'
+import { addressed, endpointOf, exposedPorts, type NetworkPlan, noResolver } from './network.ts'
 import type { DockerSettings } from './settings.ts'
 import { partLabel } from './storage.ts'
+import { pause, raceAbort } from './waiting.ts'
 
 export interface GateParts {
   engine: Engine
@@ -23,17 +25,20 @@ export interface GateParts {
   /** Has iptables. */
   image: string
   call: Call
+  /** Ends what only waits, also when the worker is terminated; what an engine is asked to make is not left half-made for it. */
+  given: AbortSignal
 }
 
 const holdScript = 'trap "exit 0" TERM; while sleep 2147483 & wait $!; do :; done'
-const rulesScript = 'printf "%s" "$MUSTER_V4" | iptables-restore && printf "%s" "$MUSTER_V6" | ip6tables-restore'
+// Another process that launches the same worker may hold the lock of the rules; it has it for some 10 ms.
+const rulesScript = 'printf "%s" "$MUSTER_V4" | iptables-restore -w 10 && printf "%s" "$MUSTER_V6" | ip6tables-restore -w 10'
 
 /** Makes the gate and sets its rules; repeatable. Answers only when they stand. */
 export async function raiseGate(parts: GateParts): Promise<void> {
   const { engine, spec, gate, call } = parts
   const { signal } = call
-  const { destinations, hosts } = await resolved(spec)
-  await create(parts, hosts)
+  const places = (spec.network?.allow ?? []).map((text, index) => parseAllow(text, `network.allow.${index}`))
+  const destinations = destinationsOf(places, await create(parts, await resolved(places, parts)))
   for (const network of gate.networks.slice(1)) await connect(engine, { network, container: gate.name }, signal)
   await startHelper(engine, gate.name, signal)
   const subnets = parts.services === undefined ? [] : await subnetsOf(engine, parts.services, signal)
@@ -48,7 +53,8 @@ export async function raiseGate(parts: GateParts): Promise<void> {
   })
 }
 
-async function create({ engine, spec, settings, gate, image, call }: GateParts, hosts: string[]): Promise<void> {
+/** Answers the addresses that it has put before the worker: of a gate that was there, its own. */
+async function create({ engine, spec, settings, gate, image, call }: GateParts, hosts: string[]): Promise<string[]> {
   const { ExtraHosts = [], ...rest } = addressed(settings.network)
   const [first = ''] = gate.networks
   const body = {
@@ -65,8 +71,7 @@ async function create({ engine, spec, settings, gate, image, call }: GateParts, 
       ...rest,
       NetworkMode: first,
       ExtraHosts: [...(ExtraHosts as string[]), ...hosts],
-      // What the engine's own resolver does not know it asks this one, from inside the rules: nobody is there.
-      Dns: ['127.0.0.1'],
+      ...noResolver,
       CapDrop: ['ALL'],
       CapAdd: ['NET_ADMIN', 'NET_RAW'],
       SecurityOpt: ['no-new-privileges=true'],
@@ -79,31 +84,39 @@ async function create({ engine, spec, settings, gate, image, call }: GateParts, 
     },
   }
   await makeHelper(engine, { name: gate.name, spec, body }, call.signal)
+  const path = `/containers/${gate.name}/json`
+  const { HostConfig } = await engine.json<ContainerInspect>({ method: 'GET', path, signal: call.signal })
+  return ((HostConfig.ExtraHosts as string[] | null | undefined) ?? []).slice((ExtraHosts as string[]).length)
 }
 
 /** A shell that sleeps needs less than 1 MB; iptables with thousands of rules some 20. */
 const GATE_BYTES = 64 * 1024 * 1024
 
-/** What the spec allows, as addresses; names are asked for once, here, and put before the worker. */
-async function resolved({ network }: LaunchSpec): Promise<{ destinations: Destination[]; hosts: string[] }> {
-  const destinations: Destination[] = []
+/** The names among the places, as `name:address`: they are asked for once, here, and put before the worker. */
+async function resolved(places: readonly AllowedPlace[], { given }: GateParts): Promise<string[]> {
   const hosts: string[] = []
-  for (const [index, text] of (network?.allow ?? []).entries()) {
-    const at = `network.allow.${index}`
-    const { host, kind, port } = parseAllow(text, at)
-    if (kind === 'address') {
-      destinations.push(destinationOf(host, port))
-      continue
-    }
-    const found = await lookup(host, { all: true }).catch((cause: unknown) => {
-      throw new ProviderError('transient', `${host} has no address now`, { effect: 'none', path: at, cause })
+  for (const [index, { host, kind }] of places.entries()) {
+    if (kind === 'address') continue
+    const found = await raceAbort(lookup(host, { all: true }), given).catch((cause: unknown) => {
+      given.throwIfAborted()
+      throw new ProviderError('transient', `${host} has no address now`, {
+        effect: 'none',
+        path: `network.allow.${index}`,
+        cause,
+      })
     })
-    for (const { address } of found) {
-      destinations.push(destinationOf(address, port))
-      hosts.push(`${host}:${address}`)
-    }
+    hosts.push(...found.map(({ address }) => `${host}:${address}`))
   }
-  return { destinations, hosts }
+  return hosts
+}
+
+/** `hosts` as `name:address`. */
+function destinationsOf(places: readonly AllowedPlace[], hosts: readonly string[]): Destination[] {
+  return places.flatMap(({ host, kind, port }) => {
+    if (kind === 'address') return [destinationOf(host, port)]
+    const own = hosts.filter((line) => line.startsWith(`${host}:`)).map((line) => line.slice(host.length + 1))
+    return own.map((address) => destinationOf(address, port))
+  })
 }
 
 async function connect(
@@ -142,16 +155,40 @@ async function runIn(
     body: { Detach: false, Tty: false },
     signal,
   })
+  const output = await readOutput(connection)
+  for (;;) {
+    const path = `/exec/${Id}/json`
+    const { ExitCode, Running } = await engine.json<{ ExitCode: number | null; Running: boolean }>({
+      method: 'GET',
+      path,
+      signal,
+    })
+    if (Running) await pause(POLL_MS, signal)
+    else if (ExitCode !== null) return { code: ExitCode, output }
+    else throw new EngineFailure('the engine does not say how the program ended', { sent: true })
+  }
+}
+
+/** The end of the output comes a moment before an engine knows the end of the program. */
+const POLL_MS = 50
+
+/** An error says the beginning of it. */
+const MAX_OUTPUT = 4096
+
+async function readOutput(connection: Duplex): Promise<string> {
   const reader = createFrameReader()
   let output = ''
   try {
     for await (const chunk of connection)
-      for (const { data } of reader.push(chunk as Buffer)) output += Buffer.from(data).toString()
+      for (const { data } of reader.push(chunk as Buffer))
+        if (output.length < MAX_OUTPUT) output += data.toString('utf8', 0, MAX_OUTPUT)
+    reader.end()
+  } catch (error) {
+    throw toFailure(error)
   } finally {
     connection.destroy()
   }
-  const { ExitCode } = await engine.json<{ ExitCode: number | null }>({ method: 'GET', path: `/exec/${Id}/json`, signal })
-  return { code: ExitCode ?? -1, output }
+  return output
 }
 
 /** The container whose network a worker has: its own, or its gate. */

@@ -1,5 +1,5 @@
 import { expect, test } from 'vitest'
-import { canonical, mirrored, pullQuery, registryOf } from './image-name.ts'
+import { canonical, isImageName, mirrored, pullQuery, registryOf } from './image-name.ts'
 
 test.each([
   ['busybox', 'busybox', 'latest'],
@@ -34,4 +34,35 @@ test('a mirror stands for what its name begins with, the longest first, never fo
   expect(of('r.test/teams/x:1')).toBe('m.test/b/teams/x:1')
   expect(of('r.test.example/x')).toBe('r.test.example/x')
   expect(of('busybox@sha256:ab')).toBe('m.test/hub/library/busybox@sha256:ab')
+})
+
+test.each([
+  ...['busybox', 'a/b__c/d-e.f_g:V1.2-x', 'r.test:5000/x', 'R.Test/x:1@sha256:ab', `sha256:${'0a'.repeat(32)}`, '[::1]:5000/x'],
+  ...['localhost/x--y', '1'],
+])('%s is the name of an image', (image) => {
+  expect(isImageName(image)).toBe(true)
+})
+
+test.each([
+  ...[
+    '',
+    'a//b',
+    '../x',
+    'a/../b',
+    '/a',
+    'a/',
+    'A',
+    'a b',
+    'a?b',
+    'a#b',
+    'a%2fb',
+    'a:',
+    'a:b/c:d',
+    'a@b',
+    'a\n',
+    `a${'/a'.repeat(300)}`,
+  ],
+  ...['a@sha256:ab?x', 'a:b@sha256:', '-a/b'],
+])('%j is none', (image) => {
+  expect(isImageName(image)).toBe(false)
 })

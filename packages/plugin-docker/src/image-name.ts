@@ -1,5 +1,19 @@
 /** Names of images: `[registry/]path[:tag][@digest]`. Source: the OCI distribution spec and Docker's reference grammar. Pure. */
 
+const domain =
+  /(?:[A-Za-z0-9](?:[A-Za-z0-9-]*[A-Za-z0-9])?(?:\.[A-Za-z0-9](?:[A-Za-z0-9-]*[A-Za-z0-9])?)*|\[[0-9A-Fa-f:]+\])(?::\d+)?/
+const part = /[a-z0-9]+(?:(?:[._]|__|-+)[a-z0-9]+)*/
+const reference = new RegExp(
+  `^(?:${domain.source}/)?${part.source}(?:/${part.source})*(?::\\w[\\w.-]{0,127})?(?:@[A-Za-z][A-Za-z0-9+._-]*:[0-9A-Fa-f]+)?$`,
+)
+/** A name has at most 255 characters, a tag 128, a digest in use 71 (`sha512`: 135). */
+const LONGEST = 520
+
+/** Is it the name of an image? Any other text could be another path of the engine. */
+export function isImageName(image: string): boolean {
+  return image.length <= LONGEST && reference.test(image)
+}
+
 /** An image's name in the parts that a pull wants. Without tag and digest it is `latest`: an engine would pull every tag. */
 export function pullQuery(image: string): { fromImage: string; tag: string } {
   const { name, tag = 'latest', digest } = partsOf(image)

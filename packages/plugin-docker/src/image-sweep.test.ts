@@ -1,10 +1,10 @@
 import { writeFile } from 'node:fs/promises'
 import { join } from 'node:path'
 import { tempFolder } from '@muster/test/systems/temp'
-import { expect, test } from 'vitest'
+import { describe, expect, test } from 'vitest'
 import type { Engine } from './client.ts'
 import { EngineFailure } from './errors.ts'
-import { createLedger } from './image-ledger.ts'
+import { createLedger, type ImageLedger } from './image-ledger.ts'
 import { imageRulesOf } from './image-rules.ts'
 import { createSweeper, type ImageRow, planSweep } from './image-sweep.ts'
 
@@ -77,13 +77,43 @@ test('what an engine refuses to remove stays ours; what is gone is forgotten', a
   expect(asked[0]).toBe('DELETE /images/r.test/busy:1 {"noprune":true}')
 })
 
-test('a list that cannot be read is nobody’s: nothing is removed, and it is said', async () => {
-  await using folder = await tempFolder('ledger')
-  await writeFile(join(folder.path, 'images.json'), '{"v":1,"images":{"r.test/x:1":{"id"')
-  const warned: string[] = []
-  const ledger = createLedger(folder.path, (message) => warned.push(message))
-  expect((await ledger.all()).size).toBe(0)
-  expect(warned).toEqual(['the list of pulled images cannot be read: they stay from now on'])
-  await ledger.add('r.test/y:1', { id: 'y', usedAt: 1 })
-  expect([...(await createLedger(folder.path, () => {}).all()).keys()]).toEqual(['r.test/y:1'])
+describe('the list of images', () => {
+  const names = async (ledger: ImageLedger): Promise<string[]> => [...(await ledger.all()).keys()].toSorted()
+
+  test('of two processes has what either adds, drops and uses', async () => {
+    await using folder = await tempFolder('ledger')
+    const [first, second] = [createLedger(folder.path, () => {}), createLedger(folder.path, () => {})]
+    expect([await names(first), await names(second)]).toEqual([[], []])
+    await Promise.all([first.add('r.test/a:1', { id: 'a', usedAt: 1 }), second.add('r.test/b:1', { id: 'b', usedAt: 1 })])
+    expect([await names(first), await names(second)]).toEqual([
+      ['r.test/a:1', 'r.test/b:1'],
+      ['r.test/a:1', 'r.test/b:1'],
+    ])
+    await second.used('r.test/a:1', DAY)
+    expect((await first.all()).get('r.test/a:1')).toEqual({ id: 'a', usedAt: DAY })
+    await first.drop(['r.test/a:1'])
+    await second.used('r.test/a:1', 2 * DAY)
+    expect([await names(first), await names(second)]).toEqual([['r.test/b:1'], ['r.test/b:1']])
+  })
+
+  test('is that of an older version, which was one file', async () => {
+    await using folder = await tempFolder('ledger')
+    const old = { v: 1, images: { 'r.test/x:1': { id: 'x', usedAt: 7 } } }
+    await writeFile(join(folder.path, 'images.json'), JSON.stringify(old))
+    const ledger = createLedger(folder.path, () => {})
+    expect([...(await ledger.all())]).toEqual([['r.test/x:1', { id: 'x', usedAt: 7 }]])
+    await ledger.drop(['r.test/x:1'])
+    expect(await names(createLedger(folder.path, () => {}))).toEqual([])
+  })
+
+  test('of which a part cannot be read: that is nobody’s, is not removed, and it is said once', async () => {
+    await using folder = await tempFolder('ledger')
+    const warned: string[] = []
+    await writeFile(join(folder.path, 'images.json'), '{"v":1,"images":{"r.test/x:1":{"id"')
+    await createLedger(folder.path, () => {}).add('r.test/y:1', { id: 'y', usedAt: 1 })
+    await writeFile(join(folder.path, 'images', 'z.json'), '{"v":1,"name":"r.test/z:1"')
+    const ledger = createLedger(folder.path, (message) => warned.push(message))
+    for (let times = 0; times < 2; times++) expect(await names(ledger)).toEqual(['r.test/y:1'])
+    expect(warned).toEqual(Array.from({ length: 2 }, () => 'the list of pulled images cannot be read: they stay from now on'))
+  })
 })

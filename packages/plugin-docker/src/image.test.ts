@@ -1,6 +1,6 @@
 import { Readable } from 'node:stream'
 import { tempFolder } from '@muster/test/systems/temp'
-import { expect, test } from 'vitest'
+import { describe, expect, test } from 'vitest'
 import type { Engine } from './client.ts'
 import { inCall } from './current.ts'
 import { callOf } from './harness.test.helper.ts'
@@ -19,10 +19,14 @@ function pullingEngine() {
   const asked: string[] = []
   /** By name. */
   const ids = new Map<string, string>()
+  /** Methods for which the engine has no such image. */
+  const refused = new Set<string>()
   const engine = {
     json: async ({ method, path, query = {} }: { method: string; path: string; query?: object }) => {
       const [, name = ''] = /^\/images\/(.*)\/json$/.exec(path) ?? []
-      if (name === '') return void asked.push(`${method} ${path} ${JSON.stringify(query)}`)
+      if (name === '') asked.push(`${method} ${path} ${JSON.stringify(query)}`)
+      if (refused.has(method)) throw new EngineFailure('No such image', { status: 404, sent: true })
+      if (name === '') return undefined
       const id = ids.get(name)
       if (id === undefined) throw new EngineFailure('No such image', { status: 404, sent: true })
       return { Id: id }
@@ -34,7 +38,7 @@ function pullingEngine() {
       return body
     },
   } as unknown as Engine
-  return { engine, pulls, asked, ids }
+  return { engine, pulls, asked, ids, refused }
 }
 
 function pullerOf(engine: Engine, more: { images?: ImagesConfig; ledger?: ImageLedger; now?: () => number } = {}): Puller {
@@ -156,6 +160,40 @@ test('what came from a mirror gets the name that was asked for; a digest keeps t
   ])
   expect(puller.nameHere('busybox')).toBe('busybox')
   expect(puller.nameHere('a/b@sha256:ab')).toBe('mirror.test:5000/hub/a/b@sha256:ab')
+})
+
+describe('of a mirror', () => {
+  const mirrors = { 'docker.io': 'mirror.test' }
+  const source = 'mirror.test/library/busybox:latest'
+  const pulled = async (parts: ReturnType<typeof pullingEngine>, ledger?: ImageLedger): Promise<string[]> => {
+    const puller = pullerOf(parts.engine, { images: { mirrors }, ...(ledger === undefined ? {} : { ledger }) })
+    const pulling = puller.pull({ image: 'busybox' }, callOf())
+    await turn()
+    parts.pulls[0]!.body.push(null)
+    await pulling
+    return parts.asked.map((line) => line.split(' ')[0] ?? '')
+  }
+
+  test('a name that was there before, or that we pulled as such, stays', async () => {
+    const there = pullingEngine()
+    there.ids.set(source, 'id-1')
+    expect(await pulled(there)).toEqual(['POST'])
+    const ours = { all: () => Promise.resolve(new Map([[source, { id: 'x', usedAt: 1 }]])), add: () => Promise.resolve() }
+    expect(await pulled(pullingEngine(), ours as unknown as ImageLedger)).toEqual(['POST'])
+  })
+
+  test('one that another process has renamed or removed meanwhile is no trouble, if its content is there', async () => {
+    const renamed = pullingEngine()
+    renamed.ids.set('busybox', 'id-1')
+    renamed.refused.add('POST').add('DELETE')
+    expect(await pulled(renamed)).toEqual(['POST', 'DELETE'])
+    const removed = pullingEngine()
+    removed.refused.add('DELETE')
+    expect(await pulled(removed)).toEqual(['POST', 'DELETE'])
+    const lost = pullingEngine()
+    lost.refused.add('POST')
+    await expect(pulled(lost)).rejects.toMatchObject({ status: 404 })
+  })
 })
 
 test('an image that was there before is not ours; one that was not, is, also after a newer pull', async () => {

@@ -5,9 +5,10 @@ import { currentSecret } from './current.ts'
 import { EngineFailure, isAbort, isStatus, toDockerError } from './errors.ts'
 import type { ImageLedger } from './image-ledger.ts'
 import { loginHeader } from './image-login.ts'
-import { canonical, mirrored, nameHere, partsOf, pullQuery, registryOf } from './image-name.ts'
+import { canonical, isImageName, mirrored, nameHere, partsOf, pullQuery, registryOf } from './image-name.ts'
 import type { ImageRules } from './image-rules.ts'
 import { jsonLines } from './lines.ts'
+import { refuse } from './settings.ts'
 import { raceAbort } from './waiting.ts'
 
 export interface ImageRequest {
@@ -86,9 +87,12 @@ export function createPuller({ engine, ledger, rules, now }: PullerParts): Pulle
     const name = nameHere(request.image, rules.mirrors)
     const from = mirrored(request.image, rules.mirrors)
     try {
-      const before = await idOf(name, signal)
+      const source = canonical(from)
+      const [before, there] = await Promise.all([name, ...(from === name ? [] : [source])].map((one) => idOf(one, signal)))
       await transfer({ ...request, image: from }, signal, tell)
-      if (from !== name) await rename(from, name, signal)
+      if (from !== name) await rename(source, name, signal)
+      // A name that was there, or that we pulled as such, is somebody's.
+      if (from !== name && there === undefined && !(await ledger.all()).has(source)) await untag(source, signal)
       await note(name, before, signal)
     } catch (error) {
       if (!limit.aborted || given.aborted) throw error
@@ -142,12 +146,24 @@ export function createPuller({ engine, ledger, rules, now }: PullerParts): Pulle
     }
   }
 
-  /** What came from a mirror gets the name that was asked for; the mirror's own goes again. */
-  async function rename(from: string, name: string, signal: AbortSignal): Promise<void> {
+  /** What came from a mirror gets the name that was asked for. */
+  async function rename(source: string, name: string, signal: AbortSignal): Promise<void> {
     const { name: repo, tag = 'latest' } = partsOf(name)
-    const source = canonical(from)
-    await engine.json({ method: 'POST', path: `/images/${source}/tag`, query: { repo, tag }, signal })
-    await engine.json({ method: 'DELETE', path: `/images/${source}`, query: { noprune: true }, signal })
+    try {
+      await engine.json({ method: 'POST', path: `/images/${source}/tag`, query: { repo, tag }, signal })
+    } catch (error) {
+      // Another process that pulled it too has given it the name, and taken away the mirror's.
+      if (!isStatus(error, 404) || (await idOf(name, signal)) === undefined) throw error
+    }
+  }
+
+  /** Takes the mirror's own name away. */
+  async function untag(source: string, signal: AbortSignal): Promise<void> {
+    try {
+      await engine.json({ method: 'DELETE', path: `/images/${source}`, query: { noprune: true }, signal })
+    } catch (error) {
+      if (!isStatus(error, 404)) throw error
+    }
   }
 
   /** Ours is what was not there before, and what was ours. */
@@ -170,11 +186,12 @@ export function createPuller({ engine, ledger, rules, now }: PullerParts): Pulle
 
   return {
     nameHere: (image) => nameHere(image, rules.mirrors),
-    has: async (image, signal) => (await idOf(nameHere(image, rules.mirrors), signal)) !== undefined,
+    has: async (image, signal) => isImageName(image) && (await idOf(nameHere(image, rules.mirrors), signal)) !== undefined,
     used: (image) => ledger.used(canonical(nameHere(image, rules.mirrors)), now()),
     async pull(request, waiter) {
       const { signal } = waiter
       signal.throwIfAborted()
+      if (!isImageName(request.image)) throw refuse('invalid-spec', 'image', 'it is no name of an image')
       const { flight, end } = flightOf(request)
       flight.waiting.add(waiter)
       try {

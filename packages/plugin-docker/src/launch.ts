@@ -1,6 +1,6 @@
 /** Makes a worker: create under the worker's own name, prepare, start. The name makes every step repeatable by anybody. */
 import { posix } from 'node:path'
-import { type Call, type LaunchedWorker, type LaunchSpec, ProviderError, type SpecField } from '@muster/core'
+import { type Call, type Effect, type LaunchedWorker, type LaunchSpec, ProviderError, type SpecField } from '@muster/core'
 import { folderEntry, missingFolders, ownerOf, type Place, putEntries, type SmallEntry, statPath } from './archive.ts'
 import type { ContainerInspect } from './client.ts'
 import { asProviderError, type Containers, containerPath } from './containers.ts'
@@ -9,7 +9,7 @@ import type { EngineFacts } from './facts.ts'
 import type { PullPolicy } from './image-rules.ts'
 import type { Puller } from './image.ts'
 import { containerName, hasParts, label, specDigest } from './labels.ts'
-import { droppedPath, grantedOf } from './limits.ts'
+import { droppedPath, grantedOf, lackedPath } from './limits.ts'
 import { createNetworks, furnish, type Furnished } from './furnish.ts'
 import type { HostRules } from './rules.ts'
 import { refuse, settingsOf } from './settings.ts'
@@ -40,6 +40,9 @@ const NETWORK_TRIES = 3
 
 /** Failures that another try of the same spec would meet again: nothing of it is kept. */
 const hopeless: ReadonlySet<string> = new Set(['invalid-spec', 'unsupported', 'capacity'])
+
+/** What an engine says of a container that nobody has started, or that ends. */
+const unstarted: ReadonlySet<string> = new Set(['created', 'removing', 'dead'])
 
 interface Attempt {
   spec: LaunchSpec
@@ -91,7 +94,9 @@ export function createLauncher({
         return { id: made.Id, warnings: made.Warnings ?? [] }
       } catch (error) {
         if (isNameTaken(error)) {
-          const found = await containers.holder(spec.id, signal)
+          const found = await containers.holder(spec.id, signal).catch((reason: unknown) => {
+            throw inDoubt(reason, call)
+          })
           if (found !== undefined) return { id: found.Id, found }
           if (call.now() > giveUpAt) throw error
           await pause(NAME_POLL_MS, signal)
@@ -110,8 +115,20 @@ export function createLauncher({
     const { spec, call } = attempt
     const path = droppedPath(warning, spec)
     if (path === undefined) return call.log.warn('the engine warns', { worker: spec.id, warning })
-    const refused = refuse('unsupported', path, `the engine drops it: ${warning}`)
-    throw (await isRemoved(attempt)) ? refused : new ProviderError('unsupported', refused.message, { effect: 'possible', path })
+    await drop(attempt, { path, why: warning })
+  }
+
+  async function drop(attempt: Attempt, { path, why }: { path: string; why: string }): Promise<never> {
+    const refused = refuse('unsupported', path, `the engine drops it: ${why}`)
+    throw (await isRemoved(attempt)) ? refused : withEffect(refused, 'possible')
+  }
+
+  /** What is found may be of an answer, and a warning, that nobody has read. */
+  async function checkFound(attempt: Attempt, found: ContainerInspect): Promise<void> {
+    const { spec } = attempt
+    checkSame(spec, found)
+    const path = found.State.Status === 'created' ? lackedPath(found.HostConfig, settingsOf(spec)) : undefined
+    if (path !== undefined) await drop(attempt, { path, why: 'the container has not got it' })
   }
 
   /** Pulls before it is needed, where the pool wants that. A digest stands for one content: what is there is what it was. */
@@ -126,7 +143,7 @@ export function createLauncher({
   /** An engine that refuses to make a container has undone what it began. */
   function refused({ call }: Attempt, error: unknown): unknown {
     const judged = asProviderError(error, call, { doing: 'make the worker', mutates: true })
-    return judged instanceof ProviderError && hopeless.has(judged.code) ? withoutEffect(judged) : error
+    return judged instanceof ProviderError && hopeless.has(judged.code) ? withEffect(judged, 'none') : error
   }
 
   async function pull({ spec, call, doomed }: Attempt): Promise<void> {
@@ -171,7 +188,7 @@ export function createLauncher({
 
   async function isStarted({ spec, call }: Attempt): Promise<boolean> {
     const { container } = await containers.get(spec.id, call.signal)
-    return container.State.Status !== 'created'
+    return !unstarted.has(container.State.Status)
   }
 
   /**
@@ -179,18 +196,20 @@ export function createLauncher({
    * what has ended already.
    */
   async function isStartedByOthers(attempt: Attempt): Promise<boolean> {
-    const { call } = attempt
+    const { call, doomed } = attempt
     const until = call.now() + OTHERS_WAIT_MS
     for (;;) {
       if (await isStarted(attempt)) return true
-      if (call.now() >= until) return false
+      if (call.now() >= until || doomed.aborted) return false
       await pause(NAME_POLL_MS, call.signal)
     }
   }
 
-  async function finish(attempt: Attempt): Promise<void> {
+  /** `found`: its container was there; another process may be at work with it. */
+  async function finish(attempt: Attempt, found: boolean): Promise<void> {
     const { call, doomed } = attempt
     try {
+      if (found && (await isStartedByOthers(attempt))) return
       stopIfDoomed(doomed, 'possible')
       await furnish(attempt, furnished)
       stopIfDoomed(doomed, 'possible')
@@ -201,20 +220,27 @@ export function createLauncher({
       if (await isStarted(attempt)) return
       await start(attempt)
     } catch (error) {
-      const judged = asProviderError(error, call, { doing: 'start the worker', mutates: true })
-      if (!(judged instanceof ProviderError) || call.signal.aborted) throw judged
-      if (!hopeless.has(judged.code) && !doomed.aborted) throw judged
-      throw (await isRemoved(attempt)) ? withoutEffect(judged) : judged
+      const judged = inDoubt(error, call)
+      if (call.signal.aborted) throw judged
+      // What another process has started is launched, whatever became of our own try.
+      if (!doomed.aborted && (await isStarted(attempt).catch(() => false))) return
+      const ends = doomed.aborted || hopeless.has(judged.code)
+      throw ends && (await isRemoved(attempt)) ? withEffect(judged, 'none') : judged
     }
   }
 
+  /** Without force: one that another process has started meanwhile stays. */
   async function isRemoved({ spec, call }: Attempt): Promise<boolean> {
-    const { signal } = call
-    const parts = hasParts(spec)
-    return containers.remove(spec.id, signal).then(
-      async (state) => state === 'gone' && (!parts || (await containers.belongings.remove(spec.id, signal)) === 'gone'),
-      () => false,
-    )
+    const { signal, log } = call
+    try {
+      if ((await containers.remove(spec.id, { force: false, signal })) !== 'gone') return false
+      if (!hasParts(spec)) return true
+      const rest = await containers.belongings.remove(spec.id, signal)
+      void containers.belongings.tidy(log)
+      return rest === 'gone'
+    } catch {
+      return false
+    }
   }
 
   return async (spec, call) => {
@@ -224,9 +250,8 @@ export function createLauncher({
       const attempt = { spec, call, facts, doomed, place: { engine, id: spec.id, signal: call.signal } }
       const { id, found, warnings = [] } = await make(attempt)
       for (const warning of warnings) await heed(warning, attempt)
-      if (found !== undefined) checkSame(spec, found)
-      const made = found === undefined || (found.State.Status === 'created' && !(await isStartedByOthers(attempt)))
-      if (made) await finish(attempt)
+      if (found !== undefined) await checkFound(attempt, found)
+      if (found === undefined || unstarted.has(found.State.Status)) await finish(attempt, found !== undefined)
       const granted = grantedOf(spec)
       return { handle: handleOf(id), ...(granted === undefined ? {} : { granted }) }
     })
@@ -303,10 +328,17 @@ function noShell(): ProviderError {
   return new ProviderError('unsupported', 'a worker that holds needs /bin/sh in its image', { path: 'work.mode', hint })
 }
 
-function withoutEffect(error: ProviderError): ProviderError {
+/** Of a step after the container was made: whatever it was, something is there unless its removal is confirmed. */
+function inDoubt(error: unknown, call: Call): ProviderError {
+  const judged = asProviderError(error, call, { doing: 'start the worker', mutates: true })
+  return withEffect(judged, 'possible')
+}
+
+function withEffect(error: ProviderError, effect: Effect): ProviderError {
   const { code, message, hint, path, retryAfterMs, scope } = error
+  if (error.effect === effect) return error
   return new ProviderError(code, message, {
-    effect: 'none',
+    effect,
     ...(hint === undefined ? {} : { hint }),
     ...(path === undefined ? {} : { path }),
     ...(retryAfterMs === undefined ? {} : { retryAfterMs }),

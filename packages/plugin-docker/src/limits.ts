@@ -125,3 +125,8 @@ export function droppedPath(warning: string, spec: LaunchSpec): string | undefin
   const [room, name] = path.split('.') as ['settings' | 'resources', string]
   return (spec[room] as Record<string, unknown> | undefined)?.[name] === undefined ? undefined : path
 }
+
+/** The path of what a container has not got though it was asked for. Only of the weight there is no fact that tells it before. */
+export function lackedPath({ BlkioWeight }: Pick<HostConfig, 'BlkioWeight'>, { ioWeight }: DockerSettings): string | undefined {
+  return ioWeight === undefined || BlkioWeight === ioWeight ? undefined : 'settings.ioWeight'
+}

@@ -215,7 +215,7 @@ suiteWith(await findDocker(), 'networks on a real engine', (docker) => {
     await harness.gone(first.id, 0)
     expect(await networks()).toHaveLength(1)
     await harness.gone(second.id, 0)
-    expect(await networks()).toEqual([])
+    await waitFor("the end of the pool's network", networks, { until: (lines) => lines.length === 0 })
   })
 
   test('a port is published on the address that is chosen', async () => {

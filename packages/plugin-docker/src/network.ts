@@ -30,8 +30,11 @@ export interface NetworkPlan {
   services?: string
 }
 
-/** Capabilities with which a worker could change its own rules, or send past them. */
-const beyondRules = ['ALL', 'NET_ADMIN', 'NET_RAW', 'SYS_ADMIN', 'SYS_MODULE', 'SYS_PTRACE', 'BPF']
+/** Capabilities with which a worker could change its own rules, send past them, or reach files and memory of the machine. */
+const beyondRules: readonly string[] = [
+  ...['ALL', 'NET_ADMIN', 'NET_RAW', 'SYS_ADMIN', 'SYS_MODULE', 'SYS_PTRACE', 'BPF'],
+  ...['DAC_READ_SEARCH', 'SYS_RAWIO'],
+]
 
 export function checkNetwork(spec: LaunchSpec, settings: DockerSettings, rules: HostRules): void {
   const { egress, allow } = spec.network ?? {}
@@ -139,14 +142,25 @@ export function networkOf(
   spec: LaunchSpec,
   settings: DockerSettings,
 ): { Hostname?: string; HostConfig: HostConfig; NetworkingConfig?: object } {
-  const { mode, gate } = planOf(spec, settings)
+  const { mode, gate, networks } = planOf(spec, settings)
+  const closed = networks.some(({ internal }) => internal)
   if (gate !== undefined) return { HostConfig: mode === undefined ? {} : { NetworkMode: mode } }
   return {
     ...(mode === 'host' ? {} : { Hostname: spec.id }),
-    HostConfig: { ...(mode === undefined ? {} : { NetworkMode: mode }), ...addressed(settings.network) },
+    HostConfig: {
+      ...(mode === undefined ? {} : { NetworkMode: mode }),
+      ...(closed ? noResolver : {}),
+      ...addressed(settings.network),
+    },
     ...(mode === undefined ? {} : endpointOf(mode, settings)),
   }
 }
+
+/**
+ * For a container on a network without a way out. What an engine's own resolver does not know it asks this one, from inside the network:
+ * nobody is there. Without it, the machine's resolver would be asked from outside (CVE-2024-29018).
+ */
+export const noResolver: { readonly Dns: string[] } = { Dns: ['127.0.0.1'] }
 
 /** The names that a container has on the network of that name. */
 export function endpointOf(network: string, { network: { aliases } = {} }: DockerSettings): { NetworkingConfig?: object } {

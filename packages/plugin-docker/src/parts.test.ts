@@ -1,14 +1,10 @@
 import type { LaunchSpec } from '@muster/core'
 import { describe, expect, test } from 'vitest'
 import { type EngineFacts, factsOf } from './facts.ts'
-import { destinationOf, parseAllow, rulesFor } from './firewall.ts'
-import { hasParts } from './labels.ts'
 import { checkLimits, droppedPath, limitsOf } from './limits.ts'
 import { stepsOf } from './links.ts'
-import { checkNetwork, checkUnreached, networkOf, planOf } from './network.ts'
 import { rulesOf } from './rules.ts'
 import { checkSecurity, securityOf } from './security.ts'
-import { serviceBody } from './services.ts'
 import { type DockerSettings, settingsOf } from './settings.ts'
 import { bindsOf, cachesOf, checkMounts, mountsOf, staleCaches } from './storage.ts'
 
@@ -22,7 +18,8 @@ const info = {
 }
 const facts: EngineFacts = factsOf(info, { api: '1.41', version: '20.10.24', oldestApi: '1.12' })
 const remapped = { ...facts, security: { ...facts.security, userns: true } }
-const open = rulesOf({ firewall: { image: 'f' }, binds: [{ path: '/srv/read' }, { path: '/srv/write', writable: true }] })
+const binds = [{ path: '/srv/read' }, { path: '/srv/write', writable: true }, { path: '/srv/engine' }, { path: '/' }]
+const open = rulesOf({ firewall: { image: 'f' }, binds }, '/srv/engine/docker.sock')
 
 const refusal = (work: () => unknown): string => {
   try {
@@ -61,12 +58,17 @@ describe('rules of the operator', () => {
     expect(refusal(() => rulesOf({ binds: [{ path }] }))).toBe(expected)
   })
 
+  test('its firewall has the name of an image', () => {
+    expect(refusal(() => rulesOf({ firewall: { image: 'a//b' } }))).toBe('invalid-spec config.firewall.image')
+  })
+
   test('what workers may write has no other bind below it', () => {
     const below = { path: '/srv/a/b' }
     expect(refusal(() => rulesOf({ binds: [below, { path: '/srv/a', writable: true }] }))).toBe(
       'invalid-spec config.binds.0.path',
     )
     expect(refusal(() => rulesOf({ binds: [below, { path: '/srv/a' }] }))).toBe('none')
+    expect(refusal(() => rulesOf({ binds: [below, { path: '/', writable: true }] }))).toBe('invalid-spec config.binds.0.path')
     expect(refusal(() => rulesOf({ binds: [{ path: '/srv/ab' }, { path: '/srv/a', writable: true }] }))).toBe('none')
   })
 })
@@ -163,6 +165,13 @@ describe('security', () => {
       facts,
       'invalid-spec security.capabilitiesDrop',
     ],
+    [
+      { allow: ['privileged'] },
+      { security: { privileged: true, noNewPrivileges: true } },
+      facts,
+      'invalid-spec security.noNewPrivileges',
+    ],
+    [{ allow: ['privileged'] }, { security: { privileged: true, noNewPrivileges: false } }, facts, 'none'],
     [{ allow: ['privileged'], seccomp: 'default' }, { security: { privileged: true } }, facts, 'invalid-spec settings.seccomp'],
     [{ hostNamespaces: ['pid'] }, {}, remapped, 'unsupported settings.hostNamespaces'],
     [{ hostNamespaces: ['network'] }, { network: { egress: 'none' } }, facts, 'invalid-spec settings.hostNamespaces'],
@@ -221,6 +230,12 @@ describe('storage', () => {
     [[volume], { volumes: { w: {} } }, 'invalid-spec settings.volumes.w'],
     [[volume], { volumes: { v: { lock: 'exclusive' } } }, 'invalid-spec settings.volumes.v'],
     [[volume], { volumes: { v: { bytes: 1 } } }, 'unsupported settings.volumes.v.bytes'],
+    [[bind('/srv/engine', true)], {}, 'unsupported mounts.0.source.path'],
+    [[bind('/srv/engine', true)], { allow: ['engine-socket'] }, 'none'],
+    [[bind('/', true)], {}, 'unsupported mounts.0.source.path'],
+    [[bind('/', true)], { allow: ['engine-socket'] }, 'none'],
+    [[bind('/var', true)], {}, 'unsupported mounts.0.source.path'],
+    [[bind('/var', true)], { allow: ['engine-socket'] }, 'unsupported mounts.0.source.path'],
   ])('%j %j: %s', (mounts, settings, expected) => {
     expect(refusal(() => checkMounts(spec({ mounts: mounts ?? [] }), settings, open))).toBe(expected)
   })
@@ -245,155 +260,5 @@ describe('storage', () => {
       { folder: '/', name: 'srv' },
       { folder: '/srv', name: 'a' },
     ])
-  })
-})
-
-describe('the network', () => {
-  test.each<[Partial<LaunchSpec>, string | undefined, string[]]>([
-    [{}, undefined, []],
-    [{ network: { egress: 'full' } }, 'bridge', []],
-    [{ network: { egress: 'none' } }, 'none', []],
-    [{ settings: { hostNamespaces: ['network'] } }, 'host', []],
-    [{ settings: { network: { scope: 'worker' } } }, `muster-${id}-net`, [`muster-${id}-net`]],
-    [{ services: [{ name: 's', image: 'i' }] }, `muster-${id}-net`, [`muster-${id}-net`]],
-    [{ services: [{ name: 's', image: 'i' }], network: { egress: 'none' } }, `muster-${id}-net`, [`muster-${id}-net internal`]],
-    [{ network: { egress: 'restricted' } }, `container:muster-${id}-gate`, [`muster-${id}-out`]],
-    [
-      { network: { egress: 'restricted' }, services: [{ name: 's', image: 'i' }] },
-      `container:muster-${id}-gate`,
-      [`muster-${id}-out`, `muster-${id}-net internal`],
-    ],
-  ])('%j', (parts, mode, networks) => {
-    const wanted = spec(parts)
-    const plan = planOf(wanted, settingsOf(wanted))
-    expect(plan.mode).toBe(mode)
-    expect(plan.networks.map(({ name, internal }) => (internal ? `${name} internal` : name))).toEqual(networks)
-    expect(hasParts(wanted)).toBe(networks.length > 0)
-    // The name belongs to whoever has the network.
-    expect(networkOf(wanted, settingsOf(wanted)).Hostname).toBe(mode === 'host' || plan.gate !== undefined ? undefined : id)
-  })
-
-  test("the pool's is the same for its workers, and has no worker's tag", () => {
-    const settings: DockerSettings = { network: { scope: 'pool', ipv6: true } }
-    const [first, second] = [spec({ settings }), spec({ settings, id: `${id.slice(0, -1)}x` })].map((one) =>
-      planOf(one, settings),
-    )
-    expect(first?.networks).toEqual(second?.networks)
-    expect(first?.networks[0]?.labels).not.toHaveProperty('muster-worker')
-    expect(first?.networks[0]?.ipv6).toMatch(/^fd[0-9a-f]{2}(:[0-9a-f]{4}){3}::\/64$/)
-  })
-
-  test.each<[Partial<LaunchSpec>, string]>([
-    [
-      {
-        network: { egress: 'none' },
-        services: [
-          {
-            ...{ name: 's', image: 'i' },
-            readiness: { check: { kind: 'tcp', port: 1 }, intervalMs: 1, timeoutMs: 1, failures: 1 },
-          },
-        ],
-      },
-      'unsupported services.0.readiness.check',
-    ],
-    [{ network: { allow: ['a'] } }, 'invalid-spec network.allow'],
-    [{ network: { egress: 'restricted', allow: ['a:0'] } }, 'invalid-spec network.allow.0'],
-    [{ network: { egress: 'none' }, settings: { network: { publish: [{ port: 1 }] } } }, 'invalid-spec settings.network.publish'],
-    [{ network: { egress: 'none' }, settings: { network: { scope: 'pool' } } }, 'invalid-spec settings.network.scope'],
-    [{ network: { egress: 'none' }, settings: { network: { hosts: {} } } }, 'invalid-spec settings.network.hosts'],
-    [{ settings: { network: { aliases: ['a'] } } }, 'invalid-spec settings.network.aliases'],
-    [{ settings: { network: {}, hostNamespaces: ['network'] } }, 'invalid-spec settings.hostNamespaces'],
-    [{ network: { egress: 'restricted' }, settings: { network: { scope: 'pool' } } }, 'invalid-spec settings.network.scope'],
-    [{ network: { egress: 'restricted' }, settings: { network: { dns: ['192.0.2.1'] } } }, 'unsupported settings.network.dns'],
-    [{ network: { egress: 'restricted' }, security: { capabilitiesAdd: ['all'] } }, 'unsupported security.capabilitiesAdd'],
-    [
-      { network: { egress: 'restricted' }, security: { capabilitiesAdd: ['CAP_NET_RAW'] } },
-      'unsupported security.capabilitiesAdd',
-    ],
-    [{ network: { egress: 'restricted' }, security: { capabilitiesAdd: ['CHOWN'] } }, 'none'],
-  ])('%j: %s', (parts, expected) => {
-    const wanted = spec(parts)
-    expect(refusal(() => checkNetwork(wanted, settingsOf(wanted), open))).toBe(expected)
-  })
-})
-
-describe('the rules of restricted egress', () => {
-  test.each<[string, object | string]>([
-    ['example.org', { host: 'example.org', kind: 'name' }],
-    ['example.org:443', { host: 'example.org', kind: 'name', port: 443 }],
-    ['192.0.2.1', { host: '192.0.2.1', kind: 'address' }],
-    ['192.0.2.1:80', { host: '192.0.2.1', kind: 'address', port: 80 }],
-    ['192.0.2.0/24', { host: '192.0.2.0/24', kind: 'address' }],
-    ['2001:db8::1', { host: '2001:db8::1', kind: 'address' }],
-    ['[2001:db8::1]:80', { host: '2001:db8::1', kind: 'address', port: 80 }],
-    ['2001:db8::/32', { host: '2001:db8::/32', kind: 'address' }],
-    ['192.0.2.0/33', 'invalid-spec x'],
-    ['example.org/24', 'invalid-spec x'],
-    ['example.org:0', 'invalid-spec x'],
-    ['example.org:65536', 'invalid-spec x'],
-    ['a b', 'invalid-spec x'],
-    ['-A OUTPUT', 'invalid-spec x'],
-    ['x\n-A OUTPUT -j ACCEPT', 'invalid-spec x'],
-    ['', 'invalid-spec x'],
-  ])('%j', (text, expected) => {
-    if (typeof expected === 'string') expect(refusal(() => parseAllow(text, 'x'))).toBe(expected)
-    else expect(parseAllow(text, 'x')).toEqual(expected)
-  })
-
-  test('let out what is named, of its family, and refuse all else', () => {
-    const all = [destinationOf('192.0.2.0/24'), destinationOf('198.51.100.1', 443), destinationOf('2001:db8::1', 80)]
-    const v4 = rulesFor(4, all).split('\n')
-    expect(v4.filter((line) => line.includes(' -d '))).toEqual([
-      '-A OUTPUT -d 192.0.2.0/24 -j ACCEPT',
-      '-A OUTPUT -d 198.51.100.1 -p tcp --dport 443 -j ACCEPT',
-      '-A OUTPUT -d 198.51.100.1 -p udp --dport 443 -j ACCEPT',
-    ])
-    expect(v4).toContain(':OUTPUT DROP [0:0]')
-    expect(v4.slice(-3)).toEqual(['-A OUTPUT -j REJECT', 'COMMIT', ''])
-    expect(rulesFor(6, all)).toContain('-d 2001:db8::1 -p tcp --dport 80')
-    expect(rulesFor(6, [])).not.toContain(' -d ')
-  })
-})
-
-test('a service has its own program and health, and what its image was made for', () => {
-  const readiness = { check: { kind: 'exec' as const, command: ['ready'] }, intervalMs: 1, timeoutMs: 2_000, failures: 3 }
-  const service = { name: 'db', image: 'd', env: { A: 'b' }, command: ['x'], readiness }
-  expect(serviceBody(spec(), service, { network: 'net', facts })).toMatchObject({
-    ...{ Image: 'd', Env: ['A=b'], Cmd: ['x'], Hostname: 'db' },
-    Labels: { ...tags, 'muster-part': 'service' },
-    Healthcheck: { Test: ['CMD', 'ready'], Interval: 50e6, Timeout: 2e9, Retries: 3 },
-    NetworkingConfig: { EndpointsConfig: { net: { Aliases: ['db'] } } },
-    HostConfig: { NetworkMode: 'net', CapDrop: ['NET_RAW'], SecurityOpt: ['no-new-privileges=true'] },
-  })
-  const tcp = { ...readiness, check: { kind: 'tcp' as const, port: 1 } }
-  expect(serviceBody(spec(), { name: 'db', image: 'd', readiness: tcp }, { network: 'net', facts })).toMatchObject({
-    Healthcheck: { Test: ['NONE'] },
-  })
-  expect(serviceBody(spec(), { name: 'db', image: 'd' }, { network: 'net', facts })).not.toHaveProperty('Healthcheck')
-})
-
-test('where no bridge is reached, checks that are made from here are refused by name', () => {
-  const readiness = (check: object): object => ({ readiness: { check, intervalMs: 9, timeoutMs: 8, failures: 3 } })
-  const services = (check: object): LaunchSpec =>
-    spec({
-      services: [
-        { name: 'a', image: 'i' },
-        { name: 'b', image: 'i', ...readiness(check) },
-      ],
-    })
-  for (const check of [
-    { kind: 'tcp', port: 1 },
-    { kind: 'http', port: 1, path: '/' },
-  ])
-    expect(refusal(() => checkUnreached(services(check)))).toBe('unsupported services.1.readiness.check')
-  expect(refusal(() => checkUnreached(services({ kind: 'exec', command: ['true'] })))).toBe('none')
-  expect(refusal(() => checkUnreached(spec()))).toBe('none')
-})
-
-test("a service's log and init are what its engine has", () => {
-  const podman = { ...facts, init: false, logDriver: 'k8s-file' }
-  expect(serviceBody(spec(), { name: 'db', image: 'd' }, { network: 'net', facts: podman }).HostConfig).toMatchObject({
-    Init: false,
-    LogConfig: { Type: 'k8s-file', Config: { 'max-size': '10m' } },
   })
 })

@@ -132,8 +132,9 @@ export function dockerProvider({
     unpreparePool: ({ pool: { tags } }, call) =>
       guarded(call, changes('take the pool away'), async () => {
         const rows = await listRows(engine, tags, call.signal)
-        if (!rows.some((row) => row.tags['muster-pool'] === tags['muster-pool'])) return
-        throw new ProviderError('conflict', 'the pool still has workers', { effect: 'none' })
+        if (rows.some((row) => row.tags['muster-pool'] === tags['muster-pool']))
+          throw new ProviderError('conflict', 'the pool still has workers', { effect: 'none' })
+        await containers.belongings.tidy(call.log)
       }),
 
     launch: (spec, call) =>

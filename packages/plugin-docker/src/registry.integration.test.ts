@@ -1,4 +1,4 @@
-import { readFile } from 'node:fs/promises'
+import { readdir, readFile } from 'node:fs/promises'
 import { join } from 'node:path'
 import { type Authority, makeAuthority } from '@muster/test/systems/authority'
 import { findDocker } from '@muster/test/systems/docker'
@@ -92,11 +92,13 @@ suiteWith(await findDocker(), 'images of a real registry', (docker) => {
         (error: unknown) => error as Error,
       )
       expect(refused).toMatchObject({ code: 'auth', effect: 'none', path: 'image' })
+      const list = join(dataDir, 'images')
+      const kept = await Promise.all((await readdir(list)).map((name) => readFile(join(list, name), 'utf8')))
       const seen = [
         ...lines,
         refused.message,
         String(refused.stack),
-        await readFile(join(dataDir, 'images.json'), 'utf8'),
+        ...kept,
         JSON.stringify(await engineJson(docker.socket, { path: `/containers/muster-${spec.id}/json` })),
         JSON.stringify(await engineJson(docker.socket, { path: `/images/${image}/json` })),
       ].join('\n')

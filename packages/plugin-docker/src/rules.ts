@@ -2,6 +2,7 @@
 import { posix } from 'node:path'
 import { ProviderError } from '@muster/core'
 import * as z from 'zod'
+import { isImageName } from './image-name.ts'
 
 export interface Bind {
   /** Absolute, in its plain form. */
@@ -53,11 +54,17 @@ export function rulesOf({ binds = [], firewall }: RulesConfig, socket?: string):
     const at = `config.binds.${index}.path`
     if (path !== posix.normalize(path) || (path.endsWith('/') && path !== '/'))
       throw invalid(at, 'write it without `.`, `..`, double and final slashes')
-    const above = binds.find((other) => other.writable === true && other.path !== path && `${path}/`.startsWith(`${other.path}/`))
+    const above = binds.find((other) => other.writable === true && isBelow(path, other.path))
     if (above !== undefined) throw invalid(at, `it lies below ${above.path}, which workers may write`)
   }
+  if (firewall !== undefined && !isImageName(firewall.image)) throw invalid('config.firewall.image', 'it is no name of an image')
   const known = [...sockets, ...(socket === undefined ? [] : [socket])]
   return { binds, sockets: known, ...(firewall === undefined ? {} : { firewall: firewall.image }) }
+}
+
+/** Is a path below a folder, both in their plain form? */
+export function isBelow(path: string, folder: string): boolean {
+  return path !== folder && path.startsWith(folder === '/' ? '/' : `${folder}/`)
 }
 
 function invalid(path: string, message: string): ProviderError {

@@ -15,6 +15,8 @@ export function checkSecurity(spec: LaunchSpec, settings: DockerSettings, facts:
     // An engine gives a privileged container every capability, no profile and every device, whatever else is asked.
     if (spec.security?.capabilitiesDrop !== undefined)
       throw refuse('invalid-spec', 'security.capabilitiesDrop', 'a privileged worker has every capability')
+    if (spec.security?.noNewPrivileges === true)
+      throw refuse('invalid-spec', 'security.noNewPrivileges', 'a privileged worker may have new ones')
     if (seccomp !== undefined && seccomp !== 'unconfined')
       throw refuse('invalid-spec', 'settings.seccomp', 'a privileged worker has no profile')
   }

@@ -2,11 +2,14 @@
 import { once } from 'node:events'
 import { request } from 'node:http'
 import type { Duplex } from 'node:stream'
-import { type Call, type LaunchSpec, ProviderError, type Readiness, type ServiceSpec } from '@muster/core'
+import { type Call, type LaunchSpec, ProviderError, type Readiness, type Resources, type ServiceSpec } from '@muster/core'
 import type { ContainerInspect, CreateBody, Engine } from './client.ts'
 import type { EngineFacts } from './facts.ts'
 import { makeHelper, startHelper } from './helpers.ts'
 import { containerName } from './labels.ts'
+import { limitsOf } from './limits.ts'
+import { noResolver } from './network.ts'
+import { settingsOf } from './settings.ts'
 import { partLabel } from './storage.ts'
 import { pause, raceAbort } from './waiting.ts'
 
@@ -15,7 +18,9 @@ export interface ServicesParts {
   spec: LaunchSpec
   network: string
   call: Call
-  facts: Pick<EngineFacts, 'init' | 'logDriver'>
+  /** Ends what only waits, also when the worker is terminated. */
+  given: AbortSignal
+  facts: Pick<EngineFacts, 'init' | 'logDriver' | 'limits'>
   /** Sees to it that the engine has an image, which the field `at` names; answers the name that it has it under. */
   have(image: string, at: string): Promise<string>
 }
@@ -31,6 +36,7 @@ export async function startServices(parts: ServicesParts): Promise<void> {
   for (const [index, service] of (parts.spec.services ?? []).entries()) {
     const name = serviceName(parts.spec, service)
     const at = `services.${index}`
+    parts.given.throwIfAborted()
     const image = await parts.have(service.image, `${at}.image`)
     await run(parts, { ...service, image }, name)
     await ready(parts, { service, name, at })
@@ -57,6 +63,7 @@ export function serviceBody(
   { network, facts }: Pick<ServicesParts, 'network' | 'facts'>,
 ): CreateBody {
   const { name, image, env = {}, command, readiness } = service
+  const { swapBytes } = settingsOf(spec)
   return {
     Image: image,
     Hostname: name,
@@ -67,8 +74,12 @@ export function serviceBody(
     NetworkingConfig: { EndpointsConfig: { [network]: { Aliases: [name] } } },
     HostConfig: {
       NetworkMode: network,
+      ...(isClosed(spec) ? noResolver : {}),
       RestartPolicy: { Name: 'no' },
       Init: facts.init,
+      // A worker's limits are of no use to the machine while what is beside it has none.
+      ...(facts.limits.pids ? { PidsLimit: PIDS } : {}),
+      ...limitsOf({ ...spec, resources: resourcesOf(spec) }, swapBytes === undefined ? {} : { swapBytes }),
       // A database's image begins as root, gives its folder to its own user and becomes that: the engine's own set is what it was made for.
       CapDrop: ['NET_RAW'],
       SecurityOpt: ['no-new-privileges=true'],
@@ -79,6 +90,23 @@ export function serviceBody(
       },
     },
   }
+}
+
+/** Databases have hundreds of processes and threads, browsers a few thousand; a machine usually has room for 32,768. */
+const PIDS = 4096
+
+/** Its worker's, but for the devices. */
+function resourcesOf({ resources: { cpu, memoryBytes, pids } = {} }: LaunchSpec): Resources {
+  return {
+    ...(cpu === undefined ? {} : { cpu }),
+    ...(memoryBytes === undefined ? {} : { memoryBytes }),
+    ...(pids === undefined ? {} : { pids }),
+  }
+}
+
+/** Has their network no way out? */
+function isClosed({ network }: LaunchSpec): boolean {
+  return network?.egress === 'none' || network?.egress === 'restricted'
 }
 
 function healthOf({ check, intervalMs, timeoutMs, failures }: Readiness): object {
@@ -98,8 +126,7 @@ interface Waited {
 }
 
 async function ready(parts: ServicesParts, { service, name, at }: Waited): Promise<void> {
-  const { engine, network, call } = parts
-  const { signal } = call
+  const { engine, network, given: signal } = parts
   const { readiness } = service
   let failed = 0
   for (;;) {

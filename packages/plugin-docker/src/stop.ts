@@ -26,6 +26,8 @@ const REMEMBERED = 1_000
 /** Beyond this a timer fires at once. */
 const MAX_TIMER_MS = 2 ** 31 - 1
 
+type Removing = Pick<Call, 'signal' | 'log'>
+
 interface Stop {
   /** When the grace ends. */
   until: number
@@ -38,16 +40,17 @@ export function createStopper(containers: Containers, turns: Turns): Stopper {
   const stops = new Map<WorkerId, Stop>()
   const removals = new Set<WorkerId>()
 
-  async function remove({ container, tags }: Found, signal: AbortSignal): Promise<Terminated> {
+  async function remove({ container, tags }: Found, { signal, log }: Removing): Promise<Terminated> {
     const id = tags['muster-worker']
     remember(id)
-    if ((await containers.remove(id, signal)) === 'busy') return { state: 'terminating' }
-    return container.Config.Labels[label.parts] === undefined ? { state: 'gone' } : removeRest(id, signal)
+    if ((await containers.remove(id, { force: true, signal })) === 'busy') return { state: 'terminating' }
+    return container.Config.Labels[label.parts] === undefined ? { state: 'gone' } : removeRest(id, { signal, log })
   }
 
-  async function removeRest(id: WorkerId, signal: AbortSignal): Promise<Terminated> {
+  async function removeRest(id: WorkerId, { signal, log }: Removing): Promise<Terminated> {
     if ((await containers.belongings.remove(id, signal)) === 'busy') return { state: 'terminating' }
-    await containers.belongings.tidy(signal, Date.now())
+    // Of a pool's trouble a worker's end is not told, and does not wait for it.
+    void containers.belongings.tidy(log)
     return { state: 'gone' }
   }
 
@@ -82,7 +85,7 @@ export function createStopper(containers: Containers, turns: Turns): Stopper {
 
     async function run(): Promise<Terminated> {
       await signalAndWait(found, grace.signal)
-      return remove(found, AbortSignal.timeout(REMOVE_TIMEOUT_MS))
+      return remove(found, { signal: AbortSignal.timeout(REMOVE_TIMEOUT_MS), log: call.log })
     }
   }
 
@@ -110,10 +113,10 @@ export function createStopper(containers: Containers, turns: Turns): Stopper {
       turns.doom(id)
       await turns.take(id, signal, async () => {})
       const found = await containers.find(id, signal)
-      if (found === undefined) return removeRest(id, signal)
+      if (found === undefined) return removeRest(id, call)
       const { Status: status, Running: running } = found.container.State
       if (status === 'removing') return { state: 'terminating' }
-      if (force || graceMs <= 0 || !running) return remove(found, signal)
+      if (force || graceMs <= 0 || !running) return remove(found, call)
       const stop = stops.get(id) ?? begin(found, Math.min(graceMs, MAX_TIMER_MS), call)
       stop.hurry(graceMs)
       const wait = Math.max(0, Math.min(WAIT_IN_CALL_MS, call.deadline - call.now() - ANSWER_MS))

@@ -3,7 +3,7 @@ import { createHash } from 'node:crypto'
 import { posix } from 'node:path'
 import { type LaunchSpec, type Mount, namePattern, type OwnerTags } from '@muster/core'
 import type { CreateBody } from './client.ts'
-import type { HostRules } from './rules.ts'
+import { type HostRules, isBelow } from './rules.ts'
 import { allowed } from './security.ts'
 import { type CacheSettings, type DockerSettings, refuse } from './settings.ts'
 
@@ -50,6 +50,8 @@ function checkBind(
   if (path !== posix.normalize(path) || (path.endsWith('/') && path !== '/') || path.includes('\0'))
     throw refuse('invalid-spec', where, 'write the path without `.`, `..`, double and final slashes')
   if (rules.sockets.includes(path)) return allowed('engine-socket', where, settings)
+  // Whoever has the folder has the socket in it.
+  if (rules.sockets.some((socket) => isBelow(socket, path))) allowed('engine-socket', where, settings)
   const bind = rules.binds.find((candidate) => candidate.path === path)
   if (bind === undefined) throw refuse('unsupported', where, "the provider's config.binds does not name it")
   if (bind.writable !== true && mount.readOnly !== true)

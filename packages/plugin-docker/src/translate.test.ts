@@ -152,6 +152,13 @@ describe('a spec is refused', () => {
       { ...facts, limits: none },
       { code: 'unsupported', path: 'resources.pids' },
     ],
+    ['for an image that could be a path', spec({ image: 'a//b' }), facts, { code: 'invalid-spec', path: 'image' }],
+    [
+      'for such an image of a service',
+      spec({ services: [{ name: 's', image: '../x' }] }),
+      facts,
+      { code: 'invalid-spec', path: 'services.0.image' },
+    ],
     ['for more cpus', spec({ resources: { cpu: 5 } }), facts, { code: 'capacity', path: 'resources.cpu' }],
     ['for more memory', spec({ resources: { memoryBytes: 9e9 } }), facts, { code: 'capacity', path: 'resources.memoryBytes' }],
   ])('%s', (...[, wanted, engine, expected]) => {

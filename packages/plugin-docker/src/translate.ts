@@ -17,6 +17,7 @@ import {
 import type { ContainerInspect, ContainerStats, CreateBody } from './client.ts'
 import { EngineFailure, toDockerError } from './errors.ts'
 import { type EngineFacts, logConfigOf } from './facts.ts'
+import { isImageName } from './image-name.ts'
 import { labelsOf } from './labels.ts'
 import { checkLimits, limitsOf } from './limits.ts'
 import { checkNetwork, checkUnreached, exposedPorts, networkOf, planOf } from './network.ts'
@@ -60,6 +61,7 @@ export function checkSpec(spec: LaunchSpec, { fields, rules, reaches }: Honoured
     if (!fields.includes(field)) throw refuse('unsupported', field, 'this provider does not honour it')
   if (spec.work.mode === 'agent') throw refuse('unsupported', 'work.mode', 'a Docker worker runs a command or holds')
   if (spec.image === undefined) throw refuse('invalid-spec', 'image', 'a Docker worker needs an image')
+  checkImages(spec, spec.image)
   if (spec.os !== undefined && spec.os !== facts.os) throw refuse('unsupported', 'os', `the engine runs ${facts.os}`)
   if (spec.arch !== undefined && spec.arch !== facts.arch) throw refuse('unsupported', 'arch', `the engine runs on ${facts.arch}`)
   if (spec.work.mode === 'command' && spec.work.command[0] === '')
@@ -75,6 +77,11 @@ export function checkSpec(spec: LaunchSpec, { fields, rules, reaches }: Honoured
   checkEngine(spec, settings, facts)
   if ((spec.files?.length ?? 0) > 0 && spec.security?.readOnlyRoot === true)
     throw refuse('unsupported', 'files', 'files cannot be put into a read-only root')
+}
+
+function checkImages({ services = [] }: LaunchSpec, image: string): void {
+  const named = [['image', image], ...services.map((service, index) => [`services.${index}.image`, service.image])] as const
+  for (const [at, name] of named) if (!isImageName(name)) throw refuse('invalid-spec', at, 'it is no name of an image')
 }
 
 /** Refuses what stands on orders and labels that not every engine keeps. */
