@@ -4,6 +4,7 @@ import { mkdir, readFile, rmdir } from 'node:fs/promises'
 import { basename, join } from 'node:path'
 import type { WorkerProvider } from '@muster/core'
 import { requireSystem } from '@muster/test/require'
+import { waitFor } from '@muster/test/systems/wait'
 import { afterEach, beforeEach, describe, expect, test } from 'vitest'
 import { parseHierarchies, tryPlace } from './cgroup.ts'
 import { callOf, execOf, hold, must, openRig, readExec, type Rig, runToEnd, seen, specOf } from './rig.test.helper.ts'
@@ -45,7 +46,12 @@ describe('with a cgroup', () => {
   test('memory in a held worker: the command is out of memory, the worker lives', async () => {
     const spec = specOf(hold, { resources: { memoryBytes: 32 * MIB } })
     await provider.launch(spec, callOf())
-    const { exit } = await readExec(await must(provider.exec)({ id: spec.id }, execOf(GREEDY), callOf()))
+    // The kernel may end the connection into the worker too: who attaches again by the same id is told the end, and nothing begins anew.
+    const greedy = execOf(GREEDY)
+    const exit = await waitFor(
+      'its end',
+      async () => (await readExec(await must(provider.exec)({ id: spec.id }, greedy, callOf()))).exit,
+    )
     expect(exit).toMatchObject({ oomKilled: true })
     const after = await readExec(await must(provider.exec)({ id: spec.id }, execOf('exit 137'), callOf()))
     expect(after.exit).toMatchObject({ code: 137 })

@@ -26,6 +26,7 @@ const setup =
         fields: refusals,
         without: {
           oom: 'podman 4.3 says nothing of a kill for lack of memory under cgroup v1',
+          lines: 'podman 4.3 ends each piece of a line that it read in pieces',
           signal: 'without an init a command is process 1, which no signal of its own ends',
         },
       })

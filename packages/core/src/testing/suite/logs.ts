@@ -67,7 +67,7 @@ const bothStreams = `${numbered(3000)}; ${numbered(1500)} >&2; ${numbered(1500)}
 export const logTests: readonly SuiteTest[] = [
   {
     name: 'logs are whole to the last line, each stream apart',
-    needs: ['work:command', 'logs'],
+    needs: ['work:command', 'logs', 'unless:lines'],
     async run(bench) {
       const session = await bench.session()
       const target = await finished(

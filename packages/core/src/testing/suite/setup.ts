@@ -100,8 +100,11 @@ export interface ProviderSetup {
   /** What is left at the vendor of these workers, looked up without the plugin; empty when all is gone. */
   leftovers(ids: readonly WorkerId[]): Promise<string[]>
   hooks?: Partial<Hooks>
-  /** Why a hook or a script is not there, or a test cannot be what it is elsewhere, in one sentence each. `signal`: no command ends by one. */
-  without?: Partial<Record<keyof Hooks | keyof Scripts | 'signal', string>>
+  /**
+   * Why a hook or a script is not there, or a test cannot be what it is elsewhere, in one sentence each. `signal`: no
+   * command ends by one. `lines`: a log may have line ends that the output has not.
+   */
+  without?: Partial<Record<keyof Hooks | keyof Scripts | 'signal' | 'lines', string>>
   /** How many workers the test of long lists makes. Default 20. */
   many?: number
   /** How many launches of one id go out at once. Default 20. */
