@@ -48,6 +48,8 @@ export default defineConfig({
         '**/generated/**',
         '**/bench/**',
         'apps/host/src/{faults,plugins/testing}/**',
+        // Runs before a plugin in its process, which Node lets write nothing: what it tells is what the tests of the audit read.
+        'packages/plugin-kit/src/audit/recorder.ts',
       ],
       // A part of the tests reaches a part of the code: scripts/test.mjs holds the floor over all parts together.
       thresholds: process.env['MUSTER_COVERAGE_PART']
