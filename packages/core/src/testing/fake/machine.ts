@@ -1,6 +1,6 @@
 /** How the fake vendor brings a worker up: its folders, files, mounts, services and command, each step repeatable after a crash. */
 import { spawn } from 'node:child_process'
-import { chmodSync, existsSync, mkdirSync, symlinkSync, writeFileSync } from 'node:fs'
+import { chmodSync, existsSync, mkdirSync, rmSync, symlinkSync, writeFileSync } from 'node:fs'
 import { connect } from 'node:net'
 import { dirname, join } from 'node:path'
 import { setTimeout as delay } from 'node:timers/promises'
@@ -36,6 +36,8 @@ export function furnish(vendor: FakeVendor, record: WorkerRecord): void {
     else symlinkSync(source.kind === 'bind' ? source.path : volume(vendor, source.name), path)
   }
   writeFileSync(join(home, 'up'), '')
+  // Another process removed it meanwhile.
+  if (vendor.get(record.id) === undefined) rmSync(home, { recursive: true, force: true })
 }
 
 /** Starts what runs by itself in the worker: its services and its command, each once. */

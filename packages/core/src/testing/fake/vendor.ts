@@ -140,17 +140,28 @@ export function openVendor(options: VendorOptions): FakeVendor {
     }
     if (!existsSync(home)) return
     await life.step('remove')
-    for (const name of namesIn(home)) if (name !== 'worker.json') rmSync(join(home, name), { recursive: true, force: true })
+    empty(home)
     if (record !== undefined && options.goneMs > 0) {
       writeFileSync(join(ghostDir, `${id}.json`), JSON.stringify({ ...record, goneAt: options.now() + options.goneMs }))
     }
     rmSync(join(home, 'worker.json'), { force: true })
-    try {
-      rmdirSync(home)
-    } catch (error) {
-      // Somebody else removed it, or began to make it anew.
-      if (!['ENOENT', 'ENOTEMPTY'].includes((error as NodeJS.ErrnoException).code ?? '')) throw error
+    for (;;) {
+      try {
+        rmdirSync(home)
+        return
+      } catch (error) {
+        const { code } = error as NodeJS.ErrnoException
+        if (code === 'ENOENT') return
+        if (code !== 'ENOTEMPTY') throw error
+        // Begun to be made anew; or another process was just furnishing it, which must not outlast the worker.
+        if (get(id) !== undefined) return
+        empty(home)
+      }
     }
+  }
+
+  function empty(home: string): void {
+    for (const name of namesIn(home)) if (name !== 'worker.json') rmSync(join(home, name), { recursive: true, force: true })
   }
 
   function ghosts(): WorkerRecord[] {
