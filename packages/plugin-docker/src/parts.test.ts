@@ -1,35 +1,17 @@
 import type { LaunchSpec } from '@muster/core'
 import { describe, expect, test } from 'vitest'
-import { type EngineFacts, factsOf } from './facts.ts'
+import type { EngineFacts } from './facts.ts'
 import { checkLimits, droppedPath, limitsOf } from './limits.ts'
 import { stepsOf } from './links.ts'
+import { facts, id, refusal, spec, tags } from './pure.test.helper.ts'
 import { rulesOf } from './rules.ts'
 import { checkSecurity, securityOf } from './security.ts'
 import { type DockerSettings, settingsOf } from './settings.ts'
 import { bindsOf, cachesOf, checkMounts, mountsOf, staleCaches } from './storage.ts'
 
-const id = 'w0123456789abcdefghijklmnop'
-const tags = { 'muster-owner': 'o', 'muster-provider': 'docker', 'muster-pool': 'p', 'muster-worker': id, 'muster-epoch': '1' }
-const spec = (parts: Partial<LaunchSpec> = {}): LaunchSpec => ({ id, tags, image: 'i', work: { mode: 'hold' }, ...parts })
-const info = {
-  ...{ Name: 'n', OSType: 'linux', Architecture: 'x86_64', NCPU: 4, MemTotal: 8e9, Driver: 'overlay2' },
-  ...{ MemoryLimit: true, SwapLimit: true, PidsLimit: true, CpuCfsPeriod: true, CpuCfsQuota: true },
-  ...{ CPUShares: true, CPUSet: true, SecurityOptions: ['name=seccomp,profile=default'] },
-}
-const facts: EngineFacts = factsOf(info, { api: '1.41', version: '20.10.24', oldestApi: '1.12' })
 const remapped = { ...facts, security: { ...facts.security, userns: true } }
 const binds = [{ path: '/srv/read' }, { path: '/srv/write', writable: true }, { path: '/srv/engine' }, { path: '/' }]
 const open = rulesOf({ firewall: { image: 'f' }, binds }, '/srv/engine/docker.sock')
-
-const refusal = (work: () => unknown): string => {
-  try {
-    work()
-    return 'none'
-  } catch (error) {
-    const { code, path } = error as { code: string; path: string }
-    return `${code} ${path}`
-  }
-}
 
 describe('settings', () => {
   test.each<[unknown, string]>([

@@ -1,6 +1,7 @@
 /** What the data folder collects besides records: what restores replaced, and unpacked plugins that no provider runs any more. */
-import { readdir, rm, stat } from 'node:fs/promises'
+import { rm, stat } from 'node:fs/promises'
 import { basename, join } from 'node:path'
+import { namesIn } from '../names-in.ts'
 import { collectContent, markContent } from '../plugins/collect.ts'
 import type { Clock } from './clock.ts'
 
@@ -66,13 +67,4 @@ export async function dropLeftovers({ dataDir, clock, keep, inUse }: Omit<Leftov
   const needed = (await inUse()).map((folder) => basename(folder))
   await markContent(store, needed, now)
   await collectContent({ store, needed, keepMs: unpackedMs, now })
-}
-
-async function namesIn(folder: string): Promise<string[]> {
-  try {
-    return await readdir(folder)
-  } catch (error) {
-    if ((error as NodeJS.ErrnoException).code !== 'ENOENT') throw error
-    return []
-  }
 }

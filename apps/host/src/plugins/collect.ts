@@ -1,7 +1,8 @@
 /** What nobody needs any more in a content store is removed, each folder whole or not at all, also where several hosts have one store. */
 import { randomBytes } from 'node:crypto'
-import { readdir, rename, rm, stat, utimes } from 'node:fs/promises'
+import { rename, rm, stat, utimes } from 'node:fs/promises'
 import { join } from 'node:path'
+import { namesIn } from '../names-in.ts'
 
 export interface CollectOptions {
   store: string
@@ -74,13 +75,4 @@ export async function drop(store: string, name: string, before: number): Promise
 async function isOlder(path: string, before: number): Promise<boolean> {
   const found = await stat(path).catch(() => undefined)
   return found !== undefined && found.mtimeMs < before
-}
-
-async function namesIn(folder: string): Promise<string[]> {
-  try {
-    return await readdir(folder)
-  } catch (error) {
-    if ((error as NodeJS.ErrnoException).code !== 'ENOENT') throw error
-    return []
-  }
 }
