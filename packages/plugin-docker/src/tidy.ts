@@ -1,4 +1,5 @@
 /** Removes what outlives workers once nobody needs it: networks of pools without workers, caches beyond their limits. */
+import { AsyncLocalStorage } from 'node:async_hooks'
 import type { CallLog } from '@muster/core'
 import { partLabel, staleCaches, type VolumeRow } from './storage.ts'
 
@@ -21,6 +22,8 @@ const SIZES_EVERY_MS = 10 * 60_000
 const MEASURE_WITHIN_MS = 5 * 60_000
 /** Lists and removals take a fraction of a second, on a busy machine some seconds. */
 const TIDY_WITHIN_MS = 60_000
+/** Runs work as no call's: one that is answered does not wait for it, so in its trace this would be a part that never ended. */
+const outsideOfCalls = AsyncLocalStorage.snapshot()
 
 export function createTidy({ caches, networks, sizes, drop }: TidyParts): Tidy {
   let running: Promise<void> | undefined
@@ -66,7 +69,7 @@ export function createTidy({ caches, networks, sizes, drop }: TidyParts): Tidy {
 
   function start(log: CallLog): Promise<void> {
     next = undefined
-    const work = logged(log, look(log)).finally(() => {
+    const work = logged(log, outsideOfCalls(look, log)).finally(() => {
       if (running === work) running = undefined
     })
     running = work
