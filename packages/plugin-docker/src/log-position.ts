@@ -8,6 +8,7 @@
  * follows at a distance, so that the entries to read again stay few.
  */
 import { type OutputStream, ProviderError } from '@muster/core'
+import type { LogOrder } from './log-order.ts'
 
 /** Steps in which S follows, in seconds. */
 const STEP_S = 30
@@ -25,14 +26,23 @@ export interface LogEntry {
 export interface LogPosition {
   /** Entries from this second on are to be asked for; 0 for all. */
   readonly since: number
-  /** Takes the next entry; answers the bytes to hand on, none for an entry that was handed on before. */
-  take(entry: LogEntry): Buffer[]
+  /**
+   * Takes the next entry; answers the bytes to hand on, none for an entry that was handed on before. Undefined: the engine has gone back,
+   * and nothing was taken.
+   */
+  take(entry: LogEntry): Buffer[] | undefined
   /** Resumes after everything that was taken. */
   cursor(): string
 }
 
 const streams = ['stdout', 'stderr'] as const
 const newline = Buffer.from('\n')
+
+export interface Reading {
+  order: LogOrder
+  /** Does the engine send entries as they come? Then it may go back. */
+  live: boolean
+}
 
 interface OpenLine {
   time: string
@@ -43,7 +53,7 @@ interface OpenLine {
  * Older engines (seen in 20.10) drop the newline that ends a line of more than one part. Parts of one line have one time, so that the
  * next entry of the stream shows it, and it is put back. After the very last line nothing shows it: there it stays away.
  */
-export function createLogPosition(cursor: string | undefined): LogPosition {
+export function createLogPosition(cursor: string | undefined, { order, live }: Reading): LogPosition {
   const start = cursor === undefined ? { since: 0, seen: [0, 0], open: 0 } : parseCursor(cursor)
   let { since } = start
   const skip = [...start.seen]
@@ -53,6 +63,7 @@ export function createLogPosition(cursor: string | undefined): LogPosition {
   const open: (OpenLine | undefined)[] = [undefined, undefined]
   let newest = 0
   const secondOf = memoSecond()
+  order.begin()
 
   function count(index: number, second: number): void {
     // It came too late for the filter of this cursor, so that it will not be read again.
@@ -87,6 +98,10 @@ export function createLogPosition(cursor: string | undefined): LogPosition {
       const index = streams.indexOf(stream)
       const second = secondOf(time)
       const line = open[index]
+      const placed = { stream, time, continues: line?.time === time }
+      // What is older than S would not be read again: it is taken at its word.
+      if (!live || (skip[index] ?? 0) > 0 || second < since) order.note(placed)
+      else if (!order.fits(placed)) return undefined
       const lost = line !== undefined && line.time !== time
       open[index] = data.at(-1) === 0x0a ? undefined : { time, second }
       count(index, second)

@@ -6,7 +6,9 @@ import { ensureImage } from '@muster/test/systems/images'
 import { suiteWith } from '@muster/test/systems/presence'
 import { waitFor } from '@muster/test/systems/wait'
 import { afterAll, beforeAll, expect, test } from 'vitest'
+import { type ContainerInspect, createEngine } from './client.ts'
 import { callOf, createHarness, type Harness, readAll } from './harness.test.helper.ts'
+import { readLogs } from './logs.ts'
 
 suiteWith(await findDocker(), 'the log of a worker on a real engine', (docker) => {
   let harness: Harness
@@ -178,6 +180,49 @@ suiteWith(await findDocker(), 'the log of a worker on a real engine', (docker) =
     expect(cuts).toBeGreaterThan(3)
     expect(stdout).toBe(Array.from({ length: 2000 }, (_, index) => `${index}\n`).join(''))
   })
+
+  test.each([
+    ['local', 25_000],
+    ['json-file', 25_000],
+    ['local', Infinity],
+  ])(
+    'a log of driver %s that goes on in the next file, read by who is cut every %d bytes: each line once',
+    async (Type, cutAt) => {
+      const script = 'i=0; while [ $i -lt 6000 ]; do echo $i some words; [ $((i % 100)) = 0 ] && sleep 0.02; i=$((i+1)); done'
+      const name = `rotating-${harness.owner}`
+      const path = `/containers/${name}`
+      const Config = { 'max-size': '50k', 'max-file': '20', ...(Type === 'local' ? { compress: 'false' } : {}) }
+      const body = {
+        Image: harness.spec().image,
+        Cmd: ['sh', '-c', script],
+        Labels: { 'muster-owner': harness.owner },
+        HostConfig: { LogConfig: { Type, Config } },
+      }
+      await engineJson(docker.socket, { method: 'POST', path: '/containers/create', query: { name }, body })
+      await engineJson(docker.socket, { method: 'POST', path: `${path}/start` })
+      const engine = createEngine({ socketPath: docker.socket })
+      const { signal } = callOf()
+      const inspect = () => engine.json<ContainerInspect>({ method: 'GET', path: `${path}/json`, signal })
+      let stdout = ''
+      let cursor: string | undefined
+      for (let done = false; !done;) {
+        const options = cursor === undefined ? { follow: true } : { follow: true, cursor }
+        let bytes = 0
+        done = true
+        for await (const chunk of readLogs({ engine, path, inspect, signal }, options)) {
+          stdout += Buffer.from(chunk.data).toString()
+          cursor = chunk.cursor
+          bytes += chunk.data.length
+          if (bytes < cutAt) continue
+          done = false
+          break
+        }
+      }
+      engine.close()
+      await engineJson(docker.socket, { method: 'DELETE', path, query: { force: '1' } })
+      expect(stdout).toBe(Array.from({ length: 6000 }, (_, index) => `${index} some words\n`).join(''))
+    },
+  )
 
   test('without follow it ends at the end of what is there', async () => {
     const spec = harness.command('sh', '-c', 'echo first; read _ </dev/zero')

@@ -3,6 +3,7 @@ import type { LogChunk, LogOptions, OutputStream } from '@muster/core'
 import { type ContainerInspect, type Engine, toFailure } from './client.ts'
 import { EngineFailure } from './errors.ts'
 import { createFrameReader, type Frame } from './frames.ts'
+import { createLogOrder } from './log-order.ts'
 import { createLogPosition, type LogPosition } from './log-position.ts'
 
 /** The contract's limit for one chunk. */
@@ -20,17 +21,22 @@ export interface LogSource {
 /** Reads to the end of what is there, or with `follow` to the container's end. Throws an EngineFailure. */
 export async function* readLogs(source: LogSource, options: LogOptions): AsyncGenerator<LogChunk> {
   let cursor = options.cursor
+  const order = createLogOrder()
+  let back = false
   for (;;) {
     const before = await mustExist(source)
-    const live = options.follow && isLive(before)
-    const position = createLogPosition(cursor)
-    yield* readOnce(source, position, live)
+    // Where the engine went back, the files say what comes next.
+    const live = options.follow && isLive(before) && !back
+    const position = createLogPosition(cursor, { order, live })
+    const again = back
+    back = (yield* readOnce(source, position, live)) === 'back'
+    cursor = position.cursor()
+    if (back || again) continue
     // What was read after the end is whole.
     if (!live) return
     // A followed stream also ends when the container vanishes, and may end before the last lines: look, then read the rest.
     if (isLive(await mustExist(source)))
       throw new EngineFailure('the log ended before its worker', { code: 'ECONNRESET', sent: true })
-    cursor = position.cursor()
   }
 }
 
@@ -44,14 +50,18 @@ function isLive({ State: state }: ContainerInspect): boolean {
   return state.Running || state.Paused || state.Restarting
 }
 
-async function* readOnce(source: LogSource, position: LogPosition, follow: boolean): AsyncGenerator<LogChunk> {
+/** How a read ended: with what the engine sent, or where it went back in the log. */
+type ReadEnd = 'end' | 'back'
+
+async function* readOnce(source: LogSource, position: LogPosition, follow: boolean): AsyncGenerator<LogChunk, ReadEnd> {
   const { engine, path, signal } = source
   const query = { follow, stdout: true, stderr: true, timestamps: true, since: position.since }
   const reply = await engine.stream({ method: 'GET', path: `${path}/logs`, query, signal })
   const reader = createFrameReader()
   try {
-    for await (const chunk of reply) yield* chunksOf(reader.push(chunk as Buffer), position)
+    for await (const chunk of reply) if ((yield* chunksOf(reader.push(chunk as Buffer), position)) === 'back') return 'back'
     reader.end()
+    return 'end'
   } catch (error) {
     throw toFailure(error)
   } finally {
@@ -60,7 +70,7 @@ async function* readOnce(source: LogSource, position: LogPosition, follow: boole
 }
 
 /** Puts neighbouring entries of one stream together: a chunk for each line would cost more than the lines. */
-function* chunksOf(frames: readonly Frame[], position: LogPosition): Generator<LogChunk> {
+function* chunksOf(frames: readonly Frame[], position: LogPosition): Generator<LogChunk, ReadEnd> {
   let stream: OutputStream = 'stdout'
   let held: Buffer[] = []
   let bytes = 0
@@ -73,6 +83,10 @@ function* chunksOf(frames: readonly Frame[], position: LogPosition): Generator<L
   for (const frame of frames) {
     const { time, data } = splitTime(frame.data)
     const taken = position.take({ stream: frame.stream, time, data })
+    if (taken === undefined) {
+      yield* flush()
+      return 'back'
+    }
     const size = taken.reduce((sum, part) => sum + part.length, 0)
     if (size === 0) continue
     if (frame.stream !== stream || bytes + size > CHUNK_BYTES) yield* flush()
@@ -83,6 +97,7 @@ function* chunksOf(frames: readonly Frame[], position: LogPosition): Generator<L
     bytes += size
   }
   yield* flush()
+  return 'end'
 }
 
 /** `2026-01-31T09:30:00.000000000Z text` */
