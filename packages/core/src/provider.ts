@@ -6,7 +6,7 @@
  */
 import type { ProviderErrorCode } from './errors.ts'
 import type { ProviderPhase } from './phase.ts'
-import type { Instant, LaunchSpec, OwnerTags, Resources, WorkerId } from './spec.ts'
+import type { Instant, LaunchSpec, NetworkSpec, OwnerTags, Resources, WorkerId } from './spec.ts'
 
 /** The provider's opaque reference to a worker. At most 4 KiB, holds no secret, can be rebuilt from the worker's id. */
 export interface Handle {
@@ -74,6 +74,10 @@ export interface PoolRef {
 
 export interface PoolRequest extends PoolRef {
   image?: string
+  /** Of the services beside its workers; each once. */
+  serviceImages?: string[]
+  /** Of its workers. */
+  egress?: NonNullable<NetworkSpec['egress']>
   settings?: unknown
 }
 

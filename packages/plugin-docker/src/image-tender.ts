@@ -6,8 +6,11 @@ import type { Sweeper } from './image-sweep.ts'
 import type { Puller } from './image.ts'
 
 export interface ImageTender {
-  /** Pulls the image of a pool. Never fails for it: the launch that needs the image meets the same, and tells it as its own. */
-  prepare(pool: { image: string | undefined; pull: PullPolicy }, call: Call): Promise<{ handle: Handle; digest: string }>
+  /**
+   * Pulls what the workers of a pool are made of, and what stands beside them: at once. Never fails for an image: the launch that needs it
+   * meets the same, and tells it as its own.
+   */
+  prepare(pool: { images: readonly string[]; pull: PullPolicy }, call: Call): Promise<{ handle: Handle; digest: string }>
   /** Removes what may go, if it is time; nobody waits for it. */
   tend(call: Pick<Call, 'log'>): void
 }
@@ -23,24 +26,30 @@ export function createImageTender(parts: { puller: Puller; sweeper: Sweeper; now
   let tendedAt = -Infinity
 
   async function bring(image: string, pull: PullPolicy, call: Call): Promise<void> {
-    if (pull === 'never' || (pull === 'missing' && (await puller.has(image, call.signal)))) return
+    // A digest stands for one content: what is there is what it was.
+    const settled = pull === 'missing' || image.includes('@')
+    if (settled && (await puller.has(image, call.signal))) return
     await puller.pull({ image }, call)
     await puller.used(image)
   }
 
   return {
-    async prepare({ image, pull }, call) {
-      try {
-        if (image !== undefined) await bring(image, pull, call)
-      } catch (error) {
-        call.signal.throwIfAborted()
-        call.log.warn("a pool's image could not be pulled ahead", { image, reason: (error as Error).message })
+    async prepare({ images, pull }, call) {
+      const one = async (image: string): Promise<void> => {
+        try {
+          await bring(image, pull, call)
+        } catch (error) {
+          call.signal.throwIfAborted()
+          call.log.warn("a pool's image could not be pulled ahead", { image, reason: (error as Error).message })
+        }
       }
+      if (pull !== 'never') await Promise.all(images.map(one))
       const digest = createHash('sha256')
-        .update(`${pull} ${image ?? ''}`)
+        .update([pull, ...images].join(' '))
         .digest('hex')
         .slice(0, 32)
-      return { handle: { v: 1, data: { image: image ?? null } }, digest }
+      // Nothing of it is needed to take it away: a handle is short, and there may be many images.
+      return { handle: { v: 1, data: {} }, digest }
     },
     tend({ log }) {
       if (now() - tendedAt < TEND_EVERY_MS) return

@@ -99,7 +99,7 @@ function follow(log: readonly LogEntry[], send: (since: number, had: number) => 
   const out = { stdout: '', stderr: '' }
   let cursor: string | undefined
   for (let back = false; ;) {
-    const live = !back
+    const live: boolean = !back
     const position = createLogPosition(cursor, { order, live })
     back = !(live ? send(position.since, had) : served(log, position.since)).every((entry) => {
       const parts = position.take(entry)

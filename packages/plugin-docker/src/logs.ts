@@ -26,7 +26,7 @@ export async function* readLogs(source: LogSource, options: LogOptions): AsyncGe
   for (;;) {
     const before = await mustExist(source)
     // Where the engine went back, the files say what comes next.
-    const live = options.follow && isLive(before) && !back
+    const live: boolean = options.follow && isLive(before) && !back
     const position = createLogPosition(cursor, { order, live })
     const again = back
     back = (yield* readOnce(source, position, live)) === 'back'

@@ -122,10 +122,12 @@ export function dockerProvider({
       }
     },
 
-    preparePool: ({ image, settings }, call) =>
+    preparePool: ({ image, serviceImages = [], egress, settings }, call) =>
       guarded(call, changes('prepare the pool'), async () => {
         const { pull = 'missing' } = settingsOf({ settings })
-        return tender.prepare({ image, pull }, call)
+        const gate = egress === 'restricted' ? rules.firewall : undefined
+        const named = [image, ...serviceImages, gate].filter((name) => name !== undefined)
+        return tender.prepare({ images: [...new Set(named)], pull }, call)
       }),
 
     // Its image may be another pool's too: it goes as all that are unused go.

@@ -2,7 +2,8 @@ import { readdir, readFile } from 'node:fs/promises'
 import { join } from 'node:path'
 import { type Authority, makeAuthority } from '@muster/test/systems/authority'
 import { findDocker } from '@muster/test/systems/docker'
-import { engineJson } from '@muster/test/systems/engine'
+import type { PoolRequest } from '@muster/core'
+import { askEngine, engineJson } from '@muster/test/systems/engine'
 import { ensureImage, pushImage, removeImage, tagImage } from '@muster/test/systems/images'
 import { suiteWith } from '@muster/test/systems/presence'
 import { findRegistry, type ImageRegistry } from '@muster/test/systems/registry'
@@ -14,6 +15,7 @@ import { imageRulesOf } from './image-rules.ts'
 import { createLedger } from './image-ledger.ts'
 import { createSweeper } from './image-sweep.ts'
 import { createEngine } from './client.ts'
+import { rulesOf } from './rules.ts'
 
 const CANARY = 'canary-in-the-mine'
 
@@ -155,20 +157,32 @@ suiteWith(await findDocker(), 'images of a real registry', (docker) => {
       expect(names.filter((name) => name.startsWith(registry.host))).toEqual([])
     })
 
-    test('a pool’s image is there before its first worker; one that cannot be pulled is the launch’s to tell', async () => {
-      const { image } = await pushed('ahead:1')
-      const harness = await harnessOf(withPassword())
-      const pool = (of: string) => ({
-        pool: 'pool',
-        image: of,
-        tags: { 'muster-owner': harness.owner, 'muster-provider': 'docker', 'muster-pool': 'pool' },
-      })
-      const prepared = await harness.provider.preparePool(pool(image), harness.call())
-      expect(await harness.provider.preparePool(pool(image), harness.call())).toEqual(prepared)
-      expect(await engineJson(docker.socket, { path: `/images/${image}/json` })).toBeDefined()
+    test('the images of a pool, its services and its gate are there before its first worker; one that cannot be pulled is the launch’s to tell', async () => {
+      const [own, service, gate] = [await pushed('ahead:1'), await pushed('beside:1'), await pushed('gate:1')]
+      const harness = await harnessOf({ ...withPassword(), rules: rulesOf({ firewall: { image: gate.image } }, docker.socket) })
+      const tags = { 'muster-owner': harness.owner, 'muster-provider': 'docker', 'muster-pool': 'pool' }
+      const here = async (): Promise<boolean[]> =>
+        Promise.all(
+          [own, service, gate].map(
+            async ({ image }) => (await askEngine(docker.socket, { path: `/images/${image}/json` })).status === 200,
+          ),
+        )
       const lines: string[] = []
-      await harness.provider.preparePool(pool(`${registry.host}/none:1`), harness.call({ log: (line) => lines.push(line) }))
-      expect(lines.join()).toContain("a pool's image could not be pulled ahead")
+      const prepare = (parts: Partial<PoolRequest>) =>
+        harness.provider.preparePool({ pool: 'pool', tags, ...parts }, harness.call({ log: (line) => lines.push(line) }))
+      await prepare({ image: own.image, serviceImages: [service.image], egress: 'restricted', settings: { pull: 'never' } })
+      expect(await here()).toEqual([false, false, false])
+      // One that nobody has holds up none of the others.
+      const services = [`${registry.host}/none:1`, service.image]
+      const open = await prepare({ image: own.image, serviceImages: services, egress: 'full' })
+      expect(await here()).toEqual([true, true, false])
+      expect(lines.filter((line) => line.includes("a pool's image could not be pulled ahead"))).toEqual([
+        expect.stringContaining('/none:1'),
+      ])
+      const closed = await prepare({ image: own.image, serviceImages: services, egress: 'restricted' })
+      expect(await here()).toEqual([true, true, true])
+      expect(closed.digest).not.toBe(open.digest)
+      expect(await prepare({ image: own.image, serviceImages: services, egress: 'restricted' })).toEqual(closed)
     })
 
     test('what this provider pulled goes when it is old and unused; what a container uses, and what is a stranger’s, stays', async () => {

@@ -1,5 +1,5 @@
 /** What a provider prepares for a pool is removed when the pool needs it no longer, and never before. */
-import { ProviderError } from '@muster/core'
+import { type PoolRequest, ProviderError } from '@muster/core'
 import { afterEach, expect, test } from 'vitest'
 import type { PoolConfig } from './model.ts'
 import { type Harness, leaseRequest, openHarness, owner, poolConfig } from './testing/harness.ts'
@@ -7,6 +7,7 @@ import type { Fault } from './testing/vendor.ts'
 
 let h: Harness
 let told: string[]
+let asked: Omit<PoolRequest, 'tags'>[]
 let fault: Fault | undefined
 /** Those that the fault is for. */
 let failing: (pool: string | undefined) => boolean
@@ -17,6 +18,7 @@ afterEach(async () => {
 
 async function open(pools: PoolConfig[]): Promise<void> {
   told = []
+  asked = []
   fault = undefined
   failing = () => true
   h = await openHarness({
@@ -24,8 +26,14 @@ async function open(pools: PoolConfig[]): Promise<void> {
     providers: [
       {
         name: 'one',
-        capabilities: { preparePool: true },
-        prepared: (pool) => void told.push(`prepared ${pool}`),
+        capabilities: {
+          ...{ preparePool: true, services: true },
+          fields: ['image', 'services', 'network.egress.restricted', 'network.allow', 'settings'],
+        },
+        prepared: (pool, request) => {
+          told.push(`prepared ${pool}`)
+          asked.push(request)
+        },
         unprepared: (_pool, digest) => void told.push(`removed ${digest}`),
         fault: (method, pool) => (method === 'unpreparePool' && failing(pool) ? fault : undefined),
       },
@@ -58,6 +66,23 @@ async function use(...pools: string[]): Promise<void> {
   }
   await h.pass(1000)
 }
+
+test('is all that its workers are made of and what stands beside them, each image once', async () => {
+  const service = (name: string, of: string) => ({ name, image: of })
+  const worker = {
+    image: 'a',
+    services: [service('db', 'postgres:18'), service('other', 'postgres:18'), service('queue', 'redis:8')],
+    network: { egress: 'restricted' as const, allow: ['mirror.example:443'] },
+    settings: { pull: 'always' },
+  }
+  await open([poolConfig({ work: 'hold', worker }), poolConfig({ name: 'bare', work: 'hold', worker: {} })])
+  await use('ci', 'bare')
+  const { image: own, settings } = worker
+  expect(asked).toEqual([
+    { pool: 'ci', image: own, serviceImages: ['postgres:18', 'redis:8'], egress: 'restricted', settings },
+    { pool: 'bare' },
+  ])
+})
 
 test('of a pool that is removed, once its last worker there is gone, and only once', async () => {
   await open([image('a')])

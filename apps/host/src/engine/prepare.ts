@@ -2,10 +2,11 @@
  * Pool-wide things at a provider (a network, a task definition): made once before the first launch of a pool there, and removed when the
  * pool needs them no longer and its last worker there is gone. What was made is noted in the store, so that a restart forgets none of it.
  */
-import { type Handle, ProviderError, reactions, toProviderError } from '@muster/core'
+import { type Handle, type PoolRequest, ProviderError, reactions, toProviderError } from '@muster/core'
 import type { GuardedProvider } from '../plugins/api.ts'
 import { ceiling, providerBackoff } from './backoff.ts'
 import { background, type Context, persist } from './context.ts'
+import type { WorkerTemplate } from './model.ts'
 import { journal, writing } from './records.ts'
 import { brief } from './words.ts'
 
@@ -31,6 +32,17 @@ interface Made {
   pool: string
   handle: Handle
   at: number
+}
+
+/** What a provider may have to bring or make for workers of this template. */
+function requestOf({ image, services = [], network, settings }: WorkerTemplate): Omit<PoolRequest, 'pool' | 'tags'> {
+  const serviceImages = [...new Set(services.map((service) => service.image))]
+  return {
+    ...(image === undefined ? {} : { image }),
+    ...(serviceImages.length === 0 ? {} : { serviceImages }),
+    ...(network?.egress === undefined ? {} : { egress: network.egress }),
+    ...(settings === undefined ? {} : { settings }),
+  }
 }
 
 /** What cannot be removed, so far. */
@@ -71,8 +83,7 @@ export async function openPreparation(context: Context): Promise<Preparation> {
   })
 
   async function prepare(provider: GuardedProvider, pool: string): Promise<void> {
-    const { image, settings } = context.state.pool(pool).config.worker
-    const request = { pool, ...(image === undefined ? {} : { image }), ...(settings === undefined ? {} : { settings }) }
+    const request = { pool, ...requestOf(context.state.pool(pool).config.worker) }
     // What it once made may be what is being removed.
     await tidying.get(placeOf({ provider: provider.name, pool }))
     let found: { handle: Handle; digest: string }

@@ -53,6 +53,8 @@ export const poolRequestSchema: z.ZodType<PoolRequest> = z.strictObject({
   pool: name,
   tags: poolTags,
   image: z.string().min(1).exactOptional(),
+  serviceImages: z.array(z.string().min(1)).exactOptional(),
+  egress: z.enum(['none', 'restricted', 'full']).exactOptional(),
   settings: z.unknown().exactOptional(),
 })
 

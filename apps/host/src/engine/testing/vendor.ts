@@ -1,6 +1,7 @@
 /** A vendor in memory, as the truth that tests compare records with, and a provider over it that fails as it is told. */
 import {
   type LaunchSpec,
+  type PoolRequest,
   ProviderError,
   type ProviderPhase,
   type WorkerCapabilities,
@@ -63,7 +64,7 @@ export interface ScriptOptions {
   /** Told of every worker that is made. */
   made?: (id: string) => void
   /** Told of every pool that is prepared; absent: there is nothing to prepare. */
-  prepared?: (pool: string) => void | Promise<void>
+  prepared?: (pool: string, request: Omit<PoolRequest, 'tags'>) => void | Promise<void>
   /** Told of every pool that is prepared no longer, by the digest of what was made. */
   unprepared?: (pool: string, digest: string) => void
   /** Asked for every call, with the worker's id, or the pool's name. */
@@ -314,9 +315,10 @@ export function scriptedProvider(options: ScriptOptions): ScriptedProvider {
     stats: missing,
     headroom: missing,
     quote: missing,
-    preparePool: async ({ pool, image }) => {
+    preparePool: async (request) => {
+      const { pool, image } = request
       if (options.prepared === undefined) return missing()
-      await options.prepared(pool)
+      await options.prepared(pool, request)
       const digest = `${pool}-${image ?? 'none'}`
       return { handle: { v: 1, data: { digest } }, digest }
     },

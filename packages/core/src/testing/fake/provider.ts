@@ -122,9 +122,9 @@ export function steadyProvider({ config, capabilities, life, now }: FakeProvider
       return { state: 'ready', facts: { parts: config.parts.join(' ') }, notes: ['no isolation: workers are plain processes'] }
     },
 
-    async preparePool({ tags, image, settings }, call) {
+    async preparePool({ pool: _pool, tags, ...wanted }, call) {
       await enter(call)
-      const digest = digestOf({ image, settings }).slice(0, 12)
+      const digest = digestOf(wanted).slice(0, 12)
       await life.step('prepare')
       vendor.note({ kind: 'effect', op: 'prepare' }, { call })
       writeFileSync(poolFile(tags, digest), '')
