@@ -1,5 +1,6 @@
 import { expect, test } from 'vitest'
-import { fieldsOf, type LaunchSpec, specFields } from './spec.ts'
+import * as z from 'zod'
+import { fieldsOf, type LaunchSpec, launchSpecSchema, specFields } from './spec.ts'
 
 const tags = {
   'muster-owner': 'o',
@@ -48,4 +49,21 @@ test('a spec has the fields that stand in it', () => {
   expect(fieldsOf(whole).toSorted()).toEqual(specFields.filter((one) => !egress.includes(one)).toSorted())
   expect(fieldsOf({ ...bare, work: { mode: 'hold', inputs: [], outputs: [] } as unknown as LaunchSpec['work'] })).toEqual([])
   expect(fieldsOf({ ...bare, network: { egress: 'full' } })).toEqual(['network.egress.full'])
+})
+
+test('whatever a spec may have is a field that a provider declares or refuses', () => {
+  const { properties = {} } = z.toJSONSchema(launchSpecSchema) as {
+    properties?: Record<string, { properties?: object; anyOf?: object[] }>
+  }
+  // Who it is, and its way of working, which capabilities have: but what goes in and comes out of a command is a field.
+  const { id: _id, tags: _tags, work: _work, ...optional } = properties
+  // Where one key has several meanings, each is a field; the parts of the others are.
+  const paths = Object.entries(optional).flatMap(([key, schema]) =>
+    schema.properties === undefined || key === 'readiness'
+      ? [key]
+      : Object.keys(schema.properties).map((part) => `${key}.${part}`),
+  )
+  expect(paths.length).toBeGreaterThan(20)
+  const missing = paths.filter((path) => !specFields.some((field) => field === path || field.startsWith(`${path}.`)))
+  expect(missing).toEqual([])
 })
