@@ -66,7 +66,7 @@ export default defineConfig({
         exclude: [
           '**/node_modules/**',
           '**/dist/**',
-          'examples/pipeline/project/**',
+          'examples/*/project/**',
           ...except,
           ...(name === 'unit' ? ['**/*.contract.test.ts', '**/*.integration.test.ts'] : []),
         ],

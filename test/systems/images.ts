@@ -4,6 +4,7 @@ import { createReadStream } from 'node:fs'
 import { access, realpath } from 'node:fs/promises'
 
 import { askEngine, engineProgress } from './engine.ts'
+import { postgresTree } from './postgres.ts'
 import { mustRun } from './process.ts'
 import { tarStream, type TarEntry } from './tar.ts'
 
@@ -15,6 +16,8 @@ export const TEST_IMAGES = {
   node: 'muster-test/node:26',
   /** The first with iptables of this machine. */
   firewall: 'muster-test/firewall:1',
+  /** The first with PostgreSQL of this machine: see postgres.ts. */
+  postgres: 'muster-test/postgres:1',
 } as const
 
 export type TestImage = keyof typeof TEST_IMAGES
@@ -22,14 +25,34 @@ export type TestImage = keyof typeof TEST_IMAGES
 /** The digest of an image's content stands here, so that an image that is there already is not made again. */
 const CONTENT_LABEL = 'muster-test.content'
 
+interface Recipe {
+  /** Beside busybox's. */
+  more(): Promise<TarEntry[]>
+  /** Instructions as of a Dockerfile. */
+  changes: string[]
+}
+
+const recipes: Record<TestImage, Recipe> = {
+  busybox: { more: async () => [], changes: ['CMD ["sh"]'] },
+  node: { more: nodeTree, changes: ['CMD ["node"]'] },
+  firewall: { more: firewallTree, changes: ['CMD ["sh"]'] },
+  postgres: {
+    more: () => postgresTree(librariesOf),
+    changes: ['ENTRYPOINT ["docker-entrypoint.sh"]', 'CMD ["postgres"]'],
+  },
+}
+
+/** Of two entries of one path the later one. */
+function withoutFormer(entries: readonly TarEntry[]): TarEntry[] {
+  return [...new Map(entries.map((entry) => [entry.path, entry])).values()]
+}
+
 /** Makes sure that an engine has a test image, and answers its tag. Made at most once for the same content. */
 export async function ensureImage(socket: string, name: TestImage): Promise<string> {
   const tag = TEST_IMAGES[name]
-  const more = { busybox: async () => [], node: nodeTree, firewall: firewallTree }[name]
-  const entries = [...(await busyboxTree()), ...(await more())]
+  const entries = withoutFormer([...(await busyboxTree()), ...(await recipes[name].more())])
   const digest = await digestOf(entries)
   if ((await contentOf(socket, tag)) === digest) return tag
-  const command = name === 'node' ? ['node'] : ['sh']
   await engineProgress(socket, {
     method: 'POST',
     path: '/images/create',
@@ -40,7 +63,7 @@ export async function ensureImage(socket: string, name: TestImage): Promise<stri
       changes: [
         `LABEL ${CONTENT_LABEL}=${digest}`,
         'ENV PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin',
-        `CMD ${JSON.stringify(command)}`,
+        ...recipes[name].changes,
       ],
     },
     headers: { 'content-type': 'application/x-tar' },

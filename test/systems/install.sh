@@ -19,6 +19,7 @@ readonly SYSTEMS=(
   "ca-certificates /etc/ssl/certs/ca-certificates.crt"
   "openssl /usr/bin/openssl"               # makes certificates for tests
   "python3 /usr/bin/python3"               # runs the example of a plugin in another language
+  "postgresql /usr/bin/pg_createcluster"   # a database beside a job: the image of it is made of Debian's
   "util-linux /usr/bin/setpriv"            # runs a test as an unprivileged user
 )
 

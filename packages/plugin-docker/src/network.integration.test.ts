@@ -198,7 +198,7 @@ suiteWith(await findDocker(), 'networks on a real engine', (docker) => {
     })
   })
 
-  test("workers of a pool hear each other by name on the pool's network, which goes with the last of them", async () => {
+  test("workers of a pool hear each other by name on the pool's network, those of another pool or of none do not, and it goes with the last of them", async () => {
     const settings = { network: { scope: 'pool' as const, aliases: ['first.example'], hosts: { 'set.example': '192.0.2.7' } } }
     const [first, second] = await Promise.all([
       launched(node({ settings })),
@@ -212,6 +212,23 @@ suiteWith(await findDocker(), 'networks on a real engine', (docker) => {
     const networks = async (): Promise<string[]> =>
       (await inventoryOf(docker.socket, [`muster-owner=${harness.owner}`])).filter((line) => line.startsWith('network'))
     expect(await networks()).toHaveLength(1)
+    const opened = 'nc -ll -p 7000 -e echo heard >/dev/null 2>&1 & until netstat -ltn | grep -q :7000; do :; done'
+    await harness.exec(first.id, ['sh', '-c', opened])
+    const address = (await asked(second.id, 'first.example')).trim()
+    const heard = async (id: string): Promise<string> =>
+      (await harness.exec(id, ['sh', '-c', `nc -w 3 ${address} 7000 </dev/null 2>/dev/null`])).stdout
+    const strangers = await Promise.all(
+      [{ scope: 'pool' as const }, {}].map((network) => {
+        const spec = node({ settings: { network } })
+        return launched({ ...spec, tags: { ...spec.tags, 'muster-pool': 'other' } })
+      }),
+    )
+    expect(await heard(second.id)).toBe('heard\n')
+    for (const { id } of strangers) {
+      expect(await heard(id)).toBe('')
+      await harness.gone(id, 0)
+    }
+    await waitFor("the end of the other pool's network", networks, { until: (lines) => lines.length === 1 })
     await harness.gone(first.id, 0)
     expect(await networks()).toHaveLength(1)
     await harness.gone(second.id, 0)

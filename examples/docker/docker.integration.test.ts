@@ -1,0 +1,102 @@
+/** The example as its README has it, with images of this machine instead of a registry's. */
+import { createHash } from 'node:crypto'
+import { cp, readFile, realpath, writeFile } from 'node:fs/promises'
+import { join } from 'node:path'
+import { findDocker } from '@muster/test/systems/docker'
+import { ensureImage, TEST_IMAGES } from '@muster/test/systems/images'
+import { inventoryOf } from '@muster/test/systems/inventory'
+import { type MusterDaemon, type MusterOptions, startMuster } from '@muster/test/systems/muster'
+import { findPostgres } from '@muster/test/systems/postgres'
+import { suiteWith } from '@muster/test/systems/presence'
+import { type RunningProcess, runProcess, startProcess } from '@muster/test/systems/process'
+import { tempFolder, type TempFolder } from '@muster/test/systems/temp'
+import { waitFor } from '@muster/test/systems/wait'
+import { afterAll, beforeAll, expect, test } from 'vitest'
+import { parse } from 'yaml'
+
+const here = import.meta.dirname
+const root = join(here, '../..')
+
+suiteWith(await findDocker(), 'the example of a Docker pool', ({ socket }) => {
+  suiteWith(findPostgres(), 'with a database', () => {
+    let folder: TempFolder
+    let daemon: MusterDaemon
+
+    beforeAll(async () => {
+      for (const image of ['node', 'postgres'] as const) await ensureImage(socket, image)
+      folder = await tempFolder('stock')
+      await cp(here, folder.path, { recursive: true })
+      // What `npm ci` in the project does.
+      const library = await realpath(join(root, 'node_modules/postgres'))
+      await cp(library, join(folder.path, 'project/node_modules/postgres'), { recursive: true })
+      await change('muster.yaml', (text) =>
+        text
+          .replace('/var/run/docker.sock', socket)
+          .replaceAll('image: node:26', `image: ${TEST_IMAGES.node}`)
+          .replace('image: postgres:18', `image: ${TEST_IMAGES.postgres}`),
+      )
+      await change('plugins.json', (text) => text.replace('../../packages', join(root, 'packages')))
+      const { providers, pools } = parse(await readFile(join(folder.path, 'muster.yaml'), 'utf8')) as MusterOptions
+      daemon = await startMuster({ providers, pools })
+    })
+    afterAll(async () => {
+      await daemon[Symbol.asyncDispose]()
+      await folder.remove()
+    })
+
+    async function change(name: string, how: (text: string) => string): Promise<void> {
+      const file = join(folder.path, name)
+      await writeFile(file, how(await readFile(file, 'utf8')))
+    }
+    const pipeline = (): Promise<RunningProcess> =>
+      startProcess(
+        [
+          ...[process.execPath, '--conditions=@muster/source', join(root, 'packages/pipeline/src/cli.ts')],
+          ...['run', join(folder.path, 'pipeline.yaml'), '--artifacts', join(folder.path, 'out'), '-c', daemon.config],
+        ],
+        { env: { ...process.env, NO_COLOR: '1' } },
+      )
+    /** What the engine has of these pools, as their names. */
+    const held = async (): Promise<string[]> => {
+      const of = await Promise.all(['build', 'with-postgres'].map((pool) => inventoryOf(socket, [`muster-pool=${pool}`])))
+      return of.flat().map((line) => line.replace(/^(\w+) \S+ muster-w[0-9a-z]{26}/, '$1 '))
+    }
+    const nothingLeft = (): Promise<string[]> => waitFor('nothing of it to be left', held, { until: (left) => left.length === 0 })
+
+    test('its configuration passes `muster check`, and so does its pipeline', async () => {
+      const config = join(folder.path, 'muster.yaml')
+      const checked = await runProcess([process.execPath, join(root, 'apps/host/bin/muster.mjs'), 'check', '-c', config], {
+        env: { ...process.env, MUSTER_SOURCE: '1' },
+      })
+      expect({ code: checked.code, problems: checked.stdout }).toEqual({ code: 0, problems: '' })
+    })
+
+    test('builds and tests against the database, hands out what was built by its digest, and leaves nothing', async () => {
+      const run = await pipeline()
+      const beside = ['container ', 'container -s-db', 'network -net']
+      await waitFor('the database beside the job', held, { until: (now) => beside.every((one) => now.includes(one)) })
+      const { code } = await run.exited
+      expect({ code, stderr: code === 0 ? '' : run.stderr() + run.stdout() }).toEqual({ code: 0, stderr: '' })
+      expect(run.stdout()).toMatch(/^test +\| .*reads back what it wrote, on another connection too/m)
+      expect(run.stdout()).toMatch(/^test +\| .* pass 3$/m)
+      const out = /package came out, .*sha256 ([0-9a-f]{64})/.exec(run.stderr())?.[1]
+      const into = /package of build goes in, .*sha256 ([0-9a-f]{64})/.exec(run.stderr())?.[1]
+      const kept = await readFile(join(folder.path, 'out/package.tar'))
+      expect([out, into]).toEqual(Array.from({ length: 2 }, () => createHash('sha256').update(kept).digest('hex')))
+      expect(run.stdout()).toMatch(/^build +\| [0-9a-f]{64} {2}migrations\/1-items\.sql$/m)
+      expect(run.stdout()).toContain('\nleft: nothing\n')
+      await nothingLeft()
+    })
+
+    test('a planted failing test fails it by the name of its job, and leaves nothing either', async () => {
+      const planted = "\ntest('is planted', async () => assert.equal(await level(sql, 'bolts'), 8))\n"
+      await change('project/test/stock.test.js', (text) => text + planted)
+      const run = await pipeline()
+      await run.expectExit(1)
+      expect(run.stdout()).toMatch(/^stock: failed in .*: test failed with exit code 1/m)
+      expect(run.stdout()).toContain('7 !== 8')
+      expect(run.stdout()).toContain('\nleft: nothing\n')
+      await nothingLeft()
+    })
+  })
+})

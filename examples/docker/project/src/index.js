@@ -1,0 +1,2 @@
+export { migrate } from './migrate.js'
+export { history, level, move } from './stock.js'
