@@ -1,7 +1,7 @@
 import { spawn } from 'node:child_process'
 import { once } from 'node:events'
 import { existsSync } from 'node:fs'
-import { mkdir, readFile, rmdir } from 'node:fs/promises'
+import { mkdir, readdir, readFile, readlink, rmdir } from 'node:fs/promises'
 import { join } from 'node:path'
 import { requireSystem, root } from '@muster/test/require'
 import { expect, test } from 'vitest'
@@ -45,6 +45,33 @@ const needsGroups = {
     ) as Promise<string | undefined>
   },
 }
+
+/** What hosts have left that were killed is removed before the first cage is made: so this stands first. */
+test('what a host that was killed has left goes, and what a live one has stays', async (context) => {
+  await requireSystem(context, root)
+  await requireSystem(context, needsGroups)
+  const gone = spawn('/bin/true')
+  await once(gone, 'exit')
+  const space = /\d+/.exec(await readlink('/proc/self/ns/pid'))?.[0]
+  const [{ folder = '' } = {}] = (await here()).filter(({ version }) => version === 1)
+  const at = (name: string): string => join(folder, name)
+  const left = at(`muster-plugin-${space}-${gone.pid}-1`)
+  const others = [
+    `muster-plugin-${space}-${process.pid}-9999`,
+    `muster-plugin-1${space}-${gone.pid}-1`,
+    `muster-plugin-x-${gone.pid}`,
+  ]
+  for (const path of [left, ...others.map(at)]) await mkdir(path)
+  try {
+    expect(await cagesAreHere()).toBe(true)
+    expect([existsSync(left), ...others.map((name) => existsSync(at(name)))]).toEqual([false, true, true, true])
+    // Nor does what was tried out stay.
+    const { length } = (await readdir(folder)).filter((name) => name.startsWith(`muster-plugin-${space}-${process.pid}-`))
+    expect(length).toBe(1)
+  } finally {
+    for (const path of others.map(at)) await rmdir(path)
+  }
+})
 
 test('a cage holds what it is told, and ends all that is in it', async (context) => {
   await requireSystem(context, root)

@@ -89,7 +89,9 @@ test('whatever this host lets others see of what it makes, the user of a plugin 
   const before = process.umask(0o077)
   try {
     const root = await addContent(await packPlugin({ more: [['package/deep/er/x', '']] }), join(temp.path, 'store'))
-    const modes = await Promise.all(['', 'dist', 'deep', 'deep/er', 'deep/er/x'].map(async (path) => (await stat(join(root, path))).mode & 0o777))
+    const modes = await Promise.all(
+      ['', 'dist', 'deep', 'deep/er', 'deep/er/x'].map(async (path) => (await stat(join(root, path))).mode & 0o777),
+    )
     expect(modes).toEqual([0o755, 0o755, 0o755, 0o755, 0o444])
     expect(await addContent(await packPlugin({ more: [['package/deep/er/x', '']] }), join(temp.path, 'store'))).toBe(root)
     expect(await readdir(join(temp.path, 'store'))).toHaveLength(1)

@@ -32,9 +32,9 @@ function straw(
   const worker = other ?? plain
   const holds = openHolds()
   let current: Current = { worker, holds, inFlight: 8 }
-  const witness: CallWitness = ({ method }) => ({
+  const witness: CallWitness = ({ method, stream, provider, attempt }) => ({
     traceparent: 'of the witness',
-    end: (code) => told?.push(`${method} ${code}`),
+    end: (code) => told?.push(`${provider} ${method}${stream ? ' stream' : ''} ${attempt} ${code}`),
     ...(spans === undefined ? {} : { spans }),
   })
   const guard = createGuard({
@@ -239,7 +239,13 @@ test('no call is without an end: looks take seconds, changes minutes, and only w
   const { guard, asked } = straw((method) => (method === 'list' ? { workers: [] } : []))
   const { calls } = guard
   const pool = { pool: 'a' } as Parameters<typeof calls.preparePool>[0]
-  await Promise.all([calls.probe(), calls.list({ limit: 1 }), calls.inspect([]), calls.launch(spec, {}), calls.terminate(target, how, {})])
+  await Promise.all([
+    calls.probe(),
+    calls.list({ limit: 1 }),
+    calls.inspect([]),
+    calls.launch(spec, {}),
+    calls.terminate(target, how, {}),
+  ])
   await Promise.all([calls.execState(target, 'x'), calls.execKill(target, {} as never), calls.stats(target), calls.headroom()])
   await Promise.all([calls.quote({} as never), calls.suspend(target), calls.resume(target), calls.preparePool(pool)])
   await Promise.all([calls.unpreparePool({ pool, handle: { v: 1, data: 1 } }), calls.exec(target, {} as never)])
@@ -270,9 +276,9 @@ test('a stream ends by a deadline too, and what it fails with is told as of any 
   const all = [calls.watch(), calls.logs(target, { follow: true }), calls.copyOut(target, '/x'), calls.forward(target, input)]
   for (const stream of all) for await (const _ of stream as AsyncIterable<unknown>);
   expect(ends).toEqual([10, 30, 30, 60])
-  expect([told, failures]).toEqual([['watch ok', 'logs ok', 'copyOut ok', 'forward ok'], []])
+  expect([told, failures]).toEqual([['watch', 'logs', 'copyOut', 'forward'].map((method) => `p1 ${method} stream 1 ok`), []])
   await expect(Array.fromAsync(calls.copyOut(target, '/x'))).rejects.toMatchObject({ code: 'capacity' })
-  expect([told.at(-1), failures]).toEqual(['copyOut capacity', ['copyOut capacity']])
+  expect([told.at(-1), failures]).toEqual(['p1 copyOut stream 1 capacity', ['copyOut capacity']])
 })
 
 test('a process may go once its calls have ended; whoever only watches or follows a log does not hold it', async () => {
@@ -339,9 +345,11 @@ test('what an open breaker refuses may be asked again in seconds, and then one c
 
 test('what a plugin did for a call is told without its secrets, to whoever looks alone', async () => {
   const spans: SpanBatch[] = []
-  const { guard, asked } = straw(undefined, undefined, [], (batch) => spans.push(batch))
+  const told: string[] = []
+  const { guard, asked } = straw(undefined, undefined, told, (batch) => spans.push(batch))
   const signal = new AbortController().signal
-  await guard.calls.stats(target, { signal, traceparent: 'given' })
+  await guard.calls.stats(target, { signal, traceparent: 'given', attempt: 2 })
+  expect(told).toEqual(['p1 stats 2 ok'])
   const { options } = asked[0] ?? {}
   expect([options?.signal, options?.traceparent]).toEqual([signal, 'of the witness'])
   await options?.secret?.('token', {} as never)

@@ -117,6 +117,14 @@ test('what nothing would be left of to enforce says what is not', () => {
   expect(advisory).toEqual(['everything else that it asks for'])
 })
 
+test('what a child process may do is the kernel’s to hold, where the plugin has a user of its own', () => {
+  const asks = { ...nothing, childProcess: true }
+  expect(isolationOf(asks, { entry: entryOf(), ground: rich }).advisory).toEqual([
+    'files and network for its child processes, which its user alone holds',
+  ])
+  expect(isolationOf(asks, { entry: entryOf(), ground: poor }).advisory).toEqual(['files and network for its child processes'])
+})
+
 test('only what could have a user of its own asks what the machine gives', () => {
   const permissions = { ...nothing, ...everything }
   const folder = entryOf({ source: { folder: '.' } })

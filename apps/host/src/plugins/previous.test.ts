@@ -77,7 +77,9 @@ test('it is refused, and not thrown, where it may not or cannot be loaded', asyn
   await locked('1.0.0')
   await locked('2.0.0')
   await write('2.0.0', { isolation: 'L3' })
-  expect(await look()).toMatchObject({ refused: { reason: expect.stringMatching(/must have isolation L3/), hint: expect.any(String) } })
+  expect(await look()).toMatchObject({
+    refused: { reason: expect.stringMatching(/must have isolation L3/), hint: expect.any(String) },
+  })
   const rule = { packages: ['@acme/*'], issuer: 'https://i.example', repository: 'https://r.example/a', workflow: 'w.yml' }
   await write('2.0.0', {}, { trust: { rules: [rule] } })
   expect(await look()).toMatchObject({ refused: { reason: expect.stringMatching(/@acme\/plugin@1\.0\.0: it has no signature/) } })
@@ -115,5 +117,7 @@ test('one that this host cannot speak with any more is refused', async () => {
   await writeFile(path, manifest.replace('"1.0"', '"9.0"'))
   const lock = join(folder.path, 'plugins.lock.json')
   await writeFile(lock, (await readFile(lock, 'utf8')).replaceAll(previous?.tree ?? '', await treeOfFolder(root)))
-  expect(await look()).toMatchObject({ refused: { reason: expect.stringMatching(/speaks contract 9\.0/), hint: expect.any(String) } })
+  expect(await look()).toMatchObject({
+    refused: { reason: expect.stringMatching(/speaks contract 9\.0/), hint: expect.any(String) },
+  })
 })

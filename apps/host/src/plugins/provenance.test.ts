@@ -61,7 +61,7 @@ describe('provenance', () => {
   })
 
   it('has the workflow of the certificate’s name where nothing else says it, and neither ref nor commit that nobody says', async () => {
-    expect(await look({ forged: { without: ['signerUri', 'commit', 'ref'] } })).toEqual(rightSigner)
+    expect(await look({ forged: { without: ['signerUri', 'commit', 'ref'] } })).toStrictEqual(rightSigner)
   })
 
   it('of a workflow in another repository has its whole address', async () => {
@@ -132,7 +132,11 @@ describe('provenance', () => {
         },
       },
     ],
-    ['of an authority that nobody trusts, with its chain', 'untrusted-certificate', { forged: { authority: 'other', bundle: chained } }],
+    [
+      'of an authority that nobody trusts, with its chain',
+      'untrusted-certificate',
+      { forged: { authority: 'other', bundle: chained } },
+    ],
     ['with an expired certificate in a chain', 'expired-certificate', { forged: { authority: 'expired', bundle: chained } }],
     ['that does not say who told the authority', 'untrusted-certificate', { forged: { without: ['issuer'] } }],
     ['that does not say from where it was built', 'untrusted-certificate', { forged: { without: ['repository'] } }],

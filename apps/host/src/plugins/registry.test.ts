@@ -55,9 +55,12 @@ it('has the scope’s registry for its packages, and what an entry says besides'
 
 it('says of a registry that it does not know which there are', () => {
   const at = (registries: object): object[] =>
-    readRegistry(JSON.stringify({ registries, plugins: { a: { package: 'a', version: '*', source: { registry: 'x' } } } }, null, 1), {
-      ...{ base: '/b', shown: 'plugins.json' },
-    }).problems
+    readRegistry(
+      JSON.stringify({ registries, plugins: { a: { package: 'a', version: '*', source: { registry: 'x' } } } }, null, 1),
+      {
+        ...{ base: '/b', shown: 'plugins.json' },
+      },
+    ).problems
   expect(at({})).toMatchObject([{ reason: "no registry is named 'x'", fix: 'add it to registries' }])
   expect(at({ y: {}, '@z': {} })).toMatchObject([{ fix: 'add it to registries, or write one of: y, @z' }])
   expect(at({ x: {} })).toEqual([])
@@ -67,13 +70,23 @@ it('tells a file that is not there from one that cannot be read', async () => {
   await using folder = await tempFolder('registry')
   const file = join(folder.path, 'plugins.json')
   const missing = await loadRegistry(file, 'plugins.json')
-  expect(missing).toMatchObject({ base: folder.path, entries: [], registries: {}, policy: { minReleaseAgeMs: 86_400_000, exempt: [] } })
+  expect(missing).toMatchObject({
+    base: folder.path,
+    entries: [],
+    registries: {},
+    policy: { minReleaseAgeMs: 86_400_000, exempt: [] },
+  })
   expect(missing.trust).toEqual({ rules: [] })
-  expect(missing.problems).toMatchObject([{ file: 'plugins.json', line: 1, column: 1, reason: 'the registry manifest does not exist' }])
+  expect(missing.problems).toMatchObject([
+    { file: 'plugins.json', line: 1, column: 1, reason: 'the registry manifest does not exist' },
+  ])
   expect(missing.problem([], { reason: 'x', fix: 'y' })).toEqual(missing.problems[0])
   await mkdir(join(folder.path, 'd'))
   const [unread] = (await loadRegistry(join(folder.path, 'd'), 'plugins.json')).problems
-  expect(unread).toMatchObject({ reason: expect.stringMatching(/^it cannot be read: EISDIR/), fix: 'give this user the right to read it' })
+  expect(unread).toMatchObject({
+    reason: expect.stringMatching(/^it cannot be read: EISDIR/),
+    fix: 'give this user the right to read it',
+  })
   await writeFile(file, '{"plugins":')
   expect((await loadRegistry(file, 'plugins.json')).problems).not.toEqual([])
   expect((await loadRegistry(file, 'plugins.json')).base).toBe(folder.path)

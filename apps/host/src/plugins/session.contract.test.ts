@@ -27,7 +27,7 @@ async function faultOf(code: string, startMs = 5000): Promise<{ fault: StartFaul
   try {
     await startSession({
       ...{ ...target, plugin: { ...target.plugin, manifest, root, main }, owner: 'me', redactor },
-      ...{ users: openUsers({ range: { from: 60_578, to: 60_599 }, data: folder.path }), dataDir: join(folder.path, 'own') },
+      ...{ users: openUsers({ range: { from: 60_578, to: 60_599 }, data: folder.path }), dataDir: join(folder.path, 'own', 'p') },
       onLine: (line) => void lines.push(line),
     })
   } catch (error) {

@@ -70,7 +70,11 @@ test('a network that cannot be read says which key of it', async () => {
 
 test('the password of a proxy is a secret before there is a process', async () => {
   const redactor = createRedactor()
-  await faultOf({ redactor, network: { proxy: 'http://ann:hunter22@proxy.example:3128' }, dataDir: join(root, 'plugin.mjs', 'x') })
+  await faultOf({
+    redactor,
+    network: { proxy: 'http://ann:hunter22@proxy.example:3128' },
+    dataDir: join(root, 'plugin.mjs', 'x'),
+  })
   expect(redactor.clean('it says hunter22')).toBe('it says [secret]')
 })
 
@@ -78,7 +82,11 @@ test('a folder of its own that cannot be made says so, and nobody is at work in 
   const left: string[] = []
   const users = { ...openUsers({ range: { from: 1, to: 2 }, data: folder.path }), entered: entered(left) }
   const fault = await faultOf({ users, dataDir: join(root, 'plugin.mjs', 'x') })
-  expect(said(fault)).toEqual({ message: expect.stringMatching(/^it cannot be started: ENOTDIR/), hint: 'see the reason', ...passing })
+  expect(said(fault)).toEqual({
+    message: expect.stringMatching(/^it cannot be started: ENOTDIR/),
+    hint: 'see the reason',
+    ...passing,
+  })
   expect(left).toEqual(['the host', 'left'])
 })
 

@@ -63,7 +63,15 @@ test('a process is asked how it does, and what it says is shown', async () => {
   one.busiest = { bytes: 7, frames: 2 }
   open(one)
   now += 5
-  expect(status()).toMatchObject({ state: 'starting', since: 1_000_000, notes: [], facts: {}, restarts: 0, retiring: 0, inFlight: 0 })
+  expect(status()).toMatchObject({
+    state: 'starting',
+    since: 1_000_000,
+    notes: [],
+    facts: {},
+    restarts: 0,
+    retiring: 0,
+    inFlight: 0,
+  })
   await expect(supervised.provider.list({ limit: 1 })).rejects.toMatchObject({ code: 'transient', retryAfterMs: 100 })
   await until('ready')
   expect(status()).toEqual({
@@ -129,9 +137,7 @@ test('one that ends by itself leaves a bundle and is started again after a pause
   })
   expect(status().pid).toBeUndefined()
   expect(one.told).toEqual(['kill'])
-  expect(lines).toEqual([
-    ['a plugin process fell', expect.objectContaining({ provider: 'p', exit: { code: 3, signal: null } })],
-  ])
+  expect(lines).toEqual([['a plugin process fell', expect.objectContaining({ provider: 'p', exit: { code: 3, signal: null } })]])
   const bundle = JSON.parse(await readFile(join(folder.path, status().crashBundle ?? ''), 'utf8')) as object
   expect(bundle).toEqual({
     ...{ at: now, provider: 'p', plugin: { name: '@acme/straw', version: '1.0.0' }, restarts: 0 },
@@ -217,6 +223,19 @@ test('one that was handed over has worked until now; without one, nothing is han
   await until('ready')
 })
 
+test('one that takes over while it is written down how the one before fell is what counts', async () => {
+  for (const kind of ['ended', 'violation'] as const) {
+    const [one, two] = [straw(), straw({ state: 'ready', notes: ['second'] })]
+    open(one, { log: { ...log, warn: () => supervised.swap(strawTarget(), two.process) } })
+    await until('ready')
+    states.length = 0
+    one.end({ kind })
+    await waitFor('the second', () => status().notes[0] === 'second', { everyMs: 2 })
+    expect([states.map(({ state }) => state), paused.ms, one.told]).toEqual([['ready'], [], ['kill']])
+    await supervised.stop()
+  }
+})
+
 test('a pause ends with a process that takes over, and is no restart then', async () => {
   open(undefined)
   await supervised.first
@@ -237,7 +256,7 @@ test('it is retired once its calls have ended, and says nothing after that', asy
   expect(one.told).toEqual([])
   leave()
   await retired
-  expect([one.told, status().state]).toEqual([['retire', 'close retired', 'kill'], 'stopped'])
+  expect([one.told, status().state, status().restarts]).toEqual([['retire', 'close retired', 'kill'], 'stopped', 0])
   expect(states.map(({ state }) => state)).toEqual(['ready', 'stopped'])
   // No bundle: it was told to go.
   expect([status().crashBundle, lines]).toEqual([undefined, []])
@@ -251,4 +270,11 @@ test('a bundle that cannot be written is told, and it is started again all the s
   await until('degraded')
   expect(lines.map(([message]) => message)).toEqual(['a plugin process fell', 'a crash bundle could not be written'])
   expect(status().crashBundle).toBeUndefined()
+})
+
+test('one without a process is retired at once', async () => {
+  open(undefined)
+  await until('degraded')
+  await supervised.retire()
+  expect(status().state).toBe('stopped')
 })
