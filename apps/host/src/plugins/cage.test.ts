@@ -53,7 +53,7 @@ test('what a host that was killed has left goes, and what a live one has stays',
   const gone = spawn('/bin/true')
   await once(gone, 'exit')
   const space = /\d+/.exec(await readlink('/proc/self/ns/pid'))?.[0]
-  const [{ folder = '' } = {}] = (await here()).filter(({ version }) => version === 1)
+  const folder = (await here()).find(({ version }) => version === 1)?.folder ?? ''
   const at = (name: string): string => join(folder, name)
   const left = at(`muster-plugin-${space}-${gone.pid}-1`)
   const others = [

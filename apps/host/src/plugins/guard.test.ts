@@ -15,8 +15,7 @@ const how = { graceMs: 1, force: false, reason: 'test' }
 function straw(
   answer: (method: string) => unknown = () => ({}),
   other?: WorkerClient,
-  told?: string[],
-  spans?: (batch: SpanBatch) => void,
+  { told, spans }: { told?: string[]; spans?: (batch: SpanBatch) => void } = {},
 ) {
   const asked: { method: string; given: unknown[]; options: CallOptions }[] = []
   const term = { acts: true, epoch: 7 }
@@ -247,7 +246,7 @@ test('no call is without an end: looks take seconds, changes minutes, and only w
     calls.terminate(target, how, {}),
   ])
   await Promise.all([calls.execState(target, 'x'), calls.execKill(target, {} as never), calls.stats(target), calls.headroom()])
-  await Promise.all([calls.quote({} as never), calls.suspend(target), calls.resume(target), calls.preparePool(pool)])
+  await Promise.all([calls.quote({}), calls.suspend(target), calls.resume(target), calls.preparePool(pool)])
   await Promise.all([calls.unpreparePool({ pool, handle: { v: 1, data: 1 } }), calls.exec(target, {} as never)])
   await calls.copyIn(target, {} as never)
   for (const { method, options } of asked) ms[method] = options.deadlineMs / 1000
@@ -270,7 +269,7 @@ test('a stream ends by a deadline too, and what it fails with is told as of any 
         if (ends.length > 4) throw new ProviderError('capacity', 'hunter22 is full')
       },
   })
-  const { guard, failures } = straw(undefined, worker, told)
+  const { guard, failures } = straw(undefined, worker, { told })
   const { calls } = guard
   const input = { port: 1 } as never
   const all = [calls.watch(), calls.logs(target, { follow: true }), calls.copyOut(target, '/x'), calls.forward(target, input)]
@@ -346,7 +345,7 @@ test('what an open breaker refuses may be asked again in seconds, and then one c
 test('what a plugin did for a call is told without its secrets, to whoever looks alone', async () => {
   const spans: SpanBatch[] = []
   const told: string[] = []
-  const { guard, asked } = straw(undefined, undefined, told, (batch) => spans.push(batch))
+  const { guard, asked } = straw(undefined, undefined, { told, spans: (batch) => spans.push(batch) })
   const signal = new AbortController().signal
   await guard.calls.stats(target, { signal, traceparent: 'given', attempt: 2 })
   expect(told).toEqual(['p1 stats 2 ok'])

@@ -15,7 +15,7 @@ beforeEach(() => {
     const [next = ''] = looks.length > 1 ? looks.splice(0, 1) : looks
     if (next instanceof Error) throw next
     return next
-  }) as typeof readFile
+  }) as unknown as typeof readFile
   syncBuiltinESMExports()
 })
 afterEach(() => {

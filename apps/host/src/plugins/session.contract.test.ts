@@ -38,7 +38,7 @@ async function faultOf(code: string, startMs = 5000): Promise<{ fault: StartFaul
 
 test('one that ends by itself says how, and what it said last, without secrets; that is its own fault', async () => {
   const { fault, lines } = await faultOf(`console.error('Error: no hunter22'); process.exitCode = 3`)
-  expect({ ...fault }).toMatchObject({
+  expect(fault).toMatchObject({
     hint: 'see what it said; `muster check` starts it again',
     tail: ['Error: no [secret]'],
     ...{ final: false, own: true },

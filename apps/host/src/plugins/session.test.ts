@@ -6,7 +6,7 @@ import { tempFolder, type TempFolder } from '@muster/test/systems/temp'
 import { afterEach, beforeEach, expect, test, vi } from 'vitest'
 import { createRedactor } from './redactor.ts'
 import { describeEnd, startSession, type StartFault, type StartOptions } from './session.ts'
-import { strawTarget } from './testing/straw.ts'
+import { shutStore, strawTarget } from './testing/straw.ts'
 import { openUsers } from './users.ts'
 
 let folder: TempFolder
@@ -40,10 +40,7 @@ const said = ({ message, hint, tail, final, own }: StartFault): object => ({ mes
 const passing = { tail: [], final: false, own: false }
 
 test('nobody speaks before it is known what must not be said', async () => {
-  const redactor = createRedactor(async function* () {
-    throw new Error('the store is shut')
-    yield {}
-  })
+  const redactor = createRedactor(shutStore)
   expect(said(await faultOf({ redactor }))).toEqual({
     message: 'what its workers were given cannot be read: the store is shut',
     hint: 'it is started again; what ails the store is a condition of its own',

@@ -9,7 +9,7 @@ import type { ProviderStatus } from './api.ts'
 import { createRedactor } from './redactor.ts'
 import { supervise, type Supervised, type SuperviseDeps } from './supervise.ts'
 import { type Paused, pausedTimers } from './testing/pauses.ts'
-import { type Straw, straw, strawTarget } from './testing/straw.ts'
+import { type Straw, shutStore, straw, strawTarget } from './testing/straw.ts'
 import { openUsers } from './users.ts'
 
 let folder: TempFolder
@@ -34,11 +34,7 @@ afterEach(async () => {
 const line = (data: object, message: string): void => void lines.push([message, data])
 const log = { debug: () => undefined, info: () => undefined, warn: line, error: line }
 /** Nothing is known of what its workers were given: no start succeeds. */
-const unread = (): ReturnType<typeof createRedactor> =>
-  createRedactor(async function* () {
-    throw new Error('the store is shut')
-    yield {}
-  })
+const unread = (): ReturnType<typeof createRedactor> => createRedactor(shutStore)
 
 function open(process: Straw | undefined, more: Partial<SuperviseDeps> = {}): Supervised {
   supervised = supervise({
@@ -155,7 +151,7 @@ test('one that ends by itself leaves a bundle and is started again after a pause
 })
 
 test.each([
-  ['violation', { violation: 'bad-frame' }],
+  ['violation', { violation: 'bad-json' as const }],
   ['unresponsive', {}],
 ] as const)('one whose end is %s is left alone for minutes, and its version is unfit', async (kind, more) => {
   const one = straw({ state: 'initialising' })
@@ -170,7 +166,7 @@ test.each([
   expect(unfit).toEqual(['it broke the protocol: oh'])
   expect(paused.ms.at(-1)).toBe(300_000)
   const bundle = JSON.parse(await readFile(join(folder.path, status().crashBundle ?? ''), 'utf8')) as object
-  expect(bundle).toMatchObject('violation' in more ? { violation: 'bad-frame' } : { restarts: 0 })
+  expect(bundle).toMatchObject('violation' in more ? { violation: 'bad-json' } : { restarts: 0 })
 })
 
 test('what a process took too much of is why it ended, and no violation', async () => {

@@ -21,6 +21,11 @@ export interface Straw {
 
 let pids = 0
 
+/** What workers were given, where it cannot be read. */
+export function shutStore(): AsyncIterable<never> {
+  return { [Symbol.asyncIterator]: () => ({ next: () => Promise.reject(new Error('the store is shut')) }) }
+}
+
 export function straw(...probes: (Probe | Error)[]): Straw {
   const closed = Promise.withResolvers<CloseReason>()
   const exited = Promise.withResolvers<ProcessEnd>()
