@@ -19,6 +19,7 @@ test('cages lie in the own group of version 1, and at the top of version 2', () 
     { version: 1, folder: '/sys/fs/cgroup/cpu,pids', controllers: ['pids'] },
   ])
   expect(placesOf(v2, own)).toEqual([{ version: 2, folder: '/sys/fs/cgroup', controllers: ['memory', 'pids'] }])
+  expect(placesOf('31 25 0:27 / /x rw - tmpfs tmpfs rw,memory', own)).toEqual([])
   expect(placesOf('', '')).toEqual([])
 })
 

@@ -1,5 +1,5 @@
 /** The lock as a file: read, checked, written only over what was read. */
-import { readdir, readFile, stat, writeFile, chmod } from 'node:fs/promises'
+import { chmod, mkdir, readdir, readFile, stat, writeFile } from 'node:fs/promises'
 import { join } from 'node:path'
 import { tempFolder, type TempFolder } from '@muster/test/systems/temp'
 import { afterEach, beforeEach, expect, test } from 'vitest'
@@ -163,4 +163,9 @@ test('what an entry has in it, it has for that package, source and range alone',
   expect(refused({ source: { mirror: 'm' } })).toBe(`lock-stale: the lock of 'a' is for the registry, not mirror m | ${fix}`)
   expect(refused({ source: { registry: 'x' } })).toBe(`lock-stale: the lock of 'a' is for the registry, not registry x | ${fix}`)
   expect(refused({ version: '^2.0.0' })).toBe(`lock-stale: the lock of 'a' is for version 1.0.0, which is not in ^2.0.0 | ${fix}`)
+})
+
+test('a lock that cannot be read is no empty one', async () => {
+  await mkdir(file)
+  await expect(loadLock(file, 'shown')).rejects.toThrow(/EISDIR/)
 })

@@ -274,3 +274,10 @@ test('one without a process is retired at once', async () => {
   await supervised.retire()
   expect(status().state).toBe('stopped')
 })
+
+test('a vendor that is away five times in a row says nothing of the version', async () => {
+  open(straw(new ProviderError('transient', 'it is away')))
+  for (let n = 0; n < 5; n++) await paused.pass()
+  await waitFor('the sixth', () => paused.ms.length === 6, { everyMs: 2 })
+  expect([unfit, status().state, status().breaker]).toEqual([[], 'degraded', 'closed'])
+})
