@@ -89,6 +89,20 @@ test('a test that falls without the mutant too is asked again in a new process, 
   expect(await fateOf(3, [visit], { warm: elsewhere.warm, near: [] })).toBe('survived')
 })
 
+test('what passes without coming to the mutant, as where something is found out once for all, is asked anew', async () => {
+  const missed: Ran = { outcome: 'passed', hit: false, mb: 1 }
+  const found = played(missed, failed, passed)
+  expect(await fateOf(3, visits.get(3) ?? [], { warm: found.warm, near: [] })).toBe('killed')
+  expect(found.asked.map(({ active, fresh }) => [active, fresh])).toEqual([
+    [3, false],
+    [3, true],
+    [0, false],
+  ])
+  const missing = played(missed, missed)
+  expect(await fateOf(3, visits.get(3) ?? [], { warm: missing.warm, near: [] })).toBe('survived')
+  expect(missing.asked).toHaveLength(2)
+})
+
 test('a loop that never turns and a test that never ends are by time', async () => {
   const hung = played({ outcome: 'hung', hit: true })
   expect(await fateOf(3, visits.get(3) ?? [], { warm: hung.warm, near: [] })).toBe('timed out')

@@ -1,10 +1,13 @@
 import { spawn } from 'node:child_process'
+import { randomUUID } from 'node:crypto'
 import { once } from 'node:events'
 import { existsSync } from 'node:fs'
-import { mkdir, readFile, rmdir } from 'node:fs/promises'
+import { mkdir, readdir, readFile, readlink, rmdir } from 'node:fs/promises'
 import { join } from 'node:path'
+import { pathToFileURL } from 'node:url'
 import { requireSystem, root } from '@muster/test/require'
 import { expect, test } from 'vitest'
+import type * as cage from './cage.ts'
 import { cageLimits, cagesAreHere, openCage, placesOf } from './cage.ts'
 import { plainManifest } from './testing/manifest.ts'
 
@@ -19,6 +22,7 @@ test('cages lie in the own group of version 1, and at the top of version 2', () 
     { version: 1, folder: '/sys/fs/cgroup/cpu,pids', controllers: ['pids'] },
   ])
   expect(placesOf(v2, own)).toEqual([{ version: 2, folder: '/sys/fs/cgroup', controllers: ['memory', 'pids'] }])
+  expect(placesOf('31 25 0:27 / /x rw - tmpfs tmpfs rw,memory', own)).toEqual([])
   expect(placesOf('', '')).toEqual([])
 })
 
@@ -45,6 +49,36 @@ const needsGroups = {
     ) as Promise<string | undefined>
   },
 }
+
+/** As a host finds it that has just begun. */
+const begun = async (): Promise<Pick<typeof cage, 'cagesAreHere'>> =>
+  import(`${pathToFileURL(join(import.meta.dirname, 'cage.ts')).href}?${randomUUID()}`) as Promise<typeof cage>
+
+test('what a host that was killed has left goes, and what a live one has stays', async (context) => {
+  await requireSystem(context, root)
+  await requireSystem(context, needsGroups)
+  const gone = spawn('/bin/true')
+  await once(gone, 'exit')
+  const space = /\d+/.exec(await readlink('/proc/self/ns/pid'))?.[0]
+  const folder = (await here()).find(({ version }) => version === 1)?.folder ?? ''
+  const left = `muster-plugin-${space}-${gone.pid}-1`
+  const others = [
+    `muster-plugin-${space}-${process.pid}-9999`,
+    `muster-plugin-1${space}-${gone.pid}-1`,
+    `muster-plugin-x-${gone.pid}`,
+  ]
+  const ours = async (): Promise<string[]> =>
+    (await readdir(folder)).filter((name) => name.includes(`-${process.pid}-`) || name.includes(`-${gone.pid}`)).sort()
+  const before = await ours()
+  for (const name of [left, ...others]) await mkdir(join(folder, name))
+  try {
+    expect(await (await begun()).cagesAreHere()).toBe(true)
+    // Nor does what was tried out stay.
+    expect(await ours()).toEqual([...before, ...others].sort())
+  } finally {
+    for (const name of [left, ...others]) await rmdir(join(folder, name)).catch(() => undefined)
+  }
+})
 
 test('a cage holds what it is told, and ends all that is in it', async (context) => {
   await requireSystem(context, root)

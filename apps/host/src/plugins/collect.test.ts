@@ -93,3 +93,10 @@ test('what went in the moment in which it was found is not found', async () => {
   await rm(join(store, hexOf(digest)), { recursive: true })
   expect(await findContent(digest, [store])).toBeUndefined()
 })
+
+test('what was used just as long ago as it is left is left still', async () => {
+  await folder(name('a'), heldMs)
+  expect(await collect()).toEqual([])
+  await folder(name('b'), heldMs + 1)
+  expect(await collect()).toEqual([name('b')])
+})

@@ -1,10 +1,10 @@
-import { access, mkdir, readdir, stat, symlink } from 'node:fs/promises'
+import { access, mkdir, readdir, stat, symlink, writeFile } from 'node:fs/promises'
 import { join } from 'node:path'
 import { tempFolder } from '@muster/test/systems/temp'
 import { expect, test } from 'vitest'
 import { filesOf } from './archive.ts'
 import { sha512Of, treeOf } from '@muster/packed/digest'
-import { addContent, findContent, verifyTree } from './content.ts'
+import { addContent, findContent, hexOf, verifyTree } from './content.ts'
 import { packPlugin } from './testing/pack.ts'
 
 test('many at once unpack the same bytes to one folder', async () => {
@@ -82,4 +82,30 @@ test('what was hashed is what runs: nobody writes to it by mistake', async () =>
   const files = (await readdir(folder, { recursive: true, withFileTypes: true })).filter((entry) => entry.isFile())
   const modes = await Promise.all(files.map(async ({ parentPath, name }) => (await stat(join(parentPath, name))).mode & 0o777))
   expect(modes).toEqual(files.map(() => 0o444))
+})
+
+test('whatever this host lets others see of what it makes, the user of a plugin can read all of it', async () => {
+  await using temp = await tempFolder('content')
+  const before = process.umask(0o077)
+  try {
+    const root = await addContent(await packPlugin({ more: [['package/deep/er/x', '']] }), join(temp.path, 'store'))
+    const modes = await Promise.all(
+      ['', 'dist', 'deep', 'deep/er', 'deep/er/x'].map(async (path) => (await stat(join(root, path))).mode & 0o777),
+    )
+    expect(modes).toEqual([0o755, 0o755, 0o755, 0o755, 0o444])
+    expect(await addContent(await packPlugin({ more: [['package/deep/er/x', '']] }), join(temp.path, 'store'))).toBe(root)
+    expect(await readdir(join(temp.path, 'store'))).toHaveLength(1)
+  } finally {
+    process.umask(before)
+  }
+})
+
+test('a store that cannot be written to says so, and has no half a folder', async () => {
+  await using temp = await tempFolder('content')
+  const tarball = await packPlugin()
+  const target = join(temp.path, hexOf(sha512Of(tarball)))
+  await writeFile(target, 'in the way')
+  await expect(addContent(tarball, temp.path)).rejects.toThrow(/ENOTDIR|EEXIST/)
+  expect(await readdir(temp.path)).toEqual([hexOf(sha512Of(tarball))])
+  expect(await findContent(sha512Of(tarball), [temp.path])).toBeUndefined()
 })

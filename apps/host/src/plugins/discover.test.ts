@@ -88,10 +88,14 @@ describe('discover', () => {
       await writeFile(join(folder, 'dev', (typeof name === 'string' ? name : name.name).replace('package/', '')), body ?? '')
     const other = await look({ plugins: { acme: entry({ folder: 'dev' }, { version: '^2.0.0' }) } })
     expect(other.texts).toEqual([
-      expect.stringMatching(/the source holds version 1\.2\.3, not \^2\.0\.0 \| write 1\.2\.3, or use another source/),
+      expect.stringMatching(
+        /plugins\.json:5:\d+ the source holds version 1\.2\.3, not \^2\.0\.0 \| write 1\.2\.3, or use another source/,
+      ),
     ])
     const named = await look({ plugins: { acme: entry({ folder: 'dev' }, { package: '@acme/other' }) } })
-    expect(named.texts).toEqual([expect.stringMatching(/the source holds '@acme\/plugin', not '@acme\/other'/)])
+    expect(named.texts).toEqual([
+      expect.stringMatching(/plugins\.json:4:\d+ the source holds '@acme\/plugin', not '@acme\/other'/),
+    ])
   })
 
   it('opens a folder where it is', async () => {
@@ -101,6 +105,13 @@ describe('discover', () => {
     const found = await look({ plugins: { acme: entry({ folder: 'dev' }) } })
     expect(found.texts).toEqual([])
     expect(found.plugins[0]?.root).toBe(join(folder, 'dev'))
+    // Only what would be packed counts of it.
+    await writeFile(join(folder, 'dev/tool.node'), '')
+    expect((await look({ plugins: { acme: entry({ folder: 'dev' }) } })).texts).toEqual([])
+    await rm(join(folder, 'dev/package.json'))
+    expect((await look({ plugins: { acme: entry({ folder: 'dev' }) } })).texts).toEqual([
+      '/dev/package.json:1:1 the file is missing or cannot be read | pack the plugin with this file in it',
+    ])
     // Its level depends on nothing that starting processes would find out.
     expect([asked, found.plugins[0]?.isolation.level]).toEqual([0, 'L2'])
   })
@@ -111,7 +122,36 @@ describe('discover', () => {
       { pkg: { dependencies: { left: '1.0.0' } } },
       /package\.json:5:\d+ a plugin has no runtime dependencies, and this one has left \| bundle it: npx tsup/,
     ],
-    ['a native addon', { pkg: { gypfile: true } }, /has no native addons/],
+    [
+      'a dependency that may be missing',
+      { pkg: { optionalDependencies: { left: '1.0.0', right: '1.0.0' } } },
+      /package\.json:5:\d+ a plugin has no runtime dependencies, and this one has left, right/,
+    ],
+    [
+      'such a one, beside no others',
+      { pkg: { dependencies: {}, optionalDependencies: { left: '1.0.0' } } },
+      /package\.json:6:\d+ a plugin has no runtime dependencies, and this one has left/,
+    ],
+    ['a native addon', { pkg: { gypfile: true } }, /has no native addons, and this one has a gypfile/],
+    ['a built addon', { more: [['package/build/x.node', '']] }, /and this one has build\/x\.node/],
+    ['one that would be built', { more: [['package/binding.gyp', '']] }, /and this one has binding\.gyp/],
+    ['the folder itself as its manifest', { pkg: { muster: '.' } }, /'\.' is outside the package/],
+    ['the folder above as its entry', { manifest: { entry: '..' } }, /'\.\.' is outside the package/],
+    [
+      'an entry that only begins like the folder above',
+      { manifest: { entry: '..x.js' } },
+      /the entry '\.\.x\.js' does not exist/,
+    ],
+    [
+      'another version in the manifest',
+      { manifest: { version: '9.9.9' } },
+      /muster-plugin\.json:4:\d+ the manifest says version 9\.9\.9, package\.json says 1\.2\.3 \| write 1\.2\.3/,
+    ],
+    [
+      'a manifest that is not there',
+      { pkg: { muster: 'none.json' } },
+      /@acme\/plugin@1\.2\.3\/none\.json:1:1 the file is missing/,
+    ],
     ['no manifest', { pkg: { muster: undefined } }, /names no plugin manifest \| add "muster"/],
     ['a manifest outside', { pkg: { muster: '../../etc/passwd' } }, /is outside the package/],
     [
@@ -173,7 +213,9 @@ describe('discover', () => {
   it('refuses two aliases with other bytes for the same version, and takes two versions', async () => {
     const one = await put('a.tgz')
     const two = await put('b.tgz', { more: [['package/extra', 'x']] })
-    expect((await look({ plugins: { a: entry(one), b: entry(two) } })).texts.join()).toMatch(/'a' and 'b' clash/)
+    expect((await look({ plugins: { a: entry(one), b: entry(two) } })).texts.join()).toMatch(
+      /plugins\.json:10:\d+ the aliases 'a' and 'b' clash: both are @acme\/plugin@1\.2\.3/,
+    )
     const other = await put('c.tgz', { version: '2.0.0' })
     expect((await look({ plugins: { a: entry(one), b: entry(other, { version: '2.0.0' }), c: entry(one) } })).texts).toEqual([])
   })

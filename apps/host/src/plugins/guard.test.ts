@@ -1,7 +1,8 @@
 /** The guard in front of a plugin's process, with a process of straw. */
-import { ProviderError, type CallOptions, type WorkerClient, type WorkerObservation } from '@muster/core'
-import { expect, test } from 'vitest'
-import { createGuard, type Guard } from './guard.ts'
+import { ProviderError, type CallOptions, type SpanBatch, type WorkerClient, type WorkerObservation } from '@muster/core'
+import { expect, test, vi } from 'vitest'
+import type { CallWitness } from './api.ts'
+import { createGuard, type Current, type Guard } from './guard.ts'
 import { openHolds } from './holds.ts'
 import { createRedactor } from './redactor.ts'
 
@@ -11,7 +12,11 @@ const target = { id: 'w1' } as Parameters<Guard['calls']['terminate']>[0]
 const how = { graceMs: 1, force: false, reason: 'test' }
 
 /** Answers every call with `answer`; notes what it was asked. */
-function straw(answer: (method: string) => unknown = () => ({}), other?: WorkerClient) {
+function straw(
+  answer: (method: string) => unknown = () => ({}),
+  other?: WorkerClient,
+  { told, spans }: { told?: string[]; spans?: (batch: SpanBatch) => void } = {},
+) {
   const asked: { method: string; given: unknown[]; options: CallOptions }[] = []
   const term = { acts: true, epoch: 7 }
   const failures: string[] = []
@@ -25,15 +30,22 @@ function straw(answer: (method: string) => unknown = () => ({}), other?: WorkerC
   })
   const worker = other ?? plain
   const holds = openHolds()
+  let current: Current = { worker, holds, inFlight: 8 }
+  const witness: CallWitness = ({ method, stream, provider, attempt }) => ({
+    traceparent: 'of the witness',
+    end: (code) => told?.push(`${provider} ${method}${stream ? ' stream' : ''} ${attempt} ${code}`),
+    ...(spans === undefined ? {} : { spans }),
+  })
   const guard = createGuard({
     tags,
     fence: { mayAct: () => term.acts, epoch: () => term.epoch },
-    current: () => ({ worker, holds, inFlight: 8 }),
+    current: () => current,
     secret: async () => ({ value: 'hunter22', version: '1' }),
     redactor: createRedactor(),
     onFailure: (method, error) => failures.push(`${method} ${error.code}`),
+    ...(told === undefined ? {} : { witness }),
   })
-  return { guard, asked, term, failures }
+  return { guard, asked, term, failures, holds, down: (how: Current) => void (current = how) }
 }
 
 function seen(id: string, more: Partial<typeof tags> = {}): WorkerObservation {
@@ -219,4 +231,131 @@ test('streams go to the method of their name, and give what it gives', async () 
     ['copyOut', [target, '/x']],
     ['forward', [target, input]],
   ])
+})
+
+test('no call is without an end: looks take seconds, changes minutes, and only what is read or written for long has longer', async () => {
+  const ms: Record<string, number> = {}
+  const { guard, asked } = straw((method) => (method === 'list' ? { workers: [] } : []))
+  const { calls } = guard
+  const pool = { pool: 'a' } as Parameters<typeof calls.preparePool>[0]
+  await Promise.all([
+    calls.probe(),
+    calls.list({ limit: 1 }),
+    calls.inspect([]),
+    calls.launch(spec, {}),
+    calls.terminate(target, how, {}),
+  ])
+  await Promise.all([calls.execState(target, 'x'), calls.execKill(target, {} as never), calls.stats(target), calls.headroom()])
+  await Promise.all([calls.quote({}), calls.suspend(target), calls.resume(target), calls.preparePool(pool)])
+  await Promise.all([calls.unpreparePool({ pool, handle: { v: 1, data: 1 } }), calls.exec(target, {} as never)])
+  await calls.copyIn(target, {} as never)
+  for (const { method, options } of asked) ms[method] = options.deadlineMs / 1000
+  const [look, change, pools, long] = [30, 60, 300, 1800]
+  expect(ms).toEqual({
+    ...{ probe: 10, list: 60, inspect: look, execState: look, execKill: look, stats: look, headroom: look, quote: look },
+    ...{ launch: 120, terminate: change, suspend: change, resume: change, preparePool: pools, unpreparePool: pools },
+    ...{ exec: long, copyIn: long },
+  })
+})
+
+test('a stream ends by a deadline too, and what it fails with is told as of any call', async () => {
+  const ends: number[] = []
+  const told: string[] = []
+  const worker = new Proxy({} as WorkerClient, {
+    get: () =>
+      async function* (...given: unknown[]) {
+        ends.push((given.at(-1) as CallOptions).deadlineMs / 60_000)
+        yield 1
+        if (ends.length > 4) throw new ProviderError('capacity', 'hunter22 is full')
+      },
+  })
+  const { guard, failures } = straw(undefined, worker, { told })
+  const { calls } = guard
+  const input = { port: 1 } as never
+  const all = [calls.watch(), calls.logs(target, { follow: true }), calls.copyOut(target, '/x'), calls.forward(target, input)]
+  for (const stream of all) for await (const _ of stream as AsyncIterable<unknown>);
+  expect(ends).toEqual([10, 30, 30, 60])
+  expect([told, failures]).toEqual([['watch', 'logs', 'copyOut', 'forward'].map((method) => `p1 ${method} stream 1 ok`), []])
+  await expect(Array.fromAsync(calls.copyOut(target, '/x'))).rejects.toMatchObject({ code: 'capacity' })
+  expect([told.at(-1), failures]).toEqual(['p1 copyOut stream 1 capacity', ['copyOut capacity']])
+})
+
+test('a process may go once its calls have ended; whoever only watches or follows a log does not hold it', async () => {
+  const open = Promise.withResolvers<void>()
+  const worker = new Proxy({} as WorkerClient, {
+    get: (_target, method: string) =>
+      ['watch', 'logs', 'copyOut'].includes(method)
+        ? async function* () {
+            yield 1
+            await open.promise
+          }
+        : () => open.promise,
+  })
+  const { guard, holds } = straw(undefined, worker)
+  let empty = false
+  const look = async (): Promise<boolean> => {
+    empty = false
+    void holds.empty().then(() => (empty = true))
+    await new Promise(setImmediate)
+    return empty
+  }
+  const streams = [guard.calls.watch(), guard.calls.logs(target, { follow: true })].map((one) => one[Symbol.asyncIterator]())
+  for (const one of streams) await one.next()
+  expect(await look()).toBe(true)
+  const copy = guard.calls.copyOut(target, '/x')[Symbol.asyncIterator]()
+  await copy.next()
+  expect(await look()).toBe(false)
+  const stats = guard.calls.stats(target)
+  await copy.return?.()
+  expect(await look()).toBe(false)
+  open.resolve()
+  await stats
+  expect(await look()).toBe(true)
+})
+
+test('while a process is down it is said when to ask again, and nobody is asked', async () => {
+  const { guard, asked, down } = straw()
+  down({ down: 'it fell', retryAfterMs: 7 })
+  await expect(guard.calls.stats(target)).rejects.toMatchObject({
+    ...{ code: 'transient', effect: 'none', retryAfterMs: 7 },
+    message: "stats: the provider's process is down: it fell",
+  })
+  expect(asked).toEqual([])
+})
+
+test('what an open breaker refuses may be asked again in seconds, and then one call goes first', async () => {
+  vi.useFakeTimers({ toFake: ['Date'] })
+  try {
+    let works = false
+    const { guard, asked } = straw(() => {
+      if (!works) throw new ProviderError('internal', 'broken')
+      return {}
+    })
+    for (let n = 0; n < 5; n++) await expect(guard.calls.stats(target)).rejects.toMatchObject({ code: 'internal' })
+    await expect(guard.calls.stats(target)).rejects.toMatchObject({ code: 'transient', retryAfterMs: 5000 })
+    vi.setSystemTime(Date.now() + 5 * 60_000)
+    works = true
+    await guard.calls.stats(target)
+    expect([asked.length, guard.breaker()]).toEqual([6, 'closed'])
+  } finally {
+    vi.useRealTimers()
+  }
+})
+
+test('what a plugin did for a call is told without its secrets, to whoever looks alone', async () => {
+  const spans: SpanBatch[] = []
+  const told: string[] = []
+  const { guard, asked } = straw(undefined, undefined, { told, spans: (batch) => spans.push(batch) })
+  const signal = new AbortController().signal
+  await guard.calls.stats(target, { signal, traceparent: 'given', attempt: 2 })
+  expect(told).toEqual(['p1 stats 2 ok'])
+  const { options } = asked[0] ?? {}
+  expect([options?.signal, options?.traceparent]).toEqual([signal, 'of the witness'])
+  await options?.secret?.('token', {} as never)
+  options?.spans?.({ dropped: 0, spans: [{ name: 'with hunter22' }] } as unknown as SpanBatch)
+  expect(spans).toEqual([{ dropped: 0, spans: [{ name: 'with [secret]' }] }])
+  const alone = straw()
+  await alone.guard.calls.stats(target)
+  expect(alone.asked[0]?.options).not.toHaveProperty('spans')
+  expect(alone.asked[0]?.options).not.toHaveProperty('signal')
 })

@@ -1,7 +1,7 @@
 import type { PluginPermissions } from '@muster/core'
 import { expect, test } from 'vitest'
 import type { Ground } from './ground.ts'
-import { demandLevel, isolationOf, type IsolationLevel } from './isolation.ts'
+import { demandLevel, dependsOnGround, isolationOf, type IsolationLevel, reasonOf } from './isolation.ts'
 import type { PluginEntry, PluginSource } from './registry.ts'
 
 const nothing: PluginPermissions = { net: [], unix: [], fsRead: [], fsWrite: [], env: [], childProcess: false }
@@ -84,4 +84,53 @@ test.each(tooMuch)('%s demanded of a plugin with %j on %j is not there', (isolat
   const entry = entryOf({ isolation })
   const found = isolationOf({ ...nothing, ...permissions }, { entry, ground })
   expect(() => demandLevel(entry, found)).toThrow(expect.objectContaining({ code: 'below-level' }))
+})
+
+test('why it has no more is one line, with what mends that where something does', () => {
+  const by = { enforced: [], advisory: [] }
+  expect(reasonOf({ level: 'L3', ...by })).toBeUndefined()
+  expect(reasonOf({ level: 'L1', because: { fact: 'f' }, ...by })).toBe('f')
+  expect(reasonOf({ level: 'L2', because: { fact: 'f', mend: 'm' }, ...by })).toBe('f; m')
+})
+
+test('a level that is not there says what mends that, and what else would do', () => {
+  const entry = entryOf({ isolation: 'L3' })
+  const by = { enforced: [], advisory: [] }
+  const said = (isolation: Parameters<typeof demandLevel>[1]): unknown => {
+    try {
+      return demandLevel(entry, isolation)
+    } catch (error) {
+      return error
+    }
+  }
+  const other = (level: string): string =>
+    `write "isolation": "${level}" if that will do; what it may do then: muster plugins show a`
+  expect(said({ level: 'L2', because: { fact: 'f', mend: 'do it' }, ...by })).toMatchObject({
+    message: "'a' must have isolation L3, and has L2 here: f",
+    fix: `do it; or ${other('L2')}`,
+  })
+  expect(said({ level: 'L1', because: { fact: 'f' }, ...by })).toMatchObject({ fix: other('L1') })
+})
+
+test('what nothing would be left of to enforce says what is not', () => {
+  const { advisory } = isolationOf({ ...nothing, ...everything }, { entry: entryOf(), ground: rich })
+  expect(advisory).toEqual(['everything else that it asks for'])
+})
+
+test('what a child process may do is the kernel’s to hold, where the plugin has a user of its own', () => {
+  const asks = { ...nothing, childProcess: true }
+  expect(isolationOf(asks, { entry: entryOf(), ground: rich }).advisory).toEqual([
+    'files and network for its child processes, which its user alone holds',
+  ])
+  expect(isolationOf(asks, { entry: entryOf(), ground: poor }).advisory).toEqual(['files and network for its child processes'])
+})
+
+test('only what could have a user of its own asks what the machine gives', () => {
+  const permissions = { ...nothing, ...everything }
+  const folder = entryOf({ source: { folder: '.' } })
+  expect(dependsOnGround(nothing, { entry: entryOf() })).toBe(true)
+  expect(dependsOnGround(permissions, { entry: entryOf() })).toBe(false)
+  expect(dependsOnGround(permissions, { entry: entryOf(), interpreter: 'python3' })).toBe(true)
+  expect(dependsOnGround(nothing, { entry: folder })).toBe(false)
+  expect(dependsOnGround(nothing, { entry: folder, interpreter: 'python3' })).toBe(false)
 })

@@ -127,3 +127,22 @@ test('a worker is seen as its version is: what that can do, and how it does', as
   isKept = false
   expect([both.serving(id(2)).manifest.version, both.provider.status().kept]).toEqual(['2.0.0', undefined])
 })
+
+test('what ends the news of the version that runs is an error, and the end of the older one’s is none', async () => {
+  await make(newer, 1, '2.0.0')
+  const broken = new ProviderError('transient', 'cut off', { effect: 'none' })
+  const none = async function* (): AsyncGenerator<WorkerObservation> {}
+  newer.watch = async function* () {
+    yield* none()
+    throw broken
+  }
+  older.watch = none
+  await expect(both.provider.watch()[Symbol.asyncIterator]().next()).rejects.toBe(broken)
+})
+
+test('whoever asks for the next page of an older version that was let go meanwhile is told the end', async () => {
+  await make(newer, 1, '2.0.0')
+  const { next = '' } = await both.provider.list({ limit: 9 })
+  isKept = false
+  expect(await both.provider.list({ limit: 9, cursor: next })).toEqual({ workers: [], asOf: expect.any(String) })
+})

@@ -1,19 +1,24 @@
 /** The lock as a file: read, checked, written only over what was read. */
-import { readdir, readFile, stat, writeFile, chmod } from 'node:fs/promises'
+import { chmod, mkdir, readdir, readFile, stat, writeFile } from 'node:fs/promises'
 import { join } from 'node:path'
 import { tempFolder, type TempFolder } from '@muster/test/systems/temp'
 import { afterEach, beforeEach, expect, test } from 'vitest'
 import { hexOf } from './content.ts'
 import {
   candidateFileOf,
+  dropCandidates,
+  holdsPrevious,
   type Lock,
   loadLock,
+  lockedDigests,
   lockedFolders,
+  lockedFor,
   lockFileOf,
   type LockedPlugin,
   lockText,
   replaceFile,
 } from './lock.ts'
+import type { PluginRefusal } from './refusal.ts'
 
 let folder: TempFolder
 let file: string
@@ -92,4 +97,75 @@ test('a file is replaced whole, with its mode, and only over what was read', asy
   await replaceFile(file, { before: 'same', after: 'same' })
   expect([await readFile(file, 'utf8'), (await stat(file)).mtimeMs]).toEqual(['two', mtimeMs])
   expect(await readdir(folder.path)).toEqual(['plugins.lock.json'])
+})
+
+test('what killed commands have left is dropped, with its lock, and nothing that only looks like it', async () => {
+  const at = (name: string): string => join(folder.path, name)
+  const left = 'plugins.next-0123456789abcdef'
+  const others = [
+    'plugins.json',
+    'plugins.lock.json',
+    'plugins.next-0123456789abcde.json',
+    'plugins.next-0123456789ABCDEF.json',
+    'plugins.next-0123456789abcdef.json.new-7',
+    'plugins.next-a0123456789abcdef.json',
+    'other.next-0123456789abcdef.json',
+    '0123456789abcdef.json',
+  ]
+  for (const name of [`${left}.json`, `${left}.lock.json`, ...others]) await writeFile(at(name), '{}')
+  await dropCandidates(at('plugins.json'))
+  expect((await readdir(folder.path)).sort()).toEqual([...others].sort())
+})
+
+test('each plugin of it has a digest of its own, that changes with any of it', async () => {
+  const manifest = join(folder.path, 'plugins.json')
+  expect(await lockedDigests(manifest)).toEqual(new Map())
+  await writeFile(file, lockText(lockOf({ a: plugin(), b: plugin({ package: '@a/q' }) })))
+  const before = await lockedDigests(manifest)
+  expect([...before.keys()]).toEqual(['a', 'b'])
+  expect(before.get('a')).toMatch(/^[0-9a-f]{64}$/)
+  await writeFile(file, lockText(lockOf({ a: plugin({ size: 11 }), b: plugin({ package: '@a/q' }) })))
+  const after = await lockedDigests(manifest)
+  expect(after.get('b')).toBe(before.get('b'))
+  expect(after.get('a')).not.toBe(before.get('a'))
+})
+
+test('it tells whether it holds just that version to go back to', async () => {
+  const manifest = join(folder.path, 'plugins.json')
+  const previous = { ...version, version: '0.9.0', tree: sha512('c') }
+  await writeFile(file, lockText(lockOf({ a: plugin({ previous }), b: plugin() })))
+  const holds = (alias: string, one: string, tree: string): Promise<boolean> =>
+    holdsPrevious(manifest, { alias, version: one, tree: sha512(tree) })
+  expect(await holds('a', '0.9.0', 'c')).toBe(true)
+  expect(await holds('a', '1.0.0', 'c')).toBe(false)
+  expect(await holds('a', '0.9.0', 'b')).toBe(false)
+  expect(await holds('b', '0.9.0', 'c')).toBe(false)
+  expect(await holds('none', '0.9.0', 'c')).toBe(false)
+  expect(await holds('toString', '0.9.0', 'c')).toBe(false)
+})
+
+test('what an entry has in it, it has for that package, source and range alone', async () => {
+  const entry = { alias: 'a', package: '@a/p', version: '^1.0.0', source: { registry: 'default' } }
+  const lock = lockOf({ a: plugin() })
+  expect(lockedFor(entry, lock)).toEqual(plugin())
+  const refused = (over: object): string => {
+    try {
+      lockedFor({ ...entry, ...over }, lock)
+      return ''
+    } catch (error) {
+      const { code, message, fix } = error as PluginRefusal
+      return `${code}: ${message} | ${fix}`
+    }
+  }
+  const fix = 'run: muster plugins lock'
+  expect(refused({ alias: 'toString' })).toBe(`not-locked: the lock has no plugin 'toString' | ${fix}`)
+  expect(refused({ package: '@a/q' })).toBe(`lock-stale: the lock of 'a' is for the package @a/p, not @a/q | ${fix}`)
+  expect(refused({ source: { mirror: 'm' } })).toBe(`lock-stale: the lock of 'a' is for the registry, not mirror m | ${fix}`)
+  expect(refused({ source: { registry: 'x' } })).toBe(`lock-stale: the lock of 'a' is for the registry, not registry x | ${fix}`)
+  expect(refused({ version: '^2.0.0' })).toBe(`lock-stale: the lock of 'a' is for version 1.0.0, which is not in ^2.0.0 | ${fix}`)
+})
+
+test('a lock that cannot be read is no empty one', async () => {
+  await mkdir(file)
+  await expect(loadLock(file, 'shown')).rejects.toThrow(/EISDIR/)
 })

@@ -146,6 +146,73 @@ describe('a lock', () => {
     expect(await site.start()).toBe('')
   })
 
+  it('says why nobody should use a version any more, where there is no other', async () => {
+    await using site = await openSite()
+    const tarball = await packPlugin({ version: '1.0.0' })
+    site.registry.publish('@acme/plugin', '1.0.0', { tarball, published: old, deprecated: 'use another' })
+    expect((await site.lock({ acme })).changes).toMatchObject([{ kind: 'added', deprecated: 'use another', compared: true }])
+    await site.publish('1.1.0')
+    const { changes } = await site.lock({ acme }, { update: ['acme'] })
+    expect(changes).toMatchObject([{ kind: 'changed', after: { version: '1.1.0' }, differences: [], compared: true }])
+    expect(changes[0]).not.toHaveProperty('deprecated')
+    // The same bytes are no change, whoever asks.
+    expect((await site.lock({ acme }, { update: ['acme'] })).changes).toEqual([])
+  })
+
+  it('of a tarball at hand follows its bytes, whoever asks or not', async () => {
+    await using site = await openSite()
+    const own = { ...acme, source: { tarball: 'a.tgz' } }
+    await writeFile(join(site.path, 'a.tgz'), await packPlugin({ version: '1.0.0' }))
+    const first = await site.lock({ own })
+    expect((await site.lock({ own })).changes).toEqual([])
+    await writeFile(join(site.path, 'a.tgz'), await packPlugin({ version: '1.0.0', more: [['package/x', '']] }))
+    const second = await site.lock({ own })
+    expect([second.told, second.changes.map(({ kind }) => kind)]).toEqual(['', ['changed']])
+    expect(second.lock.plugins['own']?.previous?.sha512).toBe(first.lock.plugins['own']?.sha512)
+  })
+
+  it('of another package under the same name begins anew: nothing of the one before is one to go back to', async () => {
+    await using site = await openSite()
+    await site.publish('1.0.0')
+    await site.publish('1.0.0', { name: '@acme/other' })
+    await site.lock({ acme })
+    const { lock, changes } = await site.lock({ acme: { ...acme, package: '@acme/other' } })
+    expect(lock.plugins['acme']).not.toHaveProperty('previous')
+    expect(changes).toMatchObject([{ kind: 'changed', package: '@acme/other', before: { version: '1.0.0' }, compared: true }])
+    // As of one that is new, all that it asks for is told.
+    expect(changes[0]?.differences.length).toBeGreaterThan(0)
+  })
+
+  it('tells where nothing could be compared: the bytes before are nowhere any more', async () => {
+    await using site = await openSite()
+    await site.publish('1.0.0')
+    await site.lock({ acme })
+    site.registry.unpublish('@acme/plugin')
+    await site.publish('1.1.0')
+    const { changes } = await site.lock({ acme }, { update: ['acme'], stores: [join(site.path, 'elsewhere')] })
+    expect(changes).toMatchObject([{ kind: 'changed', compared: false }])
+    expect(changes[0]?.differences.length).toBeGreaterThan(0)
+  })
+
+  it('goes back only to the very version that is asked for, from where it came, as far as it is trusted', async () => {
+    await using site = await openSite()
+    await site.publish('1.0.0')
+    await site.lock({ acme })
+    await site.publish('1.1.0')
+    await site.lock({ acme }, { update: ['acme'] })
+    // A range is no version: the newest of it is asked for, and is what is locked.
+    expect((await site.lock({ acme: { ...acme, version: '~1.1.0' } })).changes).toEqual([])
+    site.registry.unpublish('@acme/plugin')
+    expect((await site.lock({ acme: { ...acme, version: '~1.0.0' } })).told).toMatch(/no-package/)
+    const mirror = { ...acme, version: '1.0.0', source: { mirror: 'none' } }
+    expect((await site.lock({ acme: mirror })).told).toMatch(/no-source/)
+    const rule = { packages: ['@acme/*'], issuer: 'https://i.example', repository: 'https://r.example/a', workflow: 'w.yml' }
+    const back = { acme: { ...acme, version: '1.0.0' } }
+    expect((await site.lock(back, { file: { trust: { rules: [rule] } } })).told).toMatch(/lock-stale: a rule of trust asks/)
+    const { told, changes } = await site.lock(back)
+    expect([told, changes.map(({ kind, compared }) => [kind, compared])]).toEqual(['', [['changed', true]]])
+  })
+
   it('shows what a new version asks for and offers that the one before did not', async () => {
     await using site = await openSite()
     await site.publish('1.0.0', { manifest: { config: { type: 'object', properties: { url: { type: 'string' }, old: {} } } } })
@@ -188,7 +255,13 @@ describe('a lock is refused', () => {
     expect((await site.lock({ acme }, { update: ['acme'] })).told).toMatch(
       /other-bytes: @acme\/plugin@1\.0\.0 has other bytes now: .*\| ask its publisher; .*muster plugins remove acme/,
     )
-    // Nor does it get around that by the version before, where the bytes of that are not here any more.
+  })
+
+  it('when the version before has other bytes now, and those that it had are not here any more', async () => {
+    await using site = await openSite()
+    await site.publish('1.0.0')
+    await site.lock({ acme })
+    site.registry.tamper('@acme/plugin', '1.0.0', await packPlugin({ version: '1.0.0', more: [['package/evil', 'x']] }))
     await site.publish('1.1.0')
     await site.lock({ acme }, { update: ['acme'] })
     const elsewhere = join(site.path, 'elsewhere')

@@ -1,10 +1,11 @@
 /** A mirror as files: what is written is read, in one order, and nothing half done stays. */
-import { readdir, readFile, writeFile } from 'node:fs/promises'
+import { mkdir, readdir, readFile, truncate, writeFile } from 'node:fs/promises'
 import { join } from 'node:path'
 import { tempFolder, type TempFolder } from '@muster/test/systems/temp'
 import { afterEach, beforeEach, expect, test } from 'vitest'
+import { maxTarballBytes } from '@muster/packed/archive'
 import { mirrored, mirrorOrigin, writeMirror } from './mirror.ts'
-import { tarballOrigin } from './origin.ts'
+import { attestationsOf, readAttestations, readTarball, tarballOrigin } from './origin.ts'
 import { packEntries, packPlugin } from './testing/pack.ts'
 
 let folder: TempFolder
@@ -65,4 +66,30 @@ test('a tarball is one version of one package', async () => {
     await writeFile(file, await packEntries(entries as [string, string][]))
     await expect(tarballOrigin(file).versions('a')).rejects.toMatchObject({ code: 'bad-archive' })
   }
+})
+
+test('a tarball that is too large is refused unread, from a mirror too; a folder is none', async () => {
+  await writeMirror(dir, [{ package: 'a', version: '1.0.0', tarball: bytes('a1') }])
+  const file = join(dir, 'a/1.0.0.tgz')
+  await truncate(file, maxTarballBytes + 1)
+  const tooLarge = { code: 'bad-archive', message: `the tarball has ${maxTarballBytes + 1} bytes, more than ${maxTarballBytes}` }
+  await expect(readTarball(file)).rejects.toMatchObject(tooLarge)
+  await expect(mirrored(dir, { name: 'a', version: '1.0.0' })).rejects.toMatchObject(tooLarge)
+  await mkdir(join(dir, 'a/2.0.0.tgz'))
+  expect(await mirrored(dir, { name: 'a', version: '2.0.0' })).toBeUndefined()
+})
+
+test('what is attested beside a tarball is given as it is; what is no JSON is nothing, and what cannot be read is told', async () => {
+  await mkdir(dir)
+  const file = join(dir, 'p.tgz')
+  expect(await readAttestations(file)).toBeUndefined()
+  await writeFile(attestationsOf(file), '{"a":1}')
+  expect(await tarballOrigin(file).attestations('p', '1')).toEqual({ a: 1 })
+  await writeFile(attestationsOf(file), '{')
+  expect(await readAttestations(file)).toBeUndefined()
+  await mkdir(attestationsOf(join(dir, 'q.tgz')))
+  await expect(readAttestations(join(dir, 'q.tgz'))).rejects.toMatchObject({
+    code: 'no-source',
+    message: expect.stringMatching(/q\.tgz\.attestations\.json cannot be read: EISDIR/),
+  })
 })

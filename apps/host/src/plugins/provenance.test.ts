@@ -44,9 +44,24 @@ const bent =
     return bundle
   }
 
+/** As bundles were before version 0.3. */
+const chained = bent((bundle) => {
+  const { certificate, ...material } = bundle.verificationMaterial as typeof bundle.verificationMaterial & { certificate: object }
+  bundle.verificationMaterial = { ...material, x509CertificateChain: { certificates: [certificate] } } as never
+  Object.assign(bundle, { mediaType: 'application/vnd.dev.sigstore.bundle+json;version=0.2' })
+})
+
 describe('provenance', () => {
   it('says who built it, from which source', async () => {
     expect(await look()).toEqual({ ...rightSigner, ref: 'refs/tags/v1.2.3', commit: 'c'.repeat(40) })
+  })
+
+  it('is the same in a bundle of an older version, with a chain', async () => {
+    expect(await look({ forged: { bundle: chained } })).toMatchObject(rightSigner)
+  })
+
+  it('has the workflow of the certificate’s name where nothing else says it, and neither ref nor commit that nobody says', async () => {
+    expect(await look({ forged: { without: ['signerUri', 'commit', 'ref'] } })).toStrictEqual(rightSigner)
   })
 
   it('of a workflow in another repository has its whole address', async () => {
@@ -117,6 +132,14 @@ describe('provenance', () => {
         },
       },
     ],
+    [
+      'of an authority that nobody trusts, with its chain',
+      'untrusted-certificate',
+      { forged: { authority: 'other', bundle: chained } },
+    ],
+    ['with an expired certificate in a chain', 'expired-certificate', { forged: { authority: 'expired', bundle: chained } }],
+    ['that does not say who told the authority', 'untrusted-certificate', { forged: { without: ['issuer'] } }],
+    ['that does not say from where it was built', 'untrusted-certificate', { forged: { without: ['repository'] } }],
     ['that is no bundle', 'bad-bundle', { forged: { bundle: () => ({ mediaType: 'x' }) } }],
     ['told by another issuer', 'other-issuer', { signer: { issuer: 'https://token.actions.example.evil' } }],
     ['of an issuer that differs by a slash', 'other-issuer', { signer: { issuer: `${rightSigner.issuer}/` } }],

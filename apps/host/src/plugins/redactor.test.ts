@@ -115,3 +115,19 @@ test('the spans of a call are clean in name, failure and facts, and have no more
     ],
   })
 })
+
+test('the shortest value that is taken out is taken out wherever it stands', () => {
+  const redactor = createRedactor()
+  redactor.learn('abcd')
+  expect(redactor.clean('abcd, xabcdy, abcd')).toBe('[secret], x[secret]y, [secret]')
+})
+
+test('so many are known at once, and with one more the one goes that was not given for longest', () => {
+  const redactor = createRedactor()
+  const value = (n: number): string => `value-${n};`
+  for (let n = 0; n < 512; n++) redactor.learn(value(n))
+  expect(redactor.clean(value(0))).toBe('[secret]')
+  redactor.learn(value(0))
+  redactor.learn(value(512))
+  expect([0, 1, 2, 512].map((n) => redactor.clean(value(n)))).toEqual(['[secret]', value(1), '[secret]', '[secret]'])
+})

@@ -76,6 +76,14 @@ describe('the version of a range', () => {
       },
     ],
     [
+      'two are as new as each other: the higher is told',
+      {
+        range: '^1.0.0',
+        found: [at('1.0.0', 20), at('1.1.0', 20)],
+        refusal: { message: expect.stringMatching(/^@acme\/p@1\.1\.0 was/) },
+      },
+    ],
+    [
       'nobody knows their age',
       {
         range: '^1.0.0',

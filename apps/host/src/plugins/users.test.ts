@@ -1,5 +1,5 @@
 /** Users of plugins: which one a plugin gets, and that its folder is its own. Only root may hand files over. */
-import { chown, link, lstat, mkdir, stat, symlink, writeFile } from 'node:fs/promises'
+import { chmod, chown, link, lstat, mkdir, stat, symlink, writeFile } from 'node:fs/promises'
 import { join } from 'node:path'
 import { requireSystem, root } from '@muster/test/require'
 import { tempFolder, type TempFolder } from '@muster/test/systems/temp'
@@ -94,4 +94,27 @@ test('a folder that a user works in is taken back when the last of them has ende
   expect(await owner(own('a'))).toBe(uid)
   await users.unsettle(own('a'))
   expect(await owner(own('a'))).toBe(0)
+})
+
+test('folders on the way are opened to pass through and no more, and those that all may pass stay as they are', async (context) => {
+  await requireSystem(context, root)
+  const mode = async (path: string): Promise<string> => {
+    const found = await stat(path)
+    return `${(found.mode & 0o777).toString(8)} ${found.gid}`
+  }
+  await chmod(data, 0o700)
+  await chmod(join(data, 'plugins'), 0o755)
+  const users = openUsers({ range, data })
+  await users.settle(places('a'))
+  expect([await mode(data), await mode(join(data, 'plugins'))]).toEqual([`710 ${range.from}`, '755 0'])
+  expect(await mode(join(data, 'providers'))).toMatch(/^(?:755 0|710 \d+)$/)
+})
+
+test('a folder that is its own already is not gone through again', async (context) => {
+  await requireSystem(context, root)
+  const users = openUsers({ range, data })
+  await users.settle(places('a'))
+  await writeFile(join(own('a'), 'of-the-host'), '')
+  await users.settle(places('a'))
+  expect(await owner(join(own('a'), 'of-the-host'))).toBe(0)
 })

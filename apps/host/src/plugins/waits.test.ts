@@ -4,6 +4,7 @@ import { expect, test } from 'vitest'
 import { createGuard, type Guard } from './guard.ts'
 import { openHolds } from './holds.ts'
 import { createRedactor } from './redactor.ts'
+import { openWaits } from './waits.ts'
 
 const nextTurn = (): Promise<void> => new Promise((resolve) => setImmediate(resolve))
 
@@ -130,4 +131,29 @@ test('places are free again when their calls have ended, well or not', async () 
   late.answer()
   await call
   expect([one.waited, late.waited]).toEqual([[], ['others']])
+})
+
+test('who waits for a place waits for its own, until one has left; who needs none takes none', async () => {
+  const waits = openWaits()
+  const told: string[] = []
+  const late = async (limit: number, trying = false): Promise<{ leave(): void }> => {
+    const wait = waits.enter({ limit, trying })
+    await nextTurn()
+    wait.placed((why) => told.push(why))
+    return wait
+  }
+  const one = await late(1)
+  const two = await late(1)
+  const free = await late(Infinity)
+  one.leave()
+  two.leave()
+  const three = await late(1)
+  three.leave()
+  free.leave()
+  await late(1)
+  await late(9, true)
+  expect(told).toEqual(['others', 'own', 'others', 'others', 'others', 'own'])
+  // In its own turn nobody waits.
+  waits.enter({ limit: 1, trying: false }).placed((why) => told.push(why))
+  expect(told).toHaveLength(6)
 })

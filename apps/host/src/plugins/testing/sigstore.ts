@@ -51,6 +51,8 @@ export interface About {
     payloadType?: string
     statement?: (statement: Record<string, unknown>) => unknown
     bundle?: (bundle: SerializedBundle) => unknown
+    /** What its certificate does not say. */
+    without?: readonly Extension[]
   }
 }
 
@@ -59,6 +61,8 @@ export const rightSigner: Signer = {
   repository: 'https://git.example/acme/plugin',
   workflow: '.github/workflows/release.yml',
 }
+
+type Extension = 'issuer' | 'signerUri' | 'repository' | 'commit' | 'ref'
 
 const predicateType = 'https://slsa.dev/provenance/v1'
 const arc = (last: number): string => `1.3.6.1.4.1.57264.1.${last}`
@@ -111,12 +115,12 @@ export async function startTestSigstore(): Promise<TestSigstore> {
         publicKey: new Uint8Array(der(leaf.publicKey)),
         subjectAltName: address,
         extensions: [
-          { oid: arc(8), value: issuer },
-          { oid: arc(9), value: address },
-          { oid: arc(12), value: repository },
-          { oid: arc(13), value: 'c'.repeat(40) },
-          { oid: arc(14), value: ref },
-        ],
+          { oid: arc(8), value: issuer, name: 'issuer' },
+          { oid: arc(9), value: address, name: 'signerUri' },
+          { oid: arc(12), value: repository, name: 'repository' },
+          { oid: arc(13), value: 'c'.repeat(40), name: 'commit' },
+          { oid: arc(14), value: ref, name: 'ref' },
+        ].filter(({ name: extension }) => forged.without?.includes(extension as Extension) !== true),
       })
       const digest = Buffer.from(sha512Of(tarball).slice('sha512-'.length), 'base64').toString('hex')
       const statement = {

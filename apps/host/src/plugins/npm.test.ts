@@ -1,0 +1,111 @@
+/** What a registry is asked, and how, and what is made of its answers. */
+import { createServer } from 'node:http'
+import type { AddressInfo } from 'node:net'
+import { maxTarballBytes } from '@muster/packed/archive'
+import { afterEach, expect, test, vi } from 'vitest'
+import { npmOrigin } from './npm.ts'
+import { startTestRegistry } from './testing/npm-registry.ts'
+
+afterEach(() => void vi.unstubAllEnvs())
+
+const tarball = Buffer.from('the bytes')
+
+test('versions have their time where it is one, and why nobody should use them', async () => {
+  await using registry = await startTestRegistry()
+  registry.publish('@a/p', '1.0.0', { tarball, published: '2026-01-01T00:00:00Z' })
+  registry.publish('@a/p', '1.1.0', { tarball, published: 'some day', deprecated: 'broken' })
+  registry.publish('@a/p', '1.2.0', { tarball, deprecated: '' })
+  const origin = await npmOrigin({ url: registry.url }, undefined)
+  expect(origin.aged).toBe(true)
+  expect(await origin.versions('@a/p')).toEqual([
+    { version: '1.0.0', published: '2026-01-01T00:00:00.000Z' },
+    { version: '1.1.0', deprecated: 'broken' },
+    { version: '1.2.0' },
+  ])
+  expect(await origin.tarball('@a/p', '1.1.0')).toEqual(tarball)
+  // It is asked once what there is of a package.
+  expect(registry.asked).toEqual(['@a/p', '@a/p/-/1.1.0.tgz'])
+  for (const version of ['9.9.9', 'toString'])
+    await expect(origin.tarball('@a/p', version)).rejects.toMatchObject({
+      code: 'no-version',
+      message: `the registry has no @a/p@${version} any more`,
+    })
+})
+
+test('what it attests is given as it is, nothing is no failure, and everything else is', async () => {
+  await using registry = await startTestRegistry()
+  registry.publish('@a/p', '1.0.0', { tarball, attestations: { attestations: [] } })
+  const origin = await npmOrigin({ url: registry.url }, undefined)
+  expect(await origin.attestations('@a/p', '1.0.0')).toEqual({ attestations: [] })
+  expect(await origin.attestations('@a/p', '2.0.0')).toBeUndefined()
+  registry.fail(403)
+  await expect(origin.attestations('@a/p', '1.0.0')).rejects.toMatchObject({
+    code: 'unauthorized',
+    message: `${registry.url} does not give @a/p to this token: 403`,
+  })
+})
+
+test('an answer that is none of a registry says where', async () => {
+  const server = createServer((_, reply) => void reply.end('{"versions":{"1.0.0":{"dist":{}}}}')).listen(0, '127.0.0.1')
+  await new Promise((done) => server.once('listening', done))
+  try {
+    const origin = await npmOrigin({ url: `http://127.0.0.1:${(server.address() as AddressInfo).port}` }, undefined)
+    await expect(origin.versions('p')).rejects.toMatchObject({
+      code: 'unreachable',
+      message: "what the registry says of p cannot be read (at 'versions.1.0.0.dist.tarball')",
+    })
+  } finally {
+    server.close()
+  }
+})
+
+test('a tarball that is too large is not taken in', async () => {
+  await using registry = await startTestRegistry()
+  registry.publish('more', '1.0.0', { tarball: Buffer.alloc(maxTarballBytes + 1) })
+  const origin = await npmOrigin({ url: registry.url }, undefined)
+  await expect(origin.tarball('more', '1.0.0')).rejects.toMatchObject({ code: 'bad-archive' })
+})
+
+test('a token is that of its address alone, whether it ends in a slash or not; one that cannot be read says so', async () => {
+  await using registry = await startTestRegistry()
+  registry.publish('p', '1.0.0', { tarball })
+  registry.demand('good')
+  vi.stubEnv('MUSTER_TEST_TOKEN', 'good')
+  const token = { env: 'MUSTER_TEST_TOKEN' }
+  for (const url of [registry.url, registry.url.replace(/\/$/, '')])
+    expect(await (await npmOrigin({ url, token }, undefined)).versions('p')).toEqual([{ version: '1.0.0' }])
+  vi.stubEnv('MUSTER_TEST_TOKEN', '')
+  await expect(npmOrigin({ url: registry.url, token }, undefined)).rejects.toMatchObject({
+    code: 'unauthorized',
+    message: `the token of the registry ${registry.url} cannot be read: the secret 'token' cannot be read: the variable MUSTER_TEST_TOKEN is empty`,
+    fix: 'see token in registries',
+  })
+})
+
+test('it is reached by the proxy of the host, but for what needs none', async () => {
+  await using registry = await startTestRegistry()
+  registry.publish('p', '1.0.0', { tarball })
+  const proxied: string[] = []
+  const proxy = createServer().listen(0, '127.0.0.1')
+  proxy.on('request', (request, reply) => {
+    proxied.push(request.url ?? '')
+    reply.writeHead(400).end()
+  })
+  proxy.on('connect', (request, socket) => {
+    proxied.push(request.url ?? '')
+    socket.end('HTTP/1.1 400 no\r\n\r\n')
+  })
+  await new Promise((done) => proxy.once('listening', done))
+  const by = { proxy: `http://127.0.0.1:${(proxy.address() as AddressInfo).port}` }
+  try {
+    await expect((await npmOrigin({ url: 'http://registry.example/' }, by)).versions('p')).rejects.toMatchObject({
+      code: 'unreachable',
+    })
+    expect(proxied[0]).toContain('registry.example')
+    const around = { ...by, noProxy: ['127.0.0.1'] }
+    expect(await (await npmOrigin({ url: registry.url }, around)).versions('p')).toEqual([{ version: '1.0.0' }])
+  } finally {
+    proxy.closeAllConnections()
+    proxy.close()
+  }
+})
