@@ -91,6 +91,7 @@ test('the provider has the methods that the manifest declares, and no others', a
     exec: declared.exec !== undefined,
     execState: declared.exec !== undefined,
     execKill: declared.exec !== undefined,
+    execResize: declared.exec?.tty === true,
     copyIn: declared.copy?.in === true,
     copyOut: declared.copy?.out === true,
     forward: declared.forward,

@@ -46,6 +46,7 @@ import { type HostRules, rulesOf } from './rules.ts'
 import { settingsOf } from './settings.ts'
 import { createStopper } from './stop.ts'
 import { statsOf } from './translate.ts'
+import { createTerminals } from './terminal.ts'
 import { createTurns } from './waiting.ts'
 import { watchWorkers } from './watch.ts'
 
@@ -87,6 +88,7 @@ export function dockerProvider({
   const stopper = createStopper(containers, turns)
   const launch = createLauncher({ containers, puller, turns, fields, rules })
   const runners = createRunners()
+  const terminals = createTerminals()
   let snapshot: { key: string; asOf: number; rows: Row[] } | undefined
 
   const observing = (call: Call): { stopping: (id: WorkerId) => boolean; signal: AbortSignal } => ({
@@ -195,14 +197,17 @@ export function dockerProvider({
     exec: ({ id }, command, call) =>
       guarded(call, changes('start the command'), async () => {
         const { container } = await running(id, call)
-        const runner = await runners.of(container, placeOf(id, call), command.user)
-        return runner.exec(command, call.signal)
+        const place = placeOf(id, call)
+        if (command.tty !== undefined)
+          return terminals.open({ container, place, log: call.log }, { ...command, tty: command.tty })
+        return (await runners.of(container, place, command.user)).exec(command, call.signal)
       }),
 
     execState: ({ id }, exec, call) =>
       guarded(call, reads('ask for the command'), async () => {
         const { container } = await running(id, call)
         const place = placeOf(id, call)
+        if (terminals.has(exec)) return { state: 'running' }
         const state = await (await runners.of(container, place)).state(exec, call.signal)
         if (state.state !== 'unknown') return state
         const other = await otherUser(container, place, exec)
@@ -213,9 +218,16 @@ export function dockerProvider({
       guarded(call, changes('end the command'), async () => {
         const { container } = await running(id, call)
         const place = placeOf(id, call)
+        if (await terminals.kill(exec, name, call.signal)) return
         await (await runners.of(container, place)).kill(exec, name, call.signal)
         const other = await otherUser(container, place, exec)
         if (other !== undefined) await (await runners.of(container, place, other)).kill(exec, name, call.signal)
+      }),
+
+    execResize: ({ id }, { id: exec, ...size }, call) =>
+      guarded(call, changes('resize the terminal'), async () => {
+        await running(id, call)
+        await terminals.resize(exec, size, call.signal)
       }),
 
     copyIn: ({ id }, { path, tar }, call) =>
