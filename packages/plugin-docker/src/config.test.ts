@@ -60,6 +60,8 @@ test.each([
   [{ address: '127.0.0.1:1', ssh: { url: 'ssh://d@build-1', hostKeys: [print] } }, 'config.address'],
   [{ images: { budget: '20GB' } }, 'config.images.budget'],
   [{ images: { unusedFor: 7 } }, 'config.images.unusedFor'],
+  [{ copies: { size: '7' } }, 'config.copies.size'],
+  [{ copies: { entries: 0 } }, 'config.copies.entries'],
   ['/run/a.sock', 'config'],
 ])('%j is refused at %s', (input, path) => {
   expect(() => parseConfig(input)).toThrow(expect.objectContaining({ code: 'invalid-spec', effect: 'none', path }) as Error)

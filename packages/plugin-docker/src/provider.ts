@@ -29,6 +29,7 @@ import {
   observeRows,
   type Row,
 } from './containers.ts'
+import { type CopyLimits, copyLimitsOf, countCopy } from './copies.ts'
 import { inCall } from './current.ts'
 import { EngineFailure, isStatus, toDockerError } from './errors.ts'
 import { createRunners, otherUser } from './exec.ts'
@@ -46,6 +47,7 @@ import { type HostRules, rulesOf } from './rules.ts'
 import { settingsOf } from './settings.ts'
 import { createStopper } from './stop.ts'
 import { statsOf } from './translate.ts'
+import { watched } from './tar-owner.ts'
 import { createTerminals } from './terminal.ts'
 import { createTurns } from './waiting.ts'
 import { watchWorkers } from './watch.ts'
@@ -61,6 +63,8 @@ export interface DockerProviderOptions {
   fields: readonly SpecField[]
   /** What the operator lets workers have; absent: nothing of the machine. */
   rules?: HostRules
+  /** Absent: the usual ones. */
+  copies?: CopyLimits
   /** Only for tests: another way to the engine. */
   engine?: Engine
 }
@@ -77,6 +81,7 @@ export function dockerProvider({
   context,
   fields,
   rules = rulesOf({}),
+  copies = copyLimitsOf({}),
   engine = createEngine(endpoint),
 }: DockerProviderOptions): DockerProvider {
   const containers = createContainers(engine, { 'muster-owner': context.owner, 'muster-provider': context.provider })
@@ -235,13 +240,15 @@ export function dockerProvider({
         const { container } = await containers.get(id, call.signal)
         const place = placeOf(id, call)
         const target = posix.resolve('/', container.Config.WorkingDir, path)
-        await unpackInto(place, target, { tar, owner: await ownerOf(place, container) })
+        const onEntry = countCopy(copies, 'possible')
+        await unpackInto(place, target, { tar, owner: await ownerOf(place, container), onEntry })
       }),
 
     copyOut: ({ id }, path, call) =>
       guardedStream(call, { ...reads('copy out of the worker'), place: path }, async function* () {
         const { container } = await containers.get(id, call.signal)
-        yield* packFrom(placeOf(id, call), posix.resolve('/', container.Config.WorkingDir, path))
+        const tar = packFrom(placeOf(id, call), posix.resolve('/', container.Config.WorkingDir, path))
+        yield* watched(tar, countCopy(copies, 'none'))
       }),
 
     forward: ({ id }, input, call) =>
