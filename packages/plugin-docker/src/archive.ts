@@ -104,7 +104,7 @@ export async function unpackInto(
   } catch (error) {
     if (refused === undefined) throw error
     if (made[0] !== undefined) await removeFolder(place, made[0])
-    throw refused
+    throw toFailure(refused)
   }
 }
 
