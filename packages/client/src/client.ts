@@ -32,6 +32,7 @@ import type {
 } from './generated/api.ts'
 import { type LogChunk, type LogReadOptions, readLog } from './log-stream.ts'
 import { reachOf } from './reach.ts'
+import { type Terminal, terminalOf, type TerminalRequest } from './terminal.ts'
 import { sendStdin } from './stdin.ts'
 import { getOutput, type Output, putInput, saveOutput, type Saving } from './transfer.ts'
 import { type Address, openTransport } from './transport.ts'
@@ -138,6 +139,8 @@ export interface MusterClient {
     forget(id: string, how: Body<'forgetWorker'>): Promise<WorkerInfo>
     /** A run of kind `exec`: follow it as any other. */
     exec(id: string, request: ExecRequest, options?: Creating): Promise<Run>
+    /** A command at a terminal: it ends with the signal, and nobody attaches to it again. It is no run, and no log keeps what it shows. */
+    terminal(id: string, at: Waiting & TerminalRequest): Promise<Terminal>
     /** Unpacks a tar under `path`; `tar` is asked anew for each try. See `packTree`. */
     putFiles(id: string, copy: Waiting & { path: string; tar: () => AsyncIterable<Uint8Array> }): Promise<void>
     /** `path` as the file or folder `target`, all or nothing; what cannot be read to its end fails with the reason, and what could be read is `target.incomplete`. */
@@ -229,6 +232,7 @@ export function connect(address: Address, options: ConnectOptions = {}): MusterC
       forget: (id, how) => call('forgetWorker', { params: { id }, body: how }),
       exec: (id, body, given) => call('execInWorker', { params: { id }, body, ...keyed(given) }),
       ...reachOf(caller),
+      ...terminalOf(caller),
     },
     storage: () => call('storage', {}),
     backup: ({ signal, ...body } = {}) =>

@@ -166,13 +166,20 @@ export interface LogChunk {
 /** Chosen by the host: `/^x[0-9a-z]{26}$/`. */
 export type ExecId = string
 
+/** In characters, 1 to 65,535 each. */
+export interface TerminalSize {
+  columns: number
+  rows: number
+}
+
 export interface ExecSpec {
   id: ExecId
   command: string[]
   env?: Record<string, string>
   workdir?: string
   user?: string
-  tty?: boolean
+  /** A terminal of this size, for a person at the other end: see {@link WorkerProvider.exec}. */
+  tty?: TerminalSize
   /** Is there a standard input? Without one the command reads end-of-file. */
   stdin: boolean
   /** Bytes of each stream that the host has stored; output goes on from there. 0 on the first attempt. */
@@ -259,13 +266,20 @@ export interface WorkerProvider {
   /** Output of a worker in `command` mode. Ends after exit and drain (with `follow`), or at the end of what is there. */
   logs?(target: WorkerTarget, options: LogOptions, call: Call): AsyncIterable<LogChunk>
 
-  /** Starts a command in a running worker, or attaches to it when this id was started before. `stdin` follows only the first attach. */
+  /**
+   * Starts a command in a running worker, or attaches to it when this id was started before. `stdin` follows only the first attach.
+   * With `tty` it has a terminal: all its output is `stdout`, the end of its input is typed as Ctrl-D, and it lives only as long as this
+   * call: with its abort, its deadline or the plugin's own end the terminal hangs up. Nobody attaches to it; its id is used once.
+   */
   exec?(target: WorkerTarget, command: ExecInput, call: Call): Promise<ExecSession>
 
   execState?(target: WorkerTarget, id: ExecId, call: Call): Promise<ExecState>
 
   /** Ends the command with a signal, its process group too. Unknown or ended: nothing happens. */
   execKill?(target: WorkerTarget, kill: { id: ExecId; signal: 'SIGTERM' | 'SIGKILL' | 'SIGINT' }, call: Call): Promise<void>
+
+  /** Gives a command's terminal another size, which the command hears of (SIGWINCH). Unknown or ended: nothing happens. */
+  execResize?(target: WorkerTarget, resize: ExecResize, call: Call): Promise<void>
 
   /** Unpacks a tar stream under `path`. */
   copyIn?(target: WorkerTarget, input: CopyInput, call: Call): Promise<void>
@@ -286,6 +300,10 @@ export interface WorkerProvider {
 export interface ExecInput extends ExecSpec {
   /** Present when `stdin` is true and this is the first attach. */
   input?: AsyncIterable<Uint8Array>
+}
+
+export interface ExecResize extends TerminalSize {
+  id: ExecId
 }
 
 export interface CopyInput {

@@ -6,7 +6,8 @@ import * as tar from 'tar-stream'
 import { type ContainerInspect, type Engine, readBody, toFailure } from './client.ts'
 import { containerPath } from './containers.ts'
 import { EngineFailure, isStatus } from './errors.ts'
-import { reown } from './tar-owner.ts'
+import { runProgram } from './programs.ts'
+import { type EntryWatch, reown } from './tar-owner.ts'
 import { type Ids, idsOf, isNumeric } from './users.ts'
 
 export interface Place {
@@ -75,17 +76,41 @@ export function folderEntry(path: string, owner: Ids): SmallEntry {
   return { path, mode: 0o755, owner }
 }
 
-/** Unpacks a tar below `path`, which is made when it is missing. All of it belongs to `owner`, whoever packed it. */
+/**
+ * Unpacks a tar below `path`, which is made when it is missing. All of it belongs to `owner`, whoever packed it. What `onEntry` refuses leaves
+ * nothing where the folder is new and the container runs; else what came before stays, as with any other broken copy.
+ */
 export async function unpackInto(
   place: Place,
   path: string,
-  input: { tar: AsyncIterable<Uint8Array>; owner: Ids },
+  input: { tar: AsyncIterable<Uint8Array>; owner: Ids; onEntry: EntryWatch },
 ): Promise<void> {
+  const made = await missingFolders(place, path)
   await putEntries(
     place,
-    (await missingFolders(place, path)).map((folder) => folderEntry(folder, input.owner)),
+    made.map((folder) => folderEntry(folder, input.owner)),
   )
-  await put(place, path, reown(input.tar, input.owner))
+  let refused: unknown
+  const onEntry: EntryWatch = (size) => {
+    try {
+      input.onEntry(size)
+    } catch (error) {
+      refused = error
+      throw error
+    }
+  }
+  try {
+    await put(place, path, reown(input.tar, input.owner, onEntry))
+  } catch (error) {
+    if (refused === undefined) throw error
+    if (made[0] !== undefined) await removeFolder(place, made[0])
+    throw toFailure(refused)
+  }
+}
+
+/** In a container that runs and has `rm`; another keeps it. */
+async function removeFolder({ engine, id, signal }: Place, path: string): Promise<void> {
+  await runProgram({ engine, path: containerPath(id), argv: ['rm', '-rf', '--', path], user: '0', signal }).catch(() => undefined)
 }
 
 /** The bytes of a tar of `path`. */
@@ -151,8 +176,14 @@ async function readSmall(place: Place, path: string): Promise<string> {
 
 async function put({ engine, id, signal }: Place, path: string, content: AsyncIterable<Uint8Array>): Promise<void> {
   const upload = Readable.from(content, { objectMode: false, highWaterMark: 256 * 1024 })
+  const over = new AbortController()
+  const until = AbortSignal.any([signal, over.signal])
   try {
-    await engine.json({ method: 'PUT', path: `${containerPath(id)}/archive`, query: { path }, upload, signal })
+    await engine.json({ method: 'PUT', path: `${containerPath(id)}/archive`, query: { path }, upload, signal: until })
+  } catch (error) {
+    // Content that breaks off ends no request: the engine would wait for the rest, and hold the container for it.
+    over.abort()
+    throw error
   } finally {
     // An engine that refuses answers before it has read all: the rest is not wanted.
     upload.destroy()

@@ -60,6 +60,8 @@ test.each([
   [{ address: '127.0.0.1:1', ssh: { url: 'ssh://d@build-1', hostKeys: [print] } }, 'config.address'],
   [{ images: { budget: '20GB' } }, 'config.images.budget'],
   [{ images: { unusedFor: 7 } }, 'config.images.unusedFor'],
+  [{ copies: { size: '7' } }, 'config.copies.size'],
+  [{ copies: { entries: 0 } }, 'config.copies.entries'],
   ['/run/a.sock', 'config'],
 ])('%j is refused at %s', (input, path) => {
   expect(() => parseConfig(input)).toThrow(expect.objectContaining({ code: 'invalid-spec', effect: 'none', path }) as Error)
@@ -91,6 +93,7 @@ test('the provider has the methods that the manifest declares, and no others', a
     exec: declared.exec !== undefined,
     execState: declared.exec !== undefined,
     execKill: declared.exec !== undefined,
+    execResize: declared.exec?.tty === true,
     copyIn: declared.copy?.in === true,
     copyOut: declared.copy?.out === true,
     forward: declared.forward,

@@ -1,6 +1,7 @@
 /** The configuration of one provider that uses this plugin (`providers.<name>.config` in `muster.yaml`). */
 import { ProviderError } from '@muster/core'
 import * as z from 'zod'
+import { type CopiesConfig, type CopyLimits, copiesSchema, copyLimitsOf } from './copies.ts'
 import { type HostKey, parseHostKey } from './host-keys.ts'
 import { imageRulesOf, type ImageRules, type ImagesConfig, imagesSchema } from './image-rules.ts'
 import { type HostRules, type RulesConfig, rulesOf, rulesShape } from './rules.ts'
@@ -16,6 +17,7 @@ export interface DockerConfig extends RulesConfig {
   readonly tls?: { readonly name?: string; readonly trust?: 'secret' | 'system' }
   readonly ssh?: { readonly url: string; readonly hostKeys: readonly string[] }
   readonly images?: ImagesConfig
+  readonly copies?: CopiesConfig
 }
 
 /** Where the engine listens, as the client needs it. */
@@ -46,6 +48,7 @@ export interface SshEndpoint {
 export interface CheckedConfig {
   readonly endpoint: Endpoint
   readonly images: ImageRules
+  readonly copies: CopyLimits
   readonly rules: HostRules
 }
 
@@ -85,6 +88,7 @@ export const configSchema: z.ZodType<DockerConfig> = z.strictObject({
     .describe("The engine's socket is on another machine, reached by ssh.")
     .exactOptional(),
   images: imagesSchema.exactOptional(),
+  copies: copiesSchema.exactOptional(),
   ...rulesShape,
 })
 
@@ -97,7 +101,8 @@ export function parseConfig(input: unknown): CheckedConfig {
   }
   const endpoint = Object.freeze(endpointOf(parsed.data))
   const rules = rulesOf(parsed.data, socketOf(endpoint))
-  return Object.freeze({ endpoint, images: imageRulesOf(parsed.data.images ?? {}), rules })
+  const { images = {}, copies = {} } = parsed.data
+  return Object.freeze({ endpoint, images: imageRulesOf(images), copies: copyLimitsOf(copies), rules })
 }
 
 /** The path of the engine's socket on its own machine, where the configuration says it. */

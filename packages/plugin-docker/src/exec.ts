@@ -45,7 +45,7 @@ async function feed(connection: Duplex, input: AsyncIterable<Uint8Array>): Promi
   }
 }
 
-function writable(connection: Duplex): Promise<void> {
+export function writable(connection: Duplex): Promise<void> {
   return new Promise((resolve) => {
     const done = (): void => {
       connection.off('drain', done).off('close', done)
@@ -117,7 +117,7 @@ export async function otherUser(container: ContainerInspect, place: Place, exec:
   return `${holder.uid}:${holder.gid}`
 }
 
-function noShell(): ProviderError {
+export function noShell(): ProviderError {
   const hint = 'Use an image with /bin/sh.'
   return new ProviderError('unsupported', 'a command in a worker needs /bin/sh in its image', {
     effect: 'none',

@@ -57,6 +57,38 @@ suiteWith(await findDocker(), 'files of a worker on a real engine', (docker) => 
     expect((await harness.exec(id, ['sh', '-c', 'cat here/a /tmp/b; stat -c "%a %u" /tmp'])).stdout).toBe('xy1777 0\n')
   })
 
+  test('a copy beyond the limits ends with its reason, and leaves nothing where the folder is new', async () => {
+    const bounded = await createHarness(docker.socket, { copies: { size: '1MiB', entries: 3 } })
+    try {
+      const spec = bounded.hold({ workdir: '/work' })
+      await bounded.provider.launch(spec, callOf())
+      const put = (path: string, entries: readonly TarEntry[]): Promise<void> =>
+        bounded.provider.copyIn({ id: spec.id }, { path, tar: tarStream(entries) }, callOf())
+      const half = file('half', Buffer.alloc(600_000))
+      const tooLarge = { code: 'invalid-spec', path: 'tar', message: 'the copy holds more than 1048576 bytes' }
+      const tooMany = { ...tooLarge, message: 'the copy has more than 3 files, folders and links' }
+      await put('/work', [half, file('b', '')])
+      await expect(put('/new/deep/er', [half, { ...half, path: 'other' }])).rejects.toMatchObject({
+        ...tooLarge,
+        effect: 'possible',
+      })
+      await expect(
+        put(
+          '/many',
+          ['a', 'b', 'c', 'd'].map((name) => file(name, '')),
+        ),
+      ).rejects.toMatchObject(tooMany)
+      expect((await bounded.exec(spec.id, ['sh', '-c', 'ls -d /new /many 2>/dev/null; ls /work'])).stdout).toBe('b\nhalf\n')
+      const out = (path: string): Promise<unknown> => Array.fromAsync(bounded.provider.copyOut({ id: spec.id }, path, callOf()))
+      await out('/work')
+      await bounded.exec(spec.id, ['sh', '-c', 'mkdir few large; touch few/1 few/2 few/3; cat half half >large/one'])
+      await expect(out('/work/large')).rejects.toMatchObject({ ...tooLarge, effect: 'none' })
+      await expect(out('/work/few')).rejects.toMatchObject(tooMany)
+    } finally {
+      await bounded.clean()
+    }
+  })
+
   test('30 MB of random bytes go in and come out the same', async () => {
     const bytes = randomBytes(30_000_000)
     await copyIn(id, '/work', [file('big', bytes)])

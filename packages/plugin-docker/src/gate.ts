@@ -3,17 +3,16 @@
  * rules stand in the kernel before its first process, and go with the network.
  */
 import { lookup } from 'node:dns/promises'
-import type { Duplex } from 'node:stream'
 import { type Call, type LaunchSpec, ProviderError } from '@muster/core'
-import { type ContainerInspect, type Engine, toFailure } from './client.ts'
+import type { ContainerInspect, Engine } from './client.ts'
 import { EngineFailure } from './errors.ts'
 import { type AllowedPlace, type Destination, destinationOf, parseAllow, rulesFor } from './firewall.ts'
-import { createFrameReader } from './frames.ts'
 import { makeHelper, startHelper } from './helpers.ts'
 import { addressed, endpointOf, exposedPorts, type NetworkPlan, noResolver } from './network.ts'
+import { runProgram } from './programs.ts'
 import type { DockerSettings } from './settings.ts'
 import { partLabel } from './storage.ts'
-import { pause, raceAbort } from './waiting.ts'
+import { raceAbort } from './waiting.ts'
 
 export interface GateParts {
   engine: Engine
@@ -44,7 +43,13 @@ export async function raiseGate(parts: GateParts): Promise<void> {
   const subnets = parts.services === undefined ? [] : await subnetsOf(engine, parts.services, signal)
   const all = [...destinations, ...subnets.map((cidr) => destinationOf(cidr))]
   const env = [`MUSTER_V4=${rulesFor(4, all)}`, `MUSTER_V6=${rulesFor(6, all)}`]
-  const { code, output } = await runIn(parts, ['/bin/sh', '-c', rulesScript], env)
+  const { code, output } = await runProgram({
+    engine,
+    path: `/containers/${gate.name}`,
+    argv: ['/bin/sh', '-c', rulesScript],
+    env,
+    signal: call.signal,
+  })
   if (code === 0) return
   throw new ProviderError('unsupported', `the rules of restricted egress do not stand: ${output.slice(0, 500)}`, {
     effect: 'possible',
@@ -138,57 +143,6 @@ async function subnetsOf(engine: Engine, network: string, signal: AbortSignal): 
     signal,
   })
   return (IPAM.Config ?? []).flatMap(({ Subnet }) => (Subnet === undefined ? [] : [Subnet]))
-}
-
-/** Runs a program in the gate to its end. */
-async function runIn(
-  { engine, gate, call }: GateParts,
-  argv: string[],
-  env: string[],
-): Promise<{ code: number; output: string }> {
-  const { signal } = call
-  const body = { Cmd: argv, Env: env, AttachStdout: true, AttachStderr: true, Tty: false }
-  const { Id } = await engine.json<{ Id: string }>({ method: 'POST', path: `/containers/${gate.name}/exec`, body, signal })
-  const connection = await engine.hijack({
-    method: 'POST',
-    path: `/exec/${Id}/start`,
-    body: { Detach: false, Tty: false },
-    signal,
-  })
-  const output = await readOutput(connection)
-  for (;;) {
-    const path = `/exec/${Id}/json`
-    const { ExitCode, Running } = await engine.json<{ ExitCode: number | null; Running: boolean }>({
-      method: 'GET',
-      path,
-      signal,
-    })
-    if (Running) await pause(POLL_MS, signal)
-    else if (ExitCode !== null) return { code: ExitCode, output }
-    else throw new EngineFailure('the engine does not say how the program ended', { sent: true })
-  }
-}
-
-/** The end of the output comes a moment before an engine knows the end of the program. */
-const POLL_MS = 50
-
-/** An error says the beginning of it. */
-const MAX_OUTPUT = 4096
-
-async function readOutput(connection: Duplex): Promise<string> {
-  const reader = createFrameReader()
-  let output = ''
-  try {
-    for await (const chunk of connection)
-      for (const { data } of reader.push(chunk as Buffer))
-        if (output.length < MAX_OUTPUT) output += data.toString('utf8', 0, MAX_OUTPUT)
-    reader.end()
-  } catch (error) {
-    throw toFailure(error)
-  } finally {
-    connection.destroy()
-  }
-  return output
 }
 
 /** The container whose network a worker has: its own, or its gate. */

@@ -18,6 +18,7 @@ import { pack } from 'tar-stream'
 import manifest from '../muster-plugin.json' with { type: 'json' }
 import type { Engine } from './client.ts'
 import type { Endpoint } from './config.ts'
+import { type CopiesConfig, copyLimitsOf } from './copies.ts'
 import { imageRulesOf, type ImagesConfig } from './image-rules.ts'
 import { type DockerProvider, dockerProvider } from './provider.ts'
 import { type HostRules, rulesOf } from './rules.ts'
@@ -96,13 +97,21 @@ export interface HarnessOptions {
   endpoint?: Endpoint
   secrets?: Readonly<Record<string, string>>
   images?: ImagesConfig
+  copies?: CopiesConfig
   rules?: HostRules
   /** Where the provider keeps what it must know again; without it nothing is kept. */
   dataDir?: string
 }
 
 export async function createHarness(socket: string, options: HarnessOptions = {}): Promise<Harness> {
-  const { provider: providerName = 'docker', endpoint = { socketPath: socket }, secrets = {}, images = {}, dataDir } = options
+  const {
+    provider: providerName = 'docker',
+    endpoint = { socketPath: socket },
+    secrets = {},
+    images = {},
+    copies = {},
+    dataDir,
+  } = options
   const { rules = rulesOf({}, socket) } = options
   const call = (parts: CallParts = {}): Call => callOf({ secrets, ...parts })
   await ensureImage(socket, 'busybox')
@@ -111,6 +120,7 @@ export async function createHarness(socket: string, options: HarnessOptions = {}
     dockerProvider({
       endpoint,
       images: imageRulesOf(images),
+      copies: copyLimitsOf(copies),
       context: { owner, provider: providerName, now: () => Date.now(), ...(dataDir === undefined ? {} : { dataDir }) },
       fields: manifest.capabilities.fields as SpecField[],
       rules,

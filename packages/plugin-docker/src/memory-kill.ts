@@ -7,14 +7,17 @@
 import type { ContainerInspect, Engine } from './client.ts'
 import { jsonLines } from './lines.ts'
 
-/** How much later than the end the kill is told; a few milliseconds were seen. */
-const LATE_S = 1
+/**
+ * How much later than the end the kill is told: a few milliseconds were seen, and nothing orders the two ways on a machine without a core to spare.
+ * Only an end that looks as one for memory and was told without one waits so long; there late is better than wrong.
+ */
+const LATE_S = 5
 /** How long the end takes after the kill: what the victim's parents still do. */
 const EARLY_S = 3
 /** 128 + SIGKILL, by the killer or by a shell around its victim. */
 const KILLED_CODE = 137
 
-/** Waits up to a second after the end of a container for word of a kill, by the engine's clock; answers at once for older ones. */
+/** Waits some seconds after the end of a container for word of a kill, by the engine's clock; answers at once for older ones. */
 export async function killedForMemory(engine: Engine, container: ContainerInspect, signal: AbortSignal): Promise<boolean> {
   const { Id: id, State: state, HostConfig: host } = container
   if (state.OOMKilled || state.ExitCode !== KILLED_CODE || (host.Memory ?? 0) === 0) return state.OOMKilled

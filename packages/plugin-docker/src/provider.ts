@@ -29,6 +29,7 @@ import {
   observeRows,
   type Row,
 } from './containers.ts'
+import { type CopyLimits, copyLimitsOf, countCopy } from './copies.ts'
 import { inCall } from './current.ts'
 import { EngineFailure, isStatus, toDockerError } from './errors.ts'
 import { createRunners, otherUser } from './exec.ts'
@@ -46,6 +47,8 @@ import { type HostRules, rulesOf } from './rules.ts'
 import { settingsOf } from './settings.ts'
 import { createStopper } from './stop.ts'
 import { statsOf } from './translate.ts'
+import { watched } from './tar-owner.ts'
+import { createTerminals } from './terminal.ts'
 import { createTurns } from './waiting.ts'
 import { watchWorkers } from './watch.ts'
 
@@ -60,6 +63,8 @@ export interface DockerProviderOptions {
   fields: readonly SpecField[]
   /** What the operator lets workers have; absent: nothing of the machine. */
   rules?: HostRules
+  /** Absent: the usual ones. */
+  copies?: CopyLimits
   /** Only for tests: another way to the engine. */
   engine?: Engine
 }
@@ -76,6 +81,7 @@ export function dockerProvider({
   context,
   fields,
   rules = rulesOf({}),
+  copies = copyLimitsOf({}),
   engine = createEngine(endpoint),
 }: DockerProviderOptions): DockerProvider {
   const containers = createContainers(engine, { 'muster-owner': context.owner, 'muster-provider': context.provider })
@@ -87,6 +93,7 @@ export function dockerProvider({
   const stopper = createStopper(containers, turns)
   const launch = createLauncher({ containers, puller, turns, fields, rules })
   const runners = createRunners()
+  const terminals = createTerminals()
   let snapshot: { key: string; asOf: number; rows: Row[] } | undefined
 
   const observing = (call: Call): { stopping: (id: WorkerId) => boolean; signal: AbortSignal } => ({
@@ -197,14 +204,17 @@ export function dockerProvider({
     exec: ({ id }, command, call) =>
       guarded(call, changes('start the command'), async () => {
         const { container } = await running(id, call)
-        const runner = await runners.of(container, placeOf(id, call), command.user)
-        return runner.exec(command, call.signal)
+        const place = placeOf(id, call)
+        if (command.tty !== undefined)
+          return terminals.open({ container, place, log: call.log }, { ...command, tty: command.tty })
+        return (await runners.of(container, place, command.user)).exec(command, call.signal)
       }),
 
     execState: ({ id }, exec, call) =>
       guarded(call, reads('ask for the command'), async () => {
         const { container } = await running(id, call)
         const place = placeOf(id, call)
+        if (terminals.has(exec)) return { state: 'running' }
         const state = await (await runners.of(container, place)).state(exec, call.signal)
         if (state.state !== 'unknown') return state
         const other = await otherUser(container, place, exec)
@@ -215,9 +225,16 @@ export function dockerProvider({
       guarded(call, changes('end the command'), async () => {
         const { container } = await running(id, call)
         const place = placeOf(id, call)
+        if (await terminals.kill(exec, name, call.signal)) return
         await (await runners.of(container, place)).kill(exec, name, call.signal)
         const other = await otherUser(container, place, exec)
         if (other !== undefined) await (await runners.of(container, place, other)).kill(exec, name, call.signal)
+      }),
+
+    execResize: ({ id }, { id: exec, ...size }, call) =>
+      guarded(call, changes('resize the terminal'), async () => {
+        await running(id, call)
+        await terminals.resize(exec, size, call.signal)
       }),
 
     copyIn: ({ id }, { path, tar }, call) =>
@@ -225,13 +242,15 @@ export function dockerProvider({
         const { container } = await containers.get(id, call.signal)
         const place = placeOf(id, call)
         const target = posix.resolve('/', container.Config.WorkingDir, path)
-        await unpackInto(place, target, { tar, owner: await ownerOf(place, container) })
+        const onEntry = countCopy(copies, 'possible')
+        await unpackInto(place, target, { tar, owner: await ownerOf(place, container), onEntry })
       }),
 
     copyOut: ({ id }, path, call) =>
       guardedStream(call, { ...reads('copy out of the worker'), place: path }, async function* () {
         const { container } = await containers.get(id, call.signal)
-        yield* packFrom(placeOf(id, call), posix.resolve('/', container.Config.WorkingDir, path))
+        const tar = packFrom(placeOf(id, call), posix.resolve('/', container.Config.WorkingDir, path))
+        yield* watched(tar, countCopy(copies, 'none'))
       }),
 
     forward: ({ id }, input, call) =>

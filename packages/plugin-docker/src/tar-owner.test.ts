@@ -1,7 +1,7 @@
 import * as fc from 'fast-check'
 import * as tar from 'tar-stream'
 import { describe, expect, test } from 'vitest'
-import { reown } from './tar-owner.ts'
+import { reown, watched } from './tar-owner.ts'
 import { idsOf, isNumeric } from './users.ts'
 
 const owner = { uid: 1000, gid: 2000 }
@@ -52,6 +52,38 @@ test('everything but the owner stays, whatever kind of entry, in whatever pieces
     const after = await unpacked(await owned(bytes, chunk))
     expect(after).toEqual(before.map((entry) => ({ ...entry, ...owner, uname: '', gname: '' })))
   }
+})
+
+test('watched, every byte stays, and each entry is told with its size before its content', async () => {
+  const bytes = await packed([
+    { name: 'folder/', type: 'directory', uid: 1, gid: 2 },
+    { name: long, uid: 501, content: 'long' },
+    { name: 'link', type: 'symlink', linkname: long },
+    { name: 'large', content: 'x'.repeat(1_500) },
+  ])
+  const sizes: number[] = []
+  const source = async function* (): AsyncGenerator<Buffer> {
+    for (let at = 0; at < bytes.length; at += 700) yield bytes.subarray(at, at + 700)
+  }
+  const seen = await Array.fromAsync(watched(source(), (size) => void sizes.push(size)))
+  expect([Buffer.concat(seen).equals(bytes), sizes]).toEqual([true, [0, 4, 0, 1_500]])
+  let told = false
+  const leaving = async function* (): AsyncGenerator<Buffer> {
+    try {
+      yield* source()
+    } finally {
+      told = true
+    }
+  }
+  const refused = watched(leaving(), (size) => {
+    if (size > 1_000) throw new Error('too much')
+  })
+  const passed: Uint8Array[] = []
+  const reading = async (): Promise<void> => {
+    for await (const chunk of refused) passed.push(chunk)
+  }
+  await expect(reading()).rejects.toThrow('too much')
+  expect([Buffer.concat(passed).includes('xxx'), told]).toEqual([false, true])
 })
 
 test('an owner in extended headers goes, the rest of them stays', async () => {

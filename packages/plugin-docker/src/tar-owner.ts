@@ -1,5 +1,5 @@
 /**
- * Gives every entry of a tar stream another owner and leaves the rest as it is, whatever kinds of entries there are.
+ * Gives every entry of a tar stream another owner and leaves the rest as it is, whatever kinds of entries there are; or looks at them only.
  * Source: POSIX pax interchange format (ustar header, extended headers `x` and `g`), GNU tar's base-256 numbers.
  */
 import { EngineFailure } from './errors.ts'
@@ -21,9 +21,36 @@ const field = {
 /** Links, devices, folders and pipes have no content, whatever their size says. */
 const contentless = '123456'
 
+/** Is told the size of each entry before its content; may throw. */
+export type EntryWatch = (size: number) => void
+
 /** Rewrites a tar as it streams by; holds one chunk. Throws an EngineFailure for what is not a tar. */
-export async function* reown(source: AsyncIterable<Uint8Array>, owner: Ids): AsyncGenerator<Uint8Array> {
-  const input = createBlocks(source)
+export function reown(source: AsyncIterable<Uint8Array>, owner: Ids, onEntry?: EntryWatch): AsyncGenerator<Uint8Array> {
+  return walk(source, { owner, onEntry })
+}
+
+/** A tar as it is, entry by entry. */
+export function watched(source: AsyncIterable<Uint8Array>, onEntry: EntryWatch): AsyncGenerator<Uint8Array> {
+  return walk(source, { owner: undefined, onEntry })
+}
+
+interface Walk {
+  /** Absent: they keep theirs. */
+  owner: Ids | undefined
+  onEntry: EntryWatch | undefined
+}
+
+async function* walk(source: AsyncIterable<Uint8Array>, how: Walk): AsyncGenerator<Uint8Array> {
+  const chunks = source[Symbol.asyncIterator]()
+  try {
+    yield* rewritten(createBlocks(chunks), how)
+  } finally {
+    // Whoever gives them is told that no more is wanted.
+    await chunks.return?.()
+  }
+}
+
+async function* rewritten(input: Blocks, { owner, onEntry }: Walk): AsyncGenerator<Uint8Array> {
   /** A size in an extended header is the next entry's. */
   let announced: number | undefined
   for (;;) {
@@ -40,8 +67,13 @@ export async function* reown(source: AsyncIterable<Uint8Array>, owner: Ids): Asy
     const written = readNumber(header, field.size)
     if (type === 'x' || type === 'g') {
       if (!(written <= MAX_EXTENDED_BYTES)) throw notTar('invalid tar header: an extended header is too long')
-      const records = recordsOf((await input.must(padded(written))).subarray(0, written))
+      const body = await input.must(padded(written))
+      const records = recordsOf(body.subarray(0, written))
       if (type === 'x') announced = records.findLast(({ key }) => key === 'size')?.value
+      if (owner === undefined) {
+        yield Buffer.concat([header, body])
+        continue
+      }
       // An owner in here would win over the plain header.
       const kept = Buffer.concat(records.filter(({ key }) => !ownerKeys.has(key)).map(({ raw }) => raw))
       writeNumber(header, field.size, kept.length)
@@ -52,9 +84,12 @@ export async function* reown(source: AsyncIterable<Uint8Array>, owner: Ids): Asy
     const size = contentless.includes(type) ? 0 : (announced ?? written)
     if (!Number.isSafeInteger(size)) throw notTar('invalid tar header: the size of an entry')
     // GNU's long names are entries of their own before the one they belong to.
-    if (type !== 'L' && type !== 'K') announced = undefined
-    setOwner(header, owner)
-    yield sealed(header)
+    if (type !== 'L' && type !== 'K') {
+      announced = undefined
+      onEntry?.(size)
+    }
+    if (owner !== undefined) setOwner(header, owner)
+    yield owner === undefined ? header : sealed(header)
     yield* input.pass(padded(size))
   }
 }
@@ -68,8 +103,7 @@ interface Blocks {
   rest(): AsyncGenerator<Uint8Array>
 }
 
-function createBlocks(source: AsyncIterable<Uint8Array>): Blocks {
-  const chunks = source[Symbol.asyncIterator]()
+function createBlocks(chunks: AsyncIterator<Uint8Array>): Blocks {
   let held: Buffer = Buffer.alloc(0)
 
   async function more(): Promise<boolean> {

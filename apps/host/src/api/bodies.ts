@@ -1,5 +1,5 @@
 /** The schemas of what creating calls take. */
-import { fileSpecSchema, resourcesSchema, type FileSpec, type Resources } from '@muster/core'
+import { fileSpecSchema, resourcesSchema, type FileSpec, type Resources, type TerminalSize } from '@muster/core'
 import { z } from 'zod'
 import { maxKeepMs } from '../engine/runs/keep.ts'
 import { named } from './schemas.ts'
@@ -139,3 +139,19 @@ export const execBodySchema: z.ZodType<ExecBody> = named(
   'ExecRequest',
   z.strictObject({ ...commandParts, user: text.exactOptional() }),
 )
+
+/** As the kernel has it (tty_ioctl(4), struct winsize). */
+const extent = z.int().min(1).max(65_535)
+const sizeParts = { columns: extent, rows: extent }
+export const terminalSizeSchema: z.ZodType<TerminalSize> = z.strictObject(sizeParts)
+
+/** The first frame of a terminal. */
+export interface TerminalBody extends TerminalSize, Pick<ExecBody, 'command' | 'env' | 'workdir' | 'user' | 'stdin'> {}
+export const terminalBodySchema: z.ZodType<TerminalBody> = z.strictObject({
+  command,
+  env: env.exactOptional(),
+  workdir: text.exactOptional(),
+  user: text.exactOptional(),
+  stdin: z.boolean().exactOptional(),
+  ...sizeParts,
+})

@@ -12,6 +12,7 @@ interface Options {
   timeout?: number
   stdin?: boolean
   interactive?: true
+  tty?: true
 }
 
 export function execCommand(): Command {
@@ -24,6 +25,7 @@ export function execCommand(): Command {
     .option('-u, --user <user>', 'in the worker')
     .option('--timeout <duration>', 'then exit 124', parsing(parseDuration, 'a number and a unit, as 30s, 5m or 2h'))
     .option('-i, --interactive', 'pass on standard input from a terminal too')
+    .option('-t, --tty', 'give the command a terminal; with -i this one is it, and every key goes there')
     .option('--no-stdin', 'pass on no standard input')
     .action(
       acting(
@@ -39,6 +41,10 @@ async function exec(
   worker: string,
   { argv, options, command }: { argv: string[]; options: Options; command: Command },
 ): Promise<number> {
+  if (options.tty === true) {
+    const { atTerminal } = await import('./terminal.ts')
+    return atTerminal(worker, { ...options, argv, command })
+  }
   const { followRun, hasInput } = await import('./follow.ts')
   const client = await openClient(command)
   const { env, workdir, user, timeout } = options

@@ -93,7 +93,7 @@ interface Stopper {
   close(): void
 }
 
-const stopSignals = ['SIGINT', 'SIGTERM', 'SIGHUP'] as const
+export const stopSignals = ['SIGINT', 'SIGTERM', 'SIGHUP'] as const
 
 /** The first signal cancels the run and waits for its end; the second kills it and waits for nothing. */
 function stopper({ client, run, cancels }: FollowOptions): Stopper {
@@ -135,7 +135,7 @@ function stopper({ client, run, cancels }: FollowOptions): Stopper {
 }
 
 /** Resolves once the stream can take more. A stream that nobody reads any more takes everything. */
-function write(stream: NodeJS.WriteStream, data: Uint8Array): Promise<void> | undefined {
+export function write(stream: NodeJS.WriteStream, data: Uint8Array): Promise<void> | undefined {
   if (stream.destroyed || stream.errored !== null || stream.write(data)) return undefined
   return new Promise((resolve) => {
     const done = (): void => {

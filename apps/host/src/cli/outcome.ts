@@ -49,6 +49,13 @@ function unknownEnd(reason: string): Told {
   return { code: exits.infrastructure, line: `nobody knows how it ended: ${reason}` }
 }
 
+/** Of a command that is no run: it ended as it ended. */
+export function exitCodeOf({ code, signal, reason }: { code?: number; signal?: string; reason: string }): Told {
+  const number = signalNumber(signal)
+  if (code !== undefined) return { code }
+  return number === undefined ? unknownEnd(reason) : { code: SIGNAL_BASE + number }
+}
+
 /** Real-time signals have numbers only, as `SIG40`. */
 function signalNumber(name: string | undefined): number | undefined {
   const number = /^SIG(\d+)$/.exec(name ?? '')?.[1]

@@ -73,7 +73,7 @@ const rules = {
   },
   'worker-cordon': { of: 'worker', meaning: 'An operator took it out of hand-outs.' },
   'worker-uncordon': { of: 'worker', meaning: 'An operator lets it be handed out again.' },
-  'worker-reached': { of: 'worker', meaning: 'Somebody copied into or out of it, or forwards to it.' },
+  'worker-reached': { of: 'worker', meaning: 'Somebody copied into or out of it, forwards to it, or sat at a terminal in it.' },
 
   'run-created': { of: 'run', meaning: 'It was taken in.' },
   'exec-retry': {

@@ -1,7 +1,8 @@
-/** What somebody does with a worker that lives, beside its commands: files in and out, a connection to one of its ports. */
-import type { WorkerTarget } from '@muster/core'
+/** What somebody does with a worker that lives, beside its runs: files in and out, a connection to one of its ports, a terminal. */
+import type { ExecSpec, TerminalSize, WorkerExit, WorkerTarget } from '@muster/core'
 import type { GuardedProvider } from '../plugins/api.ts'
 import type { Engine } from './api.ts'
+import { newId } from '../store/ids.ts'
 import { RunError } from './runs-api.ts'
 
 /**
@@ -15,6 +16,22 @@ export interface Reach {
   copyOut(workerId: string, copy: Reaching & { path: string }): Promise<AsyncIterable<Uint8Array>>
   /** A connection to a port inside: `input` goes there, the result comes from there. */
   forward(workerId: string, to: Reaching & { port: number; input: AsyncIterable<Uint8Array> }): Promise<AsyncIterable<Uint8Array>>
+  /** A command at a terminal: it ends with the signal, and nobody attaches to it again. */
+  terminal(workerId: string, at: Reaching & AtTerminal): Promise<Terminal>
+}
+
+export interface AtTerminal {
+  command: Pick<ExecSpec, 'command' | 'env' | 'workdir' | 'user'> & { tty: TerminalSize }
+  /** Absent: it reads end-of-file. */
+  input?: AsyncIterable<Uint8Array>
+}
+
+export interface Terminal {
+  output: AsyncIterable<Uint8Array>
+  /** Settles after the output. */
+  exit: Promise<WorkerExit>
+  /** Of one that has ended: nothing happens. */
+  resize(size: TerminalSize): Promise<void>
 }
 
 /** Who reaches into a worker, and until when. */
@@ -23,7 +40,10 @@ export interface Reaching {
   signal: AbortSignal
 }
 
-type Ability = 'copy files in' | 'copy files out' | 'forward ports'
+type Ability = 'copy files in' | 'copy files out' | 'forward ports' | 'open a terminal'
+
+/** A working day: whoever forgets a terminal does not hold its plugin's process for ever. */
+const TERMINAL_MS = 12 * 3_600_000
 
 /** A worker takes these once it is there, and until it is to end. */
 const phases: readonly string[] = ['starting', 'idle', 'leased', 'draining']
@@ -88,7 +108,38 @@ export function reachOf(engine: Engine): Reach {
       })
       return provider.forward(target, { port, input }, { signal })
     },
+
+    async terminal(id, { command, input, principal, signal }) {
+      const { provider, target } = await enter(id, {
+        principal,
+        ability: 'open a terminal',
+        able: (of) => of.capabilities.exec?.tty === true,
+        inputs: { command: command.command },
+      })
+      const exec = newId('x')
+      const session = await provider.exec(
+        target,
+        {
+          ...command,
+          id: exec,
+          stdin: input !== undefined,
+          from: { stdout: 0, stderr: 0 },
+          ...(input === undefined ? {} : { input }),
+        },
+        { idempotencyKey: exec, signal, timeoutMs: TERMINAL_MS },
+      )
+      session.exit.catch(() => undefined)
+      return {
+        output: dataOf(session.output),
+        exit: session.exit,
+        resize: (size) => provider.execResize(target, { id: exec, ...size }, { signal }),
+      }
+    },
   }
+}
+
+async function* dataOf(chunks: AsyncIterable<{ data: Uint8Array }>): AsyncGenerator<Uint8Array> {
+  for await (const { data } of chunks) yield data
 }
 
 /** A stream that has begun: what is wrong from the start is thrown here, before anything is answered. */

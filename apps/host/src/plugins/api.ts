@@ -3,6 +3,7 @@ import type {
   ExecChunk,
   ExecId,
   ExecInput,
+  ExecResize,
   ExecState,
   Headroom,
   LaunchedWorker,
@@ -71,6 +72,7 @@ export interface GuardedProvider {
     kill: { id: ExecId; signal: 'SIGTERM' | 'SIGKILL' | 'SIGINT' },
     options?: CallOptions,
   ): Promise<void>
+  execResize(target: WorkerTarget, resize: ExecResize, options?: CallOptions): Promise<void>
   copyIn(target: WorkerTarget, input: { path: string; tar: AsyncIterable<Uint8Array> }, options?: CallOptions): Promise<void>
   copyOut(target: WorkerTarget, path: string, options?: CallOptions): AsyncIterable<Uint8Array>
   forward(

@@ -1211,6 +1211,15 @@ export interface Operations {
     body: undefined
     answer: 'binary'
   }
+  /** A command at a terminal, in a worker that lives. Both ways at once, in frames of u8 kind, u32 BE length and so many bytes. To it: first 0 with JSON `{ command, columns, rows, stdin?, env?, workdir?, user? }`, then 1 with what is typed, 2 with JSON `{ columns, rows }` for another size, 3 at the end of the input (at most 64 KiB each, the first one 256 KiB). From it: 1 with what is shown, now and then 0 without a meaning, and at the end 2 with JSON `{ exit }` or `{ problem }`. The command ends with the connection, and after 12 hours; it is no run and has no log. */
+  openTerminal: {
+    params: {
+      id: string
+    }
+    query: undefined
+    body: Uint8Array
+    answer: 'binary'
+  }
   /** This document */
   openapi: {
     params: undefined
@@ -1511,6 +1520,7 @@ export const operations: { readonly [K in keyof Operations]: { method: string; p
   listTokens: { method: 'GET', path: '/v1/tokens' },
   listWorkers: { method: 'GET', path: '/v1/workers' },
   metrics: { method: 'GET', path: '/metrics' },
+  openTerminal: { method: 'POST', path: '/v1/workers/{id}/terminal' },
   openapi: { method: 'GET', path: '/v1/openapi.json' },
   pausePool: { method: 'POST', path: '/v1/pools/{name}/pause' },
   putFiles: { method: 'PUT', path: '/v1/workers/{id}/files' },

@@ -19,14 +19,14 @@ describe('encodeExec', () => {
 
 describe('checkExec', () => {
   test('lets a usual command pass', () => {
-    expect(() => checkExec({ ...base, env: { PATH: '/bin', _x1: 'ü' }, workdir: '/w', tty: false })).not.toThrow()
+    expect(() => checkExec({ ...base, env: { PATH: '/bin', _x1: 'ü' }, workdir: '/w' })).not.toThrow()
   })
 
   test.each<[string, string, Partial<ExecSpec>]>([
     ['invalid-spec', 'id', { id: '../x' }],
     ['invalid-spec', 'id', { id: '' }],
     ['invalid-spec', 'id', { id: '.x' }],
-    ['unsupported', 'tty', { tty: true }],
+    ['unsupported', 'tty', { tty: { columns: 80, rows: 24 } }],
     ['invalid-spec', 'command', { command: [] }],
     ['invalid-spec', 'command.1', { command: ['a', 'b\0'] }],
     ['invalid-spec', 'workdir', { workdir: '/\0' }],

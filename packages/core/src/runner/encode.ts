@@ -17,7 +17,8 @@ const OWNED_BY_BASH = new Set(
 /** Refuses what no worker could honour. Throws `invalid-spec` or `unsupported` with effect `none`. */
 export function checkExec(spec: ExecSpec): void {
   if (!ID.test(spec.id)) throw refused('invalid-spec', 'id', 'the id of a command holds letters, digits, _ and - only')
-  if (spec.tty === true) throw refused('unsupported', 'tty', 'a terminal is not kept over re-attach')
+  if (spec.tty !== undefined)
+    throw refused('unsupported', 'tty', 'no terminals here: a command that is attached to again has none')
   if (spec.command.length === 0) throw refused('invalid-spec', 'command', 'the command is empty')
   spec.command.forEach((word, index) => checkText(word, `command.${index}`))
   if (spec.workdir !== undefined) checkText(spec.workdir, 'workdir')

@@ -36,6 +36,7 @@ describe('a service', () => {
       inspect: [observation],
       execState: { state: 'exited', exit: { code: 1, reason: 'exited' } },
       execKill: undefined,
+      execResize: undefined,
       suspend: undefined,
       resume: undefined,
       stats,
@@ -47,6 +48,7 @@ describe('a service', () => {
     const { worker } = host
     const how = { graceMs: 1, force: false, reason: 'r' }
     const kill = { id: execId, signal: 'SIGTERM' } as const
+    const resize = { id: execId, columns: 100, rows: 30 }
     expect([
       await worker.probe(options()),
       await worker.preparePool({ ...pool, image: 'i' }, options()),
@@ -57,6 +59,7 @@ describe('a service', () => {
       await worker.inspect([target], options()),
       await worker.execState(target, execId, options()),
       await worker.execKill(target, kill, options()),
+      await worker.execResize(target, resize, options()),
       await worker.suspend(target, options()),
       await worker.resume(target, options()),
       await worker.stats(target, options()),
@@ -73,6 +76,7 @@ describe('a service', () => {
       [[target]],
       [target, execId],
       [target, kill],
+      [target, resize],
       [target],
       [target],
       [target],

@@ -1,6 +1,7 @@
 /** The wire's methods of a worker provider: what each takes and gives, how it is queued, which streams it has. */
 import * as z from 'zod'
 import type {
+  ExecResize,
   ExecSpec,
   ExecState,
   Handle,
@@ -27,6 +28,7 @@ import { maxInlineBytes, maxInspectTargets, maxPageBytes } from './limits.ts'
 import { type CallParams, callParamsSchema, type MethodSpec, type Nothing, nothingSchema, streamParam } from './messages.ts'
 import {
   execIdSchema,
+  execResizeSchema,
   execSpecSchema,
   execStateSchema,
   handleSchema,
@@ -80,6 +82,7 @@ export interface WorkerWire {
   exec: { params: OnTarget & { command: ExecSpec; out: number; in?: number }; result: WorkerExit }
   execState: { params: OnTarget & { id: string }; result: ExecState }
   execKill: { params: OnTarget & { kill: ExecKill }; result: Nothing }
+  execResize: { params: OnTarget & { resize: ExecResize }; result: Nothing }
   copyIn: { params: OnTarget & { path: string; in: number }; result: Nothing }
   copyOut: { params: OnTarget & { path: string; out: number }; result: Nothing }
   forward: { params: OnTarget & { port: number; in: number; out: number }; result: Nothing }
@@ -178,6 +181,12 @@ export const workerMethods: { readonly [M in WorkerMethod]: MethodSpec<WorkerWir
       target,
       kill: z.strictObject({ id: execIdSchema, signal: z.enum(['SIGTERM', 'SIGKILL', 'SIGINT']) }),
     }),
+  },
+  execResize: {
+    ...other,
+    ...nothing,
+    args: ['target', 'resize'],
+    params: z.strictObject({ call, target, resize: execResizeSchema }),
   },
   copyIn: {
     ...other,

@@ -3,6 +3,7 @@ import * as z from 'zod'
 import { providerErrorCodes } from '../errors.ts'
 import { providerPhases } from '../phase.ts'
 import type {
+  ExecResize,
   ExecSpec,
   ExecState,
   Handle,
@@ -15,6 +16,7 @@ import type {
   Probe,
   Quote,
   QuoteShape,
+  TerminalSize,
   TerminateHow,
   Terminated,
   WorkerExit,
@@ -110,13 +112,18 @@ export const workerPageSchema: z.ZodType<WorkerPage> = z.strictObject({
 
 export const execIdSchema: z.ZodType<string> = z.string().regex(/^x[0-9a-z]{26}$/)
 
+/** As the kernel has it (tty_ioctl(4), struct winsize), but for 0, which is "not known". */
+const extent = z.int().min(1).max(65_535)
+const terminalSizeSchema: z.ZodType<TerminalSize> = z.strictObject({ columns: extent, rows: extent })
+export const execResizeSchema: z.ZodType<ExecResize> = z.strictObject({ id: execIdSchema, columns: extent, rows: extent })
+
 export const execSpecSchema: z.ZodType<ExecSpec> = z.strictObject({
   id: execIdSchema,
   command: z.array(z.string()).min(1),
   env: env.exactOptional(),
   workdir: z.string().min(1).exactOptional(),
   user: z.string().min(1).exactOptional(),
-  tty: z.boolean().exactOptional(),
+  tty: terminalSizeSchema.exactOptional(),
   stdin: z.boolean(),
   from: z.strictObject({ stdout: count, stderr: count }),
 })

@@ -1,13 +1,14 @@
-/** Into a worker that lives, beside its commands: files in and out, a connection to one of its ports. */
+/** Into a worker that lives, beside its runs: files in and out, a connection to one of its ports, a terminal. */
 import type { IncomingMessage } from 'node:http'
 import { z } from 'zod'
-import { reachOf } from '../../engine/reach.ts'
+import { reachOf, type Terminal } from '../../engine/reach.ts'
 import { principalOf } from '../access.ts'
 import type { App, AppDeps } from '../deps.ts'
 import { bytes, byId, content, needs, rawBody } from '../describe.ts'
 import { bodyOf } from '../incoming.ts'
 import { toProblem } from '../errors.ts'
 import { ApiProblem, type ProblemBody, problemBody } from '../problems.ts'
+import { readTerminal, shownFrames, TERMINAL_TYPE } from '../terminal-frames.ts'
 import { FRAMED_TYPE, readsFrames, TAR_TYPE, tarFrames } from '../tar-frames.ts'
 
 /** Bytes both ways at once: the answer begins before the body has ended. */
@@ -24,7 +25,7 @@ const atPath = z.strictObject({
 
 export function reachRoutes(app: App, { engine, streams }: AppDeps): void {
   const reach = reachOf(engine)
-  app.addContentTypeParser(TCP_TYPE, (_request, body, done) => done(null, body))
+  for (const type of [TCP_TYPE, TERMINAL_TYPE]) app.addContentTypeParser(type, (_request, body, done) => done(null, body))
 
   app.put(
     '/v1/workers/:id/files',
@@ -116,6 +117,48 @@ export function reachRoutes(app: App, { engine, streams }: AppDeps): void {
       })
       // When the port has ended, so has the connection, whatever still comes from the client.
       return streams.send(reply, { type: TCP_TYPE, headers: { connection: 'close' }, source: () => output })
+    },
+  )
+
+  app.post(
+    '/v1/workers/:id/terminal',
+    {
+      ...needs('operator', 'not-found', 'not-ready', 'unsupported', 'conflict', 'provider-failed'),
+      schema: {
+        operationId: 'openTerminal',
+        summary: 'A command at a terminal, in a worker that lives',
+        description:
+          'Both ways at once, in frames of u8 kind, u32 BE length and so many bytes. To it: first 0 with JSON `{ command, columns, rows, stdin?, env?, workdir?, user? }`, then 1 with what is typed, 2 with JSON `{ columns, rows }` for another size, 3 at the end of the input (at most 64 KiB each, the first one 256 KiB). From it: 1 with what is shown, now and then 0 without a meaning, and at the end 2 with JSON `{ exit }` or `{ problem }`. The command ends with the connection, and after 12 hours; it is no run and has no log.',
+        consumes: [TERMINAL_TYPE],
+        body: rawBody,
+        params: byId,
+        response: { 200: content('What the terminal shows, and how the command ended.', { [TERMINAL_TYPE]: bytes }) },
+      },
+    },
+    async (request, reply) => {
+      if (request.headers['content-type'] !== TERMINAL_TYPE)
+        throw new ApiProblem('unsupported-media', 'a terminal is frames both ways', { hint: `Send ${TERMINAL_TYPE}.` })
+      const place = streams.take(reply)
+      const signal = streams.signalOf(reply)
+      const person = readTerminal(bodyOf(request.body as IncomingMessage, signal))
+      let terminal: Terminal
+      try {
+        const { stdin = false, columns, rows, ...command } = await person.begin()
+        terminal = await reach.terminal(request.params.id, {
+          command: { ...command, tty: { columns, rows } },
+          ...(stdin ? { input: person.typed() } : {}),
+          principal: principalOf(request),
+          signal,
+        })
+        if (!stdin) void person.ignore()
+      } catch (error) {
+        place()
+        throw error
+      }
+      person.onResize((size) => terminal.resize(size))
+      const tell = (error: unknown): ProblemBody | undefined => (signal.aborted ? undefined : problemBody(toProblem(error)))
+      const source = (): AsyncIterable<Uint8Array> => shownFrames(terminal, tell)
+      return streams.send(reply, { type: TERMINAL_TYPE, headers: { connection: 'close' }, source, place })
     },
   )
 }

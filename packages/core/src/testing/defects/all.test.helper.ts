@@ -10,6 +10,7 @@ import { launchDefects } from './launch.test.helper.ts'
 import { listDefects } from './list.test.helper.ts'
 import { copyDefects, logDefects } from './logs.test.helper.ts'
 import { terminateDefects } from './terminate.test.helper.ts'
+import { terminalDefects } from './terminal.test.helper.ts'
 import { agentDefects, fieldDefects, workDefects } from './work.test.helper.ts'
 
 export const defects: readonly Defect[] = [
@@ -21,6 +22,7 @@ export const defects: readonly Defect[] = [
   ...fieldDefects,
   ...logDefects,
   ...execDefects,
+  ...terminalDefects,
   ...copyDefects,
   ...extraDefects,
   ...callDefects,

@@ -80,17 +80,6 @@ export const execDefects: readonly Defect[] = [
     wrap: (provider) => ({ exec: (target, { user: _user, ...command }, call) => whole(provider).exec(target, command, call) }),
   },
   {
-    name: 'a terminal that cannot be had is not refused',
-    caughtBy: 'exec gives a terminal or refuses it',
-    wrap: (provider) => ({ exec: (target, { tty: _tty, ...command }, call) => whole(provider).exec(target, command, call) }),
-  },
-  {
-    name: 'a terminal that is declared is not given',
-    caughtBy: 'exec gives a terminal or refuses it',
-    capabilities: { exec: { reattach: true, stdin: true, tty: true, exitCode: true } },
-    wrap: (provider) => ({ exec: (target, { tty: _tty, ...command }, call) => whole(provider).exec(target, command, call) }),
-  },
-  {
     name: 'a worker has room for nineteen commands',
     caughtBy: 'twenty commands run in one worker at once',
     wrap(provider) {

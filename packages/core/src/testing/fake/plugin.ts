@@ -160,13 +160,14 @@ export function fakeProvider(input: FakeProviderInput): WorkerProvider {
 }
 
 function without(provider: WorkerProvider, capabilities: WorkerCapabilities): WorkerProvider {
-  const { copy } = capabilities
+  const { copy, exec } = capabilities
   const absent = new Set<string>(
     Object.entries(methodsOf).flatMap(([name, methods]) => {
       const declared = capabilities[name as keyof WorkerCapabilities]
       return declared === undefined || declared === false ? methods : []
     }),
   )
+  if (exec?.tty !== true) absent.add('execResize')
   if (copy?.in !== true) absent.add('copyIn')
   if (copy?.out !== true) absent.add('copyOut')
   return Object.fromEntries(Object.entries(provider).filter(([name]) => !absent.has(name))) as unknown as WorkerProvider

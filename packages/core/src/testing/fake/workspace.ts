@@ -5,7 +5,7 @@ import { connect } from 'node:net'
 import { basename, dirname, join } from 'node:path'
 import type { Readable, Writable } from 'node:stream'
 import { ProviderError } from '../../errors.ts'
-import type { Call, ExecSession, WorkerExit, WorkerProvider, WorkerTarget } from '../../provider.ts'
+import type { Call, ExecSession, TerminalSize, WorkerExit, WorkerProvider, WorkerTarget } from '../../provider.ts'
 import { cellState, pidOf, processesOf, readOutput, readText, signalQuietly, startCell } from './cell.ts'
 import type { Life } from './life.ts'
 import { environmentOf } from './machine.ts'
@@ -15,7 +15,7 @@ import type { FakeVendor, WorkerRecord } from './vendor.ts'
 type Inside = Required<
   Pick<
     WorkerProvider,
-    'logs' | 'exec' | 'execState' | 'execKill' | 'copyIn' | 'copyOut' | 'forward' | 'suspend' | 'resume' | 'stats'
+    'logs' | 'exec' | 'execState' | 'execKill' | 'execResize' | 'copyIn' | 'copyOut' | 'forward' | 'suspend' | 'resume' | 'stats'
   >
 >
 
@@ -53,8 +53,10 @@ export function workspace({ vendor, life, tty, find }: WorkspaceOptions): Inside
 
     async exec(target, command, call) {
       const record = await find(target, call)
-      if (command.tty === true && !tty) throw refused('unsupported', 'tty', 'no terminals here')
+      if (command.tty !== undefined && !tty) throw refused('unsupported', 'tty', 'no terminals here')
       const cell = execCell(record, command.id)
+      if (command.tty !== undefined && cellState(cell, home(record)).state !== 'absent')
+        throw refused('conflict', 'id', 'nobody attaches to a terminal')
       if (cellState(cell, home(record)).state === 'absent') {
         mustRun(record)
         await life.step('exec')
@@ -64,7 +66,7 @@ export function workspace({ vendor, life, tty, find }: WorkspaceOptions): Inside
       if (command.user !== undefined) env['MUSTER_FAKE_USER'] = command.user
       const input = await startCell(cell, {
         worker: home(record),
-        command: command.tty === true ? ['script', '-qefc', command.command.map(quoted).join(' '), '/dev/null'] : command.command,
+        command: command.tty === undefined ? command.command : inTerminal(cell, command.command, command.tty),
         env,
         dir: command.workdir === undefined ? inside(home(record), record, '.') : inside(home(record), record, command.workdir),
         event: { file: join(vendor.dir, 'events'), line: record.id },
@@ -73,6 +75,11 @@ export function workspace({ vendor, life, tty, find }: WorkspaceOptions): Inside
       if (input !== undefined && command.input !== undefined) {
         life.onEnd(() => input.destroy())
         void feed(input, command.input, call.signal)
+      }
+      if (command.tty !== undefined) {
+        const hangUp = (): void => signalQuietly(-(pidOf(cell) ?? NaN), 'SIGKILL')
+        life.onEnd(hangUp)
+        call.signal.addEventListener('abort', hangUp)
       }
       return session(cell, { from: command.from, signal: call.signal, home: home(record) })
     },
@@ -92,6 +99,17 @@ export function workspace({ vendor, life, tty, find }: WorkspaceOptions): Inside
       await life.step('exec-kill')
       vendor.note({ kind: 'effect', op: 'exec-kill' }, { worker: record.id, call })
       signalQuietly(-pid, signal)
+    },
+
+    async execResize(target, { id, columns, rows }, call) {
+      const record = await find(target, call)
+      const cell = execCell(record, id)
+      const line = readText(join(cell, 'tty'))?.trim()
+      if (line === undefined || cellState(cell, home(record)).state !== 'running') return
+      await endOf(
+        spawn('stty', ['-F', line, ...sizeWords({ columns, rows })], { stdio: ['ignore', 'ignore', 'pipe'] }),
+        call.signal,
+      )
     },
 
     async copyIn(target, { path, tar }, call) {
@@ -254,6 +272,16 @@ function cpuSecondsOf(pid: number): number {
 
 function memoryOf(pid: number): number {
   return Number(/^VmRSS:\s+(\d+) kB/m.exec(readText(`/proc/${pid}/status`) ?? '')?.[1] ?? 0) * 1024
+}
+
+/** `script` of util-linux makes the terminal, and ends with the command's code. */
+function inTerminal(cell: string, command: readonly string[], size: TerminalSize): string[] {
+  const begin = `tty >${quoted(join(cell, 'tty'))}; stty ${sizeWords(size).join(' ')}; exec`
+  return ['script', '-qefc', `${begin} ${command.map(quoted).join(' ')}`, '/dev/null']
+}
+
+function sizeWords({ columns, rows }: TerminalSize): string[] {
+  return ['cols', String(columns), 'rows', String(rows)]
 }
 
 function quoted(word: string): string {

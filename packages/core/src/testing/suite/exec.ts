@@ -105,22 +105,6 @@ export const execTests: readonly SuiteTest[] = [
     },
   },
   {
-    name: 'exec gives a terminal or refuses it',
-    needs,
-    async run(bench) {
-      const command = commandOf(bench, 'test -t 1 && echo terminal', { tty: true })
-      const [session, target] = [await bench.session(), await bench.shared()]
-      if (!bench.declares('exec.tty'))
-        return void (await fails('a terminal', session.exec(target, command), {
-          code: 'unsupported',
-          effect: 'none',
-          path: 'tty',
-        }))
-      const { stdout } = await run(session, target, command)
-      assert.match(stdout.toString(), /terminal/)
-    },
-  },
-  {
     name: 'twenty commands run in one worker at once',
     needs,
     async run(bench) {

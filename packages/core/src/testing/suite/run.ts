@@ -14,6 +14,7 @@ import { logTests } from './logs.ts'
 import { secretTests } from './secrets.ts'
 import { missing, type ProviderSetup } from './setup.ts'
 import { surfaceTests } from './surface.ts'
+import { terminalTests } from './terminal.ts'
 import { terminateTests } from './terminate.ts'
 import type { SuiteTest } from './test.ts'
 import { workTests } from './work.ts'
@@ -29,6 +30,7 @@ export const conformanceTests: readonly SuiteTest[] = [
   ...fieldTests,
   ...logTests,
   ...execTests,
+  ...terminalTests,
   ...copyTests,
   ...extraTests,
   ...callTests,

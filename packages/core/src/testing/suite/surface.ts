@@ -18,6 +18,7 @@ const optional: Partial<Record<WorkerMethod, Need>> = {
   exec: 'exec',
   execState: 'exec',
   execKill: 'exec',
+  execResize: 'exec.tty',
   copyIn: 'copy.in',
   copyOut: 'copy.out',
   forward: 'forward',
@@ -47,6 +48,8 @@ function touch(bench: Bench, session: Session, method: WorkerMethod): Promise<un
       return session.execState(target, bench.newExecId())
     case 'execKill':
       return session.execKill(target, { id: bench.newExecId(), signal: 'SIGTERM' })
+    case 'execResize':
+      return session.execResize(target, { id: bench.newExecId(), columns: 80, rows: 24 })
     case 'copyIn':
       return session.copyIn(target, { path: bench.inside('none'), tar: bytes() })
     case 'copyOut':

@@ -22,6 +22,7 @@ const STREAMS = [
   'application/x-ndjson',
   'application/vnd.muster.log',
   'application/vnd.muster.tcp',
+  'application/vnd.muster.terminal',
   'application/x-tar',
 ]
 /**
