@@ -6,7 +6,7 @@
  * `node test/systems/docker.ts down --socket PATH` removes it and everything it made.
  */
 import { existsSync } from 'node:fs'
-import { mkdir, readdir, readFile, rm, rmdir, writeFile } from 'node:fs/promises'
+import { chmod, mkdir, readdir, readFile, rm, rmdir, writeFile } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { basename, delimiter, dirname, join, resolve } from 'node:path'
 import { parseArgs } from 'node:util'
@@ -27,7 +27,7 @@ import {
   type EngineNetwork,
 } from './kernel.ts'
 import type { Presence } from './presence.ts'
-import { identityOf, isRunning, startProcess, stopIdentity, type ProcessIdentity } from './process.ts'
+import { identityOf, isRunning, mustRun, startProcess, stopIdentity, type ProcessIdentity } from './process.ts'
 import { mountsBelow, removeFolder, tempFolder } from './temp.ts'
 import { waitFor } from './wait.ts'
 
@@ -49,6 +49,10 @@ export interface DockerOptions {
   socket?: string
   /** More arguments for dockerd, as `--live-restore`. */
   args?: readonly string[]
+  /** Its data lie on a disk of so many bytes, which is memory; default: on this machine's. */
+  diskBytes?: number
+  /** The beginning of a command that becomes dockerd, as one that shows it another file of the machine. */
+  under?: readonly string[]
   /** Default false: dockerd gets SIGTERM when the thread that started it ends. True: it stays until `stop`. */
   detached?: boolean
 }
@@ -56,6 +60,8 @@ export interface DockerOptions {
 export interface DockerEngine extends DockerAddress {
   /** dockerd's output, of all its starts. */
   readonly log: string
+  /** The folder of its data. */
+  readonly data: string
   /** dockerd's pid now; undefined while it does not run. */
   pid(): number | undefined
   /** Starts dockerd again on the same data, network and socket. */
@@ -79,6 +85,7 @@ interface EngineState {
   /** Its containers' cgroups hang below this one, at the root. */
   cgroup: string
   args: readonly string[]
+  under: readonly string[]
   detached: boolean
   /** The topmost folder made for the socket. */
   madeFolder?: string
@@ -138,16 +145,19 @@ const PATH = [process.env['PATH'] ?? '', '/usr/local/sbin', '/usr/sbin', '/sbin'
 
 /** Starts a private engine; answers when it answers. Rejects, with nothing left, when it does not come up in 90 s. */
 export async function startDocker(options: DockerOptions = {}): Promise<DockerEngine> {
-  const { network = 'own', args = [], detached = false } = options
+  const { network = 'own', args = [], under = [], detached = false } = options
   const absent = cannotStartDocker()
   if (absent !== undefined) throw new Error(absent)
   const { path: folder } = await tempFolder('docker')
+  // The root of remapped containers, who is nobody here, goes through it to its data.
+  await chmod(folder, 0o711)
   const socket = resolve(options.socket ?? join(folder, 'docker.sock'))
   const madeFolder = await mkdir(dirname(socket), { recursive: true })
   let state: EngineState | undefined
   try {
     const made = network === 'own' ? await makeOwnNetwork(join(folder, 'network')) : await makeHostNetwork()
-    state = { folder, socket, network: made, cgroup: basename(folder), args, detached }
+    state = { folder, socket, network: made, cgroup: basename(folder), args, under, detached }
+    if (options.diskBytes !== undefined) await makeDisk(dataOf(state), options.diskBytes)
     const starter = await identityOf(process.pid)
     if (starter !== undefined) state.starter = starter
     if (madeFolder !== undefined) state.madeFolder = madeFolder
@@ -168,6 +178,7 @@ function controlsOf(state: EngineState): Omit<DockerEngine, keyof DockerAddress>
   }
   return {
     log: logOf(state),
+    data: dataOf(state),
     pid: () => state.dockerd?.pid,
     start: () => launch(state),
     halt: () => end(HALT_MS),
@@ -181,6 +192,13 @@ function controlsOf(state: EngineState): Omit<DockerEngine, keyof DockerAddress>
 /** dockerd waits 15 s for its containers by default; a little more, then it hangs. */
 const HALT_MS = 20_000
 
+/** It goes with the engine's folder. */
+async function makeDisk(path: string, bytes: number): Promise<void> {
+  await mkdir(path)
+  await mustRun(['mount', '-t', 'tmpfs', '-o', `size=${bytes}`, 'tmpfs', path])
+}
+
+const dataOf = (state: EngineState): string => join(state.folder, 'data')
 const logOf = (state: EngineState): string => join(state.folder, 'dockerd.log')
 
 async function addressOf(socket: string): Promise<DockerAddress> {
@@ -203,7 +221,7 @@ async function launch(state: EngineState): Promise<void> {
     'config-file': join(folder, 'daemon.json'),
     pidfile: pidFile,
     host: `unix://${socket}`,
-    'data-root': join(folder, 'data'),
+    'data-root': dataOf(state),
     'exec-root': join(folder, 'exec'),
     bridge: network.bridge,
     'default-address-pool': `base=${network.prefix}.128.0/17,size=24`,
@@ -217,7 +235,7 @@ async function launch(state: EngineState): Promise<void> {
   const dockerd = ['dockerd', ...Object.entries(flags).map(([flag, value]) => `--${flag}=${value}`), ...state.args]
   const bound = state.detached ? [] : ['setpriv', '--pdeathsig', 'TERM']
   const env = { PATH, HOME: folder }
-  const running = await startProcess(inside(network, [...bound, ...dockerd]), {
+  const running = await startProcess(inside(network, [...bound, ...state.under, ...dockerd]), {
     env,
     logFile: logOf(state),
     detached: true,
