@@ -21,11 +21,14 @@ const field = {
 /** Links, devices, folders and pipes have no content, whatever their size says. */
 const contentless = '123456'
 
-/** Rewrites a tar as it streams by; holds one chunk. Throws an EngineFailure for what is not a tar. */
-export async function* reown(source: AsyncIterable<Uint8Array>, owner: Ids): AsyncGenerator<Uint8Array> {
+/** Rewrites a tar as it streams by, to one owner or by whose each entry is; holds one chunk. Throws an EngineFailure for what is not a tar. */
+export async function* reown(
+  source: AsyncIterable<Uint8Array>,
+  owner: Ids | ((former: Ids) => Ids),
+): AsyncGenerator<Uint8Array> {
   const input = createBlocks(source)
-  /** A size in an extended header is the next entry's. */
-  let announced: number | undefined
+  /** What an extended header says is the next entry's. */
+  let announced: { size?: number | undefined; uid?: number | undefined; gid?: number | undefined } = {}
   for (;;) {
     const header = await input.take(BLOCK)
     if (header === undefined) return
@@ -41,7 +44,8 @@ export async function* reown(source: AsyncIterable<Uint8Array>, owner: Ids): Asy
     if (type === 'x' || type === 'g') {
       if (!(written <= MAX_EXTENDED_BYTES)) throw notTar('invalid tar header: an extended header is too long')
       const records = recordsOf((await input.must(padded(written))).subarray(0, written))
-      if (type === 'x') announced = records.findLast(({ key }) => key === 'size')?.value
+      const last = (name: string): number | undefined => records.findLast(({ key }) => key === name)?.value
+      if (type === 'x') announced = { size: last('size'), uid: last('uid'), gid: last('gid') }
       // An owner in here would win over the plain header.
       const kept = Buffer.concat(records.filter(({ key }) => !ownerKeys.has(key)).map(({ raw }) => raw))
       writeNumber(header, field.size, kept.length)
@@ -49,11 +53,12 @@ export async function* reown(source: AsyncIterable<Uint8Array>, owner: Ids): Asy
       yield Buffer.concat([kept], padded(kept.length))
       continue
     }
-    const size = contentless.includes(type) ? 0 : (announced ?? written)
+    const size = contentless.includes(type) ? 0 : (announced.size ?? written)
     if (!Number.isSafeInteger(size)) throw notTar('invalid tar header: the size of an entry')
+    const { uid = readNumber(header, field.uid), gid = readNumber(header, field.gid) } = announced
     // GNU's long names are entries of their own before the one they belong to.
-    if (type !== 'L' && type !== 'K') announced = undefined
-    setOwner(header, owner)
+    if (type !== 'L' && type !== 'K') announced = {}
+    setOwner(header, typeof owner === 'function' ? owner({ uid, gid }) : owner)
     yield sealed(header)
     yield* input.pass(padded(size))
   }
