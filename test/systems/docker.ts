@@ -13,10 +13,12 @@ import { parseArgs } from 'node:util'
 
 import { askEngine, engineJson, engineVersion, type EngineVersion } from './engine.ts'
 import { ensureImage, TEST_IMAGES, type TestImage } from './images.ts'
+import { leftOn } from './inventory.ts'
 import {
   bridgesOf,
   cgroupFolders,
   cgroupProcesses,
+  holdingsOf,
   inside,
   makeHostNetwork,
   makeOwnNetwork,
@@ -70,6 +72,10 @@ export interface DockerEngine extends DockerAddress {
   halt(): Promise<void>
   /** SIGKILLs dockerd; its containers go on. */
   kill(): Promise<void>
+  /** The command that runs another one in its network. */
+  inside(command: readonly string[]): [string, ...string[]]
+  /** All it holds while it runs, in lines: of its inventory, and interfaces, rules, mounts, namespaces and processes in the kernel. */
+  holds(): Promise<string[]>
   /** Ends everything and removes everything. Idempotent. */
   stop(): Promise<void>
   /** What of it is still on this machine: files, mounts, processes, cgroups, interfaces, iptables rules. */
@@ -183,6 +189,8 @@ function controlsOf(state: EngineState): Omit<DockerEngine, keyof DockerAddress>
     start: () => launch(state),
     halt: () => end(HALT_MS),
     kill: () => end(0),
+    inside: (command) => inside(state.network, command),
+    holds: () => holdsOf(state),
     stop: () => removeEngine(state),
     traces: () => tracesOf(state),
     [Symbol.asyncDispose]: () => removeEngine(state),
@@ -284,6 +292,17 @@ async function killLeft({ folder, cgroup }: EngineState): Promise<number> {
   const alive = (await Promise.all(pids.map((pid) => identityOf(pid)))).filter((identity) => identity !== undefined)
   await Promise.all(alive.map((identity) => stopIdentity(identity, 0)))
   return alive.length
+}
+
+async function holdsOf({ folder, socket, network, cgroup }: EngineState): Promise<string[]> {
+  // The engine's own network, which it makes a name for when first a container has it, and keeps.
+  const mounts = (await mountsBelow(folder)).filter((path) => !path.endsWith('/netns/default'))
+  return [
+    ...(await leftOn(socket)),
+    ...(await holdingsOf(network)),
+    ...mounts.map((path) => `mount ${path}`),
+    ...(await cgroupProcesses(cgroup)).map((pid) => `process ${pid}`),
+  ]
 }
 
 async function tracesOf({ folder, socket, network, cgroup }: EngineState): Promise<string[]> {

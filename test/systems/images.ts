@@ -20,7 +20,7 @@ export const TEST_IMAGES = {
 export type TestImage = keyof typeof TEST_IMAGES
 
 /** The digest of an image's content stands here, so that an image that is there already is not made again. */
-const CONTENT_LABEL = 'muster-test.content'
+export const CONTENT_LABEL = 'muster-test.content'
 
 /** Makes sure that an engine has a test image, and answers its tag. Made at most once for the same content. */
 export async function ensureImage(socket: string, name: TestImage): Promise<string> {

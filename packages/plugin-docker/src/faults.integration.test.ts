@@ -86,14 +86,17 @@ suiteWith(await findDocker(), 'a real engine behind trouble', (docker) => {
   test.each<[string, Tampering, number]>([
     ['not heard of', { unheard: plain }, 1],
     ['done', { misheard: plain }, 0],
-  ])('a terminate that hears plain words for what the engine has %s is in doubt, and repeated', async (...[, tampering, left]) => {
-    const { id } = await launched()
-    once('DELETE /containers/ID', tampering)
-    await expect(terminate(id)).rejects.toMatchObject(inDoubt)
-    expect(await harness.left()).toHaveLength(left)
-    expect(await terminate(id)).toEqual({ state: 'gone' })
-    expect(await harness.left()).toEqual([])
-  })
+  ])(
+    'a terminate that hears plain words for what the engine has %s is in doubt, and repeated',
+    async (...[, tampering, left]) => {
+      const { id } = await launched()
+      once('DELETE /containers/ID', tampering)
+      await expect(terminate(id)).rejects.toMatchObject(inDoubt)
+      expect(await harness.left()).toHaveLength(left)
+      expect(await terminate(id)).toEqual({ state: 'gone' })
+      expect(await harness.left()).toEqual([])
+    },
+  )
 
   test('what only reads and hears nonsense is a passing trouble; never is half an answer taken for the whole', async () => {
     const spec = await launched()
@@ -208,7 +211,9 @@ suiteWith(await findDocker(), 'a real engine behind trouble', (docker) => {
       }),
       expect(harness.another().probe(call())).resolves.toMatchObject({ state: 'ready' }),
       expect(harness.provider.list({ tags: tags(), limit: 500 }, call())).resolves.toBeDefined(),
-      expect(harness.provider.terminate({ id: held.id }, { ...now, graceMs: 20_000, force: false }, call())).resolves.toMatchObject({
+      expect(
+        harness.provider.terminate({ id: held.id }, { ...now, graceMs: 20_000, force: false }, call()),
+      ).resolves.toMatchObject({
         state: expect.stringMatching(/^(?:gone|terminating)$/) as string,
       }),
     ])

@@ -169,10 +169,7 @@ export function createLauncher({
     }
     if (spec.workdir === undefined && spec.files === undefined && !holds) return false
     const owner = await ownerOf(place, container)
-    const entries = [
-      ...(await newWorkdir(place, container, owner)),
-      ...(await fileEntries(spec, place, { container, owner })),
-    ]
+    const entries = [...(await newWorkdir(place, container, owner)), ...(await fileEntries(spec, place, { container, owner }))]
     const makesIt = (owner.uid === 0 && hasAllOfEngine(spec)) || (holds && (await opensRoot(place, container, owner)))
     const beforehand = holds && !makesIt
     // Under a read-only root nothing else is put.

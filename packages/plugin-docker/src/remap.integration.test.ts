@@ -65,19 +65,22 @@ suiteWith(findStartDocker(), 'an engine that remaps users', (start) => {
   test.each([
     ['root', undefined, 0],
     ['a user', '1000', 1000],
-  ] as const)('files of %s belong to it, inside and when they come out, and it is nobody on the machine', async (...[, user, uid]) => {
-    const file = { path: 'made/file', base64: Buffer.from('text').toString('base64') }
-    const security = user === undefined ? {} : { security: { user } }
-    const { id } = await launched(harness.hold({ ...security, workdir: '/w', files: [file] }))
-    await harness.provider.copyIn({ id }, { path: 'copied', tar: tarOf('in') }, callOf())
-    expect(await machineUser(id)).toBe(FIRST + uid)
-    expect(await sh(id, 'id -u; stat -c "%u %g" . made made/file copied copied/in; cat made/file; : >written && echo wrote')).toBe(
-      `${uid}\n${`${uid} ${uid}\n`.repeat(5)}textwrote\n`,
-    )
-    expect(await owners(id, '/w/made')).toEqual([`made/ ${uid}:${uid}`, `made/file ${uid}:${uid}`])
-    expect(await harness.observe(id)).toMatchObject({ id, phase: 'running', ready: true })
-    await harness.gone(id, 600_000)
-  })
+  ] as const)(
+    'files of %s belong to it, inside and when they come out, and it is nobody on the machine',
+    async (...[, user, uid]) => {
+      const file = { path: 'made/file', base64: Buffer.from('text').toString('base64') }
+      const security = user === undefined ? {} : { security: { user } }
+      const { id } = await launched(harness.hold({ ...security, workdir: '/w', files: [file] }))
+      await harness.provider.copyIn({ id }, { path: 'copied', tar: tarOf('in') }, callOf())
+      expect(await machineUser(id)).toBe(FIRST + uid)
+      expect(
+        await sh(id, 'id -u; stat -c "%u %g" . made made/file copied copied/in; cat made/file; : >written && echo wrote'),
+      ).toBe(`${uid}\n${`${uid} ${uid}\n`.repeat(5)}textwrote\n`)
+      expect(await owners(id, '/w/made')).toEqual([`made/ ${uid}:${uid}`, `made/file ${uid}:${uid}`])
+      expect(await harness.observe(id)).toMatchObject({ id, phase: 'running', ready: true })
+      await harness.gone(id, 600_000)
+    },
+  )
 
   test('a command of another user is known again, and ended', async () => {
     const { id } = await launched(harness.hold())
@@ -99,7 +102,9 @@ suiteWith(findStartDocker(), 'an engine that remaps users', (start) => {
       mounts: [{ target: '/v', source: { kind: 'volume' as const, name: 'v' } }],
     }
     const { id, tags } = await launched(harness.hold(parts))
-    expect(await sh(id, ': >/v/x; stat -c %u /v/x; until nc -w 5 beside 7000 </dev/null | grep here; do sleep 0.05; done')).toBe('0\nhere\n')
+    expect(await sh(id, ': >/v/x; stat -c %u /v/x; until nc -w 5 beside 7000 </dev/null | grep here; do sleep 0.05; done')).toBe(
+      '0\nhere\n',
+    )
     const { workers } = await harness.provider.list({ tags, limit: 500 }, callOf())
     expect(workers.map((worker) => worker.id)).toContain(id)
     await harness.gone(id, 0)
@@ -108,7 +113,9 @@ suiteWith(findStartDocker(), 'an engine that remaps users', (start) => {
 
   test('what such an engine does not give is refused by its path', async () => {
     const refused = async (parts: Partial<LaunchSpec>): Promise<unknown> =>
-      harness.provider.launch(harness.hold(parts), callOf()).catch(({ code, path }: { code: string; path: string }) => `${code} ${path}`)
+      harness.provider
+        .launch(harness.hold(parts), callOf())
+        .catch(({ code, path }: { code: string; path: string }) => `${code} ${path}`)
     const allow = ['privileged']
     expect(await refused({ security: { privileged: true }, settings: { allow } })).toBe('unsupported security.privileged')
     expect(await refused({ settings: { hostNamespaces: ['network'] } })).toBe('unsupported settings.hostNamespaces')

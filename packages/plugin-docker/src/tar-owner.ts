@@ -22,10 +22,7 @@ const field = {
 const contentless = '123456'
 
 /** Rewrites a tar as it streams by, to one owner or by whose each entry is; holds one chunk. Throws an EngineFailure for what is not a tar. */
-export async function* reown(
-  source: AsyncIterable<Uint8Array>,
-  owner: Ids | ((former: Ids) => Ids),
-): AsyncGenerator<Uint8Array> {
+export async function* reown(source: AsyncIterable<Uint8Array>, owner: Ids | ((former: Ids) => Ids)): AsyncGenerator<Uint8Array> {
   const input = createBlocks(source)
   /** What an extended header says is the next entry's. */
   let announced: { size?: number | undefined; uid?: number | undefined; gid?: number | undefined } = {}

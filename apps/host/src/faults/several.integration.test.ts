@@ -62,37 +62,41 @@ suiteWith(await findDocker(), 'two engines under three providers', ({ socket }) 
     })
   }
 
-  it('a pool goes to the next engine while its first one is away, and back; each worker stays its engine’s', { timeout: 600_000 }, async () => {
-    const all = [...(await start('over', 2)), ...(await start('back', 1))]
-    await go(all)
-    expect(await placed()).toEqual({ first: 2, again: 1 })
-    expect(await existing()).toEqual(await records())
+  it(
+    'a pool goes to the next engine while its first one is away, and back; each worker stays its engine’s',
+    { timeout: 600_000 },
+    async () => {
+      const all = [...(await start('over', 2)), ...(await start('back', 1))]
+      await go(all)
+      expect(await placed()).toEqual({ first: 2, again: 1 })
+      expect(await existing()).toEqual(await records())
 
-    await engine.halt()
-    const before = await records()
-    const meanwhile = await start('over', 2)
-    await go([...meanwhile, ...all.slice(2)])
-    expect(await placed()).toEqual({ first: 2, second: 2, again: 1 })
-    // Nobody looks at the engine that is away and takes its workers for gone, nor those of the others for its own.
-    await site.client.providers.reconcile('first').catch(() => undefined)
-    for (const name of ['second', 'again']) await site.client.providers.reconcile(name)
-    expect((await records()).filter((line) => before.includes(line))).toEqual(before)
+      await engine.halt()
+      const before = await records()
+      const meanwhile = await start('over', 2)
+      await go([...meanwhile, ...all.slice(2)])
+      expect(await placed()).toEqual({ first: 2, second: 2, again: 1 })
+      // Nobody looks at the engine that is away and takes its workers for gone, nor those of the others for its own.
+      await site.client.providers.reconcile('first').catch(() => undefined)
+      for (const name of ['second', 'again']) await site.client.providers.reconcile(name)
+      expect((await records()).filter((line) => before.includes(line))).toEqual(before)
 
-    await engine.start()
-    await site.ready()
-    const after = await start('over', 1)
-    await go([...all, ...meanwhile, ...after])
-    expect(await placed()).toEqual({ first: 3, second: 2, again: 1 })
-    expect(await existing()).toEqual(await records())
+      await engine.start()
+      await site.ready()
+      const after = await start('over', 1)
+      await go([...all, ...meanwhile, ...after])
+      expect(await placed()).toEqual({ first: 3, second: 2, again: 1 })
+      expect(await existing()).toEqual(await records())
 
-    const runs = [...all, ...meanwhile, ...after]
-    await Promise.all(runs.map((one) => one.end()))
-    for (const { done } of runs) {
-      const { run, text } = await done
-      expect(run).toMatchObject({ outcome: 'failed', exit: { code: 5 } })
-      expect(gapIn(text)).toBeUndefined()
-    }
-    await waitFor('no worker to be left', records, { until: (left) => left.length === 0, timeoutMs: patienceMs })
-    expect(await existing()).toEqual([])
-  })
+      const runs = [...all, ...meanwhile, ...after]
+      await Promise.all(runs.map((one) => one.end()))
+      for (const { done } of runs) {
+        const { run, text } = await done
+        expect(run).toMatchObject({ outcome: 'failed', exit: { code: 5 } })
+        expect(gapIn(text)).toBeUndefined()
+      }
+      await waitFor('no worker to be left', records, { until: (left) => left.length === 0, timeoutMs: patienceMs })
+      expect(await existing()).toEqual([])
+    },
+  )
 })
