@@ -114,19 +114,23 @@ function below(root: Ids, { uid, gid }: Ids): Ids {
   return { uid: uid < root.uid ? uid : uid - root.uid, gid: gid < root.gid ? gid : gid - root.gid }
 }
 
-/** Whose a path of the container is, and its rights; undefined when nothing is there. */
-export async function holderOf(place: Place, path: string): Promise<(Ids & { mode: number }) | undefined> {
+/** Whose a path of the container is; undefined when nothing is there. */
+export async function holderOf(place: Place, path: string): Promise<Ids | undefined> {
   const extract = tar.extract()
-  const source = Readable.from(packFrom(place, path))
+  const enough = new AbortController()
+  const signal = AbortSignal.any([place.signal, enough.signal])
+  const source = Readable.from(packFrom({ ...place, signal }, path))
   try {
     // The first entry is the path itself: no more is read.
     source.on('error', (error) => extract.destroy(error)).pipe(extract)
-    for await (const { header } of extract) return { uid: header.uid ?? 0, gid: header.gid ?? 0, mode: header.mode ?? 0 }
+    for await (const { header } of extract) return { uid: header.uid ?? 0, gid: header.gid ?? 0 }
     return undefined
   } catch (error) {
     if (isStatus(error, 404)) return undefined
     throw error
   } finally {
+    // An engine that cannot send the rest holds the container: nobody could start or remove it.
+    enough.abort()
     source.destroy()
     extract.destroy()
   }

@@ -12,7 +12,7 @@ import { containerName, hasParts, label, specDigest } from './labels.ts'
 import { droppedPath, grantedOf, lackedPath } from './limits.ts'
 import { createNetworks, furnish, type Furnished } from './furnish.ts'
 import type { HostRules } from './rules.ts'
-import { createRoots, prepareRunFolder, runFolder } from './run-folder.ts'
+import { prepareRunFolder, runFolder } from './run-folder.ts'
 import { refuse, settingsOf } from './settings.ts'
 import { absent, createSupply } from './supply.ts'
 import { checkHidden, checkSpec, createBody, handleOf, platformOf } from './translate.ts'
@@ -71,7 +71,6 @@ export function createLauncher({
   }
   /** Images seen to have a shell. */
   const withShell = new Set<string>()
-  const opensRoot = createRoots()
 
   /** Until the engine has a container of this name. */
   async function make(attempt: Attempt): Promise<{ id: string; found?: ContainerInspect; warnings?: readonly string[] }> {
@@ -170,8 +169,8 @@ export function createLauncher({
     if (spec.workdir === undefined && spec.files === undefined && !holds) return false
     const owner = await ownerOf(place, container)
     const entries = [...(await newWorkdir(place, container, owner)), ...(await fileEntries(spec, place, { container, owner }))]
-    const makesIt = (owner.uid === 0 && hasAllOfEngine(spec)) || (holds && (await opensRoot(place, container, owner)))
-    const beforehand = holds && !makesIt
+    // Root without its capabilities may write only where the folder's own mode lets it, and an image's `/` can be read-only.
+    const beforehand = holds && (owner.uid !== 0 || !hasAllOfEngine(spec))
     // Under a read-only root nothing else is put.
     if (beforehand && container.HostConfig.ReadonlyRootfs === true) await prepareRunFolder(place, container)
     else await putEntries(place, [...(beforehand ? [runFolder] : []), ...entries])
