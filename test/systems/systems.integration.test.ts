@@ -156,7 +156,7 @@ suiteWith(findStartDocker(), 'a private engine', (startDocker) => {
     }
     const { Id } = await post('/containers/create', body)
     await post(`/containers/${Id}/start`)
-    const kinds = new Set((await leaks()).map((line) => line.split(' ')[0]))
+    const kinds = new Set((await leaks()).map((line) => line.split(' ')[0] ?? ''))
     expect([...kinds].toSorted()).toEqual(['container', 'interface', 'iptables', 'mount', 'network', 'process', 'volume'])
     for (const path of [`/containers/${Id}`, '/networks/own', '/volumes/data']) await drop(path)
     await none()

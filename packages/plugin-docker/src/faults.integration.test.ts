@@ -1,6 +1,7 @@
 /** What goes wrong at an engine or on the way to it: what each fault is called, that it may be repeated, and that nothing is doubled, lost or left. */
 import { rm, writeFile } from 'node:fs/promises'
 import { join } from 'node:path'
+// paced: an engine that is slow is under test.
 import { setTimeout as sleep } from 'node:timers/promises'
 import type { LaunchSpec } from '@muster/core'
 import { type DockerEngine, findDocker, findStartDocker } from '@muster/test/systems/docker'
@@ -79,6 +80,7 @@ suiteWith(await findDocker(), 'a real engine behind trouble', (docker) => {
     test('plain words for its start, which the engine has done: it looks, and has launched', async () => {
       const spec = counted()
       once('POST /containers/ID/start', { misheard: plain })
+      await expect(harness.provider.launch(spec, callOf())).resolves.toBeDefined()
       await repeats(spec)
     })
   })
