@@ -6,17 +6,19 @@
  * `node test/systems/docker.ts down --socket PATH` removes it and everything it made.
  */
 import { existsSync } from 'node:fs'
-import { mkdir, readdir, readFile, rm, rmdir, writeFile } from 'node:fs/promises'
+import { chmod, mkdir, readdir, readFile, rm, rmdir, writeFile } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { basename, delimiter, dirname, join, resolve } from 'node:path'
 import { parseArgs } from 'node:util'
 
 import { askEngine, engineJson, engineVersion, type EngineVersion } from './engine.ts'
 import { ensureImage, TEST_IMAGES, type TestImage } from './images.ts'
+import { leftOn } from './inventory.ts'
 import {
   bridgesOf,
   cgroupFolders,
   cgroupProcesses,
+  holdingsOf,
   inside,
   makeHostNetwork,
   makeOwnNetwork,
@@ -27,7 +29,7 @@ import {
   type EngineNetwork,
 } from './kernel.ts'
 import type { Presence } from './presence.ts'
-import { identityOf, isRunning, startProcess, stopIdentity, type ProcessIdentity } from './process.ts'
+import { identityOf, isRunning, mustRun, startProcess, stopIdentity, type ProcessIdentity } from './process.ts'
 import { mountsBelow, removeFolder, tempFolder } from './temp.ts'
 import { waitFor } from './wait.ts'
 
@@ -49,6 +51,10 @@ export interface DockerOptions {
   socket?: string
   /** More arguments for dockerd, as `--live-restore`. */
   args?: readonly string[]
+  /** Its data lie on a disk of so many bytes, which is memory; default: on this machine's. */
+  diskBytes?: number
+  /** The beginning of a command that becomes dockerd, as one that shows it another file of the machine. */
+  under?: readonly string[]
   /** Default false: dockerd gets SIGTERM when the thread that started it ends. True: it stays until `stop`. */
   detached?: boolean
 }
@@ -56,6 +62,8 @@ export interface DockerOptions {
 export interface DockerEngine extends DockerAddress {
   /** dockerd's output, of all its starts. */
   readonly log: string
+  /** The folder of its data. */
+  readonly data: string
   /** dockerd's pid now; undefined while it does not run. */
   pid(): number | undefined
   /** Starts dockerd again on the same data, network and socket. */
@@ -64,6 +72,10 @@ export interface DockerEngine extends DockerAddress {
   halt(): Promise<void>
   /** SIGKILLs dockerd; its containers go on. */
   kill(): Promise<void>
+  /** The command that runs another one in its network. */
+  inside(command: readonly string[]): [string, ...string[]]
+  /** All it holds while it runs, in lines: of its inventory, and interfaces, rules, mounts, namespaces and processes in the kernel. */
+  holds(): Promise<string[]>
   /** Ends everything and removes everything. Idempotent. */
   stop(): Promise<void>
   /** What of it is still on this machine: files, mounts, processes, cgroups, interfaces, iptables rules. */
@@ -79,6 +91,7 @@ interface EngineState {
   /** Its containers' cgroups hang below this one, at the root. */
   cgroup: string
   args: readonly string[]
+  under: readonly string[]
   detached: boolean
   /** The topmost folder made for the socket. */
   madeFolder?: string
@@ -138,16 +151,19 @@ const PATH = [process.env['PATH'] ?? '', '/usr/local/sbin', '/usr/sbin', '/sbin'
 
 /** Starts a private engine; answers when it answers. Rejects, with nothing left, when it does not come up in 90 s. */
 export async function startDocker(options: DockerOptions = {}): Promise<DockerEngine> {
-  const { network = 'own', args = [], detached = false } = options
+  const { network = 'own', args = [], under = [], detached = false } = options
   const absent = cannotStartDocker()
   if (absent !== undefined) throw new Error(absent)
   const { path: folder } = await tempFolder('docker')
+  // The root of remapped containers, who is nobody here, goes through it to its data.
+  await chmod(folder, 0o711)
   const socket = resolve(options.socket ?? join(folder, 'docker.sock'))
   const madeFolder = await mkdir(dirname(socket), { recursive: true })
   let state: EngineState | undefined
   try {
     const made = network === 'own' ? await makeOwnNetwork(join(folder, 'network')) : await makeHostNetwork()
-    state = { folder, socket, network: made, cgroup: basename(folder), args, detached }
+    state = { folder, socket, network: made, cgroup: basename(folder), args, under, detached }
+    if (options.diskBytes !== undefined) await makeDisk(dataOf(state), options.diskBytes)
     const starter = await identityOf(process.pid)
     if (starter !== undefined) state.starter = starter
     if (madeFolder !== undefined) state.madeFolder = madeFolder
@@ -168,10 +184,13 @@ function controlsOf(state: EngineState): Omit<DockerEngine, keyof DockerAddress>
   }
   return {
     log: logOf(state),
+    data: dataOf(state),
     pid: () => state.dockerd?.pid,
     start: () => launch(state),
     halt: () => end(HALT_MS),
     kill: () => end(0),
+    inside: (command) => inside(state.network, command),
+    holds: () => holdsOf(state),
     stop: () => removeEngine(state),
     traces: () => tracesOf(state),
     [Symbol.asyncDispose]: () => removeEngine(state),
@@ -181,6 +200,13 @@ function controlsOf(state: EngineState): Omit<DockerEngine, keyof DockerAddress>
 /** dockerd waits 15 s for its containers by default; a little more, then it hangs. */
 const HALT_MS = 20_000
 
+/** It goes with the engine's folder. */
+async function makeDisk(path: string, bytes: number): Promise<void> {
+  await mkdir(path)
+  await mustRun(['mount', '-t', 'tmpfs', '-o', `size=${bytes}`, 'tmpfs', path])
+}
+
+const dataOf = (state: EngineState): string => join(state.folder, 'data')
 const logOf = (state: EngineState): string => join(state.folder, 'dockerd.log')
 
 async function addressOf(socket: string): Promise<DockerAddress> {
@@ -203,7 +229,7 @@ async function launch(state: EngineState): Promise<void> {
     'config-file': join(folder, 'daemon.json'),
     pidfile: pidFile,
     host: `unix://${socket}`,
-    'data-root': join(folder, 'data'),
+    'data-root': dataOf(state),
     'exec-root': join(folder, 'exec'),
     bridge: network.bridge,
     'default-address-pool': `base=${network.prefix}.128.0/17,size=24`,
@@ -217,7 +243,7 @@ async function launch(state: EngineState): Promise<void> {
   const dockerd = ['dockerd', ...Object.entries(flags).map(([flag, value]) => `--${flag}=${value}`), ...state.args]
   const bound = state.detached ? [] : ['setpriv', '--pdeathsig', 'TERM']
   const env = { PATH, HOME: folder }
-  const running = await startProcess(inside(network, [...bound, ...dockerd]), {
+  const running = await startProcess(inside(network, [...bound, ...state.under, ...dockerd]), {
     env,
     logFile: logOf(state),
     detached: true,
@@ -266,6 +292,17 @@ async function killLeft({ folder, cgroup }: EngineState): Promise<number> {
   const alive = (await Promise.all(pids.map((pid) => identityOf(pid)))).filter((identity) => identity !== undefined)
   await Promise.all(alive.map((identity) => stopIdentity(identity, 0)))
   return alive.length
+}
+
+async function holdsOf({ folder, socket, network, cgroup }: EngineState): Promise<string[]> {
+  // The engine's own network, which it makes a name for when first a container has it, and keeps.
+  const mounts = (await mountsBelow(folder)).filter((path) => !path.endsWith('/netns/default'))
+  return [
+    ...(await leftOn(socket)),
+    ...(await holdingsOf(network)),
+    ...mounts.map((path) => `mount ${path}`),
+    ...(await cgroupProcesses(cgroup)).map((pid) => `process ${pid}`),
+  ]
 }
 
 async function tracesOf({ folder, socket, network, cgroup }: EngineState): Promise<string[]> {

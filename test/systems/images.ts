@@ -23,7 +23,7 @@ export const TEST_IMAGES = {
 export type TestImage = keyof typeof TEST_IMAGES
 
 /** The digest of an image's content stands here, so that an image that is there already is not made again. */
-const CONTENT_LABEL = 'muster-test.content'
+export const CONTENT_LABEL = 'muster-test.content'
 
 interface Recipe {
   /** Beside busybox's. */

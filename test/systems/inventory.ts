@@ -1,5 +1,6 @@
 /** Everything an engine holds, in lines that can be compared: what a test has left behind stands in the difference. */
 import { engineJson } from './engine.ts'
+import { CONTENT_LABEL, TEST_IMAGES } from './images.ts'
 
 interface Rows {
   containers: { Id: string; Names: string[]; State: string }[]
@@ -23,7 +24,24 @@ export async function inventoryOf(socket: string, labels: readonly string[] = []
 /** What every engine has by itself. */
 const own: ReadonlySet<string> = new Set(['bridge', 'host', 'none'])
 
-/** What there is beside what an engine has when it is new. */
+/** What there is beside what an engine has when it is new; of images those that no helper of the tests made. */
 export async function leftOn(socket: string): Promise<string[]> {
-  return (await inventoryOf(socket)).filter((line) => !(line.startsWith('network ') && own.has(line.split(' ')[2] ?? '')))
+  const things = (await inventoryOf(socket)).filter((line) => !(line.startsWith('network ') && own.has(line.split(' ')[2] ?? '')))
+  return [...things, ...(await imagesOf(socket))]
+}
+
+/** `image ID NAME`, a line a name; `<none>` of one without. */
+async function imagesOf(socket: string): Promise<string[]> {
+  const images = await engineJson<{ Id: string; RepoTags: string[] | null; Labels: Record<string, string> | null }[]>(socket, {
+    path: '/images/json',
+  })
+  const made: ReadonlySet<string> = new Set(Object.values(TEST_IMAGES))
+  return images
+    .flatMap(({ Id, RepoTags, Labels }) =>
+      // Made anew for changed content, a test image leaves its former self without a name.
+      (RepoTags ?? (Labels?.[CONTENT_LABEL] === undefined ? ['<none>'] : [])).map((name) => ({ Id, name })),
+    )
+    .filter(({ name }) => !made.has(name))
+    .map(({ Id, name }) => `image ${Id} ${name}`)
+    .toSorted()
 }

@@ -98,16 +98,30 @@ export async function rulesOf(network: EngineNetwork): Promise<string[]> {
     .filter((rule) => rule.includes(` ${network.bridge} `) || rule.includes(` ${network.prefix}.`))
 }
 
+/** Interfaces and rules of an engine that runs: all of its own network; of the machine's, those with its addresses or on its bridges. */
+export async function holdingsOf(network: EngineNetwork): Promise<string[]> {
+  const links = JSON.parse(await mustRun(inside(network, ['ip', '-json', 'link']))) as { ifname: string; master?: string }[]
+  const rules = (await allRules(network)).map(({ table, rule }) => `iptables ${table} ${rule.trim()}`)
+  const named = links.map(({ ifname, master = '' }) => ({ line: `interface ${ifname}`, on: [ifname, master] }))
+  if (network.kind === 'own') return [...named.map(({ line }) => line), ...rules]
+  const bridges = await bridgesOf(network)
+  return [
+    ...named.filter(({ on }) => on.some((name) => bridges.includes(name))).map(({ line }) => line),
+    ...rules.filter((rule) => [...bridges, `${network.prefix}.`].some((ours) => rule.includes(` ${ours}`))),
+  ]
+}
+
 interface Rule {
   table: string
   /** As `iptables-save` prints it, `-A CHAIN …`, with a blank at the end. */
   rule: string
 }
 
-async function allRules(): Promise<Rule[]> {
+async function allRules(network?: EngineNetwork): Promise<Rule[]> {
   const rules: Rule[] = []
   let table = ''
-  for (const line of (await mustRun(['iptables-save'])).split('\n')) {
+  const command: [string] = ['iptables-save']
+  for (const line of (await mustRun(network === undefined ? command : inside(network, command))).split('\n')) {
     if (line.startsWith('*')) table = line.slice(1)
     if (line.startsWith('-A ')) rules.push({ table, rule: `${line} ` })
   }

@@ -3,7 +3,7 @@
  * started. Test files find it by `findDocker()`.
  */
 import { cannotStartDocker, DOCKER_FAILED, findDocker, startDocker, sweepDocker } from './docker.ts'
-import { leftOn } from './inventory.ts'
+import { waitFor } from './wait.ts'
 
 export async function setup(): Promise<(() => Promise<void>) | undefined> {
   await sweepDocker()
@@ -13,16 +13,21 @@ export async function setup(): Promise<(() => Promise<void>) | undefined> {
   try {
     const engine = await startDocker({ network: 'host' })
     process.env['MUSTER_TEST_DOCKER'] = engine.host
+    const before: ReadonlySet<string> = new Set(await engine.holds())
     return async () => {
       delete process.env['MUSTER_TEST_DOCKER']
-      let left: string[] = []
+      const left = async (): Promise<string[]> => (await engine.holds()).filter((line) => !before.has(line))
       try {
-        left = await leftOn(engine.socket)
+        // The engine was new: whatever is there now a test has left behind. The kernel takes interfaces away a moment later.
+        await waitFor('the engine to hold what it held when it was new', left, {
+          until: (lines) => lines.length === 0,
+          timeoutMs: 30_000,
+        })
+      } catch (cause) {
+        throw new Error(`tests left on the engine:\n${(await left()).join('\n')}`, { cause })
       } finally {
         await engine.stop()
       }
-      // The engine was new: whatever is there now a test has left behind.
-      if (left.length > 0) throw new Error(`tests left on the engine:\n${left.join('\n')}`)
     }
   } catch (error) {
     // Not this run's failure: tests without Docker go on, those with it are skipped by this name, or fail if required.

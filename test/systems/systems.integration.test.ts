@@ -134,6 +134,53 @@ suiteWith(findStartDocker(), 'a private engine', (startDocker) => {
     expect(await engine.traces()).toEqual([])
   })
 
+  test('all it holds is as before after a container with a network, a volume and a port; each kind of leak is seen', async () => {
+    await using engine = await startDocker()
+    const { socket } = engine
+    const post = (path: string, body: object = {}): Promise<{ Id: string }> => engineJson(socket, { method: 'POST', path, body })
+    const drop = (path: string): Promise<unknown> => engineJson(socket, { method: 'DELETE', path, query: { force: '1', v: '1' } })
+    const run = (...command: string[]): Promise<string> => mustRun(engine.inside(command))
+    const image = await ensureImage(socket, 'busybox')
+    const before = await engine.holds()
+    const leaks = async (): Promise<string[]> => (await engine.holds()).filter((line) => !before.includes(line))
+    const none = (): Promise<string[]> => waitFor('the engine to be as before', leaks, { until: (lines) => lines.length === 0 })
+
+    await post('/networks/create', { Name: 'own' })
+    const HostConfig = { NetworkMode: 'own', PortBindings: { '80/tcp': [{ HostPort: '' }] }, Binds: ['data:/data'] }
+    const body = {
+      Image: image,
+      Cmd: ['sleep', '1000'],
+      ExposedPorts: { '80/tcp': {} },
+      Volumes: { '/anonymous': {} },
+      HostConfig,
+    }
+    const { Id } = await post('/containers/create', body)
+    await post(`/containers/${Id}/start`)
+    const kinds = new Set((await leaks()).map((line) => line.split(' ')[0] ?? ''))
+    expect([...kinds].toSorted()).toEqual(['container', 'interface', 'iptables', 'mount', 'network', 'process', 'volume'])
+    for (const path of [`/containers/${Id}`, '/networks/own', '/volumes/data']) await drop(path)
+    await none()
+
+    const rule = ['FORWARD', '-s', '192.0.2.1', '-j', 'DROP']
+    const plants: [kind: string, plant: () => Promise<unknown>, pull: () => Promise<unknown>][] = [
+      ['container', () => post('/containers/create?name=leak', { Image: image, Cmd: ['x'] }), () => drop('/containers/leak')],
+      ['volume', () => post('/volumes/create', { Name: 'leak' }), () => drop('/volumes/leak')],
+      ['image', () => tagImage(socket, image, 'leak:1'), () => removeImage(socket, 'leak:1')],
+      ['interface', () => run('ip', 'link', 'add', 'leak0', 'type', 'bridge'), () => run('ip', 'link', 'del', 'leak0')],
+      ['iptables', () => run('iptables', '-A', ...rule), () => run('iptables', '-D', ...rule)],
+    ]
+    for (const [kind, plant, pull] of plants) {
+      await plant()
+      expect((await leaks()).map((line) => line.split(' ')[0])).toEqual([kind])
+      await pull()
+      await none()
+    }
+    await post('/networks/create', { Name: 'leak' })
+    expect(await leaks()).toContainEqual(expect.stringMatching(/^network \w+ leak$/))
+    await drop('/networks/leak')
+    await none()
+  })
+
   test('killed, its containers go on; with live restore the next start has them again', async () => {
     const engine = await startDocker({ args: ['--live-restore'] })
     try {

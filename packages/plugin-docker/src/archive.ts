@@ -6,6 +6,7 @@ import * as tar from 'tar-stream'
 import { type ContainerInspect, type Engine, readBody, toFailure } from './client.ts'
 import { containerPath } from './containers.ts'
 import { EngineFailure, isStatus } from './errors.ts'
+import type { EngineFacts } from './facts.ts'
 import { runProgram } from './programs.ts'
 import { type EntryWatch, reown } from './tar-owner.ts'
 import { type Ids, idsOf, isNumeric } from './users.ts'
@@ -14,6 +15,13 @@ export interface Place {
   engine: Engine
   id: WorkerId
   signal: AbortSignal
+  /** Who the worker's root is on the machine: an engine that remaps users tells owners as the machine has them. */
+  root?: Ids | undefined
+}
+
+/** Who the root of a worker is on the engine's machine; undefined: root. */
+export function rootOf({ remapped }: EngineFacts, { HostConfig }: Pick<ContainerInspect, 'HostConfig'>): Ids | undefined {
+  return HostConfig.UsernsMode === 'host' ? undefined : remapped
 }
 
 export interface PathStat {
@@ -113,11 +121,12 @@ async function removeFolder({ engine, id, signal }: Place, path: string): Promis
   await runProgram({ engine, path: containerPath(id), argv: ['rm', '-rf', '--', path], user: '0', signal }).catch(() => undefined)
 }
 
-/** The bytes of a tar of `path`. */
-export async function* packFrom({ engine, id, signal }: Place, path: string): AsyncGenerator<Uint8Array> {
+/** The bytes of a tar of `path`, with owners as the worker has them. */
+export async function* packFrom({ engine, id, signal, root }: Place, path: string): AsyncGenerator<Uint8Array> {
   const reply = await engine.stream({ method: 'GET', path: `${containerPath(id)}/archive`, query: { path }, signal })
   try {
-    for await (const chunk of reply) yield chunk as Buffer
+    const chunks = reply as AsyncIterable<Buffer>
+    yield* root === undefined ? chunks : reown(chunks, (ids) => below(root, ids))
   } catch (error) {
     throw toFailure(error)
   } finally {
@@ -125,10 +134,17 @@ export async function* packFrom({ engine, id, signal }: Place, path: string): As
   }
 }
 
+/** What the machine has from that root on is the worker's. */
+function below(root: Ids, { uid, gid }: Ids): Ids {
+  return { uid: uid < root.uid ? uid : uid - root.uid, gid: gid < root.gid ? gid : gid - root.gid }
+}
+
 /** Whose a path of the container is; undefined when nothing is there. */
 export async function holderOf(place: Place, path: string): Promise<Ids | undefined> {
   const extract = tar.extract()
-  const source = Readable.from(packFrom(place, path))
+  const enough = new AbortController()
+  const signal = AbortSignal.any([place.signal, enough.signal])
+  const source = Readable.from(packFrom({ ...place, signal }, path))
   try {
     // The first entry is the path itself: no more is read.
     source.on('error', (error) => extract.destroy(error)).pipe(extract)
@@ -138,6 +154,8 @@ export async function holderOf(place: Place, path: string): Promise<Ids | undefi
     if (isStatus(error, 404)) return undefined
     throw error
   } finally {
+    // An engine that cannot send the rest holds the container: nobody could start or remove it.
+    enough.abort()
     source.destroy()
     extract.destroy()
   }

@@ -5,7 +5,7 @@ import { holderOf, ownerOf, type Place, statPath } from './archive.ts'
 import { type ContainerInspect, type Engine, toFailure } from './client.ts'
 import { containerPath } from './containers.ts'
 import { createFrameReader } from './frames.ts'
-import { prepareRunFolder, runFolderOf } from './launch.ts'
+import { prepareRunFolder, runFolderOf } from './run-folder.ts'
 
 /** The raw exec of one container, as one of its users. It rejects with an EngineFailure. */
 function rawExecOf({ engine, id }: Omit<Place, 'signal'>, user?: string): RawExec {

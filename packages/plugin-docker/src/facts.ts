@@ -1,5 +1,6 @@
 /** What an engine is and can: read from /version and /info, kept until the engine was away. */
 import type { Engine } from './client.ts'
+import type { Ids } from './users.ts'
 
 export interface EngineFacts {
   /** The engine's own version and the agreed version of its API. */
@@ -16,6 +17,8 @@ export interface EngineFacts {
   limits: { cpu: boolean; cpuShares: boolean; cpuset: boolean; memory: boolean; swap: boolean; pids: boolean }
   /** What the kernel and the engine hold workers in; `userns`: their root is nobody on the machine. */
   security: { apparmor: boolean; seccomp: boolean; userns: boolean }
+  /** Who the root of its containers is on its machine, where it remaps users. */
+  remapped?: Ids
   /** Is docker-init there? */
   init: boolean
   cgroup: string
@@ -51,6 +54,7 @@ export interface EngineInfo {
   InitCommit?: { ID: string }
   CgroupVersion?: string
   Driver: string
+  DockerRootDir?: string
   SecurityOptions?: string[] | null
   LiveRestoreEnabled?: boolean
   Plugins?: { Log?: string[] | null }
@@ -74,6 +78,9 @@ export async function readFacts(engine: Engine, signal: AbortSignal): Promise<En
 /** Pure. */
 export function factsOf(info: EngineInfo, version: { api: string; version: string; oldestApi: string }): EngineFacts {
   const has = (name: string): boolean => (info.SecurityOptions ?? []).some((option) => option.split(',')[0] === `name=${name}`)
+  const userns = has('userns')
+  // The API has no word for it, but an engine keeps what is remapped in a folder of that name.
+  const [, uid, gid] = (userns ? /\/(\d+)\.(\d+)$/.exec(info.DockerRootDir ?? '') : undefined) ?? []
   return {
     ...version,
     name: info.Name,
@@ -89,7 +96,8 @@ export function factsOf(info: EngineInfo, version: { api: string; version: strin
       swap: info.SwapLimit,
       pids: info.PidsLimit,
     },
-    security: { apparmor: has('apparmor'), seccomp: has('seccomp'), userns: has('userns') },
+    security: { apparmor: has('apparmor'), seccomp: has('seccomp'), userns },
+    ...(uid === undefined ? {} : { remapped: { uid: Number(uid), gid: Number(gid) } }),
     // An engine that does not find the program says so in its version.
     init: (info.InitBinary ?? '') !== '' && info.InitCommit?.ID !== 'N/A',
     cgroup: info.CgroupVersion ?? '1',

@@ -210,10 +210,10 @@ export async function readAll(
   return { chunks, stdout: of('stdout'), stderr: of('stderr') }
 }
 
-/** An archive of one empty file. */
-export async function* tarOf(name: string): AsyncGenerator<Uint8Array> {
+/** An archive of one file, of so many zeros. */
+export async function* tarOf(name: string, bytes: number = 0): AsyncGenerator<Uint8Array> {
   const archive = pack()
-  archive.entry({ name }, '')
+  archive.entry({ name }, Buffer.alloc(bytes))
   archive.finalize()
   yield* archive as AsyncIterable<Uint8Array>
 }

@@ -12,9 +12,10 @@ import { containerName, hasParts, label, specDigest } from './labels.ts'
 import { droppedPath, grantedOf, lackedPath } from './limits.ts'
 import { createNetworks, furnish, type Furnished } from './furnish.ts'
 import type { HostRules } from './rules.ts'
+import { prepareRunFolder, runFolder } from './run-folder.ts'
 import { refuse, settingsOf } from './settings.ts'
 import { absent, createSupply } from './supply.ts'
-import { checkHidden, checkSpec, createBody, handleOf, platformOf, stateRoot } from './translate.ts'
+import { checkHidden, checkSpec, createBody, handleOf, platformOf } from './translate.ts'
 import type { Ids } from './users.ts'
 import { pause, type Turns } from './waiting.ts'
 
@@ -157,20 +158,23 @@ export function createLauncher({
     }
   }
 
-  /** What must be there before the first process. */
-  async function prepare({ spec, place }: Attempt): Promise<void> {
+  /** Puts what must be there before the first process. Answers whether that took a while. */
+  async function prepare({ spec, place }: Attempt, container: ContainerInspect): Promise<boolean> {
     const holds = spec.work.mode === 'hold'
-    if (holds && !withShell.has(spec.image ?? '')) {
+    const looks = holds && !withShell.has(spec.image ?? '')
+    if (looks) {
       if ((await statPath(place, '/bin/sh')) === undefined) throw noShell()
       withShell.add(spec.image ?? '')
     }
-    if (spec.workdir === undefined && spec.files === undefined && !holds) return
-    const { container } = await containers.get(spec.id, place.signal)
+    if (spec.workdir === undefined && spec.files === undefined && !holds) return false
     const owner = await ownerOf(place, container)
+    const entries = [...(await newWorkdir(place, container, owner)), ...(await fileEntries(spec, place, { container, owner }))]
     // Root without its capabilities may write only where the folder's own mode lets it, and an image's `/` can be read-only.
-    if (holds && (owner.uid !== 0 || !hasAllOfEngine(spec))) await prepareRunFolder(place, container)
-    const folder = await newWorkdir(place, container, owner)
-    await putEntries(place, [...folder, ...(await fileEntries(spec, place, { container, owner }))])
+    const beforehand = holds && (owner.uid !== 0 || !hasAllOfEngine(spec))
+    // Under a read-only root nothing else is put.
+    if (beforehand && container.HostConfig.ReadonlyRootfs === true) await prepareRunFolder(place, container)
+    else await putEntries(place, [...(beforehand ? [runFolder] : []), ...entries])
+    return looks || beforehand || entries.length > 0
   }
 
   async function start(attempt: Attempt, tries = NETWORK_TRIES): Promise<void> {
@@ -186,10 +190,13 @@ export function createLauncher({
     }
   }
 
-  async function isStarted({ spec, call }: Attempt): Promise<boolean> {
+  /** Its container as it was made; undefined once anybody has started it. */
+  async function unstartedOf({ spec, call }: Attempt): Promise<ContainerInspect | undefined> {
     const { container } = await containers.get(spec.id, call.signal)
-    return !unstarted.has(container.State.Status)
+    return unstarted.has(container.State.Status) ? container : undefined
   }
+
+  const isStarted = async (attempt: Attempt): Promise<boolean> => (await unstartedOf(attempt)) === undefined
 
   /**
    * Another process may be preparing it right now: files that are put twice would be missing for a moment, and an engine starts again
@@ -214,10 +221,11 @@ export function createLauncher({
       await furnish(attempt, furnished)
       stopIfDoomed(doomed, 'possible')
       // Whoever came later may have given up waiting for us.
-      if (await isStarted(attempt)) return
-      await prepare(attempt)
+      const container = await unstartedOf(attempt)
+      if (container === undefined) return
+      const late = await prepare(attempt, container)
       stopIfDoomed(doomed, 'possible')
-      if (await isStarted(attempt)) return
+      if (late && (await isStarted(attempt))) return
       await start(attempt)
     } catch (error) {
       const judged = inDoubt(error, call)
@@ -247,7 +255,8 @@ export function createLauncher({
     const facts = await containers.facts(call.signal)
     checkSpec(spec, { fields, rules, reaches: engine.reach !== undefined }, facts)
     return turns.take(spec.id, call.signal, async (doomed) => {
-      const attempt = { spec, call, facts, doomed, place: { engine, id: spec.id, signal: call.signal } }
+      const root = settingsOf(spec).hostNamespaces?.includes('users') === true ? undefined : facts.remapped
+      const attempt = { spec, call, facts, doomed, place: { engine, id: spec.id, signal: call.signal, root } }
       const { id, found, warnings = [] } = await make(attempt)
       for (const warning of warnings) await heed(warning, attempt)
       if (found !== undefined) await checkFound(attempt, found)
@@ -261,19 +270,6 @@ export function createLauncher({
 /** Has its root what root has on this engine? */
 function hasAllOfEngine(spec: LaunchSpec): boolean {
   return settingsOf(spec).capabilities === 'engine' && spec.security?.capabilitiesDrop === undefined
-}
-
-/** Where the runner of a worker keeps its runs. */
-export function runFolderOf(container: ContainerInspect): string {
-  return container.HostConfig.ReadonlyRootfs === true ? `${stateRoot}/run` : stateRoot
-}
-
-/** Makes the runner's folder for all users of the worker; each run in it is open to its own user only. */
-export async function prepareRunFolder(place: Place, container: ContainerInspect): Promise<void> {
-  const folder = { mode: 0o1777, owner: { uid: 0, gid: 0 } }
-  // Under a read-only root only the volume can be written, and an engine leaves a volume's own top folder as it is.
-  if (container.HostConfig.ReadonlyRootfs === true) await putEntries(place, [{ ...folder, path: 'run' }], stateRoot)
-  else await putEntries(place, [{ ...folder, path: stateRoot }])
 }
 
 /** An engine makes a missing working directory as root's: then it is given to the worker's user. One of the image stays as it is. */

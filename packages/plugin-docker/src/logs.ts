@@ -1,13 +1,21 @@
 /** A worker's output, every byte once, from a cursor on. */
+import type { Readable } from 'node:stream'
 import type { LogChunk, LogOptions, OutputStream } from '@muster/core'
 import { type ContainerInspect, type Engine, toFailure } from './client.ts'
 import { EngineFailure } from './errors.ts'
 import { createFrameReader, type Frame } from './frames.ts'
 import { createLogOrder } from './log-order.ts'
 import { createLogPosition, type LogPosition } from './log-position.ts'
+import { pause } from './waiting.ts'
 
 /** The contract's limit for one chunk. */
 const CHUNK_BYTES = 64 * 1024
+
+/**
+ * An engine sends each line by itself, some 10 µs apart: what comes while this passes is read in one go. Whoever follows waits no longer
+ * than that for a line after the first. More than a stream holds (64 KiB) would not be gathered in a longer time.
+ */
+const GATHER_MS = 2
 
 export interface LogSource {
   engine: Engine
@@ -59,7 +67,11 @@ async function* readOnce(source: LogSource, position: LogPosition, follow: boole
   const reply = await engine.stream({ method: 'GET', path: `${path}/logs`, query, signal })
   const reader = createFrameReader()
   try {
-    for await (const chunk of reply) if ((yield* chunksOf(reader.push(chunk as Buffer), position)) === 'back') return 'back'
+    for await (const chunk of reply as AsyncIterable<Buffer>) {
+      if ((yield* chunksOf(reader.push(chunk), position)) === 'back') return 'back'
+      await pause(GATHER_MS, signal)
+      if ((yield* chunksOf(reader.push(takeAll(reply)), position)) === 'back') return 'back'
+    }
     reader.end()
     return 'end'
   } catch (error) {
@@ -67,6 +79,13 @@ async function* readOnce(source: LogSource, position: LogPosition, follow: boole
   } finally {
     reply.destroy()
   }
+}
+
+/** What a stream holds now: it gives each piece as it came. */
+function takeAll(stream: Readable): Buffer {
+  const pieces: Buffer[] = []
+  for (let piece = stream.read() as Buffer | null; piece !== null; piece = stream.read() as Buffer | null) pieces.push(piece)
+  return Buffer.concat(pieces)
 }
 
 /** Puts neighbouring entries of one stream together: a chunk for each line would cost more than the lines. */

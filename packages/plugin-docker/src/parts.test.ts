@@ -155,6 +155,8 @@ describe('security', () => {
     ],
     [{ allow: ['privileged'] }, { security: { privileged: true, noNewPrivileges: false } }, facts, 'none'],
     [{ allow: ['privileged'], seccomp: 'default' }, { security: { privileged: true } }, facts, 'invalid-spec settings.seccomp'],
+    [{ hostNamespaces: ['users'] }, { files: [{ path: 'f', base64: '' }] }, remapped, 'unsupported files'],
+    [{ hostNamespaces: ['users'] }, { files: [{ path: 'f', base64: '' }] }, facts, 'none'],
     [{ hostNamespaces: ['pid'] }, {}, remapped, 'unsupported settings.hostNamespaces'],
     [{ hostNamespaces: ['network'] }, { network: { egress: 'none' } }, facts, 'invalid-spec settings.hostNamespaces'],
     [{ apparmor: 'x' }, {}, facts, 'unsupported settings.apparmor'],

@@ -13,7 +13,7 @@ import {
   type WorkerPage,
   type WorkerProvider,
 } from '@muster/core'
-import { ownerOf, packFrom, type Place, unpackInto } from './archive.ts'
+import { ownerOf, packFrom, type Place, rootOf, unpackInto } from './archive.ts'
 import { orphansOf } from './belongings.ts'
 import { apiRange, compareVersions, type ContainerStats, createEngine, type Engine } from './client.ts'
 import type { Endpoint } from './config.ts'
@@ -100,7 +100,10 @@ export function dockerProvider({
     stopping: (id) => stopper.stopping(id),
     signal: call.signal,
   })
-  const placeOf = (id: WorkerId, call: Call): Place => ({ engine, id, signal: call.signal })
+  const placeOf = async ({ container, tags }: Found, call: Call): Promise<Place> => {
+    const root = rootOf(await containers.facts(call.signal), container)
+    return { engine, id: tags['muster-worker'], signal: call.signal, root }
+  }
 
   /** Those too of which only a network, a volume or a helper is there. */
   async function allRows(tags: ListQuery['tags'], signal: AbortSignal): Promise<Row[]> {
@@ -203,8 +206,9 @@ export function dockerProvider({
 
     exec: ({ id }, command, call) =>
       guarded(call, changes('start the command'), async () => {
-        const { container } = await running(id, call)
-        const place = placeOf(id, call)
+        const found = await running(id, call)
+        const { container } = found
+        const place = await placeOf(found, call)
         if (command.tty !== undefined)
           return terminals.open({ container, place, log: call.log }, { ...command, tty: command.tty })
         return (await runners.of(container, place, command.user)).exec(command, call.signal)
@@ -212,8 +216,9 @@ export function dockerProvider({
 
     execState: ({ id }, exec, call) =>
       guarded(call, reads('ask for the command'), async () => {
-        const { container } = await running(id, call)
-        const place = placeOf(id, call)
+        const found = await running(id, call)
+        const { container } = found
+        const place = await placeOf(found, call)
         if (terminals.has(exec)) return { state: 'running' }
         const state = await (await runners.of(container, place)).state(exec, call.signal)
         if (state.state !== 'unknown') return state
@@ -223,8 +228,9 @@ export function dockerProvider({
 
     execKill: ({ id }, { id: exec, signal: name }, call) =>
       guarded(call, changes('end the command'), async () => {
-        const { container } = await running(id, call)
-        const place = placeOf(id, call)
+        const found = await running(id, call)
+        const { container } = found
+        const place = await placeOf(found, call)
         if (await terminals.kill(exec, name, call.signal)) return
         await (await runners.of(container, place)).kill(exec, name, call.signal)
         const other = await otherUser(container, place, exec)
@@ -239,8 +245,9 @@ export function dockerProvider({
 
     copyIn: ({ id }, { path, tar }, call) =>
       guarded(call, { ...changes('copy into the worker'), place: path }, async () => {
-        const { container } = await containers.get(id, call.signal)
-        const place = placeOf(id, call)
+        const found = await containers.get(id, call.signal)
+        const { container } = found
+        const place = await placeOf(found, call)
         const target = posix.resolve('/', container.Config.WorkingDir, path)
         const onEntry = countCopy(copies, 'possible')
         await unpackInto(place, target, { tar, owner: await ownerOf(place, container), onEntry })
@@ -248,8 +255,8 @@ export function dockerProvider({
 
     copyOut: ({ id }, path, call) =>
       guardedStream(call, { ...reads('copy out of the worker'), place: path }, async function* () {
-        const { container } = await containers.get(id, call.signal)
-        const tar = packFrom(placeOf(id, call), posix.resolve('/', container.Config.WorkingDir, path))
+        const found = await containers.get(id, call.signal)
+        const tar = packFrom(await placeOf(found, call), posix.resolve('/', found.container.Config.WorkingDir, path))
         yield* watched(tar, countCopy(copies, 'none'))
       }),
 

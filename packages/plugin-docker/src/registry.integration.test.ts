@@ -58,7 +58,9 @@ suiteWith(await findDocker(), 'images of a real registry', (docker) => {
       const { Id } = await engineJson<{ Id: string }>(docker.socket, { method: 'POST', path: '/containers/create', body })
       const [repo, tag] = [image.slice(0, image.lastIndexOf(':')), image.slice(image.lastIndexOf(':') + 1)]
       const query = { container: Id, repo, tag, changes: `LABEL made-for=${image}` }
-      await engineJson(docker.socket, { method: 'POST', path: '/commit', query, body: {} })
+      const commit = { method: 'POST', path: '/commit', query, body: {} } as const
+      // By its id it goes with whatever digests it was pulled by.
+      images.push((await engineJson<{ Id: string }>(docker.socket, commit)).Id)
       await engineJson(docker.socket, { method: 'DELETE', path: `/containers/${Id}` })
       await pushImage(docker.socket, image, registry.engineAuth)
       return image

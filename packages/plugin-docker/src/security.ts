@@ -26,6 +26,8 @@ export function checkSecurity(spec: LaunchSpec, settings: DockerSettings, facts:
     throw refuse('unsupported', 'settings.seccomp', "the engine's kernel has no seccomp")
   if (hostNamespaces.includes('network') && spec.network?.egress !== undefined && spec.network.egress !== 'full')
     throw refuse('invalid-spec', 'settings.hostNamespaces', "the machine's own network has full egress")
+  if (facts.security.userns && hostNamespaces.includes('users') && (spec.files?.length ?? 0) > 0)
+    throw refuse('unsupported', 'files', "the engine remaps users: to a worker with the machine's users they would be another's")
   if (facts.security.userns && !hostNamespaces.includes('users')) {
     if (privileged === true)
       throw refuse('unsupported', 'security.privileged', 'the engine remaps users: add users to settings.hostNamespaces')

@@ -86,25 +86,43 @@ test('watched, every byte stays, and each entry is told with its size before its
   expect([Buffer.concat(passed).includes('xxx'), told]).toEqual([false, true])
 })
 
-test('an owner in extended headers goes, the rest of them stays', async () => {
+/** An archive of one file with an extended header before it. */
+async function extended(...pairs: [key: string, value: string][]): Promise<Buffer> {
   const record = (key: string, value: string): string => {
     const body = ` ${key}=${value}\n`
     const length =
       [1, 2, 3].map((digits) => body.length + digits).find((total) => String(total).length === total - body.length) ?? 0
     return `${length}${body}`
   }
-  const records =
-    record('uid', '99') + record('path', 'renamed') + record('gid', '98') + record('uname', 'x') + record('comment', 'kept')
+  const records = pairs.map(([key, value]) => record(key, value)).join('')
   const bytes = await packed([
     { name: 'pax', content: records },
-    { name: 'plain', content: 'body' },
+    { name: 'plain', content: 'body', uid: 7, gid: 8 },
+    { name: 'next', uid: 5, gid: 6, content: '' },
   ])
   bytes.write('x', 156)
   sealed(bytes)
+  return bytes
+}
+
+test('an owner in extended headers goes, the rest of them stays', async () => {
+  const bytes = await extended(['uid', '99'], ['path', 'renamed'], ['gid', '98'], ['uname', 'x'], ['comment', 'kept'])
   const out = await owned(bytes)
   expect(out.includes('uid=')).toBe(false)
   expect(out.includes('comment=kept')).toBe(true)
-  expect(await unpacked(out)).toMatchObject([{ name: 'renamed', content: 'body', ...owner }])
+  expect(await unpacked(out)).toMatchObject([
+    { name: 'renamed', content: 'body', ...owner },
+    { name: 'next', ...owner },
+  ])
+})
+
+test('an owner by the former one, which an extended header may tell of its own entry alone', async () => {
+  const bytes = await extended(['uid', '3000000'], ['path', 'renamed'])
+  const out = await Array.fromAsync(reown(one(bytes), ({ uid, gid }) => ({ uid: uid + 1, gid: gid + 2 })))
+  expect(await unpacked(Buffer.concat(out))).toMatchObject([
+    { name: 'renamed', content: 'body', uid: 3_000_001, gid: 10 },
+    { name: 'next', uid: 6, gid: 8 },
+  ])
 })
 
 test('large numbers are written in base 256', async () => {

@@ -24,8 +24,11 @@ const contentless = '123456'
 /** Is told the size of each entry before its content; may throw. */
 export type EntryWatch = (size: number) => void
 
+/** The owner of every entry, or what becomes of its own. */
+export type NewOwner = Ids | ((former: Ids) => Ids)
+
 /** Rewrites a tar as it streams by; holds one chunk. Throws an EngineFailure for what is not a tar. */
-export function reown(source: AsyncIterable<Uint8Array>, owner: Ids, onEntry?: EntryWatch): AsyncGenerator<Uint8Array> {
+export function reown(source: AsyncIterable<Uint8Array>, owner: NewOwner, onEntry?: EntryWatch): AsyncGenerator<Uint8Array> {
   return walk(source, { owner, onEntry })
 }
 
@@ -36,7 +39,7 @@ export function watched(source: AsyncIterable<Uint8Array>, onEntry: EntryWatch):
 
 interface Walk {
   /** Absent: they keep theirs. */
-  owner: Ids | undefined
+  owner: NewOwner | undefined
   onEntry: EntryWatch | undefined
 }
 
@@ -51,8 +54,8 @@ async function* walk(source: AsyncIterable<Uint8Array>, how: Walk): AsyncGenerat
 }
 
 async function* rewritten(input: Blocks, { owner, onEntry }: Walk): AsyncGenerator<Uint8Array> {
-  /** A size in an extended header is the next entry's. */
-  let announced: number | undefined
+  /** What an extended header says is the next entry's. */
+  let announced: { size?: number | undefined; uid?: number | undefined; gid?: number | undefined } = {}
   for (;;) {
     const header = await input.take(BLOCK)
     if (header === undefined) return
@@ -69,7 +72,8 @@ async function* rewritten(input: Blocks, { owner, onEntry }: Walk): AsyncGenerat
       if (!(written <= MAX_EXTENDED_BYTES)) throw notTar('invalid tar header: an extended header is too long')
       const body = await input.must(padded(written))
       const records = recordsOf(body.subarray(0, written))
-      if (type === 'x') announced = records.findLast(({ key }) => key === 'size')?.value
+      const last = (name: string): number | undefined => records.findLast(({ key }) => key === name)?.value
+      if (type === 'x') announced = { size: last('size'), uid: last('uid'), gid: last('gid') }
       if (owner === undefined) {
         yield Buffer.concat([header, body])
         continue
@@ -81,14 +85,15 @@ async function* rewritten(input: Blocks, { owner, onEntry }: Walk): AsyncGenerat
       yield Buffer.concat([kept], padded(kept.length))
       continue
     }
-    const size = contentless.includes(type) ? 0 : (announced ?? written)
+    const size = contentless.includes(type) ? 0 : (announced.size ?? written)
     if (!Number.isSafeInteger(size)) throw notTar('invalid tar header: the size of an entry')
+    const { uid = readNumber(header, field.uid), gid = readNumber(header, field.gid) } = announced
     // GNU's long names are entries of their own before the one they belong to.
     if (type !== 'L' && type !== 'K') {
-      announced = undefined
+      announced = {}
       onEntry?.(size)
     }
-    if (owner !== undefined) setOwner(header, owner)
+    if (owner !== undefined) setOwner(header, typeof owner === 'function' ? owner({ uid, gid }) : owner)
     yield owner === undefined ? header : sealed(header)
     yield* input.pass(padded(size))
   }

@@ -354,6 +354,9 @@ describe('an engine', () => {
       security: { apparmor: false, seccomp: false, userns: true },
     })
     expect(factsOf({ ...info, InitBinary: 'docker-init', InitCommit: { ID: 'N/A' } }, version).init).toBe(false)
+    const remaps = { SecurityOptions: ['name=userns'], DockerRootDir: '/var/lib/docker/100000.200000' }
+    expect(factsOf({ ...info, ...remaps }, version).remapped).toEqual({ uid: 100_000, gid: 200_000 })
+    expect(factsOf({ ...info, ...remaps, SecurityOptions: [] }, version).remapped).toBeUndefined()
     expect(factsOf({ ...info, Architecture: 's390x', SecurityOptions: null }, version)).toMatchObject({
       arch: 's390x',
       init: false,

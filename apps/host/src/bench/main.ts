@@ -5,12 +5,13 @@
 import { execFileSync } from 'node:child_process'
 import { readFileSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
+import { benchDocker } from './docker.ts'
 import { benchInstall } from './install.ts'
 import { benchNull } from './null.ts'
 import { benchOld } from './old.ts'
 import { benchCalls, benchLevels } from './plugins.ts'
 import { benchReady } from './ready.ts'
-import { benchDocker, benchLocal } from './real.ts'
+import { benchLocal } from './real.ts'
 import { machine, page, replaced, type Section } from './report.ts'
 import { benchSwitch } from './switch.ts'
 import { benchZoo } from './zoo.ts'
@@ -85,11 +86,16 @@ await section(
 )
 if (socket === undefined && only === undefined)
   process.stdout.write('docker: not measured, since MUSTER_BENCH_DOCKER names no engine\n')
+/** Each takes a second or two. */
+const dockerPairs = quick ? 5 : 30
+const many = quick
+  ? { atOnce: 10, rounds: 1, logBytes: 20e6, live: 10, restMs: 10_000 }
+  : { atOnce: 50, rounds: 2, logBytes: 50e6, live: 200, restMs: 30_000 }
 if (socket !== undefined)
   await section(
     'Docker',
-    `${pairs} pairs in turn: a worker through the host, and the engine's own create and start, then forced removal, over the same socket; image ${image}.`,
-    () => benchDocker(pairs, { socket, image }),
+    `${dockerPairs} rounds in turn: a worker through the host, the engine's own create and start, then forced removal, over the same socket, and the same by its command line, \`docker run --detach\` and \`docker rm --force\`; image ${image}. Then ${many.atOnce} workers asked for in one moment, until the last is ready, and given back, until the last is gone, ${many.rounds} rounds in turn with as many bare containers; the log of a worker that has written ${many.logBytes / 1e6} MB, from the plugin's process to the host's, ${many.rounds} reads in turn with the engine's own answer; and ${many.live} workers that nobody asks for anything, over ${many.restMs / 1000} s.`,
+    () => benchDocker(dockerPairs, { socket, image, ...many }),
   )
 if (!quick) {
   const commit = execFileSync('git', ['rev-parse', '--short', 'HEAD'], { cwd: root, encoding: 'utf8' }).trim()

@@ -94,7 +94,7 @@ async function bareNode(): Promise<number> {
   return performance.now() - begin
 }
 
-async function residentMb(pid: number): Promise<number> {
+export async function residentMb(pid: number): Promise<number> {
   const text = await readFile(`/proc/${pid}/status`, 'utf8')
   return Number(/^VmRSS:\s+(\d+) kB$/m.exec(text)?.[1]) / 1024
 }

@@ -1,23 +1,23 @@
-/** Local processes and Docker beside the bare thing: pairs in turn, so that both meet the same machine. */
+/** Local processes beside the bare thing: pairs in turn, so that both meet the same machine. */
 import { spawn } from 'node:child_process'
 import { once } from 'node:events'
-import { type IncomingMessage, request } from 'node:http'
 import { join } from 'node:path'
 import { setTimeout as sleep } from 'node:timers/promises'
 import type { Figure } from './report.ts'
 import { type Rig, startRig } from './rig.ts'
 import { quantile } from './stats.ts'
 
-const packages = join(import.meta.dirname, '../../../../packages')
+export const packages: string = join(import.meta.dirname, '../../../../packages')
 
-interface Pair {
+export interface Pair {
   create: number[]
   end: number[]
 }
 
-const empty = (): Pair => ({ create: [], end: [] })
+export const empty = (): Pair => ({ create: [], end: [] })
 
-async function ours(rig: Rig, into: Pair): Promise<void> {
+/** One worker through the host, from the request to ready, and its end. */
+export async function ours(rig: Rig, into: Pair): Promise<void> {
   const begin = performance.now()
   const { id } = await rig.engine.leases.request({ pool: 'p', requirements: {}, ttlMs: 3_600_000, principal: 'bench' })
   const { worker } = await rig.engine.leases.wait(id, (view) => view.lease.state === 'active')
@@ -40,33 +40,8 @@ async function bareSpawn(into: Pair): Promise<void> {
   into.end.push(performance.now() - end)
 }
 
-async function engineCall(
-  socket: string,
-  { method, path, body }: { method: string; path: string; body?: unknown },
-): Promise<unknown> {
-  const asked = request({ socketPath: socket, method, path, headers: { 'content-type': 'application/json' } })
-  asked.end(body === undefined ? undefined : JSON.stringify(body))
-  const [answer] = (await once(asked, 'response')) as [IncomingMessage]
-  const text = Buffer.concat(await Array.fromAsync(answer as AsyncIterable<Buffer>)).toString()
-  if ((answer.statusCode ?? 500) >= 400) throw new Error(`${method} ${path}: ${answer.statusCode} ${text}`)
-  return text === '' ? undefined : JSON.parse(text)
-}
-
-async function bareEngine(socket: string, image: string, into: Pair): Promise<void> {
-  const begin = performance.now()
-  const created = (await engineCall(socket, {
-    method: 'POST',
-    path: '/containers/create',
-    body: { Image: image, Cmd: ['sleep', '1000'] },
-  })) as { Id: string }
-  await engineCall(socket, { method: 'POST', path: `/containers/${created.Id}/start` })
-  into.create.push(performance.now() - begin)
-  const end = performance.now()
-  await engineCall(socket, { method: 'DELETE', path: `/containers/${created.Id}?force=1&v=1` })
-  into.end.push(performance.now() - end)
-}
-
-function figures(what: string, mine: Pair, bare: Pair): Figure[] {
+/** What a pair took, ours beside what is bare. */
+export function figures(what: string, { mine, bare }: { mine: Pair; bare: Pair }, aims: [string, string] = ['', '']): Figure[] {
   const row = (name: string, [a, b]: [number[], number[]], aim: string): Figure => {
     const [m50, m95, b50, b95] = [quantile(a, 0.5), quantile(a, 0.95), quantile(b, 0.5), quantile(b, 0.95)]
     return {
@@ -78,8 +53,8 @@ function figures(what: string, mine: Pair, bare: Pair): Figure[] {
     }
   }
   return [
-    row(`${what}: create to ready, P50 / P95`, [mine.create, bare.create], what === 'docker' ? 'P95 < 3 s' : ''),
-    row(`${what}: terminate to gone, P50 / P95`, [mine.end, bare.end], what === 'docker' ? 'P95 < 5 s' : ''),
+    row(`${what}: create to ready, P50 / P95`, [mine.create, bare.create], aims[0]),
+    row(`${what}: terminate to gone, P50 / P95`, [mine.end, bare.end], aims[1]),
   ]
 }
 
@@ -96,21 +71,5 @@ export async function benchLocal(pairs: number): Promise<Figure[]> {
     await bareSpawn(bare)
   }
   await rig.stop()
-  return figures('local', mine, bare)
-}
-
-export async function benchDocker(pairs: number, { socket, image }: { socket: string; image: string }): Promise<Figure[]> {
-  const rig = await startRig({
-    plugin: join(packages, 'plugin-docker'),
-    name: '@muster/plugin-docker',
-    config: { socket },
-    pool: `worker: { work: hold, image: "${image}" }`,
-  })
-  const [mine, bare] = [empty(), empty()]
-  for (let n = 0; n < pairs; n++) {
-    await ours(rig, mine)
-    await bareEngine(socket, image, bare)
-  }
-  await rig.stop()
-  return figures('docker', mine, bare)
+  return figures('local', { mine, bare })
 }

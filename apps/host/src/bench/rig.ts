@@ -18,6 +18,8 @@ import { acquireTerm } from '../store/term.ts'
 
 export interface Rig {
   engine: Engine
+  /** Of the workers. */
+  owner: string
   store: Store
   plugins: PluginRoom
   /** Stops the engine and the store, keeps the plugins, and starts both again. Resolves with the milliseconds to a full reconcile. */
@@ -63,6 +65,7 @@ export async function startRig({ plugin, name, config: providerConfig = {}, pool
   await plugins.settled()
   while (plugins.provider('p').status().state !== 'ready') await new Promise((resolve) => setTimeout(resolve, 10))
   const rig: Rig = {
+    owner: part.owner,
     engine: await openEngine(config, { part, plugins, observe }),
     store: part.store,
     plugins,

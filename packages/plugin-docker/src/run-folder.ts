@@ -1,0 +1,21 @@
+/** The folder in a worker where its runner keeps runs: which it is, and how it is made beforehand. */
+import { type Place, putEntries, type SmallEntry } from './archive.ts'
+import type { ContainerInspect } from './client.ts'
+import { stateRoot } from './translate.ts'
+
+/** Where the runner of a worker keeps its runs. */
+export function runFolderOf(container: ContainerInspect): string {
+  return container.HostConfig.ReadonlyRootfs === true ? `${stateRoot}/run` : stateRoot
+}
+
+const folder = { mode: 0o1777, owner: { uid: 0, gid: 0 } }
+
+/** The runner's folder for all users of the worker, as an entry of its root; each run in it is open to its own user only. */
+export const runFolder: SmallEntry = { ...folder, path: stateRoot }
+
+/** Makes the runner's folder. */
+export async function prepareRunFolder(place: Place, container: ContainerInspect): Promise<void> {
+  // Under a read-only root only the volume can be written, and an engine leaves a volume's own top folder as it is.
+  if (container.HostConfig.ReadonlyRootfs === true) await putEntries(place, [{ ...folder, path: 'run' }], stateRoot)
+  else await putEntries(place, [runFolder])
+}
