@@ -78,7 +78,10 @@ test('a name that no object may have is told by its place, in a body that is JSO
     ['{"pool":"ci","command":["true"],"labels":{"__proto__":"x"}}', 'body.labels', '__proto__'],
     ['{"pool":"ci","command":["true"],"inputs":[{"constructor":{"prototype":1}}]}', 'body.inputs.0', 'constructor'],
   ] as const) {
-    const told = await daemon.ask('POST', '/v1/runs', { body: Buffer.from(body), headers: { 'content-type': 'application/json' } })
+    const told = await daemon.ask('POST', '/v1/runs', {
+      body: Buffer.from(body),
+      headers: { 'content-type': 'application/json' },
+    })
     expect([told.status, told.json]).toEqual([
       400,
       expect.objectContaining({ code: 'invalid-request', errors: [{ path, message: `the name ${name} cannot be used` }] }),

@@ -86,20 +86,21 @@ test('Ctrl-C while its provider is away says what is waited for, and how to leav
   expect(await done).toBe(130)
 })
 
-test.each<Told>([{ run: { state: 'ended' }, provider: { state: 'degraded' } }, { provider: { state: 'ready' } }, { run: { state: 'queued', worker: undefined } as never }])(
-  'Ctrl-C says nothing of a provider that is there, or that is not waited for: %j',
-  async (told) => {
-    const get = vi.fn(async () => ({ ...base, ...told.run }))
-    const client = clientOf(told)
-    Object.assign(client.runs, { get })
-    const spy = vi.spyOn(process.stderr, 'write').mockReturnValue(true)
-    const done = followRun({ client, run: base, stdin: false, quiet: true, cancels: true })
-    interrupt()
-    await waitFor('the look', () => get.mock.calls.length > 0)
-    // What a look leads to here is done in one turn.
-    await new Promise((resolve) => setImmediate(resolve))
-    interrupt()
-    await done
-    expect(spy.mock.calls.join('')).toBe('muster: SIGINT: cancelling r1 …; once more: at once\n')
-  },
-)
+test.each<Told>([
+  { run: { state: 'ended' }, provider: { state: 'degraded' } },
+  { provider: { state: 'ready' } },
+  { run: { state: 'queued', worker: undefined } as never },
+])('Ctrl-C says nothing of a provider that is there, or that is not waited for: %j', async (told) => {
+  const get = vi.fn(async () => ({ ...base, ...told.run }))
+  const client = clientOf(told)
+  Object.assign(client.runs, { get })
+  const spy = vi.spyOn(process.stderr, 'write').mockReturnValue(true)
+  const done = followRun({ client, run: base, stdin: false, quiet: true, cancels: true })
+  interrupt()
+  await waitFor('the look', () => get.mock.calls.length > 0)
+  // What a look leads to here is done in one turn.
+  await new Promise((resolve) => setImmediate(resolve))
+  interrupt()
+  await done
+  expect(spy.mock.calls.join('')).toBe('muster: SIGINT: cancelling r1 …; once more: at once\n')
+})

@@ -1,6 +1,18 @@
 /** A YAML file checked by a schema, with the position of everything in it. */
 import { distance } from 'fastest-levenshtein'
-import { type Document, isMap, isNode, isPair, isScalar, isSeq, LineCounter, type Node, type Pair, parseDocument, visit } from 'yaml'
+import {
+  type Document,
+  isMap,
+  isNode,
+  isPair,
+  isScalar,
+  isSeq,
+  LineCounter,
+  type Node,
+  type Pair,
+  parseDocument,
+  visit,
+} from 'yaml'
 import type { z } from 'zod'
 import type { PipelineProblem } from './problem.ts'
 
