@@ -16,7 +16,7 @@ test('a backup takes the place of a regular file only, and of that when it is to
     string,
   ]
   await writeFile(file, 'earlier')
-  execFileSync('mkfifo', [pipe])
+  execFileSync('sh', ['-c', 'mkfifo "$1"', 'sh', pipe])
   await symlink(file, link)
   await symlink(join(here, 'absent'), nowhere)
   await mkdir(within)
