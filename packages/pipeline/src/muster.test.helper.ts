@@ -108,7 +108,8 @@ export function fakeMuster(scripts: Record<string, Script> = {}): FakeMuster {
     async createRun(request: RunRequest, key: string) {
       const known = keys.get(key)
       if (known !== undefined) return find(known).record
-      if (request.pool === 'none') throw new MusterError('not-found', 'there is no pool none', { hint: 'Pools: local.' })
+      if (request.pool === 'narrow')
+        throw new MusterError('refused', 'no worker of pool narrow can be this', { hint: 'Ask for less.' })
       const id = `r${entries.size + 1}`
       const abort = new AbortController()
       const inputs = request.inputs ?? []
@@ -195,7 +196,8 @@ export function fakeMuster(scripts: Record<string, Script> = {}): FakeMuster {
       return { sha256: createHash('sha256').update(bytes).digest('hex'), tar: inPieces(sent) }
     },
 
-    async waitingOf() {
+    async waitingOf(pool: string) {
+      if (pool === 'none') throw new MusterError('not-found', 'there is no pool none', { hint: 'Pools: local.' })
       return ''
     },
 

@@ -247,11 +247,23 @@ describe('an end that is not good', () => {
   })
 
   it('tells when Muster refuses', async () => {
-    const { result } = await start('jobs: { a: { run: x } }', fakeMuster(), { pool: 'none' })
+    const { result } = await start('jobs: { a: { run: x } }', fakeMuster(), { pool: 'narrow' })
     expect(result).toMatchObject({
       exitCode: 125,
-      jobs: [{ outcome: 'infrastructure', reason: 'there is no pool none. Pools: local.' }],
+      jobs: [{ outcome: 'infrastructure', reason: 'no worker of pool narrow can be this. Ask for less.' }],
     })
+  })
+
+  it.each([
+    ['jobs: { a: { run: x } }', 'none', '--pool'],
+    ['pool: none\njobs: { a: { run: x } }', undefined, "p.yaml: 'pool'"],
+    ['jobs: { a: { run: x }, b: { needs: [a], pool: none, run: x } }', 'local', "p.yaml: 'jobs.b.pool'"],
+  ])('%j on pool %s: a pool that there is not is told with its place, and nothing runs', async (yaml, pool, place) => {
+    const muster = fakeMuster()
+    const failure = await start(yaml, muster, { pool } as Partial<RunOptions>).catch((error: unknown) => error)
+    expect(failure).toBeInstanceOf(PoolMissingError)
+    expect((failure as Error).message).toMatch(`${place}: there is no pool none. Pools: local.`)
+    expect(muster.runs).toEqual([])
   })
 
   it('names workers that are still there', async () => {

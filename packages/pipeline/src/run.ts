@@ -3,6 +3,7 @@ import { randomUUID } from 'node:crypto'
 import { copyFile, mkdir, mkdtemp, rm } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
+import { isMusterError } from '@muster/client'
 import type { JobResult, PipelineEvent, PipelineResult } from './events.ts'
 import { type PipelinePlan, type PlannedJob, withNeeds } from './file/plan.ts'
 import { runJob } from './job.ts'
@@ -31,7 +32,7 @@ export interface RunOptions {
   force?: AbortSignal
 }
 
-/** No pool is named for a job. */
+/** No pool is named for a job, or one that there is not. */
 export class PoolMissingError extends Error {
   override readonly name = 'PoolMissingError'
 }
@@ -40,11 +41,13 @@ const PARALLEL = 32
 
 /**
  * Runs a plan. Resolves with the result however the jobs end. Rejects, after all runs have ended, with WorkspaceError when the workspace
- * cannot be packed, RangeError for an unknown name in `only`, PoolMissingError, or what `onEvent` throws.
+ * cannot be packed, RangeError for an unknown name in `only`, PoolMissingError, MusterError when
+ * nobody can say what pools there are, or what `onEvent` throws.
  */
 export async function runPlan(plan: PipelinePlan, options: RunOptions): Promise<PipelineResult> {
   const jobs = withNeeds(plan, options.only ?? [])
-  const pools = new Map(jobs.map((job) => [job.id, poolOf(job, plan, options)]))
+  const named = new Map(jobs.map((job) => [job.id, poolOf(job, plan, options)]))
+  const pools = new Map([...named].map(([id, { pool }]) => [id, pool]))
   const begun = performance.now()
   const stop = new AbortController()
   const cancel = AbortSignal.any([stop.signal, ...(options.cancel === undefined ? [] : [options.cancel])])
@@ -59,6 +62,7 @@ export async function runPlan(plan: PipelinePlan, options: RunOptions): Promise<
       pools: [...new Set(pools.values())],
       jobs: jobs.map(({ id, needs }) => ({ id, needs })),
     })
+    await refuseUnknown(options.muster, [...named.values()])
     using _told = tellCancel(emit, { cancel, force })
     const packed = await packWorkspace(plan.workspace, { ignored: plan.ignore, to: join(folder, 'workspace.tar') })
     const { files, sha256, bytes } = packed
@@ -100,11 +104,29 @@ export async function runPlan(plan: PipelinePlan, options: RunOptions): Promise<
   }
 }
 
-function poolOf(job: PlannedJob, plan: PipelinePlan, options: RunOptions): string {
-  const pool = job.pool ?? options.pool ?? plan.pool
-  if (pool === undefined)
-    throw new PoolMissingError(`no pool is named for job '${job.id}': write 'pool:' into the file, or use --pool`)
-  return pool
+interface NamedPool {
+  pool: string
+  /** Where it is named. */
+  by: string
+}
+
+function poolOf(job: PlannedJob, plan: PipelinePlan, options: RunOptions): NamedPool {
+  if (job.pool !== undefined) return { pool: job.pool, by: `${plan.file}: 'jobs.${job.job}.pool'` }
+  if (options.pool !== undefined) return { pool: options.pool, by: '--pool' }
+  if (plan.pool !== undefined) return { pool: plan.pool, by: `${plan.file}: 'pool'` }
+  throw new PoolMissingError(`no pool is named for job '${job.id}': write 'pool:' into the file, or use --pool`)
+}
+
+/** Before anything runs: a pool that is misspelt in the last job would be known only after all the others. */
+async function refuseUnknown(muster: Muster, named: readonly NamedPool[]): Promise<void> {
+  const places = new Map(named.map(({ pool, by }) => [pool, by]))
+  const wrong: string[] = []
+  for (const [pool, by] of places)
+    await muster.waitingOf(pool).catch((error: unknown) => {
+      if (!isMusterError(error) || error.code !== 'not-found') throw error
+      wrong.push(`${by}: ${error.message}${error.hint === undefined ? '' : `. ${error.hint}`}`)
+    })
+  if (wrong.length > 0) throw new PoolMissingError(wrong.join('\n'))
 }
 
 /** One event after the other, in the order of the calls. */

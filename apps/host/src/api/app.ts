@@ -6,6 +6,7 @@ import { newId } from '../store/ids.ts'
 import { checkAccess, checkStill } from './access.ts'
 import type { App, AppDeps } from './deps.ts'
 import { rawBody } from './describe.ts'
+import { readJsonBodies } from './json-bodies.ts'
 import { observeRequests } from './observing.ts'
 import { describeRoute } from './openapi.ts'
 import { ApiProblem } from './problems.ts'
@@ -75,6 +76,7 @@ export async function buildApp(deps: AppDeps): Promise<App> {
   app.setNotFoundHandler({}, nowhere)
   app.setErrorHandler(refuse)
   app.removeContentTypeParser('text/plain')
+  readJsonBodies(app)
   app.addContentTypeParser('application/x-tar', (_request, body, done) => done(null, body))
   app.addContentTypeParser('application/octet-stream', { parseAs: 'buffer' }, (_request, body, done) => done(null, body))
   await app.register(swagger, {

@@ -12,6 +12,8 @@ import { ignoreExpectations, refuseBroken } from './refuse.ts'
 const SOCKET_PATH_BYTES = 103
 /** Short requests that are under way when the daemon stops; streams are cut at once. */
 const CLOSE_MS = 2000
+/** A look costs one call of the system; who finds no daemon waits longer than this before giving up. */
+const NAME_MS = 500
 
 export function listenOn(server: Server, where: { host: string; port: number } | { path: string }): Promise<void> {
   return new Promise((resolve, reject) => {
@@ -23,11 +25,15 @@ export function listenOn(server: Server, where: { host: string; port: number } |
   })
 }
 
+export interface LocalDoor {
+  close(): Promise<void>
+}
+
 /** The same routes on a unix socket: whoever its mode lets open it may do everything. Errors: `EADDRINUSE`, `EEXIST`. */
 export async function listenLocal(
   app: App,
   { path, mode, local, doors, log }: { path: string; mode: number; local: WeakSet<Socket>; doors: Doors; log: FastifyBaseLogger },
-): Promise<Server | undefined> {
+): Promise<LocalDoor | undefined> {
   if (Buffer.byteLength(path) > SOCKET_PATH_BYTES) {
     log.warn({ path }, 'the path is too long for a unix socket: clients use TCP and the token in admin.token')
     return undefined
@@ -38,13 +44,60 @@ export async function listenLocal(
   server.on('clientError', refuseBroken)
   doors.watchLocal(server)
   ignoreExpectations(server, app)
+  await bind(server, path, mode)
+  const name = keepName(path, {
+    log,
+    again: () => {
+      // What came in by the old name stays open.
+      server.close()
+      return bind(server, path, mode)
+    },
+  })
+  return {
+    close: async () => {
+      await name.stop()
+      await closeServer(server)
+    },
+  }
+}
+
+async function bind(server: Server, path: string, mode: number): Promise<void> {
   // The name appears with its mode: libuv binds within the call.
   const before = process.umask(0o777 & ~mode)
   const listening = listenOn(server, { path })
   process.umask(before)
   await listening
   chmodSync(path, mode)
-  return server
+}
+
+/** Whoever tidies up may take the name away: nobody would find the daemon, and no other could start in its place. */
+function keepName(
+  path: string,
+  { log, again }: { log: FastifyBaseLogger; again: () => Promise<void> },
+): { stop(): Promise<void> } {
+  let making: Promise<void> | undefined
+  let failed = false
+  const make = async (): Promise<void> => {
+    try {
+      await again()
+      log.warn({ path }, 'the name of the unix socket was gone: it is made again')
+      failed = false
+    } catch (error) {
+      if (!failed) log.error({ path, err: error }, 'the name of the unix socket is gone, and cannot be made: clients use TCP')
+      failed = true
+    }
+    making = undefined
+  }
+  const look = setInterval(() => {
+    if (lstatSync(path, { throwIfNoEntry: false }) === undefined) making ??= make()
+  }, NAME_MS)
+  look.unref()
+  return {
+    stop: async () => {
+      clearInterval(look)
+      await making
+    },
+  }
 }
 
 /** What a killed daemon left; never another daemon's, and nothing that is no socket. */

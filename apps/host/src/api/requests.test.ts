@@ -71,6 +71,25 @@ test('bodies are bounded, and of the right kind', async () => {
   })
 })
 
+test('a name that no object may have is told by its place, in a body that is JSON all the same', async () => {
+  await using daemon = await startTestDaemon()
+  for (const [body, path, name] of [
+    ['{"pool":"ci","command":["true"],"env":{"__proto__":"x"}}', 'body.env', '__proto__'],
+    ['{"pool":"ci","command":["true"],"labels":{"__proto__":"x"}}', 'body.labels', '__proto__'],
+    ['{"pool":"ci","command":["true"],"inputs":[{"constructor":{"prototype":1}}]}', 'body.inputs.0', 'constructor'],
+  ] as const) {
+    const told = await daemon.ask('POST', '/v1/runs', {
+      body: Buffer.from(body),
+      headers: { 'content-type': 'application/json' },
+    })
+    expect([told.status, told.json]).toEqual([
+      400,
+      expect.objectContaining({ code: 'invalid-request', errors: [{ path, message: `the name ${name} cannot be used` }] }),
+    ])
+    expect(JSON.stringify(told.json)).not.toContain('not valid JSON')
+  }
+})
+
 test('a key makes a repeated creation one, also at the same time, and is bound to its request', async () => {
   await using daemon = await startTestDaemon()
   const body = { pool: 'ci', command: ['true'], env: { A: '1' } }

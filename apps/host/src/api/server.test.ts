@@ -1,11 +1,12 @@
 import { once } from 'node:events'
-import { existsSync, mkdirSync, readFileSync, renameSync, statSync, writeFileSync } from 'node:fs'
+import { existsSync, mkdirSync, readFileSync, renameSync, rmSync, statSync, writeFileSync } from 'node:fs'
 import { get } from 'node:http'
-import { createServer } from 'node:net'
+import { connect as connectTo, createServer } from 'node:net'
 import { join } from 'node:path'
 import { connect } from '@muster/client'
 import { requireSystem } from '@muster/test/require'
 import { findIpv6 } from '@muster/test/systems/ipv6'
+import { waitFor } from '@muster/test/systems/wait'
 import { pino } from 'pino'
 import { expect, test } from 'vitest'
 import { endpointPath, socketPath, startApi } from './server.ts'
@@ -59,6 +60,41 @@ test('a socket that a killed daemon left is replaced', async () => {
   left.close()
   await daemon.start()
   expect(statSync(socketPath(daemon.dir)).isSocket()).toBe(true)
+})
+
+test('a socket whose name was taken away is made again with its mode, and what came in by it goes on', async () => {
+  await using daemon = await startTestDaemon()
+  const path = socketPath(daemon.dir)
+  const api = await start(daemon, daemon.dir, { socket: { path: join(daemon.dir, 'own.sock'), mode: 0o660 } })
+  const own = api.socket ?? ''
+  const open = connectTo(own)
+  open.write('GET /v1/version HTTP/1.1\r\nHost: localhost\r\n')
+  const isServed = async (socket: string): Promise<void> => {
+    const client = connect({ socket })
+    await client.version()
+    client.close()
+  }
+  // It came after: what is open has been read by now.
+  await isServed(own)
+  for (const name of [own, path, own]) {
+    rmSync(name)
+    await waitFor('its name', () => existsSync(name))
+    await isServed(name)
+  }
+  expect(statSync(own).mode & 0o777).toBe(0o660)
+  open.write('Connection: close\r\n\r\n')
+  const [answer] = (await once(open, 'data')) as [Buffer]
+  expect(answer.toString()).toMatch(/^HTTP\/1.1 200/)
+  // What stands there now is somebody's: it is left alone.
+  rmSync(own)
+  writeFileSync(own, 'precious')
+  rmSync(path)
+  await waitFor('the other look', () => existsSync(path))
+  expect(readFileSync(own, 'utf8')).toBe('precious')
+  await api.close()
+  await daemon.stop()
+  expect(existsSync(path)).toBe(false)
+  await daemon.start()
 })
 
 test('a socket that somebody listens on, and a file that is no socket, are left alone', async () => {

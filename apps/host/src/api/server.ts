@@ -144,7 +144,7 @@ export async function startApi(deps: ApiDeps): Promise<Api> {
       clearInterval(sweep)
       open.stop()
       rmSync(endpointPath(dataDir), { force: true })
-      const closing = Promise.all([closeServer(app.server), ...(unix === undefined ? [] : [closeServer(unix)])])
+      const closing = Promise.all([closeServer(app.server), ...(unix === undefined ? [] : [unix.close()])])
       await closing
       await app.close()
     },

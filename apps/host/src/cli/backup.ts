@@ -1,6 +1,6 @@
 /** `muster backup`: a backup of a daemon that works, here or elsewhere, into a file that was read back before it has its name. */
 import { createWriteStream } from 'node:fs'
-import { link, rename, rm, stat } from 'node:fs/promises'
+import { link, lstat, realpath, rename, rm, stat } from 'node:fs/promises'
 import { dirname, join, resolve } from 'node:path'
 import { pipeline } from 'node:stream/promises'
 import type { Command } from 'commander'
@@ -68,12 +68,19 @@ async function backup(target: string, { withKey, logs, force, json }: Options, c
   }
 }
 
-/** A name that is not taken is refused before anything is copied. */
-async function fileOf(target: string, owner: string, force: boolean): Promise<string> {
+/** Where the backup goes. A name that is taken is refused before anything is copied; `force` replaces a file, and the one that a link leads to. */
+export async function fileOf(target: string, owner: string, force: boolean): Promise<string> {
   const found = await stat(target).catch(() => undefined)
   if (found?.isDirectory() === true)
     return join(target, `muster-${owner}-${new Date().toISOString().replaceAll(/[-:]|\.\d+/g, '')}.tar`)
+  const link = (await lstat(target).catch(() => undefined))?.isSymbolicLink() === true
+  // A device or a pipe that a file took the place of is lost for everybody.
+  if (found?.isFile() === false || (found === undefined && link))
+    throw new MusterError('local', `${target} is ${found === undefined ? 'a link that leads nowhere' : 'no regular file'}`, {
+      hint: 'Name another file, or a folder; a backup takes the place of regular files only.',
+    })
   if (found !== undefined && !force) throw taken(target)
+  if (link) return realpath(target)
   const folder = await stat(dirname(target)).catch(() => undefined)
   if (folder?.isDirectory() !== true)
     throw new MusterError('local', `there is no folder ${dirname(target)}`, { hint: 'Make it, or name another file.' })

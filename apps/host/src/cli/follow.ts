@@ -31,12 +31,14 @@ export async function followRun(options: FollowOptions): Promise<number> {
   const aborted = AbortSignal.any([ended.signal, stop.now])
   const waiting = options.quiet ? Promise.resolve() : tellWaiting(options, aborted)
   const input = options.stdin ? sendInput(options, aborted) : Promise.resolve()
+  let over = false
   try {
     for await (const { stream, data } of client.runs.logs(run.id, { signal: stop.now })) {
       await write(stream === 'stdout' ? process.stdout : process.stderr, data)
       if (stop.pipe()) break
     }
     const end = await client.runs.wait(run.id, { signal: stop.now })
+    over = true
     const whole = (await options.afterwards?.(end)) !== false
     const { code, line } = outcomeOf(end)
     if (stop.pipe()) return exits.pipe
@@ -47,12 +49,21 @@ export async function followRun(options: FollowOptions): Promise<number> {
     return code === exits.ok && !whole ? exits.infrastructure : code
   } catch (error) {
     if (stop.now.aborted) return stop.code()
-    throw error
+    const isKnown = !['not-found', 'gone'].includes((error as { code?: string }).code ?? '')
+    if (over || !isKnown) throw error
+    return tellLeft(error, run)
   } finally {
     ended.abort()
     stop.close()
     await Promise.all([waiting, input])
   }
+}
+
+/** Why it is not followed any more, or could not be cancelled; and that it is there all the same. */
+function tellLeft(error: unknown, { id }: Run): number {
+  const code = tell(error, exits.infrastructure)
+  if (code !== exits.pipe) say(`run ${id} is not ended by that; \`muster runs attach ${id}\` follows it again`)
+  return code
 }
 
 /** May standard input hold something for the command? A pipe or a file may; a terminal only when asked; `/dev/null` and nothing do not. */
@@ -102,7 +113,7 @@ function stopper({ client, run, cancels }: FollowOptions): Stopper {
   let pipe = false
   const cancel = (reason: string, force: boolean): Promise<unknown> =>
     client.runs.cancel(run.id, { reason, force }).catch((error: unknown) => {
-      tell(error, exits.failed)
+      tellLeft(error, run)
       now.abort()
     })
   const onSignal = (name: NodeJS.Signals): void => {
@@ -111,7 +122,11 @@ function stopper({ client, run, cancels }: FollowOptions): Stopper {
       now.abort()
     } else if (times === 1) {
       say(`${name}: cancelling ${run.id} …; once more: at once`)
-      void cancel(`${name} at the client`, false)
+      void cancel(`${name} at the client`, false).then(async () => {
+        const away = await describeAway(client, run).catch(() => undefined)
+        if (away !== undefined && times === 1 && !now.signal.aborted)
+          say(`${run.id}: ${away}; waiting for it. Once more leaves at once: the daemon ends the run then`)
+      })
     } else if (times === 2) void cancel(`${name} at the client, twice`, true).finally(() => now.abort())
     else now.abort()
   }
@@ -181,12 +196,22 @@ async function tellWaiting({ client, run }: FollowOptions, signal: AbortSignal):
   }
 }
 
+/** Undefined: whoever has its worker is there, or nobody has one. */
+async function describeAway(client: MusterClient, { id }: Run): Promise<string | undefined> {
+  const { state, worker } = await client.runs.get(id)
+  if (worker === undefined || state === 'ended') return undefined
+  const provider = await client.providers.get((await client.workers.get(worker)).provider)
+  if (provider.state === 'ready') return undefined
+  return `provider ${provider.name}, which has its worker, does not answer: ${provider.reason ?? provider.state}`
+}
+
 async function describeWaiting(client: MusterClient, { id, pool }: Run): Promise<string | undefined> {
   const run = await client.runs.get(id)
   if (run.state === 'uploading') return `${id} waits for its inputs`
   if (run.state === 'starting') {
     const [last] = await client.why('run', id, 1)
-    return last?.rule === 'exec-retry' ? `${id}: ${last.decision}` : `${id}: its worker ${run.worker ?? ''} is being readied`
+    if (last?.rule === 'exec-retry') return `${id}: ${last.decision}`
+    return `${id}: ${(await describeAway(client, run)) ?? `its worker ${run.worker ?? ''} is being readied`}`
   }
   if (run.state !== 'queued') return undefined
   const { waiting } = await client.pools.get(pool)

@@ -1,6 +1,6 @@
 import type { Run } from '@muster/client'
 import { expect, test } from 'vitest'
-import { outcomeOf } from './outcome.ts'
+import { outcomeOf, tookMs } from './outcome.ts'
 
 function run(given: Partial<Run>): Run {
   return { id: 'r1', state: 'ended', ...given } as Run
@@ -49,3 +49,18 @@ const cases: [title: string, given: Partial<Run>, code: number, line: string | u
 test.each(cases)('%s', (...[, given, code, line]) => {
   expect(outcomeOf(run(given))).toEqual(line === undefined ? { code } : { code, line })
 })
+
+test.each<[string, Partial<Run>, number | undefined]>([
+  ['not begun', {}, undefined],
+  ['it goes on', { startedAt: at(10) }, 90_000],
+  ['its end was seen when it came', { startedAt: at(10), endedAt: at(40) }, 30_000],
+  ['its end was seen later', { startedAt: at(10), exit: { reason: '', at: at(22) }, endedAt: at(90) }, 12_000],
+  ['of the clock of a machine that is ahead', { startedAt: at(10), exit: { reason: '', at: at(95) }, endedAt: at(40) }, 30_000],
+  ['of one that is behind', { startedAt: at(10), exit: { reason: '', at: at(0) }, endedAt: at(40) }, 0],
+])('how long the command took, %s', (_when, run, wanted) => {
+  expect(tookMs(run as Run, Date.parse(at(100)))).toBe(wanted)
+})
+
+function at(seconds: number): string {
+  return new Date(seconds * 1000).toISOString()
+}

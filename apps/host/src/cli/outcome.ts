@@ -36,6 +36,15 @@ export function outcomeOf(run: Run): Told {
   }
 }
 
+/** How long its command has run, in milliseconds; undefined: it has not begun. The end is when it was, where the provider says so, else when it was seen. */
+export function tookMs({ startedAt, endedAt, exit }: Run, now: number): number | undefined {
+  if (startedAt === undefined) return undefined
+  const seen = endedAt === undefined ? now : Date.parse(endedAt)
+  // By the clock of the worker's machine: it is not believed beyond what was seen here.
+  const end = exit?.at === undefined ? seen : Math.min(Date.parse(exit.at), seen)
+  return Math.max(0, end - Date.parse(startedAt))
+}
+
 function failed({ exit, reason = 'nothing was told' }: Run): Told {
   if (exit?.code !== undefined && exit.code !== 0) return { code: exit.code }
   // The command itself was content, as when it left none of the output that was asked for.

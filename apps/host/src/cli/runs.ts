@@ -2,9 +2,10 @@
 import type { Command } from 'commander'
 import { acting, openClient, subcommand } from './context.ts'
 import { emptyIn } from './filtered.ts'
+import { tookMs } from './outcome.ts'
 import { outputsCommand } from './outputs.ts'
 import { collect } from './pairs.ts'
-import { age, bold, dim, exits, print, printJson, printTable, say, state } from './io.ts'
+import { age, bold, dim, duration, exits, print, printJson, printTable, say, state } from './io.ts'
 
 interface ListOptions {
   json?: true
@@ -19,6 +20,12 @@ export function runsCommand(): Command {
     .option('-a, --all', 'those that have ended too')
     .option('--pool <pool>', 'of this pool')
     .option('--label <name=value>', 'with this label', collect, [])
+    .addHelpText(
+      'after',
+      `
+TOOK: from the start of its command to its end; to when its end was seen where nothing says when it was, as of a command in a
+worker that holds: there it counts the time in which its provider was away too.`,
+    )
     .action(acting(async (_args: [], options: ListOptions, command: Command) => list(options, command)))
   runs.addCommand(
     subcommand('show', 'show one run')
@@ -86,8 +93,10 @@ async function list({ json, all, pool, label }: ListOptions, command: Command): 
       { title: 'AGE', of: (run) => age(run.createdAt) },
       {
         title: 'TOOK',
-        of: (run) =>
-          run.startedAt === undefined ? undefined : age(run.startedAt, Date.parse(run.endedAt ?? new Date().toISOString())),
+        of: (run) => {
+          const ms = tookMs(run, Date.now())
+          return ms === undefined ? undefined : duration(ms)
+        },
       },
       { title: 'WORKER', of: (run) => run.worker },
       { title: 'COMMAND', of: (run) => short(run.command.join(' ')) },

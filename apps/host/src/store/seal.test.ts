@@ -45,10 +45,17 @@ test('the key file is made once, closed to others, and refused when open or cut'
   expect(statSync(path).mode & 0o777).toBe(0o600)
   expect(readdirSync(dir)).toEqual(['seal.key'])
   chmodSync(path, 0o640)
-  expect(() => openSealKey(path)).toThrow('0600')
+  const refused = (message: string, hint: string): unknown =>
+    expect.objectContaining({
+      name: 'StoreError',
+      code: 'seal-key',
+      message: expect.stringContaining(`${path} ${message}`),
+      hint: expect.stringContaining(hint),
+    })
+  expect(() => openSealKey(path)).toThrow(refused('is open to others: its mode is 0640', `chmod 600 ${path}`))
   chmodSync(path, 0o600)
   writeFileSync(path, 'short')
-  expect(() => openSealKey(path)).toThrow('5 bytes')
+  expect(() => openSealKey(path)).toThrow(refused('has 5 bytes, not 32', 'from a backup'))
   expect(() => sealer(new Uint8Array(3))).toThrow('3 bytes')
 })
 

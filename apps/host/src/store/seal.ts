@@ -5,6 +5,7 @@
 import { createCipheriv, createDecipheriv, createHmac, hkdfSync, randomBytes } from 'node:crypto'
 import { closeSync, fsyncSync, linkSync, openSync, readFileSync, statSync, unlinkSync, writeSync } from 'node:fs'
 import { dirname, join } from 'node:path'
+import { StoreError } from './store.ts'
 
 export interface Sealer {
   /** `context` names the owner of the value (as `worker:w…`): a sealed text put into another record does not open. */
@@ -67,7 +68,7 @@ function openBytes(key: Uint8Array, bytes: Uint8Array, context: string): Buffer 
 
 /**
  * Reads the key file, or makes it (0600, random, durable) when there is none. The file is complete or absent, also after a power cut.
- * Throws {@link SealError} when others may read it or it is not a key.
+ * Errors: StoreError `seal-key` when others may read it or it is not a key.
  */
 export function openSealKey(path: string): Uint8Array {
   try {
@@ -101,10 +102,16 @@ export function sealKeyPath(dataDir: string): string {
 }
 
 function readKey(path: string): Uint8Array {
-  const mode = statSync(path).mode & 0o077
-  if (mode !== 0) throw new SealError(`the seal key is open to others: set mode 0600 on ${path}`)
+  const mode = statSync(path).mode & 0o777
+  if ((mode & 0o077) !== 0)
+    throw new StoreError('seal-key', `the seal key ${path} is open to others: its mode is 0${mode.toString(8)}`, {
+      hint: `Close it: chmod 600 ${path}. Whoever had it and the store could read the env, files and inputs in it.`,
+    })
   const key = readFileSync(path)
-  if (key.length !== KEY_BYTES) throw new SealError(`the seal key has ${key.length} bytes, not ${KEY_BYTES}: ${path}`)
+  if (key.length !== KEY_BYTES)
+    throw new StoreError('seal-key', `the seal key ${path} has ${key.length} bytes, not ${KEY_BYTES}`, {
+      hint: 'Put the right one back from a backup.',
+    })
   return key
 }
 

@@ -1,6 +1,18 @@
 /** A YAML file checked by a schema, with the position of everything in it. */
 import { distance } from 'fastest-levenshtein'
-import { type Document, isMap, isNode, isPair, isScalar, isSeq, LineCounter, type Node, type Pair, parseDocument } from 'yaml'
+import {
+  type Document,
+  isMap,
+  isNode,
+  isPair,
+  isScalar,
+  isSeq,
+  LineCounter,
+  type Node,
+  type Pair,
+  parseDocument,
+  visit,
+} from 'yaml'
 import type { z } from 'zod'
 import type { PipelineProblem } from './problem.ts'
 
@@ -44,9 +56,28 @@ export function readDocument<T>(file: string, text: string, schema: z.ZodType<T>
   }
   if (document.contents === null)
     return { problems: [{ ...at(0), reason: 'the file is empty', fix: 'write at least one job' }], problem }
-  const parsed = schema.safeParse(document.toJS({ maxAliasCount: 100 }))
+  let value: unknown
+  try {
+    value = document.toJS({ maxAliasCount: 100 })
+  } catch (error) {
+    const reason = `its aliases cannot be resolved: ${(error as Error).message}`
+    const fix = 'write the values out instead of repeating them by aliases'
+    return { problems: [{ ...at(firstAlias(document)), reason, fix }], problem }
+  }
+  const parsed = schema.safeParse(value)
   if (parsed.success) return { value: parsed.data, problems: [], problem }
   return { problems: parsed.error.issues.flatMap((issue) => describeIssue(issue, problem)), problem }
+}
+
+function firstAlias(document: Document): number {
+  let offset = 0
+  visit(document, {
+    Alias: (_key, { range }) => {
+      offset = range?.[0] ?? 0
+      return visit.BREAK
+    },
+  })
+  return offset
 }
 
 function offsetOf(document: Document, path: DocumentPath, side: 'key' | 'value'): number {

@@ -166,3 +166,11 @@ describe('a wrong file names place, reason and fix', () => {
     expect(problems.map((text) => text.split(':')[0])).toEqual(['2', '3', '3', '3'])
   })
 })
+
+it('aliases that unfold to more than anybody wrote are a problem of the file, with the place of the first', () => {
+  const list = (name: string, of: string): string => `${name}: &${name} [${Array(10).fill(of).join(', ')}]`
+  const text = [list('a', 'x'), list('b', '*a'), list('c', '*b'), list('d', '*c'), 'jobs: { a: { run: x } }'].join('\n')
+  expect(problemsOf(text)).toEqual([
+    expect.stringMatching(/^2:8: its aliases cannot be resolved: .*alias.* \(write the values out/),
+  ])
+})

@@ -1,0 +1,106 @@
+import type { MusterClient, Run } from '@muster/client'
+import { MusterError } from '@muster/client'
+import { waitFor } from '@muster/test/systems/wait'
+import { afterEach, expect, test, vi } from 'vitest'
+import { followRun } from './follow.ts'
+
+afterEach(() => {
+  vi.restoreAllMocks()
+})
+
+interface Told {
+  run?: Partial<Run>
+  provider?: { state: string; reason?: string }
+  /** What following it comes to; default: it is waited for until nobody does. */
+  logs?: () => Error
+  cancel?: () => Promise<void>
+}
+
+const base = { id: 'r1', pool: 'ci', state: 'running', worker: 'w1' } as Run
+
+function clientOf({ run, provider = { state: 'ready' }, logs, cancel = async () => undefined }: Told): MusterClient {
+  const aborted = async (signal?: AbortSignal): Promise<never> =>
+    new Promise((_, reject) => signal?.addEventListener('abort', () => reject(signal.reason as Error), { once: true }))
+  return {
+    runs: {
+      // oxlint-disable-next-line require-yield -- it ends without a byte
+      async *logs(_id: string, { signal }: { signal?: AbortSignal }) {
+        if (logs !== undefined) throw logs()
+        await aborted(signal)
+      },
+      wait: async (_id: string, { signal }: { signal?: AbortSignal }) => aborted(signal),
+      get: async () => ({ ...base, ...run }),
+      cancel,
+    },
+    workers: { get: async () => ({ provider: 'local' }) },
+    providers: { get: async (name: string) => ({ name, ...provider }) },
+  } as unknown as MusterClient
+}
+
+function following(told: Told): { done: Promise<number>; said: () => string } {
+  const spy = vi.spyOn(process.stderr, 'write').mockReturnValue(true)
+  const done = followRun({ client: clientOf(told), run: base, stdin: false, quiet: true, cancels: true })
+  return { done, said: () => spy.mock.calls.map(([text]) => String(text)).join('') }
+}
+
+/** As by Ctrl-C; whoever listens for it besides is left alone. */
+function interrupt(): void {
+  process.listeners('SIGINT').at(-1)?.('SIGINT')
+}
+
+const refused = (): Error => new MusterError('unauthorized', 'the token is expired', { hint: 'Ask an admin for a new one.' })
+
+test('whoever cannot follow a run any more is told that it is not ended by that, and how to follow it again', async () => {
+  const { done, said } = following({ logs: refused })
+  expect(await done).toBe(125)
+  expect(said()).toBe(
+    'muster: the token is expired\nmuster: Ask an admin for a new one.\nmuster: run r1 is not ended by that; `muster runs attach r1` follows it again\n',
+  )
+})
+
+test('a run that nobody knows any more cannot be followed again, and nobody is told so', async () => {
+  const { done, said } = following({ logs: () => new MusterError('not-found', 'there is no run r1') })
+  await expect(done).rejects.toThrow('there is no run r1')
+  expect(said()).toBe('')
+})
+
+test('a cancel that is refused says that the run goes on', async () => {
+  const { done, said } = following({ cancel: async () => Promise.reject(refused()) })
+  interrupt()
+  expect(await done).toBe(130)
+  expect(said()).toMatch(/cancelling r1[^]*the token is expired[^]*run r1 is not ended by that/)
+})
+
+test('Ctrl-C while its provider is away says what is waited for, and how to leave', async () => {
+  const { done, said } = following({ provider: { state: 'degraded', reason: 'its process fell' } })
+  interrupt()
+  await waitFor('the line', () => said().includes('local'))
+  expect(said()).toBe(
+    [
+      'muster: SIGINT: cancelling r1 …; once more: at once',
+      'muster: r1: provider local, which has its worker, does not answer: its process fell; waiting for it. Once more leaves at once: the daemon ends the run then',
+      '',
+    ].join('\n'),
+  )
+  interrupt()
+  expect(await done).toBe(130)
+})
+
+test.each<Told>([
+  { run: { state: 'ended' }, provider: { state: 'degraded' } },
+  { provider: { state: 'ready' } },
+  { run: { state: 'queued', worker: undefined } as never },
+])('Ctrl-C says nothing of a provider that is there, or that is not waited for: %j', async (told) => {
+  const get = vi.fn(async () => ({ ...base, ...told.run }))
+  const client = clientOf(told)
+  Object.assign(client.runs, { get })
+  const spy = vi.spyOn(process.stderr, 'write').mockReturnValue(true)
+  const done = followRun({ client, run: base, stdin: false, quiet: true, cancels: true })
+  interrupt()
+  await waitFor('the look', () => get.mock.calls.length > 0)
+  // What a look leads to here is done in one turn.
+  await new Promise((resolve) => setImmediate(resolve))
+  interrupt()
+  await done
+  expect(spy.mock.calls.join('')).toBe('muster: SIGINT: cancelling r1 …; once more: at once\n')
+})
