@@ -154,7 +154,7 @@ export function devOf({ running, engine, plugins, file, unopened, isWorking, log
     const staged = await plugins.stage(withDev(running.now, parts), devProblem(name))
     if ('problems' in staged) throw new EngineError('conflict', staged.problems[0]?.reason ?? 'it cannot be taken away')
     const change = { path: `providers.${name}`, kind: 'removed', effect: 'it goes once its last worker is gone' }
-    await take(parts, { principal, changes: [change], commit: () => staged.commit() })
+    await take(parts, { principal, changes: [change], lasting: [name], commit: () => staged.commit() })
     engine.conditions.clear({ scope: 'provider', name, type: 'development' })
     ending.push({ ...found.asked, ending: true })
     await keep(parts)

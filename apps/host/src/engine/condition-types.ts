@@ -121,7 +121,7 @@ export const conditionKinds: Readonly<Record<(typeof raised | typeof others)[num
     scope: 'provider',
     meaning: 'An applied configuration names it no longer, and it still has workers.',
     meanwhile:
-      'Its process goes on for them, and takes no launch. The next start of the daemon does not know it: it is `missing` then.',
+      'Its process goes on for them, and takes no launch. The next start of the daemon does not know it: it is `missing` then. One that was attached for development is known to it.',
     mend: 'Nothing but time: it ends with its last worker. `muster workers --provider NAME` shows them. Before a restart, name it again or wait.',
   },
   development: {
