@@ -248,7 +248,8 @@ describe('a provider', () => {
     const { id } = await held()
     h.leaving.add('one')
     await configure([{ ...both, placement: ['two'] }], { lasting: ['one'] })
-    const told = (): object[] => h.engine.conditions.list().flatMap(({ type, message, hint }) => (type === 'leaving' ? [{ message, hint }] : []))
+    const told = (): object[] =>
+      h.engine.conditions.list().flatMap(({ type, message, hint }) => (type === 'leaving' ? [{ message, hint }] : []))
     const expected = [
       {
         message: 'it was taken away; it goes on until its last worker is gone',

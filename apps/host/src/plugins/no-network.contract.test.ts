@@ -33,7 +33,11 @@ beforeEach(async (context) => {
   await requireSystem(context, root)
   await requireSystem(context, {
     name: 'python3',
-    probe: () => readFile('/usr/bin/python3').then(() => undefined, () => 'it is not installed'),
+    probe: () =>
+      readFile('/usr/bin/python3').then(
+        () => undefined,
+        () => 'it is not installed',
+      ),
   })
   servers = []
   folder = await tempFolder('no-network')

@@ -66,7 +66,13 @@ export async function startSession(options: StartOptions): Promise<PluginProcess
     // What is under development imports from anywhere.
     const code = tree === undefined ? ['*'] : [root]
     cage = ownUser ? await openCage(cageLimits(manifest)) : undefined
-    const own = { level, ownNetwork, ...(user === undefined ? {} : { user }), ...(cage === undefined ? {} : { cage }), cwd: dataDir }
+    const own = {
+      level,
+      ownNetwork,
+      ...(user === undefined ? {} : { user }),
+      ...(cage === undefined ? {} : { cage }),
+      cwd: dataDir,
+    }
     child = await spawnPlugin({ ...own, manifest, main, code, redactor: options.redactor, onLine: options.onLine })
     // A folder that has gone needs nobody.
     void child.exited.then(left).catch(() => undefined)
