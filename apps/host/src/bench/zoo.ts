@@ -79,7 +79,7 @@ interface Host {
 async function startHost(config: string, fence?: Fence): Promise<Host> {
   const child = fork(join(import.meta.dirname, 'beside.ts'), [config], { execArgv: ['--conditions=@muster/source'] })
   await fence?.take(child.pid ?? -1)
-  const over = once(child, 'exit').then(([code]) => Promise.reject<never>(new Error(`the host ended with ${code}`)))
+  const over = once(child, 'exit').then(([code]) => Promise.reject(new Error(`the host ended with ${code}`)))
   // It is heard of by whoever waits.
   over.catch(() => undefined)
   const heard = (): Promise<unknown> => Promise.race([once(child, 'message').then(([message]) => message as unknown), over])

@@ -5,7 +5,7 @@ import { beginEnd } from './ending.ts'
 import { endFallBacks } from './fallback.ts'
 import { helpless } from './forget.ts'
 import type { Observer } from './loop.ts'
-import type { KeptVersions } from './kept.ts'
+import type { KeptVersions, PluginVersion } from './kept.ts'
 import type { Memory } from './memory.ts'
 import type { LiveWorker } from './model.ts'
 import type { Passes } from './passes.ts'
@@ -24,7 +24,7 @@ export interface ConfigureHow {
   /** What differs, for the journal. */
   changes: readonly unknown[]
   /** Versions that take over from others, by provider: all its workers are accounted for. Absent: none. */
-  versions?: Readonly<Record<string, string>>
+  versions?: Readonly<Record<string, PluginVersion>>
   /** Providers that it names no longer and the next daemon knows all the same, until their last workers are gone. Absent: none. */
   lasting?: readonly string[]
   /** Lets the providers of the next configuration take over. */
@@ -160,8 +160,8 @@ export function configureOf(context: Context, parts: ConfigureParts): Configure 
         for (const name of plugins.leaving()) lookAfter(name)
         parts.passes.poke()
       })
-      for (const [provider, version] of Object.entries(versions)) {
-        await parts.kept.takeAll(writing(context, tx, after), provider, version)
+      for (const [provider, by] of Object.entries(versions)) {
+        await parts.kept.takeAll(writing(context, tx, after), provider, by)
         // The next start goes by what was chosen here.
         await forgetSwitch(tx, provider)
       }

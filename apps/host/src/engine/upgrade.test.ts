@@ -147,7 +147,12 @@ test('another configuration that lets another version take over is a choice too'
   await h.engine.upgrades.switch({ ...how, before: '1.0.0', after: '2.0.0' })
   const next = { pools: [poolConfig({ work: 'hold' })], reconcileMs: 30_000, orphanGraceMs: 120_000 }
   const kept = { recordsMs: 1e12, journalMs: 1e12 }
-  const applied = { principal: 'ann', changes: [], versions: { one: '1.0.0' }, commit: () => undefined }
+  const applied = {
+    principal: 'ann',
+    changes: [],
+    versions: { one: { version: '1.0.0', package: '@muster-test/vendor' } },
+    commit: () => undefined,
+  }
   await h.engine.configure({ ...next, retention: kept }, applied)
   expect(await h.engine.upgrades.wentBack(new Map([['one', { version: '1.0.0' }]]))).toEqual([])
 })

@@ -110,7 +110,7 @@ async function reached({ net = [], ground, isolation }: Asked): Promise<{ level:
   await waitFor('the first start', async () => provider.status().state !== 'starting', { timeoutMs: 60_000 })
   expect(provider.status()).toMatchObject({ state: 'ready' })
   const { handle } = await provider.launch(launchSpec, { idempotencyKey: 'x' })
-  return { level: configured.discovery.plugins[0]?.isolation.level, said: handle.data as unknown as Reached }
+  return { level: configured.discovery.plugins[0]?.isolation.level, said: handle.data as Reached }
 }
 
 /** How many processes are in a network. */
@@ -154,7 +154,8 @@ async function groundWithout(): Promise<Ground> {
     import { openGround } from ${JSON.stringify(join(import.meta.dirname, 'ground.ts'))}
     console.log(JSON.stringify(await openGround(JSON.parse(process.argv[1]))))`
   const told = await mustRun([
-    ...['setpriv', '--bounding-set=-sys_admin', '--inh-caps=-sys_admin'],
+    'setpriv',
+    ...['--bounding-set=-sys_admin', '--inh-caps=-sys_admin'],
     ...[process.execPath, '--conditions=@muster/source', '--input-type=module', '-e', script],
     JSON.stringify({ data, users }),
   ])
