@@ -161,20 +161,6 @@ describe('a list', () => {
     expect(h.engine.conditions.list()).toEqual([])
   })
 
-  test('that a process which is only starting cannot answer is no failure of it', async () => {
-    let error: ProviderError | undefined = new ProviderError('transient', 'it is starting')
-    await open({
-      providers: [{ name: 'one', fault: (method) => (method === 'list' && error !== undefined ? { error } : undefined) }],
-    })
-    h.provider().setState('starting')
-    await h.pass(200_000)
-    expect(h.engine.conditions.list()).toEqual([])
-    error = undefined
-    h.provider().setState('ready')
-    await h.pass(1000)
-    expect(h.engine.looked('one')).toEqual({ looked: true })
-  })
-
   test('in which a part is blind says nothing of the workers there, and of the others all', async () => {
     let blind: string[] | undefined
     const page = (given: WorkerPage): WorkerPage => (blind === undefined ? given : { ...given, blind })

@@ -161,7 +161,9 @@ test('a run whose worker was lost says that the end of its log may be missing, a
 })
 
 const decisionsOf = async (id: string): Promise<string[]> =>
-  (await h.engine.journal.why('run', id, 100)).filter(({ rule }) => rule === 'exec-retry').map(({ decision }) => decision)
+  (await h.engine.journal.why('run', id, { limit: 100 }))
+    .filter(({ rule }) => rule === 'exec-retry')
+    .map(({ decision }) => decision)
 
 test('a command that its ready worker never starts is given up after the time that its pool gives a worker to start, and told meanwhile', async () => {
   let reason = 'no shell comes up'

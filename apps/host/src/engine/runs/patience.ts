@@ -1,5 +1,6 @@
 /** How long a command that does not begin is asked for, and what is told of it meanwhile. */
 import type { ProviderError } from '@muster/core'
+import { StoreError } from '../../store/store.ts'
 import { awayMs, type Job, shownAs } from './deps.ts'
 
 export interface Patience {
@@ -26,18 +27,22 @@ export function patienceFor(job: Job): Patience {
   async function tell(text: string, allowedMs: number): Promise<void> {
     if (text === told) return
     told = text
-    await deps.engine.store.write((tx, after) =>
-      deps.engine.journal.append(tx, after, {
-        rule: 'exec-retry',
-        decision: `its command could not be started: ${text}; asked again`,
-        pool: run.pool,
-        provider: job.worker.provider,
-        runId: run.id,
-        workerId: job.worker.id,
-        inputs: { reason: text },
-        change: `Its worker takes it; else it ends after ${seconds(allowedMs)} of this.`,
-      }),
-    )
+    const row = {
+      rule: 'exec-retry' as const,
+      decision: `its command could not be started: ${text}; asked again`,
+      pool: run.pool,
+      provider: job.worker.provider,
+      runId: run.id,
+      workerId: job.worker.id,
+      inputs: { reason: text },
+      change: `Its worker takes it; else it ends after ${seconds(allowedMs)} of this.`,
+    }
+    try {
+      await deps.engine.store.write((tx, after) => deps.engine.journal.append(tx, after, row))
+    } catch (error) {
+      // The store is ill: told with the next reason.
+      if (!(error instanceof StoreError)) throw error
+    }
   }
 
   return {
@@ -52,8 +57,7 @@ export function patienceFor(job: Job): Patience {
       if (refusedSince !== undefined && now - refusedSince >= startMs)
         return `its worker did not start the command within ${seconds(startMs)}: ${text}`
       if (now - failingSince >= awayMs) return `the command could not be started for ${seconds(awayMs)}: ${text}`
-      // What cannot be told now is told with the next reason.
-      await tell(text, refused ? startMs : awayMs).catch(() => undefined)
+      await tell(text, refused ? startMs : awayMs)
       return undefined
     },
   }
