@@ -89,7 +89,7 @@ test('a provider that uses another of the plugins from now on is accounted for a
   ])
   site.lost = []
   expect(await site.apply('cloud2')).toMatchObject({ applied: true, problems: [] })
-  expect(site.taken).toEqual([{ p: '2.0.0' }])
+  expect(site.taken).toMatchObject([{ p: { version: '2.0.0' } }])
   // The way back is no other way.
   site.lost = [{ worker: 'w2', why: 'it does not know it' }]
   expect(await site.apply('cloud1')).toMatchObject({

@@ -8,7 +8,7 @@ import { type Examined, examine } from './examine.ts'
 import type { Discovery } from './plugins/discover.ts'
 import type { Candidate, Staged, StartedRoom } from './plugins/room.ts'
 import type { Running, RunningState } from './running.ts'
-import { accountAll } from './upgrade.ts'
+import { accountAll, versionOf } from './upgrade.ts'
 
 export interface Applied {
   changes: Change[]
@@ -65,7 +65,7 @@ export function applyOf({ running, store, engine, plugins, fallen, applied }: Ap
     }
     try {
       const taken = staged.candidates.filter((one) => isOther(one, now))
-      const versions = Object.fromEntries(taken.map(({ provider, plugin }) => [provider, plugin.manifest.version]))
+      const versions = Object.fromEntries(taken.map(({ provider, plugin }) => [provider, versionOf(plugin)]))
       await engine.configure(engineConfig(whole.config), { principal, changes, versions, commit: () => staged.commit() })
     } catch (error) {
       await staged.discard()

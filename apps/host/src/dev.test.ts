@@ -19,6 +19,8 @@ interface Site extends AsyncDisposable {
   asked(change?: Partial<DevAsked>): DevAsked
   /** What the engine goes by, one text for each change. */
   configured: string[]
+  /** Those that it was told of as coming back with the next daemon. */
+  lasting: readonly string[]
   /** Lets the time of the next deadline come. */
   later(): Promise<void>
   /** Names of conditions now. */
@@ -64,6 +66,7 @@ async function openSite(host: object = on, { parts, unopened = [] }: Before = {}
     running,
     path,
     configured: [],
+    lasting: [],
     conditions: new Set(),
     staged: {},
     fails: undefined,
@@ -120,8 +123,9 @@ async function openSite(host: object = on, { parts, unopened = [] }: Before = {}
       },
     },
     engine: {
-      configure: async ({ pools, urls }, { principal, commit }) => {
+      configure: async ({ pools, urls }, { principal, lasting, commit }) => {
         if (site.fails !== undefined) throw site.fails
+        if (lasting !== undefined) site.lasting = lasting
         site.configured.push(`${principal}: ${pools.map((one) => one.name).join()} ${Object.keys(urls ?? {}).join()}`)
         commit()
       },
@@ -166,7 +170,7 @@ describe('a plugin under development', () => {
     await site.later()
     expect(site.configured.at(-1)).toBe('deadline:  dev-own')
     expect([await site.kept(), [...site.conditions], site.running.dev]).toEqual([['dev-shed ending'], [], []])
-    expect(site.dev.ending()).toEqual(['dev-shed'])
+    expect([site.dev.ending(), site.lasting]).toEqual([['dev-shed'], ['dev-shed']])
     await site.emptied()
     expect([await site.kept(), site.dev.ending()]).toEqual([[], []])
     await expect(site.dev.detach('dev-shed', 'ann')).rejects.toMatchObject({ code: 'not-found' })

@@ -21,7 +21,7 @@ import type { Clock } from './engine/clock.ts'
 import type { StartedRoom } from './plugins/room.ts'
 import type { RoomLog } from './plugins/supervise.ts'
 import type { RunningState } from './running.ts'
-import { accountAll } from './upgrade.ts'
+import { accountAll, versionOf } from './upgrade.ts'
 
 export interface DevAttached {
   name: string
@@ -119,7 +119,7 @@ export function devOf({ running, engine, plugins, file, unopened, isWorking, log
       // Durable first: what is attached has an end.
       await keep(parts)
       const change = { path: `providers.${name}`, kind: before === undefined ? 'added' : 'changed', effect: 'for development' }
-      const versions = Object.fromEntries(staged.candidates.map(({ provider, plugin }) => [provider, plugin.manifest.version]))
+      const versions = Object.fromEntries(staged.candidates.map(({ provider, plugin }) => [provider, versionOf(plugin)]))
       await take(parts, { principal, changes: [change], versions, commit: () => staged.commit() })
     } catch (error) {
       await staged.discard()
@@ -154,7 +154,7 @@ export function devOf({ running, engine, plugins, file, unopened, isWorking, log
     const staged = await plugins.stage(withDev(running.now, parts), devProblem(name))
     if ('problems' in staged) throw new EngineError('conflict', staged.problems[0]?.reason ?? 'it cannot be taken away')
     const change = { path: `providers.${name}`, kind: 'removed', effect: 'it goes once its last worker is gone' }
-    await take(parts, { principal, changes: [change], commit: () => staged.commit() })
+    await take(parts, { principal, changes: [change], lasting: [name], commit: () => staged.commit() })
     engine.conditions.clear({ scope: 'provider', name, type: 'development' })
     ending.push({ ...found.asked, ending: true })
     await keep(parts)

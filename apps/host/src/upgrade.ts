@@ -9,6 +9,7 @@ import { withDev } from './dev-parts.ts'
 import { EngineError, type Engine } from './engine/api.ts'
 import type { PassKillPoint } from './engine/killpoint.ts'
 import type { StartedVersion } from './engine/versions.ts'
+import type { PluginVersion } from './engine/kept.ts'
 import { discovered } from './examine.ts'
 import type { DiscoveredPlugin, Discovery } from './plugins/discover.ts'
 import { candidateFileOf, holdsPrevious, lockedDigests } from './plugins/lock.ts'
@@ -147,7 +148,8 @@ export function upgradeOf({ running, store, engine, plugins, killpoint, switched
     const commit = (): void => staged.commit(new Set(names))
     const locked = (await lockedDigests(running.now.config.pluginsFile)).get(alias)
     const noted = locked === undefined ? {} : { locked }
-    await engine.upgrades.switch({ ...how, alias, before, after, providers, known, ...keep, ...noted, commit })
+    const { name } = given.versions[1].manifest
+    await engine.upgrades.switch({ ...how, alias, before, after, package: name, providers, known, ...keep, ...noted, commit })
     running.now = { ...running.now, discovery: replaced }
     switched()
     return told.switched(kept)
@@ -190,6 +192,11 @@ async function keepHindrance(
 
 function namesOf(workers: readonly LostWorker[]): string {
   return workers.map((one) => one.worker).join(', ')
+}
+
+/** What its workers are told by. */
+export function versionOf({ manifest: { name, version } }: DiscoveredPlugin): PluginVersion {
+  return { version, package: name }
 }
 
 /** The workers that candidates do not account for, of all their providers. */

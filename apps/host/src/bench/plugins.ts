@@ -78,7 +78,7 @@ async function startAt(
   await mkdir(join(dir, 'providers'), { recursive: true })
   await chmod(join(dir, 'providers'), 0o711)
   return startSession({
-    plugin: { ...plugin, isolation: { ...plugin.isolation, level } },
+    plugin: { ...plugin, isolation: { ...plugin.isolation, level, ownUser: level === 'L3' } },
     provider: { name: plugin.alias, alias: plugin.alias, config: benched[plugin.alias as Benched].config, secrets: {} },
     owner: 'bench',
     users: openUsers({ range: users, data: dir }),

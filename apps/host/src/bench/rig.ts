@@ -7,8 +7,8 @@ import type { Engine } from '../engine/api.ts'
 import { startEngine } from '../engine/engine.ts'
 import { createLog } from '../observe/log.ts'
 import { type ObserveRoom, openObserve } from '../observe/room.ts'
-import type { PluginRoom } from '../plugins/api.ts'
-import { discover } from '../plugins/discover.ts'
+import type { CallWitness, PluginRoom } from '../plugins/api.ts'
+import { discover, type Discovery } from '../plugins/discover.ts'
 import { startPlugins } from '../plugins/room.ts'
 import { openIdentity } from '../store/identity.ts'
 import { openSqliteStore } from '../store/open.ts'
@@ -17,10 +17,10 @@ import type { Store } from '../store/store.ts'
 import { acquireTerm } from '../store/term.ts'
 
 export interface Rig {
-  engine: Engine
+  readonly engine: Engine
   /** Of the workers. */
-  owner: string
-  store: Store
+  readonly owner: string
+  readonly store: Store
   plugins: PluginRoom
   /** Stops the engine and the store, keeps the plugins, and starts both again. Resolves with the milliseconds to a full reconcile. */
   restart(): Promise<number>
@@ -49,6 +49,33 @@ export async function startRig({ plugin, name, config: providerConfig = {}, pool
   if (config === undefined) throw new Error(JSON.stringify(problems))
   const discovery = await discover(config.pluginsFile, { stores: [join(data, 'plugins')], shown: 'plugins.json' })
   if (discovery.problems.length > 0) throw new Error(JSON.stringify(discovery.problems))
+  const rig = await openRig({ config, discovery }, 'p')
+  return {
+    ...rig,
+    // Both change with a restart.
+    get engine() {
+      return rig.engine
+    },
+    get store() {
+      return rig.store
+    },
+    async stop() {
+      await rig.stop()
+      await rm(dir, { recursive: true, force: true })
+    },
+  }
+}
+
+/**
+ * Of a deployment that is there, once this one of its providers is ready. `called`: told of each call to a provider that has ended, with its
+ * milliseconds.
+ */
+export async function openRig(
+  { config, discovery }: { config: MusterConfig; discovery: Discovery },
+  ready: string,
+  called?: (call: { provider: string; method: string }, ms: number) => void,
+): Promise<Rig> {
+  const { data } = config
   const log = createLog({ level: 'error', format: 'json', write: () => undefined })
   // As in the daemon: what it counts is part of its cost.
   const observe = await openObserve({ config, log })
@@ -60,11 +87,10 @@ export async function startRig({ plugin, name, config: providerConfig = {}, pool
     owner: part.owner,
     fence: { epoch: () => part.term.epoch(), mayAct: () => part.term.mayAct() },
     log,
-    witness: observe.witness,
+    witness: called === undefined ? observe.witness : timed(observe.witness, called),
   })
-  await plugins.settled()
-  while (plugins.provider('p').status().state !== 'ready') await new Promise((resolve) => setTimeout(resolve, 10))
-  const rig: Rig = {
+  while (plugins.provider(ready).status().state !== 'ready') await new Promise((resolve) => setTimeout(resolve, 10))
+  const rig: { -readonly [key in keyof Rig]: Rig[key] } = {
     owner: part.owner,
     engine: await openEngine(config, { part, plugins, observe }),
     store: part.store,
@@ -84,10 +110,23 @@ export async function startRig({ plugin, name, config: providerConfig = {}, pool
       await plugins.stop()
       await part.close()
       await observe.stop()
-      await rm(dir, { recursive: true, force: true })
     },
   }
   return rig
+}
+
+function timed(witness: CallWitness, called: (call: { provider: string; method: string }, ms: number) => void): CallWitness {
+  return (call) => {
+    const began = performance.now()
+    const seen = witness(call)
+    return {
+      ...seen,
+      end(code) {
+        called(call, performance.now() - began)
+        seen.end(code)
+      },
+    }
+  }
 }
 
 interface Part {

@@ -1,12 +1,21 @@
-/** What the pools beside hostile plugins feel of them: leases of a good pool in a daemon with the zoo, and in one without. */
-import { waitFor } from '@muster/test/systems/wait'
-import type { Site } from '../faults/daemon.test.helper.ts'
+/** What the pools beside hostile plugins feel of them: calls and leases of a good pool on a host with the zoo, and on one without. */
+import { type ChildProcess, fork } from 'node:child_process'
+import { once } from 'node:events'
+import { join } from 'node:path'
 import { cagesAreHere } from '../plugins/cage.ts'
 import { type Fate, type Fault, faults } from '../plugins/testing/zoo/faults.ts'
-import { openFence } from '../plugins/testing/zoo/fence.ts'
+import { type Fence, openFence } from '../plugins/testing/zoo/fence.ts'
 import { makeZoo } from '../plugins/testing/zoo/site.ts'
+import type { Felt } from './beside.ts'
 import type { Figure } from './report.ts'
 import { summary } from './stats.ts'
+
+const rounds = 10
+const what: Record<keyof Felt, string> = {
+  launch: 'launch, the call to the plugin',
+  inspect: 'inspect, the call to the plugin',
+  lease: 'lease, from the request to its worker',
+}
 
 export async function benchZoo(leases: number): Promise<Figure[]> {
   const isRoot = process.getuid?.() === 0
@@ -14,55 +23,78 @@ export async function benchZoo(leases: number): Promise<Figure[]> {
   const names = (Object.entries(faults) as [Fault, Fate][]).filter(([, { needs }]) => here[needs ?? 'none']).map(([name]) => name)
   const fence = await openFence()
   const [plain, zoo] = [await makeZoo([], { token: 'none' }), await makeZoo(names, { token: 'none' })]
+  const hosts: Host[] = []
   try {
-    await open(plain)
-    const alone = await times(plain, leases)
-    const daemon = await zoo.start()
-    await fence?.take(daemon.pid)
-    await waitFor('the API', () => zoo.client.version())
-    const beside = { zoo: [] as number[], plain: [] as number[] }
+    const bare = await startHost(plain.config)
+    hosts.push(bare)
+    const alone = await bare.measure(leases)
+    const hostile = await startHost(zoo.config, fence)
+    hosts.push(hostile)
+    const [own, other] = [nothing(), nothing()]
     // In turn, so that both meet the same machine, which the zoo loads too.
-    for (let n = 0; n < 10; n++) {
-      beside.zoo.push(...(await times(zoo, leases / 10)))
-      beside.plain.push(...(await times(plain, leases / 10)))
+    for (let n = 0; n < rounds; n++) {
+      add(own, await hostile.measure(leases / rounds))
+      add(other, await bare.measure(leases / rounds))
     }
-    const [own, other, before] = [summary(beside.zoo), summary(beside.plain), summary(alone)]
-    const text = ({ p50, p99 }: { p50: number; p99: number }): string => `${p50.toFixed(1)} / ${p99.toFixed(1)} ms`
-    const ratio = (bare: { p50: number; p99: number }): string =>
-      `p50 × ${(own.p50 / bare.p50).toFixed(2)}, p99 × ${(own.p99 / bare.p99).toFixed(2)}`
-    const name = `lease of another pool, from the request to its worker, beside ${names.length} plugins of the zoo, p50 / p99`
-    return [
-      {
-        ...{ name, value: text(own), aim: '' },
-        baseline: `a daemon without them at the same time: ${text(other)}`,
-        ratio: ratio(other),
-      },
-      {
-        ...{ name, value: text(own), aim: '' },
-        baseline: `a daemon without them, and nothing beside it: ${text(before)}`,
-        ratio: ratio(before),
-      },
-    ]
+    return (Object.keys(what) as (keyof Felt)[]).flatMap((kind) => {
+      const name = `${what[kind]}, beside ${names.length} plugins of the zoo, p50 / p99`
+      return [
+        { name, ...compared(own[kind], other[kind], 'a host without them, at the same time') },
+        { name, ...compared(own[kind], alone[kind], 'a host without them, and nothing beside it') },
+      ]
+    })
   } finally {
+    for (const host of hosts) await host.stop()
     await zoo.dispose()
     await plain.dispose()
     await fence?.drop()
   }
 }
 
-async function open(site: Site): Promise<void> {
-  await site.start()
-  await site.ready()
+function compared(own: readonly number[], bare: readonly number[], which: string): Omit<Figure, 'name'> {
+  const [mine, least] = [summary(own), summary(bare)]
+  const text = ({ p50, p99 }: { p50: number; p99: number }): string => `${p50.toFixed(2)} / ${p99.toFixed(2)} ms`
+  return {
+    value: text(mine),
+    baseline: `${which}: ${text(least)}`,
+    ratio: `p50 × ${(mine.p50 / least.p50).toFixed(2)}, p99 × ${(mine.p99 / least.p99).toFixed(2)}`,
+    aim: '',
+  }
 }
 
-async function times({ client }: Site, count: number): Promise<number[]> {
-  const ms: number[] = []
-  for (let n = 0; n < count; n++) {
-    const began = performance.now()
-    const { id } = await client.leases.create({ pool: 'good' })
-    await client.leases.wait(id)
-    ms.push(performance.now() - began)
-    await client.leases.release(id)
+const nothing = (): Felt => ({ launch: [], inspect: [], lease: [] })
+
+function add(to: Felt, { launch, inspect, lease }: Felt): void {
+  to.launch.push(...launch)
+  to.inspect.push(...inspect)
+  to.lease.push(...lease)
+}
+
+interface Host {
+  measure(count: number): Promise<Felt>
+  stop(): Promise<void>
+}
+
+/** Resolves when its good pool can be used; what becomes of its other plugins goes on meanwhile. */
+async function startHost(config: string, fence?: Fence): Promise<Host> {
+  const child = fork(join(import.meta.dirname, 'beside.ts'), [config], { execArgv: ['--conditions=@muster/source'] })
+  await fence?.take(child.pid ?? -1)
+  const over = once(child, 'exit').then(([code]) => Promise.reject(new Error(`the host ended with ${code}`)))
+  // It is heard of by whoever waits.
+  over.catch(() => undefined)
+  const heard = (): Promise<unknown> => Promise.race([once(child, 'message').then(([message]) => message as unknown), over])
+  await heard()
+  return {
+    async measure(count) {
+      child.send(count)
+      return (await heard()) as Felt
+    },
+    stop: () => ended(child),
   }
-  return ms
+}
+
+async function ended(child: ChildProcess): Promise<void> {
+  if (child.exitCode !== null || child.signalCode !== null) return
+  child.disconnect()
+  await once(child, 'exit')
 }

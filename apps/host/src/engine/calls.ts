@@ -152,7 +152,8 @@ export function callQueues(context: Context, memory: Memory, make: Record<CallKi
   }
 
   context.state.onWorker((now, before) => {
-    if (before === undefined || before.plugin_version === now.plugin_version) return
+    if (before === undefined) return
+    if (before.plugin_version === now.plugin_version && before.plugin_package === now.plugin_package) return
     pump(now.provider, 'launch')
     pump(now.provider, 'terminate')
   })

@@ -16,9 +16,12 @@ async function open(pools: PoolConfig[] = [warm]): Promise<void> {
   await h.pass(100)
 }
 
-async function configure(pools: PoolConfig[], commit: () => void = () => undefined): Promise<void> {
+async function configure(
+  pools: PoolConfig[],
+  { commit = () => undefined, ...more }: { commit?: () => void; lasting?: readonly string[] } = {},
+): Promise<void> {
   const settings = { reconcileMs: 30_000, orphanGraceMs: 120_000, retention: { recordsMs: 1e12, journalMs: 1e12 } }
-  await h.engine.configure({ pools, ...settings }, { principal: 'tester', changes: ['it'], commit })
+  await h.engine.configure({ pools, ...settings }, { principal: 'tester', changes: ['it'], commit, ...more })
   await h.pass(100)
 }
 
@@ -35,7 +38,7 @@ describe('another configuration', () => {
   test('is a decision with who made it, and the providers take over in the same turn', async () => {
     await open()
     let calls = 0
-    await configure([warm], () => (calls += 1))
+    await configure([warm], { commit: () => void (calls += 1) })
     expect(calls).toBe(1)
     const told = (await h.engine.journal.after(0, 500)).find((row) => row.rule === 'config-applied')
     expect(JSON.parse(told?.inputs ?? '')).toEqual({ principal: 'tester', changes: ['it'] })
@@ -45,7 +48,7 @@ describe('another configuration', () => {
     await open()
     h.ill = 'full'
     let calls = 0
-    await expect(configure([], () => (calls += 1))).rejects.toThrow('as the test asked')
+    await expect(configure([], { commit: () => void (calls += 1) })).rejects.toThrow('as the test asked')
     h.ill = undefined
     expect(calls).toBe(0)
     expect(h.engine.pools.get('ci')?.config).toEqual(warm)
@@ -56,7 +59,7 @@ describe('another configuration', () => {
     await open()
     const stopped = h.engine.stop()
     let calls = 0
-    await expect(configure([], () => (calls += 1))).rejects.toMatchObject({ code: 'stopping' })
+    await expect(configure([], { commit: () => void (calls += 1) })).rejects.toMatchObject({ code: 'stopping' })
     await stopped
     expect(calls).toBe(0)
   })
@@ -238,6 +241,29 @@ describe('a provider', () => {
     const before = h.provider('one').vendor.calls.length
     await h.pass(120_000)
     expect(h.provider('one').vendor.calls).toHaveLength(before)
+  })
+
+  test('and that the next daemon knows too is told as that', async () => {
+    await open([both])
+    const { id } = await held()
+    h.leaving.add('one')
+    await configure([{ ...both, placement: ['two'] }], { lasting: ['one'] })
+    const told = (): object[] =>
+      h.engine.conditions.list().flatMap(({ type, message, hint }) => (type === 'leaving' ? [{ message, hint }] : []))
+    const expected = [
+      {
+        message: 'it was taken away; it goes on until its last worker is gone',
+        hint: 'See what holds them with: muster workers --provider one. A daemon that is started anew knows it too.',
+      },
+    ]
+    expect(told()).toEqual(expected)
+    // Whatever else is applied meanwhile.
+    await configure([{ ...both, placement: ['two'] }])
+    await h.pass(120_000)
+    expect(told()).toEqual(expected)
+    await h.engine.leases.release(id, { reason: 'done' })
+    await h.pass(5000)
+    expect(told()).toEqual([])
   })
 
   test('without workers goes at once', async () => {

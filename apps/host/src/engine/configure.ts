@@ -5,7 +5,7 @@ import { beginEnd } from './ending.ts'
 import { endFallBacks } from './fallback.ts'
 import { helpless } from './forget.ts'
 import type { Observer } from './loop.ts'
-import type { KeptVersions } from './kept.ts'
+import type { KeptVersions, PluginVersion } from './kept.ts'
 import type { Memory } from './memory.ts'
 import type { LiveWorker } from './model.ts'
 import type { Passes } from './passes.ts'
@@ -24,7 +24,9 @@ export interface ConfigureHow {
   /** What differs, for the journal. */
   changes: readonly unknown[]
   /** Versions that take over from others, by provider: all its workers are accounted for. Absent: none. */
-  versions?: Readonly<Record<string, string>>
+  versions?: Readonly<Record<string, PluginVersion>>
+  /** Providers that it names no longer and the next daemon knows all the same, until their last workers are gone. Absent: none. */
+  lasting?: readonly string[]
   /** Lets the providers of the next configuration take over. */
   commit(): void
 }
@@ -46,6 +48,7 @@ export function configureOf(context: Context, parts: ConfigureParts): Configure 
   const { state, clock, plugins, conditions } = context
   /** When the last worker of a provider was closed that may be there all the same. */
   const forgotten = new Map<string, number>()
+  const lasting = new Set<string>()
   /** Ends the wait for the next look at a leaving provider. */
   const waits = new Map<string, () => void>()
   context.stopping.addEventListener('abort', () => {
@@ -113,13 +116,18 @@ export function configureOf(context: Context, parts: ConfigureParts): Configure 
     waits.get(name)?.()
     waits.delete(name)
     dropEmpty(name)
-    if (!plugins.leaving().includes(name)) return
+    if (!plugins.leaving().includes(name)) {
+      lasting.delete(name)
+      return
+    }
+    const isLasting = lasting.has(name)
+    const next = isLasting ? 'knows it too' : 'does not know it any more'
     conditions.raise({
       scope: 'provider',
       name,
       type: 'leaving',
-      message: 'the configuration names it no longer; it goes on until its last worker is gone',
-      hint: `See what holds them with: muster workers --provider ${name}. A daemon that is started anew does not know it any more.`,
+      message: `${isLasting ? 'it was taken away' : 'the configuration names it no longer'}; it goes on until its last worker is gone`,
+      hint: `See what holds them with: muster workers --provider ${name}. A daemon that is started anew ${next}.`,
     })
     waits.set(
       name,
@@ -127,7 +135,7 @@ export function configureOf(context: Context, parts: ConfigureParts): Configure 
     )
   }
 
-  return async (next, { principal, changes, versions = {}, commit }) => {
+  return async (next, { principal, changes, versions = {}, lasting: added = [], commit }) => {
     await mutate(context, async (tx, after) => {
       if (context.stopping.aborted) throw new EngineError('stopping', 'the daemon is stopping')
       await journal(writing(context, tx, after), {
@@ -146,12 +154,14 @@ export function configureOf(context: Context, parts: ConfigureParts): Configure 
         parts.observe()
         parts.showHeld()
         clearStale(context, parts.memory)
+        for (const name of lasting) if (!plugins.leaving().includes(name)) lasting.delete(name)
+        for (const name of added) lasting.add(name)
         for (const worker of state.workers.values()) if (changed.has(worker.pool)) endMisplaced(worker)
         for (const name of plugins.leaving()) lookAfter(name)
         parts.passes.poke()
       })
-      for (const [provider, version] of Object.entries(versions)) {
-        await parts.kept.takeAll(writing(context, tx, after), provider, version)
+      for (const [provider, by] of Object.entries(versions)) {
+        await parts.kept.takeAll(writing(context, tx, after), provider, by)
         // The next start goes by what was chosen here.
         await forgetSwitch(tx, provider)
       }

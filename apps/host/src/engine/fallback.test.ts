@@ -55,8 +55,11 @@ test('another version that takes over ends what was kept and what is shown: it i
 test('so does another configuration, once no provider runs what fell back', async () => {
   const pools = [...h.engine.pools.list()].map((one) => one.config)
   const rest = { reconcileMs: 30_000, orphanGraceMs: 120_000, retention: { recordsMs: 1e12, journalMs: 1e12 } }
-  const configure = (versions: Record<string, string>): Promise<void> =>
-    h.engine.configure({ pools, ...rest }, { principal: 'ann', changes: [], versions, commit: () => undefined })
+  const configure = (versions: Record<string, string>): Promise<void> => {
+    const all = Object.entries(versions).map(([name, version]) => [name, { version, package: '@muster-test/vendor' }])
+    const how = { principal: 'ann', changes: [], versions: Object.fromEntries(all), commit: () => undefined }
+    return h.engine.configure({ pools, ...rest }, how)
+  }
   for (const name of ['one', 'two']) {
     const provider = h.provider(name)
     const { status } = provider

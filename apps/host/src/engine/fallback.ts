@@ -40,7 +40,7 @@ export async function noteFallBack(w: Writing, { alias, before, after, providers
 }
 
 /** In a write that lets other versions take over, by provider: what fell back ends where none of its providers runs it any more. */
-export async function endFallBacks(w: Writing, versions: Readonly<Record<string, string>>): Promise<void> {
+export async function endFallBacks(w: Writing, versions: Readonly<Record<string, unknown>>): Promise<void> {
   const { plugins } = w.context
   const aliasOf = (name: string): string | undefined => plugins.find(name)?.status().alias
   const running = new Set(plugins.list().flatMap(({ name }) => (Object.hasOwn(versions, name) ? [] : (aliasOf(name) ?? []))))

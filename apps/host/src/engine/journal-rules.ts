@@ -111,7 +111,7 @@ const rules = {
 
   'plugin-went-back': {
     of: 'provider',
-    meaning: 'It was started with the version of its plugin from before the last switch: the lock was not written after that.',
+    meaning: 'It was started with the version of its plugin from before the last switch, as the lock is from before it too.',
   },
   'plugin-fell-back': {
     of: 'provider',

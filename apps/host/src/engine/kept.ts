@@ -11,11 +11,17 @@ import { brief } from './words.ts'
 
 export type KeptPlugin = Selectable<KeptPluginTable>
 
+/** Whose workers are told apart: a version, and of which package. */
+export interface PluginVersion {
+  version: string
+  package: string
+}
+
 export interface KeptVersions {
-  /** In a write that makes `version` the one that runs: all live workers of the provider are its own. */
-  takeAll(w: Writing, provider: string, version: string): Promise<void>
+  /** In a write that makes it the one that runs: all live workers of the provider are its own. */
+  takeAll(w: Writing, provider: string, by: PluginVersion): Promise<void>
   /** The same for these workers; all others stay with the version before, which is kept. */
-  takeSome(w: Writing, kept: KeptPlugin, how: { version: string; mine(worker: LiveWorker): boolean }): Promise<void>
+  takeSome(w: Writing, kept: KeptPlugin, how: { by: PluginVersion; mine(worker: LiveWorker): boolean }): Promise<void>
   /** What operators see of it, as it is now. */
   show(provider: string): void
 }
@@ -32,15 +38,17 @@ export function laneOf(context: Context, { provider, plugin_version: owner }: Li
 
 /**
  * The version of its plugin that a worker belongs to, where it is neither the one that runs nor a kept one: a start with another lock has
- * it so. What the one that runs does not show of these proves nothing; what it shows is its own.
+ * it so. What the one that runs does not show of these proves nothing; what it shows is its own. `package`: it is of another one.
  */
 export function strandedBy(
   { plugins, kept }: Pick<Context, 'plugins' | 'kept'>,
-  { provider, plugin_version: owner, launched_at: launchedAt }: LiveWorker,
-): string | undefined {
-  const running = plugins.find(provider)?.manifest.version
+  { provider, plugin_version: owner, plugin_package: ownerPackage, launched_at: launchedAt }: LiveWorker,
+): { version: string; package?: string } | undefined {
+  const running = plugins.find(provider)?.manifest
   if (owner === null || launchedAt === null || running === undefined) return undefined
-  return owner === running || owner === kept.get(provider)?.version ? undefined : owner
+  if (owner === kept.get(provider)?.version) return undefined
+  if (ownerPackage !== null && ownerPackage !== running.name) return { version: owner, package: ownerPackage }
+  return owner === running.version ? undefined : { version: owner }
 }
 
 /** Ids by shape, without stranded ones: whether they are there at all, and fit for work, nobody who runs can say. */
@@ -55,9 +63,13 @@ export function knownOf(context: Context, idle: ReadonlyMap<string, readonly str
 }
 
 /** What the version that runs makes of a worker which it knows. */
-export function takenOver(context: Pick<Context, 'plugins' | 'kept'>, worker: LiveWorker): Pick<WorkerChange, 'plugin_version'> {
-  const version = context.plugins.find(worker.provider)?.manifest.version
-  return version === undefined || strandedBy(context, worker) === undefined ? {} : { plugin_version: version }
+export function takenOver(
+  context: Pick<Context, 'plugins' | 'kept'>,
+  worker: LiveWorker,
+): Pick<WorkerChange, 'plugin_version' | 'plugin_package'> {
+  const running = context.plugins.find(worker.provider)?.manifest
+  if (running === undefined || strandedBy(context, worker) === undefined) return {}
+  return { plugin_version: running.version, plugin_package: running.name }
 }
 
 export interface KeptParts {
@@ -191,32 +203,30 @@ export function keptVersions(context: Context, parts: KeptParts): KeptVersions {
 
   return {
     show,
-    async takeAll({ tx, after }, provider, version) {
-      await tx
-        .updateTable('workers')
-        .set({ plugin_version: version })
-        .where('provider', '=', provider)
-        .where('ended_at', 'is', null)
-        .execute()
+    async takeAll({ tx, after }, provider, by) {
+      const owned = { plugin_version: by.version, plugin_package: by.package }
+      await tx.updateTable('workers').set(owned).where('provider', '=', provider).where('ended_at', 'is', null).execute()
       await tx.deleteFrom('kept_plugins').where('provider', '=', provider).execute()
       after(() => {
         forget(provider)
         for (const id of state.ofProvider(provider)) {
           const worker = state.workers.get(id)
-          if (worker !== undefined && worker.plugin_version !== version) state.setWorker({ ...worker, plugin_version: version })
+          if (worker !== undefined && !isOf(worker, owned)) state.setWorker({ ...worker, ...owned })
         }
         plugins.letGo(provider)
       })
     },
-    async takeSome(w, row, { version, mine }) {
+    async takeSome(w, row, { by, mine }) {
       const { provider } = row
       for (const id of state.ofProvider(provider)) {
         const worker = state.workers.get(id)
         if (worker === undefined) continue
         // Neither of the two has it.
         if (!mine(worker) && strandedBy(context, worker) !== undefined) continue
-        const owner = mine(worker) ? version : row.version
-        if (worker.plugin_version !== owner) await changeWorker(w, worker, { plugin_version: owner })
+        const owned = mine(worker)
+          ? { plugin_version: by.version, plugin_package: by.package }
+          : { plugin_version: row.version, plugin_package: worker.plugin_package }
+        if (!isOf(worker, owned)) await changeWorker(w, worker, owned)
       }
       const { provider: _key, ...columns } = row
       await w.tx
@@ -232,4 +242,10 @@ export function keptVersions(context: Context, parts: KeptParts): KeptVersions {
       })
     },
   }
+}
+
+type Owned = Pick<LiveWorker, 'plugin_version' | 'plugin_package'>
+
+function isOf(worker: Owned, owned: Owned): boolean {
+  return worker.plugin_version === owned.plugin_version && worker.plugin_package === owned.plugin_package
 }

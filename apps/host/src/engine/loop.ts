@@ -132,13 +132,14 @@ export function observerOf(context: Context, provider: GuardedProvider, parts: O
     const left = absent.flatMap((worker) => strandedBy(context, worker) ?? [])
     const key = { scope: 'provider', name, type: 'stranded' } as const
     if (left.length === 0) return context.conditions.clear(key)
-    const { version } = provider.manifest
+    const { name: plugin, version } = provider.manifest
+    const others = left.some((one) => one.package !== undefined)
     const workers = left.length === 1 ? '1 worker belongs' : `${left.length} workers belong`
-    const versions = [...new Set(left)].sort().join(', ')
+    const versions = [...new Set(left.map(whose))].sort().join(', ')
     context.conditions.raise({
       ...key,
-      message: `${workers} to version ${versions} of its plugin, and ${version}, which was started, does not show ${left.length === 1 ? 'it' : 'them'}`,
-      hint: 'Let that version take over again, with muster plugins rollback. What is known to be gone: muster workers terminate ID --force, then forget.',
+      message: `${workers} to version ${versions}, and ${others ? `${plugin} ` : ''}${version}, which was started, does not show ${left.length === 1 ? 'it' : 'them'}`,
+      hint: `${others ? 'Name that plugin again in plugins.json, lock it, and restart' : 'Let that version take over again, with muster plugins rollback'}. What is known to be gone: muster workers terminate ID --force, then forget.`,
     })
   }
 
@@ -239,4 +240,8 @@ export function observerOf(context: Context, provider: GuardedProvider, parts: O
 /** Starting and ending workers are followed one by one; a list adds nothing to that. */
 function settledPhase(worker: LiveWorker): boolean {
   return worker.phase === 'idle' || worker.phase === 'leased' || worker.phase === 'draining' || worker.phase === 'suspended'
+}
+
+function whose({ version, package: other = 'its plugin' }: { version: string; package?: string }): string {
+  return `${version} of ${other}`
 }

@@ -259,6 +259,7 @@ export function passesOf(context: Context, parts: { memory: Memory; launcher: La
       expires_at: w.now + lifetimeMs,
       grace_ms: config.graceMs,
       plugin_version: manifest.version,
+      plugin_package: manifest.name,
       ticket_hash: ticket === undefined ? null : proofHash(ticket, epoch),
     }
   }

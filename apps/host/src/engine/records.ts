@@ -123,4 +123,5 @@ export const newWorkerColumns = {
   session_hash: null,
   agent_at: null,
   plugin_version: null,
+  plugin_package: null,
 } as const

@@ -62,6 +62,43 @@ test('what the version that was started does not show is not lost; the one that 
   expect([shown(id), conditions()]).toEqual([['leased', '1.0.0'], []])
 })
 
+test('another plugin of the same version is another one: what it does not show is not lost, and what it shows is its own', async () => {
+  const id = await leased()
+  const other = scriptedProvider({ name: 'one', package: '@muster-test/other', owner, clock: h.clock })
+  await startWith(other)
+  await h.pass(200_000)
+  expect([shown(id), conditions()]).toEqual([['leased', '1.0.0'], ['stranded']])
+  expect(h.engine.conditions.list()[0]?.message).toBe(
+    '1 worker belongs to version 1.0.0 of @muster-test/vendor, and @muster-test/other 1.0.0, which was started, does not show it',
+  )
+  const made = older.vendor.workers.get(id)
+  if (made !== undefined) other.vendor.workers.set(id, made)
+  await h.pass(100_000)
+  expect([h.engine.workers.get(id)?.plugin_package, conditions()]).toEqual(['@muster-test/other', []])
+  older.vendor.workers.clear()
+  await startWith(older)
+  await h.pass(100_000)
+  expect([shown(id), conditions()]).toEqual([['leased', '1.0.0'], ['stranded']])
+})
+
+test('what takes over from another plugin of the same version has its workers, whoever is started', async () => {
+  const [first, second] = [await leased(), await leased()]
+  const other = scriptedProvider({ name: 'one', package: '@muster-test/other', owner, clock: h.clock })
+  for (const id of [first, second]) {
+    const made = older.vendor.workers.get(id)
+    if (made !== undefined) other.vendor.workers.set(id, made)
+  }
+  await h.engine.upgrades.switch({
+    ...{ principal: 'ann', alias: 'cloud', providers: ['one'], before: '1.0.0', after: '1.0.0' },
+    ...{ package: '@muster-test/other', known: { one: [first, second] } },
+    commit: () => h.takeOver(other),
+  })
+  other.vendor.workers.delete(first)
+  await h.crash(1000)
+  await h.pass(200_000)
+  expect([shown(first), shown(second), conditions()]).toEqual([[undefined, undefined], ['leased', '1.0.0'], []])
+})
+
 test('the version that it belongs to accounts for it, and takes over again in the running daemon', async () => {
   const id = await leased()
   await startWith(newer)

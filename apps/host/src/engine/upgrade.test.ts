@@ -114,6 +114,8 @@ test('a start with the version from before a switch is told once; another lock t
   expect((await h.engine.journal.why('provider', 'one')).at(-1)).toMatchObject({
     rule: 'plugin-went-back',
     decision: 'version 1.0.0 of its plugin was started, as the lock says, although 2.0.0 had taken over from it',
+    change:
+      'The lock is as it was before the switch: it was never written, or was put back. muster plugins upgrade names version 2.0.0 again.',
   })
   expect(await started('1.0.0')).toEqual([])
   await h.engine.upgrades.switch({ ...how, before: '2.0.0', after: '3.0.0' })
@@ -131,12 +133,26 @@ test('a lock that was written after the switch is a choice; one that is as it wa
   expect(await started('as it was')).toHaveLength(1)
 })
 
+test('a lock that a start has found written is somebody’s choice when it is put back as it was', async () => {
+  const how = { principal: 'ann', alias: 'cloud', providers: ['one'], known: {}, commit: () => undefined }
+  const started = (version: string, locked: string): Promise<object[]> =>
+    h.engine.upgrades.wentBack(new Map([['one', { version, locked }]]))
+  await h.engine.upgrades.switch({ ...how, before: '1.0.0', after: '2.0.0', locked: 'as it was' })
+  expect(await started('2.0.0', 'written')).toEqual([])
+  expect(await started('1.0.0', 'as it was')).toEqual([])
+})
+
 test('another configuration that lets another version take over is a choice too', async () => {
   const how = { principal: 'ann', alias: 'cloud', providers: ['one'], known: {}, commit: () => undefined }
   await h.engine.upgrades.switch({ ...how, before: '1.0.0', after: '2.0.0' })
   const next = { pools: [poolConfig({ work: 'hold' })], reconcileMs: 30_000, orphanGraceMs: 120_000 }
   const kept = { recordsMs: 1e12, journalMs: 1e12 }
-  const applied = { principal: 'ann', changes: [], versions: { one: '1.0.0' }, commit: () => undefined }
+  const applied = {
+    principal: 'ann',
+    changes: [],
+    versions: { one: { version: '1.0.0', package: '@muster-test/vendor' } },
+    commit: () => undefined,
+  }
   await h.engine.configure({ ...next, retention: kept }, applied)
   expect(await h.engine.upgrades.wentBack(new Map([['one', { version: '1.0.0' }]]))).toEqual([])
 })

@@ -6,7 +6,7 @@ import { type Context, mutate } from './context.ts'
 import type { LiveWorker } from './model.ts'
 import type { CallQueues } from './calls.ts'
 import { acknowledge, fellBack, noteFallBack } from './fallback.ts'
-import { type KeptVersions, strandedBy } from './kept.ts'
+import { type KeptVersions, type PluginVersion, strandedBy } from './kept.ts'
 import { walkPages } from './pages.ts'
 import type { Passes } from './passes.ts'
 import { journal, writing, type Writing } from './records.ts'
@@ -66,6 +66,8 @@ export interface Switch extends Versions {
   fallBack?: { provider: string; tree: string; beforeTree: string; reason: string }
   /** Digest of what the lock has of the plugin, which is written after the switch. Absent: nobody has looked. */
   locked?: string
+  /** Of the version that takes over. Absent: the same as that of the one which runs. */
+  package?: string
   /** Lets the processes take over. */
   commit(): void
 }
@@ -146,7 +148,7 @@ export function upgradesOf(context: Context, parts: UpgradeParts): Upgrades {
   }
 
   async function keepBefore(w: Writing, provider: string, how: KeepBefore): Promise<void> {
-    const { before, to, known, keep } = how
+    const { before, by, known, keep } = how
     const { tree, content } = keep
     // A launch that was sent, or may have been, ends where it began.
     const unsent = ({ id, phase }: LiveWorker): boolean =>
@@ -156,10 +158,10 @@ export function upgradesOf(context: Context, parts: UpgradeParts): Upgrades {
       rule: 'plugin-kept',
       decision: `version ${before} of its plugin goes on beside`,
       provider,
-      inputs: { before, after: to, workers: [...state.ofProvider(provider)].filter((id) => !known.has(id)) },
+      inputs: { before, after: by.version, workers: [...state.ofProvider(provider)].filter((id) => !known.has(id)) },
       change: 'The last of these workers is gone.',
     })
-    await parts.kept.takeSome(w, { provider, version: before, tree, content, since: w.now }, { version: to, mine })
+    await parts.kept.takeSome(w, { provider, version: before, tree, content, since: w.now }, { by, mine })
   }
 
   return {
@@ -170,6 +172,10 @@ export function upgradesOf(context: Context, parts: UpgradeParts): Upgrades {
       await mutate(context, async (tx, after) => {
         if (context.stopping.aborted) throw new EngineError('stopping', 'the daemon is stopping')
         const w = writing(context, tx, after)
+        const by = (provider: string): PluginVersion => ({
+          version: to,
+          package: given.package ?? plugins.provider(provider).manifest.name,
+        })
         const upgraded = {
           rule: 'plugin-upgraded' as const,
           change: `The version before is kept: muster plugins rollback ${alias}.`,
@@ -192,8 +198,8 @@ export function upgradesOf(context: Context, parts: UpgradeParts): Upgrades {
           commit()
         })
         for (const provider of providers) {
-          if (keep?.providers.includes(provider) !== true) await parts.kept.takeAll(w, provider, to)
-          else await keepBefore(w, provider, { before, to, known: new Set(known[provider]), keep })
+          if (keep?.providers.includes(provider) !== true) await parts.kept.takeAll(w, provider, by(provider))
+          else await keepBefore(w, provider, { before, by: by(provider), known: new Set(known[provider]), keep })
         }
         after(() => {
           parts.observe()
@@ -220,7 +226,7 @@ export function upgradesOf(context: Context, parts: UpgradeParts): Upgrades {
 
 interface KeepBefore {
   before: string
-  to: string
+  by: PluginVersion
   known: ReadonlySet<string>
   keep: { tree: string; content: string }
 }

@@ -42,6 +42,11 @@ export async function forgetSwitch(tx: Tx, provider: string): Promise<void> {
     .execute()
 }
 
+/** The lock was written since: whatever it says from then on, somebody chose. */
+function isWritten({ locked }: Switched, now: StartedVersion): boolean {
+  return locked !== undefined && now.locked !== locked
+}
+
 /**
  * What was switched to and is not what was started, though nobody chose so by another lock; told once, with a row each. Takes the versions
  * that were started, by provider. Errors: StoreError.
@@ -51,13 +56,14 @@ export async function wentBack(context: Context, started: ReadonlyMap<string, St
   const other = notes.flatMap(({ key, value }) => {
     const provider = key.slice(PREFIX.length)
     const note = { provider, ...(JSON.parse(value) as Switched) }
-    return started.get(provider)?.version === note.after ? [] : [note]
+    const now = started.get(provider)
+    return now?.version === note.after && !isWritten(note, now) ? [] : [note]
   })
   if (other.length === 0) return []
-  const back = other.flatMap(({ provider, before, after, locked }) => {
+  const back = other.flatMap(({ provider, ...note }) => {
+    const { before, after } = note
     const now = started.get(provider)
-    const isWritten = locked !== undefined && now?.locked !== locked
-    return now?.version === before && !isWritten ? [{ provider, before, after }] : []
+    return now?.version === before && !isWritten(note, now) ? [{ provider, before, after }] : []
   })
   await mutate(context, async (tx, after) => {
     for (const { provider } of other) await forgetSwitch(tx, provider)
@@ -67,7 +73,7 @@ export async function wentBack(context: Context, started: ReadonlyMap<string, St
         decision: `version ${before} of its plugin was started, as the lock says, although ${to} had taken over from it`,
         provider,
         inputs: { before, after: to },
-        change: `The lock was not written after the switch: muster plugins upgrade names version ${to} again.`,
+        change: `The lock is as it was before the switch: it was never written, or was put back. muster plugins upgrade names version ${to} again.`,
       })
   })
   return back

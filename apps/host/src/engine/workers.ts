@@ -52,6 +52,7 @@ export const liveColumns: readonly (keyof LiveWorker)[] = [
   'session_hash',
   'agent_at',
   'plugin_version',
+  'plugin_package',
 ]
 
 export function workerRoom(context: Context): Workers {

@@ -5,6 +5,7 @@ import { stat } from 'node:fs/promises'
 import { dirname, resolve } from 'node:path'
 import { promisify } from 'node:util'
 import { cagesAreHere } from './cage.ts'
+import { lacksNetwork } from './no-network.ts'
 import { remembered } from './remembered.ts'
 
 const run = promisify(execFile)
@@ -26,12 +27,14 @@ export interface Ground {
   lacks?: Lack
   /** True: each of them gets a control group as well. */
   cages?: boolean
+  /** Why none of them gets a network of its own; absent: each one can that asks for none. */
+  lacksNetwork?: Lack
 }
 
 /** Where nobody has looked. */
 export const bareGround: Ground = { lacks: { fact: 'nobody has looked what this machine gives', mend: 'run muster check' } }
 
-interface Lack {
+export interface Lack {
   fact: string
   mend: string
 }
@@ -56,8 +59,10 @@ export async function openGround({ data, users, root = process.getuid?.() === 0 
       `run: chmod o+x ${closed}, or write another host.data`,
     )
   const tried = await trial(path, users)
-  if (tried === undefined) return { cages: await cagesAreHere() }
-  return lack(`a process of user ${users.to} cannot be started: ${tried}`, 'name other ids as host.isolation.users')
+  if (tried !== undefined)
+    return lack(`a process of user ${users.to} cannot be started: ${tried}`, 'name other ids as host.isolation.users')
+  const [cages, shared] = await Promise.all([cagesAreHere(), lacksNetwork()])
+  return { cages, ...(shared === undefined ? {} : { lacksNetwork: shared }) }
 }
 
 function lack(fact: string, mend: string): Ground {

@@ -1,7 +1,7 @@
 import type { PluginPermissions } from '@muster/core'
 import { expect, test } from 'vitest'
 import type { Ground } from './ground.ts'
-import { demandLevel, dependsOnGround, isolationOf, type IsolationLevel, reasonOf } from './isolation.ts'
+import { demandLevel, dependsOnGround, type Isolation, isolationOf, type IsolationLevel, levelName, reasonOf } from './isolation.ts'
 import type { PluginEntry, PluginSource } from './registry.ts'
 
 const nothing: PluginPermissions = { net: [], unix: [], fsRead: [], fsWrite: [], env: [], childProcess: false }
@@ -29,19 +29,59 @@ test.each<[string, Partial<PluginPermissions>, object]>([
   expect(isolationOf({ ...nothing, ...permissions }, { entry: entryOf(), ground: rich })).toMatchObject(expected)
 })
 
+const shared: Ground = { lacksNetwork: { fact: 'the kernel says no', mend: 'ask it' } }
+
 test('of what no Node runs, the kernel holds what it can, and else nothing is held', () => {
   const by = { entry: entryOf(), interpreter: 'python3' }
   const held = isolationOf(nothing, { ...by, ground: { cages: true } })
-  expect(held).toMatchObject({ level: 'L3', advisory: [expect.stringContaining('files'), 'size of its heap'] })
+  expect(held).toMatchObject({
+    ...{ level: 'L3', ownUser: true, ownNetwork: true },
+    advisory: [expect.stringContaining('files'), 'size of its heap', expect.stringContaining('lie as files')],
+  })
   expect(held.enforced).toEqual(
     expect.arrayContaining([expect.stringMatching('other users'), expect.stringMatching('number of')]),
   )
-  expect(held.enforced.join()).not.toMatch(/worker threads|no network/)
+  expect(held.enforced.join()).not.toMatch(/worker threads/)
   expect(isolationOf(nothing, { ...by, ground: poor })).toMatchObject({
-    level: 'L1',
+    ...{ level: 'L1', ownUser: false, ownNetwork: false },
     because: { fact: expect.stringMatching(/python3 .*, and the host does not run as root/), mend: 'start the host as root' },
     enforced: [expect.stringContaining('environment')],
   })
+})
+
+test.each<[string[], Ground, Partial<Isolation>]>([
+  [[], rich, { level: 'L3', ownNetwork: true }],
+  [[], shared, { level: 'L2', ownNetwork: false }],
+  [['api.acme.test:443'], rich, { level: 'L3', ownNetwork: false }],
+  [['*'], shared, { level: 'L3', ownNetwork: false }],
+])('in another language a plugin that asks for the hosts %j, on %j, has a network of its own or not', (net, ground, expected) => {
+  const found = isolationOf({ ...nothing, net }, { entry: entryOf(), interpreter: 'python3', ground })
+  expect(found).toMatchObject({ ...expected, ownUser: true })
+  expect(found.enforced.includes('no network, not even loopback')).toBe(found.ownNetwork)
+  const told = found.advisory.filter((one) => /^network, whether|^which hosts/.test(one))
+  expect(told).toHaveLength(found.ownNetwork ? 0 : 1)
+})
+
+test('in another language sockets that are files need no network, and a user that may open them', () => {
+  const where = { interpreter: 'python3', ground: rich }
+  const asks = { ...nothing, unix: ['/run/x.sock'] }
+  expect(isolationOf(asks, { ...where, entry: entryOf() })).toMatchObject({ level: 'L1', ownUser: false })
+  const vouched = isolationOf(asks, { ...where, entry: entryOf({ isolation: 'L2' }) })
+  expect(vouched).toMatchObject({ level: 'L3', ownUser: true, ownNetwork: true })
+})
+
+test('a level is told by what it is for whoever runs the plugin', () => {
+  const level = (ground: Ground, interpreter?: string): string =>
+    levelName(isolationOf(nothing, { entry: entryOf(), ground, interpreter }), interpreter)
+  expect([level(rich), level(poor)]).toEqual([
+    expect.stringMatching(/user of its own, .*enforced by Node/),
+    expect.stringMatching(/host’s user, .*enforced by Node/),
+  ])
+  expect([level(rich, 'python3'), level(shared, 'python3'), level(poor, 'python3')]).toEqual([
+    expect.stringMatching(/user of its own, .*without a network/),
+    expect.stringMatching(/user of its own, .*in the network of the host/),
+    expect.stringMatching(/plain process/),
+  ])
 })
 
 test('what is allowed is not said to be enforced', () => {

@@ -9,15 +9,33 @@ import type { PluginEntry } from './registry.ts'
 export const isolationLevels = ['L1', 'L2', 'L3'] as const
 export type IsolationLevel = (typeof isolationLevels)[number]
 
-/** As people read it. */
-export const levelNames: Readonly<Record<IsolationLevel, string>> = {
-  L3: 'a process of a user of its own, without groups, capabilities and new privileges',
-  L2: 'a process of the host’s user, with the permissions of its manifest enforced by Node',
-  L1: 'a plain process of the host’s user',
+const ofItsOwn = 'a process of a user of its own, without groups, capabilities and new privileges'
+const plain = 'a plain process of the host’s user'
+
+const levelNames: Readonly<Record<'node' | 'other', Readonly<Record<IsolationLevel, string>>>> = {
+  node: {
+    L3: `${ofItsOwn}, with the permissions of its manifest enforced by Node`,
+    L2: 'a process of the host’s user, with the permissions of its manifest enforced by Node',
+    L1: plain,
+  },
+  other: {
+    L3: `${ofItsOwn}, and without a network that it does not ask for`,
+    L2: `${ofItsOwn}, in the network of the host, which it does not ask for`,
+    L1: plain,
+  },
+}
+
+/** The level as people read it: it depends on who runs the plugin. */
+export function levelName({ level }: Isolation, interpreter: string | undefined): string {
+  return levelNames[interpreter === undefined ? 'node' : 'other'][level]
 }
 
 export interface Isolation {
   level: IsolationLevel
+  /** Its process is of a user of its own. */
+  ownUser: boolean
+  /** Its process is in a network in which nothing is up. */
+  ownNetwork: boolean
   /** What keeps it from the next level, and what mends that; absent: there is no next one. */
   because?: { fact: string; mend?: string }
   /** What holds whatever the plugin does. */
@@ -33,7 +51,7 @@ export function isolationOf(
   if (interpreter !== undefined) return ofOther(interpreter, { permissions, ...where })
   if (holdsNothing(permissions))
     return {
-      level: 'L1',
+      ...{ level: 'L1', ...hosts },
       because: { fact: 'it asks for all files and for child processes, and nothing would be left to enforce' },
       enforced: always,
       advisory: ['everything else that it asks for'],
@@ -42,7 +60,7 @@ export function isolationOf(
   const because = belowThree(permissions, where)
   const level = because === undefined ? 'L3' : 'L2'
   return {
-    level,
+    ...{ level, ...hosts, ownUser: level === 'L3' },
     ...(because === undefined ? {} : { because }),
     enforced: [...always, ...(level === 'L3' ? byUser(where.ground) : []), ...byNode(permissions, folder)],
     advisory: advisoryOf(permissions, level),
@@ -62,25 +80,49 @@ function ofOther(
   interpreter: string,
   { permissions, ...where }: { permissions: PluginPermissions; entry: PluginEntry; ground: Ground },
 ): Isolation {
-  const because = belowThree(permissions, where)
-  const rest = ['files, child processes and network that it asks for', 'size of its heap']
-  if (because === undefined) return { level: 'L3', enforced: [environment, ...byUser(where.ground)], advisory: rest }
+  const because = belowThree(permissions, { ...where, byUserFrom: 'L2' })
+  const rest = ['files and child processes that it asks for', 'size of its heap']
+  if (because !== undefined)
+    return {
+      ...{ level: 'L1', ...hosts },
+      because: { ...because, fact: `${interpreter} runs it, which knows nothing of permissions, and ${because.fact}` },
+      enforced: [environment],
+      advisory: [...rest, anyNetwork],
+    }
+  const byKernel = [environment, ...byUser(where.ground)]
+  const own = { ownUser: true, ownNetwork: false }
+  if (permissions.net.length > 0) return { level: 'L3', ...own, enforced: byKernel, advisory: [...rest, whichHosts] }
+  const { lacksNetwork } = where.ground
+  if (lacksNetwork !== undefined)
+    return {
+      ...{ level: 'L2', ...own },
+      because: { ...lacksNetwork, fact: `it asks for no network, and ${lacksNetwork.fact}` },
+      enforced: byKernel,
+      advisory: [...rest, anyNetwork],
+    }
   return {
-    level: 'L1',
-    because: { ...because, fact: `${interpreter} runs it, which knows nothing of permissions, and ${because.fact}` },
-    enforced: [environment],
-    advisory: rest,
+    ...{ level: 'L3', ...own, ownNetwork: true },
+    enforced: [...byKernel, 'no network, not even loopback'],
+    advisory: [...rest, 'which sockets it connects to that lie as files and are open to its user'],
   }
 }
 
-/** A user of its own is of no use where it cannot come to what the plugin asks for: only somebody who knows the machine can say that it can. */
+/** As the host is. */
+const hosts = { ownUser: false, ownNetwork: false }
+const anyNetwork = 'network, whether it asks for it or not'
+const whichHosts = 'which hosts, ports and sockets it connects to, and that it does not listen'
+
+/**
+ * A user of its own is of no use where it cannot come to what the plugin asks for: only somebody who knows the machine can say that it can, by a
+ * demand that is met with such a user alone.
+ */
 function belowThree(
   { unix, fsRead, fsWrite }: PluginPermissions,
-  { entry, ground }: { entry: PluginEntry; ground: Ground },
+  { entry, ground, byUserFrom = 'L3' }: { entry: PluginEntry; ground: Ground; byUserFrom?: IsolationLevel },
 ): Isolation['because'] {
   if ('folder' in entry.source) return { fact: 'it lies in a folder, for development', mend: 'pack it, and name the tarball' }
   if (ground.lacks !== undefined) return ground.lacks
-  if (entry.isolation === 'L3' || [...unix, ...fsRead, ...fsWrite].length === 0) return undefined
+  if (atLeast(entry.isolation, byUserFrom) || [...unix, ...fsRead, ...fsWrite].length === 0) return undefined
   return {
     fact: 'it asks for files or sockets, which a user of its own might not be allowed to open',
     mend: `write "isolation": "L3" where it is`,
@@ -108,7 +150,7 @@ function byNode({ net, unix, childProcess }: PluginPermissions, folder: boolean)
 function advisoryOf({ net, unix, childProcess }: PluginPermissions, level: IsolationLevel): string[] {
   return [
     // The model of Node knows no more of the network than yes or no.
-    ...(net.length + unix.length > 0 ? ['which hosts, ports and sockets it connects to, and that it does not listen'] : []),
+    ...(net.length + unix.length > 0 ? [whichHosts] : []),
     ...(childProcess ? [`files and network for its child processes${level === 'L3' ? ', which its user alone holds' : ''}`] : []),
   ]
 }
@@ -118,9 +160,13 @@ export function reasonOf({ because }: Isolation): string | undefined {
   return because === undefined ? undefined : [because.fact, because.mend].filter((one) => one !== undefined).join('; ')
 }
 
+function atLeast(level: IsolationLevel | undefined, wanted: IsolationLevel): boolean {
+  return level !== undefined && isolationLevels.indexOf(level) >= isolationLevels.indexOf(wanted)
+}
+
 /** Error: PluginRefusal `below-level`. */
 export function demandLevel({ alias, isolation: wanted }: PluginEntry, { level, because }: Isolation): void {
-  if (wanted === undefined || isolationLevels.indexOf(level) >= isolationLevels.indexOf(wanted)) return
+  if (wanted === undefined || atLeast(level, wanted)) return
   const { fact, mend } = because ?? { fact: '' }
   throw new PluginRefusal(
     'below-level',

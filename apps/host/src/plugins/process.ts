@@ -10,6 +10,7 @@ import { type Holds, openHolds } from './holds.ts'
 import { type PluginUser, privileges, setpriv } from './ground.ts'
 import type { IsolationLevel } from './isolation.ts'
 import { memoryOf, watchMemory } from './memory.ts'
+import { withoutNetwork } from './no-network.ts'
 import type { Redactor } from './redactor.ts'
 
 export interface PluginProcess {
@@ -35,7 +36,9 @@ export interface ProcessEnd {
 export interface SpawnOptions extends PluginPlace {
   manifest: PluginManifest
   level: IsolationLevel
-  /** At L3. */
+  /** In a network in which nothing is up. */
+  ownNetwork: boolean
+  /** One of its own; absent: the host's. */
   user?: PluginUser
   cage?: Cage
   redactor: Redactor
@@ -53,7 +56,8 @@ export async function spawnPlugin(options: SpawnOptions): Promise<PluginProcess>
   const found = await setpriv()
   if (user !== undefined && found === undefined) throw new Error('setpriv of util-linux is missing')
   const bound = found === undefined ? own : [found, ...privileges(user), ...own]
-  const command = cage === undefined ? bound : cage.inside(bound)
+  const away = options.ownNetwork ? await withoutNetwork(bound) : bound
+  const command = cage === undefined ? away : cage.inside(away)
   const child = spawn(command[0] ?? '', command.slice(1), {
     cwd,
     env: environment(manifest),

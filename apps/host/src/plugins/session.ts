@@ -56,17 +56,23 @@ export async function startSession(options: StartOptions): Promise<PluginProcess
   const network = await networkOf(options)
   let child: PluginProcess
   let cage: Cage | undefined
-  const left = options.users.entered(dataDir, plugin.isolation.level === 'L3' ? 'its own' : 'the host')
+  const left = options.users.entered(dataDir, plugin.isolation.ownUser ? 'its own' : 'the host')
   try {
     await mkdir(dataDir, { recursive: true, mode: 0o700 })
     const { main, root, tree, isolation } = plugin
-    const { level } = isolation
-    const user = level === 'L3' ? await options.users.settle({ own: dataDir, root }) : undefined
+    const { level, ownUser, ownNetwork } = isolation
+    const user = ownUser ? await options.users.settle({ own: dataDir, root }) : undefined
     if (user === undefined) await options.users.unsettle(dataDir)
     // What is under development imports from anywhere.
     const code = tree === undefined ? ['*'] : [root]
-    cage = level === 'L3' ? await openCage(cageLimits(manifest)) : undefined
-    const own = { level, ...(user === undefined ? {} : { user }), ...(cage === undefined ? {} : { cage }), cwd: dataDir }
+    cage = ownUser ? await openCage(cageLimits(manifest)) : undefined
+    const own = {
+      level,
+      ownNetwork,
+      ...(user === undefined ? {} : { user }),
+      ...(cage === undefined ? {} : { cage }),
+      cwd: dataDir,
+    }
     child = await spawnPlugin({ ...own, manifest, main, code, redactor: options.redactor, onLine: options.onLine })
     // A folder that has gone needs nobody.
     void child.exited.then(left).catch(() => undefined)

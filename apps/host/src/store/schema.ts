@@ -80,6 +80,8 @@ export interface WorkerTable {
   agent_at: number | null
   /** The version of its provider's plugin that it belongs to: that launched it, or took it over. Null: one of before this was noted. */
   plugin_version: string | null
+  /** The package of that version. Null: one of before this was noted, or of before versions were. */
+  plugin_package: string | null
 }
 
 /** An older version of a provider's plugin that goes on for workers which the one that runs does not account for. */

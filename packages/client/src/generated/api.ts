@@ -421,7 +421,7 @@ export interface Provider {
     version: string
     contract: string
   }
-  /** How far its plugin is kept in: L1 a process of its own, L2 with permissions of Node, L3 as a user of its own. `muster plugins show` says what holds. */
+  /** How far its plugin is kept in: L1 a process of its own, L2 with permissions of Node (in another language: as a user of its own), L3 as a user of its own too (in another language: and without a network that it does not ask for). `muster plugins show` says what holds. */
   level: 'L1' | 'L2' | 'L3'
   state: 'starting' | 'ready' | 'degraded' | 'quarantined' | 'failed' | 'stopped'
   since: string

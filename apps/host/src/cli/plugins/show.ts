@@ -3,7 +3,7 @@ import type { Provider } from '@muster/client'
 import { formatProblem } from '../../config/problem.ts'
 import { findContent } from '../../plugins/content.ts'
 import { type DiscoveredPlugin, openPackage } from '../../plugins/discover.ts'
-import { levelNames, reasonOf } from '../../plugins/isolation.ts'
+import { levelName, reasonOf } from '../../plugins/isolation.ts'
 import { type LockedPlugin, lockedFor } from '../../plugins/lock.ts'
 import type { PluginRefusal } from '../../plugins/refusal.ts'
 import { pathOf, type PluginEntry, sourceName } from '../../plugins/registry.ts'
@@ -119,9 +119,9 @@ async function pluginOf(
 function factsOf({ manifest, isolation }: DiscoveredPlugin): [string, string][] {
   const { kind, contract, interpreter, permissions, secrets, limits, capabilities } = manifest
   const { childProcess, ...lists } = permissions
-  const { level, enforced, advisory } = isolation
+  const { enforced, advisory } = isolation
   return [
-    ['isolation', `${level}: ${levelNames[level]}`],
+    ['isolation', `${isolation.level}: ${levelName(isolation, interpreter)}`],
     ['no more since', reasonOf(isolation) ?? ''],
     ['enforced', enforced.join(', ')],
     ['advisory', advisory.join(', ')],

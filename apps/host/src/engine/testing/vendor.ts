@@ -53,6 +53,8 @@ export interface ScriptOptions {
   owner: string
   /** Of its plugin; default 1.0.0. */
   version?: string
+  /** The plugin's; default: one for all. */
+  package?: string
   clock: Clock
   vendor?: Vendor
   capabilities?: Partial<WorkerCapabilities>
@@ -86,7 +88,7 @@ export function newVendor(): Vendor {
 }
 
 export function scriptedProvider(options: ScriptOptions): ScriptedProvider {
-  const { name, clock, version = '1.0.0' } = options
+  const { name, clock, version = '1.0.0', package: plugin = '@muster-test/vendor' } = options
   const vendor = options.vendor ?? newVendor()
   const capabilities = { ...fullCapabilities, ...options.capabilities }
   const watchers = new Set<(seen: WorkerObservation | ProviderError) => void>()
@@ -255,7 +257,7 @@ export function scriptedProvider(options: ScriptOptions): ScriptedProvider {
     vendor,
     capabilities,
     manifest: {
-      ...{ version, capabilities },
+      ...{ name: plugin, version, capabilities },
       limits: { startMs: 1, retireMs: 1, heapMb: 16, inFlight: options.inFlight ?? 64 },
     } as WorkerPluginManifest,
     status,
