@@ -1,0 +1,48 @@
+/** Asking the API server of a cluster for tests, as its administrator. */
+import { once } from 'node:events'
+import { readFile } from 'node:fs/promises'
+import { type IncomingMessage } from 'node:http'
+import { request } from 'node:https'
+import { join } from 'node:path'
+
+import { API_PORT } from './addresses.ts'
+
+export interface ApiRequest {
+  method?: 'GET' | 'POST' | 'PUT' | 'PATCH' | 'DELETE'
+  /** With its query: `/api/v1/pods?limit=1`. */
+  path: string
+  body?: object
+  /** Default `application/json`; a PATCH says here which kind it is. */
+  contentType?: string
+}
+
+/** A refusal of the API server: its status code and its `Status` as text. */
+export class ApiError extends Error {
+  override readonly name = 'ApiError'
+  readonly status: number
+
+  constructor({ method = 'GET', path }: ApiRequest, status: number, text: string) {
+    super(`${method} ${path}: ${status} ${text}`)
+    this.status = status
+  }
+}
+
+/** 10 s: an answer takes some ms, and one that hangs is asked for again by whoever waits. */
+const TIMEOUT_MS = 10_000
+
+/** The answer as text. Rejects with {@link ApiError} for a status of 400 and above, and when nobody answers. */
+export async function askApi(cluster: { folder: string; node: string }, what: ApiRequest): Promise<string> {
+  const at = (name: string): string => join(cluster.folder, name)
+  const [ca, cert, key] = await Promise.all(['ca.crt', 'admin.crt', 'admin.key'].map((file) => readFile(at(`cluster-${file}`))))
+  const { method = 'GET', path, body, contentType = 'application/json' } = what
+  const sent = request({
+    ...{ host: cluster.node, port: API_PORT, path, method, ca, cert, key, agent: false },
+    headers: body === undefined ? {} : { 'content-type': contentType },
+    signal: AbortSignal.timeout(TIMEOUT_MS),
+  })
+  sent.end(body === undefined ? undefined : JSON.stringify(body))
+  const [answer] = (await once(sent, 'response')) as [IncomingMessage]
+  const text = Buffer.concat(await answer.toArray()).toString()
+  if ((answer.statusCode ?? 0) >= 400) throw new ApiError(what, answer.statusCode ?? 0, text)
+  return text
+}
