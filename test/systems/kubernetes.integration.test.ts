@@ -125,6 +125,15 @@ suiteWith(await findStartKubernetes(), 'a cluster of our own', (start) => {
     expect(after.status.containerStatuses?.[0]?.restartCount).toBe(0)
   })
 
+  test('what was said before etcd was compacted is not continued', async () => {
+    const roles = '/apis/rbac.authorization.k8s.io/v1/clusterroles?limit=1'
+    const list = await cluster.ask<{ metadata: { continue: string } }>({ path: roles })
+    await cluster.ask({ method: 'DELETE', path: `${PODS}/ends` })
+    await cluster.compact()
+    const next = cluster.ask({ path: `${roles}&continue=${list.metadata.continue}` })
+    await expect(next).rejects.toMatchObject({ name: 'ApiError', status: 410 })
+  })
+
   test('kwok plays nodes and pods that do not exist', async () => {
     await cluster.start('kwok')
     const taint = { key: 'kwok.x-k8s.io/node', value: 'fake', effect: 'NoSchedule' }

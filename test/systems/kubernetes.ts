@@ -7,7 +7,7 @@
 import { mkdir, writeFile } from 'node:fs/promises'
 import { join } from 'node:path'
 
-import { type ApiRequest, askApi } from './kubernetes/ask.ts'
+import { type ApiRequest, askApi, compact } from './kubernetes/ask.ts'
 import {
   type BringUp,
   bringUp,
@@ -62,6 +62,8 @@ export interface KubernetesCluster extends KubernetesAddress {
   halt(component: Component): Promise<void>
   /** SIGKILLs a component. */
   kill(component: Component): Promise<void>
+  /** Lets etcd forget all but the present: what leans on an older version is answered 410. */
+  compact(): Promise<void>
   /** The command that runs another one on the node. */
   inside(command: readonly string[]): [string, ...string[]]
   /** Gives the node the images of an archive, as `docker save` writes it. */
@@ -159,6 +161,7 @@ function clusterOf(state: ClusterState): KubernetesCluster {
     },
     halt: (component) => end(state, component, HALT_MS),
     kill: (component) => end(state, component, 0),
+    compact: () => compact(link.node),
     inside: (command) => inside(groundOf(state), command),
     importImages: (archive) => importImages(state, archive),
     startRegistry: () => registryFor(state),

@@ -16,7 +16,7 @@ export const API_PORT = 6443
 
 /** Ports of the node's address, and paths, where components say by HTTP that they are ready. */
 export const HEALTH = {
-  etcd: { port: 2381, path: '/health' },
+  etcd: { port: 2379, path: '/health' },
   kubelet: { port: 10_248, path: '/healthz' },
   proxy: { port: 10_256, path: '/healthz' },
   coredns: { port: 8_181, path: '/ready' },

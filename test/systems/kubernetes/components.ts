@@ -69,14 +69,13 @@ type At = (name: string) => string
 
 /** Nothing is written for good: the data is thrown away, and a test's disk is slow. */
 function etcdFlags(at: At, node: string): Record<string, string | boolean> {
-  const [client, peer] = ['http://127.0.0.1:2379', 'http://127.0.0.1:2380']
+  const [client, peer] = [`http://${node}:${HEALTH.etcd.port}`, 'http://127.0.0.1:2380']
   return {
     'data-dir': at('etcd'),
     'unsafe-no-fsync': true,
     'log-level': 'warn',
     'listen-client-urls': client,
     'advertise-client-urls': client,
-    'listen-metrics-urls': `http://${node}:${HEALTH.etcd.port}`,
     'listen-peer-urls': peer,
     'initial-advertise-peer-urls': peer,
     'initial-cluster': `default=${peer}`,
@@ -85,7 +84,7 @@ function etcdFlags(at: At, node: string): Record<string, string | boolean> {
 
 function apiserverFlags(at: At, node: string): Record<string, string | number | boolean> {
   return {
-    'etcd-servers': 'http://127.0.0.1:2379',
+    'etcd-servers': `http://${node}:${HEALTH.etcd.port}`,
     'bind-address': node,
     'secure-port': API_PORT,
     'service-cluster-ip-range': SERVICES,
