@@ -62,7 +62,7 @@ export interface KubernetesCluster extends KubernetesAddress {
   halt(component: Component): Promise<void>
   /** SIGKILLs a component. */
   kill(component: Component): Promise<void>
-  /** Lets etcd forget all but the present: what leans on an older version is answered 410. */
+  /** Lets etcd forget all but the present. The API server itself remembers more until it is started again; then older versions are answered 410. */
   compact(): Promise<void>
   /** The command that runs another one on the node. */
   inside(command: readonly string[]): [string, ...string[]]
@@ -81,8 +81,6 @@ export interface KubernetesCluster extends KubernetesAddress {
   [Symbol.asyncDispose](): Promise<void>
 }
 
-export type KubernetesOptions = Omit<BringUp, 'onStage'> & { onStage?: (stage: string) => void }
-
 const NAME = 'kubernetes'
 
 /** {@link startKubernetes}, if a cluster can be started here. Where it is required, a build that runs already counts as done. */
@@ -99,14 +97,13 @@ async function notBuilt(): Promise<string | undefined> {
 }
 
 /** Starts a cluster of its own; answers when it takes pods. Rejects, with nothing left, when a part does not come up in 90 s. */
-export async function startKubernetes(options: KubernetesOptions = {}): Promise<KubernetesCluster> {
+export async function startKubernetes(options: BringUp = {}): Promise<KubernetesCluster> {
   const absent = cannotRunCluster()
   if (absent !== undefined) throw new Error(absent)
   const found = await findPrograms()
   const programs = typeof found === 'string' ? await buildPrograms() : found
   await sweepClusters()
-  const { onStage } = options
-  return clusterOf(await bringUp(programs, { ...options, ...(onStage && { onStage: (stage) => onStage(stage) }) }))
+  return clusterOf(await bringUp(programs, options))
 }
 
 /**
@@ -178,7 +175,7 @@ async function registryFor(state: ClusterState): Promise<ImageRegistry> {
   const registry = await startRegistry({ address: groundOf(state).link.host })
   const folder = join(state.folder, 'registries', registry.host)
   await mkdir(folder, { recursive: true })
-  await writeFile(join(folder, 'hosts.toml'), `server = "${registry.url}"\n`)
+  await writeFile(join(folder, 'hosts.toml'), `[host."${registry.url}"]\n  capabilities = ["pull", "resolve"]\n`)
   return registry
 }
 
@@ -202,7 +199,11 @@ async function commandLine(): Promise<void> {
     for (const state of held) await removeCluster(state)
     return
   }
-  const cluster = held[0] === undefined ? await startKubernetes({ detached: true }) : clusterOf(held[0])
+  const onStage = (stage: string, seconds: number): void => {
+    const after = (performance.now() / 1000).toFixed(1)
+    console.error(`kubernetes: ${stage} after ${after} s, with ${seconds.toFixed(1)} s of a processor`)
+  }
+  const cluster = held[0] === undefined ? await startKubernetes({ detached: true, onStage }) : clusterOf(held[0])
   console.log(cluster.kubeconfig)
 }
 

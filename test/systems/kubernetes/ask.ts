@@ -47,7 +47,7 @@ export async function askApi(cluster: { folder: string; node: string }, what: Ap
   return text
 }
 
-/** Lets etcd forget every version but the last of each object, as it does by itself after minutes: what leans on one is answered 410. */
+/** Lets etcd forget every version but the last of each object, as it is told to do every five minutes. */
 export async function compact(node: string): Promise<void> {
   const ask = async (path: string, body: object): Promise<{ header: { revision: string } }> => {
     const url = `http://${node}:${HEALTH.etcd.port}/v3/kv/${path}`

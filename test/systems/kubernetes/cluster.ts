@@ -9,10 +9,10 @@ import { once } from 'node:events'
 import { identityOf, isRunning, mustRun, type ProcessIdentity, startProcess, stopIdentity } from '../process.ts'
 import { removeFolder, tempFolder } from '../temp.ts'
 import { waitFor } from '../wait.ts'
-import { HEALTH, NODE } from './addresses.ts'
+import { API_PORT, HEALTH, NODE } from './addresses.ts'
 import { askApi } from './ask.ts'
 import { commandOf, type Component, configFiles } from './components.ts'
-import { firstChild, type Ground, inside, makeGround, removeGround, tracesOf } from './ground.ts'
+import { firstChild, type Ground, inside, makeGround, removeGround, secondsUsed, tracesOf } from './ground.ts'
 import { makeIdentities } from './identities.ts'
 import { writeImages } from './images.ts'
 import { clusterObjects } from './objects.ts'
@@ -36,8 +36,8 @@ export interface ClusterState {
 export interface BringUp {
   flags?: ClusterState['flags']
   detached?: boolean
-  /** Told at the end of each stage of the start. */
-  onStage?: (stage: string, state: ClusterState) => Promise<void> | void
+  /** Told at the end of each stage of the start, with the processor time of the whole cluster up to it, in seconds. */
+  onStage?: (stage: string, seconds: number) => void
 }
 
 const PREFIX = 'kubernetes'
@@ -50,7 +50,7 @@ export async function bringUp(programs: Programs, options: BringUp): Promise<Clu
   const state: ClusterState = { folder, programs, flags, detached, running: {}, ...(starter === undefined ? {} : { starter }) }
   try {
     await save(state)
-    await raise(state, async (stage) => onStage(stage, state))
+    await raise(state, async (stage) => onStage(stage, await secondsUsed(groundOf(state))))
     return state
   } catch (error) {
     await removeCluster(state)
@@ -84,6 +84,7 @@ async function raise(state: ClusterState, stage: (name: string) => Promise<void>
   ])
   await stage('components')
   await waitFor('a node that is ready and takes pods', () => takesPods(state))
+  await waitFor('the addresses of API server and DNS', () => leadsServices(state))
   // Without it no pod of the namespace is admitted; a controller makes it.
   const account = { path: '/api/v1/namespaces/default/serviceaccounts/default' }
   await waitFor('the service account of a namespace', () => askApi(placeOf(state), account))
@@ -103,6 +104,13 @@ async function takesPods(state: ClusterState): Promise<boolean> {
   const { spec, status } = await nodeOf(state)
   const ready = status.conditions?.some(({ type, status }) => type === 'Ready' && status === 'True') ?? false
   return ready && (spec.taints ?? []).length === 0
+}
+
+/** kube-proxy says that it is healthy before its rules are there, and a query that was sent too early is lost for seconds. */
+async function leadsServices(state: ClusterState): Promise<boolean> {
+  const { link } = groundOf(state)
+  const rules = await mustRun(inside(groundOf(state), ['iptables-save', '-t', 'nat']))
+  return [API_PORT, 53].every((port) => rules.includes(`--to-destination ${link.node}:${port}\n`))
 }
 
 /** The ground of a cluster that has come up. */

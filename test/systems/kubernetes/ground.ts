@@ -115,7 +115,8 @@ async function startFirst(options: {
   const others = `cut -d' ' -f5 /proc/self/mountinfo | grep '^${tmpdir()}/muster-' | sort -r | xargs -r umount --lazy`
   // What kubelet mounts for a pod must be seen in containers that run already.
   const script = [others, 'mount --make-rshared /', ...mounts, 'ip link set lo up', `touch '${ready}'`, `exec '${probe}' pause`]
-  const bound = detached ? [] : ['setpriv', '--pdeathsig', 'TERM']
+  // Not TERM: unshare does not heed it while it waits.
+  const bound = detached ? [] : ['setpriv', '--pdeathsig', 'KILL']
   const namespaces = ['unshare', '--mount', '--propagation=private', '--net', '--pid', '--fork', '--kill-child', '--mount-proc']
   const running = await startProcess(
     ['sh', '-c', JOIN, 'join', cgroup, ...bound, ...namespaces, 'sh', '-ec', script.join('\n')],

@@ -12,6 +12,8 @@ import (
 
 // kwok: nodes that are only said to exist, and pods on them that only seem to run. As its own main does it.
 func runKwok() {
+	// Kubernetes has put a --version of its own among everybody's flags.
+	pflag.CommandLine = pflag.NewFlagSet(os.Args[0], pflag.ExitOnError)
 	flags := pflag.NewFlagSet("global", pflag.ContinueOnError)
 	flags.ParseErrorsWhitelist.UnknownFlags = true
 	ctx, _ := log.InitFlags(signals.SetupSignalContext(), flags)
