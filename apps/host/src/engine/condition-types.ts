@@ -142,7 +142,7 @@ export const conditionKinds: Readonly<Record<(typeof raised | typeof others)[num
     meaning:
       'Workers belong to a version of its plugin that neither runs nor is kept, and the one that the daemon was started with does not show them: the lock was changed while no daemon ran, or the switch to that version was not written to it.',
     meanwhile:
-      'None of them is taken for lost or gone: their leases go on, and their ends wait. They count against their pools. What the version that runs shows of them after all is its own.',
+      'None of them is taken for lost or gone: their leases go on, their ends wait, and no idle one is handed out. They count against their pools. What the version that runs shows of them after all is its own.',
     mend: 'Let their version take over again: `muster plugins rollback ALIAS`, or `muster plugins upgrade ALIAS@VERSION`; with `--keep-old` the one that runs stays for what only it knows. Where one is known to be gone: `muster workers terminate ID --force`, then `muster workers forget ID`.',
   },
   disabled: {

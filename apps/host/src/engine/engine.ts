@@ -71,6 +71,7 @@ export async function startEngine(options: EngineOptions): Promise<Engine> {
     conditions: await openConditions(store, clock, journal),
     wishes: await openWishes(store),
     kept: await keptPlugins(store),
+    mixed: new Set(),
     killpoint: options.killpoint ?? killpoint,
     tracing: options.tracing ?? untraced,
     stopping: stop.signal,
@@ -86,9 +87,7 @@ export async function startEngine(options: EngineOptions): Promise<Engine> {
   const { state } = context
   const showHeld = (): void =>
     showWishes(context.conditions, context.wishes, {
-      pool: [...context.state.pools.values()]
-        .filter(({ config }) => config.placement.length > 0)
-        .map(({ config }) => config.name),
+      pool: [...state.pools.values()].flatMap(({ config }) => (config.placement.length > 0 ? [config.name] : [])),
       provider: plugins.list().map((provider) => provider.name),
     })
   showHeld()

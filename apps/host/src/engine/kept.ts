@@ -43,6 +43,17 @@ export function strandedBy(
   return owner === running || owner === kept.get(provider)?.version ? undefined : owner
 }
 
+/** Ids by shape, without stranded ones: whether they are there at all, and fit for work, nobody who runs can say. */
+export function knownOf(context: Context, idle: ReadonlyMap<string, readonly string[]>): Map<string, readonly string[]> {
+  const known = (id: string): boolean => {
+    const worker = context.state.workers.get(id)
+    return worker !== undefined && strandedBy(context, worker) === undefined
+  }
+  return new Map(
+    [...idle].map(([shape, ids]): [string, string[]] => [shape, ids.filter(known)]).filter(([, ids]) => ids.length > 0),
+  )
+}
+
 /** What the version that runs makes of a worker which it knows. */
 export function takenOver(context: Pick<Context, 'plugins' | 'kept'>, worker: LiveWorker): Pick<WorkerChange, 'plugin_version'> {
   const version = context.plugins.find(worker.provider)?.manifest.version
@@ -81,7 +92,20 @@ export function keptVersions(context: Context, parts: KeptParts): KeptVersions {
     if (endedAt === null && owner === kept.get(provider)?.version) mine.add(id)
     else if (mine.delete(id) && mine.size === 0) ended(provider)
   })
-  parts.listed.add(letGoEmpty)
+  parts.listed.add((provider) => {
+    lookForStranded(provider)
+    letGoEmpty(provider)
+  })
+  for (const { name } of plugins.list()) lookForStranded(name)
+
+  function lookForStranded(provider: string): void {
+    const stranded = [...state.ofProvider(provider)].some((id) => {
+      const worker = state.workers.get(id)
+      return worker !== undefined && strandedBy(context, worker) !== undefined
+    })
+    if (stranded) context.mixed.add(provider)
+    else context.mixed.delete(provider)
+  }
 
   /** What has no record is seen by lists alone, and one that began before is of before. */
   function ended(provider: string): void {

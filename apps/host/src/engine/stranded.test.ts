@@ -1,21 +1,24 @@
 /** A start with another version of a plugin than the one that workers belong to: what it does not show is neither lost nor gone by its word. */
 import { afterEach, beforeEach, expect, test } from 'vitest'
+import type { PoolConfig } from './model.ts'
 import { type Harness, leaseRequest, openHarness, owner, poolConfig } from './testing/harness.ts'
 import { type ScriptedProvider, scriptedProvider } from './testing/vendor.ts'
 
 let h: Harness
 let older: ScriptedProvider
 let newer: ScriptedProvider
-beforeEach(async () => {
-  h = await openHarness({ pools: [poolConfig({ work: 'hold' })], providers: [{ name: 'one' }] })
-  older = h.provider()
-  // It knows nothing of what the older one has made.
-  newer = scriptedProvider({ name: 'one', version: '2.0.0', owner, clock: h.clock })
-})
+beforeEach(() => open())
 afterEach(async () => {
   expect(h.reports).toEqual([])
   await h.close()
 })
+
+async function open(scale: Partial<PoolConfig['scale']> = {}): Promise<void> {
+  h = await openHarness({ pools: [poolConfig({ work: 'hold', scale })], providers: [{ name: 'one' }] })
+  older = h.provider()
+  // It knows nothing of what the older one has made.
+  newer = scriptedProvider({ name: 'one', version: '2.0.0', owner, clock: h.clock })
+}
 
 async function leased(): Promise<string> {
   const before = new Set([...h.engine.workers.live()].map((one) => one.id))
@@ -71,6 +74,28 @@ test('the version that it belongs to accounts for it, and takes over again in th
   await release(id)
   await h.pass(40_000)
   expect([shown(id), older.vendor.workers.size, conditions()]).toEqual([[undefined, undefined], 0, []])
+})
+
+test('an idle worker is handed out by a version that shows it alone', async () => {
+  await h.close()
+  await open({ warm: 1, max: 2 })
+  await h.pass(100)
+  const [id = ''] = [...h.engine.workers.live()].map((one) => one.id)
+  expect(shown(id)).toEqual(['idle', '1.0.0'])
+  await startWith(newer)
+  const lease = await h.engine.leases.request(leaseRequest())
+  await h.pass(10_000)
+  const taken = h.engine.leases.get(lease.id)?.worker_id ?? ''
+  expect([shown(id), shown(taken)]).toEqual([
+    ['idle', '1.0.0'],
+    ['leased', '2.0.0'],
+  ])
+  const next = await h.engine.leases.request(leaseRequest())
+  await h.pass(10_000)
+  expect(h.engine.leases.get(next.id)?.state).toBe('queued')
+  learn(id)
+  await h.pass(100_000)
+  expect([h.engine.leases.get(next.id)?.worker_id, shown(id)]).toEqual([id, ['leased', '2.0.0']])
 })
 
 test('what it shows is its own from then on, by its list or by name, and lost when it says so', async () => {
