@@ -9,8 +9,13 @@ import { runProcess } from './process.ts'
 export interface Authority {
   /** Its own certificate, PEM. */
   readonly file: string
-  /** PEM files of a certificate for these names, as `IP:127.0.0.1` and `DNS:localhost`, and of its key. */
-  issue(name: string, names: readonly string[]): Promise<{ cert: string; key: string }>
+  /** Its key, PEM. */
+  readonly key: string
+  /**
+   * PEM files of a certificate for these names, as `IP:127.0.0.1` and `DNS:localhost`, and of its key. Its subject, as
+   * `/O=group/CN=user`, is by default one that tells the authority.
+   */
+  issue(name: string, names: readonly string[], subject?: string): Promise<{ cert: string; key: string }>
 }
 
 const newKey = ['-newkey', 'ec', '-pkeyopt', 'ec_paramgen_curve:prime256v1', '-nodes']
@@ -18,10 +23,14 @@ const newKey = ['-newkey', 'ec', '-pkeyopt', 'ec_paramgen_curve:prime256v1', '-n
 /** Files go into `folder`, named after `name`. */
 export async function makeAuthority(folder: string, name: string): Promise<Authority> {
   const at = (file: string): string => join(folder, `${name}-${file}`)
-  const made = async (file: string, more: readonly string[]): Promise<{ cert: string; key: string }> => {
+  const made = async (
+    file: string,
+    more: readonly string[],
+    subject = `/CN=${name} ${file}`,
+  ): Promise<{ cert: string; key: string }> => {
     const [cert, key] = [at(`${file}.crt`), at(`${file}.key`)]
     const { code, stderr } = await runProcess(
-      ['openssl', 'req', '-x509', ...newKey, '-keyout', key, '-out', cert, '-days', '2', '-subj', `/CN=${name} ${file}`, ...more],
+      ['openssl', 'req', '-x509', ...newKey, '-keyout', key, '-out', cert, '-days', '2', '-subj', subject, ...more],
       {},
     )
     if (code !== 0) throw new Error(`openssl: ${stderr}`)
@@ -30,7 +39,11 @@ export async function makeAuthority(folder: string, name: string): Promise<Autho
   const own = await made('ca', [])
   return {
     file: own.cert,
-    issue: (file, names) => made(file, ['-CA', own.cert, '-CAkey', own.key, '-addext', `subjectAltName=${names.join(',')}`]),
+    key: own.key,
+    issue: (file, names, subject) => {
+      const alternatives = names.length === 0 ? [] : ['-addext', `subjectAltName=${names.join(',')}`]
+      return made(file, ['-CA', own.cert, '-CAkey', own.key, ...alternatives], subject)
+    },
   }
 }
 

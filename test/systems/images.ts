@@ -22,6 +22,9 @@ export const TEST_IMAGES = {
 
 export type TestImage = keyof typeof TEST_IMAGES
 
+/** Where programs are sought in a test image. */
+export const IMAGE_PATH = 'PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin'
+
 /** The digest of an image's content stands here, so that an image that is there already is not made again. */
 export const CONTENT_LABEL = 'muster-test.content'
 
@@ -60,11 +63,7 @@ export async function ensureImage(socket: string, name: TestImage): Promise<stri
       fromSrc: '-',
       // In one: podman takes no notice of a tag beside it.
       repo: tag,
-      changes: [
-        `LABEL ${CONTENT_LABEL}=${digest}`,
-        'ENV PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin',
-        ...recipes[name].changes,
-      ],
+      changes: [`LABEL ${CONTENT_LABEL}=${digest}`, `ENV ${IMAGE_PATH}`, ...recipes[name].changes],
     },
     headers: { 'content-type': 'application/x-tar' },
     body: tarStream(entries),
@@ -122,7 +121,8 @@ async function contentOf(socket: string, tag: string): Promise<string | undefine
   return image.Config?.Labels?.[CONTENT_LABEL]
 }
 
-async function busyboxTree(): Promise<TarEntry[]> {
+/** The files of the busybox image. */
+export async function busyboxTree(): Promise<TarEntry[]> {
   const binary = '/bin/busybox'
   await access(binary).catch(() => {
     throw new Error(`${binary} is missing: run test/systems/install.sh`)

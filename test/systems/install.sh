@@ -1,6 +1,9 @@
 #!/bin/bash
 # Installs the real systems the tests use, from Debian's own packages.
 #
+#   install.sh              what all of them but a cluster need
+#   install.sh kubernetes   the same and what a cluster needs; its programs are built by kubernetes/build.sh
+#
 # Needs root. Idempotent: what is installed already is left alone, and when nothing is missing no package
 # list is fetched. Starts nothing: Debian's services are kept from starting, the tests start their own.
 # Exit: 0 all there, 1 an install failed, 3 cannot be done here (not root, not Debian).
@@ -23,6 +26,12 @@ readonly SYSTEMS=(
   "util-linux /usr/bin/setpriv"            # runs a test as an unprivileged user
 )
 
+# More for a cluster. Its containerd, runc and image tools come with the engine above.
+readonly CLUSTER=(
+  "containernetworking-plugins /usr/lib/cni/bridge" # networks of pods
+  "ipset /usr/sbin/ipset"                  # network policies are sets of addresses
+)
+
 say() { printf 'install: %s\n' "$*"; }
 
 if [ "$(id -u)" -ne 0 ]; then
@@ -34,13 +43,15 @@ if ! command -v apt-get >/dev/null; then
   exit 3
 fi
 
+systems=("${SYSTEMS[@]}")
+[ "${1:-}" = kubernetes ] && systems+=("${CLUSTER[@]}")
 missing=()
-for line in "${SYSTEMS[@]}"; do
+for line in "${systems[@]}"; do
   read -r package file <<<"$line"
   [ -e "$file" ] || missing+=("$package")
 done
 if [ "${#missing[@]}" -eq 0 ]; then
-  say "all there (${#SYSTEMS[@]} packages), nothing to do"
+  say "all there (${#systems[@]} packages), nothing to do"
   exit 0
 fi
 

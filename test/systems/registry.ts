@@ -11,6 +11,8 @@ import { waitFor } from './wait.ts'
 export interface RegistryOptions {
   user?: string
   password?: string
+  /** Default 127.0.0.1: the address of this machine that it listens on. */
+  address?: string
   /** PEM files of a certificate for 127.0.0.1 and of its key: it speaks TLS then. */
   tls?: { cert: string; key: string }
   /** Who gives tokens for it, and the PEM file of the certificate they are signed with: instead of passwords. */
@@ -18,7 +20,7 @@ export interface RegistryOptions {
 }
 
 export interface ImageRegistry {
-  /** `127.0.0.1:PORT`, the first part of its images' names. An engine speaks plain HTTP to 127.0.0.0/8. */
+  /** `ADDRESS:PORT`, the first part of its images' names. An engine speaks plain HTTP to 127.0.0.0/8. */
   readonly host: string
   readonly url: string
   readonly user: string
@@ -65,7 +67,7 @@ export async function startRegistry(options: RegistryOptions = {}): Promise<Imag
     const host = await waitFor("the registry's port in its log", async () => {
       const text = await readFile(log, 'utf8')
       if (!running.running()) return 'ended'
-      return /listening on (127\.0\.0\.1:\d+)/.exec(text)?.[1]
+      return /listening on ([\d.]+:\d+)/.exec(text)?.[1]
     })
     if (host === undefined || host === 'ended') {
       throw new Error(`docker-registry ended. Its log ends:\n${(await readFile(log, 'utf8')).slice(-2_000)}`)
@@ -101,13 +103,13 @@ function paddedBase64Url(text: string): string {
 }
 
 /** JSON is YAML. Port 0: the system chooses a free one, and the log says which. */
-function configuration(folder: string, passwords: string, { tls, tokens }: RegistryOptions): string {
+function configuration(folder: string, passwords: string, { address = '127.0.0.1', tls, tokens }: RegistryOptions): string {
   return JSON.stringify({
     version: 0.1,
     log: { level: 'info', accesslog: { disabled: true } },
     storage: { filesystem: { rootdirectory: join(folder, 'data') }, delete: { enabled: true } },
     http: {
-      ...{ addr: '127.0.0.1:0', secret: 'tests have one process' },
+      ...{ addr: `${address}:0`, secret: 'tests have one process' },
       ...(tls === undefined ? {} : { tls: { certificate: tls.cert, key: tls.key } }),
     },
     auth: tokens === undefined ? { htpasswd: { realm: 'tests', path: passwords } } : { token: tokenPart(tokens) },

@@ -1,7 +1,15 @@
 import type { PluginPermissions } from '@muster/core'
 import { expect, test } from 'vitest'
 import type { Ground } from './ground.ts'
-import { demandLevel, dependsOnGround, type Isolation, isolationOf, type IsolationLevel, levelName, reasonOf } from './isolation.ts'
+import {
+  demandLevel,
+  dependsOnGround,
+  type Isolation,
+  isolationOf,
+  type IsolationLevel,
+  levelName,
+  reasonOf,
+} from './isolation.ts'
 import type { PluginEntry, PluginSource } from './registry.ts'
 
 const nothing: PluginPermissions = { net: [], unix: [], fsRead: [], fsWrite: [], env: [], childProcess: false }
@@ -127,7 +135,7 @@ test.each(tooMuch)('%s demanded of a plugin with %j on %j is not there', (isolat
 })
 
 test('why it has no more is one line, with what mends that where something does', () => {
-  const by = { enforced: [], advisory: [] }
+  const by = { enforced: [], advisory: [], ownUser: false, ownNetwork: false }
   expect(reasonOf({ level: 'L3', ...by })).toBeUndefined()
   expect(reasonOf({ level: 'L1', because: { fact: 'f' }, ...by })).toBe('f')
   expect(reasonOf({ level: 'L2', because: { fact: 'f', mend: 'm' }, ...by })).toBe('f; m')
@@ -135,7 +143,7 @@ test('why it has no more is one line, with what mends that where something does'
 
 test('a level that is not there says what mends that, and what else would do', () => {
   const entry = entryOf({ isolation: 'L3' })
-  const by = { enforced: [], advisory: [] }
+  const by = { enforced: [], advisory: [], ownUser: false, ownNetwork: false }
   const said = (isolation: Parameters<typeof demandLevel>[1]): unknown => {
     try {
       return demandLevel(entry, isolation)

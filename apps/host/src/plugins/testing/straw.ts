@@ -76,7 +76,7 @@ export function straw(...probes: (Probe | Error)[]): Straw {
 export function strawTarget(version = '1.0.0', config: unknown = {}): Target {
   const manifest = plainManifest('@acme/straw', { version })
   const entry = { alias: 'straw', package: '@acme/straw', version, source: { registry: 'default' } }
-  const isolation = { level: 'L1' as const, enforced: [], advisory: [] }
+  const isolation = { level: 'L1' as const, enforced: [], advisory: [], ownUser: false, ownNetwork: false }
   return {
     provider: { name: 'p', alias: 'straw', config, secrets: {} },
     plugin: {

@@ -1,0 +1,3 @@
+module muster.test/probe
+
+go 1.26.0
