@@ -60,7 +60,7 @@ export async function putEntries(place: Place, entries: readonly SmallEntry[], f
     else pack.entry(header, content)
   }
   pack.finalize()
-  await put(place, folder, pack as AsyncIterable<Uint8Array>)
+  await put(place, { path: folder }, pack as AsyncIterable<Uint8Array>)
 }
 
 /** Folders missing down to an absolute path, the outer ones first. */
@@ -75,7 +75,10 @@ export function folderEntry(path: string, owner: Ids): SmallEntry {
   return { path, mode: 0o755, owner }
 }
 
-/** Unpacks a tar below `path`, which is made when it is missing. All of it belongs to `owner`, whoever packed it. */
+/**
+ * Unpacks a tar below `path`, which is made when it is missing. All of it belongs to `owner`, whoever packed it. No file takes the place of a
+ * folder, and no folder that of a file or a link.
+ */
 export async function unpackInto(
   place: Place,
   path: string,
@@ -85,7 +88,7 @@ export async function unpackInto(
     place,
     (await missingFolders(place, path)).map((folder) => folderEntry(folder, input.owner)),
   )
-  await put(place, path, reown(input.tar, input.owner))
+  await put(place, { path, noOverwriteDirNonDir: true }, reown(input.tar, input.owner))
 }
 
 /** The bytes of a tar of `path`. */
@@ -149,10 +152,15 @@ async function readSmall(place: Place, path: string): Promise<string> {
   return text
 }
 
-async function put({ engine, id, signal }: Place, path: string, content: AsyncIterable<Uint8Array>): Promise<void> {
+interface Putting {
+  path: string
+  noOverwriteDirNonDir?: true
+}
+
+async function put({ engine, id, signal }: Place, query: Putting, content: AsyncIterable<Uint8Array>): Promise<void> {
   const upload = Readable.from(content, { objectMode: false, highWaterMark: 256 * 1024 })
   try {
-    await engine.json({ method: 'PUT', path: `${containerPath(id)}/archive`, query: { path }, upload, signal })
+    await engine.json({ method: 'PUT', path: `${containerPath(id)}/archive`, query: { ...query }, upload, signal })
   } finally {
     // An engine that refuses answers before it has read all: the rest is not wanted.
     upload.destroy()
