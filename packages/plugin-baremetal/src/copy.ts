@@ -86,17 +86,17 @@ function checkedTar(source: AsyncIterable<Uint8Array>, { check: look }: Pick<Ask
   reader.on('entry', (header, body, next) => {
     // Its failure is the reader's, which is told below.
     body.on('error', () => undefined)
-    place(header, body, next).catch((error: unknown) => reader.destroy(error as Error))
+    const place = async (): Promise<void> => {
+      const kept = check(header)
+      await look(kept)
+      const sink = out.entry(kept, (error) => next(error))
+      // It fails with the whole, as when tar reads no more, which whoever reads that is told; unheard it would end this process.
+      sink.on('error', () => undefined)
+      if (kept.type === 'file') body.pipe(sink)
+      else body.resume()
+    }
+    place().catch((error: unknown) => reader.destroy(error as Error))
   })
-  async function place(header: Header, body: NodeJS.ReadableStream, next: (error?: unknown) => void): Promise<void> {
-    const kept = check(header)
-    await look(kept)
-    const sink = out.entry(kept, (error) => next(error))
-    // It fails with the whole, as when tar reads no more, which whoever reads that is told; unheard it would end this process.
-    sink.on('error', () => undefined)
-    if (kept.type === 'file') body.pipe(sink)
-    else body.resume()
-  }
   pipeline(Readable.from(source), reader).then(
     () => out.finalize(),
     (error: unknown) => out.destroy(broken(error)),
