@@ -184,7 +184,10 @@ async function tellWaiting({ client, run }: FollowOptions, signal: AbortSignal):
 async function describeWaiting(client: MusterClient, { id, pool }: Run): Promise<string | undefined> {
   const run = await client.runs.get(id)
   if (run.state === 'uploading') return `${id} waits for its inputs`
-  if (run.state === 'starting') return `${id}: its worker ${run.worker ?? ''} is being readied`
+  if (run.state === 'starting') {
+    const [last] = await client.why('run', id, 1)
+    return last?.rule === 'exec-retry' ? `${id}: ${last.decision}` : `${id}: its worker ${run.worker ?? ''} is being readied`
+  }
   if (run.state !== 'queued') return undefined
   const { waiting } = await client.pools.get(pool)
   return waiting === '' ? `${id}: a worker of pool ${pool} is being made` : `${id} waits for a worker of pool ${pool}: ${waiting}`

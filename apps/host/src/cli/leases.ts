@@ -3,6 +3,7 @@ import type { Lease } from '@muster/client'
 import type { Command } from 'commander'
 import { parseDuration } from '../config/units.ts'
 import { acting, openClient, parsing, subcommand, withProgress } from './context.ts'
+import { emptyIn } from './filtered.ts'
 import { age, bold, exits, print, printJson, printTable, say, state } from './io.ts'
 
 const asDuration = parsing(parseDuration, 'a number and a unit, as 30s, 5m or 2h')
@@ -63,9 +64,9 @@ export function leasesCommand(): Command {
 }
 
 async function list({ json, all, pool }: { json?: true; all?: true; pool?: string }, command: Command): Promise<undefined> {
-  const { items, next } = await (
-    await openClient(command)
-  ).leases.list({ limit: 500, ...(all === true ? { ended: 'true' } : {}), ...(pool === undefined ? {} : { pool }) })
+  const client = await openClient(command)
+  const filter = pool === undefined ? {} : { pool }
+  const { items, next } = await client.leases.list({ limit: 500, ...(all === true ? { ended: 'true' } : {}), ...filter })
   if (json === true) {
     printJson({ leases: items, ...(next === undefined ? {} : { next }) })
     return undefined
@@ -82,7 +83,9 @@ async function list({ json, all, pool }: { json?: true; all?: true; pool?: strin
       { title: 'BY', of: (one) => one.principal },
       { title: 'ENDS', of: (one) => one.endReason ?? one.expiresAt },
     ],
-    all === true ? 'no lease is known' : 'nobody holds or waits for a worker',
+    items.length > 0
+      ? ''
+      : await emptyIn(client, all === true ? 'no lease is known' : 'nobody holds or waits for a worker', filter),
   )
   if (next !== undefined) say(`these are the newest ${items.length}`)
   return undefined

@@ -1,6 +1,7 @@
 /** `muster runs`: list, show, follow again, cancel. */
 import type { Command } from 'commander'
 import { acting, openClient, subcommand } from './context.ts'
+import { emptyIn } from './filtered.ts'
 import { outputsCommand } from './outputs.ts'
 import { collect } from './pairs.ts'
 import { age, bold, dim, exits, print, printJson, printTable, say, state } from './io.ts'
@@ -63,12 +64,12 @@ export function runsCommand(): Command {
 }
 
 async function list({ json, all, pool, label }: ListOptions, command: Command): Promise<undefined> {
-  const { items, next } = await (
-    await openClient(command)
-  ).runs.list({
+  const client = await openClient(command)
+  const filter = pool === undefined ? {} : { pool }
+  const { items, next } = await client.runs.list({
     limit: 500,
     ...(all === true ? { ended: 'true' } : {}),
-    ...(pool === undefined ? {} : { pool }),
+    ...filter,
     ...(label.length === 0 ? {} : { label }),
   })
   if (json === true) {
@@ -91,7 +92,9 @@ async function list({ json, all, pool, label }: ListOptions, command: Command): 
       { title: 'WORKER', of: (run) => run.worker },
       { title: 'COMMAND', of: (run) => short(run.command.join(' ')) },
     ],
-    all === true ? 'no run is known' : 'nothing runs or waits; --all shows what has ended',
+    items.length > 0
+      ? ''
+      : await emptyIn(client, all === true ? 'no run is known' : 'nothing runs or waits; --all shows what has ended', filter),
   )
   if (next !== undefined) say(`these are the newest ${items.length}`)
   return undefined

@@ -2,6 +2,7 @@
 import type { WorkerInfo } from '@muster/client'
 import type { Command } from 'commander'
 import { acting, openClient, subcommand } from './context.ts'
+import { emptyIn } from './filtered.ts'
 import { forgetCommand } from './forget.ts'
 import { type HandOptions, why } from './hand.ts'
 import { age, bold, dim, print, printJson, printTable, say, state } from './io.ts'
@@ -50,11 +51,11 @@ export function workersCommand(): Command {
 
 async function list({ json, all, pool, provider }: ListOptions, command: Command): Promise<undefined> {
   const client = await openClient(command)
+  const filter = { ...(pool === undefined ? {} : { pool }), ...(provider === undefined ? {} : { provider }) }
   const { items, next } = await client.workers.list({
     limit: 500,
     ...(all === true ? { ended: 'true' } : {}),
-    ...(pool === undefined ? {} : { pool }),
-    ...(provider === undefined ? {} : { provider }),
+    ...filter,
   })
   if (json === true) {
     printJson({ workers: items, ...(next === undefined ? {} : { next }) })
@@ -71,7 +72,7 @@ async function list({ json, all, pool, provider }: ListOptions, command: Command
       { title: 'LEASE', of: (one) => one.lease },
       { title: 'NOTE', of: noteOf },
     ],
-    all === true ? 'no worker is known' : 'no worker lives',
+    items.length > 0 ? '' : await emptyIn(client, all === true ? 'no worker is known' : 'no worker lives', filter),
   )
   if (next !== undefined) say(`these are the newest ${items.length}`)
   return undefined

@@ -76,6 +76,10 @@ const rules = {
   'worker-reached': { of: 'worker', meaning: 'Somebody copied into or out of it, or forwards to it.' },
 
   'run-created': { of: 'run', meaning: 'It was taken in.' },
+  'exec-retry': {
+    of: 'run',
+    meaning: 'Its command could not be started in its worker, why, and is asked for again; told once for each reason.',
+  },
   'run-cancelled': { of: 'run', meaning: 'It was asked to end, by whom, and why.' },
   'run-ended': { of: 'run', meaning: 'It ended, with its outcome and exit.' },
 

@@ -151,7 +151,8 @@ export function observerOf(context: Context, provider: GuardedProvider, parts: O
       look = { looked: true }
       context.conditions.clear({ scope: 'provider', name, type: 'list-failing' })
     } catch (thrown) {
-      if (over.aborted) return
+      // Of a process that is not there yet nothing was asked: it is listed as soon as it is.
+      if (over.aborted || (isProviderError(thrown) && provider.status().state === 'starting')) return
       failures += 1
       if (!isProviderError(thrown)) {
         // Not the provider's doing: the store could not take what was seen, or the engine is wrong.
@@ -159,8 +160,7 @@ export function observerOf(context: Context, provider: GuardedProvider, parts: O
         return
       }
       const error = thrown
-      // Of a process that is not there yet nothing was asked.
-      if (provider.status().state !== 'starting') look = { looked: true, failed: `${error.code}: ${brief(error.message)}` }
+      look = { looked: true, failed: `${error.code}: ${brief(error.message)}` }
       if (error.code === 'throttled') throttle(parts.memory, name, { error, scope: 'read', now: clock.now() })
       if (failures === CONDITION_AT)
         context.conditions.raise({

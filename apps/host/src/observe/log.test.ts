@@ -20,6 +20,13 @@ test('JSON lines have level, time, message and data; lower levels are left out',
   })
 })
 
+test('a line has its level and time once, whatever data is called so', () => {
+  const { lines, log } = logOf()
+  log.info({ level: 'L1', time: 'noon' }, 'isolation')
+  expect(lines[0]?.match(/"level":|"time":/g)).toHaveLength(2)
+  expect(JSON.parse(lines[0] ?? '')).toMatchObject({ level: 'info', level_: 'L1', time_: 'noon', msg: 'isolation' })
+})
+
 test('values that may be secret are in no line, however deep, also in errors', () => {
   const { lines, log } = logOf()
   const canary = 'canary-value'

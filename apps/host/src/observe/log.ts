@@ -34,12 +34,19 @@ export function createLog({ level, format, write }: LogOptions): Logger {
       level,
       base: null,
       timestamp: () => `,"time":"${new Date().toISOString()}"`,
-      formatters: { level: (label) => ({ level: label }), log: (data) => masked(data, 0) as Record<string, unknown> },
+      formatters: { level: (label) => ({ level: label }), log: (data) => once(masked(data, 0) as Record<string, unknown>) },
       // Masked with everything else, above; pino's own would put every property of an error into the line.
       serializers: { err: (value: unknown) => value },
     },
     { write: format === 'json' ? write : (line) => write(textOf(line)) },
   )
+}
+
+/** The line has these of its own: twice in one line, readers would take the wrong one, or refuse it. */
+const own = new Set(['level', 'time'])
+
+function once(data: Record<string, unknown>): Record<string, unknown> {
+  return Object.fromEntries(Object.entries(data).map(([key, value]) => [own.has(key) ? `${key}_` : key, value]))
 }
 
 /** A copy that may be shown. Pure. */

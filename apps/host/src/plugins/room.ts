@@ -156,7 +156,7 @@ export function startPlugins(deps: RoomDeps): StartedRoom {
   }
   for (const { alias, root, tree, isolation } of deps.discovery.plugins) {
     const { level, because } = isolation
-    log.info({ plugin: alias, level, ...(because === undefined ? {} : { because: because.fact }) }, 'isolation')
+    log.info({ plugin: alias, isolation: level, ...(because === undefined ? {} : { because: because.fact }) }, 'isolation')
     if (tree === undefined)
       log.warn({ plugin: alias, folder: root }, 'DEVELOPMENT: a plugin is loaded from a folder, and nobody checks its files')
   }

@@ -148,6 +148,8 @@ export interface RunTable {
   reason: string | null
   /** Why the end of its log may not be there; null: all that its command said is stored. */
   log_problem: string | null
+  /** Where its log ended when all that its command said was stored; null: it never came to that, or a host of before it was known ended it. */
+  log_end: number | null
   /** JSON list of artifacts: name, path, direction, sha256, bytes, state. */
   artifacts: string
 }

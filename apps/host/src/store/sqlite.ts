@@ -114,7 +114,7 @@ const CODES: Readonly<Record<number, { code: 'busy' | 'full' | 'io' | 'corrupt';
   8: { code: 'io', message: 'the store cannot be written', hint: "Check the file's rights and the file system." },
   10: { code: 'io', message: 'the disk of the store fails', hint: "Check the disk and the kernel's log." },
   11: { code: 'corrupt', message: "the store's file is damaged", hint: 'Restore it from a backup.' },
-  13: { code: 'full', message: 'the disk of the store is full', hint: 'Free room; Muster goes on by itself.' },
+  13: { code: 'full', message: 'the disk of the store is full', hint: 'Free room; a daemon that runs goes on by itself.' },
   14: { code: 'io', message: 'the store cannot be opened', hint: 'Check that its folder exists and can be written.' },
   26: { code: 'corrupt', message: "the store's file is not a database", hint: 'Restore it from a backup.' },
 }

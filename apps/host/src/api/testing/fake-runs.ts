@@ -232,6 +232,7 @@ function recordOf(request: RunRequest, principal: string): RunRecord {
     exit: null,
     reason: null,
     log_problem: null,
+    log_end: null,
     artifacts: JSON.stringify([...awaited('in', request.inputs), ...awaited('out', request.outputs)]),
   }
 }

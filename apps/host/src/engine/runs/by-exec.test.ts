@@ -159,3 +159,62 @@ test('a run whose worker was lost says that the end of its log may be missing, a
   await until('the other to end', () => runs.get(other) === undefined)
   expect(await runs.find(other)).toMatchObject({ outcome: 'infrastructure', log_problem: null })
 })
+
+const decisionsOf = async (id: string): Promise<string[]> =>
+  (await h.engine.journal.why('run', id, { limit: 100 }))
+    .filter(({ rule }) => rule === 'exec-retry')
+    .map(({ decision }) => decision)
+
+test('a command that its ready worker never starts is given up after the time that its pool gives a worker to start, and told meanwhile', async () => {
+  let reason = 'no shell comes up'
+  fault = () => new ProviderError('transient', reason)
+  const id = await create()
+  await until('the first try', async () => (await decisionsOf(id)).length > 0)
+  await h.pass(20_000)
+  expect(runs.get(id)).toMatchObject({ state: 'starting' })
+  reason = 'killed by its memory limit'
+  await until('its end', () => runs.get(id) === undefined, 10_000)
+  expect(await runs.find(id)).toMatchObject({
+    outcome: 'infrastructure',
+    reason: 'its worker did not start the command within 60 s: transient: killed by its memory limit',
+    started_at: null,
+  })
+  expect(await decisionsOf(id)).toEqual([
+    'its command could not be started: transient: no shell comes up; asked again',
+    'its command could not be started: transient: killed by its memory limit; asked again',
+  ])
+})
+
+test('a command whose provider is away is asked for again until it is back', async () => {
+  let calls = 0
+  fault = () => {
+    calls += 1
+    return transient
+  }
+  const { inspect } = h.provider()
+  h.provider().inspect = () => Promise.reject(transient)
+  const id = await create()
+  await until('the first try', () => calls > 0)
+  for (let passed = 0; passed < 30; passed++) await h.pass(minute)
+  expect(runs.get(id)).toMatchObject({ state: 'starting', started_at: null })
+  h.provider().inspect = inspect
+  fault = () => undefined
+  await until('the command to run', () => runs.get(id)?.state === 'running', 1000)
+  commands.end(runs.get(id)?.worker_id ?? '', 0)
+  await until('its end', () => runs.get(id) === undefined)
+  expect(await runs.find(id)).toMatchObject({ outcome: 'passed' })
+})
+
+test('a command whose worker was stopped by hand ends as its worker did, whatever the provider calls that', async () => {
+  const id = await create()
+  await until('the command to run', () => runs.get(id)?.state === 'running')
+  const worker = runs.get(id)?.worker_id ?? ''
+  const made = h.provider().vendor.workers.get(worker)
+  Object.assign(made ?? {}, { phase: 'exited', exit: { code: 137, reason: 'exited with code 137' } })
+  const conflict = new ProviderError('conflict', 'the worker is not running: it is exited')
+  fault = () => conflict
+  commands.cut(conflict)
+  await until('its end', () => runs.get(id) === undefined, 1000)
+  const { outcome, reason } = (await runs.find(id)) ?? {}
+  expect([outcome, reason]).toEqual(['infrastructure', expect.stringContaining('137')])
+})

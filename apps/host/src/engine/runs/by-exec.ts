@@ -1,9 +1,10 @@
 /** A run in a worker that holds: its command by exec, attached again after every cut, every byte stored once. */
 import { ProviderError, reactions, toProviderError, type WorkerExit } from '@muster/core'
 import { StoreError } from '../../store/store.ts'
-import { isPassing, type Job, pauseFor, pauseForProvider, retryDelay, traced } from './deps.ts'
+import { isPassing, type Job, pauseFor, pauseForProvider, retryDelay, shownAs, traced } from './deps.ts'
 import { endingOfGone, endingSeen } from './gone.ts'
 import { cutOff, type Ending, endingOf, endingUnbegun } from './outcome.ts'
+import { patienceFor } from './patience.ts'
 import { enforceStop } from './watch.ts'
 
 /** A command that was killed and cannot be heard of any more is given up after this. */
@@ -74,12 +75,15 @@ async function attachUntilEnd(job: Job, giveUp: AbortSignal, disk: Disk): Promis
   let [unknown, faults] = [0, 0]
   const unseen = (reason: string): Ending => cutOff(endingOf({ reason }, watch.stop()), reason)
   const begun = (): boolean => deps.records.get(job.run.id)?.started_at !== null
+  const goneUnder = async (why: string): Promise<Ending> =>
+    cutOff(await endingOfGone(deps, job.run, { stop: watch.stop(), ...exitOfWorker(job) }), why)
+  const patience = patienceFor(job)
   for (let failures = 0; ;) {
     if (deps.stopping.aborted) throw deps.stopping.reason
-    if (watch.gone())
-      return cutOff(await endingOfGone(deps, job.run, { stop: watch.stop(), ...exitOfWorker(job) }), 'its worker was gone')
+    if (watch.gone()) return goneUnder('its worker was gone')
     if (giveUp.aborted) return unseen('killed, and its worker did not answer')
     let error: ProviderError
+    const known = exitOfWorker(job).exit
     try {
       const exit = await attach(job, cut, () => (failures = 0))
       disk.failures = 0
@@ -90,6 +94,7 @@ async function attachUntilEnd(job: Job, giveUp: AbortSignal, disk: Disk): Promis
       if (thrown instanceof StoreError) {
         disk.failures += 1
         disk.last = deps.engine.clock.now()
+        patience.renew()
         await pauseFor(deps, retryDelay(undefined, disk.failures, deps.engine.clock.random()), cut)
         continue
       }
@@ -98,10 +103,14 @@ async function attachUntilEnd(job: Job, giveUp: AbortSignal, disk: Disk): Promis
     }
     if (cut.aborted) continue
     failures += 1
-    if (error.code === 'not-found' && (await seemsGone(job))) {
+    // Of a command that runs, a worker that has ended is as one that nobody knows: some say the one, some the other.
+    const unknownThere = error.code === 'not-found' || (error.code === 'conflict' && begun())
+    if (unknownThere && (await shownAs(job)) === 'gone') {
+      // Asked once more after its end was known: who keeps exits would have told this one.
+      if (known !== undefined && begun()) return goneUnder('its worker had ended')
       // Whether it is gone is the engine's to say, by the rule of absence; then its lease ends, and this wait with it.
       await deps.engine.reconcile(job.worker.provider).catch(() => undefined)
-    } else if (error.code === 'not-found') {
+    } else if (unknownThere) {
       unknown += 1
       if (unknown >= unknownTries)
         return begun() ? unseen(`nobody can tell how it ended: ${error.message}`) : endingUnbegun(error.message, watch.stop())
@@ -111,6 +120,9 @@ async function attachUntilEnd(job: Job, giveUp: AbortSignal, disk: Disk): Promis
         : unseen(`${error.code}: ${error.message}`)
     } else if (reactions[error.code].pluginFault && !begun() && ++faults >= pluginFaults) {
       return endingUnbegun(`the plugin failed at it ${faults} times: ${error.message}`, watch.stop())
+    } else if (!begun()) {
+      const over = await patience.spent(error)
+      if (over !== undefined) return endingUnbegun(over, watch.stop())
     }
     await pauseForProvider(job, retryDelay(error, failures, deps.engine.clock.random()), cut)
   }
@@ -118,16 +130,6 @@ async function attachUntilEnd(job: Job, giveUp: AbortSignal, disk: Disk): Promis
 
 function isKnown(exit: WorkerExit): boolean {
   return exit.code !== undefined || exit.signal !== undefined
-}
-
-/** Does the provider, asked for this worker alone, not have it running? */
-async function seemsGone({ provider, target }: Job): Promise<boolean> {
-  try {
-    const [found] = await provider.inspect([target])
-    return found === undefined || found.phase === 'lost' || found.phase === 'exited'
-  } catch {
-    return false
-  }
 }
 
 /** One attach: output from where the log ends, then the exit. */

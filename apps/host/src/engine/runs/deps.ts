@@ -111,6 +111,16 @@ export async function pauseForProvider({ deps, provider }: Job, ms: number, sign
   stop()
 }
 
+/** What the provider, asked for this worker alone, says of it; undefined: nobody answers. */
+export async function shownAs({ provider, target }: Job): Promise<'there' | 'gone' | undefined> {
+  try {
+    const [found] = await provider.inspect([target])
+    return found === undefined || found.phase === 'lost' || found.phase === 'exited' ? 'gone' : 'there'
+  } catch {
+    return undefined
+  }
+}
+
 /** Resolves after `ms`, or at once when a signal aborts. */
 export function pauseFor(deps: RunDeps, ms: number, signal: AbortSignal): Promise<void> {
   return new Promise((resolve) => {

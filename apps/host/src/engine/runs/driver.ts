@@ -214,13 +214,14 @@ async function throughStates(job: Job): Promise<Ending> {
 }
 
 /** The exit is durable, with all of the log, before anything is done to the worker. Kept until then: an agent tells it once. */
-async function storeExit({ deps, run }: Job, ending: Ending): Promise<void> {
+async function storeExit({ deps, run, writer }: Job, ending: Ending): Promise<void> {
   const end = {
     state: 'collecting',
     outcome: ending.outcome,
     reason: ending.reason,
     exit: ending.exit === undefined ? null : JSON.stringify(ending.exit),
     log_problem: ending.logProblem ?? null,
+    log_end: writer.totals().end,
   }
   await lasting(deps, () => deps.records.change(run.id, () => end))
 }

@@ -127,6 +127,7 @@ export async function startRuns(options: RunsOptions): Promise<Runs> {
       exit: null,
       reason: null,
       log_problem: null,
+      log_end: null,
       artifacts: JSON.stringify([...request.inputs.map(artifact('in')), ...request.outputs.map(artifact('out'))]),
     }
   }

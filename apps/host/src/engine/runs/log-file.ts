@@ -166,7 +166,9 @@ async function scan(file: FileHandle, known: LogTotals = nothing): Promise<LogTo
 export async function measureLog(path: string, known?: LogTotals): Promise<LogTotals> {
   const file = await open(path, 'r')
   try {
-    return await scan(file, known)
+    // One that was cut since then is looked through anew.
+    const cut = (await file.stat()).size < (known?.end ?? 0)
+    return await scan(file, cut ? undefined : known)
   } finally {
     await file.close()
   }

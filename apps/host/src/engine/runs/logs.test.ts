@@ -1,6 +1,6 @@
-import { mkdtemp, open, rm } from 'node:fs/promises'
+import { type FileHandle, mkdtemp, open, rm } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
-import { join } from 'node:path'
+import { dirname, join } from 'node:path'
 import { afterEach, beforeEach, expect, test, vi } from 'vitest'
 import type { RunRecord } from '../model.ts'
 import { logPath } from './deps.ts'
@@ -13,19 +13,20 @@ let run: RunRecord
 let watchers: Set<(run: RunRecord) => void>
 let logs: Logs
 const stopping = new AbortController()
-beforeEach(async () => {
-  dataDir = await mkdtemp(join(tmpdir(), 'muster-logs-'))
-  run = { id: 'r', state: 'running', worker_id: 'w', started_at: 1, ended_at: null } as RunRecord
-  watchers = new Set()
-  const records = {
+const recordsOf = (): RunRecords =>
+  ({
     get: () => (run.ended_at === null ? run : undefined),
     find: async () => run,
     observe: (_id: string, watcher: (run: RunRecord) => void) => {
       watchers.add(watcher)
       return () => void watchers.delete(watcher)
     },
-  } as unknown as RunRecords
-  logs = createLogs({ records, dataDir, stopping: stopping.signal })
+  }) as unknown as RunRecords
+beforeEach(async () => {
+  dataDir = await mkdtemp(join(tmpdir(), 'muster-logs-'))
+  run = { id: 'r', state: 'running', worker_id: 'w', started_at: 1, ended_at: null } as RunRecord
+  watchers = new Set()
+  logs = createLogs({ records: recordsOf(), dataDir, stopping: stopping.signal })
 })
 afterEach(() => rm(dataDir, { recursive: true, force: true }))
 
@@ -73,5 +74,46 @@ test('what is read again and again of a long log is only what is new', async () 
   expect(counts.reduce((sum, one) => sum + one, 0)).toBeLessThan(20 * 200)
   expect(await logs.api.logState('r')).toMatchObject({ stdoutBytes: (4 << 20) + 20 * 'one more line'.length })
   await file.close()
+  await writer.close()
+})
+
+async function readAll(): Promise<string> {
+  const parts: Uint8Array[] = []
+  for await (const { data } of logs.api.readLog('r', { from: 0, follow: false })) parts.push(data)
+  return Buffer.concat(parts).toString()
+}
+
+test.each([
+  ['cut to nothing', async (file: FileHandle) => file.truncate(0)],
+  ['cut between two pieces', async (file: FileHandle, half: number) => file.truncate(half)],
+  ['overwritten in the head of a piece', async (file: FileHandle) => file.write(Buffer.from([7, 7, 7]), 0, 3, 1)],
+])('a log that was %s is not taken for all that there was', async (what, harm) => {
+  const cut = what.startsWith('cut')
+  const writer = await openLog(logPath({ dataDir }, 'r'), () => undefined)
+  await writer.append({ stream: 'stdout', data: Buffer.from('one') })
+  const half = writer.totals().end
+  await writer.append({ stream: 'stdout', data: Buffer.from('two') })
+  const { end } = writer.totals()
+  run = { ...run, state: 'ended', ended_at: 2, log_end: end }
+  expect(await readAll()).toBe('onetwo')
+  // Nobody has looked yet at what is there now, as after a restart; one that was cut is looked through anew.
+  if (!cut) logs = createLogs({ records: recordsOf(), dataDir, stopping: stopping.signal })
+  await using file = await open(logPath({ dataDir }, 'r'), 'r+')
+  await harm(file, half)
+  await expect(readAll()).rejects.toMatchObject({ code: 'gone', message: expect.stringContaining(`it ended at ${end}`) })
+  await writer.close()
+})
+
+test('a log whose file was removed under its run is told, and so is one that somebody follows then', async () => {
+  const writer = await openLog(logPath({ dataDir }, 'r'), () => logs.grown('r', writer.totals().end))
+  await writer.append({ stream: 'stdout', data: Buffer.from('one') })
+  const parts = logs.api.readLog('r', { from: 0, follow: true })[Symbol.asyncIterator]()
+  expect((await parts.next()).value).toMatchObject({ next: writer.totals().end })
+  await rm(dirname(logPath({ dataDir }, 'r')), { recursive: true })
+  const rest = parts.next()
+  await writer.append({ stream: 'stdout', data: Buffer.from('two') })
+  const told = { code: 'gone', message: 'the log of run r was removed while it runs' }
+  await expect(rest).rejects.toMatchObject(told)
+  await expect(readAll()).rejects.toMatchObject(told)
   await writer.close()
 })

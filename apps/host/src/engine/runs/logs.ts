@@ -60,6 +60,10 @@ export function createLogs({
     return run.state === 'collecting' || run.state === 'ended'
   }
 
+  function dropped({ id, ended_at: endedAt }: Pick<RunRecord, 'id' | 'ended_at'>): RunError {
+    return new RunError('gone', `the log of run ${id} was ${endedAt === null ? 'removed while it runs' : 'dropped'}`)
+  }
+
   async function find(id: string): Promise<RunRecord> {
     const run = await records.find(id)
     if (run === undefined) throw new RunError('not-found', `no run ${id}`)
@@ -74,9 +78,8 @@ export function createLogs({
     } catch (error) {
       measured.delete(run.id)
       if ((error as NodeJS.ErrnoException).code !== 'ENOENT') throw error
-      // A run that never came to a worker has no file, and no output either.
-      if (run.worker_id !== null && run.ended_at !== null && run.started_at !== null)
-        throw new RunError('gone', `the log of run ${run.id} was dropped`)
+      // Before its command was started it has no file, and no output either.
+      if (run.worker_id !== null && run.started_at !== null) throw dropped(run)
       return nothing
     }
   }
@@ -105,11 +108,17 @@ export function createLogs({
             at = piece.next
             yield piece
           }
+        if (complete && at < (run.log_end ?? 0))
+          throw new RunError(
+            'gone',
+            `the log of run ${id} is damaged: it ended at ${run.log_end}, and nothing can be read from ${at} on`,
+          )
         if (ends.aborted || complete || !follow) return
         await news.promise
         if (ends.aborted) return
       }
     } catch (error) {
+      if ((error as NodeJS.ErrnoException).code === 'ENOENT') throw dropped({ id, ended_at: records.get(id)?.ended_at ?? null })
       throw error instanceof BadPosition ? new RunError('bad-offset', `${error.message} in the log of run ${id}`) : error
     } finally {
       stop()

@@ -7,6 +7,7 @@ import { up as agents } from './0004-agents.ts'
 import { up as logs } from './0005-logs.ts'
 import { up as keptPlugins } from './0006-kept-plugins.ts'
 import { up as fallbacks } from './0007-fallbacks.ts'
+import { up as logEnds } from './0009-log-ends.ts'
 
 export const migrations: Readonly<Record<string, Migration>> = {
   '0001-initial': { up: initial },
@@ -16,4 +17,5 @@ export const migrations: Readonly<Record<string, Migration>> = {
   '0005-logs': { up: logs },
   '0006-kept-plugins': { up: keptPlugins },
   '0007-fallbacks': { up: fallbacks },
+  '0009-log-ends': { up: logEnds },
 }
