@@ -281,7 +281,10 @@ export interface WorkerProvider {
   /** Gives a command's terminal another size, which the command hears of (SIGWINCH). Unknown or ended: nothing happens. */
   execResize?(target: WorkerTarget, resize: ExecResize, call: Call): Promise<void>
 
-  /** Unpacks a tar stream under `path`. */
+  /**
+   * Unpacks a tar stream under `path`, file by file over what is there. A file in the place of a folder, or a folder in the place of a file or a
+   * link, is `invalid-spec` with this path, and what is there stays; earlier entries may be there by then.
+   */
   copyIn?(target: WorkerTarget, input: CopyInput, call: Call): Promise<void>
 
   /** A tar of `path`: one entry tree named by its last part. A missing path is `not-found` with `path`. */

@@ -9,6 +9,7 @@ import { pipeline } from 'node:stream/promises'
 import { ProviderError } from '@muster/core'
 import { extract, type Header, pack } from 'tar-stream'
 import { isSystem, refused } from './errors.ts'
+import type { Asker } from './kinds.ts'
 
 /** What came over standard error, as far as a message needs it. */
 const NOISE_BYTES = 2000
@@ -78,23 +79,23 @@ function bad(name: string, why: string): ProviderError {
 }
 
 /** The same archive with nothing but checked entries. Its own errors win over those of the reader. */
-function checkedTar(source: AsyncIterable<Uint8Array>): Readable {
+function checkedTar(source: AsyncIterable<Uint8Array>, { check: look }: Pick<Asker, 'check'>): Readable {
   const check = createTarCheck()
   const out = pack()
   const reader = extract()
   reader.on('entry', (header, body, next) => {
     // Its failure is the reader's, which is told below.
     body.on('error', () => undefined)
-    try {
+    const place = async (): Promise<void> => {
       const kept = check(header)
+      await look(kept)
       const sink = out.entry(kept, (error) => next(error))
       // It fails with the whole, as when tar reads no more, which whoever reads that is told; unheard it would end this process.
       sink.on('error', () => undefined)
       if (kept.type === 'file') body.pipe(sink)
       else body.resume()
-    } catch (error) {
-      reader.destroy(error as Error)
     }
+    place().catch((error: unknown) => reader.destroy(error as Error))
   })
   pipeline(Readable.from(source), reader).then(
     () => out.finalize(),
@@ -109,17 +110,23 @@ function broken(cause: unknown): Error {
   return new ProviderError('invalid-spec', `not a tar: ${error.message}`, { path: 'tar', cause })
 }
 
+/** `child` is {@link unpackWords}, `asker` asks for its folder. */
+export interface Unpacking {
+  child: ChildProcess
+  asker: Asker
+}
+
 /** Sends a checked tar into `tar -x`. */
-export async function unpack(child: ChildProcess, source: AsyncIterable<Uint8Array>, signal: AbortSignal): Promise<void> {
+export async function unpack({ child, asker }: Unpacking, source: AsyncIterable<Uint8Array>, signal: AbortSignal): Promise<void> {
   const { noise, ended } = follow(child, signal)
   child.stdout?.resume()
-  const sent = pipeline(checkedTar(source), child.stdin as Writable, { signal }).catch((error: unknown) => {
+  const sent = pipeline(checkedTar(source, asker), child.stdin as Writable, { signal }).catch((error: unknown) => {
     // Then tar says why it would not read on.
     if (isSystem(error, 'EPIPE', 'ECONNRESET', 'ERR_STREAM_PREMATURE_CLOSE')) return
     child.kill('SIGKILL')
     throw error
   })
-  const [code] = await Promise.all([ended, sent])
+  const [code] = await Promise.all([ended, sent]).finally(() => asker.close())
   signal.throwIfAborted()
   if (code !== 0) throw failure(noise(), 'unpack the tar')
 }

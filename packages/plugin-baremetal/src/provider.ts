@@ -16,12 +16,13 @@ import { toLocalError } from './errors.ts'
 import { type Facts, isOver, type WorkerState } from './folder.ts'
 import { forwarded, hostsOf } from './forward.ts'
 import { launch, type Life, terminate } from './life.ts'
+import { asker, askWords } from './kinds.ts'
 import { tail } from './logs.ts'
 import { headroomOf, probeOf } from './probe.ts'
 import { rawSession } from './raw.ts'
 import { openSite, type Site, type SiteOptions } from './site.ts'
 import { statsOf } from './stats.ts'
-import { checkTarget, copyPath, observationOf } from './translate.ts'
+import { checkExecWorkdir, checkTarget, copyPath, observationOf } from './translate.ts'
 import { changes } from './watch.ts'
 
 export interface ProviderOptions extends SiteOptions {
@@ -179,7 +180,11 @@ export function createProvider(options: ProviderOptions): WorkerProvider {
     },
 
     async exec(target, command, call) {
-      return await door('run the command', async () => await (await runnerOf(target)).exec(command, call.signal))
+      return await door('run the command', async () => {
+        const { client, state } = await living(target)
+        checkExecWorkdir(state, client.workspace(state.id), command.workdir)
+        return await (await runnerOf(target)).exec(command, call.signal)
+      })
     },
 
     async execState(target, id, call) {
@@ -198,7 +203,9 @@ export function createProvider(options: ProviderOptions): WorkerProvider {
     async copyIn(target, { path, tar }, call) {
       await door('copy in', async () => {
         const { client, state, verb } = await readable(target)
-        await unpack(client.enter(state.id, [...unpackWords, copyPath(state, path)], verb), tar, call.signal)
+        const folder = copyPath(state, path)
+        const child = client.enter(state.id, [...unpackWords, folder], verb)
+        await unpack({ child, asker: asker(client.enter(state.id, askWords, verb), { folder, path }) }, tar, call.signal)
       })
     },
 

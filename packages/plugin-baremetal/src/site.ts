@@ -4,6 +4,7 @@
 import { execFile } from 'node:child_process'
 import { createHash } from 'node:crypto'
 import { realpath } from 'node:fs/promises'
+import { availableParallelism, totalmem } from 'node:os'
 import { basename, join } from 'node:path'
 import { promisify } from 'node:util'
 import type { PluginContext } from '@muster/core'
@@ -88,6 +89,7 @@ export async function openSite(
     bash: basename(await realpath(shell)) === 'bash',
     binds: config.binds ?? [],
     arch: process.arch,
+    machine: { cpu: availableParallelism(), memoryBytes: totalmem() },
     path:
       config.path ??
       (await workerPath({ path: env['PATH'] ?? plainPath, node: process.execPath, isolated, folder: join(root, 'tools') })),

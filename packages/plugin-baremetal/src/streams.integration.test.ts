@@ -166,6 +166,14 @@ describe('what the spec gives', () => {
     expect(stdout).toBe(`${workspace}/a/b\n${Object.values(env).join('|')}|nt-rwxr-xr-x\np`)
   })
 
+  test('a command of a worker that lives does not leave its folder by a relative working folder', async () => {
+    const spec = specOf(hold)
+    await provider.launch(spec, callOf())
+    const run = (workdir: string) => must(provider.exec)({ id: spec.id }, execOf('pwd', { workdir }), callOf())
+    await expect(run('../../..')).rejects.toMatchObject({ code: 'invalid-spec', effect: 'none', path: 'workdir' })
+    expect((await readExec(await run('/'))).stdout).toBe('/\n')
+  })
+
   test('a large environment and a large command', async () => {
     const env = Object.fromEntries(Array.from({ length: 10 }, (_, index) => [`BIG_${index}`, 'x'.repeat(13_000)]))
     const word = 'y'.repeat(130_000)

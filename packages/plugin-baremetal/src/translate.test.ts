@@ -5,6 +5,7 @@ import { describe, expect, test } from 'vitest'
 import { parseExit } from './exit.ts'
 import type { Facts, WorkerState } from './folder.ts'
 import {
+  checkExecWorkdir,
   checkTarget,
   commandText,
   copyPath,
@@ -30,6 +31,7 @@ const here: Surroundings = {
   bash: false,
   binds: ['/srv/cache'],
   arch: 'x64',
+  machine: { cpu: 4, memoryBytes: 8 * 2 ** 30 },
 }
 
 function spec(rest: Partial<LaunchSpec> = {}): LaunchSpec {
@@ -89,6 +91,9 @@ test.each<[string, Partial<LaunchSpec>, string, string, Partial<Surroundings>?]>
   ['no network', { network: { egress: 'none' } }, 'unsupported', 'network.egress.none'],
   ['another system', { os: 'darwin' }, 'unsupported', 'os'],
   ['another processor', { arch: 'arm64' }, 'unsupported', 'arch'],
+  ['more processors than there are', { resources: { cpu: 4.01 } }, 'unsupported', 'resources.cpu'],
+  ['more memory than there is', { resources: { memoryBytes: 8 * 2 ** 30 + 1 } }, 'unsupported', 'resources.memoryBytes'],
+  ['less memory than a shell needs', { resources: { memoryBytes: 1 } }, 'invalid-spec', 'resources.memoryBytes'],
   ['memory without a cgroup', { resources: { memoryBytes: 1 } }, 'unsupported', 'resources.memoryBytes', { can: { cpu: true } }],
   ['privileges for a user of its own', { security: { noNewPrivileges: false } }, 'unsupported', 'security.noNewPrivileges'],
   [
@@ -122,7 +127,7 @@ test('what another machine could not do is no hindrance here', () => {
   expect(plan({ env: { UID: '1' } }).env).toEqual({ UID: '1' })
   expect(plan({ security: { noNewPrivileges: false } }, { isolated: false }).noNewPrivileges).toBe(false)
   expect(plan({ arch: 'arm64' }, { arch: 'arm64' })).toBeDefined()
-  const limits: Resources = { cpu: 2, memoryBytes: 5, pids: 9 }
+  const limits: Resources = { cpu: 2, memoryBytes: 4 * 2 ** 20, pids: 9 }
   expect(plan({ resources: limits }).limits).toEqual(limits)
   expect(plan({ env: { A: 'x'.repeat(envBytes - 1) } })).toBeDefined()
 })
@@ -225,4 +230,11 @@ test('paths of copies begin at the working folder', () => {
     `/place/workers/${id}/x`,
   ])
   expect(() => copyPath(state, 'a\0')).toThrowError(expect.objectContaining({ path: 'path' }))
+})
+
+test('a command of a worker that lives is held in its folder as the spec of one is', () => {
+  const check = (path?: string): void => checkExecWorkdir({ workdir: `${workspace}/a` }, workspace, path)
+  for (const path of [undefined, '.', '..', '../b', 'c/../../d', '/etc']) expect(() => check(path)).not.toThrow()
+  for (const path of ['../..', '../../x', 'b/../../../..'])
+    expect(() => check(path)).toThrowError(expect.objectContaining({ code: 'invalid-spec', path: 'workdir' }))
 })

@@ -14,6 +14,7 @@ import type { Controller, Limits } from './cgroup.ts'
 import { settingsSchema } from './config.ts'
 import { refused } from './errors.ts'
 import type { Facts, WorkerState } from './folder.ts'
+import { type Machine, refuseSizes } from './sizes.ts'
 
 /** What this machine and this configuration allow. */
 export interface Surroundings {
@@ -28,6 +29,7 @@ export interface Surroundings {
   bash: boolean
   binds: readonly string[]
   arch: string
+  machine: Machine
 }
 
 /** A checked spec. Paths of files and mounts are relative to the workspace. */
@@ -144,6 +146,7 @@ function refuseFields(spec: LaunchSpec, around: Surroundings): void {
         hint: around.cgroupHint,
       })
   }
+  refuseSizes(spec.resources ?? {}, around.machine)
   const { noNewPrivileges } = spec.security ?? {}
   if (noNewPrivileges === false && around.isolated)
     throw refused('unsupported', 'security.noNewPrivileges', {
@@ -165,6 +168,11 @@ function within(workspace: string, path: string, { path: field, base }: { path: 
   if (isInside(workspace, at)) return at
   if (isAbsolute(path)) throw refused('unsupported', field, { message: `${path} lies outside the worker’s folder`, hint: noRoot })
   throw refused('invalid-spec', field, { message: `${path} leads out of the worker’s folder` })
+}
+
+/** The working folder of a command in a worker that lives. An absolute one is the caller's own affair; a relative one is held as the spec's is. */
+export function checkExecWorkdir({ workdir }: Pick<WorkerState, 'workdir'>, workspace: string, path: string | undefined): void {
+  if (path !== undefined && !isAbsolute(path)) within(workspace, path, { path: 'workdir', base: workdir })
 }
 
 function isInside(folder: string, path: string): boolean {

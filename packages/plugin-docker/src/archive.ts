@@ -69,7 +69,7 @@ export async function putEntries(place: Place, entries: readonly SmallEntry[], f
     else pack.entry(header, content)
   }
   pack.finalize()
-  await put(place, folder, pack as AsyncIterable<Uint8Array>)
+  await put(place, { path: folder }, pack as AsyncIterable<Uint8Array>)
 }
 
 /** Folders missing down to an absolute path, the outer ones first. */
@@ -85,8 +85,9 @@ export function folderEntry(path: string, owner: Ids): SmallEntry {
 }
 
 /**
- * Unpacks a tar below `path`, which is made when it is missing. All of it belongs to `owner`, whoever packed it. What `onEntry` refuses leaves
- * nothing where the folder is new and the container runs; else what came before stays, as with any other broken copy.
+ * Unpacks a tar below `path`, which is made when it is missing. All of it belongs to `owner`, whoever packed it. No file takes the place of a
+ * folder, and no folder that of a file or a link. What `onEntry` refuses leaves nothing where the folder is new and the container runs; else
+ * what came before stays, as with any other broken copy.
  */
 export async function unpackInto(
   place: Place,
@@ -108,7 +109,7 @@ export async function unpackInto(
     }
   }
   try {
-    await put(place, path, reown(input.tar, input.owner, onEntry))
+    await put(place, { path, noOverwriteDirNonDir: true }, reown(input.tar, input.owner, onEntry))
   } catch (error) {
     if (refused === undefined) throw error
     if (made[0] !== undefined) await removeFolder(place, made[0])
@@ -192,12 +193,17 @@ async function readSmall(place: Place, path: string): Promise<string> {
   return text
 }
 
-async function put({ engine, id, signal }: Place, path: string, content: AsyncIterable<Uint8Array>): Promise<void> {
+interface Putting {
+  path: string
+  noOverwriteDirNonDir?: true
+}
+
+async function put({ engine, id, signal }: Place, query: Putting, content: AsyncIterable<Uint8Array>): Promise<void> {
   const upload = Readable.from(content, { objectMode: false, highWaterMark: 256 * 1024 })
   const over = new AbortController()
   const until = AbortSignal.any([signal, over.signal])
   try {
-    await engine.json({ method: 'PUT', path: `${containerPath(id)}/archive`, query: { path }, upload, signal: until })
+    await engine.json({ method: 'PUT', path: `${containerPath(id)}/archive`, query: { ...query }, upload, signal: until })
   } catch (error) {
     // Content that breaks off ends no request: the engine would wait for the rest, and hold the container for it.
     over.abort()

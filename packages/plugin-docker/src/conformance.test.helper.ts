@@ -235,8 +235,8 @@ const errorCases: ErrorCase[] = (
     ['a user that is not there', 'invalid-spec', 'security.user', { security: { user: 'nobody-here' } }],
     ['a capability that is none', 'invalid-spec', 'security', { security: { capabilitiesAdd: ['CAP_NONE'] } }],
     ['a workdir that is a file', 'invalid-spec', 'workdir', { workdir: '/etc/passwd' }],
-    ['more cpus than there are', 'capacity', 'resources.cpu', { resources: { cpu: 100_000 } }],
-    ['more memory than there is', 'capacity', 'resources.memoryBytes', { resources: { memoryBytes: 2 ** 50 } }],
+    ['more cpus than there are', 'unsupported', 'resources.cpu', { resources: { cpu: 100_000 } }],
+    ['more memory than there is', 'unsupported', 'resources.memoryBytes', { resources: { memoryBytes: 2 ** 50 } }],
     ['another system', 'unsupported', 'os', { os: 'windows' }],
     ['another processor', 'unsupported', 'arch', { arch: process.arch === 'arm64' ? 'amd64' : 'arm64' }],
   ] satisfies [string, ErrorCase['code'], string | undefined, Partial<LaunchSpec>][]

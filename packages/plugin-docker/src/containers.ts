@@ -7,6 +7,7 @@ import { abortError, EngineFailure, isEnding, isGone, isStatus, toDockerError } 
 import { type EngineFacts, readFacts } from './facts.ts'
 import { containerName, label, ownerFilter, tagsOf } from './labels.ts'
 import { killedForMemory } from './memory-kill.ts'
+import { giveNameBack, giveNamesBack } from './renamed.ts'
 import { exitInDoubt, exitOf, handleOf, instantOf, isDoubtful, observe, phaseOf } from './translate.ts'
 import { mapWide, raceAbort } from './waiting.ts'
 
@@ -62,7 +63,9 @@ export function createContainers(engine: Engine, owner: Pick<OwnerTags, 'muster-
   }
 
   async function find(id: WorkerId, signal: AbortSignal): Promise<Found | undefined> {
-    const container = await holder(id, signal)
+    let container = await holder(id, signal)
+    if (container === undefined && (await giveNameBack(engine, { id, owner: ownerFilter(owner) }, signal)))
+      container = await holder(id, signal)
     const tags = container === undefined ? undefined : tagsOf(container.Config.Labels)
     if (container === undefined || tags === undefined || tags['muster-worker'] !== id) return undefined
     const ours = tags['muster-owner'] === owner['muster-owner'] && tags['muster-provider'] === owner['muster-provider']
@@ -107,12 +110,10 @@ export function createContainers(engine: Engine, owner: Pick<OwnerTags, 'muster-
 /** All workers with these tags, in the order of their ids. An engine gives all at once: it has no pages. */
 export async function listRows(engine: Engine, tags: ListQuery['tags'] | undefined, signal: AbortSignal): Promise<Row[]> {
   const filters = { label: tags === undefined ? ['muster-worker'] : ownerFilter(tags) }
-  const rows = await engine.json<ContainerRow[]>({
-    method: 'GET',
-    path: '/containers/json',
-    query: { all: true, filters },
-    signal,
-  })
+  const ask = (): Promise<ContainerRow[]> =>
+    engine.json<ContainerRow[]>({ method: 'GET', path: '/containers/json', query: { all: true, filters }, signal })
+  let rows = await ask()
+  if (tags !== undefined && (await giveNamesBack(engine, rows, signal)).length > 0) rows = await ask()
   return rows.flatMap(rowOf).sort((left, right) => (left.id < right.id ? -1 : 1))
 }
 

@@ -109,7 +109,7 @@ const examples: readonly Example[] = [
   {
     status: 400,
     message: 'Range of CPUs is from 0.01 to 2.00, as there are only 2 CPUs available',
-    is: { code: 'capacity', effect: 'none', path: 'resources.cpu' },
+    is: { code: 'unsupported', effect: 'none', path: 'resources.cpu' },
   },
   {
     status: 400,
@@ -196,6 +196,11 @@ const examples: readonly Example[] = [
   { status: 500, message: 'Container x is not paused', is: { code: 'conflict', effect: 'none' } },
   { status: 500, message: 'container rootfs is marked read-only', is: { code: 'unsupported', path: 'security.readOnlyRoot' } },
   { status: 400, message: 'extraction point is not a directory', is: { code: 'invalid-spec', path: 'path' } },
+  {
+    status: 400,
+    message: 'cannot overwrite directory "/x/full" with non-directory "/x"',
+    is: { code: 'invalid-spec', path: 'path' },
+  },
   {
     status: 500,
     message: 'Error processing tar file(exit status 1): archive/tar: invalid tar header',

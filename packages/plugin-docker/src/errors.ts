@@ -178,7 +178,7 @@ export const errorTable: readonly ErrorRow[] = [
     hint: "Free space on the engine's disk: `docker system df` shows what uses it.",
   },
   { words: /cannot allocate memory|resource temporarily unavailable|too many open files/i, code: 'capacity' },
-  { words: /range of cpus is from/i, code: 'capacity', effect: 'none', path: 'resources.cpu' },
+  { words: /range of cpus is from/i, code: 'unsupported', effect: 'none', path: 'resources.cpu' },
   { words: /requested cpus are not available/i, code: 'capacity', effect: 'none', path: 'settings.cpuset' },
   { words: /could not find an available.*address pool|no available ip/i, code: 'capacity' },
 
@@ -231,6 +231,7 @@ export const errorTable: readonly ErrorRow[] = [
   { words: /is not running|is paused|is already paused|is not paused|container stopped/i, code: 'conflict', effect: 'none' },
   { words: /container rootfs is marked read-only/i, code: 'unsupported', effect: 'none', path: 'security.readOnlyRoot' },
   { words: /extraction point is not a directory|not a directory/i, code: 'invalid-spec', effect: 'none', path: 'path' },
+  { words: /cannot overwrite (?:non-)?directory/i, code: 'invalid-spec', path: 'path' },
   { words: /error processing tar|invalid tar header/i, code: 'invalid-spec', path: 'tar' },
   { words: /client version .* is too (?:new|old)/i, code: 'unsupported', effect: 'none' },
 

@@ -180,6 +180,34 @@ suiteWith(await findDocker(), 'the life of workers on a real engine', (docker) =
     })
   })
 
+  test('a container that was renamed is still its worker; one made from an image of a worker is none', async () => {
+    const engine = (method: 'GET' | 'POST' | 'DELETE', path: string, body?: object): Promise<unknown> =>
+      engineJson(docker.socket, { method, path, ...(body === undefined ? {} : { body }) })
+    const [listedOne, looked, ended] = [await launched(), await launched(), await launched()]
+    for (const { id } of [listedOne, looked, ended]) await engine('POST', `/containers/muster-${id}/rename?name=elsewhere-${id}`)
+    // Whoever looks at one, ends one, or lists all gives the name back.
+    expect(await harness.observe(looked.id)).toMatchObject({ phase: 'running' })
+    await harness.gone(ended.id, 0)
+    expect((await listed()).map(({ id }) => id).toSorted()).toEqual([listedOne.id, looked.id].toSorted())
+    expect((await harness.exec(looked.id, ['echo', 'there'])).stdout).toBe('there\n')
+    await harness.gone(listedOne.id, 0)
+
+    const image = `muster-test/copy-${looked.id}`
+    await engine('POST', `/commit?container=muster-${looked.id}&repo=${image}`)
+    await harness.gone(looked.id, 0)
+    const copy = `copy-${looked.id}`
+    await engine('POST', `/containers/create?name=${copy}`, { Image: image, Cmd: ['true'] })
+    try {
+      expect(await listed()).toEqual([])
+      expect(await harness.observe(looked.id)).toBeUndefined()
+      await harness.gone(looked.id, 0)
+      expect(await engine('GET', `/containers/${copy}/json`)).toMatchObject({ Name: `/${copy}` })
+    } finally {
+      await engine('DELETE', `/containers/${copy}?force=true`)
+      await engine('DELETE', `/images/${image}?force=true`)
+    }
+  })
+
   test('suspend and resume keep memory, and may be repeated', async () => {
     const { id } = await launched(harness.command('sh', '-c', 'i=0; while :; do i=$((i+1)); echo $i; sleep 0.02; done'))
     await harness.provider.suspend({ id }, callOf())

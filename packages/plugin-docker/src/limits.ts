@@ -24,10 +24,10 @@ export function checkLimits(spec: LaunchSpec, settings: DockerSettings, facts: E
     ['settings.swapBytes', settings.swapBytes, limits.swap],
   ]
   for (const [path, value, there] of wanted) if (value !== undefined && !there) throw refuse('unsupported', path, notLimited)
-  if (cpu !== undefined && cpu > facts.cpus) throw refuse('capacity', 'resources.cpu', `the engine has ${facts.cpus}`)
+  if (cpu !== undefined && cpu > facts.cpus) throw refuse('unsupported', 'resources.cpu', `the engine has ${facts.cpus}`)
   // The engine itself accepts a limit beyond the machine's memory, which then is a promise it cannot keep.
   if (memoryBytes !== undefined && memoryBytes > facts.memoryBytes)
-    throw refuse('capacity', 'resources.memoryBytes', `the engine has ${facts.memoryBytes}`)
+    throw refuse('unsupported', 'resources.memoryBytes', `the engine has ${facts.memoryBytes}`)
   if (settings.swapBytes !== undefined && memoryBytes === undefined)
     throw refuse('invalid-spec', 'settings.swapBytes', 'swap is limited together with resources.memoryBytes')
   if (!facts.deviceRequests && (gpus ?? settings.deviceRequests) !== undefined)

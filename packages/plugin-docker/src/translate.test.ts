@@ -159,8 +159,8 @@ describe('a spec is refused', () => {
       facts,
       { code: 'invalid-spec', path: 'services.0.image' },
     ],
-    ['for more cpus', spec({ resources: { cpu: 5 } }), facts, { code: 'capacity', path: 'resources.cpu' }],
-    ['for more memory', spec({ resources: { memoryBytes: 9e9 } }), facts, { code: 'capacity', path: 'resources.memoryBytes' }],
+    ['for more cpus', spec({ resources: { cpu: 5 } }), facts, { code: 'unsupported', path: 'resources.cpu' }],
+    ['for more memory', spec({ resources: { memoryBytes: 9e9 } }), facts, { code: 'unsupported', path: 'resources.memoryBytes' }],
   ])('%s', (...[, wanted, engine, expected]) => {
     const check = (): void => checkSpec(wanted, honoured, engine)
     expect(check).toThrow(expect.objectContaining({ ...expected, effect: 'none' }) as Error)

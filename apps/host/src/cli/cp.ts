@@ -1,7 +1,7 @@
 /** `muster cp`: files and folders into a worker that lives, and out of it. */
 import { basename, join, posix } from 'node:path'
 import { statSync } from 'node:fs'
-import { MusterError } from '@muster/client'
+import { isMusterError, type MusterClient, MusterError } from '@muster/client'
 import { type Command, InvalidArgumentError } from 'commander'
 import { acting, openClient, subcommand, withProgress } from './context.ts'
 import { exits, say } from './io.ts'
@@ -51,9 +51,10 @@ export function cpCommand(): Command {
     .addHelpText(
       'after',
       `
-A relative path in a worker is below its workspace. What is there is replaced, file by file. Here it is all or nothing:
-a folder of the same name is replaced as a whole, with what only it had. Where something cannot be read, that is said
-with exit code 1, and what could be read is TARGET.incomplete.
+A relative path in a worker is below its workspace. What is there is replaced, file by file: a file goes into a folder of
+that name, a folder never takes the place of a file. Cut off, some of it is there, and the last file may be a part of it.
+Here it is all or nothing: a folder of the same name is replaced as a whole, with what only it had. Where something cannot
+be read, that is said with exit code 1, and what could be read is TARGET.incomplete.
 
   muster cp ./dist w01m…:/srv/app        as the folder /srv/app
   muster cp w01m…:report.xml results/    as results/report.xml`,
@@ -61,6 +62,36 @@ with exit code 1, and what could be read is TARGET.incomplete.
     .action(
       acting(async ([source, target]: [Place, Place], _options: object, command: Command) => copy(source, { target, command })),
     )
+}
+
+/** What a tar that was cut off leaves there. */
+const halfDone = 'some of it may be in the worker, the last file cut off, in the place of what was there'
+
+interface Putting {
+  source: string
+  worker: string
+  path: string
+}
+
+/** Answers where it went. */
+async function putInto(client: MusterClient, { source, worker, path }: Putting, signal: AbortSignal): Promise<string> {
+  const { packTree } = await import('@muster/client')
+  const put = async (target: string): Promise<string> => {
+    const { folder, name } = targetOf(target, source)
+    await client.workers.putFiles(worker, { path: folder, tar: () => packTree(source, name), signal })
+    return posix.join(folder, name)
+  }
+  try {
+    return await put(path)
+  } catch (error) {
+    const refused = isMusterError(error) && error.code === 'invalid-request'
+    // No file takes the place of a folder: as with `cp` it goes into it.
+    if (refused && !isNameless(path) && statSync(source, { throwIfNoEntry: false })?.isFile() === true)
+      return await put(`${path}/`).catch(() => {
+        throw error
+      })
+    throw error
+  }
 }
 
 async function copy(source: Place, { target, command }: { target: Place; command: Command }): Promise<number> {
@@ -75,11 +106,11 @@ async function copy(source: Place, { target, command }: { target: Place; command
   const { signal } = gone
   try {
     if (target.worker !== undefined) {
-      const { packTree } = await import('@muster/client')
-      const { folder, name } = targetOf(target.path, source.path)
-      const done = client.workers.putFiles(target.worker, { path: folder, tar: () => packTree(source.path, name), signal })
-      await withProgress(`copying ${source.path} to ${target.worker} …`, done)
-      say(`copied to ${target.worker}:${posix.join(folder, name)}`)
+      const place = await withProgress(
+        `copying ${source.path} to ${target.worker} …`,
+        putInto(client, { source: source.path, worker: target.worker, path: target.path }, signal),
+      )
+      say(`copied to ${target.worker}:${place}`)
       return exits.ok
     }
     const onSkipped = (entry: string): void => say(`left out ${entry}, a pipe or a device`)
@@ -89,7 +120,7 @@ async function copy(source: Place, { target, command }: { target: Place; command
     return exits.ok
   } catch (error) {
     if (!signal.aborted) throw error
-    say(target.worker === undefined ? 'given up; nothing is left of it' : 'given up; some of it may be in the worker')
+    say(target.worker === undefined ? 'given up; nothing is left of it' : `given up; ${halfDone}`)
     return exits.cancelled
   }
 }

@@ -51,6 +51,14 @@ test('files and folders go in and come out as they are, and what is wrong is sai
     './renamed/large.bin',
   ])
 
+  // As `cp`: into a folder that is there, whether that is said or not.
+  const into = await of(site, ['cp', 'tree/below/a b.txt', `${worker}:in/renamed`])
+  expect([into.code, into.stderr.text]).toEqual([0, expect.stringContaining(`copied to ${worker}:in/renamed/a b.txt`) as string])
+  const onto = await of(site, ['cp', 'tree', `${worker}:in/renamed/a b.txt`])
+  expect([onto.code, onto.stderr.text]).toEqual([1, expect.stringMatching(/^muster: .*a b\.txt/) as string])
+  const kept = await of(site, ['exec', worker, '--', '/bin/sh', '-c', 'cd in/renamed && cat "a b.txt" && rm "a b.txt" && ls'])
+  expect(kept.stdout.text.split('\n')).toEqual(['textbelow', 'large.bin', ''])
+
   const back = await of(site, ['cp', `${worker}:in/renamed`, 'out/'])
   expect([back.code, back.stderr.text]).toEqual([0, expect.stringContaining('copied to out/renamed') as string])
   expect(Buffer.compare(await readFile(join(site.dir, 'out/renamed/large.bin')), large)).toBe(0)

@@ -120,6 +120,29 @@ export const copyDefects: readonly Defect[] = [
     }),
   },
   {
+    name: 'copyIn puts a file in the place of a folder',
+    caughtBy: 'copyIn replaces a file with a file, and refuses a file for a folder and a folder for what is none',
+    wrap: (provider) => ({
+      async copyIn(target, { path, tar }, call) {
+        const chunks = await Array.fromAsync(tar)
+        const again = async function* (): AsyncGenerator<Uint8Array> {
+          yield* chunks
+        }
+        try {
+          await whole(provider).copyIn(target, { path, tar: again() }, call)
+        } catch (error) {
+          if (!(error instanceof ProviderError && error.path === path)) throw error
+          const id = `x${target.id.slice(1, -4)}${Math.random().toString(36).slice(2, 6).padEnd(4, '0')}`
+          const command = ['rm', '-rf', ...readTar(Buffer.concat(chunks)).map(({ name }) => name)]
+          await remains(
+            whole(provider).exec(target, { id, command, workdir: path, stdin: false, from: { stdout: 0, stderr: 0 } }, call),
+          )
+          await whole(provider).copyIn(target, { path, tar: again() }, call)
+        }
+      },
+    }),
+  },
+  {
     name: 'copyOut gives what is in a folder, without the folder',
     caughtBy: 'copyOut gives one tree, named by the last part of its path',
     wrap: (provider) => ({

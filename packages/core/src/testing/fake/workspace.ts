@@ -1,6 +1,6 @@
 /** What happens inside a worker of the fake provider: commands, output, files, ports. */
 import { type ChildProcess, spawn } from 'node:child_process'
-import { existsSync, mkdirSync } from 'node:fs'
+import { existsSync, mkdirSync, mkdtempSync, readdirSync, rmSync } from 'node:fs'
 import { connect } from 'node:net'
 import { basename, dirname, join } from 'node:path'
 import type { Readable, Writable } from 'node:stream'
@@ -118,10 +118,21 @@ export function workspace({ vendor, life, tty, find }: WorkspaceOptions): Inside
       vendor.note({ kind: 'effect', op: 'copy-in' }, { worker: record.id, call })
       const folder = inside(home(record), record, path)
       mkdirSync(folder, { recursive: true })
-      const child = spawn('tar', ['-xf', '-', '--no-same-owner', '-C', folder], { stdio: ['pipe', 'ignore', 'pipe'] })
-      const ended = endOf(child, call.signal)
-      child.stdin.on('error', () => {})
-      await Promise.all([feed(child.stdin, tar, call.signal), ended])
+      const come = mkdtempSync(join(home(record), 'come-'))
+      try {
+        const child = spawn('tar', ['-xf', '-', '--no-same-owner', '-C', come], { stdio: ['pipe', 'ignore', 'pipe'] })
+        const ended = endOf(child, { signal: call.signal, path: 'tar' })
+        child.stdin.on('error', () => {})
+        await Promise.all([feed(child.stdin, tar, call.signal), ended])
+        const names = readdirSync(come)
+        if (names.length === 0) return
+        // Unlike tar it refuses a file for a folder, and a folder for a file.
+        const words = ['-a', '--remove-destination', '-t', folder, '--', ...names]
+        const settle = spawn('cp', words, { cwd: come, stdio: ['ignore', 'ignore', 'pipe'] })
+        await endOf(settle, { signal: call.signal, path })
+      } finally {
+        rmSync(come, { recursive: true, force: true })
+      }
     },
 
     async *copyOut(target, path, call) {
@@ -129,7 +140,7 @@ export function workspace({ vendor, life, tty, find }: WorkspaceOptions): Inside
       const full = inside(home(record), record, path)
       if (!existsSync(full)) throw refused('not-found', path, `no ${path} in the worker`)
       const child = spawn('tar', ['-cf', '-', '-C', dirname(full), basename(full)], { stdio: ['ignore', 'pipe', 'pipe'] })
-      const ended = endOf(child, call.signal)
+      const ended = endOf(child, { signal: call.signal, path: 'tar' })
       ended.catch(() => {})
       try {
         yield* child.stdout as AsyncIterable<Uint8Array>
@@ -241,7 +252,7 @@ function drained(target: Writable): Promise<void> {
   })
 }
 
-function endOf(child: ChildProcess, signal: AbortSignal): Promise<void> {
+function endOf(child: ChildProcess, { signal, path }: { signal: AbortSignal; path: string }): Promise<void> {
   let said = ''
   ;(child.stderr as Readable).on('data', (text: Buffer) => {
     said = `${said}${text.toString()}`.slice(-500)
@@ -257,7 +268,7 @@ function endOf(child: ChildProcess, signal: AbortSignal): Promise<void> {
       signal.removeEventListener('abort', aborted)
       if (signal.aborted) reject(signal.reason as Error)
       else if (code === 0) resolve()
-      else reject(new ProviderError('invalid-spec', `tar: ${said.trim()}`, { path: 'tar' }))
+      else reject(new ProviderError('invalid-spec', said.trim(), { path }))
     })
   })
 }

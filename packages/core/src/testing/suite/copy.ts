@@ -79,6 +79,26 @@ export const copyTests: readonly SuiteTest[] = [
     },
   },
   {
+    name: 'copyIn replaces a file with a file, and refuses a file for a folder and a folder for what is none',
+    needs: copyIn,
+    async run(bench) {
+      const [session, target, name] = [await bench.session(), await bench.shared(), bench.newExecId()]
+      await printed(bench, `mkdir -p ${name}/full ${name}/hollow; cd ${name}; echo kept >full/keep; echo old >file`)
+      const path = bench.inside(name)
+      const put = (...entries: Parameters<typeof tarOf>[0]): Promise<void> =>
+        session.copyIn(target, { path, tar: bytes(tarOf(entries)) })
+      await put({ name: 'full', kind: 'folder' }, { name: 'full/new', content: Buffer.from('beside\n') })
+      await put({ name: 'file', content: Buffer.from('new\n') })
+      await printed(bench, `ln -s full ${name}/link`)
+      for (const folder of ['full', 'hollow'])
+        await fails(`a file for ${folder}`, put({ name: folder, content: Buffer.from('file') }), { code: 'invalid-spec', path })
+      for (const file of ['file', 'link'])
+        await fails(`a folder for ${file}`, put({ name: file, kind: 'folder' }), { code: 'invalid-spec', path })
+      const seen = `cd ${name}; cat full/keep full/new file; ls -d full/ hollow/; [ -h link ] && echo link`
+      assert.deepEqual((await printed(bench, seen)).trim().split(/\s+/), ['kept', 'beside', 'new', 'full/', 'hollow/', 'link'])
+    },
+  },
+  {
     name: 'copyOut gives one tree, named by the last part of its path',
     needs: copyOut,
     async run(bench) {
