@@ -2,10 +2,8 @@
 import { posix } from 'node:path'
 import {
   type Call,
-  type Headroom,
   type ListQuery,
   type PluginContext,
-  type Probe,
   ProviderError,
   type SpecField,
   type WorkerId,
@@ -15,7 +13,7 @@ import {
 } from '@muster/core'
 import { ownerOf, packFrom, type Place, rootOf, unpackInto } from './archive.ts'
 import { orphansOf } from './belongings.ts'
-import { apiRange, compareVersions, type ContainerStats, createEngine, type Engine } from './client.ts'
+import { type ContainerStats, createEngine, type Engine } from './client.ts'
 import type { Endpoint } from './config.ts'
 import {
   containerPath,
@@ -32,8 +30,9 @@ import {
 import { type CopyLimits, copyLimitsOf, countCopy } from './copies.ts'
 import { inCall } from './current.ts'
 import { EngineFailure, isStatus, toDockerError } from './errors.ts'
+import { describe, headroomOf } from './engine-state.ts'
 import { createRunners, otherUser } from './exec.ts'
-import { readFacts, type EngineFacts } from './facts.ts'
+import { readFacts } from './facts.ts'
 import { forwardPort } from './forward.ts'
 import { networkHolder } from './gate.ts'
 import { createLedger } from './image-ledger.ts'
@@ -299,46 +298,6 @@ export function dockerProvider({
         return headroomOf(facts, rows)
       }),
   }
-}
-
-/** What the limits of running workers, of whatever owner, leave. A worker without limits reserves nothing. Pure. */
-export function headroomOf(facts: EngineFacts, rows: readonly Row[]): Headroom {
-  const holding = rows.filter(({ state }) => state !== 'exited' && state !== 'dead')
-  const free = (total: number, used: number): { free: number; total: number } => ({ free: Math.max(0, total - used), total })
-  return {
-    cpu: free(
-      facts.cpus,
-      holding.reduce((sum, { cpu }) => sum + cpu, 0),
-    ),
-    memoryBytes: free(
-      facts.memoryBytes,
-      holding.reduce((sum, { memoryBytes }) => sum + memoryBytes, 0),
-    ),
-  }
-}
-
-/** What an operator should know of this engine. Pure. */
-export function describe(facts: EngineFacts): Probe {
-  const { version, api, oldestApi, name, os, arch, cgroup, storage, cpus, memoryBytes, limits } = facts
-  const engineFacts = {
-    ...{ engine: version, api, name, os, arch, cgroup, storage },
-    ...{ cpus: String(cpus), memoryBytes: String(memoryBytes) },
-  }
-  const failed = (message: string, hint: string): Probe => ({ state: 'failed', message, hint, facts: engineFacts })
-  if (os !== 'linux') return failed(`the engine runs ${os} containers`, 'Switch it to Linux containers.')
-  if (compareVersions(api, apiRange.oldest) < 0 || compareVersions(oldestApi, apiRange.newest) > 0)
-    return failed(
-      `the engine speaks API ${oldestApi} to ${api}, this plugin ${apiRange.oldest} to ${apiRange.newest}`,
-      'Use an engine of version 20.10 or newer, or another version of this plugin.',
-    )
-  const missing = Object.entries({ cpu: limits.cpu, memory: limits.memory, pids: limits.pids }).filter(([, there]) => !there)
-  const notes = [
-    ...missing.map(([limit]) => `no ${limit} limit: the engine's kernel has none`),
-    ...(facts.init ? [] : ["no docker-init: a worker's command is process 1"]),
-    ...(facts.liveRestore ? [] : ['workers end when the engine restarts: live-restore is off']),
-    ...(facts.rootless ? ['rootless engine'] : []),
-  ]
-  return { state: 'ready', facts: engineFacts, ...(notes.length === 0 ? {} : { notes }) }
 }
 
 async function ignoring(words: RegExp, work: Promise<unknown>): Promise<void> {

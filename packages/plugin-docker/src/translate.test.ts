@@ -4,7 +4,7 @@ import manifest from '../muster-plugin.json' with { type: 'json' }
 import type { ContainerInspect, ContainerStats } from './client.ts'
 import { type EngineFacts, factsOf } from './facts.ts'
 import { containerName, label, labelsOf, ownerFilter, specDigest, tagsOf } from './labels.ts'
-import { describe as describeEngine, headroomOf } from './provider.ts'
+import { describe as describeEngine, headroomOf } from './engine-state.ts'
 import { grantedOf } from './limits.ts'
 import { rulesOf } from './rules.ts'
 import { checkSpec, createBody, exitInDoubt, exitOf, instantOf, observe, phaseOf, platformOf, statsOf } from './translate.ts'

@@ -51,9 +51,8 @@ export interface Fault {
 export interface ScriptOptions {
   name: string
   owner: string
-  /** Of its plugin; default 1.0.0. */
+  /** Of its plugin; default 1.0.0 of one package for all. */
   version?: string
-  /** The plugin's; default: one for all. */
   package?: string
   clock: Clock
   vendor?: Vendor
@@ -319,10 +318,9 @@ export function scriptedProvider(options: ScriptOptions): ScriptedProvider {
     headroom: missing,
     quote: missing,
     preparePool: async (request) => {
-      const { pool, image } = request
       if (options.prepared === undefined) return missing()
-      await options.prepared(pool, request)
-      const digest = `${pool}-${image ?? 'none'}`
+      await options.prepared(request.pool, request)
+      const digest = `${request.pool}-${request.image ?? 'none'}`
       return { handle: { v: 1, data: { digest } }, digest }
     },
     unpreparePool: ({ pool: { pool }, handle }) =>

@@ -106,10 +106,10 @@ export function workspace({ vendor, life, tty, find }: WorkspaceOptions): Inside
       const cell = execCell(record, id)
       const line = readText(join(cell, 'tty'))?.trim()
       if (line === undefined || cellState(cell, home(record)).state !== 'running') return
-      await endOf(
-        spawn('stty', ['-F', line, ...sizeWords({ columns, rows })], { stdio: ['ignore', 'ignore', 'pipe'] }),
-        call.signal,
-      )
+      await endOf(spawn('stty', ['-F', line, ...sizeWords({ columns, rows })], { stdio: ['ignore', 'ignore', 'pipe'] }), {
+        signal: call.signal,
+        path: 'stty',
+      })
     },
 
     async copyIn(target, { path, tar }, call) {
