@@ -318,8 +318,7 @@ export function scriptedProvider(options: ScriptOptions): ScriptedProvider {
     headroom: missing,
     quote: missing,
     preparePool: async (request) => {
-      if (options.prepared === undefined) return missing()
-      await options.prepared(request.pool, request)
+      await (options.prepared ?? missing)(request.pool, request)
       const digest = `${request.pool}-${request.image ?? 'none'}`
       return { handle: { v: 1, data: { digest } }, digest }
     },
