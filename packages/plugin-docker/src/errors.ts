@@ -231,7 +231,12 @@ export const errorTable: readonly ErrorRow[] = [
   { words: /is not running|is paused|is already paused|is not paused|container stopped/i, code: 'conflict', effect: 'none' },
   { words: /container rootfs is marked read-only/i, code: 'unsupported', effect: 'none', path: 'security.readOnlyRoot' },
   { words: /extraction point is not a directory|not a directory/i, code: 'invalid-spec', effect: 'none', path: 'path' },
-  { words: /cannot overwrite (?:non-)?directory/i, code: 'invalid-spec', path: 'path' },
+  // The second is Podman's.
+  {
+    words: /cannot overwrite (?:non-)?directory|copier: put: .*(?:file exists|(?:is|not) a directory)/i,
+    code: 'invalid-spec',
+    path: 'path',
+  },
   { words: /error processing tar|invalid tar header/i, code: 'invalid-spec', path: 'tar' },
   { words: /client version .* is too (?:new|old)/i, code: 'unsupported', effect: 'none' },
 

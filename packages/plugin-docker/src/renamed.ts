@@ -2,7 +2,7 @@
 import type { OwnerTags, WorkerId } from '@muster/core'
 import type { ContainerRow, Engine } from './client.ts'
 import { isGone, isNameTaken } from './errors.ts'
-import { containerName, tagsOf } from './labels.ts'
+import { containerName, label, tagsOf } from './labels.ts'
 import { partLabel } from './storage.ts'
 
 /** Among these rows; `rows` have the owner's tags. Says for which workers the name was given back. */
@@ -11,7 +11,9 @@ export async function giveNamesBack(engine: Engine, rows: readonly ContainerRow[
   const back: WorkerId[] = []
   for (const row of rows) {
     const id = tagsOf(row.Labels)?.['muster-worker']
-    if (id === undefined || row.Labels[partLabel.part] !== undefined || named.has(`/${containerName(id)}`)) continue
+    // Every worker's container says what it was made by; who copies tags has only those.
+    const made = row.Labels[label.spec] !== undefined && row.Labels[partLabel.part] === undefined
+    if (id === undefined || !made || named.has(`/${containerName(id)}`)) continue
     if ((await isMade(engine, row, signal)) && (await rename(engine, { container: row.Id, id }, signal))) back.push(id)
   }
   return back

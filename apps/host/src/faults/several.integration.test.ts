@@ -16,7 +16,8 @@ suiteWith(await findDocker(), 'two engines under three providers', ({ socket }) 
     const image = await ensureImage(engine.socket, 'busybox')
     await ensureImage(socket, 'busybox')
     const provider = (path: string): string => `{ plugin: docker, config: { socket: ${path} } }`
-    const worker = `worker: { work: hold, grace: 500ms, image: "${image}" }, scale: { max: 20 }`
+    // A launch that its engine does not take goes to the next one after its start deadline.
+    const worker = `worker: { work: hold, grace: 500ms, start: 20s, image: "${image}" }, scale: { max: 20 }`
     site = await makeSite({
       providers: `first: ${provider(engine.socket)}\nsecond: ${provider(socket)}\nagain: ${provider(socket)}`,
       pools: `over: { placement: [first, second], ${worker} }\nback: { placement: [again, first], ${worker} }`,
