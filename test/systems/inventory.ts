@@ -30,17 +30,29 @@ export async function leftOn(socket: string): Promise<string[]> {
   return [...things, ...(await imagesOf(socket))]
 }
 
+interface ImageRow {
+  Id: string
+  ParentId: string
+  RepoTags: string[] | null
+  Labels: Record<string, string> | null
+}
+
+/** What older engines say in place of no name. */
+const nameless = '<none>:<none>'
+
 /** `image ID NAME`, a line a name; `<none>` of one without. */
 async function imagesOf(socket: string): Promise<string[]> {
-  const images = await engineJson<{ Id: string; RepoTags: string[] | null; Labels: Record<string, string> | null }[]>(socket, {
-    path: '/images/json',
-  })
+  const images = await engineJson<ImageRow[]>(socket, { path: '/images/json' })
   const made: ReadonlySet<string> = new Set(Object.values(TEST_IMAGES))
   return images
-    .flatMap(({ Id, RepoTags, Labels }) =>
-      // Made anew for changed content, a test image leaves its former self without a name.
-      (RepoTags ?? (Labels?.[CONTENT_LABEL] === undefined ? ['<none>'] : [])).map((name) => ({ Id, name })),
-    )
+    .flatMap(({ Id, RepoTags, Labels, ParentId }) => {
+      const names = (RepoTags ?? []).filter((name) => name !== nameless)
+      // Made anew, for changed content or by two files at once, a test image leaves its former self without a name. It has no parent, as one has
+      // that is made of a worker.
+      const former = Labels?.[CONTENT_LABEL] !== undefined && ParentId === ''
+      const all = names.length > 0 || former ? names : ['<none>']
+      return all.map((name) => ({ Id, name }))
+    })
     .filter(({ name }) => !made.has(name))
     .map(({ Id, name }) => `image ${Id} ${name}`)
     .toSorted()

@@ -1,11 +1,12 @@
 /** The systems themselves: each starts, does what tests need of it, and leaves nothing behind. */
 import { rm } from 'node:fs/promises'
 import { join } from 'node:path'
+import { Readable } from 'node:stream'
 
 import { expect, test } from 'vitest'
 
 import { findDocker, findStartDocker, sweepDocker, type DockerEngine } from './docker.ts'
-import { askEngine, engineJson, engineVersion, runContainer } from './engine.ts'
+import { askEngine, engineJson, engineProgress, engineVersion, runContainer } from './engine.ts'
 import { ensureImage, pullImage, pushImage, removeImage, tagImage } from './images.ts'
 import { suiteWith } from './presence.ts'
 import { identityOf, mustRun, runProcess, startProcess } from './process.ts'
@@ -158,8 +159,22 @@ suiteWith(findStartDocker(), 'a private engine', (startDocker) => {
     await post(`/containers/${Id}/start`)
     const kinds = new Set((await leaks()).map((line) => line.split(' ')[0] ?? ''))
     expect([...kinds].toSorted()).toEqual(['container', 'interface', 'iptables', 'mount', 'network', 'process', 'volume'])
-    for (const path of [`/containers/${Id}`, '/networks/own', '/volumes/data']) await drop(path)
+    const images = async (): Promise<string[]> => (await leaks()).filter((line) => line.startsWith('image '))
+    const nameless = await post(`/commit?container=${Id}`)
+    expect(await images()).toEqual([`image ${nameless.Id} <none>`])
+    for (const path of [`/containers/${Id}`, '/networks/own', '/volumes/data', `/images/${nameless.Id}`]) await drop(path)
     await none()
+    // A test image that is made anew leaves its former self without a name, which is no leak.
+    await engineProgress(socket, {
+      method: 'POST',
+      path: '/images/create',
+      query: { fromSrc: '-', repo: image, changes: ['LABEL muster-test.content=other'] },
+      headers: { 'content-type': 'application/x-tar' },
+      body: Readable.from([Buffer.alloc(1024)]),
+    })
+    expect(await images()).toEqual([])
+    await ensureImage(socket, 'busybox')
+    expect(await images()).toEqual([])
 
     const rule = ['FORWARD', '-s', '192.0.2.1', '-j', 'DROP']
     const plants: [kind: string, plant: () => Promise<unknown>, pull: () => Promise<unknown>][] = [
