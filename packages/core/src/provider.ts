@@ -269,7 +269,7 @@ export interface WorkerProvider {
   /**
    * Starts a command in a running worker, or attaches to it when this id was started before. `stdin` follows only the first attach.
    * With `tty` it has a terminal: all its output is `stdout`, the end of its input is typed as Ctrl-D, and it lives only as long as this
-   * call: with its abort, its deadline or the plugin's own end the terminal hangs up. Nobody attaches to it; its id is used once.
+   * call: with its abort, its deadline or an orderly end of the plugin the terminal hangs up. Nobody attaches to it; its id is used once.
    */
   exec?(target: WorkerTarget, command: ExecInput, call: Call): Promise<ExecSession>
 

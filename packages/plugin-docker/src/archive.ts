@@ -7,7 +7,6 @@ import { type ContainerInspect, type Engine, readBody, toFailure } from './clien
 import { containerPath } from './containers.ts'
 import { EngineFailure, isStatus } from './errors.ts'
 import type { EngineFacts } from './facts.ts'
-import { runProgram } from './programs.ts'
 import { type EntryWatch, reown } from './tar-owner.ts'
 import { type Ids, idsOf, isNumeric } from './users.ts'
 
@@ -86,18 +85,17 @@ export function folderEntry(path: string, owner: Ids): SmallEntry {
 
 /**
  * Unpacks a tar below `path`, which is made when it is missing. All of it belongs to `owner`, whoever packed it. No file takes the place of a
- * folder, and no folder that of a file or a link. What `onEntry` refuses leaves nothing where the folder is new and the container runs; else
- * what came before stays, as with any other broken copy.
+ * folder, and no folder that of a file or a link. What came before an entry that `onEntry` refuses stays, as with any
+ * other broken copy: others may have put something there too.
  */
 export async function unpackInto(
   place: Place,
   path: string,
   input: { tar: AsyncIterable<Uint8Array>; owner: Ids; onEntry: EntryWatch },
 ): Promise<void> {
-  const made = await missingFolders(place, path)
   await putEntries(
     place,
-    made.map((folder) => folderEntry(folder, input.owner)),
+    (await missingFolders(place, path)).map((folder) => folderEntry(folder, input.owner)),
   )
   let refused: unknown
   const onEntry: EntryWatch = (size) => {
@@ -111,15 +109,8 @@ export async function unpackInto(
   try {
     await put(place, { path, noOverwriteDirNonDir: true }, reown(input.tar, input.owner, onEntry))
   } catch (error) {
-    if (refused === undefined) throw error
-    if (made[0] !== undefined) await removeFolder(place, made[0])
-    throw toFailure(refused)
+    throw refused === undefined ? error : toFailure(refused)
   }
-}
-
-/** In a container that runs and has `rm`; another keeps it. */
-async function removeFolder({ engine, id, signal }: Place, path: string): Promise<void> {
-  await runProgram({ engine, path: containerPath(id), argv: ['rm', '-rf', '--', path], user: '0', signal }).catch(() => undefined)
 }
 
 /** The bytes of a tar of `path`, with owners as the worker has them. */

@@ -7,7 +7,7 @@ import { abortError, EngineFailure, isEnding, isGone, isStatus, toDockerError } 
 import { type EngineFacts, readFacts } from './facts.ts'
 import { containerName, label, ownerFilter, tagsOf } from './labels.ts'
 import { killedForMemory } from './memory-kill.ts'
-import { giveNameBack, giveNamesBack } from './renamed.ts'
+import { giveNameBack } from './renamed.ts'
 import { exitInDoubt, exitOf, handleOf, instantOf, isDoubtful, observe, phaseOf } from './translate.ts'
 import { mapWide, raceAbort } from './waiting.ts'
 
@@ -32,8 +32,8 @@ export interface Containers {
   readonly belongings: Belongings
   /** What the engine is; asked once, and again after the engine was away. */
   facts(signal: AbortSignal): Promise<EngineFacts>
-  /** The worker's container; undefined when there is none of this owner and provider. */
-  find(id: WorkerId, signal: AbortSignal): Promise<Found | undefined>
+  /** The worker's container; undefined when there is none of this owner and provider. One that was renamed is it too, unless `named`. */
+  find(id: WorkerId, signal: AbortSignal, how?: { named: boolean }): Promise<Found | undefined>
   /** As `find`; one that is not there is a failure with status 404. */
   get(id: WorkerId, signal: AbortSignal): Promise<Found>
   /** Whatever container has the worker's name. */
@@ -62,9 +62,9 @@ export function createContainers(engine: Engine, owner: Pick<OwnerTags, 'muster-
     }
   }
 
-  async function find(id: WorkerId, signal: AbortSignal): Promise<Found | undefined> {
+  async function find(id: WorkerId, signal: AbortSignal, { named } = { named: false }): Promise<Found | undefined> {
     let container = await holder(id, signal)
-    if (container === undefined && (await giveNameBack(engine, { id, owner: ownerFilter(owner) }, signal)))
+    if (!named && container === undefined && (await giveNameBack(engine, { id, owner: ownerFilter(owner) }, signal)))
       container = await holder(id, signal)
     const tags = container === undefined ? undefined : tagsOf(container.Config.Labels)
     if (container === undefined || tags === undefined || tags['muster-worker'] !== id) return undefined
@@ -110,10 +110,12 @@ export function createContainers(engine: Engine, owner: Pick<OwnerTags, 'muster-
 /** All workers with these tags, in the order of their ids. An engine gives all at once: it has no pages. */
 export async function listRows(engine: Engine, tags: ListQuery['tags'] | undefined, signal: AbortSignal): Promise<Row[]> {
   const filters = { label: tags === undefined ? ['muster-worker'] : ownerFilter(tags) }
-  const ask = (): Promise<ContainerRow[]> =>
-    engine.json<ContainerRow[]>({ method: 'GET', path: '/containers/json', query: { all: true, filters }, signal })
-  let rows = await ask()
-  if (tags !== undefined && (await giveNamesBack(engine, rows, signal)).length > 0) rows = await ask()
+  const rows = await engine.json<ContainerRow[]>({
+    method: 'GET',
+    path: '/containers/json',
+    query: { all: true, filters },
+    signal,
+  })
   return rows.flatMap(rowOf).sort((left, right) => (left.id < right.id ? -1 : 1))
 }
 

@@ -185,12 +185,22 @@ suiteWith(await findDocker(), 'the life of workers on a real engine', (docker) =
       engineJson(docker.socket, { method, path, ...(body === undefined ? {} : { body }) })
     const [listedOne, looked, ended] = [await launched(), await launched(), await launched()]
     for (const { id } of [listedOne, looked, ended]) await engine('POST', `/containers/muster-${id}/rename?name=elsewhere-${id}`)
-    // Whoever looks at one, ends one, or lists all gives the name back.
+    // A list has none that bears another name; whoever looks at one, or ends one, gives the name back.
+    expect(await listed()).toEqual([])
     expect(await harness.observe(looked.id)).toMatchObject({ phase: 'running' })
+    expect(await harness.observe(listedOne.id)).toMatchObject({ phase: 'running' })
     await harness.gone(ended.id, 0)
     expect((await listed()).map(({ id }) => id).toSorted()).toEqual([listedOne.id, looked.id].toSorted())
     expect((await harness.exec(looked.id, ['echo', 'there'])).stdout).toBe('there\n')
+    const { Config } = (await engine('GET', `/containers/muster-${listedOne.id}/json`)) as {
+      Config: { Image: string; Labels: object }
+    }
     await harness.gone(listedOne.id, 0)
+    // Made by hand with all that a worker has, after its end.
+    const made = (await engine('POST', '/containers/create?name=by-hand', { ...Config, Cmd: ['true'] })) as { Id: string }
+    expect([await listed(), await terminate(listedOne.id, 0, true)]).toMatchObject([[{ id: looked.id }], { state: 'gone' }])
+    expect(await engine('GET', `/containers/${made.Id}/json`)).toMatchObject({ Name: '/by-hand' })
+    await engine('DELETE', `/containers/${made.Id}?force=true`)
 
     const image = `muster-test/copy-${looked.id}`
     await engine('POST', `/commit?container=muster-${looked.id}&repo=${image}`)

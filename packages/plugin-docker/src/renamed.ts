@@ -2,37 +2,27 @@
 import type { OwnerTags, WorkerId } from '@muster/core'
 import type { ContainerRow, Engine } from './client.ts'
 import { isGone, isNameTaken } from './errors.ts'
-import { containerName, label, tagsOf } from './labels.ts'
+import { containerName, label } from './labels.ts'
 import { partLabel } from './storage.ts'
 
-/** Among these rows; `rows` have the owner's tags. Says for which workers the name was given back. */
-export async function giveNamesBack(engine: Engine, rows: readonly ContainerRow[], signal: AbortSignal): Promise<WorkerId[]> {
-  const named = new Set(rows.flatMap(({ Names }) => Names))
-  const back: WorkerId[] = []
-  for (const row of rows) {
-    const id = tagsOf(row.Labels)?.['muster-worker']
-    // Every worker's container says what it was made by; who copies tags has only those.
-    const made = row.Labels[label.spec] !== undefined && row.Labels[partLabel.part] === undefined
-    if (id === undefined || !made || named.has(`/${containerName(id)}`)) continue
-    if ((await isMade(engine, row, signal)) && (await rename(engine, { container: row.Id, id }, signal))) back.push(id)
-  }
-  return back
-}
-
-/** Of one worker whose name nobody has. */
+/**
+ * Of a live worker whose name nobody has. Asked by those who know of the worker alone: in a list, a container that somebody made with its
+ * labels would be taken for a worker without a record, and removed.
+ */
 export async function giveNameBack(
   engine: Engine,
   { id, owner }: { id: WorkerId; owner: readonly string[] },
   signal: AbortSignal,
 ): Promise<boolean> {
   const filters = { label: [...owner, `muster-worker=${id}`] }
-  const rows = await engine.json<ContainerRow[]>({
-    method: 'GET',
-    path: '/containers/json',
-    query: { all: true, filters },
-    signal,
-  })
-  return (await giveNamesBack(engine, rows, signal)).length > 0
+  const query = { all: true, filters }
+  const rows = await engine.json<ContainerRow[]>({ method: 'GET', path: '/containers/json', query, signal })
+  for (const row of rows) {
+    // Every worker's container says what it was made by; who copies tags has only those.
+    const made = row.Labels[label.spec] !== undefined && row.Labels[partLabel.part] === undefined
+    if (made && (await isMade(engine, row, signal)) && (await rename(engine, { container: row.Id, id }, signal))) return true
+  }
+  return false
 }
 
 /** Did a launch make it? An image that was committed from a worker has the worker's labels, and gives them to each of its containers. */

@@ -112,7 +112,8 @@ export function createStopper(containers: Containers, turns: Turns): Stopper {
       // A launch under way in this process gives up first; what it has made is then there to be removed.
       turns.doom(id)
       await turns.take(id, signal, async () => {})
-      const found = await containers.find(id, signal)
+      // What bears its labels after its end is somebody's copy.
+      const found = await containers.find(id, signal, { named: removals.has(id) })
       if (found === undefined) return removeRest(id, call)
       const { Status: status, Running: running } = found.container.State
       if (status === 'removing') return { state: 'terminating' }

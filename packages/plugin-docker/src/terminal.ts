@@ -23,7 +23,6 @@ import { containerPath } from './containers.ts'
 import { EngineFailure } from './errors.ts'
 import { noShell, writable } from './exec.ts'
 import { exitCodeOf, runProgram } from './programs.ts'
-import { pause } from './waiting.ts'
 
 export interface Terminals {
   /** Starts a command with a terminal. */
@@ -56,9 +55,7 @@ interface Terminal {
 const CHUNK_BYTES = 65_536
 /** The first line is a number; an engine that could not start the shell says why in its place. */
 const FIRST_LINE = 2048
-/** Between the hang-up and the end by force: programs that put things in order first do so within a moment. */
-const HANG_UP_MS = 2_000
-/** For both, on a busy machine. */
+/** For the hang-up and the end by force, on a busy machine. */
 const END_TIMEOUT_MS = 30_000
 /** Ctrl-D: the end of the input, as a person types it (termios(3), VEOF). */
 const END_OF_INPUT = '\u0004'
@@ -88,6 +85,19 @@ done
 [ -z "$_all" ] || kill -s "$3" $_all 2>/dev/null
 exit 0`
 
+const signalled = (name: string): string => `(
+set -- "$1" "$2" ${name}
+${SIGNAL_SESSION}
+)`
+
+/**
+ * Hangs up, and kills what is left after two seconds: programs that put things in order first do so within a moment. One program in the
+ * worker, which goes on when ours has ended meanwhile.
+ */
+const HANG_UP = `${signalled('HUP')}
+sleep 2
+${signalled('KILL')}`
+
 export function createTerminals(): Terminals {
   const opened = new Map<ExecId, Terminal>()
 
@@ -101,12 +111,10 @@ export function createTerminals(): Terminals {
   }
 
   /** Nobody waits for it: a call that is given up has settled by then. */
-  async function hangUp(id: ExecId, terminal: Terminal, log: Call['log']): Promise<void> {
-    const signal = AbortSignal.timeout(END_TIMEOUT_MS)
+  async function hangUp(id: ExecId, { engine, path, user, session = '' }: Terminal, log: Call['log']): Promise<void> {
+    const argv = ['/bin/sh', '-c', HANG_UP, 'sh', session, id]
     try {
-      await send(id, terminal, { name: 'SIGHUP', signal })
-      await pause(HANG_UP_MS, signal)
-      await send(id, terminal, { name: 'SIGKILL', signal })
+      await runProgram({ engine, path, argv, user, signal: AbortSignal.timeout(END_TIMEOUT_MS) })
     } catch (error) {
       log.warn('a terminal could not be hung up', { command: id, error: String(error) })
     }

@@ -12,16 +12,20 @@ import { ignoreExpectations, refuseBroken } from './refuse.ts'
 const SOCKET_PATH_BYTES = 103
 /** Short requests that are under way when the daemon stops; streams are cut at once. */
 const CLOSE_MS = 2000
-/** A look costs one call of the system; who finds no daemon waits longer than this before giving up. */
+/** A look costs one call of the system. */
 const NAME_MS = 500
 
 export function listenOn(server: Server, where: { host: string; port: number } | { path: string }): Promise<void> {
   return new Promise((resolve, reject) => {
-    server.once('error', reject)
-    server.listen(where, () => {
-      server.removeListener('error', reject)
+    const failed = (error: Error): void => {
+      server.removeListener('listening', listens)
+      reject(error)
+    }
+    const listens = (): void => {
+      server.removeListener('error', failed)
       resolve()
-    })
+    }
+    server.once('error', failed).once('listening', listens).listen(where)
   })
 }
 
@@ -89,7 +93,7 @@ function keepName(
     making = undefined
   }
   const look = setInterval(() => {
-    if (lstatSync(path, { throwIfNoEntry: false }) === undefined) making ??= make()
+    if (isGone(path)) making ??= make()
   }, NAME_MS)
   look.unref()
   return {
@@ -97,6 +101,15 @@ function keepName(
       clearInterval(look)
       await making
     },
+  }
+}
+
+/** A folder that cannot be looked into just now says nothing of the name. */
+function isGone(path: string): boolean {
+  try {
+    return lstatSync(path, { throwIfNoEntry: false }) === undefined
+  } catch {
+    return false
   }
 }
 

@@ -29,12 +29,24 @@ export interface Person {
 export function readTerminal(body: AsyncIterable<Uint8Array>): Person {
   const frames = framesOf(body)
   let tell: ((size: TerminalSize) => Promise<void>) | undefined
-  let last: TerminalSize | undefined
+  /** The newest that was not told yet: one is told at a time, in order, and what came in between is worth nothing. */
+  let next: TerminalSize | undefined
+  let telling = false
+
+  async function tellNext(): Promise<void> {
+    if (telling || tell === undefined) return
+    telling = true
+    for (let size = next; size !== undefined; size = next) {
+      next = undefined
+      // The next one mends it, and whoever looks sees it.
+      await tell(size).catch(() => undefined)
+    }
+    telling = false
+  }
 
   function resized(size: TerminalSize): void {
-    last = size
-    // The next one mends it, and whoever looks sees it.
-    tell?.(size).catch(() => undefined)
+    next = size
+    void tellNext()
   }
 
   async function* typed(): AsyncGenerator<Uint8Array> {
@@ -62,7 +74,7 @@ export function readTerminal(body: AsyncIterable<Uint8Array>): Person {
     },
     onResize(told) {
       tell = told
-      if (last !== undefined) resized(last)
+      void tellNext()
     },
   }
 }

@@ -30,7 +30,8 @@ export async function atTerminal(worker: string, options: TerminalOptions): Prom
   }
   const client = await openClient(command)
   const over = new AbortController()
-  const late = timeout === undefined ? undefined : AbortSignal.timeout(timeout)
+  // A longer timer would fire at once; the daemon ends a terminal long before.
+  const late = timeout === undefined ? undefined : AbortSignal.timeout(Math.min(timeout, 2 ** 31 - 1))
   const signal = AbortSignal.any([over.signal, ...(late === undefined ? [] : [late])])
   const keys = listen(typing)
   const stop = (): void => over.abort()

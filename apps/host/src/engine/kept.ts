@@ -46,8 +46,9 @@ export function strandedBy(
 ): { version: string; package?: string } | undefined {
   const running = plugins.find(provider)?.manifest
   if (owner === null || launchedAt === null || running === undefined) return undefined
-  if (owner === kept.get(provider)?.version) return undefined
+  // Of a kept version too: that is an older one of the package that runs.
   if (ownerPackage !== null && ownerPackage !== running.name) return { version: owner, package: ownerPackage }
+  if (owner === kept.get(provider)?.version) return undefined
   return owner === running.version ? undefined : { version: owner }
 }
 

@@ -81,6 +81,21 @@ test('another plugin of the same version is another one: what it does not show i
   expect([shown(id), conditions()]).toEqual([['leased', '1.0.0'], ['stranded']])
 })
 
+test('a kept version has none of the workers of another plugin with its number', async () => {
+  const id = await leased()
+  const other = scriptedProvider({ name: 'one', package: '@muster-test/other', owner, clock: h.clock })
+  await startWith(other)
+  const next = scriptedProvider({ name: 'one', package: '@muster-test/other', version: '2.0.0', owner, clock: h.clock })
+  await h.engine.upgrades.switch({
+    ...{ principal: 'ann', alias: 'cloud', providers: ['one'], before: '1.0.0', after: '2.0.0' },
+    ...{ package: '@muster-test/other', known: { one: [] } },
+    keep: { providers: ['one'], tree: 'sha512-tree', content: 'folder' },
+    commit: () => h.takeOver(next, { keep: true }),
+  })
+  await h.pass(200_000)
+  expect([shown(id), h.engine.workers.get(id)?.plugin_package]).toEqual([['leased', '1.0.0'], '@muster-test/vendor'])
+})
+
 test('what takes over from another plugin of the same version has its workers, whoever is started', async () => {
   const [first, second] = [await leased(), await leased()]
   const other = scriptedProvider({ name: 'one', package: '@muster-test/other', owner, clock: h.clock })

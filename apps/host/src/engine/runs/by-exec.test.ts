@@ -185,6 +185,40 @@ test('a command that its ready worker never starts is given up after the time th
   ])
 })
 
+test.each([
+  ['the worker knows of it', (id: string) => ({ state: 'running' as const, id })],
+  [
+    'nobody can tell',
+    () => {
+      throw new ProviderError('transient', 'no answer')
+    },
+  ],
+])(
+  'a command that is given up unbegun, and that may run after all because %s, ends as unknown: whoever repeats it would have it twice',
+  async (_, state) => {
+    fault = () => transient
+    h.provider().execState = async (_target, id) => state(id)
+    const id = await create()
+    await until('its end', () => runs.get(id) === undefined, 10_000)
+    expect(await runs.find(id)).toMatchObject({
+      outcome: 'unknown',
+      reason: expect.stringContaining('did not start the command within 60 s'),
+      started_at: null,
+    })
+  },
+)
+
+test('what this host may not ask just now is not held against the worker', async () => {
+  let refused = true
+  fault = () => (refused ? new ProviderError('cancelled', 'the host may not act', { effect: 'none' }) : undefined)
+  const id = await create()
+  for (let passed = 0; passed < 10; passed++) await h.pass(minute)
+  expect(runs.get(id)).toMatchObject({ state: 'starting', started_at: null })
+  expect(await decisionsOf(id)).toEqual([])
+  refused = false
+  await until('the command to run', () => runs.get(id)?.state === 'running', 1000)
+})
+
 test('a command whose provider is away is asked for again until it is back', async () => {
   let calls = 0
   fault = () => {

@@ -78,6 +78,10 @@ async function attachUntilEnd(job: Job, giveUp: AbortSignal, disk: Disk): Promis
   const goneUnder = async (why: string): Promise<Ending> =>
     cutOff(await endingOfGone(deps, job.run, { stop: watch.stop(), ...exitOfWorker(job) }), why)
   const patience = patienceFor(job)
+  // What may have begun is not said to be unbegun: whoever repeats such a run would have its command twice.
+  let sent = !job.untried
+  const unbegun = async (reason: string): Promise<Ending> =>
+    sent && (await hasHeard(job)) !== false ? unseen(reason) : endingUnbegun(reason, watch.stop())
   for (let failures = 0; ;) {
     if (deps.stopping.aborted) throw deps.stopping.reason
     if (watch.gone()) return goneUnder('its worker was gone')
@@ -103,6 +107,7 @@ async function attachUntilEnd(job: Job, giveUp: AbortSignal, disk: Disk): Promis
     }
     if (cut.aborted) continue
     failures += 1
+    sent ||= error.effect === 'possible'
     // Of a command that runs, a worker that has ended is as one that nobody knows: some say the one, some the other.
     const unknownThere = error.code === 'not-found' || (error.code === 'conflict' && begun())
     if (unknownThere && (await shownAs(job)) === 'gone') {
@@ -119,10 +124,10 @@ async function attachUntilEnd(job: Job, giveUp: AbortSignal, disk: Disk): Promis
         ? endingUnbegun(`${error.code}: ${error.message}`, watch.stop())
         : unseen(`${error.code}: ${error.message}`)
     } else if (reactions[error.code].pluginFault && !begun() && ++faults >= pluginFaults) {
-      return endingUnbegun(`the plugin failed at it ${faults} times: ${error.message}`, watch.stop())
+      return unbegun(`the plugin failed at it ${faults} times: ${error.message}`)
     } else if (!begun()) {
       const over = await patience.spent(error)
-      if (over !== undefined) return endingUnbegun(over, watch.stop())
+      if (over !== undefined) return unbegun(over)
     }
     await pauseForProvider(job, retryDelay(error, failures, deps.engine.clock.random()), cut)
   }
@@ -130,6 +135,15 @@ async function attachUntilEnd(job: Job, giveUp: AbortSignal, disk: Disk): Promis
 
 function isKnown(exit: WorkerExit): boolean {
   return exit.code !== undefined || exit.signal !== undefined
+}
+
+/** Does the worker know of the command? Undefined: nobody can tell. */
+async function hasHeard({ provider, target, run }: Job): Promise<boolean | undefined> {
+  try {
+    return (await provider.execState(target, run.exec_id ?? '')).state !== 'unknown'
+  } catch {
+    return undefined
+  }
 }
 
 /** One attach: output from where the log ends, then the exit. */

@@ -13,6 +13,9 @@ export interface Patience {
 /** These say nothing of the worker: its provider is asked too often, or does not let this host in. */
 const ofProvider = new Set<ProviderError['code']>(['throttled', 'auth'])
 
+/** Reasons of one run: some have a number in them that is another each time. */
+const MOST_TOLD = 20
+
 /**
  * A worker that its provider can be asked for, and that takes no command for as long as its pool gives one to start, will not. A provider
  * that is away is waited for as long as with everything else.
@@ -22,11 +25,11 @@ export function patienceFor(job: Job): Patience {
   const { clock } = deps.engine
   let failingSince: number | undefined
   let refusedSince: number | undefined
-  let told = ''
+  const told = new Set<string>()
 
   async function tell(text: string, allowedMs: number): Promise<void> {
-    if (text === told) return
-    told = text
+    if (told.has(text) || told.size >= MOST_TOLD) return
+    told.add(text)
     const row = {
       rule: 'exec-retry' as const,
       decision: `its command could not be started: ${text}; asked again`,
@@ -48,6 +51,11 @@ export function patienceFor(job: Job): Patience {
   return {
     renew: () => (failingSince = refusedSince = undefined),
     async spent(error) {
+      if (error.code === 'cancelled') {
+        // By this host, which may not act just now.
+        failingSince = refusedSince = undefined
+        return undefined
+      }
       const now = clock.now()
       const startMs = deps.engine.pools.get(run.pool)?.config.startDeadlineMs ?? awayMs
       failingSince ??= now

@@ -85,6 +85,7 @@ export function commandsIn(provider: ScriptedProvider, fault: () => ProviderErro
     }
     return { output: chunks(), exit: exit.promise }
   }
+  provider.execState = async (_target, id) => ({ state: started.includes(id) ? 'running' : 'unknown' })
   provider.logs = async function* ({ id: worker }, { cursor }, options): AsyncGenerator<LogChunk> {
     enter()
     for await (const { offset, data } of output(commandOf(worker), Number(cursor ?? 0), options?.signal))
