@@ -13,6 +13,8 @@ const silentAfterKillMs = 30_000
 const unknownTries = 6
 /** Of a command that has not begun: it may be what its plugin falls over, and others share that plugin. */
 const pluginFaults = 6
+/** For a plugin that fell over it to be there again, and say whether the worker knows of it. */
+const backMs = 60_000
 
 /** From the first attach to the command's end. Its exec id is durable by now, so it is started at most once. */
 export async function runByExec(job: Job): Promise<Ending> {
@@ -81,7 +83,7 @@ async function attachUntilEnd(job: Job, giveUp: AbortSignal, disk: Disk): Promis
   // What may have begun is not said to be unbegun: whoever repeats such a run would have its command twice.
   let sent = !job.untried
   const unbegun = async (reason: string): Promise<Ending> =>
-    sent && (await hasHeard(job)) !== false ? unseen(reason) : endingUnbegun(reason, watch.stop())
+    sent && (await hasHeard(job, cut)) !== false ? unseen(reason) : endingUnbegun(reason, watch.stop())
   for (let failures = 0; ;) {
     if (deps.stopping.aborted) throw deps.stopping.reason
     if (watch.gone()) return goneUnder('its worker was gone')
@@ -138,12 +140,19 @@ function isKnown(exit: WorkerExit): boolean {
 }
 
 /** Does the worker know of the command? Undefined: nobody can tell. */
-async function hasHeard({ provider, target, run }: Job): Promise<boolean | undefined> {
-  try {
-    return (await provider.execState(target, run.exec_id ?? '')).state !== 'unknown'
-  } catch {
-    return undefined
-  }
+async function hasHeard(job: Job, cut: AbortSignal): Promise<boolean | undefined> {
+  const { deps, provider, target, run } = job
+  const { clock } = deps.engine
+  const until = clock.now() + backMs
+  for (let failures = 1; !cut.aborted; failures++)
+    try {
+      return (await provider.execState(target, run.exec_id ?? '')).state !== 'unknown'
+    } catch (thrown) {
+      const error = toProviderError(thrown)
+      if (!isPassing(error) || clock.now() >= until) return undefined
+      await pauseForProvider(job, retryDelay(error, failures, clock.random()), cut)
+    }
+  return undefined
 }
 
 /** One attach: output from where the log ends, then the exit. */
