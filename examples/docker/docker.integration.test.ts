@@ -26,7 +26,7 @@ suiteWith(await findDocker(), 'the example of a Docker pool', ({ socket }) => {
       for (const image of ['node', 'postgres'] as const) await ensureImage(socket, image)
       folder = await tempFolder('stock')
       await cp(here, folder.path, { recursive: true })
-      // What `npm ci` in the project does.
+      // What `npm install` in the project does.
       const library = await realpath(join(root, 'node_modules/postgres'))
       await cp(library, join(folder.path, 'project/node_modules/postgres'), { recursive: true })
       await change('muster.yaml', (text) =>
