@@ -35,6 +35,9 @@ export interface Terminal {
   exit(): NonNullable<Run['exit']>
 }
 
+/** The daemon lets none last longer. Its beats are not heard while nobody reads what is shown, as behind a pager. */
+const LONGEST_MS = 43_200_000
+
 export function terminalOf(caller: Caller): Pick<MusterClient['workers'], 'terminal'> {
   return {
     async terminal(id, { input, signal, ...begin }) {
@@ -43,6 +46,7 @@ export function terminalOf(caller: Caller): Pick<MusterClient['workers'], 'termi
         headers: { 'content-type': TYPE, accept: TYPE },
         stream: () => sent(begin, input),
         duplex: true,
+        silenceMs: LONGEST_MS,
         ...(signal === undefined ? {} : { signal }),
       })
       return shown(answer)
