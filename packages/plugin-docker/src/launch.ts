@@ -174,7 +174,8 @@ export function createLauncher({
     // Under a read-only root nothing else is put.
     if (beforehand && container.HostConfig.ReadonlyRootfs === true) await prepareRunFolder(place, container)
     else await putEntries(place, [...(beforehand ? [runFolder] : []), ...entries])
-    return looks || beforehand || entries.length > 0
+    // To look for what is there takes its while too.
+    return looks || beforehand || spec.workdir !== undefined || spec.files !== undefined
   }
 
   async function start(attempt: Attempt, tries = NETWORK_TRIES): Promise<void> {

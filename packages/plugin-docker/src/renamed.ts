@@ -17,6 +17,8 @@ export async function giveNameBack(
   const filters = { label: [...owner, `muster-worker=${id}`] }
   const query = { all: true, filters }
   const rows = await engine.json<ContainerRow[]>({ method: 'GET', path: '/containers/json', query, signal })
+  // Made, or named again, since its name was asked for.
+  if (rows.some(({ Names }) => Names.includes(`/${containerName(id)}`))) return true
   for (const row of rows) {
     // Every worker's container says what it was made by; who copies tags has only those.
     const made = row.Labels[label.spec] !== undefined && row.Labels[partLabel.part] === undefined
