@@ -12,7 +12,7 @@ import { cagesAreHere, placesOf } from './cage.ts'
 import { openGround, type UserRange } from './ground.ts'
 import { watchMemory } from './memory.ts'
 import { type StartedRoom, startPlugins } from './room.ts'
-import { configureFixture, launchSpec } from './testing/configure.ts'
+import { configureFixture, launchSpec, quietHost } from './testing/configure.ts'
 import { lockFixture } from './testing/locked.ts'
 
 const nothing: PluginPermissions = { net: [], unix: [], fsRead: [], fsWrite: [], env: [], childProcess: false }
@@ -46,12 +46,7 @@ async function start(launch: string, { level, permissions = {} }: Wanted): Promi
   const site = { data, folder: '', providers: { p: { knobs: { launch } } }, entry, ...ground }
   const configured = await configureFixture({ ...site, host: `isolation: { users: ${JSON.stringify(users)} }` })
   expect(configured.discovery.plugins[0]?.isolation.level).toBe(level)
-  room = startPlugins({
-    ...configured,
-    owner: 'me',
-    fence: { epoch: () => 3, mayAct: () => true },
-    log: { debug: () => undefined, info: () => undefined, warn: () => undefined, error: () => undefined },
-  })
+  room = startPlugins({ ...configured, ...quietHost })
   const provider = room.provider('p')
   await waitFor('the start', async () => provider.status().state === 'ready', { timeoutMs: 60_000 })
   return provider

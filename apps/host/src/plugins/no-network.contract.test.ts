@@ -11,7 +11,7 @@ import { waitFor } from '@muster/test/systems/wait'
 import { afterEach, beforeEach, expect, test } from 'vitest'
 import { type Ground, openGround, type UserRange } from './ground.ts'
 import { type StartedRoom, startPlugins } from './room.ts'
-import { configureFixture, launchSpec } from './testing/configure.ts'
+import { configureFixture, launchSpec, quietHost } from './testing/configure.ts'
 import { lockHere } from './testing/lock.ts'
 import { plainManifest } from './testing/manifest.ts'
 import { packEntries } from './testing/pack.ts'
@@ -100,12 +100,7 @@ async function reached({ net = [], ground, isolation }: Asked): Promise<{ level:
     ...{ data, folder: '', entry, ground, host: `isolation: { users: ${JSON.stringify(users)} }` },
     providers: { p: { knobs: { target: await serve() } } },
   })
-  room = startPlugins({
-    ...configured,
-    owner: 'me',
-    fence: { epoch: () => 3, mayAct: () => true },
-    log: { debug: () => undefined, info: () => undefined, warn: () => undefined, error: () => undefined },
-  })
+  room = startPlugins({ ...configured, ...quietHost })
   const provider = room.provider('p')
   await waitFor('the first start', async () => provider.status().state !== 'starting', { timeoutMs: 60_000 })
   expect(provider.status()).toMatchObject({ state: 'ready' })

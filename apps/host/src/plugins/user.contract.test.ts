@@ -12,7 +12,7 @@ import { cagesAreHere, placesOf } from './cage.ts'
 import { openGround, type UserRange } from './ground.ts'
 import { checkPlugins, type PluginCheck } from './check.ts'
 import { type Staged, type StartedRoom, startPlugins } from './room.ts'
-import { configureFixture, type FixtureSite, launchSpec } from './testing/configure.ts'
+import { configureFixture, type FixtureSite, launchSpec, quietHost } from './testing/configure.ts'
 import { lockFixture } from './testing/locked.ts'
 
 /** Node lets it read and write everything: whatever is refused, its user is refused. */
@@ -45,12 +45,7 @@ async function start(providers: FixtureSite['providers'], isolation?: 'L3'): Pro
   expect(ground.lacks).toBeUndefined()
   const configured = await configureFixture({ data, folder: '', providers, entry, host, ground })
   expect(configured.discovery.plugins[0]?.isolation.level).toBe(isolation ?? 'L2')
-  room = startPlugins({
-    ...configured,
-    owner: 'me',
-    fence: { epoch: () => 3, mayAct: () => true },
-    log: { debug: () => undefined, info: () => undefined, warn: () => undefined, error: () => undefined },
-  })
+  room = startPlugins({ ...configured, ...quietHost })
   await room.settled()
   await waitFor('all of them', async () => room?.list().every((one) => one.status().state === 'ready'))
   return room

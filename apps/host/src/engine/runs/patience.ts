@@ -48,14 +48,15 @@ export function patienceFor(job: Job): Patience {
     }
   }
 
+  function renew(): undefined {
+    failingSince = refusedSince = undefined
+  }
+
   return {
-    renew: () => (failingSince = refusedSince = undefined),
+    renew,
     async spent(error) {
-      if (error.code === 'cancelled') {
-        // By this host, which may not act just now.
-        failingSince = refusedSince = undefined
-        return undefined
-      }
+      // By this host, which may not act just now.
+      if (error.code === 'cancelled') return renew()
       const now = clock.now()
       const startMs = deps.engine.pools.get(run.pool)?.config.startDeadlineMs ?? awayMs
       failingSince ??= now

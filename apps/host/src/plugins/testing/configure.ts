@@ -59,3 +59,10 @@ export async function configureFixture({
   if (discovery.problems.length > 0) throw new Error(JSON.stringify(discovery.problems))
   return { config, discovery, at: problem }
 }
+
+/** The parts of a host that plugins ask nothing of, for a room of them: it may act, and says nothing. */
+export const quietHost = {
+  owner: 'me',
+  fence: { epoch: () => 3, mayAct: () => true },
+  log: { debug: () => undefined, info: () => undefined, warn: () => undefined, error: () => undefined },
+}
