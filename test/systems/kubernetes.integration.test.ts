@@ -9,9 +9,10 @@ import { join } from 'node:path'
 import { afterAll, beforeAll, expect, test } from 'vitest'
 
 import { type ClusterState, clusterTraces, sweepClusters } from './kubernetes/cluster.ts'
+import { firstChild } from './kubernetes/ground.ts'
 import { CLUSTER_IMAGES, findStartKubernetes, type KubernetesCluster } from './kubernetes.ts'
 import { suiteWith } from './presence.ts'
-import { identityOf, isRunning, mustRun, type runProcess, startProcess } from './process.ts'
+import { isRunning, mustRun, type runProcess, startProcess } from './process.ts'
 import { findRegistry } from './registry.ts'
 import { waitFor } from './wait.ts'
 
@@ -197,17 +198,17 @@ suiteWith(await findStartKubernetes(), 'a cluster of our own', (start) => {
   test('one that is stopped leaves nothing, and who stays in its network is told', async () => {
     const [command, ...args] = cluster.inside(['sleep', '600'])
     const ours = await startProcess([command, ...args])
-    const first = (await mustRun(['sh', '-c', `ps -o pid= --ppid ${ours.pid}`])).trim()
-    const child = await waitFor('a process of ours in it', () => identityOf(Number(first)))
-    const stranger = await startProcess(['nsenter', '--net', `--target=${first}`, 'sleep', '600'])
+    const child = await waitFor('a process of ours in it', () => firstChild(ours.pid))
+    if (child === undefined) throw new Error('waited for it')
+    const stranger = await startProcess(['nsenter', '--net', `--target=${child.pid}`, 'sleep', '600'])
     try {
       await waitFor('the stranger to be in the network', async () => {
         const of = (pid: number | string): Promise<string> => mustRun(['readlink', `/proc/${pid}/ns/net`])
-        return (await of(stranger.pid)) === (await of(first))
+        return (await of(stranger.pid)) === (await of(child.pid))
       })
       await cluster.stop()
       expect(await cluster.traces()).toEqual([`process ${stranger.pid}`])
-      expect(child !== undefined && (await isRunning(child))).toBe(false)
+      expect(await isRunning(child)).toBe(false)
     } finally {
       await stranger.stop()
     }

@@ -112,7 +112,10 @@ export async function openHarness(options: HarnessOptions): Promise<Harness> {
       sealer: sealer(new Uint8Array(32)),
       fence: { epoch: () => epoch, mayAct: () => !mine.dead },
       pools: options.pools,
-      report: (message, error) => reports.push({ message, error }),
+      // A dead engine's store is closed under its reads, and a process that was killed says nothing.
+      report: (message, error) => {
+        if (!mine.dead) reports.push({ message, error })
+      },
       drainMs: 1000,
       ...options.engine,
       store: mortalStore(store, mine),
