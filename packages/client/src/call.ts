@@ -23,6 +23,7 @@ export interface CallOptions {
   /** Both ways at once, and never repeated: what went there cannot be sent again. */
   duplex?: boolean
   silenceMs?: number
+  headMs?: number
 }
 
 export interface Caller {
@@ -143,6 +144,7 @@ function requestOf<K extends OperationName>(name: K, input: CallInput<K>): Outgo
     path: search.size === 0 ? filled : `${filled}?${search.toString()}`,
     headers: { ...(body === undefined ? {} : { 'content-type': 'application/json' }), ...input.headers },
     silenceMs: input.silenceMs ?? SILENCE_MS,
+    ...(input.headMs === undefined ? {} : { headMs: input.headMs }),
     ...(body === undefined ? {} : { body: Buffer.from(JSON.stringify(body)) }),
     ...(input.bytes === undefined ? {} : { body: input.bytes }),
     ...(input.stream === undefined ? {} : { body: input.stream() }),

@@ -64,6 +64,16 @@ test('a run that nobody knows any more cannot be followed again, and nobody is t
   expect(said()).toBe('')
 })
 
+test('output that is kept no longer is told, and the run is followed to its end all the same', async () => {
+  const client = clientOf({ logs: () => new MusterError('gone', 'the log of run r1 was removed while it runs') })
+  Object.assign(client.runs, { wait: async () => ({ ...base, state: 'ended', outcome: 'failed', exit: { code: 7 } }) })
+  const spy = vi.spyOn(process.stderr, 'write').mockReturnValue(true)
+  expect(await followRun({ client, run: base, stdin: false, quiet: true, cancels: true })).toBe(7)
+  expect(spy.mock.calls.join('')).toBe(
+    'muster: no more of its output can be shown: the log of run r1 was removed while it runs\n',
+  )
+})
+
 test('a cancel that is refused says that the run goes on', async () => {
   const { done, said } = following({ cancel: async () => Promise.reject(refused()) })
   interrupt()

@@ -1,6 +1,6 @@
 /** Follows a run as if it ran here: output through, standard input in, signals as cancel, exit code out. */
 import { fstatSync } from 'node:fs'
-import type { MusterClient, Run } from '@muster/client'
+import { isMusterError, type MusterClient, type Run } from '@muster/client'
 import { tell } from './context.ts'
 import { duration, exits, say } from './io.ts'
 import { outcomeOf } from './outcome.ts'
@@ -33,10 +33,7 @@ export async function followRun(options: FollowOptions): Promise<number> {
   const input = options.stdin ? sendInput(options, aborted) : Promise.resolve()
   let over = false
   try {
-    for await (const { stream, data } of client.runs.logs(run.id, { signal: stop.now })) {
-      await write(stream === 'stdout' ? process.stdout : process.stderr, data)
-      if (stop.pipe()) break
-    }
+    await showOutput(options, stop)
     const end = await client.runs.wait(run.id, { signal: stop.now })
     over = true
     const whole = (await options.afterwards?.(end)) !== false
@@ -49,13 +46,25 @@ export async function followRun(options: FollowOptions): Promise<number> {
     return code === exits.ok && !whole ? exits.infrastructure : code
   } catch (error) {
     if (stop.now.aborted) return stop.code()
-    const isKnown = !['not-found', 'gone'].includes((error as { code?: string }).code ?? '')
-    if (over || !isKnown) throw error
+    if (over || (isMusterError(error) && error.code === 'not-found')) throw error
     return tellLeft(error, run)
   } finally {
     ended.abort()
     stop.close()
     await Promise.all([waiting, input])
+  }
+}
+
+/** To its end; what is not there any more is told, and how the run ends is waited for all the same. */
+async function showOutput({ client, run }: FollowOptions, stop: Stopper): Promise<void> {
+  try {
+    for await (const { stream, data } of client.runs.logs(run.id, { signal: stop.now })) {
+      await write(stream === 'stdout' ? process.stdout : process.stderr, data)
+      if (stop.pipe()) break
+    }
+  } catch (error) {
+    if (!isMusterError(error) || error.code !== 'gone') throw error
+    say(`no more of its output can be shown: ${error.message}`)
   }
 }
 

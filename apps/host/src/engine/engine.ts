@@ -93,6 +93,7 @@ export async function startEngine(options: EngineOptions): Promise<Engine> {
   showHeld()
   clearStale(context, parts.memory)
   const hand = handOf(context, parts)
+  const takeBack = (): void => background(context, 'launches could not be taken back', () => parts.launcher.takeBack())
   const unsubscribe = plugins.onChange((status) => {
     tellSilence(context.conditions, status)
     if (status.state === 'ready') {
@@ -100,6 +101,7 @@ export async function startEngine(options: EngineOptions): Promise<Engine> {
       parts.preparation.forget(status.name)
       parts.preparation.tidy(status.name)
     }
+    takeBack()
     parts.launcher.calls.pump(status.name)
     parts.passes.poke()
     if (status.state === 'ready') parts.relist(status.name)
@@ -110,7 +112,7 @@ export async function startEngine(options: EngineOptions): Promise<Engine> {
     if (plugins.find(name)?.status().kept?.state === 'ready') parts.relist(name)
   })
   // Of a wish that the host before this one could only store.
-  background(context, 'launches could not be taken back', () => parts.launcher.takeBack())
+  takeBack()
   parts.passes.start()
   const observing = new Set<string>()
   const atStart = new Set(plugins.list().map((provider) => provider.name))
