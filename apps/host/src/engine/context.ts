@@ -36,8 +36,6 @@ export interface Context {
   wishes: Wishes
   /** By provider; changed by `kept.ts` alone. */
   kept: Map<string, KeptPlugin>
-  /** Providers that may have workers which belong to a version that neither runs nor is kept; changed by `kept.ts` alone. */
-  mixed: Set<string>
   killpoint: PassKillPoint
   tracing: Tracing
   /** Aborts when the engine stops. */

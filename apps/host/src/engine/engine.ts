@@ -71,7 +71,6 @@ export async function startEngine(options: EngineOptions): Promise<Engine> {
     conditions: await openConditions(store, clock, journal),
     wishes: await openWishes(store),
     kept: await keptPlugins(store),
-    mixed: new Set(),
     killpoint: options.killpoint ?? killpoint,
     tracing: options.tracing ?? untraced,
     stopping: stop.signal,
@@ -93,7 +92,6 @@ export async function startEngine(options: EngineOptions): Promise<Engine> {
   showHeld()
   clearStale(context, parts.memory)
   const hand = handOf(context, parts)
-  const takeBack = (): void => background(context, 'launches could not be taken back', () => parts.launcher.takeBack())
   const unsubscribe = plugins.onChange((status) => {
     tellSilence(context.conditions, status)
     if (status.state === 'ready') {
@@ -101,7 +99,7 @@ export async function startEngine(options: EngineOptions): Promise<Engine> {
       parts.preparation.forget(status.name)
       parts.preparation.tidy(status.name)
     }
-    takeBack()
+    parts.launcher.takeBack()
     parts.launcher.calls.pump(status.name)
     parts.passes.poke()
     if (status.state === 'ready') parts.relist(status.name)
@@ -112,7 +110,7 @@ export async function startEngine(options: EngineOptions): Promise<Engine> {
     if (plugins.find(name)?.status().kept?.state === 'ready') parts.relist(name)
   })
   // Of a wish that the host before this one could only store.
-  takeBack()
+  parts.launcher.takeBack()
   parts.passes.start()
   const observing = new Set<string>()
   const atStart = new Set(plugins.list().map((provider) => provider.name))

@@ -224,7 +224,8 @@ test.each([
 describe('with another placement that is ready', () => {
   async function two(effect: 'none' | 'possible'): Promise<Harness> {
     const error = new ProviderError('transient', 'the engine does not answer', { effect })
-    const fault = (method: string): Fault | undefined => (method === 'launch' ? { error, effect: effect === 'possible' } : undefined)
+    const fault = (method: string): Fault | undefined =>
+      method === 'launch' ? { error, effect: effect === 'possible' } : undefined
     const h = await openHarness({
       pools: [poolConfig({ placement: ['one', 'two'] })],
       providers: [{ name: 'one', fault }, { name: 'two' }],
