@@ -320,14 +320,19 @@ suiteWith(await findDocker(), 'the life of workers on a real engine', (docker) =
   describe('a container that somebody starts again', () => {
     const restart = (id: string): Promise<unknown> =>
       engineJson(docker.socket, { method: 'POST', path: `/containers/muster-${id}/restart`, query: { t: '5' } })
-    const ended = { phase: 'exited', ready: false, exit: { reason: expect.stringContaining('started its container again') as string } }
+    const ended = {
+      phase: 'exited',
+      ready: false,
+      exit: { reason: expect.stringContaining('started its container again') as string },
+    }
     const inspected = async (id: string): Promise<WorkerObservation | undefined> =>
       (await harness.provider.inspect([{ id }], callOf()))[0]
 
     test('is no worker any more: that has ended, nobody knows how, and its log with it', async () => {
       const spec = await launched(harness.command('sh', '-c', 'echo "I run"; trap "exit 0" TERM; while :; do sleep 0.05; done'))
       const followed = readAll(harness.provider, spec.id)
-      const written = (): Promise<string> => readAll(harness.provider, spec.id, { follow: false }).then(({ stdout }) => stdout.toString())
+      const written = (): Promise<string> =>
+        readAll(harness.provider, spec.id, { follow: false }).then(({ stdout }) => stdout.toString())
       await waitFor('its words', async () => (await written()) !== '')
       await restart(spec.id)
       expect((await followed).stdout.toString()).toBe('I run\n')

@@ -54,10 +54,7 @@ export function strandedBy(
 }
 
 /** Ids by shape, without stranded ones: whether they are there at all, and fit for work, nobody who runs can say. */
-export function knownOf(
-  context: Context,
-  idle: ReadonlyMap<string, readonly string[]>,
-): ReadonlyMap<string, readonly string[]> {
+export function knownOf(context: Context, idle: ReadonlyMap<string, readonly string[]>): ReadonlyMap<string, readonly string[]> {
   // With ten thousand idle workers each pass would look at all of them.
   if (context.state.owners().every((owned) => strandedBy(context, owned) === undefined)) return idle
   const known = (id: string): boolean => {
