@@ -3,14 +3,13 @@ import { lstatSync, rmSync } from 'node:fs'
 import { createServer, type Server } from 'node:http'
 import { connect, type Socket } from 'node:net'
 import type { FastifyBaseLogger } from 'fastify'
+import { SOCKET_PATH_BYTES } from '../config/places.ts'
 import { httpOptions } from './app.ts'
 import type { App } from './deps.ts'
 import type { Doors } from './doors.ts'
 import { ignoreExpectations, refuseBroken } from './refuse.ts'
 import { nameSocket, pathBefore, type SocketFile } from './socket-file.ts'
 
-/** `sun_path` of Linux and the BSDs, less the final NUL; macOS has 103. */
-const SOCKET_PATH_BYTES = 103
 /** Short requests that are under way when the daemon stops; streams are cut at once. */
 const CLOSE_MS = 2000
 /** A look costs one call of the system. */

@@ -114,3 +114,20 @@ test.each<Told>([
   await done
   expect(spy.mock.calls.join('')).toBe('muster: SIGINT: cancelling r1 …; once more: at once\n')
 })
+
+test.each([
+  { error: 'EPIPE', code: 141, cancelled: 1, told: '' },
+  {
+    error: 'ENOSPC',
+    code: 125,
+    cancelled: 0,
+    told: 'muster: the output cannot be written: ENOSPC\nmuster: run r1 is not ended by that; `muster logs r1` shows all of its output\n',
+  },
+])('output that ends with $error: $code', async ({ error, code, cancelled, told }) => {
+  const cancel = vi.fn(async () => Promise.reject(refused()))
+  const { done, said } = following({ cancel })
+  process.stdout.emit('error', Object.assign(new Error(error), { code: error }))
+  expect(await done).toBe(code)
+  expect(cancel).toHaveBeenCalledTimes(cancelled)
+  if (cancelled === 0) expect(said()).toBe(told)
+})

@@ -29,7 +29,7 @@ import type {
   WorkerTarget,
 } from '@muster/core'
 
-import type { IsolationLevel } from './isolation.ts'
+import type { IsolationLevel } from './registry.ts'
 
 /** What a caller adds to a call; the guard makes the contract's `Call` of it. */
 export interface CallOptions {
