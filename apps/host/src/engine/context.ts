@@ -28,8 +28,6 @@ export interface Context {
   kept: Map<string, KeptPlugin>
   /** Ids of workers that may be where their provider was before its configuration changed, by provider; changed by `elsewhere.ts` alone. */
   elsewhere: Map<string, Set<string>>
-  /** Providers that may have workers which belong to a version that neither runs nor is kept; changed by `kept.ts` alone. */
-  mixed: Set<string>
   killpoint: PassKillPoint
   tracing: Tracing
   /** Aborts when the engine stops. */
