@@ -1,11 +1,11 @@
 /** The folder in a worker where its runner keeps runs: which it is, and how it is made beforehand. */
 import { type Place, putEntries, type SmallEntry } from './archive.ts'
 import type { ContainerInspect } from './client.ts'
-import { stateRoot } from './translate.ts'
+import { runFolderIn, stateRoot } from './translate.ts'
 
 /** Where the runner of a worker keeps its runs. */
 export function runFolderOf(container: ContainerInspect): string {
-  return container.HostConfig.ReadonlyRootfs === true ? `${stateRoot}/run` : stateRoot
+  return runFolderIn({ readOnlyRoot: container.HostConfig.ReadonlyRootfs === true })
 }
 
 const folder = { mode: 0o1777, owner: { uid: 0, gid: 0 } }

@@ -32,17 +32,24 @@ export const envBytes: number = 120 * 1024
 /** Where a holding worker keeps what is needed between commands; a volume of its own under a read-only root. */
 export const stateRoot = '/.muster'
 
+/** Where the runner of a worker keeps its runs. A volume's own top folder an engine leaves as it is. */
+export function runFolderIn({ readOnlyRoot }: { readOnlyRoot: boolean }): string {
+  return readOnlyRoot ? `${stateRoot}/run` : stateRoot
+}
+
 /**
  * What holds a worker open. It ends at SIGTERM, but first hands the signal to every command inside (`kill -1` means all processes this
  * user may signal, but itself and process 1) and waits until none is left, so that they have the grace too. A shell sees a signal only
- * between commands: hence `wait`.
+ * between commands: hence `wait`. Where its user may, it makes the runner's folder: an engine takes 60 ms to put it there.
  */
-const holdScript = [
-  'end() { trap "" TERM; kill -TERM -1; wait; while kill -0 -1; do sleep 0.1 || sleep 1; done; exit 0; }',
-  'trap end TERM INT',
-  'while sleep 2147483 & wait $!; do :; done',
-  'exit 127',
-].join('\n')
+const holdScript = (runFolder: string): string =>
+  [
+    'end() { trap "" TERM; kill -TERM -1; wait; while kill -0 -1; do sleep 0.1 || sleep 1; done; exit 0; }',
+    'trap end TERM INT',
+    `mkdir -m 1777 ${runFolder} 2>/dev/null`,
+    'while sleep 2147483 & wait $!; do :; done',
+    'exit 127',
+  ].join('\n')
 
 /** What one provider honours: the fields of its manifest, as far as its operator's rules go. */
 export interface Honoured {
@@ -100,7 +107,7 @@ export function createBody(spec: LaunchSpec, facts: EngineFacts): CreateBody {
   const { work, security = {} } = spec
   const settings = settingsOf(spec)
   const network = networkOf(spec, settings)
-  const program = work.mode === 'command' ? work.command : ['/bin/sh', '-c', holdScript]
+  const program = work.mode === 'command' ? work.command : ['/bin/sh', '-c', holdScript(runFolderIn({ readOnlyRoot: security.readOnlyRoot === true }))]
   return {
     Image: spec.image ?? '',
     ...network,
