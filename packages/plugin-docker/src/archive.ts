@@ -45,7 +45,12 @@ export async function statPath({ engine, id, signal }: Place, path: string): Pro
     const header = String(reply.headers['x-docker-container-path-stat'] ?? '')
     const stat = JSON.parse(Buffer.from(header, 'base64').toString()) as { mode: number; mtime: string }
     const has = (bit: number): boolean => Math.floor(stat.mode / bit) % 2 === 1
-    return { folder: has(GO_DIRECTORY), link: has(GO_SYMLINK), ownerWrites: has(OWNER_WRITES), modifiedMs: Date.parse(stat.mtime) }
+    return {
+      folder: has(GO_DIRECTORY),
+      link: has(GO_SYMLINK),
+      ownerWrites: has(OWNER_WRITES),
+      modifiedMs: Date.parse(stat.mtime),
+    }
   } catch (error) {
     if (isStatus(error, 404)) return undefined
     throw error

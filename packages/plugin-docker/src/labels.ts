@@ -16,6 +16,8 @@ export const label = {
   memory: 'muster-memory',
   /** Ports that `forward` may reach, with commas between; absent: any. */
   ports: 'muster-ports',
+  /** It holds: to begin again what it runs harms nobody. */
+  holds: 'muster-holds',
   /** There is more than the container: it is looked for when the worker ends. */
   parts: 'muster-parts',
   /** The user's own labels stand below this prefix. */
@@ -31,6 +33,7 @@ export function labelsOf(spec: LaunchSpec): Record<string, string> {
     [label.spec]: specDigest(spec),
     ...(resources.cpu === undefined ? {} : { [label.cpu]: String(Math.ceil(resources.cpu * 1e9)) }),
     ...(resources.memoryBytes === undefined ? {} : { [label.memory]: String(resources.memoryBytes) }),
+    ...(spec.work.mode === 'hold' ? { [label.holds]: 'yes' } : {}),
     ...(hasParts(spec) ? { [label.parts]: 'yes' } : {}),
     ...(network?.ports === undefined ? {} : { [label.ports]: network.ports.join(',') }),
   }

@@ -51,7 +51,14 @@ export function scriptedEngine(first: (request: EngineRequest, known: Scripted) 
   const inspected = (name: string): object => {
     const { body, status } = get(name)
     const State = { Status: status, Running: status === 'running', ExitCode: 0, OOMKilled: false, Error: '' }
-    return { Id: `c-${name}`, Image: 'sha256:i', State, Config: { User: '', ...body, WorkingDir: '/' }, HostConfig: body.HostConfig, NetworkSettings: {} }
+    return {
+      Id: `c-${name}`,
+      Image: 'sha256:i',
+      State,
+      Config: { User: '', ...body, WorkingDir: '/' },
+      HostConfig: body.HostConfig,
+      NetworkSettings: {},
+    }
   }
   const container = ({ method, path, query = {}, body }: EngineRequest): unknown => {
     const [, , name = '', what] = path.split('/')

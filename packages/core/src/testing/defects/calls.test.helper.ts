@@ -30,10 +30,27 @@ export const extraDefects: readonly Defect[] = [
     name: 'processes of a suspended worker run on',
     caughtBy: 'a command of a suspended worker stands still, and goes on where it was',
     wrap: (provider, { control }) => ({
-      async suspend(target, call) {
-        await whole(provider).suspend(target, call)
+      async suspend(target, how, call) {
+        await whole(provider).suspend(target, how, call)
         for (const pid of processesOf(join(control.dir, 'workers', target.id))) signalQuietly(pid, 'SIGCONT')
       },
+    }),
+  },
+  {
+    name: 'a worker is frozen in whatever way it is to be suspended',
+    caughtBy: 'what ran in a worker that is suspended to disk has ended, and does not begin again',
+    wrap: (provider) => ({ suspend: (target, _how, call) => whole(provider).suspend(target, { keeps: 'memory' }, call) }),
+  },
+  {
+    name: 'a worker that is its command is suspended to disk as if it were to memory',
+    caughtBy: 'a worker that is its command is not suspended to disk',
+    wrap: (provider) => ({
+      suspend: (target, how, call) =>
+        whole(provider)
+          .suspend(target, how, call)
+          .catch((error: unknown) => {
+            if (!(isProviderError(error) && error.code === 'conflict')) throw error
+          }),
     }),
   },
   {
