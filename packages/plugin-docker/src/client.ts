@@ -41,7 +41,7 @@ export interface Engine {
   stream(request: EngineRequest): Promise<IncomingMessage>
   /** Asks for a raw connection in both directions. */
   hijack(request: EngineRequest): Promise<Duplex>
-  /** The agreed version and what GET /version said. */
+  /** The agreed version and what GET /version said: the same object as long as it is surely the same engine that goes on. */
   agreed(signal: AbortSignal): Promise<AgreedVersion>
   /** A TCP stream to an address that the engine's machine reaches; undefined: there is no way to there from here. */
   reach: Connector['reach']
@@ -59,9 +59,9 @@ export type ContainerRow = Docker.ContainerInfo
 export type ContainerStats = Docker.ContainerStats
 export type CreateBody = Docker.ContainerCreateOptions
 
-/** Opens nothing: the SDK is loaded and the version agreed on with the first request, and again after the engine was away. */
+/** Opens nothing: the SDK is loaded and the version agreed on with the first request, and again after the engine was away or may have been. */
 export function createEngine(endpoint: Endpoint): Engine {
-  const { agent, reach, close } = wayTo(endpoint)
+  const { agent, reach, close } = wayTo(endpoint, () => (agreement = undefined))
   const docker = lazy(async () => {
     const { default: Dockerode } = await import('dockerode')
     // `host` is named in both cases: left out, DOCKER_HOST of the environment would win over the socket.
@@ -70,6 +70,7 @@ export function createEngine(endpoint: Endpoint): Engine {
   let agreement: Promise<AgreedVersion> | undefined
 
   async function agreed(signal: AbortSignal): Promise<AgreedVersion> {
+    signal.throwIfAborted()
     // Shared by all callers, so that no caller's end may end it.
     agreement ??= agree().catch((error: unknown) => {
       agreement = undefined

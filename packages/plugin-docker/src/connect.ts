@@ -15,12 +15,14 @@ export interface Way {
   close(): void
 }
 
-export function wayTo(endpoint: Endpoint): Way {
+/** `onLost`: the engine has ended the last connection that was kept open to it. It does so when it goes away, whoever comes back. */
+export function wayTo(endpoint: Endpoint, onLost: () => void = () => {}): Way {
   const connector = connectorOf(endpoint, createSecrets())
   const agent = new Agent({ keepAlive: true })
   // The modem inspects its options, agent and sockets included, before every request, also when nobody looks at the result.
   Object.assign(agent, { [inspect.custom]: () => 'Agent' })
   refuseRedirects(agent)
+  noteLoss(agent, onLost)
   if (connector === undefined) return { agent, reach: reachHere, close: () => agent.destroy() }
   const open = callbackify(() => connector.open())
   Object.assign(agent, {
@@ -50,6 +52,23 @@ function refuseRedirects(agent: Agent): void {
     addRequest.call(agent, request, ...rest)
   }
   Object.assign(agent, { addRequest: hook })
+}
+
+/** One that serves a single answer and is closed after it says nothing. */
+function noteLoss(agent: Agent, onLost: () => void): void {
+  const kept = new Set<Duplex>()
+  const { keepSocketAlive } = agent as unknown as { keepSocketAlive: (socket: Duplex) => boolean }
+  const hook = (socket: Duplex): boolean => {
+    if (!kept.has(socket)) {
+      kept.add(socket)
+      socket.once('close', () => {
+        kept.delete(socket)
+        if (kept.size === 0) onLost()
+      })
+    }
+    return keepSocketAlive.call(agent, socket)
+  }
+  Object.assign(agent, { keepSocketAlive: hook })
 }
 
 function connectorOf(endpoint: Endpoint, secret: SecretSource): Connector | undefined {

@@ -1,7 +1,7 @@
 /** The containers of one provider of one owner, found by worker id; anybody else's are not there. */
 import type { Call, Instant, ListQuery, OwnerTags, ProviderError, WorkerId, WorkerObservation } from '@muster/core'
 import { type Belongings, createBelongings, orphansOf } from './belongings.ts'
-import { type ContainerInspect, type ContainerRow, type Engine } from './client.ts'
+import type { AgreedVersion, ContainerInspect, ContainerRow, Engine } from './client.ts'
 import { inCall } from './current.ts'
 import { abortError, EngineFailure, isEnding, isGone, isStatus, toDockerError } from './errors.ts'
 import { type EngineFacts, readFacts } from './facts.ts'
@@ -51,7 +51,7 @@ export function containerPath(id: WorkerId): string {
 const FACTS_TIMEOUT_MS = 10_000
 
 export function createContainers(engine: Engine, owner: Pick<OwnerTags, 'muster-owner' | 'muster-provider'>): Containers {
-  let known: { api: string; facts: Promise<EngineFacts> } | undefined
+  let known: { agreed: AgreedVersion; facts: Promise<EngineFacts> } | undefined
 
   async function holder(id: WorkerId, signal: AbortSignal): Promise<ContainerInspect | undefined> {
     try {
@@ -78,10 +78,10 @@ export function createContainers(engine: Engine, owner: Pick<OwnerTags, 'muster-
     holder,
     find,
     async facts(signal) {
-      const { api } = await engine.agreed(signal)
-      if (known?.api !== api) {
+      const agreed = await engine.agreed(signal)
+      if (known?.agreed !== agreed) {
         // Shared by all callers, so that no caller's end may end it.
-        const asked = { api, facts: readFacts(engine, AbortSignal.timeout(FACTS_TIMEOUT_MS)) }
+        const asked = { agreed, facts: readFacts(engine, AbortSignal.timeout(FACTS_TIMEOUT_MS)) }
         asked.facts.catch(() => {
           if (known === asked) known = undefined
         })

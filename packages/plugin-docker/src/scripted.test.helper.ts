@@ -111,11 +111,12 @@ export function scriptedEngine(first: (request: EngineRequest, known: Scripted) 
     const answer = await ask(request)
     return answer instanceof Readable ? answer : Readable.from([])
   }
+  const agreed = { api: '1.41', theirs: {} }
   const engine = {
     json: ask,
     stream: body,
     hijack: body,
-    agreed: () => Promise.resolve({ api: '1.41', theirs: {} }),
+    agreed: () => Promise.resolve(agreed),
     close: () => {},
   } as unknown as Engine
   const provider = dockerProvider({
