@@ -133,6 +133,21 @@ describe('the version', () => {
     server.closeIdleConnections()
     await expect.poll(async () => (await engine.agreed(signal)).theirs.Version).toBe('25')
     expect(await seen()).toBe(4)
+    // Or while somebody listens to its events: they end.
+    cpus = 8
+    const plain = answer
+    let end: (() => void) | undefined
+    answer = (request, reply) => {
+      if (request.url?.includes('/events') !== true) return plain(request, reply)
+      reply.writeHead(200).flushHeaders()
+      end = () => void request.socket.destroy()
+    }
+    const tags = { 'muster-owner': 'o', 'muster-provider': 'docker' }
+    const watching = fails(provider.watch({ tags, limit: 1 }, callOf())[Symbol.asyncIterator]().next())
+    await expect.poll(() => end).toBeDefined()
+    end?.()
+    expect(await watching).toMatchObject({ code: 'transient' })
+    expect(await seen()).toBe(8)
   })
 
   test('is compared as numbers', () => {

@@ -15,7 +15,7 @@ export interface Way {
   close(): void
 }
 
-/** `onLost`: the engine has ended the last connection that was kept open to it. It does so when it goes away, whoever comes back. */
+/** `onLost`: the engine has ended a connection that nobody used. It does so when it goes away, whoever comes back. */
 export function wayTo(endpoint: Endpoint, onLost: () => void = () => {}): Way {
   const connector = connectorOf(endpoint, createSecrets())
   const agent = new Agent({ keepAlive: true })
@@ -54,21 +54,28 @@ function refuseRedirects(agent: Agent): void {
   Object.assign(agent, { addRequest: hook })
 }
 
-/** One that serves a single answer and is closed after it says nothing. */
+/** Those that end with an answer say nothing: an engine ends them so. */
 function noteLoss(agent: Agent, onLost: () => void): void {
-  const kept = new Set<Duplex>()
-  const { keepSocketAlive } = agent as unknown as { keepSocketAlive: (socket: Duplex) => boolean }
-  const hook = (socket: Duplex): boolean => {
-    if (!kept.has(socket)) {
-      kept.add(socket)
-      socket.once('close', () => {
-        kept.delete(socket)
-        if (kept.size === 0) onLost()
-      })
-    }
+  const seen = new WeakSet<Duplex>()
+  const idle = new WeakSet<Duplex>()
+  const pool = agent as unknown as Pool
+  const { keepSocketAlive, reuseSocket } = pool
+  pool.keepSocketAlive = (socket) => {
+    idle.add(socket)
+    if (!seen.has(socket)) socket.once('close', () => idle.has(socket) && onLost())
+    seen.add(socket)
     return keepSocketAlive.call(agent, socket)
   }
-  Object.assign(agent, { keepSocketAlive: hook })
+  pool.reuseSocket = (socket, request) => {
+    idle.delete(socket)
+    reuseSocket.call(agent, socket, request)
+  }
+}
+
+/** How an agent lets go of a connection, and takes it again. */
+interface Pool {
+  keepSocketAlive(socket: Duplex): boolean
+  reuseSocket(socket: Duplex, request: ClientRequest): void
 }
 
 function connectorOf(endpoint: Endpoint, secret: SecretSource): Connector | undefined {

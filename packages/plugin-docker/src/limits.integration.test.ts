@@ -48,9 +48,7 @@ suiteWith(await findDocker(), 'limits and security on a real engine', (docker) =
     expect(await inside({ settings }, script)).toBe('writable\nunreadable\n')
   })
 
-  test('a pool that may have it is privileged; its resolvers and the stop timeout of its engine are those it names', async () => {
-    const mount = 'mkdir /tmp/m && mount -t tmpfs none /tmp/m && echo mounted'
-    expect(await inside({ security: { privileged: true }, settings: { allow: ['privileged'] } }, mount)).toBe('mounted\n')
+  test('the resolvers of a worker, and the stop timeout of its engine, are those that its pool names', async () => {
     const settings = { network: { dns: ['192.0.2.53'] }, stopTimeoutSeconds: 7 }
     const spec = harness.hold({ settings })
     await harness.provider.launch(spec, callOf())

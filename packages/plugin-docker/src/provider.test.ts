@@ -68,6 +68,7 @@ function fakeEngine(containers: FakeContainer[]) {
     },
     hijack: () => Promise.reject(new Error('not here')),
     agreed: () => Promise.resolve(agreed),
+    doubt: () => {},
     close: () => {},
   } as unknown as Engine
   const provider = dockerProvider({

@@ -117,6 +117,7 @@ export function scriptedEngine(first: (request: EngineRequest, known: Scripted) 
     stream: body,
     hijack: body,
     agreed: () => Promise.resolve(agreed),
+    doubt: () => {},
     close: () => {},
   } as unknown as Engine
   const provider = dockerProvider({
