@@ -41,15 +41,14 @@ suiteWith(found, 'the Docker provider, in its own process, on podman,', () => {
     expect(await harness.left()).toEqual([])
   })
 
-  test('its `/` is closed to a root without capabilities, whose runner has its folder all the same; its log has a driver of its own', async () => {
+  test('its `/` is closed to a root without capabilities, whose runner has its folder all the same; its logs have a driver of its own', async () => {
     const spec = harness.hold()
     await harness.provider.launch(spec, harness.call())
     const { stdout } = await harness.exec(spec.id, ['sh', '-c', 'mkdir /made 2>/dev/null || stat -c "%a closed" /'])
     expect(stdout).toBe('555 closed\n')
     expect((await harness.exec(spec.id, ['id', '-u'], { user: '1000' })).stdout).toBe('1000\n')
-    const path = `/containers/muster-${spec.id}/json`
-    const { HostConfig } = await engineJson<{ HostConfig: { LogConfig: { Type: string } } }>(engine.socket, { path })
-    expect(HostConfig.LogConfig.Type).toBe('k8s-file')
+    const { Plugins } = await engineJson<{ Plugins: { Log: string[] } }>(engine.socket, { path: '/info' })
+    expect(Plugins.Log.filter((name) => name === 'local' || name === 'k8s-file')).toEqual(['k8s-file'])
     await harness.gone(spec.id, 0)
   })
 
