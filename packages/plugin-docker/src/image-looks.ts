@@ -31,7 +31,8 @@ export function createImageLooks(): ImageLooks {
     async of(place, { Image }) {
       const known = looks.get(Image)
       if (known !== undefined) return { ...known, fresh: false }
-      const [shell, root] = await Promise.all([statPath(place, '/bin/sh'), statPath(place, '/')])
+      const shell = await statPath(place, '/bin/sh')
+      const root = await statPath(place, '/')
       const look = { shell: shell !== undefined, closed: root?.ownerWrites !== true }
       keep(looks, Image, look)
       return { ...look, fresh: true }
