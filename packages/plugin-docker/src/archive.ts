@@ -4,11 +4,11 @@ import { Readable } from 'node:stream'
 import type { WorkerId } from '@muster/core'
 import * as tar from 'tar-stream'
 import { type ContainerInspect, type Engine, readBody, toFailure } from './client.ts'
-import { containerPath } from './containers.ts'
 import { EngineFailure, isStatus } from './errors.ts'
 import type { EngineFacts } from './facts.ts'
 import { type EntryWatch, reown } from './tar-owner.ts'
 import { type Ids, idsOf, isNumeric } from './users.ts'
+import { containerPath } from './labels.ts'
 
 export interface Place {
   engine: Engine

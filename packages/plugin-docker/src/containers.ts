@@ -1,14 +1,16 @@
 /** The containers of one provider of one owner, found by worker id; anybody else's are not there. */
 import type { Call, Instant, ListQuery, OwnerTags, ProviderError, WorkerId, WorkerObservation } from '@muster/core'
+import { type BegunAgain, begunAgain } from './again.ts'
 import { type Belongings, createBelongings, orphansOf } from './belongings.ts'
 import type { AgreedVersion, ContainerInspect, ContainerRow, Engine } from './client.ts'
 import { inCall } from './current.ts'
 import { abortError, EngineFailure, isEnding, isGone, isStatus, toDockerError } from './errors.ts'
 import { type EngineFacts, readFacts } from './facts.ts'
-import { containerName, label, ownerFilter, tagsOf } from './labels.ts'
+import { containerName, containerPath, label, ownerFilter, tagsOf } from './labels.ts'
 import { killedForMemory } from './memory-kill.ts'
 import { giveNameBack } from './renamed.ts'
-import { exitInDoubt, exitOf, handleOf, instantOf, isDoubtful, observe, phaseOf } from './translate.ts'
+import { exitInDoubt, exitOf, handleOf, instantOf, isDoubtful, observe, observedAgain, phaseOf } from './translate.ts'
+import { wasResumed } from './run-folder.ts'
 import { mapWide, raceAbort } from './waiting.ts'
 
 export interface Found {
@@ -30,6 +32,7 @@ export interface Row {
 export interface Containers {
   readonly engine: Engine
   readonly belongings: Belongings
+  readonly again: BegunAgain
   /** What the engine is; asked once, and again after the engine was away. */
   facts(signal: AbortSignal): Promise<EngineFacts>
   /** The worker's container; undefined when there is none of this owner and provider. One that was renamed is it too, unless `named`. */
@@ -42,15 +45,11 @@ export interface Containers {
   remove(id: WorkerId, how: { force: boolean; signal: AbortSignal }): Promise<'gone' | 'busy'>
 }
 
-/** `/containers/<name>`, the path of everything about one worker. */
-export function containerPath(id: WorkerId): string {
-  return `/containers/${containerName(id)}`
-}
-
 /** An engine answers within some 10 ms; on a machine under full load it was seen to take a second. */
 const FACTS_TIMEOUT_MS = 10_000
 
 export function createContainers(engine: Engine, owner: Pick<OwnerTags, 'muster-owner' | 'muster-provider'>): Containers {
+  const again = begunAgain()
   let known: { agreed: AgreedVersion; facts: Promise<EngineFacts> } | undefined
 
   async function holder(id: WorkerId, signal: AbortSignal): Promise<ContainerInspect | undefined> {
@@ -75,6 +74,7 @@ export function createContainers(engine: Engine, owner: Pick<OwnerTags, 'muster-
   return {
     engine,
     belongings: createBelongings(engine, owner),
+    again,
     holder,
     find,
     async facts(signal) {
@@ -97,6 +97,7 @@ export function createContainers(engine: Engine, owner: Pick<OwnerTags, 'muster-
     async remove(id, { force, signal }) {
       try {
         await engine.json({ method: 'DELETE', path: containerPath(id), query: { force, v: true }, signal })
+        again.forget(id)
         return 'gone'
       } catch (error) {
         if (isGone(error)) return 'gone'
@@ -133,13 +134,18 @@ const INSPECT_WIDTH = 8
 export interface Observing {
   stopping: (id: WorkerId) => boolean
   signal: AbortSignal
+  closely?: true
 }
 
-/** One page's observations. Only an ended worker needs a second question: a list has no exit code. */
+/**
+ * One page's observations. Only an ended worker needs a second question, and one that was started again: a list has no exit code.
+ * `closely`: each is asked for, as when a second start may have been missed.
+ */
 export async function observeRows(rows: readonly Row[], containers: Containers, how: Observing): Promise<WorkerObservation[]> {
   return observeEach(rows, { containers, how }, async ({ id, tags, container, state }) => {
     const phase = phaseOf(state, how.stopping(id))
-    if (phase === 'exited' || phase === 'provisioning') return containers.find(id, how.signal)
+    const asks = how.closely === true || containers.again.known(id)
+    if (asks || phase === 'exited' || phase === 'provisioning') return containers.find(id, how.signal)
     return { id, handle: handleOf(container), tags, phase, ready: phase === 'running' }
   })
 }
@@ -174,9 +180,13 @@ async function observeEach<T>(
   const observed = await mapWide(items, INSPECT_WIDTH, async (item) => {
     const seen = await look(item)
     if (seen === undefined || 'phase' in seen) return seen
-    const observation = observe(seen.container, seen.tags, how.stopping(seen.tags['muster-worker']))
+    const { container, tags } = seen
+    const id = tags['muster-worker']
+    const observation = observe(container, tags, how.stopping(id))
+    const began = containers.again.has(id, container.State) && observation.phase !== 'suspended'
+    if (began && !(await wasResumed(container, { engine: containers.engine, id, signal: how.signal })))
+      return observedAgain(observation, container.State)
     if (observation.exit === undefined || !isDoubtful(observation.exit)) return observation
-    const { container } = seen
     if (await killedForMemory(containers.engine, container, how.signal))
       return { ...observation, exit: exitOf({ ...container.State, OOMKilled: true }, container.HostConfig.Memory) }
     started ??= engineStart(containers.engine, how.signal)

@@ -3,9 +3,9 @@ import type { Duplex } from 'node:stream'
 import { createRunner, type ExecId, ProviderError, type RawChunk, type RawExec, type Runner, type WorkerId } from '@muster/core'
 import { holderOf, ownerOf, type Place, statPath } from './archive.ts'
 import { type ContainerInspect, type Engine, toFailure } from './client.ts'
-import { containerPath } from './containers.ts'
 import { createFrameReader } from './frames.ts'
 import { prepareRunFolder, runFolderOf } from './run-folder.ts'
+import { containerPath } from './labels.ts'
 
 /** The raw exec of one container, as one of its users. It rejects with an EngineFailure. */
 function rawExecOf({ engine, id }: Omit<Place, 'signal'>, user?: string): RawExec {

@@ -7,6 +7,11 @@ export function containerName(id: WorkerId): string {
   return `muster-${id}`
 }
 
+/** `/containers/<name>`, the path of everything about one worker. */
+export function containerPath(id: WorkerId): string {
+  return `/containers/${containerName(id)}`
+}
+
 /** Labels beside the owner tags, which are labels under their own names. */
 export const label = {
   /** Digest of the spec: the same id with another spec is a conflict. */

@@ -13,10 +13,9 @@ import {
 } from '@muster/core'
 import { ownerOf, packFrom, type Place, rootOf, unpackInto } from './archive.ts'
 import { orphansOf } from './belongings.ts'
-import { type ContainerStats, createEngine, type Engine } from './client.ts'
+import { type ContainerInspect, type ContainerStats, createEngine, type Engine } from './client.ts'
 import type { Endpoint } from './config.ts'
 import {
-  containerPath,
   createContainers,
   type Doing,
   type Found,
@@ -51,6 +50,7 @@ import { watched } from './tar-owner.ts'
 import { createTerminals } from './terminal.ts'
 import { createTurns } from './waiting.ts'
 import { watchWorkers } from './watch.ts'
+import { containerPath } from './labels.ts'
 
 /** All of the contract but what an engine has no part in: prices. */
 export type DockerProvider = Required<Omit<WorkerProvider, 'quote'>>
@@ -202,7 +202,8 @@ export function dockerProvider({
       guardedStream(call, reads('read the log'), async function* () {
         const inspect = async () => (await containers.find(id, call.signal))?.container
         const path = containerPath(id)
-        yield* readLogs({ engine, path, inspect, signal: call.signal }, options)
+        const isAgain = (state: ContainerInspect['State']): boolean => containers.again.has(id, state)
+        yield* readLogs({ engine, path, inspect, isAgain, signal: call.signal }, options)
       }),
 
     exec: ({ id }, command, call) =>

@@ -116,4 +116,16 @@ suiteWith(await findDocker(), 'a worker that is suspended to disk on a real engi
     await expect(harness.provider.resume({ id }, callOf())).rejects.toMatchObject(conflict)
     expect(await harness.phase(id)).toBe('exited')
   })
+
+  test('is one that ended, where somebody else ends it and starts it again later', async () => {
+    const { id } = await launched()
+    await harness.provider.suspend({ id }, disk, callOf())
+    await harness.provider.resume({ id }, callOf())
+    expect(await harness.phase(id)).toBe('running')
+    for (const what of ['kill', 'wait', 'start'])
+      await engineJson(docker.socket, { method: 'POST', path: `/containers/muster-${id}/${what}` })
+    await waitFor('its end', () => harness.another().inspect([{ id }], callOf()), {
+      until: ([seen]) => seen?.phase === 'exited' && seen.exit?.code === undefined,
+    })
+  })
 })

@@ -1,8 +1,8 @@
 /** Workers that stand still: frozen, with all their memory, or ended to be started again, with what is on disk. */
 import type { Call, SuspendHow, WorkerId } from '@muster/core'
-import { type Containers, containerPath, type Found } from './containers.ts'
+import type { Containers, Found } from './containers.ts'
 import { EngineFailure, isStatus } from './errors.ts'
-import { label } from './labels.ts'
+import { containerPath, label } from './labels.ts'
 import { refuse } from './settings.ts'
 import { isOnDisk, suspendSignal } from './translate.ts'
 

@@ -40,6 +40,9 @@ export function runFolderIn({ readOnlyRoot }: { readOnlyRoot: boolean }): string
 /** With it a holding worker ends that is suspended to disk: nothing else of it ends so. EX_TEMPFAIL of sysexits.h. */
 const SUSPENDED_CODE = 75
 
+/** Files beside the runs of a worker: it ended to be started again, and then was. A start after any other end takes the second away. */
+export const marks = { suspended: '.suspended', resumed: '.resumed' } as const
+
 /** Five seconds: most programs end within one of SIGTERM, on a busy machine within a few. */
 const SUSPEND_TRIES = 50
 
@@ -61,9 +64,10 @@ const holdScript = (runFolder: string): string =>
     'end() { trap "" TERM USR1; kill -TERM -1; wait; while kill -0 -1; do sleep 0.1 || sleep 1; done; exit 0; }',
     'trap end TERM INT',
     // Whoever is left then ends with it.
-    `stay() { trap "" TERM USR1; kill -TERM -1; wait; n=0; while kill -0 -1 && [ $n -lt ${SUSPEND_TRIES} ]; do sleep 0.1 || sleep 1; n=$((n + 1)); done; exit ${SUSPENDED_CODE}; }`,
+    `stay() { trap "" TERM USR1; kill -TERM -1; wait; n=0; while kill -0 -1 && [ $n -lt ${SUSPEND_TRIES} ]; do sleep 0.1 || sleep 1; n=$((n + 1)); done; true >${runFolder}/${marks.suspended} && exit ${SUSPENDED_CODE}; exit 1; }`,
     'trap stay USR1',
     `mkdir -m 1777 ${runFolder} 2>/dev/null`,
+    `mv ${runFolder}/${marks.suspended} ${runFolder}/${marks.resumed} 2>/dev/null || rm -f ${runFolder}/${marks.resumed}`,
     'while sleep 2147483 & wait $!; do :; done',
     'exit 127',
   ].join('\n')
@@ -206,6 +210,15 @@ export function observe(container: ContainerInspect, tags: OwnerTags, stopping: 
     ...(problem === undefined ? {} : { problem }),
     ...(phase === 'exited' ? { exit: exitOf(state, container.HostConfig.Memory) } : {}),
   }
+}
+
+/** The same of one that was started again: the worker ended with its first run, and nobody knows how. One that we end is ending. */
+export function observedAgain(seen: WorkerObservation, { StartedAt: started }: ContainerInspect['State']): WorkerObservation {
+  if (seen.phase === 'stopping') return seen
+  const at = instantOf(started)
+  const { problem: _problem, ...rest } = seen
+  const reason = 'unknown: somebody started its container again, beside Muster'
+  return { ...rest, phase: 'exited', ready: false, exit: { reason, ...(at === undefined ? {} : { at }) } }
 }
 
 /** A container whose start failed stays `created` and says why. */
