@@ -300,7 +300,7 @@ describe('an observation', () => {
     ['whose command exits so is ended', {}, { ExitCode: 75 }, { phase: 'exited', exit: { code: 75 } }],
     ['that holds and ends otherwise is ended', { 'muster-holds': 'yes' }, {}, { phase: 'exited', exit: { code: 0 } }],
     ['that holds and is being removed', { 'muster-holds': 'yes' }, { ExitCode: 75, Status: 'removing' }, { phase: 'stopping' }],
-  ])('of a worker that may be suspended to disk: one %s', (_name, Labels, parts, expected) => {
+  ])('of a worker that may be suspended to disk: one %s', (...[, Labels, parts, expected]) => {
     const container = { Id: 'c', State: state(parts), Config: { Labels }, HostConfig: {} } as unknown as ContainerInspect
     const seen = observe(container, tags, false)
     expect(seen).toMatchObject(expected)
