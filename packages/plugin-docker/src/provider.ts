@@ -16,7 +16,6 @@ import { orphansOf } from './belongings.ts'
 import { type ContainerInspect, type ContainerStats, createEngine, type Engine } from './client.ts'
 import type { Endpoint } from './config.ts'
 import {
-  containerPath,
   createContainers,
   type Doing,
   type Found,
@@ -29,7 +28,7 @@ import {
 } from './containers.ts'
 import { type CopyLimits, copyLimitsOf, countCopy } from './copies.ts'
 import { inCall } from './current.ts'
-import { EngineFailure, isStatus, toDockerError } from './errors.ts'
+import { EngineFailure, toDockerError } from './errors.ts'
 import { describe, headroomOf } from './engine-state.ts'
 import { createRunners, otherUser } from './exec.ts'
 import { readFacts } from './facts.ts'
@@ -45,11 +44,13 @@ import { readLogs } from './logs.ts'
 import { type HostRules, rulesOf } from './rules.ts'
 import { settingsOf } from './settings.ts'
 import { createStopper } from './stop.ts'
+import { createSuspender } from './suspend.ts'
 import { statsOf } from './translate.ts'
 import { watched } from './tar-owner.ts'
 import { createTerminals } from './terminal.ts'
 import { createTurns } from './waiting.ts'
 import { watchWorkers } from './watch.ts'
+import { containerPath } from './labels.ts'
 
 /** All of the contract but what an engine has no part in: prices. */
 export type DockerProvider = Required<Omit<WorkerProvider, 'quote'>>
@@ -90,6 +91,7 @@ export function dockerProvider({
   const puller = createPuller({ engine, ledger, rules: images, now })
   const tender = createImageTender({ puller, sweeper: createSweeper(engine, { ledger, rules: images, now }), now })
   const stopper = createStopper(containers, turns)
+  const suspender = createSuspender(containers)
   const launch = createLauncher({ containers, puller, turns, fields, rules })
   const runners = createRunners()
   const terminals = createTerminals()
@@ -267,21 +269,9 @@ export function dockerProvider({
         yield* forwardPort({ container: holder, reach: engine.reach }, input, call.signal)
       }),
 
-    suspend: ({ id }, call) =>
-      guarded(call, changes('suspend the worker'), async () => {
-        await containers.get(id, call.signal)
-        await ignoring(
-          /already paused/i,
-          engine.json({ method: 'POST', path: `${containerPath(id)}/pause`, signal: call.signal }),
-        )
-      }),
+    suspend: ({ id }, how, call) => guarded(call, changes('suspend the worker'), () => suspender.suspend(id, how, call)),
 
-    resume: ({ id }, call) =>
-      guarded(call, changes('resume the worker'), async () => {
-        const { container } = await containers.get(id, call.signal)
-        if (container.State.Status === 'running') return
-        await engine.json({ method: 'POST', path: `${containerPath(id)}/unpause`, signal: call.signal })
-      }),
+    resume: ({ id }, call) => guarded(call, changes('resume the worker'), () => suspender.resume(id, call)),
 
     stats: ({ id }, call) =>
       guarded(call, reads('measure the worker'), async () => {
@@ -298,14 +288,5 @@ export function dockerProvider({
         const [facts, rows] = await Promise.all([containers.facts(call.signal), listRows(engine, undefined, call.signal)])
         return headroomOf(facts, rows)
       }),
-  }
-}
-
-async function ignoring(words: RegExp, work: Promise<unknown>): Promise<void> {
-  try {
-    await work
-  } catch (error) {
-    // Podman says 500.
-    if (!isStatus(error, 409, words) && !isStatus(error, 500, words)) throw error
   }
 }
