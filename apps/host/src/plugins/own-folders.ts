@@ -41,7 +41,10 @@ export function ownFolders(log: RoomLog): OwnFolders {
     async remove(name, { folder, known }) {
       if ((beginning.get(name) ?? 0) > 0) return
       if (!known) {
-        log.warn({ provider: name, folder }, 'a provider is gone that could not say what it left: look, and remove its folder by hand')
+        log.warn(
+          { provider: name, folder },
+          'a provider is gone that could not say what it left: look, and remove its folder by hand',
+        )
         return
       }
       const removed = remove(name, folder)
