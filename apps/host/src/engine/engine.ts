@@ -13,6 +13,7 @@ import { deadlines as deadlinesOf } from './deadlines.ts'
 import { type Follower, followerOf } from './follow.ts'
 import { handOf } from './hand.ts'
 import { openJournal } from './journal.ts'
+import { openElsewhere } from './elsewhere.ts'
 import { keptPlugins, keptVersions } from './kept.ts'
 import { killpoint, type PassKillPoint } from './killpoint.ts'
 import { type Launcher, launcherOf } from './launcher.ts'
@@ -71,6 +72,7 @@ export async function startEngine(options: EngineOptions): Promise<Engine> {
     conditions: await openConditions(store, clock, journal),
     wishes: await openWishes(store),
     kept: await keptPlugins(store),
+    elsewhere: new Map(),
     killpoint: options.killpoint ?? killpoint,
     tracing: options.tracing ?? untraced,
     stopping: stop.signal,
@@ -82,6 +84,7 @@ export async function startEngine(options: EngineOptions): Promise<Engine> {
   }
   const parts = await assemble(context)
   await load(context, parts.launcher)
+  await openElsewhere(context)
   const kept = keptVersions(context, parts)
   const { state } = context
   const showHeld = (): void =>
