@@ -338,12 +338,13 @@ suiteWith(await findDocker(), 'the life of workers on a real engine', (docker) =
         readAll(harness.provider, spec.id, { follow: false }).then(({ stdout }) => stdout.toString())
       await waitFor('its words', async () => (await written()) !== '')
       await restart(spec.id)
-      expect((await followed).stdout.toString()).toBe('I run\n')
       const seen = await inspected(spec.id)
       expect(seen).toMatchObject(ended)
       expect(seen?.exit).not.toHaveProperty('code')
       expect((await listed()).find(({ id }) => id === spec.id)).toEqual(seen)
       expect(await written()).toBe('I run\n')
+      // Whoever followed it has heard what came until that was known.
+      expect((await followed).stdout.toString()).toMatch(/^(?:I run\n){1,2}$/)
       // Whoever comes anew sees it too.
       const [again] = await harness.another().inspect([{ id: spec.id }], callOf())
       expect(again).toEqual(seen)

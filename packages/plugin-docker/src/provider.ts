@@ -202,8 +202,9 @@ export function dockerProvider({
       guardedStream(call, reads('read the log'), async function* () {
         const inspect = async () => (await containers.find(id, call.signal))?.container
         const path = containerPath(id)
-        const isAgain = (state: ContainerInspect['State']): boolean => containers.again.has(id, state)
-        yield* readLogs({ engine, path, inspect, isAgain, signal: call.signal }, options)
+        const endOf = (state: ContainerInspect['State']): number | undefined => containers.again.endOf(id, state)
+        const onAgain = (listener: () => void): (() => void) => containers.again.hear(id, listener)
+        yield* readLogs({ engine, path, inspect, endOf, onAgain, signal: call.signal }, options)
       }),
 
     exec: ({ id }, command, call) =>
