@@ -152,6 +152,11 @@ describe('discover', () => {
       { pkg: { muster: 'none.json' } },
       /@acme\/plugin@1\.2\.3\/none\.json:1:1 the file is missing/,
     ],
+    [
+      'a manifest that could never be told over the wire',
+      { manifest: { config: { description: 'x'.repeat(2 ** 20) } } },
+      /muster-plugin\.json:1:1 the file has more than 1048576 bytes \| use another version/,
+    ],
     ['no manifest', { pkg: { muster: undefined } }, /names no plugin manifest \| add "muster"/],
     ['a manifest outside', { pkg: { muster: '../../etc/passwd' } }, /is outside the package/],
     [

@@ -68,6 +68,9 @@ const packageSchema: z.ZodType<PackageFile> = z.object({
 /** What runs in one file needs nothing beside it: the command that makes it so. */
 const bundleCommand = 'npx tsup src/plugin.ts --format esm --platform node --no-external "/.*/"'
 
+/** A manifest that is larger could not be told over the wire either, whose frames have as many. */
+const maxDocumentBytes = 2 ** 20
+
 /** Where unpacked bytes are looked for; what is not there is unpacked into the first. */
 export type Stores = readonly [string, ...string[]]
 
@@ -215,17 +218,16 @@ function clashes(plugins: readonly DiscoveredPlugin[], at: Loaded<unknown>['prob
 }
 
 async function readDocument<T>(path: string, shown: string, schema: z.ZodType<T>): Promise<Loaded<T>> {
+  const refused = (reason: string, fix: string): Loaded<T> => {
+    const problem: Problem = { file: shown, line: 1, column: 1, reason, fix }
+    return { problems: [problem], problem: () => problem }
+  }
   try {
+    if ((await stat(path)).size > maxDocumentBytes)
+      return refused(`the file has more than ${maxDocumentBytes} bytes`, 'use another version, and tell its publisher')
     return loadDocument(shown, await readFile(path, 'utf8'), schema)
   } catch {
-    const problem: Problem = {
-      file: shown,
-      line: 1,
-      column: 1,
-      reason: 'the file is missing or cannot be read',
-      fix: 'pack the plugin with this file in it',
-    }
-    return { problems: [problem], problem: () => problem }
+    return refused('the file is missing or cannot be read', 'pack the plugin with this file in it')
   }
 }
 

@@ -11,7 +11,7 @@ export const refusals = {
   'no-source': 'A path of the registry manifest leads nowhere.',
   'not-locked': 'The registry manifest names it, the lock does not.',
   'lock-stale': 'The lock was made for another entry of the registry manifest.',
-  'other-bytes': 'The bytes are not those of the lock.',
+  'other-bytes': 'The bytes are not those of the lock, or not those that their source says.',
   'other-files': 'The unpacked files are not those of the lock.',
   'bad-archive': 'The archive holds what no plugin may have, or is none.',
   'no-trust': 'Its bytes are not vouched for by anybody.',
