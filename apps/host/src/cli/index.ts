@@ -14,6 +14,9 @@ if (process.env['MUSTER_FORWARDED'] !== undefined) {
   process.channel?.unref()
 }
 
+// By it any process of the same user, as a plugin or a job, would open Node's inspector, and run what it likes in here.
+process.on('SIGUSR1', () => undefined)
+
 // Whoever read the output has gone: quietly, as other programs that SIGPIPE ends.
 process.stdout.on('error', () => process.exit(exits.pipe))
 process.stderr.on('error', () => undefined)
