@@ -173,6 +173,16 @@ test('what a child process may do is the kernel’s to hold, where the plugin ha
   expect(isolationOf(asks, { entry: entryOf(), ground: poor }).advisory).toEqual(['files and network for its child processes'])
 })
 
+test('what has the daemon’s user and the network is told to reach the daemon’s own socket by it', () => {
+  const reaches = expect.stringContaining('socket of the daemon') as string
+  const advisory = (permissions: Partial<PluginPermissions>, ground: Ground): string[] =>
+    isolationOf({ ...nothing, ...permissions }, { entry: entryOf(), ground }).advisory
+  expect(advisory({ net: ['api.acme.test:443'] }, poor)).toContainEqual(reaches)
+  expect(advisory({ unix: ['/run/x.sock'] }, rich)).toContainEqual(reaches)
+  expect(advisory({ net: ['api.acme.test:443'] }, rich)).not.toContainEqual(reaches)
+  expect(advisory({}, poor)).not.toContainEqual(reaches)
+})
+
 test('only what could have a user of its own asks what the machine gives', () => {
   const permissions = { ...nothing, ...everything }
   const folder = entryOf({ source: { folder: '.' } })
