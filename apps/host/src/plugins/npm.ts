@@ -5,10 +5,9 @@ import { z } from 'zod'
 import { type NetworkSettings, readNetwork } from '../config/network.ts'
 import { maxTarballBytes } from '@muster/packed/archive'
 import { sha512Of } from '@muster/packed/digest'
-import { jsonOf, type Origin } from './origin.ts'
+import { jsonOf, type Origin, type Published } from './origin.ts'
 import { PluginRefusal } from './refusal.ts'
 import type { RegistryAddress } from './registry.ts'
-import type { Published } from './resolve.ts'
 import { secretReader } from './secrets.ts'
 
 /** Of a registry that keeps silent. */
