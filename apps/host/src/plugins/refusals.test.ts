@@ -177,5 +177,6 @@ function masked(text: string, { folder, url }: { folder: string; url: string }):
     .replaceAll(/sha512-[A-Za-z0-9+/]{86}==/g, 'sha512-…')
     .replaceAll(/[0-9a-f]{128}/g, '…')
     .replaceAll(/\(\d+ bytes\)/g, '(… bytes)')
+    .replaceAll(/process \d+/g, 'process 4711')
     .replaceAll('|', '\\|')
 }
