@@ -13,6 +13,7 @@ export const refusals = {
   'lock-stale': 'The lock was made for another entry of the registry manifest.',
   'other-bytes': 'The bytes are not those of the lock, or not those that their source says.',
   'other-files': 'The unpacked files are not those of the lock.',
+  'other-permissions': 'The lock accepts other permissions than it asks for.',
   'bad-archive': 'The archive holds what no plugin may have, or is none.',
   'no-trust': 'Its bytes are not vouched for by anybody.',
   'no-attestation': 'A rule says who signs it, and there is no attestation of its provenance.',
