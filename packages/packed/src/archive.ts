@@ -32,7 +32,7 @@ export async function filesOf(tarball: Uint8Array): Promise<Map<string, Buffer>>
       if (fault !== undefined) throw new ArchiveFault(fault)
       const body = await buffer(entry)
       // `package/…`: npm's own folder, whatever its name.
-      const path = entry.header.name.split('/').slice(1).join('/')
+      const path = entry.header.name.split('/').slice(1).filter(isPart).join('/')
       if (entry.header.type === 'file' && path !== '') files.set(path, body)
     }
   } catch (error) {
@@ -75,9 +75,7 @@ function pathFault(
   path: string,
   { shown, type, paths }: { shown: string; type: 'file' | 'directory'; paths: Seen['paths'] },
 ): string | undefined {
-  const parts = folded(path)
-    .split('/')
-    .filter((part) => part !== '')
+  const parts = folded(path).split('/').filter(isPart)
   const above = parts.slice(1).map((_, index) => parts.slice(0, index + 1).join('/'))
   if (above.some((folder) => paths.get(folder) === 'file')) return `'${shown}' is inside a file`
   const whole = parts.join('/')
@@ -85,6 +83,11 @@ function pathFault(
   for (const folder of above) paths.set(folder, 'folder')
   paths.set(whole, type === 'file' ? 'file' : 'folder')
   return paths.size > maxEntries ? `it has more than ${maxEntries} entries` : undefined
+}
+
+/** Two slashes are one. */
+function isPart(part: string): boolean {
+  return part !== ''
 }
 
 /** By way of capitals: ſ and s, ß and ss are one only so. */

@@ -79,7 +79,7 @@ describe('a tarball', () => {
     const files = await filesOf(
       await packEntries([
         ['anything/a/b.txt', 'x'],
-        ['anything/c', 'y'],
+        ['anything//c', 'y'],
       ]),
     )
     expect([...files].map(([path, body]) => [path, body.toString()])).toEqual([

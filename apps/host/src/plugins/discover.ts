@@ -201,9 +201,9 @@ export async function openPackage(
   }
 }
 
-/** What somebody has seen and accepted is what it may do; a lock that was changed by hand or by a merge says something else. */
-function checkAccepted(
-  { alias }: PluginEntry,
+/** What somebody has seen and accepted is what it may do; a lock that was changed by hand or by a merge says something else. Error: PluginRefusal. */
+export function checkAccepted(
+  { alias }: Pick<PluginEntry, 'alias'>,
   { name, version, permissions }: PluginManifest,
   accepted: PluginManifest['permissions'] | undefined,
 ): void {
