@@ -1,0 +1,4 @@
+import { defineConfig } from 'tsup'
+import { plugin } from '../../tsup.preset.ts'
+
+export default defineConfig(plugin())
