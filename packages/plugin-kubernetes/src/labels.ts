@@ -3,18 +3,16 @@ import { createHash } from 'node:crypto'
 import { type LaunchSpec, type ListQuery, type OwnerTags, ownerTagsSchema, type WorkerId, workerIdSchema } from '@muster/core'
 import type { Meta } from './objects.ts'
 
-/** The group of our names in the cluster: a prefix of annotations and of the user's labels. */
-export const group = 'muster.dev'
+/** The group of our names in the cluster: the prefix of annotations and of the user's labels. */
+const group = 'muster.dev'
 
 /** Annotations of a worker's Pod. */
-export const annotation = {
+export const annotation: Readonly<Record<'spec' | 'labels', string>> = {
   /** Digest of the spec: the same id with another spec is a conflict. */
   spec: `${group}/spec`,
-  /** The owner's labels as JSON: names and values may be anything. */
+  /** The user's labels as JSON: names and values may be anything. */
   labels: `${group}/labels`,
-  /** Ports that `forward` may reach, with commas between; absent: any. */
-  ports: `${group}/ports`,
-} as const
+}
 
 /** The user's labels stand below this prefix where the cluster takes them. */
 export const userPrefix: string = `label.${group}/`
@@ -52,11 +50,10 @@ export function labelsOf({ tags, labels = {} }: LaunchSpec): Record<string, stri
 
 /** Annotations of a worker's Pod. */
 export function annotationsOf(spec: LaunchSpec): Record<string, string> {
-  const { labels, network } = spec
+  const { labels } = spec
   return {
     [annotation.spec]: specDigest(spec),
     ...(labels === undefined ? {} : { [annotation.labels]: JSON.stringify(labels) }),
-    ...(network?.ports === undefined ? {} : { [annotation.ports]: network.ports.join(',') }),
     // Who moves Pods to save nodes would end a worker in the middle of its job: these are the words that they heed.
     'cluster-autoscaler.kubernetes.io/safe-to-evict': 'false',
     'karpenter.sh/do-not-disrupt': 'true',

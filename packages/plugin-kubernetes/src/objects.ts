@@ -9,6 +9,8 @@ export interface Meta {
   annotations?: Record<string, string>
   creationTimestamp?: string
   deletionTimestamp?: string
+  deletionGracePeriodSeconds?: number
+  finalizers?: string[]
   ownerReferences?: { apiVersion: string; kind: string; name: string; uid: string; controller?: boolean }[]
 }
 

@@ -1,5 +1,5 @@
 /** Databases and the like beside a worker: sidecars of its Pod, each ready before the next and before the job. Pure. */
-import type { LaunchSpec, Readiness, ServiceSpec } from '@muster/core'
+import type { LaunchSpec, ServiceSpec } from '@muster/core'
 import { literal, probeOf, pullPolicyOf } from './containers.ts'
 import type { Container, PodSpec } from './objects.ts'
 import { besideOf } from './security.ts'
@@ -54,14 +54,11 @@ function sidecar({ name, image, env = {}, command, readiness }: ServiceSpec, set
     // Its image's own entry point stays.
     ...(command === undefined ? {} : { args: command.map(literal) }),
     env: Object.entries(env).map(([key, value]) => ({ name: key, value: literal(value) })),
-    ...(readiness === undefined ? {} : { startupProbe: startOf(readiness) }),
+    ...(readiness === undefined ? {} : { startupProbe: probeOf(readiness) }),
     ...(Object.keys(most).length === 0 ? {} : { resources: { requests: most, limits: most } }),
     securityContext: besideOf(user, settings),
   }
 }
-
-/** A start-up probe fails as often as a readiness check may before the service is started anew. */
-const startOf = (readiness: Readiness): Container['startupProbe'] => probeOf(readiness)
 
 /** The names of the services as names of hosts: they share the worker's loopback. */
 export function aliasesOf({ services = [] }: LaunchSpec): Pick<PodSpec, 'hostAliases'> {
