@@ -1,20 +1,9 @@
-/** The few requests that the plugin makes, each one a row of {@link calls}: nothing else is asked of a cluster. */
-import { type CallName, calls, type Right } from './calls.ts'
-import { isStatus } from './errors.ts'
-import type { ClusterEvent, EventList, Pod, PodList, PodManifest } from './objects.ts'
-
-export interface ApiRequest {
-  method: 'GET' | 'POST' | 'PATCH' | 'DELETE'
-  path: string
-  query?: Readonly<Record<string, string>>
-  body?: object
-  signal: AbortSignal
-}
-
-/** The way to the API server; it rejects with what {@link Refusal} has. */
-export interface Api {
-  json<T>(request: ApiRequest): Promise<T>
-}
+/** What of a cluster the provider asks: a few requests about the Pods of one namespace, and nothing else. */
+import { type ApiCall, calls, type Right, rightsOf } from './api/calls.ts'
+import type { ClusterClient } from './api/client.ts'
+import { isStatus } from './api/failure.ts'
+import type { MissingRight } from './api/requests.ts'
+import type { ClusterEvent, Pod, PodList, PodManifest } from './objects.ts'
 
 export interface PodQuery {
   selector: string
@@ -26,10 +15,11 @@ export interface PodQuery {
 /** One namespace of a cluster. */
 export interface Cluster {
   readonly namespace: string
+  readonly client: ClusterClient
   /** The version of the API server, as `v1.34.1`. */
   version(signal: AbortSignal): Promise<string>
-  /** May we do this here? */
-  may(right: Right, signal: AbortSignal): Promise<boolean>
+  /** What we would need here, and may not. */
+  missing(signal: AbortSignal): Promise<MissingRight[]>
   /** `dryRun`: all checks, and nothing is made. */
   createPod(pod: PodManifest, how: { dryRun?: boolean; signal: AbortSignal }): Promise<Pod>
   /** Undefined when there is none. */
@@ -41,62 +31,43 @@ export interface Cluster {
   listEvents(signal: AbortSignal): Promise<ClusterEvent[]>
 }
 
-/** Makes the fields' owner visible in the cluster. */
-const MANAGER = 'muster'
+/** Every call that the provider makes: its Role is generated from them. */
+const made: readonly ApiCall[] = [
+  ...[calls.createPod, calls.getPod, calls.listPods, calls.watchPods, calls.deletePod, calls.listEvents],
+  ...[calls.readLog, calls.exec],
+]
 
-export function createCluster(api: Api, namespace: string): Cluster {
-  const at = (call: CallName, name?: string): string =>
-    `/api/v1/namespaces/${namespace}/${calls[call].resource}${name === undefined ? '' : `/${name}`}`
+export const rights: readonly Right[] = rightsOf(made)
+
+export function createCluster(client: ClusterClient, namespace: string): Cluster {
+  const { requests, transport } = client
+  const place = (name?: string): { namespace: string; name?: string } => ({ namespace, ...(name === undefined ? {} : { name }) })
 
   return {
     namespace,
+    client,
 
     async version(signal) {
-      const { gitVersion } = await api.json<{ gitVersion: string }>({ method: 'GET', path: '/version', signal })
+      const { gitVersion } = await transport.json<{ gitVersion: string }>({ method: 'GET', path: '/version', signal })
       return gitVersion
     },
 
-    async may({ apiGroup: group, resource, verb }, signal) {
-      const [name, subresource] = resource.split('/')
-      const body = {
-        apiVersion: 'authorization.k8s.io/v1',
-        kind: 'SelfSubjectAccessReview',
-        spec: {
-          resourceAttributes: { namespace, verb, group, resource: name, ...(subresource === undefined ? {} : { subresource }) },
-        },
-      }
-      const path = '/apis/authorization.k8s.io/v1/selfsubjectaccessreviews'
-      const { status } = await api.json<{ status: { allowed: boolean } }>({ method: 'POST', path, body, signal })
-      return status.allowed
-    },
+    missing: (signal) => requests.missing(rights, namespace, signal),
 
     createPod: (pod, { dryRun = false, signal }) =>
-      api.json<Pod>({
-        method: 'POST',
-        path: at('createPod'),
-        query: { fieldManager: MANAGER, fieldValidation: 'Strict', ...(dryRun ? { dryRun: 'All' } : {}) },
-        body: pod,
+      requests.create<Pod>(calls.createPod, pod, {
         signal,
+        query: { fieldManager: 'muster', fieldValidation: 'Strict', dryRun: dryRun ? 'All' : undefined },
       }),
 
-    readPod: (name, signal) => orAbsent(api.json<Pod>({ method: 'GET', path: at('readPod', name), signal })),
+    readPod: (name, signal) => orAbsent(requests.get<Pod>(calls.getPod, place(name), { signal })),
 
     listPods: ({ selector, limit, rest }, signal) =>
-      api.json<PodList>({
-        method: 'GET',
-        path: at('listPods'),
-        query: {
-          labelSelector: selector,
-          ...(limit === undefined ? {} : { limit: String(limit) }),
-          ...(rest === undefined ? {} : { continue: rest }),
-        },
-        signal,
-      }),
+      requests.page<Pod>(calls.listPods, place(), { signal, query: { labelSelector: selector, limit, continue: rest } }),
 
-    async deletePod(name, { uid, graceSeconds, signal }) {
-      const body = { apiVersion: 'v1', kind: 'DeleteOptions', preconditions: { uid }, gracePeriodSeconds: graceSeconds }
+    async deletePod(name, how) {
       try {
-        return await orAbsent(api.json<Pod>({ method: 'DELETE', path: at('deletePod', name), body, signal }))
+        return await orAbsent(requests.delete<Pod>(calls.deletePod, place(name), how))
       } catch (error) {
         // Another one has the name.
         if (isStatus(error, 409)) return undefined
@@ -106,7 +77,7 @@ export function createCluster(api: Api, namespace: string): Cluster {
 
     async listEvents(signal) {
       const query = { fieldSelector: 'involvedObject.kind=Pod,type=Warning' }
-      return (await api.json<EventList>({ method: 'GET', path: at('listEvents'), query, signal })).items
+      return (await requests.all<ClusterEvent>(calls.listEvents, place(), { signal, query })).items
     },
   }
 }

@@ -171,13 +171,13 @@ const errorCases: ErrorCase[] = (
     ['another system', 'unsupported', 'os', { os: 'windows' }],
     ['no such priority', 'invalid-spec', 'settings.priorityClass', { settings: { priorityClass: 'none' } }],
     ['no such runtime', 'invalid-spec', 'settings.runtimeClass', { settings: { runtimeClass: 'none' } }],
-    ['no such account', 'invalid-spec', 'settings.serviceAccount', { settings: { serviceAccount: 'none' } }],
+    ['no such account', 'transient', undefined, { settings: { serviceAccount: 'none' } }],
     ['a toleration that is none', 'invalid-spec', 'settings.tolerations', { settings: { tolerations: [{ value: 'x' }] } }],
   ] satisfies [string, ErrorCase['code'], string | undefined, Partial<LaunchSpec>][]
 ).map(([name, code, path, spec]) => ({
   name,
   code,
-  path,
+  ...(path === undefined ? {} : { path }),
   effect: 'none',
   provoke: async (bench) => await (await bench.session()).launch(bench.hold(spec)),
 }))

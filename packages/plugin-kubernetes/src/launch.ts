@@ -1,7 +1,7 @@
 /** Makes a worker: one Pod under the worker's own name. The name makes it repeatable by anybody. */
 import { type Call, type LaunchedWorker, type LaunchSpec, ProviderError, type SpecField } from '@muster/core'
 import type { Cluster } from './client.ts'
-import { isStatus } from './errors.ts'
+import { isStatus } from './api/failure.ts'
 import { annotation, specDigest, tagsOf } from './labels.ts'
 import type { Pod } from './objects.ts'
 import { checkSpec, grantedOf, handleOf, podOf } from './translate.ts'
@@ -24,18 +24,11 @@ async function createOrFind(cluster: Cluster, spec: LaunchSpec, signal: AbortSig
     return await cluster.createPod(podOf(spec, cluster.namespace), { signal })
   } catch (error) {
     if (!isStatus(error, 409)) throw error
-    const found = await cluster.readPod(spec.id, signal).catch((reason: unknown) => {
-      throw inDoubt(reason)
-    })
+    const found = await cluster.readPod(spec.id, signal)
     if (found === undefined) throw conflict('the worker of this id has just gone')
     checkSame(spec, found)
     return found
   }
-}
-
-/** A question about what is there changes nothing, but whoever asks has just been told that there is something. */
-function inDoubt(reason: unknown): unknown {
-  return reason instanceof Error && 'sent' in reason ? Object.assign(reason, { sent: true }) : reason
 }
 
 function checkSame(spec: LaunchSpec, { metadata }: Pod): void {

@@ -58,7 +58,8 @@ function withDetail(message: string, detail: string | undefined): string {
   return detail === undefined || detail.trim() === '' ? message : `${message}: ${detail.trim()}`
 }
 
-function phaseOf(pod: Pod): ProviderPhase {
+/** In which phase a Pod's worker is. */
+export function phaseOf(pod: Pod): ProviderPhase {
   const { phase, reason = '' } = pod.status ?? {}
   if (phase === 'Unknown' || lostReasons.has(reason)) return 'lost'
   const state = workerOf(pod)?.state

@@ -1,17 +1,16 @@
 /** Is the cluster there, and may we do what we need to? Changes nothing. */
 import type { Probe } from '@muster/core'
-import { type Right } from './calls.ts'
+import type { Right } from './api/calls.ts'
+import { isStatus } from './api/failure.ts'
 import type { Cluster } from './client.ts'
-import { isStatus } from './errors.ts'
 import type { PodManifest } from './objects.ts'
-import { rights, roleOf, roleText } from './rbac.ts'
+import { roleOf, roleText } from './rbac.ts'
 
 /** A failure throws: the caller says what it means. */
 export async function probeCluster(cluster: Cluster, signal: AbortSignal): Promise<Probe> {
   const version = await cluster.version(signal)
   const facts = { kubernetes: version, namespace: cluster.namespace }
-  const allowed = await Promise.all(rights.map((right) => cluster.may(right, signal)))
-  const missing = rights.filter((_right, index) => allowed[index] !== true)
+  const missing = await cluster.missing(signal)
   if (missing.length > 0) return { ...lacking(missing, cluster.namespace), facts }
   const refused = await tryPod(cluster, signal)
   if (refused === undefined) return { state: 'ready', facts }
@@ -21,7 +20,7 @@ export async function probeCluster(cluster: Cluster, signal: AbortSignal): Promi
 }
 
 function lacking(missing: readonly Right[], namespace: string): Probe {
-  const words = missing.map(({ verb, resource, for: purpose }) => `${verb} ${resource} (${purpose})`)
+  const words = missing.map(({ verb, resource }) => `${verb} ${resource}`)
   return {
     state: 'failed',
     message: `rights are missing in the namespace ${namespace}: ${words.join(', ')}`,

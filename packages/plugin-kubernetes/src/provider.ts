@@ -1,17 +1,25 @@
 /** Workers as Pods of one namespace of a Kubernetes cluster: the contract's methods, in its order. */
-import type { PluginContext, SpecField, WorkerPage, WorkerProvider } from '@muster/core'
+import { type Call, type PluginContext, ProviderError, type SpecField, type WorkerId, type WorkerPage, type WorkerProvider } from '@muster/core'
 import type { Cluster } from './client.ts'
-import { changes, guarded, reads } from './doors.ts'
-import { toKubernetesError } from './errors.ts'
+import { asProviderError, changes, guarded, guardedStream, reads } from './errors.ts'
+import { runnerOf } from './exec.ts'
 import { ownerSelector } from './labels.ts'
 import { launchWorker } from './launch.ts'
+import { readLogs } from './logs.ts'
+import { phaseOf } from './observe.ts'
 import { observeAll } from './observing.ts'
 import { probeCluster } from './probe.ts'
 import { stopWorker } from './stop.ts'
 import { createTurns } from './turns.ts'
+import { watchWorkers } from './watch.ts'
 
 /** What of the contract there is. */
-export type KubernetesProvider = Required<Pick<WorkerProvider, 'probe' | 'launch' | 'terminate' | 'list' | 'inspect'>>
+export type KubernetesProvider = Required<
+  Pick<
+    WorkerProvider,
+    'probe' | 'launch' | 'terminate' | 'list' | 'inspect' | 'watch' | 'logs' | 'exec' | 'execState' | 'execKill'
+  >
+>
 
 export interface KubernetesProviderOptions {
   cluster: Cluster
@@ -23,14 +31,24 @@ export interface KubernetesProviderOptions {
 export function kubernetesProvider({ cluster, context, fields }: KubernetesProviderOptions): KubernetesProvider {
   const tags = { 'muster-owner': context.owner, 'muster-provider': context.provider }
   const turns = createTurns()
+  const removed = createRecent(REMEMBERED)
+
+  /** A cluster tells of a Pod that does not run in many words. */
+  async function running(id: WorkerId, { signal }: Call): Promise<void> {
+    const pod = await cluster.readPod(id, signal)
+    if (pod === undefined) throw new ProviderError('not-found', 'there is no such worker', { effect: 'none' })
+    const phase = phaseOf(pod)
+    if (phase !== 'running') throw new ProviderError('conflict', `the worker does not run: it is ${phase}`, { effect: 'none' })
+  }
 
   return {
     async probe(call) {
       try {
         return await probeCluster(cluster, call.signal)
       } catch (error) {
-        if (call.signal.aborted) return guarded(call, reads('answer'), () => Promise.reject(error as Error))
-        const { message, hint } = toKubernetesError(error, reads('reach the cluster'))
+        const judged = asProviderError(error, call, reads('reach the cluster'))
+        if (call.signal.aborted) throw judged
+        const { message, hint } = judged
         return { state: 'failed', message, ...(hint === undefined ? {} : { hint }) }
       }
     },
@@ -42,7 +60,10 @@ export function kubernetesProvider({ cluster, context, fields }: KubernetesProvi
 
     terminate: (target, how, call) =>
       guarded(call, changes('terminate the worker'), () =>
-        turns.take(target.id, call.signal, () => stopWorker({ cluster, tags }, { target, how }, call)),
+        turns.take(target.id, call.signal, () => {
+          removed.add(target.id)
+          return stopWorker({ cluster, tags }, { target, how }, call)
+        }),
       ),
 
     list: (query, call) =>
@@ -62,6 +83,46 @@ export function kubernetesProvider({ cluster, context, fields }: KubernetesProvi
         const { items } = await cluster.listPods({ selector: ownerSelector(tags, ids) }, call.signal)
         return observeAll(cluster, items, { tags, ids, now: call.now(), signal: call.signal })
       }),
+
+    watch: (query, call) =>
+      guardedStream(call, reads('watch the workers'), () => watchWorkers({ cluster, removed: removed.has }, query, call)),
+
+    logs: ({ id }, options, call) =>
+      guardedStream(call, reads('read the log'), () => readLogs(cluster, { pod: id, options }, call)),
+
+    exec: ({ id }, command, call) =>
+      guarded(call, changes('start the command'), async () => {
+        await running(id, call)
+        return runnerOf(cluster, id).exec(command, call.signal)
+      }),
+
+    execState: ({ id }, exec, call) =>
+      guarded(call, reads('ask for the command'), async () => {
+        await running(id, call)
+        return runnerOf(cluster, id).state(exec, call.signal)
+      }),
+
+    execKill: ({ id }, { id: exec, signal: name }, call) =>
+      guarded(call, changes('end the command'), async () => {
+        await running(id, call)
+        await runnerOf(cluster, id).kill(exec, name, call.signal)
+      }),
+  }
+}
+
+/** So many workers that were ended are remembered: more than a namespace has Pods at once. */
+const REMEMBERED = 10_000
+
+/** The last ones. */
+function createRecent(most: number): { add(id: WorkerId): void; has(id: WorkerId): boolean } {
+  const ids = new Set<WorkerId>()
+  return {
+    add(id) {
+      ids.add(id)
+      const [oldest] = ids
+      if (ids.size > most && oldest !== undefined) ids.delete(oldest)
+    },
+    has: (id) => ids.has(id),
   }
 }
 

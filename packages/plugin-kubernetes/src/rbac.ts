@@ -1,5 +1,6 @@
-/** The least rights that the plugin needs, made from the requests that it makes. Pure. */
-import { calls, type Right } from './calls.ts'
+/** The least rights that the plugin needs, made from the calls that it makes. Pure. */
+import type { Right } from './api/calls.ts'
+import { rights } from './client.ts'
 
 export interface Role {
   apiVersion: 'rbac.authorization.k8s.io/v1'
@@ -8,15 +9,13 @@ export interface Role {
   rules: { apiGroups: string[]; resources: string[]; verbs: string[] }[]
 }
 
-export const rights: readonly Right[] = Object.values(calls)
-
-/** One rule for each resource, its verbs in the order of their first use. */
+/** One rule for each resource. */
 export function roleOf(namespace: string, needed: readonly Right[] = rights): Role {
-  const byResource = Map.groupBy(needed, ({ apiGroup, resource }) => `${apiGroup}/${resource}`)
+  const byResource = Map.groupBy(needed, ({ group, resource }) => `${group}/${resource}`)
   const rules = [...byResource.values()].map((same) => ({
-    apiGroups: [same[0]?.apiGroup ?? ''],
+    apiGroups: [same[0]?.group ?? ''],
     resources: [same[0]?.resource ?? ''],
-    verbs: [...new Set(same.map(({ verb }) => verb))],
+    verbs: same.map(({ verb }) => verb),
   }))
   return { apiVersion: 'rbac.authorization.k8s.io/v1', kind: 'Role', metadata: { name: 'muster', namespace }, rules }
 }
@@ -29,6 +28,6 @@ export function roleText(role: Role): string {
       `- apiGroups: ${list(apiGroups)}\n  resources: ${list(resources)}\n  verbs: ${list(verbs)}`,
   )
   const { name, namespace } = role.metadata
-  const head = [`apiVersion: ${role.apiVersion}`, 'kind: Role', `metadata: { name: ${name}, namespace: ${namespace} }`, 'rules:']
-  return [...head, ...rules].join('\n')
+  const head = [`apiVersion: ${role.apiVersion}`, `kind: ${role.kind}`, `metadata: { name: ${name}, namespace: ${namespace} }`]
+  return [...head, 'rules:', ...rules].join('\n')
 }

@@ -21,7 +21,7 @@ const stream = { ...pods, verb: 'get', also: ['create'] } as const
 
 type CallName =
   | ('getPod' | 'listPods' | 'watchPods' | 'createPod' | 'applyPod' | 'deletePod')
-  | ('readLog' | 'exec' | 'attach' | 'forward' | 'reviewAccess')
+  | ('readLog' | 'exec' | 'attach' | 'forward' | 'listEvents' | 'reviewAccess')
 
 export const calls: Readonly<Record<CallName, ApiCall>> = {
   getPod: { ...pods, verb: 'get' },
@@ -34,6 +34,7 @@ export const calls: Readonly<Record<CallName, ApiCall>> = {
   exec: { ...stream, subresource: 'exec' },
   attach: { ...stream, subresource: 'attach' },
   forward: { ...stream, subresource: 'portforward' },
+  listEvents: { group: '', version: 'v1', resource: 'events', namespaced: true, verb: 'list' },
   reviewAccess: {
     verb: 'create',
     group: 'authorization.k8s.io',
