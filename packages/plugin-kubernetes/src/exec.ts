@@ -10,7 +10,8 @@ export function runnerOf(cluster: Cluster, pod: string): Runner {
   return createRunner(rawExecOf(cluster, pod), { dir: `${stateRoot}/run`, shell: '/bin/sh' })
 }
 
-function rawExecOf({ client, namespace }: Cluster, pod: string): RawExec {
+/** The raw exec of a worker; it rejects with an ApiFailure. */
+export function rawExecOf({ client, namespace }: Cluster, pod: string): RawExec {
   return async ({ argv, stdin, signal }) => {
     const { output, exit } = await openStream(client.transport, {
       namespace,

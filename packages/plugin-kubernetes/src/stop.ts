@@ -1,10 +1,11 @@
 /** Ends a worker: its Pod is asked for, with the grace that there is, and let go of when its node is lost. */
 import { type Call, type OwnerTags, ProviderError, type Terminated, type TerminateHow, type WorkerTarget } from '@muster/core'
 import type { Cluster } from './client.ts'
+import { secondsOf } from './containers.ts'
+import { rawExecOf } from './exec.ts'
 import { tagsOf } from './labels.ts'
 import type { Pod } from './objects.ts'
-import { instantOf } from './observe.ts'
-import { secondsOf } from './containers.ts'
+import { instantOf, phaseOf } from './observe.ts'
 import { uidOf } from './translate.ts'
 
 export interface StopParts {
@@ -22,33 +23,66 @@ const LOST_MS = 10_000
  */
 const LEAST_SECONDS = 1
 
+/** A command that runs in a container on a node that works begins within that. */
+const KILL_MS = 5_000
+
 export async function stopWorker(parts: StopParts, stop: { target: WorkerTarget; how: TerminateHow }, call: Call): Promise<Terminated> {
-  const { cluster, tags } = parts
   const { target, how } = stop
-  const { signal } = call
-  const uid = uidOf(target.handle) ?? (await ownUid(parts, target.id, signal))
+  const { id } = target
+  // Who is in no hurry need not ask first whose it is, where the handle names the very Pod.
+  const known = how.force ? undefined : uidOf(target.handle)
+  const found = known === undefined ? await ownPod(parts, target, call.signal) : undefined
+  const uid = known ?? found?.metadata.uid
   if (uid === undefined) return { state: 'gone' }
-  const graceSeconds = how.force ? LEAST_SECONDS : secondsOf(how.graceMs)
-  const ending = await cluster.deletePod(target.id, { uid, graceSeconds, signal })
+  const ask = (graceSeconds: number): Promise<Pod | undefined> =>
+    parts.cluster.deletePod(id, { uid, graceSeconds, signal: call.signal })
+  const ending = await ask(how.force ? LEAST_SECONDS : secondsOf(how.graceMs))
   if (ending === undefined || isOver(ending)) return { state: 'gone' }
   const by = instantOf(ending.metadata.deletionTimestamp)
-  if (!how.force || by === undefined || call.now() < Date.parse(by) + LOST_MS)
-    return { state: 'terminating', ...(by === undefined ? {} : { by }) }
-  call.log.warn('a worker whose node does not answer is let go', { worker: target.id, node: ending.spec.nodeName, ...tags })
-  const struck = await cluster.deletePod(target.id, { uid, graceSeconds: 0, signal })
-  return struck === undefined || isOver(struck) ? { state: 'gone' } : { state: 'terminating' }
+  const told = { state: 'terminating', ...(by === undefined ? {} : { by }) } as const
+  if (found === undefined || !isLeft(found)) return told
+  if (by !== undefined && call.now() >= Date.parse(by) + LOST_MS) {
+    call.log.warn('a worker whose node does not answer is let go', { worker: id, node: ending.spec.nodeName })
+    const struck = await ask(0)
+    return struck === undefined || isOver(struck) ? { state: 'gone' } : told
+  }
+  await killInside(parts.cluster, found, call)
+  return told
 }
 
-async function ownUid({ cluster, tags }: StopParts, id: string, signal: AbortSignal): Promise<string | undefined> {
+async function ownPod({ cluster, tags }: StopParts, { id, handle }: WorkerTarget, signal: AbortSignal): Promise<Pod | undefined> {
   const pod = await cluster.readPod(id, signal)
   const found = pod === undefined ? undefined : tagsOf(pod.metadata)
-  if (found === undefined) return undefined
+  if (pod === undefined || found === undefined) return undefined
   if (found['muster-owner'] !== tags['muster-owner'] || found['muster-provider'] !== tags['muster-provider'])
     throw new ProviderError('conflict', "the worker of this id is another provider's", { effect: 'none' })
-  return pod?.metadata.uid
+  return pod.metadata.uid === (uidOf(handle) ?? pod.metadata.uid) ? pod : undefined
 }
 
 /** What nobody waits for is struck off at once: one that has ended, or never had a node. */
 function isOver({ metadata }: Pod): boolean {
   return metadata.deletionGracePeriodSeconds === 0 && (metadata.finalizers ?? []).length === 0
+}
+
+/** Was it asked for before, with more grace than it gets now? */
+function isLeft({ metadata }: Pod): boolean {
+  return metadata.deletionTimestamp !== undefined
+}
+
+/**
+ * A kubelet that waits for the end of one grace hears of no shorter one (seen with 1.34): what runs in the worker is killed from inside. In
+ * an image without a shell it ends with its grace.
+ */
+async function killInside(cluster: Cluster, pod: Pod, { signal, log }: Call): Promise<void> {
+  if (phaseOf(pod) !== 'stopping' || (pod.metadata.deletionGracePeriodSeconds ?? 0) <= LEAST_SECONDS) return
+  const bounded = AbortSignal.any([signal, AbortSignal.timeout(KILL_MS)])
+  try {
+    const argv = ['/bin/sh', '-c', 'kill -KILL -1']
+    const { output, exit } = await rawExecOf(cluster, pod.metadata.name)({ argv, signal: bounded })
+    exit.catch(() => {})
+    for await (const _chunk of output);
+  } catch (error) {
+    // The connection may end with what it killed; whether it is gone is asked again anyway.
+    log.debug('the command that kills ended', { worker: pod.metadata.name, reason: (error as Error).message })
+  }
 }
