@@ -57,7 +57,8 @@ export function parseConfig(input: unknown): CheckedConfig {
 
 function sourceOf({ kubeconfig, context, inCluster = false }: KubernetesConfig): ClusterSource {
   if (inCluster) {
-    if (kubeconfig !== undefined) throw refused('a provider is one cluster: give `kubeconfig` or `inCluster`, not both', ['kubeconfig'])
+    if (kubeconfig !== undefined)
+      throw refused('a provider is one cluster: give `kubeconfig` or `inCluster`, not both', ['kubeconfig'])
     if (context !== undefined) throw refused('a context is one of a kubeconfig', ['context'])
     return { from: 'pod' }
   }

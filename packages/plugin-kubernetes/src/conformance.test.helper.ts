@@ -166,8 +166,18 @@ const errorCases: ErrorCase[] = (
   [
     ['a user by name', 'unsupported', 'security.user', { security: { user: 'nobody' } }],
     ['root', 'unsupported', 'security.user', { security: { user: '0:0' } }],
-    ['a capability beyond the level', 'unsupported', 'security.capabilitiesAdd', { security: { capabilitiesAdd: ['SYS_ADMIN'] } }],
-    ['more than the namespace enforces', 'unsupported', 'security', { security: { user: '0:0' }, settings: { security: 'baseline' } }],
+    [
+      'a capability beyond the level',
+      'unsupported',
+      'security.capabilitiesAdd',
+      { security: { capabilitiesAdd: ['SYS_ADMIN'] } },
+    ],
+    [
+      'more than the namespace enforces',
+      'unsupported',
+      'security',
+      { security: { user: '0:0' }, settings: { security: 'baseline' } },
+    ],
     ['another system', 'unsupported', 'os', { os: 'windows' }],
     ['no such priority', 'invalid-spec', 'settings.priorityClass', { settings: { priorityClass: 'none' } }],
     ['no such runtime', 'invalid-spec', 'settings.runtimeClass', { settings: { runtimeClass: 'none' } }],

@@ -17,13 +17,7 @@ export const annotation: Readonly<Record<'spec' | 'labels', string>> = {
 /** The user's labels stand below this prefix where the cluster takes them. */
 export const userPrefix: string = `label.${group}/`
 
-const tagNames: readonly (keyof OwnerTags)[] = [
-  'muster-owner',
-  'muster-provider',
-  'muster-pool',
-  'muster-worker',
-  'muster-epoch',
-]
+const tagNames: readonly (keyof OwnerTags)[] = ['muster-owner', 'muster-provider', 'muster-pool', 'muster-worker', 'muster-epoch']
 
 /** A tag may begin and end with a hyphen, a label's value may not: such a one stands between two of these, which no tag has. */
 const FENCE = 'Z'

@@ -21,7 +21,9 @@ export async function observeAll(
     return found === undefined || !ours || ids?.includes(pod.metadata.name) === false ? [] : [{ pod, tags: found }]
   })
   const slow = own.some(({ pod }) => isSlow(pod, now))
-  const events = slow ? Map.groupBy(await cluster.listEvents(signal), ({ involvedObject }) => involvedObject.uid) : new Map<string, ClusterEvent[]>()
+  const events = slow
+    ? Map.groupBy(await cluster.listEvents(signal), ({ involvedObject }) => involvedObject.uid)
+    : new Map<string, ClusterEvent[]>()
   return own.map(({ pod, tags: found }) => observe(pod, found, isSlow(pod, now) ? events.get(pod.metadata.uid ?? '') : []))
 }
 

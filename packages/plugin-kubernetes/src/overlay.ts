@@ -87,7 +87,8 @@ function keep(before: unknown, after: unknown, path: string): void {
       ),
     )
   }
-  if (!look(before, after, path.split('.'))) throw refuse('unsupported', `settings.template.${path}`, 'this is not a template’s to say')
+  if (!look(before, after, path.split('.')))
+    throw refuse('unsupported', `settings.template.${path}`, 'this is not a template’s to say')
 }
 
 function keepLabels(before: PodManifest, after: PodManifest): void {
@@ -102,10 +103,15 @@ function keepVolumes({ spec }: PodManifest, after: PodManifest): void {
   const ours = new Set((spec.volumes ?? []).map((volume) => JSON.stringify(volume)))
   for (const volume of after.spec.volumes ?? [])
     if (volume['hostPath'] !== undefined)
-      throw refuse('unsupported', `settings.template.spec.volumes.${volume.name}.hostPath`, 'it needs settings.security: privileged')
+      throw refuse(
+        'unsupported',
+        `settings.template.spec.volumes.${volume.name}.hostPath`,
+        'it needs settings.security: privileged',
+      )
     else ours.delete(JSON.stringify(volume))
   const [changed] = ours
-  if (changed !== undefined) throw refuse('unsupported', 'settings.template.spec.volumes', 'a volume of the worker stays as it is')
+  if (changed !== undefined)
+    throw refuse('unsupported', 'settings.template.spec.volumes', 'a volume of the worker stays as it is')
 }
 
 /** Containers of the template have as little power as those of ours. */
@@ -115,7 +121,11 @@ function hardened(before: PodManifest, after: PodManifest): PodManifest {
     const items = after.spec[list]?.map((item) => {
       if (own.has(item.name)) return item
       if (item.securityContext !== undefined)
-        throw refuse('unsupported', `settings.template.spec.${list}.${item.name}.securityContext`, 'it needs settings.security: privileged')
+        throw refuse(
+          'unsupported',
+          `settings.template.spec.${list}.${item.name}.securityContext`,
+          'it needs settings.security: privileged',
+        )
       const securityContext = { allowPrivilegeEscalation: false, capabilities: { drop: ['ALL'] } }
       return { ...item, securityContext }
     })

@@ -12,7 +12,11 @@ interface Row {
 /** Of a registry that a node has asked. */
 const pulls: readonly Row[] = [
   { words: /toomanyrequests|rate limit|429 Too Many/i, code: 'throttled', final: false },
-  { words: /no match for platform|no matching manifest|does not match the specified platform/i, code: 'unsupported', final: true },
+  {
+    words: /no match for platform|no matching manifest|does not match the specified platform/i,
+    code: 'unsupported',
+    final: true,
+  },
   {
     words: /insufficient_scope|unauthorized|authentication required|no basic auth|denied|40[13] (?:Unauthorized|Forbidden)/i,
     code: 'auth',
@@ -49,7 +53,11 @@ const troubles: Readonly<Record<string, { code: ProviderErrorCode; what: string 
 
 /** Reasons of a kubelet that refuses a Pod it was given. */
 const rejections: readonly Row[] = [
-  { words: /^(?:OutOf|UnexpectedAdmissionError|Preempting|Evicted|NodeAffinity|TopologyAffinity)/, code: 'capacity', final: true },
+  {
+    words: /^(?:OutOf|UnexpectedAdmissionError|Preempting|Evicted|NodeAffinity|TopologyAffinity)/,
+    code: 'capacity',
+    final: true,
+  },
 ]
 
 /** A sidecar is started anew for ever; so often it is no accident. */
@@ -91,7 +99,10 @@ export function waitingProblem(
     case 'RegistryUnavailable':
     case 'ImageInspectError':
     case 'SignatureValidationFailed':
-      return problem(`the image is not pulled: ${told}`, judge(pulls, `${reason} ${message}`, { code: 'transient', final: false }))
+      return problem(
+        `the image is not pulled: ${told}`,
+        judge(pulls, `${reason} ${message}`, { code: 'transient', final: false }),
+      )
     case 'CreateContainerConfigError':
     case 'CreateContainerError':
     case 'RunContainerError':
@@ -107,10 +118,15 @@ export function waitingProblem(
 }
 
 /** A service or a program that runs before the worker. `over`: the Pod has ended by it. */
-export function beforeProblem({ name, state, lastState, restartCount = 0 }: ContainerStatus, over = false): WorkerProblem | undefined {
+export function beforeProblem(
+  { name, state, lastState, restartCount = 0 }: ContainerStatus,
+  over = false,
+): WorkerProblem | undefined {
   const ended = state?.terminated ?? lastState?.terminated
   if (ended !== undefined && ended.exitCode !== 0 && (over || restartCount >= RESTARTS)) {
-    const what = name.startsWith('s-') ? `the service ${name.slice(2)} does not get ready: it` : `the program ${name.slice(2)} before it`
+    const what = name.startsWith('s-')
+      ? `the service ${name.slice(2)} does not get ready: it`
+      : `the program ${name.slice(2)} before it`
     return { code: 'invalid-spec', message: `${what} ended with code ${ended.exitCode}`, final: true }
   }
   return state?.waiting === undefined ? undefined : waitingProblem(name, state.waiting)

@@ -1,5 +1,13 @@
 /** Workers as Pods of one namespace of a Kubernetes cluster: the contract's methods, in its order. */
-import { type Call, type PluginContext, ProviderError, type SpecField, type WorkerId, type WorkerPage, type WorkerProvider } from '@muster/core'
+import {
+  type Call,
+  type PluginContext,
+  ProviderError,
+  type SpecField,
+  type WorkerId,
+  type WorkerPage,
+  type WorkerProvider,
+} from '@muster/core'
 import type { Cluster } from './client.ts'
 import { asProviderError, changes, guarded, guardedStream, reads } from './errors.ts'
 import { runnerOf } from './exec.ts'

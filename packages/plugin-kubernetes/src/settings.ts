@@ -39,7 +39,11 @@ export interface KubernetesSettings {
   readonly user?: 'image'
   readonly pull?: 'missing' | 'always' | 'never'
   readonly pullSecrets?: string[]
-  readonly limits?: { readonly cpu?: number | 'none'; readonly memoryBytes?: number | 'none'; readonly diskBytes?: number | 'none' }
+  readonly limits?: {
+    readonly cpu?: number | 'none'
+    readonly memoryBytes?: number | 'none'
+    readonly diskBytes?: number | 'none'
+  }
   readonly extended?: Record<string, number>
   readonly gpu?: string
   readonly priorityClass?: string
@@ -68,7 +72,9 @@ const anyObject = z.record(z.string(), z.unknown())
 const userPattern = /^\d+(?::\d+)?$/
 
 const volume = z.strictObject({
-  claim: objectName.describe('A claim that is there, as a cache that workers share. Absent: a volume of the worker’s own.').exactOptional(),
+  claim: objectName
+    .describe('A claim that is there, as a cache that workers share. Absent: a volume of the worker’s own.')
+    .exactOptional(),
   sizeBytes: count
     .describe('Its own volume is a claim of this size, which goes with the worker. Absent: a folder on the node.')
     .exactOptional(),
@@ -86,9 +92,18 @@ const toleration = z.strictObject({
 })
 
 const limits = z.strictObject({
-  cpu: z.union([z.number().positive(), z.literal('none')]).describe('vCPU it may use. Absent: what it asked for.').exactOptional(),
-  memoryBytes: z.union([count, z.literal('none')]).describe('Memory it may use. Absent: what it asked for.').exactOptional(),
-  diskBytes: z.union([count, z.literal('none')]).describe('Disk of the node it may use. Absent: what it asked for.').exactOptional(),
+  cpu: z
+    .union([z.number().positive(), z.literal('none')])
+    .describe('vCPU it may use. Absent: what it asked for.')
+    .exactOptional(),
+  memoryBytes: z
+    .union([count, z.literal('none')])
+    .describe('Memory it may use. Absent: what it asked for.')
+    .exactOptional(),
+  diskBytes: z
+    .union([count, z.literal('none')])
+    .describe('Disk of the node it may use. Absent: what it asked for.')
+    .exactOptional(),
 })
 
 const shape = {
@@ -103,7 +118,10 @@ const shape = {
   pull: z.enum(['missing', 'always', 'never']).describe('When a node pulls the images. Default: missing.').exactOptional(),
   pullSecrets: z.array(objectName).describe('Secrets of the namespace with logins to registries.').exactOptional(),
   limits: limits.describe('What a worker may use beyond what is reserved for it.').exactOptional(),
-  extended: z.record(z.string().regex(/^[^/]+\/[^/]+$/), count).describe('Extended resources, as vendor.example/fpga: 1.').exactOptional(),
+  extended: z
+    .record(z.string().regex(/^[^/]+\/[^/]+$/), count)
+    .describe('Extended resources, as vendor.example/fpga: 1.')
+    .exactOptional(),
   gpu: z.string().min(1).describe('The extended resource that resources.gpus means. Default: nvidia.com/gpu.').exactOptional(),
   priorityClass: objectName.exactOptional(),
   runtimeClass: objectName.exactOptional(),
@@ -132,7 +150,10 @@ const shape = {
     )
     .describe('Tokens of the service account, for one audience each; the node renews them.')
     .exactOptional(),
-  volumes: z.record(z.string().regex(/^[a-z0-9-]{1,40}$/), volume).describe('More about the volumes of mounts, by name.').exactOptional(),
+  volumes: z
+    .record(z.string().regex(/^[a-z0-9-]{1,40}$/), volume)
+    .describe('More about the volumes of mounts, by name.')
+    .exactOptional(),
   workspace: z
     .enum(['empty', 'image'])
     .describe("What the working directory begins as: an empty folder of the node (default), or the image's own.")
@@ -165,7 +186,9 @@ const shape = {
     .exactOptional(),
   graceSeconds: seconds.describe('Between stop and kill where the cluster ends it by itself. Default: 30.').exactOptional(),
   preStop: z.array(z.string()).min(1).describe('A command that runs in the worker before it is told to stop.').exactOptional(),
-  template: anyObject.describe('Laid over the Pod as a strategic merge: metadata and spec. What Muster needs is refused.').exactOptional(),
+  template: anyObject
+    .describe('Laid over the Pod as a strategic merge: metadata and spec. What Muster needs is refused.')
+    .exactOptional(),
 }
 
 export const settingsSchema: z.ZodType<KubernetesSettings> = z.strictObject(shape)

@@ -26,7 +26,11 @@ const LEAST_SECONDS = 1
 /** A command that runs in a container on a node that works begins within that. */
 const KILL_MS = 5_000
 
-export async function stopWorker(parts: StopParts, stop: { target: WorkerTarget; how: TerminateHow }, call: Call): Promise<Terminated> {
+export async function stopWorker(
+  parts: StopParts,
+  stop: { target: WorkerTarget; how: TerminateHow },
+  call: Call,
+): Promise<Terminated> {
   const { target, how } = stop
   const { id } = target
   // Who is in no hurry need not ask first whose it is, where the handle names the very Pod.

@@ -98,7 +98,10 @@ function volumeName(name: string): string {
   return `v-${name}-v`
 }
 
-function sourceOf({ claim, sizeBytes, storageClass, accessMode = 'ReadWriteOnce' }: VolumeSettings = {}): Record<string, unknown> {
+function sourceOf({ claim, sizeBytes, storageClass, accessMode = 'ReadWriteOnce' }: VolumeSettings = {}): Record<
+  string,
+  unknown
+> {
   if (claim !== undefined) return { persistentVolumeClaim: { claimName: claim } }
   if (sizeBytes === undefined) return { emptyDir: {} }
   // A generic ephemeral volume: its claim is made with the Pod and goes with it.

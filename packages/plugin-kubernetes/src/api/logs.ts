@@ -128,10 +128,7 @@ export async function* followLog(requests: Requests, target: LogTarget, options:
   async function isThere(coming: Promise<unknown>): Promise<boolean> {
     const enough = new AbortController()
     try {
-      return await Promise.race([
-        coming.then(() => true),
-        raceAbort(pause(SETTLE_MS, enough.signal), signal).then(() => false),
-      ])
+      return await Promise.race([coming.then(() => true), raceAbort(pause(SETTLE_MS, enough.signal), signal).then(() => false)])
     } finally {
       enough.abort()
     }
@@ -163,7 +160,9 @@ export function lookOf({ spec, status }: V1Pod, container: string): ContainerLoo
 
 /** The container has not begun, or an image is still on its way. */
 function isNotYet(error: unknown): boolean {
-  return isStatus(error, 400) && /waiting to start|is not available|ContainerCreating|PodInitializing/i.test((error as Error).message)
+  return (
+    isStatus(error, 400) && /waiting to start|is not available|ContainerCreating|PodInitializing/i.test((error as Error).message)
+  )
 }
 
 /** The log of the earlier start was removed. */
@@ -172,5 +171,7 @@ function isForgotten(error: unknown): boolean {
 }
 
 function isFinal(error: unknown): boolean {
-  return !(error instanceof ApiFailure) || [400, 401, 403, 404, 405].includes(error.status ?? 0) || error.code === 'BAD_KUBECONFIG'
+  return (
+    !(error instanceof ApiFailure) || [400, 401, 403, 404, 405].includes(error.status ?? 0) || error.code === 'BAD_KUBECONFIG'
+  )
 }
