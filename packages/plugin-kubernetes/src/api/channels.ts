@@ -45,7 +45,7 @@ const LIMITS: Limits = { pingMs: 15_000, silenceMs: 50_000, heldMs: 600_000, han
 /** A frame of more than that is no frame of a kubelet, which copies 32 KiB at a time. */
 const MAX_FRAME = 16 * 1024 * 1024
 /** As large as what kubelets send. */
-export const SEND_SIZE = 32 * 1024
+export const SEND_SIZE: number = 32 * 1024
 
 export async function openChannels(transport: Transport, dial: Dial): Promise<Channels> {
   const limits = { ...LIMITS, ...dial.limits }
