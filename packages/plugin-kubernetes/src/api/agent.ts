@@ -2,7 +2,6 @@
 import { createHash } from 'node:crypto'
 import { Agent as HttpAgent } from 'node:http'
 import { Agent as HttpsAgent, type AgentOptions } from 'node:https'
-import type { Socket } from 'node:net'
 import type { Identity } from './identity.ts'
 
 export interface Agents {
@@ -58,7 +57,7 @@ export function createAgents(): Agents {
 }
 
 function dropIdle(agent: HttpAgent): void {
-  for (const sockets of Object.values(agent.freeSockets)) for (const socket of sockets ?? []) (socket as Socket).destroy()
+  for (const sockets of Object.values(agent.freeSockets)) for (const socket of sockets ?? []) socket.destroy()
 }
 
 async function agentOf(identity: Identity, keepAlive: boolean): Promise<HttpAgent> {

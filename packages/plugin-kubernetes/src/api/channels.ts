@@ -1,5 +1,5 @@
 /** A WebSocket of several channels to an API server, https://kubernetes.io/docs/reference/using-api/websocket/: it always settles. */
-import WebSocket from 'ws'
+import { WebSocket } from 'ws'
 import { ApiFailure, refusal, toFailure } from './failure.ts'
 import type { QueryValue, Transport } from './transport.ts'
 import { urlOf } from './transport.ts'
@@ -75,7 +75,10 @@ function shakeHands(socket: WebSocket, signal: AbortSignal): Promise<void> {
         request.destroy()
       }
       // A Status is one chunk; more of another answer says nothing more.
-      answer.on('data', (chunk: Buffer) => chunks.length < 16 && chunks.push(chunk)).on('end', settle).on('error', settle)
+      answer
+        .on('data', (chunk: Buffer) => chunks.length < 16 && chunks.push(chunk))
+        .on('end', settle)
+        .on('error', settle)
     })
   })
 }
@@ -119,7 +122,8 @@ function wrap(socket: WebSocket, signal: AbortSignal, limits: Limits): Channels 
   socket.on('error', (error) => finish({ failure: toFailure(error) }))
   socket.on('close', (code, reason) => {
     if (code === 1000) finish({})
-    else finish({ failure: new ApiFailure(`the connection was lost (${code} ${reason.toString()})`, { code: 'LOST', sent: true }) })
+    else
+      finish({ failure: new ApiFailure(`the connection was lost (${code} ${reason.toString()})`, { code: 'LOST', sent: true }) })
   })
 
   return {

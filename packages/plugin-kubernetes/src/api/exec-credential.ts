@@ -89,7 +89,9 @@ function strings(value: unknown): string[] {
 }
 
 function pairs(value: unknown): [string, string][] {
-  return Array.isArray(value) ? (value as { name: unknown; value: unknown }[]).map((one) => [String(one.name), String(one.value)]) : []
+  return Array.isArray(value)
+    ? (value as { name: unknown; value: unknown }[]).map((one) => [String(one.name), String(one.value)])
+    : []
 }
 
 function failed(message: string): ApiFailure {

@@ -1,4 +1,3 @@
-import type { IncomingMessage } from 'node:http'
 import type { Duplex } from 'node:stream'
 import { expect, test } from 'vitest'
 import { type WebSocket, WebSocketServer } from 'ws'
@@ -18,18 +17,24 @@ interface Kubelet extends AsyncDisposable {
 }
 
 /** A server whose commands do what the test says. */
-async function kubelet(serve: (socket: WebSocket) => void, more: ServerOptions & { protocol?: string; refusals?: number } = {}): Promise<Kubelet> {
+async function kubelet(
+  serve: (socket: WebSocket) => void,
+  more: ServerOptions & { protocol?: string; refusals?: number } = {},
+): Promise<Kubelet> {
   const { protocol = 'v5.channel.k8s.io', refusals = 0 } = more
   const server = await startServer([refuse(404)], more)
   const got: Buffer[] = []
   const sockets = new Set<Duplex>()
-  const upgrades = new WebSocketServer({ noServer: true, handleProtocols: (offered) => (offered.has(protocol) ? protocol : false) })
+  const upgrades = new WebSocketServer({
+    noServer: true,
+    handleProtocols: (offered) => (offered.has(protocol) ? protocol : false),
+  })
   let left = refusals
   server.onUpgrade((request, socket, head) => {
-    server.tokens.push((request as IncomingMessage).headers.authorization)
-    sockets.add(socket as Duplex)
-    if (left-- > 0) return void (socket as Duplex).end('HTTP/1.1 401 Unauthorized\r\nContent-Length: 0\r\n\r\n')
-    return upgrades.handleUpgrade(request as IncomingMessage, socket as Duplex, head as Buffer, (ws) => {
+    server.tokens.push(request.headers.authorization)
+    sockets.add(socket)
+    if (left-- > 0) return void socket.end('HTTP/1.1 401 Unauthorized\r\nContent-Length: 0\r\n\r\n')
+    return upgrades.handleUpgrade(request, socket, head, (ws) => {
       ws.on('message', (data: Buffer) => got.push(data)).on('error', () => {})
       serve(ws)
     })
@@ -150,7 +155,9 @@ test('the input has its end; a server that cannot tell it is not given one', asy
   async function* input(): AsyncGenerator<Uint8Array> {
     yield Buffer.from('in')
   }
-  await using pod = await kubelet((ws) => ws.on('message', (data: Buffer) => data[0] === 255 && (ws.send(status({ status: 'Success' })), ws.close(1000))))
+  await using pod = await kubelet((ws) =>
+    ws.on('message', (data: Buffer) => data[0] === 255 && (ws.send(status({ status: 'Success' })), ws.close(1000))),
+  )
   const session = await pod.open({ stdin: input() })
   await drain(session)
   expect(await session.exit).toBe(0)
@@ -176,7 +183,11 @@ test('what the server says instead of a code is the failure', async () => {
 test('a refusal before the upgrade is the same failure as of any request; a refused token is read anew', async () => {
   await using server = await startServer([refuse(403, { reason: 'Forbidden', message: 'you may not' })])
   const target = { namespace: 'n', pod: 'p', container: 'main', command: ['true'], signal: new AbortController().signal }
-  await expect(openStream(server.transport, target)).rejects.toMatchObject({ status: 403, reason: 'Forbidden', message: '403: you may not' })
+  await expect(openStream(server.transport, target)).rejects.toMatchObject({
+    status: 403,
+    reason: 'Forbidden',
+    message: '403: you may not',
+  })
 
   let reads = 0
   const text = async (url: string): Promise<string> => kubeconfig(url, { token: `token-${++reads}` })

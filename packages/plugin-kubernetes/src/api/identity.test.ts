@@ -75,7 +75,11 @@ test.each([
   ['gives nothing', 'echo \'{"status":{}}\'', /neither a token nor a certificate/],
 ])('a program that %s is a failure of authentication', async (_, lines, message) => {
   const identities = createIdentities({ from: 'file', path: await file({ exec: { command: await program(lines) } }) })
-  await expect(identities.current(never)).rejects.toMatchObject({ code: 'EXEC_CREDENTIAL', sent: false, message: expect.stringMatching(message) })
+  await expect(identities.current(never)).rejects.toMatchObject({
+    code: 'EXEC_CREDENTIAL',
+    sent: false,
+    message: expect.stringMatching(message),
+  })
 })
 
 test('a certificate that was rotated means new connections; the same one does not', async () => {
@@ -117,21 +121,24 @@ test('the service account of a pod', async () => {
 const text = (document: string, context?: string): Promise<Identity> =>
   createIdentities({ from: 'text', text: async () => document, ...(context === undefined ? {} : { context }) }).current(never)
 
-test.each([
-  ['another context', kubeconfig(SERVER, {}), 'other', /no context 'other'/],
-  ['an old provider', kubeconfig(SERVER, { 'auth-provider': { name: 'gcp' } }), undefined, /gcp is not known any more/],
-  ['no YAML', 'secret: [', undefined, /not YAML$/],
-  ['nothing', '[]', undefined, /empty/],
-  ['plain HTTP to elsewhere', kubeconfig('http://10.0.0.1:8080', { token: 'secret' }), undefined, /is not https/],
-])('a kubeconfig with %s is refused without its secrets', async (_, document, context, message) => {
-  const failure = await text(document, context).catch((error: unknown) => error as Error)
+test.each<[string, [string, string?], RegExp]>([
+  ['another context', [kubeconfig(SERVER, {}), 'other'], /no context 'other'/],
+  ['an old provider', [kubeconfig(SERVER, { 'auth-provider': { name: 'gcp' } })], /"gcp" is not known any more/],
+  ['no YAML', ['secret: ['], /not YAML$/],
+  ['nothing', ['[]'], /no kubeconfig: look at its begin/],
+  ['a cluster without a name', ['{"clusters":[{"cluster":{"password":"secret"}}]}'], /look at clusters.0.name/],
+  ['plain HTTP to elsewhere', [kubeconfig('http://10.0.0.1:8080', { token: 'secret' })], /is not https/],
+])('a kubeconfig with %s is refused without its secrets', async (_, given, message) => {
+  const failure = await text(...given).catch((error: unknown) => error as Error)
   expect(failure).toMatchObject({ name: 'ApiFailure', sent: false })
   expect((failure as Error).message).toMatch(message)
   expect((failure as Error).message).not.toContain('secret')
 })
 
 test('whom it acts for is told: user, groups, uid', async () => {
-  const { headers } = await text(kubeconfig(SERVER, { username: 'a', password: 'b', as: 'u', 'as-groups': ['g', 'h'], 'as-uid': '7' }))
+  const { headers } = await text(
+    kubeconfig(SERVER, { username: 'a', password: 'b', as: 'u', 'as-groups': ['g', 'h'], 'as-uid': '7' }),
+  )
   expect(headers).toEqual({
     Authorization: `Basic ${Buffer.from('a:b').toString('base64')}`,
     'Impersonate-User': 'u',

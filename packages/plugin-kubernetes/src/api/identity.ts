@@ -47,7 +47,10 @@ interface Clocks {
   readAgainMs?: number
 }
 
-export function createIdentities(source: ClusterSource, { now = Date.now, readAgainMs = READ_AGAIN_MS }: Clocks = {}): Identities {
+export function createIdentities(
+  source: ClusterSource,
+  { now = Date.now, readAgainMs = READ_AGAIN_MS }: Clocks = {},
+): Identities {
   let known: Known | undefined
   let reading: Promise<Known> | undefined
   let loaded: { context: ChosenContext; client: KubeConfig; credential?: ExecCredential & { until: number } } | undefined

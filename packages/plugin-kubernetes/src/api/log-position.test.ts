@@ -13,7 +13,12 @@ const DAY = Date.parse('2026-01-01T00:00:00Z')
 const line = ({ at, text }: Entry): string => `${new Date(DAY + at).toISOString().replace('Z', '000000Z')} ${text}\n`
 /** What a kubelet answers: the lines of its file that are not before the second. */
 const served = (file: readonly Entry[], { since }: LogPosition): Buffer =>
-  Buffer.from(file.filter(({ at }) => since === undefined || DAY + at >= since * 1000).map(line).join(''))
+  Buffer.from(
+    file
+      .filter(({ at }) => since === undefined || DAY + at >= since * 1000)
+      .map(line)
+      .join(''),
+  )
 
 async function read(bytes: Buffer, from: LogPosition, cut = 17): Promise<LogPart[]> {
   const resumption = resumeFrom(from)
@@ -21,7 +26,8 @@ async function read(bytes: Buffer, from: LogPosition, cut = 17): Promise<LogPart
   const chunks = (function* () {
     for (let at = 0; at < bytes.length; at += cut) yield bytes.subarray(at, at + cut)
   })()
-  for await (const pieces of readLog(chunks as unknown as AsyncIterable<Uint8Array>)) parts.push(...pieces.flatMap((one) => resumption.take(one)))
+  for await (const pieces of readLog(chunks as unknown as AsyncIterable<Uint8Array>))
+    parts.push(...pieces.flatMap((one) => resumption.take(one)))
   parts.push(...resumption.settle())
   return parts
 }
@@ -30,7 +36,14 @@ const textOf = (parts: readonly LogPart[]): string => Buffer.concat(parts.map(({
 
 /** Times mostly grow; the two streams of a container may be up to a second apart. */
 const files = fc
-  .array(fc.record({ after: fc.nat(900), late: fc.nat(900), text: fc.string({ maxLength: 200 }).map((text) => text.replaceAll('\n', ' ')) }), { minLength: 1, maxLength: 60 })
+  .array(
+    fc.record({
+      after: fc.nat(900),
+      late: fc.nat(900),
+      text: fc.string({ maxLength: 200 }).map((text) => text.replaceAll('\n', ' ')),
+    }),
+    { minLength: 1, maxLength: 60 },
+  )
   .map((lines) => {
     let clock = 10_000
     return lines.map(({ after, late, text }): Entry => ({ at: (clock += after) - late, text }))
@@ -38,18 +51,23 @@ const files = fc
 
 test('a log that is cut anywhere and asked for again is read once, to the byte', async () => {
   await fc.assert(
-    fc.asyncProperty(files, fc.array(fc.nat(4000), { maxLength: 4 }), fc.integer({ min: 1, max: 300 }), async (file, cuts, chunk) => {
-      let position = startOf(0)
-      let text = ''
-      for (const cut of [...cuts, Infinity]) {
-        // The connection breaks after so many bytes of what is served.
-        const all = served(file, position)
-        const parts = await readUntil(all, position, { cut, chunk })
-        text += textOf(parts)
-        position = parsePosition(formatPosition(parts.at(-1)?.position ?? position))
-      }
-      expect(text).toBe(file.map(({ text }) => `${text}\n`).join(''))
-    }),
+    fc.asyncProperty(
+      files,
+      fc.array(fc.nat(4000), { maxLength: 4 }),
+      fc.integer({ min: 1, max: 300 }),
+      async (file, cuts, chunk) => {
+        let position = startOf(0)
+        let text = ''
+        for (const cut of [...cuts, Infinity]) {
+          // The connection breaks after so many bytes of what is served.
+          const all = served(file, position)
+          const parts = await readUntil(all, position, { cut, chunk })
+          text += textOf(parts)
+          position = parsePosition(formatPosition(parts.at(-1)?.position ?? position))
+        }
+        expect(text).toBe(file.map(({ text }) => `${text}\n`).join(''))
+      },
+    ),
   )
 })
 
@@ -106,11 +124,14 @@ test('a line without content, and zones, are lines; what a kubelet says instead 
   expect(textOf(parts)).toBe('\n\nlast')
   expect(parts[1]?.position).toMatchObject({ instance: 3, seen: 2, since: DAY / 1000 - 1 })
   const said = 'unable to retrieve container logs for containerd://abc'
-  await expect(read(Buffer.from(said), startOf(0))).rejects.toMatchObject({ code: 'NO_LOG', message: `instead of a log: ${said}` })
+  await expect(read(Buffer.from(said), startOf(0))).rejects.toMatchObject({
+    code: 'NO_LOG',
+    message: `instead of a log: ${said}`,
+  })
 })
 
 test('a position is short, and only one of ours is taken', () => {
-  const id = `${'2026-01-01T02:00:02.123456789+02:00'}~ffffffff`
+  const id = '2026-01-01T02:00:02.123456789+02:00~ffffffff'
   const longest = { instance: 999_999, since: 9_999_999_999, seen: 9_999_999_999, first: id, last: id, part: 9_999_999_999 }
   expect(formatPosition(longest).length).toBeLessThanOrEqual(200)
   expect(parsePosition(formatPosition(longest))).toEqual(longest)

@@ -8,7 +8,7 @@ import type { Requests } from './requests.ts'
 import { createBackOff, pause, raceAbort } from './waiting.ts'
 
 /** What a container is at. */
-export interface ContainerLook {
+interface ContainerLook {
   /** `between`: ended, and not started again yet. */
   state: 'waiting' | 'running' | 'ended' | 'between'
   /** How often it was started again. */
@@ -134,10 +134,7 @@ export async function* followLog(requests: Requests, target: LogTarget, options:
   async function isThere(coming: Promise<unknown>): Promise<boolean> {
     const enough = new AbortController()
     try {
-      return await Promise.race([
-        coming.then(() => true),
-        raceAbort(pause(SETTLE_MS, enough.signal), signal).then(() => false),
-      ])
+      return await Promise.race([coming.then(() => true), raceAbort(pause(SETTLE_MS, enough.signal), signal).then(() => false)])
     } finally {
       enough.abort()
     }
@@ -150,7 +147,7 @@ async function lookAt(requests: Requests, { namespace, pod, container }: LogTarg
 }
 
 /** Pure: what a pod says of one of its containers. */
-export function lookOf({ spec, status }: V1Pod, container: string): ContainerLook {
+function lookOf({ spec, status }: V1Pod, container: string): ContainerLook {
   const all = [
     ...(status?.containerStatuses ?? []),
     ...(status?.initContainerStatuses ?? []),
@@ -170,7 +167,9 @@ export function lookOf({ spec, status }: V1Pod, container: string): ContainerLoo
 
 /** The container has not begun, or an image is still on its way. */
 function isNotYet(error: unknown): boolean {
-  return isStatus(error, 400) && /waiting to start|is not available|ContainerCreating|PodInitializing/i.test((error as Error).message)
+  return (
+    isStatus(error, 400) && /waiting to start|is not available|ContainerCreating|PodInitializing/i.test((error as Error).message)
+  )
 }
 
 /** The log of the earlier start was removed; a kubelet that has just done it says so in place of the log. */
@@ -181,5 +180,7 @@ function isForgotten(error: unknown): boolean {
 }
 
 function isFinal(error: unknown): boolean {
-  return !(error instanceof ApiFailure) || [400, 401, 403, 404, 405].includes(error.status ?? 0) || error.code === 'BAD_KUBECONFIG'
+  return (
+    !(error instanceof ApiFailure) || [400, 401, 403, 404, 405].includes(error.status ?? 0) || error.code === 'BAD_KUBECONFIG'
+  )
 }

@@ -28,14 +28,20 @@ const versionsWatched = ({ seen }: TestServer): (string | undefined)[] =>
   seen.filter((one) => one.includes('watch=true')).map((one) => /resourceVersion=(\d+)/.exec(one)?.[1])
 
 test('an event that is cut into pieces, one that comes twice and an overtaken one change the store once', async () => {
-  const whole = event('ADDED', thing('b', 12)) + event('ADDED', thing('b', 12)) + event('MODIFIED', thing('a', 11)) + event('DELETED', thing('a', 13)) + event('ADDED', thing('a', 10))
+  const whole =
+    event('ADDED', thing('b', 12)) +
+    event('ADDED', thing('b', 12)) +
+    event('MODIFIED', thing('a', 11)) +
+    event('DELETED', thing('a', 13)) +
+    event('ADDED', thing('a', 10))
   const pieces = [whole.slice(0, 7), whole.slice(7, 60), whole.slice(60, 61), whole.slice(61)]
   await using server = await startServer([list(10, thing('a', 9)), stream(pieces, 'hang')])
   const reflector = reflect(server)
   const changes: string[] = []
   const stop = new AbortController()
   const taking = (async () => {
-    for await (const { type, object } of reflector.changes(stop.signal)) changes.push(`${type} ${object.metadata.name}@${object.metadata.resourceVersion}`)
+    for await (const { type, object } of reflector.changes(stop.signal))
+      changes.push(`${type} ${object.metadata.name}@${object.metadata.resourceVersion}`)
   })()
   taking.catch(() => {})
   await reflector.synced(never)
@@ -51,10 +57,19 @@ test.each<[string, Answer]>([
   ['ended in the middle of an event', stream([event('ADDED', thing('b', 12)), '{"type":"ADD'], 'end')],
   ['said what is no JSON', stream([event('ADDED', thing('b', 12)), 'oops\n'], 'hang')],
   ['said what is no event', stream([event('ADDED', thing('b', 12)), '{"type":"NEW","object":{}}\n'], 'hang')],
-  ['told an error of the server', stream([event('ADDED', thing('b', 12)), event('ERROR', { kind: 'Status', code: 500 })], 'hang')],
+  [
+    'told an error of the server',
+    stream([event('ADDED', thing('b', 12)), event('ERROR', { kind: 'Status', code: 500 })], 'hang'),
+  ],
   ['ended in order', stream([event('ADDED', thing('b', 12))], 'end')],
 ])('a watch that %s goes on from the last version, without another list', async (_, first) => {
-  await using server = await startServer([list(10, thing('a', 9)), first, refuse(503), drop, stream([event('ADDED', thing('c', 14))], 'hang')])
+  await using server = await startServer([
+    list(10, thing('a', 9)),
+    first,
+    refuse(503),
+    drop,
+    stream([event('ADDED', thing('c', 14))], 'hang'),
+  ])
   const reflector = reflect(server)
   await seen(() => expect(names(reflector)).toEqual(['a@9', 'b@12', 'c@14']))
   expect(versionsWatched(server)).toEqual(['10', '12', '12', '12'])
@@ -65,21 +80,37 @@ test.each<[string, Answer]>([
 test.each<[string, Answer]>([
   ['as an answer', refuse(410, { reason: 'Expired' })],
   ['inside the stream', stream([event('ERROR', { kind: 'Status', code: 410, reason: 'Expired' })], 'hang')],
-])('a version that was forgotten, told %s, means a new list: what is absent from it is gone, what is new there', async (_, gone) => {
-  const after = list(20, thing('b', 18), thing('c', 19, 'another c'))
-  await using server = await startServer([list(10, thing('a', 9), thing('c', 8)), gone, drop, after, stream([bookmark(25)], 'hang')])
-  const reflector = reflect(server)
-  const changes: Change<Thing>[] = []
-  const taking = (async () => {
-    for await (const change of reflector.changes(never)) changes.push(change)
-  })()
-  taking.catch(() => {})
-  await seen(() => expect(names(reflector)).toEqual(['b@18', 'c@19']))
-  await seen(() => expect(changes.slice(-4).map(({ type, object }) => `${type} ${object.metadata.uid}`)).toEqual(['gone uid-a', 'gone uid-c', 'set uid-b', 'set another c']))
-  expect(versionsWatched(server)[1]).toBe('20')
-  await reflector.stop()
-  await expect(taking).rejects.toMatchObject({ code: 'STOPPED' })
-})
+])(
+  'a version that was forgotten, told %s, means a new list: what is absent from it is gone, what is new there',
+  async (_, gone) => {
+    const after = list(20, thing('b', 18), thing('c', 19, 'another c'))
+    await using server = await startServer([
+      list(10, thing('a', 9), thing('c', 8)),
+      gone,
+      drop,
+      after,
+      stream([bookmark(25)], 'hang'),
+    ])
+    const reflector = reflect(server)
+    const changes: Change<Thing>[] = []
+    const taking = (async () => {
+      for await (const change of reflector.changes(never)) changes.push(change)
+    })()
+    taking.catch(() => {})
+    await seen(() => expect(names(reflector)).toEqual(['b@18', 'c@19']))
+    await seen(() =>
+      expect(changes.slice(-4).map(({ type, object }) => `${type} ${object.metadata.uid}`)).toEqual([
+        'gone uid-a',
+        'gone uid-c',
+        'set uid-b',
+        'set another c',
+      ]),
+    )
+    expect(versionsWatched(server)[1]).toBe('20')
+    await reflector.stop()
+    await expect(taking).rejects.toMatchObject({ code: 'STOPPED' })
+  },
+)
 
 test('bookmarks alone move the version; silence without them opens a new watch', async () => {
   // By what is asked for: on a busy machine the silence may come before the bookmarks.
@@ -151,9 +182,9 @@ test('whatever is repeated or late, the store is what the events say', () => {
         if (gone) model.delete(name)
         else model.set(name, version)
       })
-      const expected = [...model].map(([name, version]) => [uids.get(name), String(version)]).sort()
-      expect([...store.values()].map(({ metadata }) => [metadata.uid, metadata.resourceVersion]).sort()).toEqual(expected)
-      expect([...mirror].sort()).toEqual(expected)
+      const expected = new Map([...model].map(([name, version]) => [uids.get(name), String(version)]))
+      expect(new Map([...store.values()].map(({ metadata }) => [metadata.uid, metadata.resourceVersion]))).toEqual(expected)
+      expect(mirror).toEqual(expected)
     }),
   )
 })

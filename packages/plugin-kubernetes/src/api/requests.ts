@@ -59,7 +59,7 @@ export interface Requests {
 }
 
 /** The name under which what we apply is ours. */
-export const FIELD_MANAGER = 'muster'
+const FIELD_MANAGER = 'muster'
 /** The page size of client-go's reflectors. */
 const PAGE = 500
 /** A cluster that forgets pages within seconds has other troubles: then everything is asked for at once. */
@@ -78,14 +78,16 @@ export function createRequests(transport: Transport): Requests {
     async all<T>(call: ApiCall, place: Place, how: How) {
       for (let attempt = 1; ; attempt++) {
         try {
-          return await allPages<T>(call, place, { ...how, query: { ...how.query, limit: attempt > PAGED_TRIES ? undefined : PAGE } })
+          return await allPages<T>(call, place, {
+            ...how,
+            query: { ...how.query, limit: attempt > PAGED_TRIES ? undefined : PAGE },
+          })
         } catch (error) {
           if (!isExpired(error) || attempt > PAGED_TRIES) throw error
         }
       }
     },
-    create: (call, object, how) =>
-      transport.json({ ...requestOf(call, { ...spaceOf(object) }, how), body: object }),
+    create: (call, object, how) => transport.json({ ...requestOf(call, { ...spaceOf(object) }, how), body: object }),
     apply: (call, object, how) =>
       transport.json({
         ...requestOf(call, { ...spaceOf(object), name: nameOf(object) }, how),

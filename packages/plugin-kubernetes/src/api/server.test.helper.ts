@@ -2,6 +2,7 @@
 import { once } from 'node:events'
 import { createServer, type IncomingMessage, type ServerResponse } from 'node:http'
 import type { AddressInfo } from 'node:net'
+import type { Duplex } from 'node:stream'
 import { waitFor } from '@muster/test/systems/wait'
 import { createBucket } from './bucket.ts'
 import { createIdentities } from './identity.ts'
@@ -19,7 +20,7 @@ export interface TestServer {
   transport: Transport
   requests: Requests
   /** Answers upgrades; without it they are closed. */
-  onUpgrade(handle: (request: IncomingMessage, ...more: unknown[]) => void): void
+  onUpgrade(handle: (request: IncomingMessage, socket: Duplex, head: Buffer) => void): void
   [Symbol.asyncDispose](): Promise<void>
 }
 
@@ -88,7 +89,7 @@ export const hang: Answer = () => {}
 
 /** A watch or a log: the chunks one by one, then the end that is named. */
 export function stream(chunks: readonly string[], end: 'end' | 'drop' | 'hang'): Answer {
-  return async (_, response) => {
+  const write = async (response: ServerResponse): Promise<void> => {
     response.writeHead(200)
     response.flushHeaders()
     for (const chunk of chunks) {
@@ -99,6 +100,7 @@ export function stream(chunks: readonly string[], end: 'end' | 'drop' | 'hang'):
     if (end === 'end') response.end()
     if (end === 'drop') response.socket?.destroy()
   }
+  return (_, response) => void write(response)
 }
 
 /** Waits until the expectation holds. */

@@ -3,12 +3,27 @@ import { createServer } from 'node:http'
 import type { AddressInfo } from 'node:net'
 import { expect, test } from 'vitest'
 import { calls, pathOf, rightsOf } from './calls.ts'
-import { ApiFailure } from './failure.ts'
-import { type Answer, drop, hang, json, kubeconfig, refuse, seen, startServer, stream, type TestServer } from './server.test.helper.ts'
+import type { ApiFailure } from './failure.ts'
+import {
+  type Answer,
+  drop,
+  hang,
+  json,
+  kubeconfig,
+  refuse,
+  seen,
+  startServer,
+  stream,
+  type TestServer,
+} from './server.test.helper.ts'
 
 const never = new AbortController().signal
 const get = (server: TestServer, timeoutMs?: number): Promise<unknown> =>
-  server.requests.get(calls.getPod, { namespace: 'n', name: 'p' }, { signal: never, ...(timeoutMs === undefined ? {} : { timeoutMs }) })
+  server.requests.get(
+    calls.getPod,
+    { namespace: 'n', name: 'p' },
+    { signal: never, ...(timeoutMs === undefined ? {} : { timeoutMs }) },
+  )
 const create = (server: TestServer): Promise<unknown> =>
   server.requests.create(calls.createPod, { metadata: { namespace: 'n' } }, { signal: never })
 
@@ -23,7 +38,11 @@ test('what was asked for comes, with the token of the context', async () => {
 test.each<[string, Answer, object]>([
   ['dropped before the answer', drop, { code: 'ECONNRESET', sent: true }],
   ['503 that says when', refuse(503, { retryAfter: 7 }), { status: 503, retryAfterMs: 7000, sent: true }],
-  ['no Status at all', (_, response) => void response.writeHead(502).end('<html>gateway</html>'), { status: 502, message: '502: <html>gateway</html>' }],
+  [
+    'no Status at all',
+    (_, response) => void response.writeHead(502).end('<html>gateway</html>'),
+    { status: 502, message: '502: <html>gateway</html>' },
+  ],
   ['not JSON', (_, response) => void response.end('{"half'), { code: 'BAD_ANSWER', sent: true }],
   ['a redirect', (_, response) => void response.writeHead(307, { Location: 'http://127.0.0.1:1/' }).end(), { status: 307 }],
   ['half of it, then nothing', stream(['{"half'], 'drop'), { code: 'ECONNRESET', sent: true }],
@@ -94,16 +113,32 @@ test('429 holds whoever asks next; one that would be held for too long hears whe
 test('a list is read page by page, and from its begin again when a page was forgotten', async () => {
   const page = (names: string[], next?: string): Answer =>
     json({ metadata: { resourceVersion: '7', ...(next === undefined ? {} : { continue: next }) }, items: names })
-  await using server = await startServer([page(['a'], 'one'), refuse(410, { reason: 'Expired' }), page(['b'], 'two'), page(['c'])])
+  await using server = await startServer([
+    page(['a'], 'one'),
+    refuse(410, { reason: 'Expired' }),
+    page(['b'], 'two'),
+    page(['c']),
+  ])
   const list = await server.requests.all(calls.listPods, { namespace: 'n' }, { signal: never })
   expect(list.items).toEqual(['b', 'c'])
-  expect(server.seen.map((one) => one.split('?')[1])).toEqual(['limit=500', 'limit=500&continue=one', 'limit=500', 'limit=500&continue=two'])
+  expect(server.seen.map((one) => one.split('?')[1])).toEqual([
+    'limit=500',
+    'limit=500&continue=one',
+    'limit=500',
+    'limit=500&continue=two',
+  ])
 })
 
 test('pages that are always forgotten: in the end everything at once', async () => {
   const first = json({ metadata: { resourceVersion: '7', continue: 'one' }, items: ['a'] })
   const gone = refuse(410)
-  await using server = await startServer([first, gone, first, gone, json({ metadata: { resourceVersion: '8' }, items: ['a', 'b'] })])
+  await using server = await startServer([
+    first,
+    gone,
+    first,
+    gone,
+    json({ metadata: { resourceVersion: '8' }, items: ['a', 'b'] }),
+  ])
   const list = await server.requests.all(calls.listPods, {}, { signal: never })
   expect(list.items).toEqual(['a', 'b'])
   expect(server.seen.at(-1)).toBe('GET /api/v1/pods')
@@ -123,7 +158,9 @@ test('the way leads through the proxy of the kubeconfig', async () => {
   await once(proxy, 'listening')
   const address = `http://127.0.0.1:${(proxy.address() as AddressInfo).port}`
   try {
-    await using server = await startServer([json('direct')], { text: async (url) => kubeconfig(url, {}, { 'proxy-url': address }) })
+    await using server = await startServer([json('direct')], {
+      text: async (url) => kubeconfig(url, {}, { 'proxy-url': address }),
+    })
     expect(await get(server)).toBe('by proxy')
     expect(through).toEqual([`${server.url}/api/v1/namespaces/n/pods/p`])
   } finally {

@@ -62,8 +62,7 @@ export function createTransport(parts: TransportParts): Transport {
   const agents = createAgents()
   return {
     open: (request) => withTimeout(request, (bounded) => opened(bounded)),
-    json: (request) =>
-      withTimeout(request, async (bounded) => parse(await readWhole(await opened(bounded), maxBody)) as never),
+    json: (request) => withTimeout(request, async (bounded) => parse(await readWhole(await opened(bounded), maxBody)) as never),
     async dial(signal, dial) {
       return asked(signal, async (identity) => {
         const options = { agent: await agents.single(identity), headers: { ...identity.headers, 'User-Agent': userAgent } }

@@ -3,9 +3,12 @@ import { expect, test } from 'vitest'
 import { ApiFailure, type FailureFacts, refusal } from './failure.ts'
 import { toKubernetesError } from './verdict.ts'
 
-const refused = (code: number, reason: string, message: string, more: object = {}): ApiFailure =>
-  refusal({ status: code, body: JSON.stringify({ kind: 'Status', code, reason, message, ...more }) })
-const broken = (code: string, more: Partial<FailureFacts> = {}): ApiFailure => new ApiFailure('broken', { code, sent: true, ...more })
+const refused = (code: number, reason: string, message: string | object): ApiFailure => {
+  const words = typeof message === 'string' ? { message } : message
+  return refusal({ status: code, body: JSON.stringify({ kind: 'Status', code, reason, ...words }) })
+}
+const broken = (code: string, more: Partial<FailureFacts> = {}): ApiFailure =>
+  new ApiFailure('broken', { code, sent: true, ...more })
 const forbidden = (message: string): ApiFailure => refused(403, 'Forbidden', message)
 
 const quota = 'pods "w1" is forbidden: exceeded quota: team, requested: pods=1, used: pods=5, limited: pods=5'
@@ -22,16 +25,44 @@ test.each<[string, Error, object]>([
   ['a missing right', forbidden('pods is forbidden: User "u" cannot create resource "pods"'), { code: 'auth', effect: 'none' }],
   ['a quota', forbidden(quota), { code: 'quota', effect: 'none', quota: 'team' }],
   ['a limit range', forbidden(range), { code: 'invalid-spec', path: 'resources' }],
-  ['pod security', forbidden('pods "w1" is forbidden: violates PodSecurity "restricted:latest"'), { code: 'unsupported', path: 'security' }],
-  ['an ending namespace', forbidden('unable to create new content in namespace n because it is being terminated'), { code: 'transient', effect: 'none' }],
+  [
+    'pod security',
+    forbidden('pods "w1" is forbidden: violates PodSecurity "restricted:latest"'),
+    { code: 'unsupported', path: 'security' },
+  ],
+  [
+    'an ending namespace',
+    forbidden('unable to create new content in namespace n because it is being terminated'),
+    { code: 'transient', effect: 'none' },
+  ],
   ['a policy', refused(400, '', 'admission webhook "p.test" denied the request: no'), { code: 'invalid-spec', effect: 'none' }],
-  ['a webhook that hangs', refused(500, 'InternalError', 'failed calling webhook "p": context deadline exceeded'), { code: 'transient', effect: 'none' }],
-  ['an invalid field', refused(422, 'Invalid', 'Pod is invalid', causes), { code: 'invalid-spec', effect: 'none', path: 'spec.containers[0].image' }],
+  [
+    'a webhook that hangs',
+    refused(500, 'InternalError', 'failed calling webhook "p": context deadline exceeded'),
+    { code: 'transient', effect: 'none' },
+  ],
+  [
+    'an invalid field',
+    refused(422, 'Invalid', { message: 'Pod is invalid', ...causes }),
+    { code: 'invalid-spec', effect: 'none', path: 'spec.containers[0].image' },
+  ],
   ['one that exists', refused(409, 'AlreadyExists', 'pods "w1" already exists'), { code: 'conflict', effect: 'none' }],
-  ['many at once under a quota', refused(409, 'Conflict', 'Operation cannot be fulfilled on resourcequotas "team"'), { code: 'transient', effect: 'none' }],
+  [
+    'many at once under a quota',
+    refused(409, 'Conflict', 'Operation cannot be fulfilled on resourcequotas "team"'),
+    { code: 'transient', effect: 'none' },
+  ],
   ['one that is not there', refused(404, 'NotFound', 'pods "w1" not found'), { code: 'not-found', effect: 'none' }],
-  ['too many requests', refusal({ status: 429, retryAfter: '3', body: '' }), { code: 'throttled', effect: 'none', retryAfterMs: 3000, scope: 'all' }],
-  ['a full store', refused(500, 'InternalError', 'etcdserver: mvcc: database space exceeded'), { code: 'capacity', effect: 'none' }],
+  [
+    'too many requests',
+    refusal({ status: 429, retryAfter: '3', body: '' }),
+    { code: 'throttled', effect: 'none', retryAfterMs: 3000, scope: 'all' },
+  ],
+  [
+    'a full store',
+    refused(500, 'InternalError', 'etcdserver: mvcc: database space exceeded'),
+    { code: 'capacity', effect: 'none' },
+  ],
   ['a server that is busy', refused(504, 'Timeout', 'request timed out'), { code: 'transient', effect: 'possible' }],
   ['a gateway', refusal({ status: 502, body: '<html>' }), { code: 'transient', effect: 'possible' }],
   ['a status nobody expects', refusal({ status: 307, body: '' }), { code: 'internal', effect: 'possible' }],
@@ -47,5 +78,7 @@ test.each<[string, Error, object]>([
 test('a ProviderError passes as it is, and messages say what was being done', () => {
   const error = new ProviderError('capacity', 'full')
   expect(toKubernetesError(error, { doing: 'x', mutates: true })).toBe(error)
-  expect(toKubernetesError(forbidden('no'), { doing: 'create the pod', mutates: true }).message).toBe('cannot create the pod: 403: no')
+  expect(toKubernetesError(forbidden('no'), { doing: 'create the pod', mutates: true }).message).toBe(
+    'cannot create the pod: 403: no',
+  )
 })

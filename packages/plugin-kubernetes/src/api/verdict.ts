@@ -3,7 +3,7 @@ import { type Effect, ProviderError, type ProviderErrorCode, type ThrottleScope 
 import { ApiFailure, isAbort } from './failure.ts'
 
 /** One row: what to look for, and what it means. The first row that fits wins. */
-export interface VerdictRow {
+interface VerdictRow {
   status?: readonly number[]
   reason?: readonly string[]
   systemCode?: readonly string[]
@@ -20,7 +20,7 @@ export interface VerdictRow {
 /** API servers say `Retry-After: 1` to whom they turn away; the same where one says nothing. */
 const THROTTLED_RETRY_MS = 1_000
 
-export const verdicts: readonly VerdictRow[] = [
+const verdicts: readonly VerdictRow[] = [
   // No answer.
   {
     systemCode: ['ECONNREFUSED', 'EHOSTUNREACH', 'ENETUNREACH', 'ENOTFOUND', 'EAI_AGAIN'],
@@ -30,7 +30,11 @@ export const verdicts: readonly VerdictRow[] = [
   { systemCode: ['EMFILE', 'ENFILE'], code: 'transient', hint: "The plugin's process has no free file descriptor." },
   { systemCode: ['NOT_HTTPS'], code: 'auth', hint: 'Give the cluster an `https` server, or use it over loopback.' },
   { systemCode: ['BAD_KUBECONFIG'], code: 'auth', hint: 'Correct the kubeconfig, or the context that is named for it.' },
-  { systemCode: ['EXEC_CREDENTIAL'], code: 'auth', hint: "Run the kubeconfig's exec command by hand: it must print an ExecCredential." },
+  {
+    systemCode: ['EXEC_CREDENTIAL'],
+    code: 'auth',
+    hint: "Run the kubeconfig's exec command by hand: it must print an ExecCredential.",
+  },
   {
     systemCode: [
       ...['ERR_TLS_CERT_ALTNAME_INVALID', 'CERT_HAS_EXPIRED', 'CERT_NOT_YET_VALID', 'DEPTH_ZERO_SELF_SIGNED_CERT'],
@@ -44,8 +48,16 @@ export const verdicts: readonly VerdictRow[] = [
   { systemCode: ['EPROTO', 'ERR_SSL_WRONG_VERSION_NUMBER'], code: 'transient', hint: 'What listens there does not speak TLS.' },
 
   // Who asks, and what of.
-  { status: [401], code: 'auth', hint: 'The cluster does not know this user: renew the token or the certificate of the kubeconfig.' },
-  { words: /exceeded quota: /, code: 'quota', hint: 'Raise the ResourceQuota of the namespace, or wait until other workers end.' },
+  {
+    status: [401],
+    code: 'auth',
+    hint: 'The cluster does not know this user: renew the token or the certificate of the kubeconfig.',
+  },
+  {
+    words: /exceeded quota: /,
+    code: 'quota',
+    hint: 'Raise the ResourceQuota of the namespace, or wait until other workers end.',
+  },
   {
     status: [409],
     words: /operation cannot be fulfilled on resourcequotas/i,
@@ -101,7 +113,12 @@ export const verdicts: readonly VerdictRow[] = [
   { reason: ['AlreadyExists'], code: 'conflict' },
   { status: [409], code: 'conflict' },
   { status: [410], code: 'transient', hint: 'It was asked for a version that the cluster has forgotten.' },
-  { status: [404], words: /namespaces "[^"]*" not found/, code: 'not-found', hint: 'The namespace does not exist: create it first.' },
+  {
+    status: [404],
+    words: /namespaces "[^"]*" not found/,
+    code: 'not-found',
+    hint: 'The namespace does not exist: create it first.',
+  },
   { status: [404], code: 'not-found' },
 
   // What was asked for.
