@@ -2,12 +2,13 @@
 import { createHash } from 'node:crypto'
 import { Agent as HttpAgent } from 'node:http'
 import { Agent as HttpsAgent, type AgentOptions } from 'node:https'
-import type { Socket } from 'node:net'
 import type { Identity } from './identity.ts'
 
 export interface Agents {
   /** The one for this identity. A change of certificates makes a new one; what the old one is asked for still ends. */
   of(identity: Identity): Promise<HttpAgent>
+  /** One that begins a connection for each request: what turns into something else does not begin on one that may be dead. */
+  single(identity: Identity): Promise<HttpAgent>
   /** Drops connections that nobody uses: one of them turned out dead. */
   dropIdle(): void
   close(): void
@@ -20,12 +21,18 @@ const MOST_IDLE = 16
 
 export function createAgents(): Agents {
   let current: { key: string; agent: HttpAgent } | undefined
+  let singles: { key: string; agent: HttpAgent } | undefined
   const all = new Set<HttpAgent>()
   return {
+    async single(identity) {
+      const key = keyOf(identity)
+      singles = singles?.key === key ? singles : { key, agent: await agentOf(identity, false) }
+      return singles.agent
+    },
     async of(identity) {
       const key = keyOf(identity)
       if (current?.key === key) return current.agent
-      const agent = await agentOf(identity)
+      const agent = await agentOf(identity, true)
       if (current !== undefined) retire(current.agent)
       all.add(agent)
       current = { key, agent }
@@ -50,14 +57,14 @@ export function createAgents(): Agents {
 }
 
 function dropIdle(agent: HttpAgent): void {
-  for (const sockets of Object.values(agent.freeSockets)) for (const socket of sockets ?? []) (socket as Socket).destroy()
+  for (const sockets of Object.values(agent.freeSockets)) for (const socket of sockets ?? []) socket.destroy()
 }
 
-async function agentOf(identity: Identity): Promise<HttpAgent> {
+async function agentOf(identity: Identity, keepAlive: boolean): Promise<HttpAgent> {
   const { server, proxy, tls } = identity
   if (proxy?.startsWith('socks') === true) return (await identity.vendorAgent()) as HttpAgent
   const options: AgentOptions & { proxyEnv?: Record<string, string> } = {
-    keepAlive: true,
+    keepAlive,
     keepAliveMsecs: KEEP_ALIVE_MS,
     maxFreeSockets: MOST_IDLE,
     ...tls,

@@ -1,5 +1,5 @@
 /** A WebSocket of several channels to an API server, https://kubernetes.io/docs/reference/using-api/websocket/: it always settles. */
-import WebSocket from 'ws'
+import { WebSocket } from 'ws'
 import { ApiFailure, refusal, toFailure } from './failure.ts'
 import type { QueryValue, Transport } from './transport.ts'
 import { urlOf } from './transport.ts'
@@ -45,7 +45,7 @@ const LIMITS: Limits = { pingMs: 15_000, silenceMs: 50_000, heldMs: 600_000, han
 /** A frame of more than that is no frame of a kubelet, which copies 32 KiB at a time. */
 const MAX_FRAME = 16 * 1024 * 1024
 /** As large as what kubelets send. */
-export const SEND_SIZE = 32 * 1024
+export const SEND_SIZE: number = 32 * 1024
 
 export async function openChannels(transport: Transport, dial: Dial): Promise<Channels> {
   const limits = { ...LIMITS, ...dial.limits }

@@ -2,6 +2,7 @@
 import { readFile } from 'node:fs/promises'
 import { dirname, isAbsolute, join } from 'node:path'
 import { load } from 'js-yaml'
+import { z } from 'zod'
 import type { ExecSettings } from './exec-credential.ts'
 import { ApiFailure } from './failure.ts'
 
@@ -56,41 +57,41 @@ async function podDocument({ folder = SERVICE_ACCOUNT, env = process.env }: Clus
   })
 }
 
-type Named<K extends string> = { name?: unknown } & { [key in K]?: Record<string, unknown> }
-
-interface Document {
-  clusters?: Named<'cluster'>[]
-  users?: Named<'user'>[]
-  contexts?: Named<'context'>[]
-  'current-context'?: unknown
-}
+const part = z.record(z.string(), z.unknown())
+/** What is used of https://kubernetes.io/docs/reference/config-api/kubeconfig.v1/; every tool adds keys of its own. */
+const documentShape = z.looseObject({
+  clusters: z.array(z.looseObject({ name: z.string(), cluster: part })).nullish(),
+  users: z.array(z.looseObject({ name: z.string(), user: part.nullish() })).nullish(),
+  contexts: z.array(z.looseObject({ name: z.string(), context: part })).nullish(),
+  'current-context': z.string().nullish(),
+})
 
 function choose(text: string, folder: string, wanted: string | undefined): ChosenContext {
   const document = parse(text)
   const name = wanted ?? document['current-context']
-  if (typeof name !== 'string' || name === '') throw bad('the kubeconfig has no current context, and none is named')
-  const context = find(document.contexts, name, 'context')['context']
-  const cluster = find(document.clusters, context?.['cluster'], 'cluster')['cluster']
-  const user = find(document.users, context?.['user'] ?? '', 'user')['user'] ?? {}
-  const server = serverOf(cluster?.['server'])
+  if (name === undefined || name === null || name === '') throw bad('the kubeconfig has no current context, and none is named')
+  const { context } = find(document.contexts, name, 'context')
+  const { cluster } = find(document.clusters, context['cluster'], 'cluster')
+  const user = find(document.users, context['user'], 'user').user ?? {}
+  const server = serverOf(cluster['server'])
   const provider = (user['auth-provider'] as { name?: unknown } | undefined)?.name
   if (provider !== undefined && provider !== 'oidc')
-    throw bad(`the auth-provider ${String(provider)} is not known any more: use its exec program`)
+    throw bad(`the auth-provider ${JSON.stringify(provider)} is not known any more: use its exec program`)
   const { exec, tokenFile, ...rest } = user
-  const namespace = context?.['namespace']
-  const proxy = cluster?.['proxy-url']
+  const namespace = context['namespace']
+  const proxy = cluster['proxy-url']
   return {
     text,
     folder,
     server,
     ...(typeof namespace === 'string' && namespace !== '' ? { namespace } : {}),
     ...(typeof proxy === 'string' && proxy !== '' ? { proxy } : {}),
-    ...(exec === undefined || exec === null ? {} : { exec: exec as ExecSettings }),
+    ...(exec === undefined || exec === null ? {} : { exec }),
     ...(typeof tokenFile === 'string' ? { tokenFile: isAbsolute(tokenFile) ? tokenFile : join(folder, tokenFile) } : {}),
     headers: impersonation(user),
     clusterInfo: { ...cluster },
     document: JSON.stringify({
-      clusters: [{ name: 'cluster', cluster: withHttp(server, cluster ?? {}) }],
+      clusters: [{ name: 'cluster', cluster: withHttp(server, cluster) }],
       users: [{ name: 'user', user: rest }],
       contexts: [{ name: 'context', context: { cluster: 'cluster', user: 'user' } }],
       'current-context': 'context',
@@ -98,7 +99,7 @@ function choose(text: string, folder: string, wanted: string | undefined): Chose
   }
 }
 
-function parse(text: string): Document {
+function parse(text: string): z.infer<typeof documentShape> {
   let document: unknown
   try {
     document = load(text)
@@ -106,12 +107,13 @@ function parse(text: string): Document {
     // The parser's words hold pieces of the text, and with it of its secrets.
     throw bad('the kubeconfig is not YAML')
   }
-  if (typeof document !== 'object' || document === null || Array.isArray(document)) throw bad('the kubeconfig is empty')
-  return document
+  const parsed = documentShape.safeParse(document)
+  if (parsed.success) return parsed.data
+  throw bad(`what is given is no kubeconfig: look at ${parsed.error.issues[0]?.path.join('.') || 'its begin'}`)
 }
 
-function find<K extends string>(list: Named<K>[] | undefined, name: unknown, what: K): Named<K> {
-  const found = Array.isArray(list) ? list.find((one) => one?.name === name) : undefined
+function find<T extends { name: string }>(list: readonly T[] | null | undefined, name: unknown, what: string): T {
+  const found = list?.find((one) => one.name === name)
   if (found === undefined) throw bad(`the kubeconfig has no ${what} '${String(name)}'`)
   return found
 }

@@ -33,8 +33,8 @@ export function startOf(instance: number): LogPosition {
 const FORM = /^k1\|(\d+)\|(\d*)\|(\d+)\|([^|]{0,50})\|([^|]{0,50})\|(\d+)$/
 
 /** At most 180 characters. */
-export function formatPosition({ instance, since = '', seen, first, last, part }: LogPosition): string {
-  return `k1|${instance}|${since}|${seen}|${first}|${last}|${part}`
+export function formatPosition({ instance, since, seen, first, last, part }: LogPosition): string {
+  return `k1|${instance}|${since ?? ''}|${seen}|${first}|${last}|${part}`
 }
 
 export function parsePosition(text: string): LogPosition {
@@ -70,7 +70,7 @@ export interface Resumption {
 }
 
 export function resumeFrom(from: LogPosition): Resumption {
-  const window = createWindow()
+  const window = createWindow(from.since ?? -Infinity)
   let position = from
   let mode: 'counting' | 'searching' | 'passing' = from.seen === 0 ? 'passing' : 'counting'
   let left = from.seen
@@ -127,7 +127,7 @@ export function resumeFrom(from: LogPosition): Resumption {
   }
 
   function pass(piece: LogPiece): LogPart[] {
-    const cut = piece.begins || skip > 0 ? Math.min(skip, piece.bytes.length) : 0
+    const cut = Math.min(skip, piece.bytes.length)
     if (piece.begins) partOfLine = 0
     skip -= cut
     partOfLine += piece.bytes.length
@@ -144,8 +144,8 @@ export function resumeFrom(from: LogPosition): Resumption {
   }
 }
 
-/** The lines of the last seconds, by their seconds. */
-function createWindow(): {
+/** The lines of the last seconds, by their seconds; none before `begin`, from which on all were read. */
+function createWindow(begin: number): {
   add(line: LogPiece): void
   clear(): void
   sum(): Pick<LogPosition, 'seen' | 'first'> & { since: number }
@@ -168,13 +168,14 @@ function createWindow(): {
       newest = -Infinity
     },
     sum() {
+      const since = Math.max(begin, newest - SLACK_SECONDS)
       let [seen, first, at] = [0, '', Infinity]
       for (const [second, of] of seconds) {
-        if (second < newest - SLACK_SECONDS) continue
+        if (second < since) continue
         seen += of.count
         if (of.index < at) [first, at] = [of.first, of.index]
       }
-      return { since: newest - SLACK_SECONDS, seen, first }
+      return { since, seen, first }
     },
   }
 }

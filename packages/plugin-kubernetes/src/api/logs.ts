@@ -8,8 +8,9 @@ import type { Requests } from './requests.ts'
 import { createBackOff, pause, raceAbort } from './waiting.ts'
 
 /** What a container is at. */
-export interface ContainerLook {
-  state: 'waiting' | 'running' | 'ended'
+interface ContainerLook {
+  /** `between`: ended, and not started again yet. */
+  state: 'waiting' | 'running' | 'ended' | 'between'
   /** How often it was started again. */
   instance: number
   /** Nobody starts it again. */
@@ -47,6 +48,8 @@ export async function* followLog(requests: Requests, target: LogTarget, options:
   let position = options.from
   let failures = 0
   let lost = false
+  /** The start whose log was read after its end. */
+  let whole: number | undefined
   for (;;) {
     let look: ContainerLook | undefined
     try {
@@ -58,15 +61,18 @@ export async function* followLog(requests: Requests, target: LogTarget, options:
         lost = true
       }
       const previous = look.instance > position.instance
-      if (look.state !== 'waiting' || look.instance > 0) {
-        const live = follow && !previous && look.state === 'running'
-        yield* read({ previous, follow: live })
-      }
-      failures = 0
+      const live = look.state === 'running'
       if (previous) {
+        const unread = whole !== position.instance
+        // Between two starts the log that just ended answers for the one before it too.
+        if (unread && look.state !== 'between') yield* read({ previous, follow: false })
+        else lost ||= unread
         position = startOf(look.instance)
         continue
       }
+      if (look.state !== 'waiting') yield* read({ previous, follow: follow && live })
+      if (!live) whole = look.instance
+      failures = 0
       if (!follow || (look.state === 'ended' && look.final)) return
       await pause(LOOK_MS, signal)
     } catch (error) {
@@ -141,7 +147,7 @@ async function lookAt(requests: Requests, { namespace, pod, container }: LogTarg
 }
 
 /** Pure: what a pod says of one of its containers. */
-export function lookOf({ spec, status }: V1Pod, container: string): ContainerLook {
+function lookOf({ spec, status }: V1Pod, container: string): ContainerLook {
   const all = [
     ...(status?.containerStatuses ?? []),
     ...(status?.initContainerStatuses ?? []),
@@ -155,7 +161,8 @@ export function lookOf({ spec, status }: V1Pod, container: string): ContainerLoo
     return { state: 'ended', instance, final: over || !again }
   }
   if (of?.state?.running !== undefined) return { state: 'running', instance, final: false }
-  return over ? { state: 'ended', instance, final: true } : { state: 'waiting', instance, final: false }
+  if (over) return { state: 'ended', instance, final: true }
+  return { state: of?.lastState?.terminated === undefined ? 'waiting' : 'between', instance, final: false }
 }
 
 /** The container has not begun, or an image is still on its way. */
@@ -165,9 +172,11 @@ function isNotYet(error: unknown): boolean {
   )
 }
 
-/** The log of the earlier start was removed. */
+/** The log of the earlier start was removed; a kubelet that has just done it says so in place of the log. */
 function isForgotten(error: unknown): boolean {
-  return isStatus(error, 400) && /previous terminated container .* not found/i.test((error as Error).message)
+  if (!(error instanceof ApiFailure)) return false
+  if (error.code === 'NO_LOG') return /unable to retrieve container logs/i.test(error.message)
+  return error.status === 400 && /previous terminated container .* not found/i.test(error.message)
 }
 
 function isFinal(error: unknown): boolean {

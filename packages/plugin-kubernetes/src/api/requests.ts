@@ -59,7 +59,7 @@ export interface Requests {
 }
 
 /** The name under which what we apply is ours. */
-export const FIELD_MANAGER = 'muster'
+const FIELD_MANAGER = 'muster'
 /** The page size of client-go's reflectors. */
 const PAGE = 500
 /** A cluster that forgets pages within seconds has other troubles: then everything is asked for at once. */

@@ -16,7 +16,7 @@ export interface Store<T> {
   readonly version: string | undefined
 }
 
-export function keyOf({ metadata }: ApiObject): string {
+function keyOf({ metadata }: ApiObject): string {
   const { namespace, name = '' } = metadata ?? {}
   return namespace === undefined ? name : `${namespace}/${name}`
 }
@@ -79,7 +79,7 @@ export function createStore<T extends ApiObject>(): Store<T> {
  * Is one version after another? They are whole numbers that grow, and may be compared as such since Kubernetes 1.35; before, every server
  * with etcd below did the same. Of anything else it is only known whether it is the same.
  */
-export function isNewer(version: string, than: string): boolean {
+function isNewer(version: string, than: string): boolean {
   if (!/^\d+$/.test(version) || !/^\d+$/.test(than)) return version !== than
   return version.length === than.length ? version > than : version.length > than.length
 }

@@ -65,7 +65,7 @@ export function createTransport(parts: TransportParts): Transport {
     json: (request) => withTimeout(request, async (bounded) => parse(await readWhole(await opened(bounded), maxBody)) as never),
     async dial(signal, dial) {
       return asked(signal, async (identity) => {
-        const options = { agent: await agents.of(identity), headers: { ...identity.headers, 'User-Agent': userAgent } }
+        const options = { agent: await agents.single(identity), headers: { ...identity.headers, 'User-Agent': userAgent } }
         return dial({ server: identity.server, options })
       })
     },

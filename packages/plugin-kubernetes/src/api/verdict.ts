@@ -3,7 +3,7 @@ import { type Effect, ProviderError, type ProviderErrorCode, type ThrottleScope 
 import { ApiFailure, isAbort } from './failure.ts'
 
 /** One row: what to look for, and what it means. The first row that fits wins. */
-export interface VerdictRow {
+interface VerdictRow {
   status?: readonly number[]
   reason?: readonly string[]
   systemCode?: readonly string[]
@@ -20,7 +20,7 @@ export interface VerdictRow {
 /** API servers say `Retry-After: 1` to whom they turn away; the same where one says nothing. */
 const THROTTLED_RETRY_MS = 1_000
 
-export const verdicts: readonly VerdictRow[] = [
+const verdicts: readonly VerdictRow[] = [
   // No answer.
   {
     systemCode: ['ECONNREFUSED', 'EHOSTUNREACH', 'ENETUNREACH', 'ENOTFOUND', 'EAI_AGAIN'],
