@@ -12,7 +12,10 @@ const at = (name: string): string => fileURLToPath(new URL(`../${name}`, import.
 const inside: readonly SpecField[] = ['workdir', 'lifetimeMs', 'readiness']
 
 test('the README has the table of fields, as the conformance suite sees them', async () => {
-  const checks = fieldChecks({ ask: () => Promise.reject(new Error('nobody is asked')) }, { namespace: 'none', image: 'an-image' })
+  const checks = fieldChecks(
+    { ask: () => Promise.reject(new Error('nobody is asked')) },
+    { namespace: 'none', image: 'an-image' },
+  )
   const how = (field: SpecField): string => {
     if (!declared.includes(field)) return 'refused: `unsupported`'
     if (refusable.includes(field)) return 'given where the settings of the pool allow it, else refused: `unsupported`'

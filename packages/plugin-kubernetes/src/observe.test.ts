@@ -25,24 +25,24 @@ const seen = (status: PodStatus, events?: readonly ClusterEvent[]): ReturnType<t
   observe(podOf(status), tags, events)
 
 test.each([
-  ['registryDown', 'transient', false, /connection refused/],
-  ['neverPull', 'unsupported', true, /must not pull it/],
-  ['invalidImage', 'invalid-spec', true, /repository name .* must be lowercase/],
-  ['noCpu', 'capacity', false, /^no node takes it: 0\/1 nodes are available: 1 Insufficient cpu$/],
-  ['noMemory', 'capacity', false, /Insufficient memory$/],
-  ['noGpu', 'capacity', false, /Insufficient nvidia\.com\/gpu$/],
-  ['noNode', 'capacity', false, /didn't match Pod's node affinity\/selector$/],
-  ['noNeighbour', 'capacity', false, /didn't match pod affinity rules$/],
-  ['noClaim', 'invalid-spec', true, /persistentvolumeclaim "none" not found/],
-  ['claimPending', 'capacity', false, /unbound immediate PersistentVolumeClaims/],
-  ['runsAsRoot', 'invalid-spec', true, /image will run as root/],
-  ['noSecret', 'invalid-spec', false, /secret "none" not found/],
-  ['serviceEnds', 'invalid-spec', true, /^the service db does not get ready: it ended with code 1$/],
-  ['serviceNotReady', 'invalid-spec', true, /^the service db does not get ready: it ended with code 137$/],
-] as const)('%s: the problem is %s, final %s', (name, code, final, message) => {
-  const { phase, ready, problem, exit } = seen(recorded[name])
+  ['registryDown', { code: 'transient', final: false }, /connection refused/],
+  ['neverPull', { code: 'unsupported', final: true }, /must not pull it/],
+  ['invalidImage', { code: 'invalid-spec', final: true }, /repository name .* must be lowercase/],
+  ['noCpu', { code: 'capacity', final: false }, /^no node takes it: 0\/1 nodes are available: 1 Insufficient cpu$/],
+  ['noMemory', { code: 'capacity', final: false }, /Insufficient memory$/],
+  ['noGpu', { code: 'capacity', final: false }, /Insufficient nvidia\.com\/gpu$/],
+  ['noNode', { code: 'capacity', final: false }, /didn't match Pod's node affinity\/selector$/],
+  ['noNeighbour', { code: 'capacity', final: false }, /didn't match pod affinity rules$/],
+  ['noClaim', { code: 'invalid-spec', final: true }, /persistentvolumeclaim "none" not found/],
+  ['claimPending', { code: 'capacity', final: false }, /unbound immediate PersistentVolumeClaims/],
+  ['runsAsRoot', { code: 'invalid-spec', final: true }, /image will run as root/],
+  ['noSecret', { code: 'invalid-spec', final: false }, /secret "none" not found/],
+  ['serviceEnds', { code: 'invalid-spec', final: true }, /^the service db does not get ready: it ended with code 1$/],
+  ['serviceNotReady', { code: 'invalid-spec', final: true }, /^the service db does not get ready: it ended with code 137$/],
+] as const)('%s: the problem is %j', (name, problem, message) => {
+  const { phase, ready, problem: told, exit } = seen(recorded[name])
   expect({ phase, ready, exit }).toEqual({ phase: 'provisioning', ready: false, exit: undefined })
-  expect(problem).toEqual({ code, final, message: expect.stringMatching(message) as string })
+  expect(told).toEqual({ ...problem, message: expect.stringMatching(message) as string })
 })
 
 test.each([

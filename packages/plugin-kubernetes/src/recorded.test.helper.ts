@@ -1,272 +1,196 @@
 /** Statuses of Pods as a cluster of version 1.34 gave them, without what nobody reads. */
-import type { ClusterEvent, PodStatus } from './objects.ts'
+import type { ClusterEvent, Condition, ContainerStatus, PodStatus } from './objects.ts'
 
-export const recorded = {
+export type RecordedName =
+  | 'registryDown'
+  | 'neverPull'
+  | 'invalidImage'
+  | 'noCpu'
+  | 'noMemory'
+  | 'noGpu'
+  | 'noNode'
+  | 'noNeighbour'
+  | 'noClaim'
+  | 'claimPending'
+  | 'runsAsRoot'
+  | 'noSecret'
+  | 'mounting'
+  | 'noProgram'
+  | 'badWorkdir'
+  | 'outOfMemory'
+  | 'failed'
+  | 'passed'
+  | 'overdue'
+  | 'diskFull'
+  | 'serviceEnds'
+  | 'serviceNotReady'
+  | 'programFails'
+  | 'notReady'
+  | 'preempted'
+  | 'drained'
+  | 'runs'
+
+const scheduled: Condition = { type: 'PodScheduled', status: 'True' }
+
+const worker = (state: ContainerStatus['state'] & object, ready = false): ContainerStatus => ({
+  name: 'worker',
+  ready,
+  restartCount: 0,
+  state,
+})
+
+const unschedulable = (message: string): PodStatus => ({
+  phase: 'Pending',
+  conditions: [{ type: 'PodScheduled', status: 'False', reason: 'Unschedulable', message }],
+})
+
+const disrupted = (reason: string, message: string): PodStatus => ({
+  phase: 'Running',
+  conditions: [scheduled, { type: 'DisruptionTarget', status: 'True', reason, message }],
+  containerStatuses: [worker({ running: {} }, true)],
+})
+
+export const recorded: Readonly<Record<RecordedName, PodStatus>> = {
   registryDown: {
     phase: 'Pending',
-    conditions: [{ type: 'PodScheduled', status: 'True' }],
+    conditions: [scheduled],
     containerStatuses: [
-      {
-        name: 'worker',
-        restartCount: 0,
-        state: {
-          waiting: {
-            message:
-              'Back-off pulling image "127.0.0.1:1/none:1": ErrImagePull: failed to pull and unpack image "127.0.0.1:1/none:1": failed to resolve reference "127.0.0.1:1/none:1": failed to do request: Head "http://127.0.0.1:1/v2/none/manifests/1": dial tcp 127.0.0.1:1: connect: connection refused',
-            reason: 'ImagePullBackOff',
-          },
+      worker({
+        waiting: {
+          message:
+            'Back-off pulling image "127.0.0.1:1/none:1": ErrImagePull: failed to pull and unpack image "127.0.0.1:1/none:1": failed to resolve reference "127.0.0.1:1/none:1": failed to do request: Head "http://127.0.0.1:1/v2/none/manifests/1": dial tcp 127.0.0.1:1: connect: connection refused',
+          reason: 'ImagePullBackOff',
         },
-      },
+      }),
     ],
   },
   neverPull: {
     phase: 'Pending',
-    conditions: [{ type: 'PodScheduled', status: 'True' }],
+    conditions: [scheduled],
     containerStatuses: [
-      {
-        name: 'worker',
-        restartCount: 0,
-        state: {
-          waiting: {
-            message: 'Container image "none/none:1" is not present with pull policy of Never',
-            reason: 'ErrImageNeverPull',
-          },
+      worker({
+        waiting: {
+          message: 'Container image "none/none:1" is not present with pull policy of Never',
+          reason: 'ErrImageNeverPull',
         },
-      },
+      }),
     ],
   },
   invalidImage: {
     phase: 'Pending',
-    conditions: [{ type: 'PodScheduled', status: 'True' }],
+    conditions: [scheduled],
     containerStatuses: [
-      {
-        name: 'worker',
-        restartCount: 0,
-        state: {
-          waiting: {
-            message:
-              'Failed to apply default image tag "UPPER:::": couldn\'t parse image name "UPPER:::": invalid reference format: repository name (library/UPPER) must be lowercase',
-            reason: 'InvalidImageName',
-          },
+      worker({
+        waiting: {
+          message:
+            'Failed to apply default image tag "UPPER:::": couldn\'t parse image name "UPPER:::": invalid reference format: repository name (library/UPPER) must be lowercase',
+          reason: 'InvalidImageName',
         },
-      },
+      }),
     ],
   },
-  noCpu: {
-    phase: 'Pending',
-    conditions: [
-      {
-        type: 'PodScheduled',
-        status: 'False',
-        reason: 'Unschedulable',
-        message:
-          '0/1 nodes are available: 1 Insufficient cpu. no new claims to deallocate, preemption: 0/1 nodes are available: 1 Preemption is not helpful for scheduling.',
-      },
-    ],
-  },
-  noMemory: {
-    phase: 'Pending',
-    conditions: [
-      {
-        type: 'PodScheduled',
-        status: 'False',
-        reason: 'Unschedulable',
-        message:
-          '0/1 nodes are available: 1 Insufficient memory. no new claims to deallocate, preemption: 0/1 nodes are available: 1 Preemption is not helpful for scheduling.',
-      },
-    ],
-  },
-  noGpu: {
-    phase: 'Pending',
-    conditions: [
-      {
-        type: 'PodScheduled',
-        status: 'False',
-        reason: 'Unschedulable',
-        message:
-          '0/1 nodes are available: 1 Insufficient nvidia.com/gpu. no new claims to deallocate, preemption: 0/1 nodes are available: 1 Preemption is not helpful for scheduling.',
-      },
-    ],
-  },
-  noNode: {
-    phase: 'Pending',
-    conditions: [
-      {
-        type: 'PodScheduled',
-        status: 'False',
-        reason: 'Unschedulable',
-        message:
-          "0/1 nodes are available: 1 node(s) didn't match Pod's node affinity/selector. no new claims to deallocate, preemption: 0/1 nodes are available: 1 Preemption is not helpful for scheduling.",
-      },
-    ],
-  },
-  noNeighbour: {
-    phase: 'Pending',
-    conditions: [
-      {
-        type: 'PodScheduled',
-        status: 'False',
-        reason: 'Unschedulable',
-        message:
-          "0/1 nodes are available: 1 node(s) didn't match pod affinity rules. no new claims to deallocate, preemption: 0/1 nodes are available: 1 Preemption is not helpful for scheduling.",
-      },
-    ],
-  },
-  noClaim: {
-    phase: 'Pending',
-    conditions: [
-      {
-        type: 'PodScheduled',
-        status: 'False',
-        reason: 'Unschedulable',
-        message: '0/1 nodes are available: persistentvolumeclaim "none" not found. not found',
-      },
-    ],
-  },
-  claimPending: {
-    phase: 'Pending',
-    conditions: [
-      {
-        type: 'PodScheduled',
-        status: 'False',
-        reason: 'Unschedulable',
-        message: '0/1 nodes are available: pod has unbound immediate PersistentVolumeClaims. not found',
-      },
-    ],
-  },
+  noCpu: unschedulable(
+    '0/1 nodes are available: 1 Insufficient cpu. no new claims to deallocate, preemption: 0/1 nodes are available: 1 Preemption is not helpful for scheduling.',
+  ),
+  noMemory: unschedulable(
+    '0/1 nodes are available: 1 Insufficient memory. no new claims to deallocate, preemption: 0/1 nodes are available: 1 Preemption is not helpful for scheduling.',
+  ),
+  noGpu: unschedulable(
+    '0/1 nodes are available: 1 Insufficient nvidia.com/gpu. no new claims to deallocate, preemption: 0/1 nodes are available: 1 Preemption is not helpful for scheduling.',
+  ),
+  noNode: unschedulable(
+    "0/1 nodes are available: 1 node(s) didn't match Pod's node affinity/selector. no new claims to deallocate, preemption: 0/1 nodes are available: 1 Preemption is not helpful for scheduling.",
+  ),
+  noNeighbour: unschedulable(
+    "0/1 nodes are available: 1 node(s) didn't match pod affinity rules. no new claims to deallocate, preemption: 0/1 nodes are available: 1 Preemption is not helpful for scheduling.",
+  ),
+  noClaim: unschedulable('0/1 nodes are available: persistentvolumeclaim "none" not found. not found'),
+  claimPending: unschedulable('0/1 nodes are available: pod has unbound immediate PersistentVolumeClaims. not found'),
   runsAsRoot: {
     phase: 'Pending',
-    conditions: [{ type: 'PodScheduled', status: 'True' }],
+    conditions: [scheduled],
     containerStatuses: [
-      {
-        name: 'worker',
-        restartCount: 0,
-        state: {
-          waiting: {
-            message:
-              'container has runAsNonRoot and image will run as root (pod: "root_default(a21c6dfb-1fef-43d1-9509-ccf5d855281e)", container: worker)',
-            reason: 'CreateContainerConfigError',
-          },
+      worker({
+        waiting: {
+          message:
+            'container has runAsNonRoot and image will run as root (pod: "root_default(a21c6dfb-1fef-43d1-9509-ccf5d855281e)", container: worker)',
+          reason: 'CreateContainerConfigError',
         },
-      },
+      }),
     ],
   },
   noSecret: {
     phase: 'Pending',
-    conditions: [{ type: 'PodScheduled', status: 'True' }],
-    containerStatuses: [
-      {
-        name: 'worker',
-        restartCount: 0,
-        state: { waiting: { message: 'secret "none" not found', reason: 'CreateContainerConfigError' } },
-      },
-    ],
+    conditions: [scheduled],
+    containerStatuses: [worker({ waiting: { message: 'secret "none" not found', reason: 'CreateContainerConfigError' } })],
   },
   mounting: {
     phase: 'Pending',
-    conditions: [{ type: 'PodScheduled', status: 'True' }],
-    containerStatuses: [{ name: 'worker', restartCount: 0, state: { waiting: { reason: 'ContainerCreating' } } }],
+    conditions: [scheduled],
+    containerStatuses: [worker({ waiting: { reason: 'ContainerCreating' } })],
   },
   noProgram: {
     phase: 'Failed',
-    conditions: [{ type: 'PodScheduled', status: 'True' }],
+    conditions: [scheduled],
     containerStatuses: [
-      {
-        name: 'worker',
-        restartCount: 0,
-        state: {
-          terminated: {
-            exitCode: 128,
-            finishedAt: '2026-11-30T01:07:24Z',
-            message:
-              'failed to create containerd task: failed to create shim task: OCI runtime create failed: runc create failed: unable to start container process: exec: "/no/such": stat /no/such: no such file or directory: unknown',
-            reason: 'StartError',
-          },
+      worker({
+        terminated: {
+          exitCode: 128,
+          finishedAt: '2026-11-30T01:07:24Z',
+          message:
+            'failed to create containerd task: failed to create shim task: OCI runtime create failed: runc create failed: unable to start container process: exec: "/no/such": stat /no/such: no such file or directory: unknown',
+          reason: 'StartError',
         },
-      },
+      }),
     ],
   },
   badWorkdir: {
     phase: 'Failed',
-    conditions: [{ type: 'PodScheduled', status: 'True' }],
+    conditions: [scheduled],
     containerStatuses: [
-      {
-        name: 'worker',
-        restartCount: 0,
-        state: {
-          terminated: {
-            exitCode: 128,
-            finishedAt: '2026-11-30T01:07:24Z',
-            message:
-              'failed to create containerd task: failed to create shim task: OCI runtime create failed: runc create failed: unable to start container process: error during container init: mkdir /etc/passwd: not a directory: unknown',
-            reason: 'StartError',
-          },
+      worker({
+        terminated: {
+          exitCode: 128,
+          finishedAt: '2026-11-30T01:07:24Z',
+          message:
+            'failed to create containerd task: failed to create shim task: OCI runtime create failed: runc create failed: unable to start container process: error during container init: mkdir /etc/passwd: not a directory: unknown',
+          reason: 'StartError',
         },
-      },
+      }),
     ],
   },
   outOfMemory: {
     phase: 'Failed',
-    conditions: [{ type: 'PodScheduled', status: 'True' }],
-    containerStatuses: [
-      {
-        name: 'worker',
-        restartCount: 0,
-        state: { terminated: { exitCode: 137, finishedAt: '2026-11-30T01:07:23Z', reason: 'OOMKilled' } },
-      },
-    ],
+    conditions: [scheduled],
+    containerStatuses: [worker({ terminated: { exitCode: 137, finishedAt: '2026-11-30T01:07:23Z', reason: 'OOMKilled' } })],
   },
   failed: {
     phase: 'Failed',
-    conditions: [{ type: 'PodScheduled', status: 'True' }],
-    containerStatuses: [
-      {
-        name: 'worker',
-        restartCount: 0,
-        state: { terminated: { exitCode: 3, finishedAt: '2026-11-30T01:07:24Z', reason: 'Error' } },
-      },
-    ],
+    conditions: [scheduled],
+    containerStatuses: [worker({ terminated: { exitCode: 3, finishedAt: '2026-11-30T01:07:24Z', reason: 'Error' } })],
   },
   passed: {
     phase: 'Succeeded',
-    conditions: [{ type: 'PodScheduled', status: 'True' }],
-    containerStatuses: [
-      {
-        name: 'worker',
-        restartCount: 0,
-        state: { terminated: { exitCode: 0, finishedAt: '2026-11-30T01:07:25Z', reason: 'Completed' } },
-      },
-    ],
+    conditions: [scheduled],
+    containerStatuses: [worker({ terminated: { exitCode: 0, finishedAt: '2026-11-30T01:07:25Z', reason: 'Completed' } })],
   },
   overdue: {
     phase: 'Failed',
+    conditions: [scheduled],
     reason: 'DeadlineExceeded',
     message: 'Pod was active on the node longer than the specified deadline',
-    conditions: [{ type: 'PodScheduled', status: 'True' }],
-    containerStatuses: [
-      {
-        name: 'worker',
-        restartCount: 0,
-        state: { terminated: { exitCode: 137, finishedAt: '2026-11-30T01:07:28Z', reason: 'Error' } },
-      },
-    ],
+    containerStatuses: [worker({ terminated: { exitCode: 137, finishedAt: '2026-11-30T01:07:28Z', reason: 'Error' } })],
   },
   diskFull: {
     phase: 'Failed',
+    conditions: [scheduled],
     reason: 'Evicted',
     message: 'Pod ephemeral local storage usage exceeds the total limit of containers 10Mi. ',
-    conditions: [{ type: 'PodScheduled', status: 'True' }],
-    containerStatuses: [
-      {
-        name: 'worker',
-        restartCount: 0,
-        state: { terminated: { exitCode: 137, finishedAt: '2026-11-30T01:07:30Z', reason: 'Error' } },
-      },
-    ],
+    containerStatuses: [worker({ terminated: { exitCode: 137, finishedAt: '2026-11-30T01:07:30Z', reason: 'Error' } })],
   },
   serviceEnds: {
     phase: 'Pending',
-    conditions: [{ type: 'PodScheduled', status: 'True' }],
+    conditions: [scheduled],
     initContainerStatuses: [
       {
         name: 's-db',
@@ -275,11 +199,11 @@ export const recorded = {
         lastState: { terminated: { exitCode: 1, finishedAt: '2026-11-30T01:07:26Z', reason: 'Error' } },
       },
     ],
-    containerStatuses: [{ name: 'worker', restartCount: 0, state: { waiting: { reason: 'PodInitializing' } } }],
+    containerStatuses: [worker({ waiting: { reason: 'PodInitializing' } })],
   },
   serviceNotReady: {
     phase: 'Pending',
-    conditions: [{ type: 'PodScheduled', status: 'True' }],
+    conditions: [scheduled],
     initContainerStatuses: [
       {
         name: 's-db',
@@ -288,11 +212,11 @@ export const recorded = {
         lastState: { terminated: { exitCode: 137, finishedAt: '2026-11-30T01:07:34Z', reason: 'Error' } },
       },
     ],
-    containerStatuses: [{ name: 'worker', restartCount: 0, state: { waiting: { reason: 'PodInitializing' } } }],
+    containerStatuses: [worker({ waiting: { reason: 'PodInitializing' } })],
   },
   programFails: {
     phase: 'Failed',
-    conditions: [{ type: 'PodScheduled', status: 'True' }],
+    conditions: [scheduled],
     initContainerStatuses: [
       {
         name: 'i-a',
@@ -300,40 +224,13 @@ export const recorded = {
         state: { terminated: { exitCode: 4, finishedAt: '2026-11-30T01:07:25Z', reason: 'Error' } },
       },
     ],
-    containerStatuses: [{ name: 'worker', restartCount: 0, state: { waiting: { reason: 'PodInitializing' } } }],
+    containerStatuses: [worker({ waiting: { reason: 'PodInitializing' } })],
   },
-  notReady: {
-    phase: 'Running',
-    conditions: [{ type: 'PodScheduled', status: 'True' }],
-    containerStatuses: [{ name: 'worker', restartCount: 0, state: { running: {} } }],
-  },
-  preempted: {
-    phase: 'Running',
-    conditions: [
-      { type: 'PodScheduled', status: 'True' },
-      {
-        type: 'DisruptionTarget',
-        status: 'True',
-        reason: 'PreemptionByScheduler',
-        message: 'default-scheduler: preempting to accommodate a higher priority pod',
-      },
-    ],
-    containerStatuses: [{ name: 'worker', ready: true, restartCount: 0, state: { running: {} } }],
-  },
-  drained: {
-    phase: 'Running',
-    conditions: [
-      { type: 'PodScheduled', status: 'True' },
-      { type: 'DisruptionTarget', status: 'True', reason: 'EvictionByEvictionAPI', message: 'Eviction API: evicting' },
-    ],
-    containerStatuses: [{ name: 'worker', ready: true, restartCount: 0, state: { running: {} } }],
-  },
-  runs: {
-    phase: 'Running',
-    conditions: [{ type: 'PodScheduled', status: 'True' }],
-    containerStatuses: [{ name: 'worker', ready: true, restartCount: 0, state: { running: {} } }],
-  },
-} satisfies Record<string, PodStatus>
+  notReady: { phase: 'Running', conditions: [scheduled], containerStatuses: [worker({ running: {} })] },
+  preempted: disrupted('PreemptionByScheduler', 'default-scheduler: preempting to accommodate a higher priority pod'),
+  drained: disrupted('EvictionByEvictionAPI', 'Eviction API: evicting'),
+  runs: { phase: 'Running', conditions: [scheduled], containerStatuses: [worker({ running: {} }, true)] },
+}
 
 /** The Event about the Pod `mounting`. */
 export const mountFailed: ClusterEvent = {

@@ -14,8 +14,8 @@ export interface StopParts {
   tags: Pick<OwnerTags, 'muster-owner' | 'muster-provider'>
 }
 
-/** A kubelet that works has ended a Pod a moment after its grace; one that has not by then does not work. */
-const LOST_MS = 10_000
+/** A kubelet that works has ended a Pod some seconds after its grace; a cluster itself gives a node up after 50 s of silence. */
+const LOST_MS = 60_000
 
 /**
  * With no grace at all a Pod would be struck off while its processes still run: the least is a second, in which a kubelet that works

@@ -204,7 +204,7 @@ test.each<[string, string, Partial<LaunchSpec>]>([
   ['unsupported', 'security.privileged', { security: { privileged: true }, settings: { security: 'baseline' } }],
   ['invalid-spec', 'image', { image: '' }],
   ['invalid-spec', 'env', { env: { A: 'x'.repeat(125_000) } }],
-  ['invalid-spec', 'settings', { settings: { nothing: 1 } } as Partial<LaunchSpec>],
+  ['invalid-spec', 'settings', { settings: { nothing: 1 } }],
   ['invalid-spec', 'settings.limits.cpu', { resources: { cpu: 2 }, settings: { limits: { cpu: 1 } } }],
   ['invalid-spec', 'services.0.name', { services: [{ name: '-a', image: 'x' }] }],
   ['invalid-spec', 'services.1.name', { services: ['a', 'a'].map((name) => ({ name, image: 'x' })) }],
