@@ -160,7 +160,3 @@ export interface ClusterEvent {
   lastTimestamp?: string
   eventTime?: string
 }
-
-export interface EventList {
-  items: ClusterEvent[]
-}
