@@ -186,3 +186,12 @@ export const metricDefinitions: Readonly<Record<MetricName, MetricDefinition>> =
   nodejs_heap_size_used_bytes: gauge('Used heap of the daemon.'),
   nodejs_heap_size_total_bytes: gauge('Reserved heap of the daemon.'),
 }
+
+export type SetGauge = (name: MetricName, value: number, labels?: Labels) => void
+
+/** Where values go once the library is there. */
+export interface Sink {
+  count(name: MetricName, labels: Labels, by: number): void
+  record(name: MetricName, value: number, labels: Labels): void
+  scrape(): Promise<string>
+}
