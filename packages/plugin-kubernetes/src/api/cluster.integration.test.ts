@@ -7,6 +7,7 @@ import { afterAll, beforeAll, expect, test } from 'vitest'
 import { calls, rightsOf } from './calls.ts'
 import { type ClusterClient, connect } from './client.ts'
 import { openStream, type StreamSession } from './exec.ts'
+import { isExpired } from './failure.ts'
 import { formatPosition, type LogPart, parsePosition } from './log-position.ts'
 import { followLog } from './logs.ts'
 import { forwardPort } from './port-forward.ts'
@@ -178,7 +179,11 @@ suiteWith(await findStartKubernetes(), 'the client layer on a cluster', (start) 
 
   test('an API server that is killed and forgets: list and log go on, a command ends as lost', async () => {
     const what = { list: calls.listPods, call: calls.watchPods, place: { namespace }, labelSelector: 'suite=api' }
-    const reflector = createReflector<V1Pod>(client.requests, what, { backOff: { firstMs: 100, mostMs: 1_000 } })
+    const failures: Error[] = []
+    const reflector = createReflector<V1Pod>(client.requests, what, {
+      backOff: { firstMs: 100, mostMs: 1_000 },
+      onFailure: (error) => failures.push(error),
+    })
     await reflector.synced(never)
     await create('counts', ['sh', '-c', 'i=0; while [ $i -lt 200 ]; do i=$((i+1)); echo $i; sleep 0.05; done'])
     await runs('counts')
@@ -208,6 +213,8 @@ suiteWith(await findStartKubernetes(), 'the client layer on a cluster', (start) 
       new Set(['after', 'counts', 'restarts', 'tools']),
     )
     expect(textIn(await following)).toBe(Array.from({ length: 200 }, (_, at) => `${at + 1}\n`).join(''))
+
+    expect(failures.filter(isExpired)).toHaveLength(1)
 
     // More at once than the server takes: each is answered in the end.
     const many = await Promise.all(Array.from({ length: 80 }, () => waitFor('an answer', () => podOf('tools'))))

@@ -106,7 +106,7 @@ test.each<[string, Answer]>([
         'set another c',
       ]),
     )
-    expect(versionsWatched(server)[1]).toBe('20')
+    await seen(() => expect(versionsWatched(server)[1]).toBe('20'))
     await reflector.stop()
     await expect(taking).rejects.toMatchObject({ code: 'STOPPED' })
   },
