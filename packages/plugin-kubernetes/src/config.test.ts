@@ -5,7 +5,7 @@ import manifest from '../muster-plugin.json' with { type: 'json' }
 import packed from '../package.json' with { type: 'json' }
 import { configSchema, parseConfig } from './config.ts'
 import { plugin } from './index.ts'
-import { roleOf, roleText } from './rbac.ts'
+import { roleOf } from './rbac.ts'
 import { settingsSchema } from './settings.ts'
 import { envBytes } from './translate.ts'
 
@@ -62,20 +62,15 @@ test('the provider has the methods that the manifest declares, and no others', a
 })
 
 test('the Role has the rights of the calls that are made, and no others', () => {
-  expect(roleText(roleOf('ci'))).toBe(`apiVersion: rbac.authorization.k8s.io/v1
-kind: Role
-metadata: { name: muster, namespace: ci }
-rules:
-- apiGroups: [""]
-  resources: ["events"]
-  verbs: ["list"]
-- apiGroups: [""]
-  resources: ["pods"]
-  verbs: ["create", "delete", "get", "list", "watch"]
-- apiGroups: [""]
-  resources: ["pods/exec"]
-  verbs: ["create", "get"]
-- apiGroups: [""]
-  resources: ["pods/log"]
-  verbs: ["get"]`)
+  expect(roleOf('ci')).toEqual({
+    apiVersion: 'rbac.authorization.k8s.io/v1',
+    kind: 'Role',
+    metadata: { name: 'muster', namespace: 'ci' },
+    rules: [
+      { apiGroups: [''], resources: ['events'], verbs: ['list'] },
+      { apiGroups: [''], resources: ['pods'], verbs: ['create', 'delete', 'get', 'list', 'watch'] },
+      { apiGroups: [''], resources: ['pods/exec'], verbs: ['create', 'get'] },
+      { apiGroups: [''], resources: ['pods/log'], verbs: ['get'] },
+    ],
+  })
 })

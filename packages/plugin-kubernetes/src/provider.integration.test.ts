@@ -71,7 +71,7 @@ suiteWith(await findStartKubernetes(), 'the Kubernetes provider on a cluster', (
     expect(probe).toMatchObject({
       state: 'failed',
       message: 'rights are missing in the namespace few: list events, get pods/log',
-      hint: expect.stringContaining('resources: ["pods/log"]') as string,
+      hint: expect.stringContaining("resources: ['pods/log']") as string,
     })
   })
 

@@ -22,10 +22,10 @@ export function roleOf(namespace: string, needed: readonly Right[] = rights): Ro
 
 /** As a file for `kubectl apply -f`. */
 export function roleText(role: Role): string {
-  const list = (items: readonly string[]): string => `[${items.map((item) => JSON.stringify(item)).join(', ')}]`
+  const list = (items: readonly string[]): string => `[${items.map((item) => `'${item}'`).join(', ')}]`
   const rules = role.rules.map(
     ({ apiGroups, resources, verbs }) =>
-      `- apiGroups: ${list(apiGroups)}\n  resources: ${list(resources)}\n  verbs: ${list(verbs)}`,
+      `  - apiGroups: ${list(apiGroups)}\n    resources: ${list(resources)}\n    verbs: ${list(verbs)}`,
   )
   const { name, namespace } = role.metadata
   const head = [`apiVersion: ${role.apiVersion}`, `kind: ${role.kind}`, `metadata: { name: ${name}, namespace: ${namespace} }`]
