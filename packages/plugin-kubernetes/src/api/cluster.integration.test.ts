@@ -214,7 +214,7 @@ suiteWith(await findStartKubernetes(), 'the client layer on a cluster', (start) 
     )
     expect(textIn(await following)).toBe(Array.from({ length: 200 }, (_, at) => `${at + 1}\n`).join(''))
 
-    expect(failures.filter(isExpired)).toHaveLength(1)
+    expect(failures.some(isExpired)).toBe(true)
 
     // More at once than the server takes: each is answered in the end.
     const many = await Promise.all(Array.from({ length: 80 }, () => waitFor('an answer', () => podOf('tools'))))
