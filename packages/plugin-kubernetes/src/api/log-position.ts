@@ -65,11 +65,19 @@ export interface Resumption {
   take(piece: LogPiece): LogPart[]
   /** Lines are held until it is known whether they are new. */
   readonly holding: boolean
+  /** What was read before was found again: it is the same log. */
+  readonly matched: boolean
   /** Nothing more comes, or nothing has come for a while: what is held is new. */
   settle(): LogPart[]
 }
 
-export function resumeFrom(from: LogPosition): Resumption {
+/**
+ * What it means that nothing of what was read is found again: a rotation took it, the log is of a new start, or it may be of another
+ * start than was asked for, and none of it counts.
+ */
+export type Unmatched = 'rotated' | 'new' | 'other'
+
+export function resumeFrom(from: LogPosition, unmatched: Unmatched = 'rotated'): Resumption {
   const window = createWindow(from.since ?? -Infinity)
   let position = from
   let mode: 'counting' | 'searching' | 'passing' = from.seen === 0 ? 'passing' : 'counting'
@@ -82,6 +90,9 @@ export function resumeFrom(from: LogPosition): Resumption {
   const lastSecond = Date.parse(from.last.split('~')[0] ?? '') / 1000
 
   const resumption: Resumption = {
+    get matched() {
+      return from.seen > 0 && mode === 'passing'
+    },
     get holding() {
       return held.length > 0
     },
@@ -98,9 +109,9 @@ export function resumeFrom(from: LogPosition): Resumption {
     },
     settle() {
       if (held.length === 0) return []
-      // None of it is the last line that was read, so that line was rotated away, and maybe more after it.
-      gap = true
-      return release()
+      // None of it is the last line that was read.
+      gap = unmatched === 'rotated'
+      return unmatched === 'other' ? discard() : release()
     },
   }
   return resumption
@@ -113,7 +124,14 @@ export function resumeFrom(from: LogPosition): Resumption {
     }
     held.push(piece)
     heldBytes += piece.bytes.length
+    if (unmatched === 'other') return heldBytes > MOST_HELD ? discard() : []
     return piece.second > lastSecond + SLACK_SECONDS || heldBytes > MOST_HELD ? resumption.settle() : []
+  }
+
+  function discard(): LogPart[] {
+    held = []
+    heldBytes = 0
+    return []
   }
 
   function release(): LogPart[] {

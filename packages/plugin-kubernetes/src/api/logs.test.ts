@@ -5,7 +5,10 @@ import { followLog } from './logs.ts'
 import { type Answer, drop, json, refuse, seen, startServer, stream, type TestServer } from './server.test.helper.ts'
 
 const BEGIN = Date.parse('2026-01-01T00:00:00Z')
-const line = (at: number): string => `${new Date(BEGIN + at * 100).toISOString().replace('Z', '000000Z')} line ${at}\n`
+/** Each start of a container has times of its own. */
+const timeOf = (at: number, start: number): number => BEGIN + start * 60_000 + at * 100
+const line = (at: number, start: number): string =>
+  `${new Date(timeOf(at, start)).toISOString().replace('Z', '000000Z')} line ${at}\n`
 const expected = (from: number, to: number): string =>
   Array.from({ length: to - from + 1 }, (_, at) => `line ${from + at}\n`).join('')
 
@@ -39,9 +42,14 @@ async function kubelet(container: Container, faults: readonly Answer[]): Promise
 function serve(container: Container, end: 'end' | 'drop' | 'hang' = 'end', cut = Infinity): Answer {
   return (request, response, url) => {
     const since = Date.parse(url.searchParams.get('sinceTime') ?? '2000-01-01T00:00:00Z')
-    const count = url.searchParams.get('previous') === 'true' ? (container.before ?? 0) : container.written
-    const lines = Array.from({ length: count }, (_, at) => at + 1).filter((at) => BEGIN + at * 100 >= since)
-    const text = lines.map(line).join('').slice(0, cut)
+    const previous = url.searchParams.get('previous') === 'true'
+    const start = container.restarts - (previous ? 1 : 0)
+    const count = previous ? (container.before ?? 0) : container.written
+    const lines = Array.from({ length: count }, (_, at) => at + 1).filter((at) => timeOf(at, start) >= since)
+    const text = lines
+      .map((at) => line(at, start))
+      .join('')
+      .slice(0, cut)
     stream([text], end)(request, response, url)
   }
 }

@@ -50,6 +50,8 @@ export async function* followLog(requests: Requests, target: LogTarget, options:
   let lost = false
   /** The start whose log was read after its end. */
   let whole: number | undefined
+  /** Where a new start began. */
+  let carried: LogPosition | undefined
   for (;;) {
     let look: ContainerLook | undefined
     try {
@@ -65,21 +67,22 @@ export async function* followLog(requests: Requests, target: LogTarget, options:
       if (previous) {
         const unread = whole !== position.instance
         // Between two starts the log that just ended answers for the one before it too.
-        if (unread && look.state !== 'between') yield* read({ previous, follow: false })
+        if (unread && look.state !== 'between') yield* read({ previous, follow: false, maybeOther: false })
         else lost ||= unread
-        position = startOf(look.instance)
+        position = carried = carryTo(position, look.instance)
         continue
       }
-      if (look.state !== 'waiting') yield* read({ previous, follow: follow && live })
-      if (!live) whole = look.instance
+      const same =
+        look.state !== 'waiting' && (yield* read({ previous, follow: follow && live, maybeOther: !live && !look.final }))
+      if (!live && (look.final || same)) whole = look.instance
       failures = 0
       if (!follow || (look.state === 'ended' && look.final)) return
       await pause(LOOK_MS, signal)
     } catch (error) {
       signal.throwIfAborted()
       if (isForgotten(error) && look !== undefined && position !== undefined && look.instance > position.instance) {
-        position = startOf(look.instance)
-        lost = true
+        lost ||= whole !== position.instance
+        position = carried = carryTo(position, look.instance)
       } else if (!isNotYet(error)) {
         if (isFinal(error) || (look?.final === true && ++failures >= MOST_FAILURES)) throw error
       }
@@ -88,8 +91,9 @@ export async function* followLog(requests: Requests, target: LogTarget, options:
     }
   }
 
-  async function* read(how: { previous: boolean; follow: boolean }): AsyncGenerator<LogPart> {
-    const resumption = resumeFrom(position ?? startOf(0))
+  async function* read(how: Reading): AsyncGenerator<LogPart, boolean> {
+    const unmatched = how.maybeOther ? 'other' : position === carried ? 'new' : 'rotated'
+    const resumption = resumeFrom(position ?? startOf(0), unmatched)
     for await (const pieces of readOnce(resumption, how)) {
       for (const part of pieces) {
         position = part.position
@@ -98,9 +102,10 @@ export async function* followLog(requests: Requests, target: LogTarget, options:
         lost = false
       }
     }
+    return resumption.matched
   }
 
-  async function* readOnce(resumption: Resumption, how: { previous: boolean; follow: boolean }): AsyncGenerator<LogPart[]> {
+  async function* readOnce(resumption: Resumption, how: Reading): AsyncGenerator<LogPart[]> {
     const { namespace, pod, container } = target
     const since = position?.since === undefined ? undefined : new Date(position.since * 1000).toISOString().replace('.000', '')
     const query = { container, timestamps: true, follow: how.follow, previous: how.previous, sinceTime: since }
@@ -139,6 +144,18 @@ export async function* followLog(requests: Requests, target: LogTarget, options:
       enough.abort()
     }
   }
+}
+
+interface Reading {
+  previous: boolean
+  follow: boolean
+  /** It was started again meanwhile, perhaps: then this is the log of that start. */
+  maybeOther: boolean
+}
+
+/** A log that was asked for just as its container started again may have been that of the new start: what was read is not read again. */
+function carryTo(position: LogPosition, instance: number): LogPosition {
+  return position.seen === 0 ? startOf(instance) : { ...position, instance }
 }
 
 async function lookAt(requests: Requests, { namespace, pod, container }: LogTarget, signal: AbortSignal): Promise<ContainerLook> {
