@@ -357,7 +357,7 @@ test('two names that this machine cannot tell apart are left out and told, not o
     if (block === undefined) throw new Error('no such block')
     block[3] = byte
     block.fill(0x20, 148, 156)
-    block.write(
+    Buffer.from(block.buffer, block.byteOffset, block.length).write(
       `${block
         .reduce((sum, one) => sum + one, 0)
         .toString(8)
