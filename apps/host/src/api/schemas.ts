@@ -24,6 +24,7 @@ const exitSchema: z.ZodType<NonNullable<RunView['exit']>> = named(
     code: z.int().min(0).max(255).describe('Absent when a signal ended it, or nobody knows.').exactOptional(),
     signal: z.string().exactOptional(),
     oomKilled: z.boolean().exactOptional(),
+    memoryPeakBytes: z.number().describe('The most memory it had, where that is known; a page cache may count.').exactOptional(),
     reason: z.string(),
     at: instant.exactOptional(),
   }),
@@ -77,6 +78,25 @@ export const poolSchema: z.ZodType<PoolView> = named(
         'Live workers that are handed out to nobody: cordoned, or kept after a failed run. They count against the maximum.',
       ),
     keepFailedMs: ms.describe('A worker whose run failed is kept so long for a look.').exactOptional(),
+    usage: z
+      .object({ workers: z.int().describe('Of so many it is known.'), cpu: z.number(), memoryBytes: z.number() })
+      .describe('What its live workers use now, by their last samples.')
+      .exactOptional(),
+  }),
+)
+
+const amount = z.number().min(0)
+const usageSchema: z.ZodType<NonNullable<WorkerView['usage']>> = named(
+  'WorkerUsage',
+  z.object({
+    at: instant,
+    cpuSeconds: amount.describe('Since the start of the worker, as all that is summed.'),
+    cpu: amount.describe('vCPUs, since the sample before.').exactOptional(),
+    memoryBytes: amount.describe('Without what could be given back at once, as a page cache.'),
+    memoryPeakBytes: amount.describe('The most it had, as its provider counts; a page cache may count.').exactOptional(),
+    pids: amount.exactOptional(),
+    network: z.object({ receivedBytes: amount, sentBytes: amount }).exactOptional(),
+    disk: z.object({ readBytes: amount, writtenBytes: amount }).exactOptional(),
   }),
 )
 
@@ -107,6 +127,7 @@ export const workerSchema: z.ZodType<WorkerView> = named(
     end: z.string().describe('gone · lost · refused · never-made · disowned: forgotten by an operator.').exactOptional(),
     terminateReason: z.string().exactOptional(),
     granted: resourcesSchema.exactOptional(),
+    usage: usageSchema.describe('The last sample, of a worker that lives, where its provider tells.').exactOptional(),
     exit: exitSchema.exactOptional(),
     problem: z.object({ code: z.enum(providerErrorCodes), message: z.string(), final: z.boolean() }).exactOptional(),
     spec: open.describe('As launched; of env values and file contents only the size.'),

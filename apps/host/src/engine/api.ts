@@ -8,6 +8,7 @@ import type { GuardedProvider, PluginRoom } from '../plugins/api.ts'
 import type { Sealer } from '../store/seal.ts'
 import type { AfterCommit, Store, Tx } from '../store/store.ts'
 import type { Upgrades } from './upgrade.ts'
+import type { PoolUsage, Usage } from './usage.ts'
 import type { Clock } from './clock.ts'
 import type { ConditionType } from './condition-types.ts'
 import type { ConfigureHow } from './configure.ts'
@@ -39,6 +40,7 @@ export interface Engine {
   readonly journal: Journal
   readonly events: EngineEvents
   readonly conditions: Conditions
+  readonly usage: Usage
   readonly changes: Changes
   /** The provider that has a worker; undefined when the configuration no longer names it. */
   providerOf(worker: { provider: string; id?: string }): GuardedProvider | undefined
@@ -222,6 +224,8 @@ export interface PoolStatus {
   aside: number
   /** What an operator wishes of it; absent: that it does its work. */
   wish?: WishRecord
+  /** Absent: nobody has said what its workers use. */
+  usage?: PoolUsage
 }
 
 /** An operator's decision: who, and why. */

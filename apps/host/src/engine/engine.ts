@@ -29,6 +29,7 @@ import { tellSilence } from './silence.ts'
 import { clearStale } from './stale.ts'
 import { engineState, isThere, type PoolState } from './state.ts'
 import { tracesOf } from './traces.ts'
+import { type UsageRoom, usageRoom } from './usage.ts'
 import { watchdogOf } from './watchdog.ts'
 import { watchersOf } from './watchers.ts'
 import { upgradesOf } from './upgrade.ts'
@@ -126,6 +127,7 @@ export async function startEngine(options: EngineOptions): Promise<Engine> {
       parts.launcher.calls.pump(name)
       parts.preparation.tidy(name)
       parts.observer(name)?.start()
+      parts.usage.follow(plugins.provider(name))
     }
   }
   observe()
@@ -133,7 +135,8 @@ export async function startEngine(options: EngineOptions): Promise<Engine> {
   startRetention(context)
 
   const configure = configureOf(context, { ...parts, kept, observe, showHeld })
-  const statusOf = (pool: PoolState): PoolStatus => {
+  const statusOf = (pool: PoolState, used = parts.usage.usage.byPool()): PoolStatus => {
+    const usage = used.get(pool.config.name)
     const wish = context.wishes.of('pool', pool.config.name)
     return {
       config: pool.config,
@@ -143,6 +146,7 @@ export async function startEngine(options: EngineOptions): Promise<Engine> {
       waiting: parts.passes.waiting(pool.config.name),
       aside: pool.kept + pool.cordoned,
       ...(wish === undefined ? {} : { wish }),
+      ...(usage === undefined ? {} : { usage }),
     }
   }
   const wishOfPool = async (name: string, how: Wishing & { wish?: Wish }): Promise<PoolStatus> => {
@@ -168,6 +172,7 @@ export async function startEngine(options: EngineOptions): Promise<Engine> {
     journal: context.journal,
     events: context.journal.events,
     conditions: context.conditions,
+    usage: parts.usage.usage,
     changes: { onWorker: state.onWorker, onLease: state.onLease, onDecision: context.journal.onDecision },
     acting: () => fence.mayAct(),
     looked: (name) => ({
@@ -175,7 +180,10 @@ export async function startEngine(options: EngineOptions): Promise<Engine> {
       ...(atStart.has(name) ? {} : { late: true }),
     }),
     pools: {
-      list: () => [...state.pools.values()].filter(isThere).map(statusOf),
+      list: () => {
+        const used = parts.usage.usage.byPool()
+        return [...state.pools.values()].filter(isThere).map((pool) => statusOf(pool, used))
+      },
       get: (name) => {
         const pool = state.pools.get(name)
         return pool === undefined || !isThere(pool) ? undefined : statusOf(pool)
@@ -225,6 +233,7 @@ interface Parts {
   launcher: Launcher
   passes: ReturnType<typeof passesOf>
   orphans: Awaited<ReturnType<typeof openOrphans>>
+  usage: UsageRoom
   observer(name: string): Observer | undefined
   /** Lists its workers soon. */
   relist(name: string): void
@@ -269,6 +278,7 @@ async function assemble(context: Context): Promise<Parts> {
   const agents = agentRoom(context, { deadlines })
   const watchers = watchersOf(context)
   const orphans = await openOrphans(context, { deadlines, relist })
+  const usage = usageRoom(context)
   return {
     agents,
     memory,
@@ -279,12 +289,14 @@ async function assemble(context: Context): Promise<Parts> {
     launcher,
     passes,
     orphans,
+    usage,
     observer,
     relist,
     listed,
     forget: (name) => {
       observers.get(name)?.stop()
       observers.delete(name)
+      usage.forget(name)
     },
   }
 }

@@ -20,6 +20,7 @@ import type {
   QuoteShape,
   SpanBatch,
   Terminated,
+  StatsQuery,
   TerminateHow,
   WorkerCapabilities,
   WorkerExit,
@@ -82,7 +83,7 @@ export interface GuardedProvider {
   ): AsyncIterable<Uint8Array>
   suspend(target: WorkerTarget, options?: CallOptions): Promise<void>
   resume(target: WorkerTarget, options?: CallOptions): Promise<void>
-  stats(target: WorkerTarget, options?: CallOptions): Promise<WorkerStats>
+  stats(query: Omit<StatsQuery, 'tags'>, options?: CallOptions): AsyncIterable<WorkerStats>
   headroom(options?: CallOptions): Promise<Headroom>
   quote(shape: QuoteShape, options?: CallOptions): Promise<Quote>
   preparePool(pool: Omit<PoolRequest, 'tags'>, options?: CallOptions): Promise<{ handle: Handle; digest: string }>

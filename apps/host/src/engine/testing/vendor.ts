@@ -9,6 +9,7 @@ import {
   type WorkerObservation,
   type WorkerPage,
   type WorkerPluginManifest,
+  type WorkerStats,
   type WorkerTarget,
 } from '@muster/core'
 import type { GuardedProvider, ProviderState, ProviderStatus } from '../../plugins/api.ts'
@@ -78,6 +79,8 @@ export interface ScriptedProvider extends GuardedProvider {
   onChange(listener: (status: ProviderStatus) => void): () => void
   /** Tells watchers of a worker as it now is. */
   announce(id: string): void
+  /** Tells what workers use. */
+  sample(...samples: (WorkerStats | ProviderError)[]): void
   /** Breaks the watches that are open. */
   cut(error: ProviderError): void
 }
@@ -91,6 +94,7 @@ export function scriptedProvider(options: ScriptOptions): ScriptedProvider {
   const vendor = options.vendor ?? newVendor()
   const capabilities = { ...fullCapabilities, ...options.capabilities }
   const watchers = new Set<(seen: WorkerObservation | ProviderError) => void>()
+  const samplers = new Set<(seen: WorkerStats | ProviderError) => void>()
   const listeners = new Set<(status: ProviderStatus) => void>()
   let state: ProviderState = 'ready'
   let why: Partial<ProviderStatus> = {}
@@ -222,16 +226,20 @@ export function scriptedProvider(options: ScriptOptions): ScriptedProvider {
     })
   }
 
-  async function* watch(signal: AbortSignal | undefined): AsyncGenerator<WorkerObservation> {
-    vendor.calls.push({ method: 'watch' })
-    await call({ method: 'watch', work: () => undefined })
-    const queue: (WorkerObservation | ProviderError)[] = []
+  /** What is told to those who listen, from then on. */
+  async function* news<T>(
+    { method, listeners: told }: { method: 'watch' | 'stats'; listeners: Set<(seen: T | ProviderError) => void> },
+    signal: AbortSignal | undefined,
+  ): AsyncGenerator<T> {
+    vendor.calls.push({ method })
+    await call({ method, work: () => undefined })
+    const queue: (T | ProviderError)[] = []
     let wake = (): void => {}
-    const tell = (seen: WorkerObservation | ProviderError): void => {
+    const tell = (seen: T | ProviderError): void => {
       queue.push(seen)
       wake()
     }
-    watchers.add(tell)
+    told.add(tell)
     try {
       while (signal?.aborted !== true) {
         const next = queue.shift()
@@ -244,7 +252,7 @@ export function scriptedProvider(options: ScriptOptions): ScriptedProvider {
           })
       }
     } finally {
-      watchers.delete(tell)
+      told.delete(tell)
     }
   }
 
@@ -261,6 +269,9 @@ export function scriptedProvider(options: ScriptOptions): ScriptedProvider {
     } as WorkerPluginManifest,
     status,
     announce,
+    sample: (...samples) => {
+      for (const one of samples) for (const tell of samplers) tell(one)
+    },
     cut: (error) => {
       for (const tell of watchers) tell(error)
     },
@@ -303,7 +314,7 @@ export function scriptedProvider(options: ScriptOptions): ScriptedProvider {
       for (const { id } of targets) vendor.calls.push({ method: 'inspect', id })
       return call({ method: 'inspect', work: () => targets.flatMap(({ id }) => shown(id)) })
     },
-    watch: (given) => watch(given?.signal),
+    watch: (given) => news({ method: 'watch', listeners: watchers }, given?.signal),
     logs: missing,
     exec: missing,
     execState: missing,
@@ -314,7 +325,7 @@ export function scriptedProvider(options: ScriptOptions): ScriptedProvider {
     forward: missing,
     suspend: missing,
     resume: missing,
-    stats: missing,
+    stats: (_query, given) => news({ method: 'stats', listeners: samplers }, given?.signal),
     headroom: missing,
     quote: missing,
     preparePool: async (request) => {
