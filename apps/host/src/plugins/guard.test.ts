@@ -286,7 +286,7 @@ test('a process may go once its calls have ended; whoever only watches or follow
   const open = Promise.withResolvers<void>()
   const worker = new Proxy({} as WorkerClient, {
     get: (_target, method: string) =>
-      ['watch', 'logs', 'copyOut'].includes(method)
+      ['watch', 'stats', 'logs', 'copyOut'].includes(method)
         ? async function* () {
             yield 1
             await open.promise
