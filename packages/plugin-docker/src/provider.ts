@@ -267,7 +267,7 @@ export function dockerProvider({
       guardedStream(call, reads('forward to the worker'), async function* () {
         const { container } = await running(id, call)
         const holder = await networkHolder(engine, container, call.signal)
-        yield* forwardPort({ container: holder, reach: engine.reach }, input, call.signal)
+        yield* forwardPort({ engine, id, holder }, input, call.signal)
       }),
 
     suspend: ({ id }, call) =>

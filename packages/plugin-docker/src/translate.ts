@@ -11,6 +11,7 @@ import {
   type ProviderPhase,
   type SpecField,
   type WorkerExit,
+  type WorkerId,
   type WorkerObservation,
   type WorkerStats,
 } from '@muster/core'
