@@ -1,4 +1,5 @@
-// The order of test files: the longest first, so that none of them runs alone at the end while the other cores have nothing to do.
+// The order of test files: the longest first, so that none of them runs alone at the end while the other cores have nothing to do. Last
+// those of a cluster, whose programs may be being built until then.
 import { BaseSequencer } from 'vitest/node'
 
 // Of those that take a minute or more on two cores; all others follow as they come.
@@ -13,6 +14,8 @@ const long = [
   'conformance.contract',
 ]
 
+const cluster = /kubernetes(\/.*)?\.integration\.test/
+
 export class LongestFirst extends BaseSequencer {
   /** @override @param {import('vitest/node').TestSpecification[]} files */
   async sort(files) {
@@ -22,6 +25,7 @@ export class LongestFirst extends BaseSequencer {
 
 /** @param {string} path */
 function rank(path) {
+  if (cluster.test(path)) return long.length + 1
   const at = long.findIndex((part) => path.includes(part))
   return at === -1 ? long.length : at
 }

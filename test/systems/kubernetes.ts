@@ -83,7 +83,7 @@ export interface KubernetesCluster extends KubernetesAddress {
 
 const NAME = 'kubernetes'
 
-/** {@link startKubernetes}, if a cluster can be started here. Where it is required, a build that runs already counts as done. */
+/** {@link startKubernetes}, if a cluster can be started here. Where it is required, a build that runs already is waited for. */
 export async function findStartKubernetes(): Promise<Presence<typeof startKubernetes>> {
   const absent = cannotRunCluster() ?? (await notBuilt())
   return absent === undefined ? { name: NAME, system: startKubernetes } : { name: NAME, absent }
@@ -92,7 +92,10 @@ export async function findStartKubernetes(): Promise<Presence<typeof startKubern
 async function notBuilt(): Promise<string | undefined> {
   const programs = await findPrograms()
   if (programs === 'missing') return 'its programs are not built: run test/systems/kubernetes/build.sh'
-  if (programs === 'being built' && !isRequired(NAME)) return 'its programs are being built by test/systems/kubernetes/build.sh'
+  if (programs !== 'being built') return undefined
+  if (!isRequired(NAME)) return 'its programs are being built by test/systems/kubernetes/build.sh'
+  // Here and not when a cluster starts: this is not in the time of any test.
+  await buildPrograms()
   return undefined
 }
 

@@ -6,12 +6,17 @@ import { crossCheck } from './config/check.ts'
 import { type LoadedConfig, type MusterConfig, parseConfig, type ProviderConfig } from './config/load.ts'
 import type { Problem } from './config/problem.ts'
 import type { PoolConfig } from './engine/model.ts'
-import { type DiscoveredPlugin, openPackage } from './plugins/discover.ts'
+import { type DiscoveredPlugin, type Discovery, openPackage } from './plugins/discover.ts'
 import { type Ground, openGround } from './plugins/ground.ts'
 import { jsonOf, namedIn } from './plugins/origin.ts'
-import type { Running } from './running.ts'
 
 type Section = Readonly<Record<string, unknown>>
+
+/** What the files of the deployment say, read. */
+export interface Deployment {
+  config: MusterConfig
+  discovery: Discovery
+}
 
 /** As it is asked for. */
 export interface DevAsked {
@@ -42,7 +47,7 @@ export interface DevPart {
 }
 
 /** With what is under development; what runs by it is not of any file. */
-export function withDev<T extends Pick<Running, 'config' | 'discovery'>>(given: T, parts: readonly DevPart[]): T {
+export function withDev<T extends Deployment>(given: T, parts: readonly DevPart[]): T {
   if (parts.length === 0) return given
   const { config, discovery } = given
   return {
@@ -61,7 +66,7 @@ export function withDev<T extends Pick<Running, 'config' | 'discovery'>>(given: 
 }
 
 /** Is the name one of the configuration's own? */
-export function isTaken(name: string, { config, discovery }: Pick<Running, 'config' | 'discovery'>): boolean {
+export function isTaken(name: string, { config, discovery }: Deployment): boolean {
   return [...config.providers, ...config.pools].some((one) => one.name === name) || discovery.aliases.includes(name)
 }
 
@@ -138,7 +143,7 @@ export interface ReadDev {
  * What a daemon before this one had; `working`: names of providers with live workers. What was taken away, and all of it where nobody allows
  * it any more, is opened for its last workers alone, and forgotten without any.
  */
-export async function readDev(found: Pick<Running, 'config' | 'discovery'>, working: ReadonlySet<string>): Promise<ReadDev> {
+export async function readDev(found: Deployment, working: ReadonlySet<string>): Promise<ReadDev> {
   const { config } = found
   const file = devFile(config.data)
   const text = await readFile(file, 'utf8').catch(() => '[]')
@@ -165,7 +170,7 @@ export async function readDev(found: Pick<Running, 'config' | 'discovery'>, work
   }
 }
 
-async function openKept(asked: DevAsked, found: Pick<Running, 'config' | 'discovery'>): ReturnType<typeof openPart> {
+async function openKept(asked: DevAsked, found: Deployment): ReturnType<typeof openPart> {
   if (!isTaken(asked.name, found)) return openPart(asked, found.config)
   const problem = { reason: 'the configuration has this name now', fix: 'give it another one there' }
   return { problems: [devProblem(asked.name)([], problem)] }

@@ -6,6 +6,7 @@ import { dirname, join, relative } from 'node:path'
 import { crossCheck, refusedProviders } from './config/check.ts'
 import { loadConfig, type LoadedConfig, type MusterConfig } from './config/load.ts'
 import { type NetworkFault, readNetwork } from './config/network.ts'
+import { checkPlaces } from './config/places.ts'
 import { type Problem, sortProblems } from './config/problem.ts'
 import { readTls, type TlsFault } from './config/tls.ts'
 import { discover, type Discovery, type DiscoverOptions, type Stores } from './plugins/discover.ts'
@@ -47,6 +48,7 @@ export async function examine(
     ...loaded.problems,
     ...discovery.problems,
     ...crossCheck(loaded, manifests, { strictly }),
+    ...checkPlaces(loaded),
     ...(await checkTls(loaded)),
     ...(await checkNetwork(loaded)),
   ])

@@ -1,5 +1,5 @@
 /** The versions of plugins that a daemon before this one has kept: opened again, by the lock, which must still hold just them. */
-import type { KeptPlugin as KeptRow } from './engine/kept.ts'
+import type { KeptPlugin as KeptRow } from './engine/upgrade-api.ts'
 import { previousOf } from './examine.ts'
 import type { MusterConfig } from './config/load.ts'
 import type { Discovery, Stores } from './plugins/discover.ts'

@@ -1,5 +1,5 @@
 /** The daemon, top to bottom: configuration, store, term, plugins, engine, runs, API; stopped in reverse. Workers live on. */
-import { chmodSync, mkdirSync, statSync } from 'node:fs'
+import { chmodSync, statSync } from 'node:fs'
 import { hostname } from 'node:os'
 import { join } from 'node:path'
 import type { Logger } from 'pino'
@@ -8,6 +8,7 @@ import { type Api, startApi } from './api/server.ts'
 import { type Apply, applyOf, engineConfig } from './apply.ts'
 import { isLoopback } from './config/address.ts'
 import type { MusterConfig } from './config/load.ts'
+import { makeFolders } from './config/places.ts'
 import { formatProblem } from './config/problem.ts'
 import { devOf, type StartedDev } from './dev.ts'
 import { devFile, readDev, withDev } from './dev-parts.ts'
@@ -253,7 +254,7 @@ async function startRooms({ config: own, found, log, restore }: Start): Promise<
 
 /** Makes the data folder, for this user alone; plugins with users of their own pass through it. */
 function prepareData(path: string, { users }: MusterConfig['isolation']): string {
-  mkdirSync(path, { recursive: true, mode: 0o700 })
+  makeFolders(path, 0o700)
   const { mode, gid } = statSync(path)
   const isPassed = users !== 'off' && gid === users.from && (mode & 0o077) === 0o010
   if ((mode & 0o077) !== 0 && !isPassed) chmodSync(path, 0o700)

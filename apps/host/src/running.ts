@@ -1,12 +1,8 @@
 /** What the daemon runs by now, and one change of it at a time. */
-import type { MusterConfig } from './config/load.ts'
-import type { DevPart } from './dev-parts.ts'
-import type { Discovery } from './plugins/discover.ts'
+import type { Deployment, DevPart } from './dev-parts.ts'
 import { openTurns } from './turns.ts'
 
-export interface Running {
-  config: MusterConfig
-  discovery: Discovery
+export interface Running extends Deployment {
   /** The configuration as written. */
   written: unknown
 }

@@ -3,6 +3,7 @@ import { waitFor } from '@muster/test/systems/wait'
 import { connect } from './client.ts'
 import { MusterError } from './errors.ts'
 import { bodyOf, json, problem, startServer } from './serve.test.helper.ts'
+import { openTransport } from './transport.ts'
 
 test('fills the path, the query and the body; sends the token', async () => {
   await using server = await startServer((request, response) => {
@@ -290,4 +291,14 @@ test('a connection that is refused while bytes go there takes no more of them', 
   const refused = client.workers.forward('w1', { port: 80, input: endless() })
   await expect(refused).rejects.toMatchObject({ code: 'not-found', message: 'nobody listens there' })
   await waitFor('the sender to stop', async () => over)
+})
+
+test('a terminal whose daemon takes the call and never answers is given up', async () => {
+  await using server = await startServer(() => undefined)
+  const transport = openTransport({ url: server.url })
+  const asked = { method: 'POST', path: '/', silenceMs: 3_600_000, headMs: 20 }
+  await expect(transport.send(asked)).rejects.toThrow('the server was silent for 20 ms')
+  server.handle((_, response) => json(response, { answered: true }))
+  expect((await transport.send({ ...asked, headMs: 60_000 })).statusCode).toBe(200)
+  transport.close()
 })

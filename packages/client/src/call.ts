@@ -23,6 +23,7 @@ export interface CallOptions {
   /** Both ways at once, and never repeated: what went there cannot be sent again. */
   duplex?: boolean
   silenceMs?: number
+  headMs?: number
 }
 
 export interface Caller {
@@ -143,6 +144,7 @@ function requestOf<K extends OperationName>(name: K, input: CallInput<K>): Outgo
     path: search.size === 0 ? filled : `${filled}?${search.toString()}`,
     headers: { ...(body === undefined ? {} : { 'content-type': 'application/json' }), ...input.headers },
     silenceMs: input.silenceMs ?? SILENCE_MS,
+    ...(input.headMs === undefined ? {} : { headMs: input.headMs }),
     ...(body === undefined ? {} : { body: Buffer.from(JSON.stringify(body)) }),
     ...(input.bytes === undefined ? {} : { body: input.bytes }),
     ...(input.stream === undefined ? {} : { body: input.stream() }),
@@ -171,12 +173,48 @@ function explain(error: unknown, where: string): unknown {
       hint: 'Use the address of the daemon and a token: MUSTER_URL and MUSTER_TOKEN.',
       cause: error,
     })
+  const doubt = certificateDoubt(code ?? '')
+  if (doubt !== undefined)
+    return new MusterError('unreachable', `${where} cannot be trusted: ${doubt.fact}`, { hint: doubt.mend, cause: error })
+  if (code === 'EPROTO')
+    return new MusterError('unreachable', `${where} speaks no TLS: ${error.message}`, {
+      hint: 'If the daemon listens in clear there, its address begins with http://.',
+      cause: error,
+    })
   if (isPassing(error) || code === 'ENOTFOUND' || code === 'EAI_AGAIN' || code === 'EHOSTUNREACH')
     return new MusterError('unreachable', `no daemon answers at ${where}: ${error.message}`, {
-      hint: 'Start it with `muster up`.',
+      hint: code === 'ECONNRESET' ? CUT_HINT : 'Start it with `muster up`.',
       cause: error,
     })
   return error
+}
+
+/** Somebody listens there, and ends each connection without a word. */
+const CUT_HINT = 'If the daemon listens with TLS, its address begins with https://; else its log says why.'
+
+/** What Node's TLS says of a certificate that it does not take; undefined: something else. */
+function certificateDoubt(code: string): { fact: string; mend: string } | undefined {
+  const unknown = 'Name the file of the authority that signed it, or of the certificate itself, in MUSTER_CA.'
+  switch (code) {
+    case 'DEPTH_ZERO_SELF_SIGNED_CERT':
+    case 'SELF_SIGNED_CERT_IN_CHAIN':
+      return { fact: 'its certificate is signed by nobody who is known here', mend: unknown }
+    case 'UNABLE_TO_VERIFY_LEAF_SIGNATURE':
+    case 'UNABLE_TO_GET_ISSUER_CERT':
+    case 'UNABLE_TO_GET_ISSUER_CERT_LOCALLY':
+      return { fact: 'who signed its certificate is not known here', mend: unknown }
+    case 'CERT_HAS_EXPIRED':
+      return { fact: 'its certificate has expired', mend: 'Give the daemon a new one: it reads its files again by itself.' }
+    case 'CERT_NOT_YET_VALID':
+      return { fact: 'its certificate is not valid yet', mend: 'Compare the clocks of both machines.' }
+    case 'ERR_TLS_CERT_ALTNAME_INVALID':
+      return {
+        fact: 'its certificate is for other names than the one in this address',
+        mend: 'Use a name of the certificate in MUSTER_URL, or give the daemon one with this name.',
+      }
+    default:
+      return undefined
+  }
 }
 
 /** Somebody is there, and did not come to the end of what they said. */

@@ -37,6 +37,8 @@ export interface Terminal {
 
 /** The daemon lets none last longer. Its beats are not heard while nobody reads what is shown, as behind a pager. */
 const LONGEST_MS = 43_200_000
+/** The daemon gives up a command that does not begin within a minute. */
+const BEGIN_MS = 120_000
 
 export function terminalOf(caller: Caller): Pick<MusterClient['workers'], 'terminal'> {
   return {
@@ -47,6 +49,7 @@ export function terminalOf(caller: Caller): Pick<MusterClient['workers'], 'termi
         stream: () => sent(begin, input),
         duplex: true,
         silenceMs: LONGEST_MS,
+        headMs: BEGIN_MS,
         ...(signal === undefined ? {} : { signal }),
       })
       return shown(answer)

@@ -18,6 +18,8 @@ export interface Outgoing {
   signal?: AbortSignal
   /** Longest silence of the server, in milliseconds; also within the body. */
   silenceMs: number
+  /** In which the answer must have begun. Default: as any silence. */
+  headMs?: number
 }
 
 export interface Transport {
@@ -49,10 +51,13 @@ export function openTransport(address: Address): Transport {
         request.signal?.addEventListener('abort', abort, { once: true })
         outgoing.once('close', () => request.signal?.removeEventListener('abort', abort))
         // Of the socket, so that it counts while the body is read as well.
-        outgoing.setTimeout(request.silenceMs, () =>
-          outgoing.destroy(new Error(`the server was silent for ${request.silenceMs} ms`)),
-        )
+        const silent = (ms: number): unknown => outgoing.destroy(new Error(`the server was silent for ${ms} ms`))
+        const { silenceMs, headMs = silenceMs } = request
+        outgoing.setTimeout(silenceMs, () => silent(silenceMs))
+        const head = headMs < silenceMs ? setTimeout(() => silent(headMs), headMs) : undefined
+        outgoing.once('close', () => clearTimeout(head))
         outgoing.once('response', (answer) => {
+          clearTimeout(head)
           // Without a listener the end of a cut connection would end the process.
           answer.on('error', () => undefined)
           resolve(answer)

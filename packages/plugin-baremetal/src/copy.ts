@@ -49,7 +49,8 @@ export function createTarCheck(): (header: Header) => KeptHeader {
 
   return ({ name, type, mode, mtime, linkname, size, pax }) => {
     // Its content would be its map and what is between its holes.
-    if (Object.keys(pax ?? {}).some((key) => key.startsWith('GNU.sparse.'))) throw bad(name, 'is sparse: pack it without --sparse')
+    if (Object.keys(pax ?? {}).some((key) => key.startsWith('GNU.sparse.')))
+      throw bad(name, 'is sparse: pack it without --sparse')
     const path = place(name)
     const kept = { name: path, mode: (mode ?? 0o644) & 0o7777, mtime: mtime ?? new Date(0) }
     if (type === 'directory') {

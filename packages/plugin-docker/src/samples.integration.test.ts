@@ -62,7 +62,8 @@ suiteWith(await findDocker(), 'what workers use, by the streams of a real engine
   }
 
   test('one stream a worker, and no question for any sample, however many come', async () => {
-    const busy = 'x=$(head -c 20000000 /dev/zero | tr "\\0" x); dd if=/dev/zero of=/f bs=1M count=8 conv=fsync 2>/dev/null; while :; do :; done'
+    const busy =
+      'x=$(head -c 20000000 /dev/zero | tr "\\0" x); dd if=/dev/zero of=/f bs=1M count=8 conv=fsync 2>/dev/null; while :; do :; done'
     const early = await launched(harness.command('sh', '-c', busy))
     const { engine, asked } = counting()
     const provider = harness.another(engine)

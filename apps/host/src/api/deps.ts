@@ -12,7 +12,7 @@ import type { CrashRoom } from '../plugins/bundle.ts'
 import type { AccessOptions } from './access.ts'
 import type { Backups } from '../store/backup.ts'
 import type { Idempotency } from './idempotency.ts'
-import type { ApiObserver } from './observing.ts'
+import type { Tracing } from '../observe/trace.ts'
 import type { Streams } from './streams.ts'
 
 export type App = FastifyInstance<RawServerDefault, IncomingMessage, ServerResponse, FastifyBaseLogger, ZodTypeProvider>
@@ -34,4 +34,16 @@ export interface AppDeps {
   /** Makes the server; absent: one in clear. */
   makeServer?(handler: RequestListener): Server
   log: FastifyBaseLogger
+}
+
+export interface ApiObserver {
+  tracing: Tracing
+  /** The text of `GET /metrics`. */
+  scrape(): Promise<string>
+  /** Whoever reaches the address may read the metrics without a token. */
+  publicMetrics: boolean
+  /** Told of every answer that has been sent, or cut off. */
+  answered(answer: { operation: string; status: number; seconds: number }): void
+  /** Told once how to ask for the number of open streams. */
+  streams(count: () => number): void
 }

@@ -1,15 +1,15 @@
 /** The two places where the API listens: a TCP address, and a unix socket of this machine. */
-import { chmodSync, lstatSync, rmSync } from 'node:fs'
+import { lstatSync, rmSync } from 'node:fs'
 import { createServer, type Server } from 'node:http'
 import { connect, type Socket } from 'node:net'
 import type { FastifyBaseLogger } from 'fastify'
+import { SOCKET_PATH_BYTES } from '../config/places.ts'
 import { httpOptions } from './app.ts'
 import type { App } from './deps.ts'
 import type { Doors } from './doors.ts'
 import { ignoreExpectations, refuseBroken } from './refuse.ts'
+import { nameSocket, pathBefore, type SocketFile } from './socket-file.ts'
 
-/** `sun_path` of Linux and the BSDs, less the final NUL; macOS has 103. */
-const SOCKET_PATH_BYTES = 103
 /** Short requests that are under way when the daemon stops; streams are cut at once. */
 const CLOSE_MS = 2000
 /** A look costs one call of the system. */
@@ -38,7 +38,7 @@ export async function listenLocal(
   app: App,
   { path, mode, local, doors, log }: { path: string; mode: number; local: WeakSet<Socket>; doors: Doors; log: FastifyBaseLogger },
 ): Promise<LocalDoor | undefined> {
-  if (Buffer.byteLength(path) > SOCKET_PATH_BYTES) {
+  if (Math.max(...[path, pathBefore(path)].map((one) => Buffer.byteLength(one))) > SOCKET_PATH_BYTES) {
     log.warn({ path }, 'the path is too long for a unix socket: clients use TCP and the token in admin.token')
     return undefined
   }
@@ -48,36 +48,44 @@ export async function listenLocal(
   server.on('clientError', refuseBroken)
   doors.watchLocal(server)
   ignoreExpectations(server, app)
-  await bind(server, path, mode)
+  let file = await bind(server, path, mode)
   const name = keepName(path, {
     log,
-    again: () => {
+    isGone: () => file.isGone(),
+    again: async () => {
       // What came in by the old name stays open.
       server.close()
-      return bind(server, path, mode)
+      file = await bind(server, path, mode)
     },
   })
   return {
     close: async () => {
       await name.stop()
+      file.remove()
       await closeServer(server)
     },
   }
 }
 
-async function bind(server: Server, path: string, mode: number): Promise<void> {
-  // The name appears with its mode: libuv binds within the call.
+async function bind(server: Server, path: string, mode: number): Promise<SocketFile> {
+  const made = pathBefore(path)
+  // It appears with its mode: libuv binds within the call.
   const before = process.umask(0o777 & ~mode)
-  const listening = listenOn(server, { path })
+  const listening = listenOn(server, { path: made })
   process.umask(before)
   await listening
-  chmodSync(path, mode)
+  try {
+    return nameSocket(made, { path, mode })
+  } catch (error) {
+    server.close()
+    throw error
+  }
 }
 
 /** Whoever tidies up may take the name away: nobody would find the daemon, and no other could start in its place. */
 function keepName(
   path: string,
-  { log, again }: { log: FastifyBaseLogger; again: () => Promise<void> },
+  { log, isGone, again }: { log: FastifyBaseLogger; isGone: () => boolean; again: () => Promise<void> },
 ): { stop(): Promise<void> } {
   let making: Promise<void> | undefined
   let failed = false
@@ -93,7 +101,7 @@ function keepName(
     making = undefined
   }
   const look = setInterval(() => {
-    if (isGone(path)) making ??= make()
+    if (isGone()) making ??= make()
   }, NAME_MS)
   look.unref()
   return {
@@ -101,15 +109,6 @@ function keepName(
       clearInterval(look)
       await making
     },
-  }
-}
-
-/** A folder that cannot be looked into just now says nothing of the name. */
-function isGone(path: string): boolean {
-  try {
-    return lstatSync(path, { throwIfNoEntry: false }) === undefined
-  } catch {
-    return false
   }
 }
 

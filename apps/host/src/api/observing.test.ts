@@ -5,7 +5,8 @@ import { expect, test } from 'vitest'
 import { createMetrics } from '../observe/metrics/metrics.ts'
 import { readExposition, sampleOf } from '../observe/testing/exposition.ts'
 import { traceOfRequest, type Tracing, untraced } from '../observe/trace.ts'
-import { type ApiObserver, unobserved } from './observing.ts'
+import type { ApiObserver } from './deps.ts'
+import { unobserved } from './observing.ts'
 import { startTestDaemon, type TestDaemon } from './testing/daemon.ts'
 
 const trace = 'ab'.repeat(16)

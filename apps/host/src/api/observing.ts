@@ -1,24 +1,12 @@
 /** What the API tells of itself, and the trace that each request belongs to. */
 import type { FastifyRequest } from 'fastify'
-import { newTraceparent, readTraceparent, type TraceSpan, type Tracing, untraced } from '../observe/trace.ts'
-import type { App } from './deps.ts'
+import { newTraceparent, readTraceparent, type TraceSpan, untraced } from '../observe/trace.ts'
+import type { ApiObserver, App } from './deps.ts'
 
 declare module 'fastify' {
   interface FastifyRequest {
     span: TraceSpan | undefined
   }
-}
-
-export interface ApiObserver {
-  tracing: Tracing
-  /** The text of `GET /metrics`. */
-  scrape(): Promise<string>
-  /** Whoever reaches the address may read the metrics without a token. */
-  publicMetrics: boolean
-  /** Told of every answer that has been sent, or cut off. */
-  answered(answer: { operation: string; status: number; seconds: number }): void
-  /** Told once how to ask for the number of open streams. */
-  streams(count: () => number): void
 }
 
 export const unobserved: ApiObserver = {

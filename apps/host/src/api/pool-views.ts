@@ -2,7 +2,7 @@
 import type { Resources, WorkerCapabilities } from '@muster/core'
 import type { OrphanView, PoolStatus } from '../engine/api.ts'
 import type { WishRecord } from '../engine/model.ts'
-import type { PoolUsage } from '../engine/usage.ts'
+import type { PoolUsage } from '../engine/used.ts'
 import type { GuardedProvider, KeptStatus, ProviderState } from '../plugins/api.ts'
 import { defined, instant } from './views.ts'
 

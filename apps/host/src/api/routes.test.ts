@@ -187,6 +187,7 @@ test('runs: made, listed, waited for, cancelled', async () => {
   })
   expect((await daemon.ask('GET', '/v1/runs')).json).toEqual({ items: [] })
   expect((await daemon.ask('GET', '/v1/runs?ended=true&label=job=lint')).json).toMatchObject({ items: [{ id }] })
+  expect((await daemon.ask('GET', '/v1/runs?state=ended&label=job=lint')).json).toMatchObject({ items: [{ id }] })
   expect((await daemon.ask('GET', '/v1/runs?label=nonsense')).json['code']).toBe('invalid-request')
   const exec = await daemon.ask('POST', '/v1/workers/w1/exec', { body: { command: ['id'] } })
   expect(exec.json).toMatchObject({ kind: 'exec', worker: 'w1' })

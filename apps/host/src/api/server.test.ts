@@ -92,6 +92,7 @@ test('a socket whose name was taken away is made again with its mode, and what c
   await waitFor('the other look', () => existsSync(path))
   expect(readFileSync(own, 'utf8')).toBe('precious')
   await api.close()
+  expect(readFileSync(own, 'utf8')).toBe('precious')
   await daemon.stop()
   expect(existsSync(path)).toBe(false)
   await daemon.start()

@@ -16,8 +16,8 @@ const down = { beat: 0, shown: 1, end: 2 } as const
 
 /** What a person does at the other end. */
 export interface Person {
-  /** The first frame. Error: `invalid-request`. */
-  begin(): Promise<TerminalBody>
+  /** The first frame. Errors: `invalid-request`, and `too-slow` when it is not there in time. */
+  begin(withinMs: number): Promise<TerminalBody>
   /** What is typed from then on. Another size is told on its way. */
   typed(): AsyncIterable<Uint8Array>
   /** In the place of `typed`, where nobody reads that. */
@@ -59,8 +59,8 @@ export function readTerminal(body: AsyncIterable<Uint8Array>): Person {
   }
 
   return {
-    async begin() {
-      const first = await frames.next()
+    async begin(withinMs) {
+      const first = await inTime(frames.next(), withinMs)
       if (first.done === true || first.value.kind !== up.begin) throw invalid('the first frame says what to run')
       return parsed(first.value.data, terminalBodySchema)
     },
@@ -77,6 +77,17 @@ export function readTerminal(body: AsyncIterable<Uint8Array>): Person {
       void tellNext()
     },
   }
+}
+
+async function inTime<T>(next: Promise<T>, ms: number): Promise<T> {
+  const late = Promise.withResolvers<never>()
+  const timer = setTimeout(
+    () => late.reject(new ApiProblem('too-slow', `what to run did not come within ${ms / 1000} s`, { hint: 'Try again.' })),
+    ms,
+  )
+  // Cut off by then: nobody asks any more.
+  next.catch(() => undefined)
+  return Promise.race([next, late.promise]).finally(() => clearTimeout(timer))
 }
 
 /** What the terminal shows, and its end; `tell` gives no problem for what nobody is there to hear. */

@@ -1,4 +1,6 @@
 /** A terminal over the API and the client: what is typed and shown, other sizes, its end, and what is wrong. */
+import { once } from 'node:events'
+import { connect as connectTo } from 'node:net'
 import { connect, type TerminalSize } from '@muster/client'
 import { type ExecInput, ProviderError, type WorkerExit } from '@muster/core'
 import { waitFor } from '@muster/test/systems/wait'
@@ -36,11 +38,8 @@ async function terminalIn(
           yield { stream: 'stdout', offset: 0, data: Buffer.from(Buffer.from(chunk).toString().toUpperCase()) }
         over.resolve(ends())
       }
-      return { output: output(), exit: over.promise }
-    },
-    async execResize(_target: unknown, { id, ...size }: TerminalSize & { id: string }) {
-      expect(id).toBe(seen.command?.id)
-      seen.sizes.push(size)
+      const resize = async (size: TerminalSize): Promise<void> => void seen.sizes.push(size)
+      return { output: output(), exit: over.promise, resize }
     },
   })
   return { worker: worker.id, seen }
@@ -156,4 +155,17 @@ test('what does not begin as a terminal is refused, and so is what the provider 
   Object.assign(provider, { capabilities: { ...provider.capabilities, exec: { ...provider.capabilities.exec, tty: false } } })
   expect(await ask(frame(0, JSON.stringify(command)))).toEqual([422, "provider 'one' cannot open a terminal"])
   await waitFor('every place to be free', () => daemon.api.streams() === 0)
+})
+
+test('whoever opens a terminal and does not say what to run holds no place for it', async () => {
+  await using daemon = await startTestDaemon({ limits: { bodyMs: 50 } })
+  const { worker } = await terminalIn(daemon, () => ({ code: 0, reason: 'exited' }))
+  const { port } = new URL(daemon.api.url)
+  const socket = connectTo(Number(port), '127.0.0.1')
+  const head = ['POST /v1/workers/' + worker + '/terminal HTTP/1.1', 'host: 127.0.0.1', `authorization: Bearer ${daemon.token}`]
+  socket.write([...head, `content-type: ${TYPE}`, 'transfer-encoding: chunked', '', '5', '\0\0\0\0\x20', ''].join('\r\n'))
+  const [answer] = (await once(socket, 'data')) as [Buffer]
+  expect(answer.toString()).toMatch(/^HTTP\/1.1 408 [^]*what to run did not come/)
+  await waitFor('its place to be free', () => daemon.api.streams() === 0)
+  socket.destroy()
 })

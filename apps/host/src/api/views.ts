@@ -11,7 +11,7 @@ import type {
   RunRecord,
   RunState,
 } from '../engine/model.ts'
-import type { WorkerUsage } from '../engine/usage.ts'
+import type { WorkerUsage } from '../engine/used.ts'
 import { traceIdOf } from '../observe/trace.ts'
 
 export interface LeaseView {

@@ -64,6 +64,16 @@ test('a run that nobody knows any more cannot be followed again, and nobody is t
   expect(said()).toBe('')
 })
 
+test('output that is kept no longer is told, and the run is followed to its end all the same', async () => {
+  const client = clientOf({ logs: () => new MusterError('gone', 'the log of run r1 was removed while it runs') })
+  Object.assign(client.runs, { wait: async () => ({ ...base, state: 'ended', outcome: 'failed', exit: { code: 7 } }) })
+  const spy = vi.spyOn(process.stderr, 'write').mockReturnValue(true)
+  expect(await followRun({ client, run: base, stdin: false, quiet: true, cancels: true })).toBe(7)
+  expect(spy.mock.calls.join('')).toBe(
+    'muster: no more of its output can be shown: the log of run r1 was removed while it runs\n',
+  )
+})
+
 test('a cancel that is refused says that the run goes on', async () => {
   const { done, said } = following({ cancel: async () => Promise.reject(refused()) })
   interrupt()
@@ -103,4 +113,21 @@ test.each<Told>([
   interrupt()
   await done
   expect(spy.mock.calls.join('')).toBe('muster: SIGINT: cancelling r1 …; once more: at once\n')
+})
+
+test.each([
+  { error: 'EPIPE', code: 141, cancelled: 1, told: '' },
+  {
+    error: 'ENOSPC',
+    code: 125,
+    cancelled: 0,
+    told: 'muster: the output cannot be written: ENOSPC\nmuster: run r1 is not ended by that; `muster logs r1` shows all of its output\n',
+  },
+])('output that ends with $error: $code', async ({ error, code, cancelled, told }) => {
+  const cancel = vi.fn(async () => Promise.reject(refused()))
+  const { done, said } = following({ cancel })
+  process.stdout.emit('error', Object.assign(new Error(error), { code: error }))
+  expect(await done).toBe(code)
+  expect(cancel).toHaveBeenCalledTimes(cancelled)
+  if (cancelled === 0) expect(said()).toBe(told)
 })

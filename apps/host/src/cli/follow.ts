@@ -1,8 +1,8 @@
 /** Follows a run as if it ran here: output through, standard input in, signals as cancel, exit code out. */
 import { fstatSync } from 'node:fs'
-import type { MusterClient, Run } from '@muster/client'
+import { isMusterError, type MusterClient, type Run } from '@muster/client'
 import { tell } from './context.ts'
-import { bytes, duration, exits, say } from './io.ts'
+import { bytes, duration, exits, say, tellUnwritable } from './io.ts'
 import { outcomeOf } from './outcome.ts'
 
 export interface FollowOptions {
@@ -33,15 +33,12 @@ export async function followRun(options: FollowOptions): Promise<number> {
   const input = options.stdin ? sendInput(options, aborted) : Promise.resolve()
   let over = false
   try {
-    for await (const { stream, data } of client.runs.logs(run.id, { signal: stop.now })) {
-      await write(stream === 'stdout' ? process.stdout : process.stderr, data)
-      if (stop.pipe()) break
-    }
+    await showOutput(options, stop)
     const end = await client.runs.wait(run.id, { signal: stop.now })
     over = true
     const whole = (await options.afterwards?.(end)) !== false
     const { code, line } = outcomeOf(end)
-    if (stop.pipe()) return exits.pipe
+    if (stop.deaf()) return stop.code()
     if (end.logProblem !== undefined) say(`the end of its output may be missing: ${end.logProblem}`)
     if (line !== undefined) say(line)
     const peak = end.exit?.memoryPeakBytes
@@ -52,13 +49,25 @@ export async function followRun(options: FollowOptions): Promise<number> {
     return code === exits.ok && !whole ? exits.infrastructure : code
   } catch (error) {
     if (stop.now.aborted) return stop.code()
-    const isKnown = !['not-found', 'gone'].includes((error as { code?: string }).code ?? '')
-    if (over || !isKnown) throw error
+    if (over || (isMusterError(error) && error.code === 'not-found')) throw error
     return tellLeft(error, run)
   } finally {
     ended.abort()
     stop.close()
     await Promise.all([waiting, input])
+  }
+}
+
+/** To its end; what is not there any more is told, and how the run ends is waited for all the same. */
+async function showOutput({ client, run }: FollowOptions, stop: Stopper): Promise<void> {
+  try {
+    for await (const { stream, data } of client.runs.logs(run.id, { signal: stop.now })) {
+      await write(stream === 'stdout' ? process.stdout : process.stderr, data)
+      if (stop.deaf()) break
+    }
+  } catch (error) {
+    if (!isMusterError(error) || error.code !== 'gone') throw error
+    say(`no more of its output can be shown: ${error.message}`)
   }
 }
 
@@ -103,7 +112,8 @@ interface Stopper {
   /** Aborts when nothing is waited for any more. */
   now: AbortSignal
   code(): number
-  pipe(): boolean
+  /** Nobody takes the output any more. */
+  deaf(): boolean
   close(): void
 }
 
@@ -113,7 +123,7 @@ export const stopSignals = ['SIGINT', 'SIGTERM', 'SIGHUP'] as const
 function stopper({ client, run, cancels }: FollowOptions): Stopper {
   const now = new AbortController()
   let times = 0
-  let pipe = false
+  let unwritten: number | undefined
   const cancel = (reason: string, force: boolean): Promise<unknown> =>
     client.runs.cancel(run.id, { reason, force }).catch((error: unknown) => {
       tellLeft(error, run)
@@ -133,19 +143,21 @@ function stopper({ client, run, cancels }: FollowOptions): Stopper {
     } else if (times === 2) void cancel(`${name} at the client, twice`, true).finally(() => now.abort())
     else now.abort()
   }
-  // Nobody reads the output any more, as after `| head`: the command ends at once, as by SIGPIPE, and the run is not left behind.
-  const onPipe = (): void => {
-    if (pipe) return
-    pipe = true
-    if (cancels) void cancel('nobody reads its output any more', true)
+  // Nobody reads the output any more, as after `| head`: the command ends at once, as by SIGPIPE, and the run is not left behind. One whose
+  // output has no room here goes on: the daemon has all of it.
+  const onUnwritable = (error: Error): void => {
+    if (unwritten !== undefined) return
+    unwritten = tellUnwritable(error, exits.infrastructure)
+    if (unwritten === exits.pipe && cancels) void cancel('nobody reads its output any more', true)
     else now.abort()
+    if (unwritten !== exits.pipe) say(`run ${run.id} is not ended by that; \`muster logs ${run.id}\` shows all of its output`)
   }
   for (const name of stopSignals) process.on(name, onSignal)
-  process.stdout.removeAllListeners('error').on('error', onPipe)
+  process.stdout.removeAllListeners('error').on('error', onUnwritable)
   return {
     now: now.signal,
-    code: () => (pipe ? exits.pipe : exits.cancelled),
-    pipe: () => pipe,
+    code: () => unwritten ?? exits.cancelled,
+    deaf: () => unwritten !== undefined,
     close: () => {
       for (const name of stopSignals) process.removeListener(name, onSignal)
     },

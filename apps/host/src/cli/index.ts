@@ -1,7 +1,7 @@
 /** `muster`: parses the arguments, and turns what comes of them into an exit code. */
 import { CommanderError } from 'commander'
 import { tell } from './context.ts'
-import { exits, say } from './io.ts'
+import { exits, say, tellUnwritable } from './io.ts'
 import { createProgram } from './program.ts'
 
 /** The parser takes some 100,000; the API takes no command of more. */
@@ -14,8 +14,7 @@ if (process.env['MUSTER_FORWARDED'] !== undefined) {
   process.channel?.unref()
 }
 
-// Whoever read the output has gone: quietly, as other programs that SIGPIPE ends.
-process.stdout.on('error', () => process.exit(exits.pipe))
+process.stdout.on('error', (error) => process.exit(tellUnwritable(error)))
 process.stderr.on('error', () => undefined)
 
 try {

@@ -14,6 +14,16 @@ export function print(text: string): void {
   process.stdout.write(shown.endsWith('\n') ? shown : `${shown}\n`)
 }
 
+/**
+ * The exit code of a command whose output cannot be written. When whoever read it has gone it is quiet, as other programs that SIGPIPE ends;
+ * a disk that is full, or a file that cannot grow, is told.
+ */
+export function tellUnwritable(error: Error, failed: number = exits.failed): number {
+  if ((error as NodeJS.ErrnoException).code === 'EPIPE') return exits.pipe
+  say(`the output cannot be written: ${error.message}`)
+  return failed
+}
+
 /** The escape of ECMA-48, and what {@link styled} puts behind it. */
 export const ESCAPE = '\u001b'
 const OWN_STYLE = /^\[(?:1|2|22|3[123]|39)m/
@@ -23,7 +33,7 @@ const OWN_STYLE = /^\[(?:1|2|22|3[123]|39)m/
  * what it is.
  */
 export function harmless(text: string): string {
-  return text.replaceAll(/\p{Cc}/gu, (char, at: number) =>
+  return text.replaceAll(/[\p{Cc}\p{Zl}\p{Zp}\p{Bidi_Control}]/gu, (char, at: number) =>
     char === '\n' || char === '\t' || (char === ESCAPE && OWN_STYLE.test(text.slice(at + 1, at + 5)))
       ? char
       : `\\u${char.charCodeAt(0).toString(16).padStart(4, '0')}`,
@@ -68,7 +78,8 @@ export async function printTable<T>(rows: readonly T[], columns: readonly Column
       middle: none,
     },
   })
-  table.push(...rows.map((row) => columns.map((column) => column.of(row) ?? '-')))
+  // A line break in what somebody wrote would begin a line as of Muster's own.
+  table.push(...rows.map((row) => columns.map((column) => (column.of(row) ?? '-').replaceAll(/[\n\v\f\r]+/g, ' '))))
   print(
     table
       .toString()

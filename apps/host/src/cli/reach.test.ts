@@ -105,5 +105,6 @@ test('what others wrote steers no terminal: it is shown, each row stays a row, a
   expect(lines.filter((line) => line.includes('title'))).toHaveLength(1)
   expect(lines.join('')).toContain(String.raw`\u001b]0;title\u0007\u001b[8m\u001b[2J\u009b31m next`)
   expect(JSON.parse(harmless(JSON.stringify({ evil })))).toEqual({ evil })
+  expect(harmless('a\u202eb\u2028c')).toBe('a\\u202eb\\u2028c')
   expect(harmless('\u001b[1mpool\u001b[22m\tone\n')).toBe('\u001b[1mpool\u001b[22m\tone\n')
 })

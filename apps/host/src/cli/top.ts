@@ -104,7 +104,18 @@ export function drawn(
     phases.reduce((sum, phase) => sum + (workers[phase] ?? 0), 0)
   const lines = [
     ...conditions.map(({ scope, name, type, message }) => [state('degraded', type), `${scope} ${name}`, message]),
-    [dim('POOL'), dim('WORKERS'), dim('STARTING'), dim('IDLE'), dim('LEASED'), dim('ENDING'), dim('QUEUED'), dim('CPU'), dim('MEMORY'), dim('WAITS FOR')],
+    [
+      dim('POOL'),
+      dim('WORKERS'),
+      dim('STARTING'),
+      dim('IDLE'),
+      dim('LEASED'),
+      dim('ENDING'),
+      dim('QUEUED'),
+      dim('CPU'),
+      dim('MEMORY'),
+      dim('WAITS FOR'),
+    ],
     ...pools.map(({ name, workers, scale, queued, waiting, usage }) => [
       bold(name),
       bar(of(workers, ...Object.keys(workers)), scale.max),

@@ -124,6 +124,8 @@ interface Issue {
   expected?: string
   values?: readonly unknown[]
   minimum?: number | bigint
+  /** False: the limit itself is outside. */
+  inclusive?: boolean
   maximum?: number | bigint
   format?: string
   pattern?: string
@@ -156,13 +158,13 @@ function describeIssue(raw: unknown, problem: Loaded<unknown>['problem']): Probl
 }
 
 /** What to write instead, as far as the schema tells. */
-function fixOf({ code, message, expected, values, minimum, maximum, format, pattern }: Issue): string {
+function fixOf({ code, message, expected, values, minimum, maximum, inclusive, format, pattern }: Issue): string {
   // Where the schema has words of its own, they say it.
   if (!/^(Invalid|Too) /.test(message)) return 'write it as said'
   if (values !== undefined) return `write one of: ${values.map(String).join(', ')}`
   if (code === 'invalid_type') return `write ${expected === 'record' ? 'an object' : withArticle(expected ?? 'other value')}`
-  if (minimum !== undefined) return `give at least ${minimum}`
-  if (maximum !== undefined) return `give at most ${maximum}`
+  if (minimum !== undefined) return `give ${inclusive === false ? 'more than' : 'at least'} ${minimum}`
+  if (maximum !== undefined) return `give ${inclusive === false ? 'less than' : 'at most'} ${maximum}`
   if (pattern !== undefined) return `write text that matches ${pattern}`
   return format === undefined ? 'write it as said' : `write it as ${withArticle(format)}`
 }

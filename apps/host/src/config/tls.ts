@@ -1,6 +1,6 @@
 /** The certificate of the API and its key: read, and looked at before anything goes by them. */
 import { createPrivateKey, X509Certificate } from 'node:crypto'
-import { readFile } from 'node:fs/promises'
+import { readFile, stat } from 'node:fs/promises'
 
 export interface TlsFiles {
   /** Absolute paths of PEM files. */
@@ -42,8 +42,11 @@ export async function readTls(files: TlsFiles, now: number = Date.now()): Promis
 
 async function readPem(files: TlsFiles, which: keyof TlsFiles): Promise<string> {
   try {
+    // Nobody may ever write into a pipe: who reads it waits for ever, and so does the end of the daemon.
+    if (!(await stat(files[which])).isFile()) throw new TlsFault(which, `${files[which]} is no file`, 'name a file')
     return await readFile(files[which], 'utf8')
   } catch (error) {
+    if (error instanceof TlsFault) throw error
     const { code, message } = error as NodeJS.ErrnoException
     const reason = code === 'ENOENT' ? `${files[which]} does not exist` : `${files[which]} cannot be read: ${message}`
     throw new TlsFault(which, reason, code === 'ENOENT' ? 'name a file that exists' : 'give this user the right to read it')

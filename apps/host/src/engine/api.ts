@@ -7,12 +7,9 @@ import type { WorkerTarget } from '@muster/core'
 import type { GuardedProvider, PluginRoom } from '../plugins/api.ts'
 import type { Sealer } from '../store/seal.ts'
 import type { AfterCommit, Store, Tx } from '../store/store.ts'
-import type { Upgrades } from './upgrade.ts'
-import type { PoolUsage, Usage } from './usage.ts'
+import type { PoolUsage, Usage } from './used.ts'
 import type { Clock } from './clock.ts'
 import type { ConditionType } from './condition-types.ts'
-import type { ConfigureHow } from './configure.ts'
-import type { EngineSettings } from './context.ts'
 import type {
   ConditionRecord,
   JournalEntry,
@@ -25,6 +22,7 @@ import type {
   WishRecord,
   WorkerRecord,
 } from './model.ts'
+import type { PluginVersion, Upgrades } from './upgrade-api.ts'
 
 export interface Engine {
   readonly owner: string
@@ -75,8 +73,31 @@ export interface OrphanView {
   dueAt: number
 }
 
+export interface EngineSettings {
+  owner: string
+  /** How the workers of each provider reach this host; agents are told. */
+  urls?: Readonly<Record<string, string>>
+  reconcileMs: number
+  orphanGraceMs: number
+  /** Ended workers and leases, and journal rows, are dropped when older, or when more, than these; tokens when they ended so long ago. */
+  retention: { recordsMs: number; journalMs: number; records?: number; journalRows?: number; tokensMs?: number }
+}
+
 /** The parts of a configuration that the engine goes by. */
 export type EngineConfig = Omit<EngineSettings, 'owner'> & { pools: readonly PoolConfig[] }
+
+export interface ConfigureHow {
+  principal: string
+  /** What differs, for the journal. */
+  changes: readonly unknown[]
+  /** Versions that take over from others, by provider: all its workers are accounted for. Absent: none. */
+  versions?: Readonly<Record<string, PluginVersion>>
+  /** Providers that it names no longer and the next daemon knows all the same, until their last workers are gone. Absent: none. */
+  lasting?: readonly string[]
+  /** Lets the providers of the next configuration take over. */
+  commit(): void
+}
+
 /**
  * Told right after each commit, in order, for those who count. A listener is quick, never throws, and stays as long as the engine.
  * What was there at the start is not told.

@@ -1,11 +1,11 @@
 /** Another configuration while the engine runs: pools and settings change between two plans, and what is no longer named is drained. */
-import { type EngineConfig, EngineError } from './api.ts'
+import { type ConfigureHow, type EngineConfig, EngineError } from './api.ts'
 import { background, type Context, mutate } from './context.ts'
 import { beginEnd } from './ending.ts'
 import { endFallBacks } from './fallback.ts'
 import { helpless } from './forget.ts'
 import type { Observer } from './loop.ts'
-import type { KeptVersions, PluginVersion } from './kept.ts'
+import type { KeptVersions } from './kept.ts'
 import type { Memory } from './memory.ts'
 import type { LiveWorker } from './model.ts'
 import type { Passes } from './passes.ts'
@@ -17,18 +17,6 @@ import { forgetSwitch } from './versions.ts'
 export interface Configure {
   /** Durable first; then `commit` and the change of the engine happen in one turn, so that no plan sees half of it. */
   (next: EngineConfig, how: ConfigureHow): Promise<void>
-}
-
-export interface ConfigureHow {
-  principal: string
-  /** What differs, for the journal. */
-  changes: readonly unknown[]
-  /** Versions that take over from others, by provider: all its workers are accounted for. Absent: none. */
-  versions?: Readonly<Record<string, PluginVersion>>
-  /** Providers that it names no longer and the next daemon knows all the same, until their last workers are gone. Absent: none. */
-  lasting?: readonly string[]
-  /** Lets the providers of the next configuration take over. */
-  commit(): void
 }
 
 export interface ConfigureParts {

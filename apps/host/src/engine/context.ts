@@ -3,24 +3,14 @@ import type { Tracing } from '../observe/trace.ts'
 import type { Fence, PluginRoom } from '../plugins/api.ts'
 import type { Sealer } from '../store/seal.ts'
 import { type Store, StoreError, type StoreWork } from '../store/store.ts'
-import { EngineError } from './api.ts'
+import { EngineError, type EngineSettings } from './api.ts'
 import type { Clock } from './clock.ts'
 import type { ConditionsRoom } from './conditions.ts'
 import type { JournalRoom } from './journal.ts'
-import type { KeptPlugin } from './kept.ts'
 import type { PassKillPoint } from './killpoint.ts'
 import type { EngineState } from './state.ts'
+import type { KeptPlugin } from './upgrade-api.ts'
 import type { Wishes } from './wishes.ts'
-
-export interface EngineSettings {
-  owner: string
-  /** How the workers of each provider reach this host; agents are told. */
-  urls?: Readonly<Record<string, string>>
-  reconcileMs: number
-  orphanGraceMs: number
-  /** Ended workers and leases, and journal rows, are dropped when older, or when more, than these; tokens when they ended so long ago. */
-  retention: { recordsMs: number; journalMs: number; records?: number; journalRows?: number; tokensMs?: number }
-}
 
 export interface Context {
   store: Store

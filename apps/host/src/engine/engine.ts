@@ -4,11 +4,11 @@ import type { Sealer } from '../store/seal.ts'
 import { type Store, StoreError } from '../store/store.ts'
 import { type Tracing, untraced } from '../observe/trace.ts'
 import { agentRoom } from './agents.ts'
-import type { Agents, Engine, PoolStatus, Wishing } from './api.ts'
+import type { Agents, Engine, EngineSettings, PoolStatus, Wishing } from './api.ts'
 import { type Clock, systemClock } from './clock.ts'
 import { openConditions } from './conditions.ts'
 import { configureOf } from './configure.ts'
-import { background, type Context, type EngineSettings } from './context.ts'
+import { background, type Context } from './context.ts'
 import { deadlines as deadlinesOf } from './deadlines.ts'
 import { type Follower, followerOf } from './follow.ts'
 import { handOf } from './hand.ts'
@@ -94,6 +94,7 @@ export async function startEngine(options: EngineOptions): Promise<Engine> {
   showHeld()
   clearStale(context, parts.memory)
   const hand = handOf(context, parts)
+  const takeBack = (): void => background(context, 'launches could not be taken back', () => parts.launcher.takeBack())
   const unsubscribe = plugins.onChange((status) => {
     tellSilence(context.conditions, status)
     if (status.state === 'ready') {
@@ -101,6 +102,7 @@ export async function startEngine(options: EngineOptions): Promise<Engine> {
       parts.preparation.forget(status.name)
       parts.preparation.tidy(status.name)
     }
+    takeBack()
     parts.launcher.calls.pump(status.name)
     parts.passes.poke()
     if (status.state === 'ready') parts.relist(status.name)
@@ -111,7 +113,7 @@ export async function startEngine(options: EngineOptions): Promise<Engine> {
     if (plugins.find(name)?.status().kept?.state === 'ready') parts.relist(name)
   })
   // Of a wish that the host before this one could only store.
-  background(context, 'launches could not be taken back', () => parts.launcher.takeBack())
+  takeBack()
   parts.passes.start()
   const observing = new Set<string>()
   const atStart = new Set(plugins.list().map((provider) => provider.name))

@@ -6,7 +6,7 @@ import { EngineError } from './api.ts'
 import type { ConditionType } from './condition-types.ts'
 import { type Context, mutate } from './context.ts'
 import { journal, writing, type Writing } from './records.ts'
-import type { Switch } from './upgrade.ts'
+import type { Switch } from './upgrade-api.ts'
 import { brief } from './words.ts'
 
 export type FallbackRecord = Selectable<FallbackTable>

@@ -34,7 +34,8 @@ const rules = {
   'launch-retry': { of: 'worker', meaning: 'A launch failed and is asked for again, by the same id, after a pause.' },
   'launch-taken-back': {
     of: 'worker',
-    meaning: 'It was not launched: its pool was paused, or its provider disabled, before the call.',
+    meaning:
+      'It was not launched: before the call its pool was paused, its provider disabled, or its provider was away and another one ready.',
   },
   'launch-undo': { of: 'worker', meaning: 'It is terminated because a launch that was given up may have made it.' },
   'start-deadline': { of: 'worker', meaning: 'It was not ready in time, and is given up.' },

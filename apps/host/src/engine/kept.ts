@@ -1,21 +1,12 @@
 /** The versions of plugins that are kept beside those that run: which workers are theirs, and the end of each with the last of them. */
-import type { Selectable } from 'kysely'
-import type { KeptPluginTable } from '../store/schema.ts'
 import type { Store } from '../store/store.ts'
 import { background, type Context, persist } from './context.ts'
 import type { Deadlines } from './deadlines.ts'
 import { helpless } from './forget.ts'
 import type { LiveWorker } from './model.ts'
 import { changeWorker, journal, type WorkerChange, writing, type Writing } from './records.ts'
+import type { KeptPlugin, PluginVersion } from './upgrade-api.ts'
 import { brief } from './words.ts'
-
-export type KeptPlugin = Selectable<KeptPluginTable>
-
-/** Whose workers are told apart: a version, and of which package. */
-export interface PluginVersion {
-  version: string
-  package: string
-}
 
 export interface KeptVersions {
   /** In a write that makes it the one that runs: all live workers of the provider are its own. */

@@ -16,14 +16,14 @@ import { withTicket } from './proofs.ts'
 import { reactToLaunch } from './react.ts'
 import { changeWorker, journal, writing } from './records.ts'
 import type { Traces } from './traces.ts'
-import { takeBackLaunch } from './takeback.ts'
+import { betterPlace, takeBackLaunch } from './takeback.ts'
 import { brief, minutes, targetOf } from './words.ts'
 
 export interface Launcher {
   readonly calls: CallQueues
   /** The spec of a worker whose record is about to be written, so that its first launch need not read it back. */
   remember(id: string, spec: LaunchSpec): void
-  /** After a pool was paused or a provider disabled: launches that were not sent yet are not made. Those under way go on. */
+  /** After a pool was paused, or a provider disabled or seen away: launches that were not sent yet are not made. Those under way go on. */
   takeBack(): Promise<void>
 }
 
@@ -104,6 +104,11 @@ export function launcherOf(context: Context, parts: LauncherParts): Launcher {
     return context.wishes.paused(name) ?? context.wishes.disabled(provider)
   }
 
+  /** As {@link heldBack}; where nothing was made, also that another provider can do it now. */
+  function elsewhere(worker: LiveWorker): string | undefined {
+    return heldBack(worker) ?? (calls.inDoubt(worker.id) ? undefined : betterPlace(context, memory, worker))
+  }
+
   async function takeBack(worker: LiveWorker, reason: string): Promise<void> {
     await takeBackLaunch(context, { id: worker.id, reason, doubt: calls.inDoubt(worker.id) })
   }
@@ -112,7 +117,7 @@ export function launcherOf(context: Context, parts: LauncherParts): Launcher {
     const unsent = [...state.workers.values()].filter((one) => one.phase === 'launching' && !calls.isOpen(one.id))
     await Promise.all(
       unsent.map(async (worker) => {
-        const reason = heldBack(worker)
+        const reason = elsewhere(worker)
         if (reason === undefined) return
         calls.withdraw(worker.provider, { kind: 'launch', id: worker.id })
         await takeBack(worker, reason)
@@ -179,7 +184,7 @@ export function launcherOf(context: Context, parts: LauncherParts): Launcher {
     if (context.stopping.aborted) return
     const now = clock.now()
     const attempt = worker.attempt + 1
-    const held = heldBack(worker)
+    const held = elsewhere(worker)
     const given = { attempt, now, deadline: parts.startDue(worker), random: clock.random(), doubt: how.doubt }
     const reaction = reactToLaunch(error, given)
     if (reaction.kind === 'give-up') {

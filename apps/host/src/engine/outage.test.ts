@@ -4,11 +4,12 @@ import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { ProviderError } from '@muster/core'
 import { waitFor } from '@muster/test/systems/wait'
-import { afterEach, expect, test } from 'vitest'
+import { afterEach, describe, expect, test } from 'vitest'
 import type { Runs } from './runs-api.ts'
 import { startRuns } from './runs/index.ts'
 import { type Commands, commandsIn } from './testing/commands.ts'
 import { type Harness, leaseRequest, openHarness, poolConfig } from './testing/harness.ts'
+import type { Fault } from './testing/vendor.ts'
 
 const minute = 60_000
 const lifetimeMs = 360 * minute
@@ -218,4 +219,62 @@ test.each([
   await site.until('it to end', async () => (await runs.find(id))?.outcome === 'passed')
   expect(await site.log(id)).toBe(words)
   expect(h.reports).toEqual([])
+})
+
+describe('with another placement that is ready', () => {
+  async function two(effect: 'none' | 'possible'): Promise<Harness> {
+    const error = new ProviderError('transient', 'the engine does not answer', { effect })
+    const fault = (method: string): Fault | undefined =>
+      method === 'launch' ? { error, effect: effect === 'possible' } : undefined
+    const h = await openHarness({
+      pools: [poolConfig({ placement: ['one', 'two'] })],
+      providers: [{ name: 'one', fault }, { name: 'two' }],
+    })
+    closing.push(() => h.close())
+    return h
+  }
+  const made = (h: Harness): number[] => ['one', 'two'].map((name) => h.provider(name).vendor.made.length)
+
+  test('a launch that did nothing goes there once its provider is seen away, and not only after its start deadline', async () => {
+    const h = await two('none')
+    const { id } = await h.engine.leases.request(leaseRequest())
+    await h.pass(2000)
+    expect(h.engine.leases.get(id)).toMatchObject({ state: 'assigned', tries: 0 })
+    h.provider('one').setState('degraded', { reason: 'it does not answer' })
+    await h.pass(1000)
+    expect(h.engine.leases.get(id)).toMatchObject({ state: 'active', tries: 0 })
+    expect(made(h)).toEqual([0, 1])
+    const told = (await h.engine.journal.why('lease', id)).find(({ rule }) => rule === 'launch-taken-back')
+    expect(JSON.parse(told?.inputs ?? '')).toMatchObject({ reason: 'one is degraded, and two is ready', doubt: false })
+    expect(await h.engine.workers.list({ ended: true })).toEqual(
+      expect.arrayContaining([expect.objectContaining({ provider: 'one', end: 'never-made' })]),
+    )
+    expect(h.reports).toEqual([])
+  })
+
+  test('it waits where it is while no other one is ready, and goes on when one gets so', async () => {
+    const h = await two('none')
+    h.provider('two').setState('degraded')
+    const { id } = await h.engine.leases.request(leaseRequest())
+    await h.pass(1000)
+    h.provider('one').setState('degraded')
+    await h.pass(10_000)
+    expect(h.engine.leases.get(id)).toMatchObject({ state: 'assigned' })
+    h.provider('two').setState('ready')
+    await h.pass(1000)
+    expect(h.engine.leases.get(id)).toMatchObject({ state: 'active' })
+    expect(made(h)).toEqual([0, 1])
+    expect(h.reports).toEqual([])
+  })
+
+  test('one that may have done something stays with its provider until its start deadline', async () => {
+    const h = await two('possible')
+    const { id } = await h.engine.leases.request(leaseRequest())
+    await h.pass(1000)
+    h.provider('one').setState('degraded')
+    await h.pass(10_000)
+    expect(h.engine.leases.get(id)).toMatchObject({ state: 'assigned', tries: 0 })
+    expect(made(h)).toEqual([1, 0])
+    expect(h.reports).toEqual([])
+  })
 })

@@ -1,5 +1,6 @@
 /** Who may reach into a worker, when, and what is written of it. */
 import { ProviderError, type WorkerCapabilities } from '@muster/core'
+import { waitFor } from '@muster/test/systems/wait'
 import { afterEach, beforeEach, expect, test } from 'vitest'
 import { type Reach, reachOf } from './reach.ts'
 import { type Harness, leaseRequest, openHarness, poolConfig } from './testing/harness.ts'
@@ -98,4 +99,25 @@ test('what the provider cannot is unsupported, a worker that is none is not foun
   expect(await Promise.all(tries())).toEqual(['unsupported', 'unsupported', 'unsupported'])
   worker = 'none'
   expect(await Promise.all(tries())).toEqual(['not-found', 'not-found', 'not-found'])
+})
+
+test('a terminal that does not begin in time is given up, and its command with it', async () => {
+  await h.close()
+  await open({ exec: { reattach: true, stdin: true, tty: true, exitCode: true } })
+  let asked: AbortSignal | undefined
+  Object.assign(h.provider(), {
+    exec: async (_target: unknown, _command: unknown, { signal }: { signal: AbortSignal }) => {
+      asked = signal
+      return new Promise((_, reject) => signal.addEventListener('abort', () => reject(signal.reason as Error)))
+    },
+  })
+  const opened = reach.terminal(worker, { ...who, command: { command: ['sh'], tty: { columns: 80, rows: 24 } } })
+  const refused = expect(opened).rejects.toMatchObject({
+    code: 'deadline',
+    message: expect.stringContaining('did not begin') as string,
+  })
+  await waitFor('the call', () => asked !== undefined)
+  await h.pass(61_000)
+  await refused
+  expect(asked?.aborted).toBe(true)
 })

@@ -1,6 +1,6 @@
 /** What somebody does with a worker that lives, beside its runs: files in and out, a connection to one of its ports, a terminal. */
-import type { ExecSpec, TerminalSize, WorkerExit, WorkerTarget } from '@muster/core'
-import type { GuardedProvider } from '../plugins/api.ts'
+import { type ExecSpec, ProviderError, type TerminalSize, type WorkerExit, type WorkerTarget } from '@muster/core'
+import type { GuardedProvider, GuardedSession } from '../plugins/api.ts'
 import type { Engine } from './api.ts'
 import { newId } from '../store/ids.ts'
 import { RunError } from './runs-api.ts'
@@ -45,6 +45,9 @@ type Ability = 'copy files in' | 'copy files out' | 'forward ports' | 'open a te
 /** A working day: whoever forgets a terminal does not hold its plugin's process for ever. */
 const TERMINAL_MS = 12 * 3_600_000
 
+/** An engine under load starts a command within seconds; whoever sits there waits no longer. */
+const BEGIN_MS = 60_000
+
 /** A worker takes these once it is there, and until it is to end. */
 const phases: readonly string[] = ['starting', 'idle', 'leased', 'draining']
 
@@ -76,6 +79,23 @@ export function reachOf(engine: Engine): Reach {
       }),
     )
     return { provider, target: engine.workers.target(worker) }
+  }
+
+  /** A session that begins in time. */
+  async function inTime(signal: AbortSignal, start: (until: AbortSignal) => Promise<GuardedSession>): Promise<GuardedSession> {
+    const late = new AbortController()
+    const cancel = engine.clock.after(BEGIN_MS, () => late.abort())
+    try {
+      return await start(AbortSignal.any([signal, late.signal]))
+    } catch (error) {
+      if (!late.signal.aborted || signal.aborted) throw error
+      throw new ProviderError('deadline', `the command at the terminal did not begin within ${BEGIN_MS / 1000} s`, {
+        hint: 'Look whether the provider is well: muster providers.',
+        cause: error,
+      })
+    } finally {
+      cancel()
+    }
   }
 
   return {
@@ -117,22 +137,24 @@ export function reachOf(engine: Engine): Reach {
         inputs: { command: command.command },
       })
       const exec = newId('x')
-      const session = await provider.exec(
-        target,
-        {
-          ...command,
-          id: exec,
-          stdin: input !== undefined,
-          from: { stdout: 0, stderr: 0 },
-          ...(input === undefined ? {} : { input }),
-        },
-        { idempotencyKey: exec, signal, timeoutMs: TERMINAL_MS },
+      const session = await inTime(signal, (until) =>
+        provider.exec(
+          target,
+          {
+            ...command,
+            id: exec,
+            stdin: input !== undefined,
+            from: { stdout: 0, stderr: 0 },
+            ...(input === undefined ? {} : { input }),
+          },
+          { idempotencyKey: exec, signal: until, timeoutMs: TERMINAL_MS },
+        ),
       )
       session.exit.catch(() => undefined)
       return {
         output: dataOf(session.output),
         exit: session.exit,
-        resize: (size) => provider.execResize(target, { id: exec, ...size }, { signal }),
+        resize: (size) => session.resize(size, { signal }),
       }
     },
   }

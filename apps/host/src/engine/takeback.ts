@@ -1,6 +1,12 @@
-/** A launch that was decided and shall not be made: its pool was paused, or its provider disabled, before the call was sent. */
+/**
+ * A launch that was decided and shall not be made: before the call was sent, its pool was paused, its provider disabled, or its provider is
+ * away while another one could serve it.
+ */
 import { type Context, persist } from './context.ts'
 import { beginEnd, close } from './ending.ts'
+import type { Memory } from './memory.ts'
+import type { LiveWorker } from './model.ts'
+import { choose } from './placement.ts'
 import { changeLease, changeWorker, journal, leaseOf, writing } from './records.ts'
 
 export interface TakenBack {
@@ -26,7 +32,7 @@ export async function takeBackLaunch(context: Context, { id, reason, doubt }: Ta
       workerId: id,
       ...(lease === undefined ? {} : { leaseId: lease.id }),
       inputs: { reason, attempt: worker.attempt, doubt },
-      change: 'The pool is resumed, or the provider enabled.',
+      change: 'The pool is resumed, the provider enabled or well again.',
     })
     if (lease !== undefined) await changeLease(w, lease, { state: 'queued', worker_id: null, assigned_at: null })
     if (doubt) await beginEnd(w, worker, { rule: 'launch-undo', reason: `not launched: ${reason}` })
@@ -35,4 +41,17 @@ export async function takeBackLaunch(context: Context, { id, reason, doubt }: Ta
       await close(w, marked, { end: 'never-made', rule: 'worker-never-made' })
     }
   })
+}
+
+/** Another provider that could launch this one's work now, where its own does not answer: who does. Undefined: none, or it is well. */
+export function betterPlace(context: Context, memory: Memory, worker: LiveWorker): string | undefined {
+  const { id, provider: name, pool: poolName } = worker
+  const state = (context.plugins.find(name, id) ?? context.plugins.find(name))?.status().state
+  if (state === undefined || state === 'ready') return undefined
+  const pool = context.state.pool(poolName).config
+  const lease = leaseOf(context, worker)
+  const demand = lease === undefined ? memory.stock(pool) : memory.demand(lease)
+  if (demand === undefined) return undefined
+  const { provider } = choose(demand, memory.candidates(pool, demand, lease?.id), context.clock.now())
+  return provider === undefined ? undefined : `${name} is ${state}, and ${provider} is ready`
 }

@@ -2,7 +2,7 @@
 import { ProviderError, type WorkerObservation, type WorkerPage } from '@muster/core'
 import { afterEach, beforeEach, expect, test } from 'vitest'
 import { type Harness, leaseRequest, openHarness, poolConfig } from './testing/harness.ts'
-import type { Accountable } from './upgrade.ts'
+import type { Accountable } from './upgrade-api.ts'
 
 let h: Harness
 beforeEach(async () => {

@@ -47,7 +47,11 @@ test('a hundred samples a second at most, however many workers there are', () =>
 test('the last sample of each worker that lives, by pool too; nothing of strangers, nothing of those that are gone', async () => {
   const id = await withWorker()
   const other = `w${'9'.repeat(26)}`
-  h.provider().sample({ id, ...sample() }, { id: other, ...sample() }, { id, ...sample({ at: at(2), cpuSeconds: 11, memoryBytes: 150 }) })
+  h.provider().sample(
+    { id, ...sample() },
+    { id: other, ...sample() },
+    { id, ...sample({ at: at(2), cpuSeconds: 11, memoryBytes: 150 }) },
+  )
   await h.settle()
   const { usage } = h.engine
   expect(usage.of(id)).toMatchObject({ memoryBytes: 150, cpu: 0.5, memoryPeakBytes: 300 })

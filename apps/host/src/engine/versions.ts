@@ -2,28 +2,10 @@
 import type { Tx } from '../store/store.ts'
 import { type Context, mutate } from './context.ts'
 import { journal, writing } from './records.ts'
+import type { StartedVersion, Switched, WentBack } from './upgrade-api.ts'
 
 /** By name of the provider. */
 const PREFIX = 'plugin-switch:'
-
-interface Switched {
-  before: string
-  after: string
-  /** Digest of what the lock had of the plugin at that time. Absent: nothing, or nobody has looked. */
-  locked?: string
-}
-
-/** What a provider was started with. */
-export interface StartedVersion {
-  version: string
-  /** As {@link Switched.locked}, now. */
-  locked?: string
-}
-
-/** A provider that was started with the version from before its switch. */
-export interface WentBack extends Pick<Switched, 'before' | 'after'> {
-  provider: string
-}
 
 /** In the same write as the switch. */
 export async function noteSwitch(tx: Tx, provider: string, switched: Switched): Promise<void> {

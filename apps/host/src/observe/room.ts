@@ -1,7 +1,7 @@
 /** What the daemon tells of itself, put together: metrics, traces, and the lines of the log about runs, workers and calls. */
 import type { Logger } from 'pino'
 import { openDoor } from '../api/door-error.ts'
-import type { ApiObserver } from '../api/observing.ts'
+import type { ApiObserver } from '../api/deps.ts'
 import { urlHost } from '../config/address.ts'
 import type { MusterConfig } from '../config/load.ts'
 import { type NetworkSettings, readNetwork } from '../config/network.ts'

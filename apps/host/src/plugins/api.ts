@@ -1,9 +1,8 @@
 /** What the engine sees of the plugins room: guarded providers, and how each one does. */
 import type {
-  ExecChunk,
   ExecId,
   ExecInput,
-  ExecResize,
+  ExecSession,
   ExecState,
   Headroom,
   LaunchedWorker,
@@ -21,9 +20,9 @@ import type {
   SpanBatch,
   Terminated,
   StatsQuery,
+  TerminalSize,
   TerminateHow,
   WorkerCapabilities,
-  WorkerExit,
   WorkerObservation,
   WorkerPage,
   WorkerPluginManifest,
@@ -31,7 +30,7 @@ import type {
   WorkerTarget,
 } from '@muster/core'
 
-import type { IsolationLevel } from './isolation.ts'
+import type { IsolationLevel } from './registry.ts'
 
 /** What a caller adds to a call; the guard makes the contract's `Call` of it. */
 export interface CallOptions {
@@ -42,6 +41,12 @@ export interface CallOptions {
   timeoutMs?: number
   signal?: AbortSignal
   traceparent?: string
+}
+
+/** A command in a worker. One at a terminal stays with the process that began it, whichever takes over from that. */
+export interface GuardedSession extends ExecSession {
+  /** Of a terminal: another size. */
+  resize(size: TerminalSize, options?: CallOptions): Promise<void>
 }
 
 /**
@@ -62,18 +67,13 @@ export interface GuardedProvider {
   /** The next are there only when the capability is declared: check `capabilities` first. */
   watch(options?: CallOptions): AsyncIterable<WorkerObservation>
   logs(target: WorkerTarget, options: LogOptions, call?: CallOptions): AsyncIterable<LogChunk>
-  exec(
-    target: WorkerTarget,
-    command: ExecInput,
-    options?: CallOptions,
-  ): Promise<{ output: AsyncIterable<ExecChunk>; exit: Promise<WorkerExit> }>
+  exec(target: WorkerTarget, command: ExecInput, options?: CallOptions): Promise<GuardedSession>
   execState(target: WorkerTarget, id: ExecId, options?: CallOptions): Promise<ExecState>
   execKill(
     target: WorkerTarget,
     kill: { id: ExecId; signal: 'SIGTERM' | 'SIGKILL' | 'SIGINT' },
     options?: CallOptions,
   ): Promise<void>
-  execResize(target: WorkerTarget, resize: ExecResize, options?: CallOptions): Promise<void>
   copyIn(target: WorkerTarget, input: { path: string; tar: AsyncIterable<Uint8Array> }, options?: CallOptions): Promise<void>
   copyOut(target: WorkerTarget, path: string, options?: CallOptions): AsyncIterable<Uint8Array>
   forward(

@@ -5,7 +5,7 @@ import { stat } from 'node:fs/promises'
 import { dirname, resolve } from 'node:path'
 import { promisify } from 'node:util'
 import { cagesAreHere } from './cage.ts'
-import { lacksNetwork } from './no-network.ts'
+import { type Lack, lacksNetwork } from './no-network.ts'
 import { remembered } from './remembered.ts'
 
 const run = promisify(execFile)
@@ -33,11 +33,6 @@ export interface Ground {
 
 /** Where nobody has looked. */
 export const bareGround: Ground = { lacks: { fact: 'nobody has looked what this machine gives', mend: 'run muster check' } }
-
-export interface Lack {
-  fact: string
-  mend: string
-}
 
 export interface GroundOptions {
   /** The data folder. */

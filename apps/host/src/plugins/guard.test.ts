@@ -1,5 +1,12 @@
 /** The guard in front of a plugin's process, with a process of straw. */
-import { ProviderError, type CallOptions, type SpanBatch, type WorkerClient, type WorkerObservation } from '@muster/core'
+import {
+  ProviderError,
+  type CallOptions,
+  type SpanBatch,
+  type WorkerClient,
+  type WorkerExit,
+  type WorkerObservation,
+} from '@muster/core'
 import { expect, test, vi } from 'vitest'
 import type { CallWitness } from './api.ts'
 import { createGuard, type Current, type Guard } from './guard.ts'
@@ -45,7 +52,7 @@ function straw(
     onFailure: (method, error) => failures.push(`${method} ${error.code}`),
     ...(told === undefined ? {} : { witness }),
   })
-  return { guard, asked, term, failures, holds, down: (how: Current) => void (current = how) }
+  return { guard, worker, asked, term, failures, holds, down: (how: Current) => void (current = how) }
 }
 
 function seen(id: string, more: Partial<typeof tags> = {}): WorkerObservation {
@@ -171,7 +178,6 @@ test('each call goes to the method of its name, with what it was given', async (
     calls.exec(target, input),
     calls.execState(target, 'x'),
     calls.execKill(target, input),
-    calls.execResize(target, input),
     calls.copyIn(target, input),
     calls.suspend(target),
     calls.resume(target),
@@ -189,7 +195,6 @@ test('each call goes to the method of its name, with what it was given', async (
     'exec',
     'execState',
     'execKill',
-    'execResize',
     'copyIn',
     'suspend',
     'resume',
@@ -210,6 +215,32 @@ test('each call goes to the method of its name, with what it was given', async (
   })
 })
 
+test('a terminal stays with the process that it began in, and hears of its sizes there; other commands hold nothing up', async () => {
+  const exit = Promise.withResolvers<WorkerExit>()
+  const process = straw((method) => (method === 'exec' ? { output: [], exit: exit.promise } : undefined))
+  const { guard, asked, holds, down } = process
+  const other = straw()
+  const terminal = await guard.calls.exec(target, { id: 'x1', tty: { columns: 80, rows: 24 } } as never)
+  let quiet = false
+  void holds.empty().then(() => (quiet = true))
+  // Another process has taken over.
+  down({ worker: other.worker, holds: other.holds, inFlight: 8 })
+  await terminal.resize({ columns: 100, rows: 30 })
+  expect(asked.at(-1)).toMatchObject({ method: 'execResize', given: [target, { id: 'x1', columns: 100, rows: 30 }, {}] })
+  expect([other.asked, quiet]).toEqual([[], false])
+  exit.resolve({ code: 0, reason: 'exited' })
+  await holds.empty()
+  const plain = straw((method) => (method === 'exec' ? { output: [], exit: new Promise(() => undefined) } : undefined))
+  await plain.guard.calls.exec(target, { id: 'x2' } as never)
+  await plain.holds.empty()
+})
+
+test('a terminal that does not begin holds nothing up', async () => {
+  const { guard, holds } = straw(fault('transient'))
+  await expect(guard.calls.exec(target, { id: 'x1', tty: {} } as never)).rejects.toMatchObject({ code: 'transient' })
+  await holds.empty()
+})
+
 test('streams go to the method of their name, and give what it gives', async () => {
   const asked: [string, unknown[]][] = []
   const worker = new Proxy({} as WorkerClient, {
@@ -223,7 +254,13 @@ test('streams go to the method of their name, and give what it gives', async () 
   const { calls } = guard
   const query = { follow: true }
   const input = { port: 1 } as never
-  const streams = [calls.watch(), calls.stats({ everyMs: 500 }), calls.logs(target, query), calls.copyOut(target, '/x'), calls.forward(target, input)]
+  const streams = [
+    calls.watch(),
+    calls.stats({ everyMs: 500 }),
+    calls.logs(target, query),
+    calls.copyOut(target, '/x'),
+    calls.forward(target, input),
+  ]
   const got = await Promise.all(streams.map((stream) => Array.fromAsync(stream as AsyncIterable<unknown>)))
   expect(got).toEqual([['watch'], ['stats'], ['logs'], ['copyOut'], ['forward']])
   expect(asked).toEqual([

@@ -6,9 +6,11 @@ import {
   reactions,
   toProviderError,
   type CallOptions as WireOptions,
+  type ExecInput,
   type OwnerTags,
   type WorkerClient,
   type WorkerObservation,
+  type WorkerTarget,
 } from '@muster/core'
 import {
   BrokenCircuitError,
@@ -20,7 +22,7 @@ import {
   type CircuitBreakerPolicy,
 } from 'cockatiel'
 import { newTraceparent } from '../observe/trace.ts'
-import type { CallOptions, CallWitness, Fence, GuardedProvider } from './api.ts'
+import type { CallOptions, CallWitness, Fence, GuardedProvider, GuardedSession } from './api.ts'
 import type { Holds } from './holds.ts'
 import { openWaits } from './waits.ts'
 import { cleanSpans, givenIn, type Redactor } from './redactor.ts'
@@ -48,7 +50,7 @@ export interface Guard {
   renew(): void
 }
 
-type Method = keyof Guard['calls']
+type Method = keyof Guard['calls'] | 'execResize'
 
 const second = 1000
 const minute = 60 * second
@@ -144,11 +146,10 @@ export function createGuard(deps: GuardDeps): Guard {
       logs: (target, query, options) => door.stream('logs', (w, o) => w.logs(target, query, o), options),
       exec: (target, command, options) => {
         redactor.learnGiven(Object.values(command.env ?? {}))
-        return door.once('exec', (w, o) => w.exec(target, command, o), options)
+        return execThrough(door, { target, command }, options)
       },
       execState: (target, id, options) => door.once('execState', (w, o) => w.execState(target, id, o), options),
       execKill: (target, kill, options) => door.once('execKill', (w, o) => w.execKill(target, kill, o), options),
-      execResize: (target, resize, options) => door.once('execResize', (w, o) => w.execResize(target, resize, o), options),
       copyIn: (target, input, options) => door.once('copyIn', (w, o) => w.copyIn(target, input, o), options),
       copyOut: (target, path, options) => door.stream('copyOut', (w, o) => w.copyOut(target, path, o), options),
       forward: (target, input, options) => door.stream('forward', (w, o) => w.forward(target, input, o), options),
@@ -180,7 +181,11 @@ function newBreaker(): CircuitBreakerPolicy {
 }
 
 interface Door {
-  once<T>(method: Method, call: (worker: WorkerClient, options: WireOptions) => Promise<T>, options?: CallOptions): Promise<T>
+  once<T>(
+    method: Method,
+    call: (worker: WorkerClient, options: WireOptions, holds: Holds) => Promise<T>,
+    options?: CallOptions,
+  ): Promise<T>
   stream<T>(
     method: Method,
     call: (worker: WorkerClient, options: WireOptions) => AsyncIterable<T>,
@@ -188,11 +193,37 @@ interface Door {
   ): AsyncIterable<T>
 }
 
+/** What it began in has to last as long as a terminal, to which nobody attaches again; other commands go on without it. */
+async function execThrough(
+  door: Door,
+  { target, command }: { target: WorkerTarget; command: ExecInput },
+  options?: CallOptions,
+): Promise<GuardedSession> {
+  return door.once(
+    'exec',
+    async (worker, wire, holds) => {
+      const leave = command.tty === undefined ? () => undefined : holds.hold()
+      try {
+        const session = await worker.exec(target, command, wire)
+        void session.exit.catch(() => undefined).finally(leave)
+        const { id } = command
+        const resize: GuardedSession['resize'] = (size, how) =>
+          door.once('execResize', (_now, o) => worker.execResize(target, { id, ...size }, o), how)
+        return { ...session, resize }
+      } catch (error) {
+        leave()
+        throw error
+      }
+    },
+    options,
+  )
+}
+
 function createDoor(deps: GuardDeps, breaker: () => CircuitBreakerPolicy): Door {
   const waits = openWaits()
 
   /** The worker side to call, and what keeps its process until the call has ended; or the refusal. */
-  function enter(method: Method): { worker: WorkerClient; leave: () => void; inFlight: number } {
+  function enter(method: Method): { worker: WorkerClient; holds: Holds; leave: () => void; inFlight: number } {
     if (mutating.has(method) && !deps.fence.mayAct())
       throw new ProviderError('cancelled', `${method}: this host's term is too short to act`, { effect: 'none' })
     const current = deps.current()
@@ -202,7 +233,7 @@ function createDoor(deps: GuardDeps, breaker: () => CircuitBreakerPolicy): Door 
         retryAfterMs: current.retryAfterMs,
       })
     const leave = resumed.has(method) ? () => undefined : current.holds.hold()
-    return { worker: current.worker, leave, inFlight: current.inFlight }
+    return { ...current, leave }
   }
 
   function fail(method: Method, thrown: unknown): ProviderError {
@@ -222,7 +253,7 @@ function createDoor(deps: GuardDeps, breaker: () => CircuitBreakerPolicy): Door 
       let leave = (): void => undefined
       try {
         const entered = enter(method)
-        const { worker, inFlight } = entered
+        const { worker, holds, inFlight } = entered
         const wait = waits.enter({
           limit: placeless.has(method) ? Infinity : inFlight,
           trying: breakerState(breaker()) !== 'closed',
@@ -233,7 +264,7 @@ function createDoor(deps: GuardDeps, breaker: () => CircuitBreakerPolicy): Door 
         }
         const placed = (): void => wait.placed((reason) => seen.waited?.(reason))
         const wire = { ...wireOptions(method, { ...options, ...seen }, deps), placed }
-        const answer = await breaker().execute(() => call(worker, wire))
+        const answer = await breaker().execute(() => call(worker, wire, holds))
         seen.end('ok')
         return answer
       } catch (thrown) {

@@ -1,16 +1,8 @@
 import type { PluginPermissions } from '@muster/core'
 import { expect, test } from 'vitest'
 import type { Ground } from './ground.ts'
-import {
-  demandLevel,
-  dependsOnGround,
-  type Isolation,
-  isolationOf,
-  type IsolationLevel,
-  levelName,
-  reasonOf,
-} from './isolation.ts'
-import type { PluginEntry, PluginSource } from './registry.ts'
+import { demandLevel, dependsOnGround, type Isolation, isolationOf, levelName, reasonOf } from './isolation.ts'
+import type { IsolationLevel, PluginEntry, PluginSource } from './registry.ts'
 
 const nothing: PluginPermissions = { net: [], unix: [], fsRead: [], fsWrite: [], env: [], childProcess: false }
 const everything = { fsWrite: ['/'], childProcess: true }

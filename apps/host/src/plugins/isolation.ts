@@ -3,11 +3,7 @@ import type { PluginPermissions } from '@muster/core'
 import { holdsNothing } from '@muster/packed/command'
 import type { Ground } from './ground.ts'
 import { PluginRefusal } from './refusal.ts'
-import type { PluginEntry } from './registry.ts'
-
-/** From the loosest to the tightest. */
-export const isolationLevels = ['L1', 'L2', 'L3'] as const
-export type IsolationLevel = (typeof isolationLevels)[number]
+import { type IsolationLevel, isolationLevels, type PluginEntry } from './registry.ts'
 
 const ofItsOwn = 'a process of a user of its own, without groups, capabilities and new privileges'
 const plain = 'a plain process of the host’s user'

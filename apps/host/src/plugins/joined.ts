@@ -160,7 +160,6 @@ export function joined({ main, kept, ownerOf, retiring }: JoinedParts): Joined {
     exec: (...given) => at(given[0]).exec(...given),
     execState: (...given) => at(given[0]).execState(...given),
     execKill: (...given) => at(given[0]).execKill(...given),
-    execResize: (...given) => at(given[0]).execResize(...given),
     copyIn: (...given) => at(given[0]).copyIn(...given),
     copyOut: (...given) => at(given[0]).copyOut(...given),
     forward: (...given) => at(given[0]).forward(...given),

@@ -3,10 +3,15 @@ import { execFile } from 'node:child_process'
 import { existsSync } from 'node:fs'
 import { readlink } from 'node:fs/promises'
 import { promisify } from 'node:util'
-import type { Lack } from './ground.ts'
 import { remembered } from './remembered.ts'
 
 const run = promisify(execFile)
+
+/** Why this machine does not give something, and what mends that. */
+export interface Lack {
+  fact: string
+  mend: string
+}
 
 /** The command, in such a network: it stays the same process. Error: none can be made here. */
 export async function withoutNetwork(command: readonly string[]): Promise<string[]> {

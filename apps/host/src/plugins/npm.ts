@@ -4,10 +4,9 @@ import fetch from 'npm-registry-fetch'
 import { z } from 'zod'
 import { type NetworkSettings, readNetwork } from '../config/network.ts'
 import { maxTarballBytes } from '@muster/packed/archive'
-import type { Origin } from './origin.ts'
+import type { Origin, Published } from './origin.ts'
 import { PluginRefusal } from './refusal.ts'
 import type { RegistryAddress } from './registry.ts'
-import type { Published } from './resolve.ts'
 import { secretReader } from './secrets.ts'
 
 /** Of a registry that keeps silent. */

@@ -4,7 +4,15 @@ import { z } from 'zod'
 import { maxTarballBytes } from '@muster/packed/archive'
 import { filesOf } from './archive.ts'
 import { PluginRefusal } from './refusal.ts'
-import type { Published } from './resolve.ts'
+
+/** One version that a source has. */
+export interface Published {
+  version: string
+  /** ISO 8601; absent: the source does not say. */
+  published?: string
+  /** Why nobody should use it any more. */
+  deprecated?: string
+}
 
 export interface Origin {
   /** Does it know when a version was published? */

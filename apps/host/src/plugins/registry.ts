@@ -7,11 +7,14 @@ import { z } from 'zod'
 import { type Loaded, loadDocument, strict } from '../config/document.ts'
 import type { Problem } from '../config/problem.ts'
 import { durationSchema } from '../config/units.ts'
-import { isolationLevels, type IsolationLevel } from './isolation.ts'
-import type { TrustPolicy, TrustRule } from './trust.ts'
+import type { Signer } from './provenance.ts'
 
 /** Where a package comes from, as written: paths are relative to the registry manifest. */
 export type PluginSource = { folder: string } | { tarball: string } | { mirror: string } | { registry: string }
+
+/** How far a plugin is kept in, from the loosest to the tightest. */
+export const isolationLevels = ['L1', 'L2', 'L3'] as const
+export type IsolationLevel = (typeof isolationLevels)[number]
 
 export interface PluginEntry {
   alias: string
@@ -30,6 +33,18 @@ export interface RegistryAddress {
   /** Absent: the one that npm itself uses. */
   url?: string
   token?: { env: string } | { file: string }
+}
+
+/** Who signs packages. */
+export interface TrustRule extends Signer {
+  /** Packages, or scopes as `@acme/*`. */
+  packages: readonly string[]
+}
+
+export interface TrustPolicy {
+  rules: readonly TrustRule[]
+  /** Absolute path of another trusted root than that of the public sigstore. */
+  root?: string
 }
 
 export interface RegistryPolicy {

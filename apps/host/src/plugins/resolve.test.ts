@@ -1,5 +1,6 @@
 import { describe, expect, it } from 'vitest'
-import { chooseVersion, type Published, type Rule } from './resolve.ts'
+import type { Published } from './origin.ts'
+import { chooseVersion, type Rule } from './resolve.ts'
 
 const now = Date.parse('2026-01-10T00:00:00Z')
 const hours = (ago: number): string => new Date(now - ago * 3_600_000).toISOString()

@@ -2,16 +2,8 @@
 import semver from 'semver'
 import { PluginRefusal } from './refusal.ts'
 import type { RegistryPolicy } from './registry.ts'
+import type { Published } from './origin.ts'
 import { isNamed } from './trust.ts'
-
-/** One version that a source has. */
-export interface Published {
-  version: string
-  /** ISO 8601; absent: the source does not say. */
-  published?: string
-  /** Why nobody should use it any more. */
-  deprecated?: string
-}
 
 export interface Wanted {
   alias: string

@@ -4,18 +4,7 @@ import type { TrustedRoot } from '@sigstore/protobuf-specs'
 import type { LockedPlugin, LockedVersion, Waiver } from './lock.ts'
 import type { Attested, Provenance, Signer } from './provenance.ts'
 import { PluginRefusal } from './refusal.ts'
-
-/** Who signs packages. */
-export interface TrustRule extends Signer {
-  /** Packages, or scopes as `@acme/*`. */
-  packages: readonly string[]
-}
-
-export interface TrustPolicy {
-  rules: readonly TrustRule[]
-  /** Absolute path of another trusted root than that of the public sigstore. */
-  root?: string
-}
+import type { TrustPolicy } from './registry.ts'
 
 export type Trust = { signer: Provenance } | { waiver: Waiver }
 

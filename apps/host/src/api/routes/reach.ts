@@ -23,7 +23,7 @@ const atPath = z.strictObject({
     .describe('In the worker; a relative one is below its workspace.'),
 })
 
-export function reachRoutes(app: App, { engine, streams }: AppDeps): void {
+export function reachRoutes(app: App, { engine, streams, access }: AppDeps): void {
   const reach = reachOf(engine)
   for (const type of [TCP_TYPE, TERMINAL_TYPE]) app.addContentTypeParser(type, (_request, body, done) => done(null, body))
 
@@ -143,7 +143,7 @@ export function reachRoutes(app: App, { engine, streams }: AppDeps): void {
       const person = readTerminal(bodyOf(request.body as IncomingMessage, signal))
       let terminal: Terminal
       try {
-        const { stdin = false, columns, rows, ...command } = await person.begin()
+        const { stdin = false, columns, rows, ...command } = await person.begin(access.limits.bodyMs)
         terminal = await reach.terminal(request.params.id, {
           command: { ...command, tty: { columns, rows } },
           ...(stdin ? { input: person.typed() } : {}),

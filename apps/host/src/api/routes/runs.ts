@@ -72,7 +72,12 @@ export function runRoutes(app: App, { runs, idempotency, streams }: AppDeps): vo
     },
     async ({ query: { label, ...query } }) => {
       const labels = Object.fromEntries([label ?? []].flat().map(labelOf))
-      const wanted = { ...query, ...(label === undefined ? {} : { labels }) }
+      const wanted = {
+        ...query,
+        // Who asks for those that have ended gets them.
+        ...(query.state === 'ended' ? { ended: true } : {}),
+        ...(label === undefined ? {} : { labels }),
+      }
       return pageOfRows(query, (slice) => runs.list({ ...wanted, ...slice }), runView)
     },
   )

@@ -29,7 +29,12 @@ export function workerRoutes(app: App, { engine, runs, idempotency }: AppDeps): 
         response: { 200: page },
       },
     },
-    async ({ query }) => pageOfRows(query, (slice) => engine.workers.list({ ...query, ...slice }), (row) => workerView(row, engine.usage.of(row.id))),
+    async ({ query }) =>
+      pageOfRows(
+        query,
+        (slice) => engine.workers.list({ ...query, ...slice }),
+        (row) => workerView(row, engine.usage.of(row.id)),
+      ),
   )
 
   app.get(

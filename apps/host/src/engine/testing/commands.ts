@@ -83,7 +83,7 @@ export function commandsIn(provider: ScriptedProvider, fault: () => ProviderErro
         throw error
       }
     }
-    return { output: chunks(), exit: exit.promise }
+    return { output: chunks(), exit: exit.promise, resize: async () => undefined }
   }
   provider.execState = async (_target, id) => ({ state: started.includes(id) ? 'running' : 'unknown' })
   provider.logs = async function* ({ id: worker }, { cursor }, options): AsyncGenerator<LogChunk> {

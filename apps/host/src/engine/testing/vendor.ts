@@ -319,7 +319,6 @@ export function scriptedProvider(options: ScriptOptions): ScriptedProvider {
     exec: missing,
     execState: missing,
     execKill: missing,
-    execResize: missing,
     copyIn: missing,
     copyOut: missing,
     forward: missing,

@@ -110,10 +110,20 @@ export const metricDefinitions: Readonly<Record<MetricName, MetricDefinition>> =
     'provider',
   ),
 
-  muster_worker_memory_bytes: gauge('Memory of live workers together, by their last samples, where their provider tells.', 'pool'),
-  muster_worker_cpu_seconds_total: counter('Processor time of workers, where their provider tells; counted while they live.', 'pool'),
+  muster_worker_memory_bytes: gauge(
+    'Memory of live workers together, by their last samples, where their provider tells.',
+    'pool',
+  ),
+  muster_worker_cpu_seconds_total: counter(
+    'Processor time of workers, where their provider tells; counted while they live.',
+    'pool',
+  ),
   muster_worker_network_bytes_total: counter('What workers received and sent, counted likewise.', 'pool', 'direction'),
-  muster_worker_disk_bytes_total: counter('What workers read from disks and wrote to them, counted likewise.', 'pool', 'direction'),
+  muster_worker_disk_bytes_total: counter(
+    'What workers read from disks and wrote to them, counted likewise.',
+    'pool',
+    'direction',
+  ),
 
   muster_leases: gauge('Leases that have not ended: queued, or held (a worker is made for it, or it has one).', 'pool', 'state'),
   muster_leases_ended_total: counter('Leases that ended: released, expired, lost, refused, cancelled, failed.', 'pool', 'end'),
@@ -198,4 +208,13 @@ export const metricDefinitions: Readonly<Record<MetricName, MetricDefinition>> =
   process_open_fds: gauge('Open file descriptors of the daemon; absent where the system does not tell.'),
   nodejs_heap_size_used_bytes: gauge('Used heap of the daemon.'),
   nodejs_heap_size_total_bytes: gauge('Reserved heap of the daemon.'),
+}
+
+export type SetGauge = (name: MetricName, value: number, labels?: Labels) => void
+
+/** Where values go once the library is there. */
+export interface Sink {
+  count(name: MetricName, labels: Labels, by: number): void
+  record(name: MetricName, value: number, labels: Labels): void
+  scrape(): Promise<string>
 }

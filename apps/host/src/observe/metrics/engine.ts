@@ -2,10 +2,10 @@
 import type { WorkerExit } from '@muster/core'
 import type { Engine } from '../../engine/api.ts'
 import type { JournalRow, LeaseRecord, LiveWorker, RunRecord } from '../../engine/model.ts'
-import type { WorkerUsage } from '../../engine/usage.ts'
+import type { WorkerUsage } from '../../engine/used.ts'
 import type { ProviderState, ProviderStatus } from '../../plugins/api.ts'
-import type { Metrics, SetGauge } from './metrics.ts'
-import type { Labels, MetricName } from './definitions.ts'
+import type { Metrics } from './metrics.ts'
+import type { Labels, MetricName, SetGauge } from './definitions.ts'
 
 const providerStates: readonly ProviderState[] = ['starting', 'ready', 'degraded', 'quarantined', 'failed', 'stopped']
 const breakerStates: readonly ProviderStatus['breaker'][] = ['closed', 'open', 'half-open']

@@ -1,7 +1,5 @@
 /** What the daemon counts. Nothing of the metrics library is loaded in the way of the start: what is counted before is kept. */
-import type { Labels, MetricName } from './definitions.ts'
-
-export type SetGauge = (name: MetricName, value: number, labels?: Labels) => void
+import type { Labels, MetricName, SetGauge, Sink } from './definitions.ts'
 
 export interface Metrics {
   /** Adds to a counter. */
@@ -14,13 +12,6 @@ export interface Metrics {
   scrape(): Promise<string>
   /** Loads the library now, when nobody waits for the start any more. */
   load(): Promise<void>
-}
-
-/** Where values go once the library is there. */
-export interface Sink {
-  count(name: MetricName, labels: Labels, by: number): void
-  record(name: MetricName, value: number, labels: Labels): void
-  scrape(): Promise<string>
 }
 
 /** What may be counted between the first event and the library: the take-up of 10,000 workers, with room to spare. */

@@ -2,8 +2,7 @@
 import type { Counter, Histogram, Observable } from '@opentelemetry/api'
 import { PrometheusSerializer } from '@opentelemetry/exporter-prometheus'
 import { AggregationTemporality, InstrumentType, MeterProvider, MetricReader } from '@opentelemetry/sdk-metrics'
-import { type MetricDefinition, metricDefinitions, type MetricName } from './definitions.ts'
-import type { SetGauge, Sink } from './metrics.ts'
+import { type MetricDefinition, metricDefinitions, type MetricName, type SetGauge, type Sink } from './definitions.ts'
 
 /** Label sets of one metric; a deployment with more pools than this has them summed up in one more set. */
 const MOST_SERIES = 5000

@@ -1,7 +1,16 @@
 /** Small steps that many tests share. */
 import assert from 'node:assert/strict'
 import { isProviderError, type ProviderError } from '../../errors.ts'
-import type { ExecInput, ListQuery, LogOptions, StatsQuery, WorkerExit, WorkerObservation, WorkerPage, WorkerTarget } from '../../provider.ts'
+import type {
+  ExecInput,
+  ListQuery,
+  LogOptions,
+  StatsQuery,
+  WorkerExit,
+  WorkerObservation,
+  WorkerPage,
+  WorkerTarget,
+} from '../../provider.ts'
 import type { LaunchSpec, WorkerId } from '../../spec.ts'
 import type { Bench } from './bench.ts'
 import type { Calls } from './session.ts'
