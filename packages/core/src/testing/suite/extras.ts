@@ -34,7 +34,10 @@ interface Samples {
 
 function sampling(bench: Bench, session: Session): Samples {
   // Some vendors sample once in five seconds.
-  const stream = session.with({ deadlineMs: 4 * bench.patienceMs }).stats(statsQueryOf(bench))[Symbol.asyncIterator]()
+  const stream = session
+    .with({ deadlineMs: 4 * bench.patienceMs })
+    .stats(statsQueryOf(bench))
+    [Symbol.asyncIterator]()
   const seen = new Map<string, Set<string>>()
   const times: Samples['times'] = ({ id }) => seen.get(id)?.size ?? 0
   return {
