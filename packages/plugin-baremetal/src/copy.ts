@@ -128,7 +128,7 @@ function checkedTar(source: AsyncIterable<Uint8Array>, { check: look }: Pick<Ask
   reader.on('entry', (header, body, next) => {
     // Its failure is the reader's, which is told below.
     body.on('error', () => undefined)
-    take(header, body, next).catch((error: unknown) => reader.destroy(error as Error))
+    take(header, body as unknown as Readable, next).catch((error: unknown) => reader.destroy(error as Error))
   })
   pipeline(Readable.from(source), reader)
     .then(() => flush())

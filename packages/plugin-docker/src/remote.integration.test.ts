@@ -76,7 +76,7 @@ suiteWith(findStartDocker(), 'an engine behind TLS and behind ssh', (startEngine
     }
 
     /** Each side may end first, and a port where nobody listens is said so. */
-    const reachesPorts = async (harness: Harness): Promise<void> => {
+    const reachedPorts = async (harness: Harness): Promise<string[]> => {
       const size = 300_000
       const script = `nc -ll -p 7000 -e wc -c & nc -ll -p 7001 -e head -c ${size} & sleep 1000`
       const spec = harness.spec({
@@ -92,24 +92,25 @@ suiteWith(findStartDocker(), 'an engine behind TLS and behind ssh', (startEngine
         await last
       }
       const counted = await waitFor('the server', () => forward(7000, pieces(Promise.resolve())))
-      expect(counted.toString().trim()).toBe(String(size))
       // The worker's side ends while ours would go on.
       const held = Promise.withResolvers<void>()
       const echoed = await waitFor('the other server', () => forward(7001, pieces(held.promise)))
       held.resolve()
-      expect(echoed.equals(sent)).toBe(true)
       await expect(forward(7003, pieces(Promise.resolve()))).rejects.toMatchObject({ code: 'transient', effect: 'none' })
       await expect(forward(7002, pieces(Promise.resolve()))).rejects.toMatchObject({ code: 'invalid-spec', path: 'port' })
       await harness.gone(spec.id, 0)
+      return [counted.toString().trim(), echoed.equals(sent) ? 'the same' : 'other bytes']
     }
 
-    test('over TLS a port of a worker is reached by a program of its image', async () => reachesPorts(await overTls()))
+    test('over TLS a port of a worker is reached by a program of its image', async () => {
+      expect(await reachedPorts(await overTls())).toEqual(['300000', 'the same'])
+    })
 
     // The other engine is in a network of its own, which the server is not in.
     suiteWith(nearby, 'with the server on the machine of the engine', (docker) => {
       test('over ssh a port of a worker is reached', async () => {
         await ensureImage(docker.socket, 'busybox')
-        await reachesPorts(await overSsh({ socket: docker.socket }))
+        expect(await reachedPorts(await overSsh({ socket: docker.socket }))).toEqual(['300000', 'the same'])
       })
     })
 

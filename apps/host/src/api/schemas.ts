@@ -4,6 +4,7 @@ import { z } from 'zod'
 import { type Artifact, runOutcomes, runStates } from '../engine/model.ts'
 import { problemSchema } from './problems.ts'
 import type { OrphanItem, PoolView, ProviderView, WishView } from './pool-views.ts'
+import { poolUsageSchema, usageSchema } from './usage-schemas.ts'
 import type { ConditionView, DecisionView, LeaseView, RunView, WorkerView } from './views.ts'
 
 /** Gives a schema its name among the document's components. */
@@ -78,25 +79,7 @@ export const poolSchema: z.ZodType<PoolView> = named(
         'Live workers that are handed out to nobody: cordoned, or kept after a failed run. They count against the maximum.',
       ),
     keepFailedMs: ms.describe('A worker whose run failed is kept so long for a look.').exactOptional(),
-    usage: z
-      .object({ workers: z.int().describe('Of so many it is known.'), cpu: z.number(), memoryBytes: z.number() })
-      .describe('What its live workers use now, by their last samples.')
-      .exactOptional(),
-  }),
-)
-
-const amount = z.number().min(0)
-const usageSchema: z.ZodType<NonNullable<WorkerView['usage']>> = named(
-  'WorkerUsage',
-  z.object({
-    at: instant,
-    cpuSeconds: amount.describe('Since the start of the worker, as all that is summed.'),
-    cpu: amount.describe('vCPUs, since the sample before.').exactOptional(),
-    memoryBytes: amount.describe('Without what could be given back at once, as a page cache.'),
-    memoryPeakBytes: amount.describe('The most it had, as its provider counts; a page cache may count.').exactOptional(),
-    pids: amount.exactOptional(),
-    network: z.object({ receivedBytes: amount, sentBytes: amount }).exactOptional(),
-    disk: z.object({ readBytes: amount, writtenBytes: amount }).exactOptional(),
+    usage: poolUsageSchema.exactOptional(),
   }),
 )
 

@@ -13,6 +13,7 @@ import { deadlines as deadlinesOf } from './deadlines.ts'
 import { type Follower, followerOf } from './follow.ts'
 import { handOf } from './hand.ts'
 import { openJournal } from './journal.ts'
+import { openElsewhere } from './elsewhere.ts'
 import { keptPlugins, keptVersions } from './kept.ts'
 import { killpoint, type PassKillPoint } from './killpoint.ts'
 import { type Launcher, launcherOf } from './launcher.ts'
@@ -23,11 +24,12 @@ import type { PoolConfig } from './model.ts'
 import { openOrphans } from './orphans.ts'
 import { passesOf } from './passes.ts'
 import { poolRoom } from './pool.ts'
+import { poolStatuses } from './pool-status.ts'
 import { openPreparation, type Preparation } from './prepare.ts'
 import { startRetention } from './retention.ts'
 import { tellSilence } from './silence.ts'
 import { clearStale } from './stale.ts'
-import { engineState, isThere, type PoolState } from './state.ts'
+import { engineState } from './state.ts'
 import { tracesOf } from './traces.ts'
 import { type UsageRoom, usageRoom } from './usage.ts'
 import { watchdogOf } from './watchdog.ts'
@@ -72,7 +74,7 @@ export async function startEngine(options: EngineOptions): Promise<Engine> {
     conditions: await openConditions(store, clock, journal),
     wishes: await openWishes(store),
     kept: await keptPlugins(store),
-    mixed: new Set(),
+    elsewhere: new Map(),
     killpoint: options.killpoint ?? killpoint,
     tracing: options.tracing ?? untraced,
     stopping: stop.signal,
@@ -84,6 +86,7 @@ export async function startEngine(options: EngineOptions): Promise<Engine> {
   }
   const parts = await assemble(context)
   await load(context, parts.launcher)
+  await openElsewhere(context)
   const kept = keptVersions(context, parts)
   const { state } = context
   const showHeld = (): void =>
@@ -94,7 +97,6 @@ export async function startEngine(options: EngineOptions): Promise<Engine> {
   showHeld()
   clearStale(context, parts.memory)
   const hand = handOf(context, parts)
-  const takeBack = (): void => background(context, 'launches could not be taken back', () => parts.launcher.takeBack())
   const unsubscribe = plugins.onChange((status) => {
     tellSilence(context.conditions, status)
     if (status.state === 'ready') {
@@ -102,7 +104,7 @@ export async function startEngine(options: EngineOptions): Promise<Engine> {
       parts.preparation.forget(status.name)
       parts.preparation.tidy(status.name)
     }
-    takeBack()
+    parts.launcher.takeBack()
     parts.launcher.calls.pump(status.name)
     parts.passes.poke()
     if (status.state === 'ready') parts.relist(status.name)
@@ -113,7 +115,7 @@ export async function startEngine(options: EngineOptions): Promise<Engine> {
     if (plugins.find(name)?.status().kept?.state === 'ready') parts.relist(name)
   })
   // Of a wish that the host before this one could only store.
-  takeBack()
+  parts.launcher.takeBack()
   parts.passes.start()
   const observing = new Set<string>()
   const atStart = new Set(plugins.list().map((provider) => provider.name))
@@ -137,23 +139,10 @@ export async function startEngine(options: EngineOptions): Promise<Engine> {
   startRetention(context)
 
   const configure = configureOf(context, { ...parts, kept, observe, showHeld })
-  const statusOf = (pool: PoolState, used = parts.usage.usage.byPool()): PoolStatus => {
-    const usage = used.get(pool.config.name)
-    const wish = context.wishes.of('pool', pool.config.name)
-    return {
-      config: pool.config,
-      workers: Object.fromEntries(pool.counts),
-      queued: pool.queue.length,
-      leases: pool.leases,
-      waiting: parts.passes.waiting(pool.config.name),
-      aside: pool.kept + pool.cordoned,
-      ...(wish === undefined ? {} : { wish }),
-      ...(usage === undefined ? {} : { usage }),
-    }
-  }
+  const pools = poolStatuses(context, parts)
   const wishOfPool = async (name: string, how: Wishing & { wish?: Wish }): Promise<PoolStatus> => {
     await hand.wish('pool', name, how)
-    return statusOf(state.pool(name))
+    return pools.of(state.pool(name))
   }
   const wishOfProvider = async (name: string, how: Wishing & { wish?: Wish }): Promise<GuardedProvider> => {
     const provider = plugins.find(name)
@@ -182,14 +171,8 @@ export async function startEngine(options: EngineOptions): Promise<Engine> {
       ...(atStart.has(name) ? {} : { late: true }),
     }),
     pools: {
-      list: () => {
-        const used = parts.usage.usage.byPool()
-        return [...state.pools.values()].filter(isThere).map((pool) => statusOf(pool, used))
-      },
-      get: (name) => {
-        const pool = state.pools.get(name)
-        return pool === undefined || !isThere(pool) ? undefined : statusOf(pool)
-      },
+      list: pools.list,
+      get: pools.get,
       pause: (name, how) => wishOfPool(name, { ...how, wish: 'paused' }),
       drain: (name, how) => wishOfPool(name, { ...how, wish: 'draining' }),
       resume: wishOfPool,

@@ -2,6 +2,7 @@
 import { type ExecSpec, ProviderError, type TerminalSize, type WorkerExit, type WorkerTarget } from '@muster/core'
 import type { GuardedProvider, GuardedSession } from '../plugins/api.ts'
 import type { Engine } from './api.ts'
+import type { Copies } from './copies.ts'
 import { newId } from '../store/ids.ts'
 import { RunError } from './runs-api.ts'
 
@@ -10,7 +11,7 @@ import { RunError } from './runs-api.ts'
  * and the ProviderError of the call itself.
  */
 export interface Reach {
-  /** Unpacks a tar under a path. */
+  /** Unpacks a tar under a path, once all of it is here: cut off before that, it changes nothing; after that, nobody cuts it off. */
   copyIn(workerId: string, copy: Reaching & { path: string; tar: AsyncIterable<Uint8Array> }): Promise<void>
   /** A tar of a path: one tree, named by the last part of the path. */
   copyOut(workerId: string, copy: Reaching & { path: string }): Promise<AsyncIterable<Uint8Array>>
@@ -51,7 +52,7 @@ const BEGIN_MS = 60_000
 /** A worker takes these once it is there, and until it is to end. */
 const phases: readonly string[] = ['starting', 'idle', 'leased', 'draining']
 
-export function reachOf(engine: Engine): Reach {
+export function reachOf(engine: Engine, copies: Copies): Reach {
   /** Finds the worker, and stores who reaches into it and what for. */
   async function enter(
     id: string,
@@ -106,7 +107,9 @@ export function reachOf(engine: Engine): Reach {
         able: (of) => of.capabilities.copy?.in === true,
         inputs: { path },
       })
-      await provider.copyIn(target, { path, tar }, { signal })
+      await using copy = await copies.whole(tar)
+      signal.throwIfAborted()
+      await provider.copyIn(target, { path, tar: copy.bytes() })
     },
 
     async copyOut(id, { path, principal, signal }) {

@@ -15,6 +15,7 @@ import {
 import type { GuardedProvider, ProviderState, ProviderStatus } from '../../plugins/api.ts'
 import type { Clock } from '../clock.ts'
 import { fullCapabilities } from './capabilities.ts'
+import { newsOf, type Told } from './news.ts'
 
 export interface VendorWorker {
   spec: LaunchSpec
@@ -93,8 +94,8 @@ export function scriptedProvider(options: ScriptOptions): ScriptedProvider {
   const { name, clock, version = '1.0.0', package: plugin = '@muster-test/vendor' } = options
   const vendor = options.vendor ?? newVendor()
   const capabilities = { ...fullCapabilities, ...options.capabilities }
-  const watchers = new Set<(seen: WorkerObservation | ProviderError) => void>()
-  const samplers = new Set<(seen: WorkerStats | ProviderError) => void>()
+  const watchers: Told<WorkerObservation> = new Set()
+  const samplers: Told<WorkerStats> = new Set()
   const listeners = new Set<(status: ProviderStatus) => void>()
   let state: ProviderState = 'ready'
   let why: Partial<ProviderStatus> = {}
@@ -226,34 +227,10 @@ export function scriptedProvider(options: ScriptOptions): ScriptedProvider {
     })
   }
 
-  /** What is told to those who listen, from then on. */
-  async function* news<T>(
-    { method, listeners: told }: { method: 'watch' | 'stats'; listeners: Set<(seen: T | ProviderError) => void> },
-    signal: AbortSignal | undefined,
-  ): AsyncGenerator<T> {
+  async function* news<T>(method: 'watch' | 'stats', told: Told<T>, signal: AbortSignal | undefined): AsyncGenerator<T> {
     vendor.calls.push({ method })
     await call({ method, work: () => undefined })
-    const queue: (T | ProviderError)[] = []
-    let wake = (): void => {}
-    const tell = (seen: T | ProviderError): void => {
-      queue.push(seen)
-      wake()
-    }
-    told.add(tell)
-    try {
-      while (signal?.aborted !== true) {
-        const next = queue.shift()
-        if (next instanceof ProviderError) throw next
-        if (next !== undefined) yield next
-        else
-          await new Promise<void>((resolve) => {
-            wake = resolve
-            signal?.addEventListener('abort', () => resolve(), { once: true })
-          })
-      }
-    } finally {
-      told.delete(tell)
-    }
+    yield* newsOf(told, signal)
   }
 
   const missing = (): never => {
@@ -314,7 +291,7 @@ export function scriptedProvider(options: ScriptOptions): ScriptedProvider {
       for (const { id } of targets) vendor.calls.push({ method: 'inspect', id })
       return call({ method: 'inspect', work: () => targets.flatMap(({ id }) => shown(id)) })
     },
-    watch: (given) => news({ method: 'watch', listeners: watchers }, given?.signal),
+    watch: (given) => news('watch', watchers, given?.signal),
     logs: missing,
     exec: missing,
     execState: missing,
@@ -324,7 +301,7 @@ export function scriptedProvider(options: ScriptOptions): ScriptedProvider {
     forward: missing,
     suspend: missing,
     resume: missing,
-    stats: (_query, given) => news({ method: 'stats', listeners: samplers }, given?.signal),
+    stats: (_query, given) => news('stats', samplers, given?.signal),
     headroom: missing,
     quote: missing,
     preparePool: async (request) => {

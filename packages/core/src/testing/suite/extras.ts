@@ -148,7 +148,9 @@ export const extraTests: readonly SuiteTest[] = [
         ),
       )
       const samples = sampling(bench, session)
-      const stats = await samples.until(({ last }) => last.id === target.id && last.cpuSeconds > 0.01).finally(samples.stop)
+      const stats = await samples
+        .until(({ last }) => last.id === target.id && last.cpuSeconds > 0.01)
+        .finally(() => samples.stop())
       await run(session, target, commandOf(bench, ': >go'))
       await burn
       // Seconds and bytes: not milliseconds, not kilobytes.
