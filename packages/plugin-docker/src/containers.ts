@@ -9,11 +9,7 @@ import { type EngineFacts, readFacts } from './facts.ts'
 import { containerName, label, ownerFilter, tagsOf } from './labels.ts'
 import { killedForMemory } from './memory-kill.ts'
 import { giveNameBack } from './renamed.ts'
-<<<<<<< HEAD
-import { exitInDoubt, exitOf, handleOf, instantOf, isDoubtful, observe, phaseOf, withPeak } from './translate.ts'
-=======
-import { exitInDoubt, exitOf, handleOf, instantOf, isDoubtful, observe, observedAgain, phaseOf } from './translate.ts'
->>>>>>> main
+import { exitInDoubt, exitOf, handleOf, instantOf, isDoubtful, observe, observedAgain, phaseOf, withPeak } from './translate.ts'
 import { mapWide, raceAbort } from './waiting.ts'
 
 export interface Found {

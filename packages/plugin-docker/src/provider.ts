@@ -13,11 +13,7 @@ import {
 } from '@muster/core'
 import { ownerOf, packFrom, type Place, rootOf, unpackInto } from './archive.ts'
 import { orphansOf } from './belongings.ts'
-<<<<<<< HEAD
-import { createEngine, type Engine } from './client.ts'
-=======
-import { type ContainerInspect, type ContainerStats, createEngine, type Engine } from './client.ts'
->>>>>>> main
+import { type ContainerInspect, createEngine, type Engine } from './client.ts'
 import type { Endpoint } from './config.ts'
 import {
   containerPath,

@@ -1273,7 +1273,7 @@ export interface Operations {
     }
     answer: Pool
   }
-  /** Unpacks a tar in a worker that lives */
+  /** Unpacks a tar in a worker that lives. The daemon takes in all of it first, at most 16 GiB: what is cut off before that changes nothing. After that it goes on whether or not anybody waits for its end. */
   putFiles: {
     params: {
       id: string
