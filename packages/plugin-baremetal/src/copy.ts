@@ -108,7 +108,7 @@ function checkedTar(source: AsyncIterable<Uint8Array>, { check: look }: Pick<Ask
       })
   }
 
-  async function take(header: Header, body: Readable, next: (error?: unknown) => void): Promise<void> {
+  async function take(header: Header, body: Readable, next: (error?: Error | null) => void): Promise<void> {
     const kept = check(header)
     if (kept.type !== 'file' || (kept.size ?? 0) <= SMALL_BYTES) {
       const content = await contentOf(body)

@@ -34,10 +34,8 @@ interface Samples {
 
 function sampling(bench: Bench, session: Session): Samples {
   // Some vendors sample once in five seconds.
-  const stream = session
-    .with({ deadlineMs: 4 * bench.patienceMs })
-    .stats(statsQueryOf(bench))
-    [Symbol.asyncIterator]()
+  const items = session.with({ deadlineMs: 4 * bench.patienceMs }).stats(statsQueryOf(bench))
+  const stream = items[Symbol.asyncIterator]()
   const seen = new Map<string, Set<string>>()
   const times: Samples['times'] = ({ id }) => seen.get(id)?.size ?? 0
   return {
@@ -148,9 +146,8 @@ export const extraTests: readonly SuiteTest[] = [
         ),
       )
       const samples = sampling(bench, session)
-      const stats = await samples
-        .until(({ last }) => last.id === target.id && last.cpuSeconds > 0.01)
-        .finally(() => samples.stop())
+      const stats = await samples.until(({ last }) => last.id === target.id && last.cpuSeconds > 0.01)
+      await samples.stop()
       await run(session, target, commandOf(bench, ': >go'))
       await burn
       // Seconds and bytes: not milliseconds, not kilobytes.
