@@ -308,7 +308,13 @@ export interface WorkerProvider {
   /** A TCP stream to a port inside the worker. */
   forward?(target: WorkerTarget, input: ForwardInput, call: Call): AsyncIterable<Uint8Array>
 
-  suspend?(target: WorkerTarget, call: Call): Promise<void>
+  /**
+   * Makes a running worker stand still, in one of the declared ways; another one is `unsupported` at `keeps`. Idempotent; a worker that is
+   * suspended in another way, and one that cannot be in this way, is `conflict`. Terminate and resume are what a suspended worker takes.
+   */
+  suspend?(target: WorkerTarget, how: SuspendHow, call: Call): Promise<void>
+
+  /** Lets a suspended worker go on, in whatever way it was suspended. Idempotent. */
   resume?(target: WorkerTarget, call: Call): Promise<void>
 
   /**
@@ -319,6 +325,17 @@ export interface WorkerProvider {
 
   headroom?(call: Call): Promise<Headroom>
   quote?(shape: QuoteShape, call: Call): Promise<Quote>
+}
+
+/**
+ * What a suspended worker still has. `memory`: its processes stand still, and go on. `disk`: they have ended, with what was not on disk; a
+ * worker that holds then holds again, one that is its command cannot be suspended so. `nothing`: as `disk`, from a clean file system.
+ */
+export const suspendKeeps = ['memory', 'disk', 'nothing'] as const
+export type SuspendKeeps = (typeof suspendKeeps)[number]
+
+export interface SuspendHow {
+  keeps: SuspendKeeps
 }
 
 export interface ExecInput extends ExecSpec {

@@ -225,8 +225,10 @@ export function createProvider(options: ProviderOptions): WorkerProvider {
       })
     },
 
-    async suspend(target) {
+    async suspend(target, { keeps }) {
       await door('suspend the worker', async () => {
+        if (keeps !== 'memory')
+          throw new ProviderError('unsupported', 'its processes are frozen', { effect: 'none', path: 'keeps' })
         const { client, state, facts } = await known(target)
         if (observationOf(state, facts).phase === 'suspended') return
         await living(target)

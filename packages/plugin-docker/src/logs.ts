@@ -26,8 +26,10 @@ export interface LogSource {
   path: string
   /** Asks how the container is; undefined when it is not there any more. */
   inspect(): Promise<ContainerInspect | undefined>
-  /** Was it started again? What it writes since then is none of its worker's. */
-  isAgain(state: ContainerInspect['State']): boolean
+  /** Was it started again? Then when its worker's output had ended, in milliseconds since 1970. */
+  endOf(state: ContainerInspect['State']): number | undefined
+  /** Told when that gets known; what is returned ends it. */
+  onAgain(listener: () => void): () => void
   signal: AbortSignal
 }
 
@@ -39,7 +41,7 @@ export async function* readLogs(source: LogSource, options: LogOptions): AsyncGe
   for (;;) {
     const before = await mustExist(source)
     // Where the engine went back, the files say what comes next.
-    const until = source.isAgain(before.State) ? before.State.StartedAt : undefined
+    const until = source.endOf(before.State)
     const live: boolean = options.follow && isLive(before) && until === undefined && !back
     const position = createLogPosition(cursor, { order, live })
     const again = back
@@ -50,7 +52,7 @@ export async function* readLogs(source: LogSource, options: LogOptions): AsyncGe
     if (!live) return
     // A followed stream also ends when the container vanishes, and may end before the last lines: look, then read the rest.
     const after = await mustExist(source)
-    if (isLive(after) && !source.isAgain(after.State))
+    if (isLive(after) && source.endOf(after.State) === undefined)
       throw new EngineFailure('the log ended before its worker', { code: 'ECONNRESET', sent: true })
   }
 }
@@ -71,13 +73,19 @@ type ReadEnd = 'end' | 'back'
 async function* readOnce(
   source: LogSource,
   position: LogPosition,
-  { follow, until }: { follow: boolean; until: string | undefined },
+  { follow, until }: { follow: boolean; until: number | undefined },
 ): AsyncGenerator<LogChunk, ReadEnd> {
   const { engine, path, signal } = source
-  const end = until === undefined ? {} : { until: epochOf(until) }
+  const end = until === undefined ? {} : { until: (until / 1000).toFixed(9) }
   const query = { follow, stdout: true, stderr: true, timestamps: true, since: position.since, ...end }
   const reply = await engine.stream({ method: 'GET', path: `${path}/logs`, query, signal })
   const reader = createFrameReader()
+  let over = false
+  // The engine follows one through its end into its next run.
+  const deaf = source.onAgain(() => {
+    over = follow
+    if (over) reply.destroy()
+  })
   try {
     let flows = false
     for await (const chunk of reply as AsyncIterable<Buffer>) {
@@ -92,8 +100,10 @@ async function* readOnce(
     reader.end()
     return 'end'
   } catch (error) {
+    if (over) return 'end'
     throw toFailure(error)
   } finally {
+    deaf()
     reply.destroy()
   }
 }
@@ -134,12 +144,6 @@ function* chunksOf(frames: readonly Frame[], position: LogPosition): Generator<L
   }
   yield* flush()
   return 'end'
-}
-
-/** An engine's time as it takes one: seconds since 1970 with nanoseconds. */
-function epochOf(time: string): string {
-  const nanos = /\.(\d{1,9})/.exec(time)?.[1] ?? ''
-  return `${Math.floor(Date.parse(time) / 1000)}.${nanos.padEnd(9, '0')}`
 }
 
 /** `2026-01-31T09:30:00.000000000Z text` */

@@ -16,7 +16,6 @@ import { orphansOf } from './belongings.ts'
 import { type ContainerInspect, createEngine, type Engine } from './client.ts'
 import type { Endpoint } from './config.ts'
 import {
-  containerPath,
   createContainers,
   type Doing,
   type Found,
@@ -30,7 +29,7 @@ import {
 } from './containers.ts'
 import { type CopyLimits, copyLimitsOf, countCopy } from './copies.ts'
 import { inCall } from './current.ts'
-import { EngineFailure, isStatus, toDockerError } from './errors.ts'
+import { EngineFailure, toDockerError } from './errors.ts'
 import { describe, headroomOf } from './engine-state.ts'
 import { createRunners, otherUser } from './exec.ts'
 import { readFacts } from './facts.ts'
@@ -47,10 +46,12 @@ import { type HostRules, rulesOf } from './rules.ts'
 import { createSampler } from './samples.ts'
 import { settingsOf } from './settings.ts'
 import { createStopper } from './stop.ts'
+import { createSuspender } from './suspend.ts'
 import { watched } from './tar-owner.ts'
 import { createTerminals } from './terminal.ts'
 import { createTurns } from './waiting.ts'
 import { watchWorkers } from './watch.ts'
+import { containerPath } from './labels.ts'
 
 /** All of the contract but what an engine has no part in: prices. */
 export type DockerProvider = Required<Omit<WorkerProvider, 'quote'>>
@@ -91,6 +92,7 @@ export function dockerProvider({
   const puller = createPuller({ engine, ledger, rules: images, now })
   const tender = createImageTender({ puller, sweeper: createSweeper(engine, { ledger, rules: images, now }), now })
   const stopper = createStopper(containers, turns)
+  const suspender = createSuspender(containers)
   const launch = createLauncher({ containers, puller, turns, fields, rules })
   const runners = createRunners()
   const terminals = createTerminals()
@@ -204,8 +206,9 @@ export function dockerProvider({
       guardedStream(call, reads('read the log'), async function* () {
         const inspect = async () => (await containers.find(id, call.signal))?.container
         const path = containerPath(id)
-        const isAgain = (state: ContainerInspect['State']): boolean => containers.again.has(id, state)
-        yield* readLogs({ engine, path, inspect, isAgain, signal: call.signal }, options)
+        const endOf = (state: ContainerInspect['State']): number | undefined => containers.again.endOf(id, state)
+        const onAgain = (listener: () => void): (() => void) => containers.again.hear(id, listener)
+        yield* readLogs({ engine, path, inspect, endOf, onAgain, signal: call.signal }, options)
       }),
 
     exec: ({ id }, command, call) =>
@@ -271,21 +274,9 @@ export function dockerProvider({
         yield* forwardPort({ engine, id, holder }, input, call.signal)
       }),
 
-    suspend: ({ id }, call) =>
-      guarded(call, changes('suspend the worker'), async () => {
-        await containers.get(id, call.signal)
-        await ignoring(
-          /already paused/i,
-          engine.json({ method: 'POST', path: `${containerPath(id)}/pause`, signal: call.signal }),
-        )
-      }),
+    suspend: ({ id }, how, call) => guarded(call, changes('suspend the worker'), () => suspender.suspend(id, how, call)),
 
-    resume: ({ id }, call) =>
-      guarded(call, changes('resume the worker'), async () => {
-        const { container } = await containers.get(id, call.signal)
-        if (container.State.Status === 'running') return
-        await engine.json({ method: 'POST', path: `${containerPath(id)}/unpause`, signal: call.signal })
-      }),
+    resume: ({ id }, call) => guarded(call, changes('resume the worker'), () => suspender.resume(id, call)),
 
     stats: (query, call) => guardedStream(call, reads('measure the workers'), () => sampler.samples(query, call)),
 
@@ -294,14 +285,5 @@ export function dockerProvider({
         const [facts, rows] = await Promise.all([containers.facts(call.signal), listRows(engine, undefined, call.signal)])
         return headroomOf(facts, rows)
       }),
-  }
-}
-
-async function ignoring(words: RegExp, work: Promise<unknown>): Promise<void> {
-  try {
-    await work
-  } catch (error) {
-    // Podman says 500.
-    if (!isStatus(error, 409, words) && !isStatus(error, 500, words)) throw error
   }
 }

@@ -98,7 +98,7 @@ suiteWith(await findDocker(), 'what workers use, by the streams of a real engine
     const samples = sampling(harness.another(engine))
     await waitFor('samples of two streams', () => samples.of(id).length >= 3)
     expect(asked.filter((one) => one.endsWith('/stats')).length).toBe(2)
-    await harness.provider.suspend({ id }, callOf())
+    await harness.provider.suspend({ id }, { keeps: 'memory' }, callOf())
     const held = samples.of(id).length
     await waitFor('samples of a suspended worker', () => samples.of(id).length >= held + 2)
     await samples.leave()

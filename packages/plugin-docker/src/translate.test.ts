@@ -295,6 +295,18 @@ describe('an observation', () => {
       expect(exitInDoubt(exitOf(state(parts)), start)).toEqual(exitOf(state(parts)))
   })
 
+  test.each<[string, object, object, object]>([
+    ['that holds, and says so by its exit', { 'muster-holds': 'yes' }, { ExitCode: 75 }, { phase: 'suspended', ready: false }],
+    ['whose command exits so is ended', {}, { ExitCode: 75 }, { phase: 'exited', exit: { code: 75 } }],
+    ['that holds and ends otherwise is ended', { 'muster-holds': 'yes' }, {}, { phase: 'exited', exit: { code: 0 } }],
+    ['that holds and is being removed', { 'muster-holds': 'yes' }, { ExitCode: 75, Status: 'removing' }, { phase: 'stopping' }],
+  ])('of a worker that may be suspended to disk: one %s', (...[, Labels, parts, expected]) => {
+    const container = { Id: 'c', State: state(parts), Config: { Labels }, HostConfig: {} } as unknown as ContainerInspect
+    const seen = observe(container, tags, false)
+    expect(seen).toMatchObject(expected)
+    if (seen.phase === 'suspended') expect(seen.exit).toBeUndefined()
+  })
+
   test('of a start that failed says what is wrong, for good', () => {
     const failed = {
       Id: 'c',

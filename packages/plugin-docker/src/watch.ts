@@ -48,6 +48,9 @@ export async function* watchWorkers(parts: WatchParts, query: ListQuery, call: C
       changes.fail(new EngineFailure('the engine ended its events', { code: 'ECONNRESET', sent: true }))
     } catch (error) {
       changes.fail(toFailure(error))
+    } finally {
+      // It ends them only when it goes away.
+      if (!signal.aborted) engine.doubt()
     }
   })()
   try {

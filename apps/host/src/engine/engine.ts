@@ -97,6 +97,7 @@ export async function startEngine(options: EngineOptions): Promise<Engine> {
   showHeld()
   clearStale(context, parts.memory)
   const hand = handOf(context, parts)
+  const listAll = (name?: string): Promise<unknown> => Promise.all(observers(name).map((observer) => observer.list()))
   const unsubscribe = plugins.onChange((status) => {
     tellSilence(context.conditions, status)
     if (status.state === 'ready') {
@@ -123,8 +124,7 @@ export async function startEngine(options: EngineOptions): Promise<Engine> {
     for (const name of observing) {
       if (plugins.find(name) !== undefined) continue
       parts.forget(name)
-      observing.delete(name)
-      atStart.delete(name)
+      for (const names of [observing, atStart]) names.delete(name)
     }
     for (const { name } of plugins.list()) {
       observing.add(name)
@@ -183,14 +183,12 @@ export async function startEngine(options: EngineOptions): Promise<Engine> {
       enable: wishOfProvider,
     },
     providerOf: (worker) => plugins.find(worker.provider, worker.id),
-    reconcile: async (name) => {
-      await Promise.all(observers(name).map((observer) => observer.list()))
-    },
+    reconcile: async (name) => void (await listAll(name)),
     orphans: (name) => parts.orphans.list(name),
     reclaimOrphans: async (name) => {
       const before = parts.orphans.count(name)
       parts.orphans.allow(name)
-      await Promise.all(observers(name).map((observer) => observer.list()))
+      await listAll(name)
       await parts.orphans.settled(name)
       return before - parts.orphans.count(name)
     },

@@ -18,6 +18,7 @@ import type {
   Quote,
   QuoteShape,
   SpanBatch,
+  SuspendHow,
   Terminated,
   StatsQuery,
   TerminalSize,
@@ -81,7 +82,7 @@ export interface GuardedProvider {
     input: { port: number; input: AsyncIterable<Uint8Array> },
     options?: CallOptions,
   ): AsyncIterable<Uint8Array>
-  suspend(target: WorkerTarget, options?: CallOptions): Promise<void>
+  suspend(target: WorkerTarget, how: SuspendHow, options?: CallOptions): Promise<void>
   resume(target: WorkerTarget, options?: CallOptions): Promise<void>
   stats(query: Omit<StatsQuery, 'tags'>, options?: CallOptions): AsyncIterable<WorkerStats>
   headroom(options?: CallOptions): Promise<Headroom>

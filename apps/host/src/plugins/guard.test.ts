@@ -73,7 +73,7 @@ test('without a term nothing is changed at the vendor, and everything may be loo
     calls.exec(target, {} as never),
     calls.execKill(target, {} as never),
     calls.copyIn(target, {} as never),
-    calls.suspend(target),
+    calls.suspend(target, { keeps: 'memory' }),
     calls.resume(target),
     calls.preparePool({} as never),
     calls.unpreparePool({ pool: {}, handle: {} } as never),
@@ -179,7 +179,7 @@ test('each call goes to the method of its name, with what it was given', async (
     calls.execState(target, 'x'),
     calls.execKill(target, input),
     calls.copyIn(target, input),
-    calls.suspend(target),
+    calls.suspend(target, { keeps: 'memory' }),
     calls.resume(target),
     calls.headroom(),
     calls.quote(input),
@@ -285,7 +285,7 @@ test('no call is without an end: looks take seconds, changes minutes, and only w
     calls.terminate(target, how, {}),
   ])
   await Promise.all([calls.execState(target, 'x'), calls.execKill(target, {} as never), calls.headroom()])
-  await Promise.all([calls.quote({}), calls.suspend(target), calls.resume(target), calls.preparePool(pool)])
+  await Promise.all([calls.quote({}), calls.suspend(target, { keeps: 'memory' }), calls.resume(target), calls.preparePool(pool)])
   await Promise.all([calls.unpreparePool({ pool, handle: { v: 1, data: 1 } }), calls.exec(target, {} as never)])
   await calls.copyIn(target, {} as never)
   for (const { method, options } of asked) ms[method] = options.deadlineMs / 1000

@@ -152,7 +152,7 @@ export function createGuard(deps: GuardDeps): Guard {
       copyIn: (target, input, options) => door.once('copyIn', (w, o) => w.copyIn(target, input, o), options),
       copyOut: (target, path, options) => door.stream('copyOut', (w, o) => w.copyOut(target, path, o), options),
       forward: (target, input, options) => door.stream('forward', (w, o) => w.forward(target, input, o), options),
-      suspend: (target, options) => door.once('suspend', (w, o) => w.suspend(target, o), options),
+      suspend: (target, how, options) => door.once('suspend', (w, o) => w.suspend(target, how, o), options),
       resume: (target, options) => door.once('resume', (w, o) => w.resume(target, o), options),
       stats: (query, options) => door.stream('stats', (w, o) => w.stats({ ...query, tags }, o), options),
       headroom: (options) => door.once('headroom', (w, o) => w.headroom(o), options),

@@ -503,7 +503,7 @@ export interface Provider {
     maxLifetimeMs?: number
     lifetime: 'provider' | 'host'
     suspend?: {
-      keeps: 'memory' | 'disk' | 'nothing'
+      keeps: ('memory' | 'disk' | 'nothing')[]
     }
     fresh: boolean
     services: boolean

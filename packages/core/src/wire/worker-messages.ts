@@ -15,6 +15,7 @@ import type {
   Quote,
   QuoteShape,
   StatsQuery,
+  SuspendHow,
   TerminateHow,
   Terminated,
   WorkerExit,
@@ -43,6 +44,7 @@ import {
   quoteShapeSchema,
   statsQuerySchema,
   terminatedSchema,
+  suspendHowSchema,
   terminateHowSchema,
   workerExitSchema,
   workerObservationSchema,
@@ -86,7 +88,7 @@ export interface WorkerWire {
   copyIn: { params: OnTarget & { path: string; in: number }; result: Nothing }
   copyOut: { params: OnTarget & { path: string; out: number }; result: Nothing }
   forward: { params: OnTarget & { port: number; in: number; out: number }; result: Nothing }
-  suspend: { params: OnTarget; result: Nothing }
+  suspend: { params: OnTarget & { how: SuspendHow }; result: Nothing }
   resume: { params: OnTarget; result: Nothing }
   stats: { params: { call: CallParams; query: StatsQuery; out: number }; result: Nothing }
   headroom: { params: { call: CallParams }; result: Headroom }
@@ -210,7 +212,7 @@ export const workerMethods: { readonly [M in WorkerMethod]: MethodSpec<WorkerWir
     in: 'always',
     out: 'bytes',
   },
-  suspend: { ...other, ...nothing, args: ['target'], params: onTarget },
+  suspend: { ...other, ...nothing, args: ['target', 'how'], params: z.strictObject({ call, target, how: suspendHowSchema }) },
   resume: { ...other, ...nothing, args: ['target'], params: onTarget },
   stats: {
     ...other,

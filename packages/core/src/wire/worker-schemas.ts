@@ -2,29 +2,31 @@
 import * as z from 'zod'
 import { providerErrorCodes } from '../errors.ts'
 import { providerPhases } from '../phase.ts'
-import type {
-  ExecResize,
-  ExecSpec,
-  ExecState,
-  Handle,
-  Headroom,
-  LaunchedWorker,
-  ListQuery,
-  LogOptions,
-  PoolRef,
-  PoolRequest,
-  Probe,
-  Quote,
-  QuoteShape,
-  TerminalSize,
-  StatsQuery,
-  TerminateHow,
-  Terminated,
-  WorkerExit,
-  WorkerObservation,
-  WorkerPage,
-  WorkerStats,
-  WorkerTarget,
+import {
+  type ExecResize,
+  type ExecSpec,
+  type ExecState,
+  type Handle,
+  type Headroom,
+  type LaunchedWorker,
+  type ListQuery,
+  type LogOptions,
+  type PoolRef,
+  type PoolRequest,
+  type Probe,
+  type Quote,
+  type QuoteShape,
+  type StatsQuery,
+  type SuspendHow,
+  suspendKeeps,
+  type TerminalSize,
+  type Terminated,
+  type TerminateHow,
+  type WorkerExit,
+  type WorkerObservation,
+  type WorkerPage,
+  type WorkerStats,
+  type WorkerTarget,
 } from '../provider.ts'
 import { instantSchema, namePattern, ownerTagsSchema, resourcesSchema, workerIdSchema } from '../spec.ts'
 import { maxHandleBytes, maxPageWorkers } from './limits.ts'
@@ -119,6 +121,7 @@ export const execIdSchema: z.ZodType<string> = z.string().regex(/^x[0-9a-z]{26}$
 /** As the kernel has it (tty_ioctl(4), struct winsize), but for 0, which is "not known". */
 const extent = z.int().min(1).max(65_535)
 const terminalSizeSchema: z.ZodType<TerminalSize> = z.strictObject({ columns: extent, rows: extent })
+export const suspendHowSchema: z.ZodType<SuspendHow> = z.strictObject({ keeps: z.enum(suspendKeeps) })
 export const execResizeSchema: z.ZodType<ExecResize> = z.strictObject({ id: execIdSchema, columns: extent, rows: extent })
 
 export const execSpecSchema: z.ZodType<ExecSpec> = z.strictObject({

@@ -1,6 +1,6 @@
 /** Defects of ports, suspension, figures, pools, of how calls end, and of secrets. */
 import { randomBytes } from 'node:crypto'
-import { readdirSync } from 'node:fs'
+import { existsSync, readdirSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { setTimeout as delay } from 'node:timers/promises'
 import { isProviderError, ProviderError } from '../../errors.ts'
@@ -31,10 +31,35 @@ export const extraDefects: readonly Defect[] = [
     name: 'processes of a suspended worker run on',
     caughtBy: 'a command of a suspended worker stands still, and goes on where it was',
     wrap: (provider, { control }) => ({
-      async suspend(target, call) {
-        await whole(provider).suspend(target, call)
+      async suspend(target, how, call) {
+        await whole(provider).suspend(target, how, call)
         for (const pid of processesOf(join(control.dir, 'workers', target.id))) signalQuietly(pid, 'SIGCONT')
       },
+    }),
+  },
+  {
+    name: 'what runs in a worker is frozen, though it is suspended to disk',
+    caughtBy: 'what ran in a worker that is suspended to disk has ended, and does not begin again',
+    wrap: (provider, { control: { dir } }) => ({
+      async suspend(target, how, call) {
+        const mark = join(dir, 'workers', target.id, 'suspended')
+        if (how.keeps !== 'disk' || existsSync(mark) || recordOf(dir, target.id)?.command !== undefined)
+          return whole(provider).suspend(target, how, call)
+        await whole(provider).suspend(target, { keeps: 'memory' }, call)
+        writeFileSync(mark, how.keeps)
+      },
+    }),
+  },
+  {
+    name: 'a worker that is its command is suspended to disk as if it were to memory',
+    caughtBy: 'a worker that is its command is not suspended to disk',
+    wrap: (provider) => ({
+      suspend: (target, how, call) =>
+        whole(provider)
+          .suspend(target, how, call)
+          .catch((error: unknown) => {
+            if (!(isProviderError(error) && error.code === 'conflict')) throw error
+          }),
     }),
   },
   {

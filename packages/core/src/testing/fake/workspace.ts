@@ -174,13 +174,17 @@ export function workspace({ vendor, life, tty, find }: WorkspaceOptions): Inside
       }
     },
 
-    async suspend(target, call) {
+    async suspend(target, { keeps }, call) {
       const record = await find(target, call)
-      if (vendor.marks(record.id).has('suspended')) return
+      if (keeps === 'nothing') throw refused('unsupported', 'keeps', 'the disk stays')
+      const before = readText(join(home(record), 'suspended'))
+      if (before === keeps) return
       mustRun(record)
+      if (keeps === 'disk' && record.command !== undefined)
+        throw new ProviderError('conflict', 'its command would begin again', { effect: 'none' })
       await life.step('suspend')
-      vendor.mark(record.id, 'suspended')
-      for (const pid of processesOf(home(record))) signalQuietly(pid, 'SIGSTOP')
+      vendor.mark(record.id, 'suspended', keeps)
+      for (const pid of processesOf(home(record))) signalQuietly(pid, keeps === 'disk' ? 'SIGKILL' : 'SIGSTOP')
       vendor.tell(record.id)
     },
 

@@ -1,7 +1,8 @@
 /** Ports, suspension, figures, pools. */
 import assert from 'node:assert/strict'
 import { setTimeout as delay } from 'node:timers/promises'
-import type { PoolRef, WorkerStats, WorkerTarget } from '../../provider.ts'
+import type { ProviderPhase } from '../../phase.ts'
+import { type PoolRef, suspendKeeps, type WorkerStats, type WorkerTarget } from '../../provider.ts'
 import { awaited, commandOf, fails, force, inspected, launched, run, statsQueryOf, whenGone } from './help.ts'
 import type { Session } from './session.ts'
 import type { SuiteTest } from './test.ts'
@@ -54,6 +55,12 @@ function sampling(bench: Bench, session: Session): Samples {
   }
 }
 
+async function becomes(bench: Bench, session: Session, how: { target: WorkerTarget; phase: ProviderPhase }): Promise<void> {
+  await bench.until(`it is ${how.phase}`, async () =>
+    (await inspected(session, how.target))?.phase === how.phase ? true : undefined,
+  )
+}
+
 export const extraTests: readonly SuiteTest[] = [
   {
     name: 'forward carries bytes both ways, to the end of either side',
@@ -80,18 +87,56 @@ export const extraTests: readonly SuiteTest[] = [
     needs: ['work:hold', 'exec', 'suspend'],
     async run(bench) {
       const session = await bench.session()
+      const declared = bench.capabilities.suspend?.keeps ?? []
       const target = await launched(bench, session, bench.hold())
-      await run(session, target, commandOf(bench, 'echo kept >kept'))
-      await session.suspend(target)
-      await session.suspend(target)
-      await bench.until('it is suspended', async () =>
-        (await inspected(session, target))?.phase === 'suspended' ? true : undefined,
-      )
+      for (const keeps of declared) {
+        await run(session, target, commandOf(bench, 'echo kept >kept'))
+        await session.suspend(target, { keeps })
+        await session.suspend(target, { keeps })
+        await becomes(bench, session, { target, phase: 'suspended' })
+        const [other] = declared.filter((one) => one !== keeps)
+        const twice = { code: 'conflict', effect: 'none' } as const
+        if (other !== undefined) await fails(`first ${keeps}, then ${other}`, session.suspend(target, { keeps: other }), twice)
+        await session.resume(target)
+        await session.resume(target)
+        await becomes(bench, session, { target, phase: 'running' })
+        const { stdout } = await run(session, target, commandOf(bench, 'cat kept 2>/dev/null || echo lost'))
+        assert.equal(stdout.toString().trim(), keeps === 'nothing' ? 'lost' : 'kept', keeps)
+      }
+      const refused = { code: 'unsupported', effect: 'none', path: 'keeps' } as const
+      for (const keeps of suspendKeeps.filter((one) => !declared.includes(one)))
+        await fails(`suspended to ${keeps}`, session.suspend(target, { keeps }), refused)
+    },
+  },
+  {
+    name: 'what ran in a worker that is suspended to disk has ended, and does not begin again',
+    needs: ['work:hold', 'exec', 'suspend.keeps:disk'],
+    async run(bench) {
+      const session = await bench.session()
+      const target = await launched(bench, session, bench.hold())
+      const command = commandOf(bench, 'echo >>began; echo begun; while :; do echo >>went; sleep 0.05; done')
+      const { output, exit } = await session.exec(target, command)
+      exit.catch(() => undefined)
+      for await (const _chunk of output) break
+      await session.suspend(target, { keeps: 'disk' })
+      await becomes(bench, session, { target, phase: 'suspended' })
       await session.resume(target)
-      await bench.until('it runs', async () => ((await inspected(session, target))?.phase === 'running' ? true : undefined))
-      const { stdout } = await run(session, target, commandOf(bench, 'cat kept 2>/dev/null || echo lost'))
-      const keeps = bench.capabilities.suspend?.keeps
-      assert.equal(stdout.toString().trim(), keeps === 'nothing' ? 'lost' : 'kept')
+      await becomes(bench, session, { target, phase: 'running' })
+      assert.notEqual((await session.execState(target, command.id)).state, 'running')
+      const look = 'wc -l <began; before=$(wc -l <went); sleep 1; test $before = $(wc -l <went) && echo ended'
+      const { stdout } = await run(session, target, commandOf(bench, look))
+      assert.deepEqual(stdout.toString().trim().split(/\s+/), ['1', 'ended'])
+    },
+  },
+  {
+    name: 'a worker that is its command is not suspended to disk',
+    needs: ['work:command', 'suspend.keeps:disk'],
+    async run(bench) {
+      const session = await bench.session()
+      const target = await launched(bench, session, bench.command('sleep 1000'))
+      const refused = session.suspend(target, { keeps: 'disk' })
+      await fails('a command that would begin again', refused, { code: 'conflict', effect: 'none' })
+      assert.equal((await inspected(session, target))?.phase, 'running')
     },
   },
   {
@@ -114,7 +159,7 @@ export const extraTests: readonly SuiteTest[] = [
         })(),
       )
       await bench.until('it counts', async () => (text.includes('\n') ? true : undefined))
-      await session.suspend(target)
+      await session.suspend(target, { keeps: 'memory' })
       await delay(STOOD_MS)
       await session.resume(target)
       await run(session, target, commandOf(bench, ': >go'))

@@ -57,6 +57,7 @@ function touch(bench: Bench, session: Session, method: WorkerMethod): Promise<un
     case 'forward':
       return all(session.forward(target, { port: 1, input: bytes() }))
     case 'suspend':
+      return session.suspend(target, { keeps: bench.capabilities.suspend?.keeps[0] ?? 'memory' })
     case 'resume':
       return session[method](target)
     case 'stats':
