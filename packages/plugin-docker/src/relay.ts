@@ -5,7 +5,7 @@
 import type { WorkerId } from '@muster/core'
 import { ProviderError } from '@muster/core'
 import { type Engine, toFailure } from './client.ts'
-import { containerPath } from './containers.ts'
+import { containerPath } from './labels.ts'
 import { feed } from './exec.ts'
 import { createFrameReader } from './frames.ts'
 import { exitCodeOf } from './programs.ts'

@@ -4,9 +4,9 @@
  */
 import type { Call, StatsQuery, WorkerId, WorkerStats } from '@muster/core'
 import { type ContainerStats, toFailure } from './client.ts'
-import { type Containers, containerPath, listRows } from './containers.ts'
+import { type Containers, listRows } from './containers.ts'
 import { EngineFailure, isGone, isStatus } from './errors.ts'
-import { containerName, ownerFilter, tagsOf } from './labels.ts'
+import { containerName, containerPath, ownerFilter, tagsOf } from './labels.ts'
 import { jsonLines } from './lines.ts'
 import { statsOf } from './translate.ts'
 import { pause, raceAbort } from './waiting.ts'
