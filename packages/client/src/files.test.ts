@@ -357,13 +357,8 @@ test('two names that this machine cannot tell apart are left out and told, not o
     if (block === undefined) throw new Error('no such block')
     block[3] = byte
     block.fill(0x20, 148, 156)
-    block.write(
-      `${block
-        .reduce((sum, one) => sum + one, 0)
-        .toString(8)
-        .padStart(6, '0')}\0 `,
-      148,
-    )
+    const sum = block.reduce((all, one) => all + one, 0)
+    block.set(Buffer.from(`${sum.toString(8).padStart(6, '0')}\0 `), 148)
   }
   const target = join(folder.path, 'd')
   expect(
