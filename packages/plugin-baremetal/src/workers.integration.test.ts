@@ -25,6 +25,7 @@ import {
   runToEnd,
   seen,
   specOf,
+  usageOf,
 } from './rig.test.helper.ts'
 import type { SiteOptions } from './site.ts'
 import { plainPath } from './tools.ts'
@@ -298,7 +299,7 @@ describe.each(ways)('workers with $way', ({ config, site, shell, root, cgroup })
       callOf(),
     )
     for await (const { data } of session.output) if (Buffer.from(data).includes('counted')) break
-    const stats = await must(provider.stats)({ id: spec.id }, callOf())
+    const stats = await usageOf(provider, spec.id)
     expect(stats.cpuSeconds).toBeGreaterThan(0)
     expect(stats.memoryBytes).toBeGreaterThan(100_000)
     expect(stats.pids).toBeGreaterThanOrEqual(2)

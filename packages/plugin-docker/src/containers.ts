@@ -9,7 +9,7 @@ import { type EngineFacts, readFacts } from './facts.ts'
 import { containerName, containerPath, label, ownerFilter, tagsOf } from './labels.ts'
 import { killedForMemory } from './memory-kill.ts'
 import { giveNameBack } from './renamed.ts'
-import { exitInDoubt, exitOf, handleOf, instantOf, isDoubtful, observe, observedAgain, phaseOf } from './translate.ts'
+import { exitInDoubt, exitOf, handleOf, instantOf, isDoubtful, observe, observedAgain, phaseOf, withPeak } from './translate.ts'
 import { wasResumed } from './run-folder.ts'
 import { mapWide, raceAbort } from './waiting.ts'
 
@@ -133,6 +133,8 @@ const INSPECT_WIDTH = 8
 
 export interface Observing {
   stopping: (id: WorkerId) => boolean
+  /** The most memory that was seen of it. */
+  peakOf?: (id: WorkerId) => number | undefined
   signal: AbortSignal
   closely?: true
 }
@@ -178,6 +180,13 @@ async function observeEach<T>(
 ): Promise<WorkerObservation[]> {
   let started: Promise<Instant | undefined> | undefined
   const observed = await mapWide(items, INSPECT_WIDTH, async (item) => {
+    const seen = await lookAt(item)
+    if (seen?.exit === undefined) return seen
+    return { ...seen, exit: withPeak(seen.exit, how.peakOf?.(seen.id)) }
+  })
+  return observed.filter((observation) => observation !== undefined)
+
+  async function lookAt(item: T): Promise<WorkerObservation | undefined> {
     const seen = await look(item)
     if (seen === undefined || 'phase' in seen) return seen
     const { container, tags } = seen
@@ -191,8 +200,7 @@ async function observeEach<T>(
       return { ...observation, exit: exitOf({ ...container.State, OOMKilled: true }, container.HostConfig.Memory) }
     started ??= engineStart(containers.engine, how.signal)
     return { ...observation, exit: exitInDoubt(observation.exit, await started) }
-  })
-  return observed.filter((observation) => observation !== undefined)
+  }
 }
 
 /** When the engine started: it makes its bridge anew each time. Undefined where it has none. */

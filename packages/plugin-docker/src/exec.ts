@@ -32,7 +32,7 @@ async function attach(engine: Engine, exec: string, signal: AbortSignal): Promis
 }
 
 /** Ends the connection's own half after the input, so that the program reads end-of-file. */
-async function feed(connection: Duplex, input: AsyncIterable<Uint8Array>): Promise<void> {
+export async function feed(connection: Duplex, input: AsyncIterable<Uint8Array>): Promise<void> {
   try {
     for await (const chunk of input) {
       if (!connection.write(chunk)) await writable(connection)

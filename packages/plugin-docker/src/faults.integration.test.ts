@@ -109,8 +109,6 @@ suiteWith(await findDocker(), 'a real engine behind trouble', (docker) => {
       await expect(list()).rejects.toMatchObject(passing)
       once('GET /containers/ID/json', tampering)
       await expect(harness.observe(id)).rejects.toMatchObject(passing)
-      once('GET /containers/ID/stats', tampering)
-      await expect(harness.provider.stats({ id }, callOf())).rejects.toMatchObject(passing)
     }
     once('GET /containers/ID/archive', { body: cutAfter(700) })
     await expect(Array.fromAsync(harness.provider.copyOut({ id }, '/etc/passwd', callOf()))).rejects.toMatchObject(passing)
@@ -193,7 +191,6 @@ suiteWith(await findDocker(), 'a real engine behind trouble', (docker) => {
     const absent = { code: 'not-found', effect: 'none' }
     await expect(harness.exec(id, ['true'])).rejects.toMatchObject(absent)
     await expect(readAll(harness.provider, id)).rejects.toMatchObject(absent)
-    await expect(harness.provider.stats({ id }, callOf())).rejects.toMatchObject(absent)
     await expect(harness.provider.suspend({ id }, { keeps: 'memory' }, callOf())).rejects.toMatchObject(absent)
     expect([await list(), await harness.observe(id), await terminate(id)]).toEqual([[], undefined, { state: 'gone' }])
   })

@@ -241,23 +241,6 @@ suiteWith(await findDocker(), 'the life of workers on a real engine', (docker) =
     })
   })
 
-  test('stats of a worker, and of one that has ended', async () => {
-    const { id } = await launched(
-      harness.command('sh', '-c', 'x=$(head -c 20000000 /dev/zero | tr "\\0" x); while :; do :; done'),
-    )
-    const first = await waitFor('the memory', () => harness.provider.stats({ id }, callOf()), {
-      until: ({ memoryBytes }) => memoryBytes > 20_000_000,
-    })
-    const second = await waitFor('more work', () => harness.provider.stats({ id }, callOf()), {
-      until: ({ cpuSeconds }) => cpuSeconds > first.cpuSeconds,
-    })
-    expect(second.pids).toBeGreaterThanOrEqual(1)
-    expect(Date.parse(second.at)).toBeGreaterThan(Date.parse(first.at))
-    const ended = await launched(harness.command('true'))
-    await harness.exit(ended.id)
-    await expect(harness.provider.stats({ id: ended.id }, callOf())).rejects.toMatchObject({ code: 'conflict', effect: 'none' })
-  })
-
   test('headroom counts what limits reserve, also for other owners', async () => {
     const free = async (): Promise<{ cpu: number; memory: number }> => {
       const { cpu, memoryBytes } = await harness.provider.headroom(callOf())

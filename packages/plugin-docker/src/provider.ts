@@ -13,7 +13,7 @@ import {
 } from '@muster/core'
 import { ownerOf, packFrom, type Place, rootOf, unpackInto } from './archive.ts'
 import { orphansOf } from './belongings.ts'
-import { type ContainerInspect, type ContainerStats, createEngine, type Engine } from './client.ts'
+import { type ContainerInspect, createEngine, type Engine } from './client.ts'
 import type { Endpoint } from './config.ts'
 import {
   createContainers,
@@ -24,6 +24,7 @@ import {
   listRows,
   observeMany,
   observeRows,
+  type Observing,
   type Row,
 } from './containers.ts'
 import { type CopyLimits, copyLimitsOf, countCopy } from './copies.ts'
@@ -42,10 +43,10 @@ import { createSweeper } from './image-sweep.ts'
 import { createLauncher } from './launch.ts'
 import { readLogs } from './logs.ts'
 import { type HostRules, rulesOf } from './rules.ts'
+import { createSampler } from './samples.ts'
 import { settingsOf } from './settings.ts'
 import { createStopper } from './stop.ts'
 import { createSuspender } from './suspend.ts'
-import { statsOf } from './translate.ts'
 import { watched } from './tar-owner.ts'
 import { createTerminals } from './terminal.ts'
 import { createTurns } from './waiting.ts'
@@ -95,10 +96,12 @@ export function dockerProvider({
   const launch = createLauncher({ containers, puller, turns, fields, rules })
   const runners = createRunners()
   const terminals = createTerminals()
+  const sampler = createSampler(containers)
   let snapshot: { key: string; asOf: number; rows: Row[] } | undefined
 
-  const observing = (call: Call): { stopping: (id: WorkerId) => boolean; signal: AbortSignal } => ({
+  const observing = (call: Call): Observing => ({
     stopping: (id) => stopper.stopping(id),
+    peakOf: sampler.peakOf,
     signal: call.signal,
   })
   const placeOf = async ({ container, tags }: Found, call: Call): Promise<Place> => {
@@ -162,6 +165,7 @@ export function dockerProvider({
         const terminated = await stopper.terminate(id, how, call)
         if (terminated.state === 'gone') {
           runners.forget(id)
+          sampler.forget(id)
           tender.tend(call)
         }
         return terminated
@@ -194,7 +198,7 @@ export function dockerProvider({
       ),
 
     async *watch(query, call): AsyncGenerator<WorkerObservation> {
-      const parts = { containers, stopping: stopper.stopping, removed: stopper.removed }
+      const parts = { containers, stopping: stopper.stopping, removed: stopper.removed, peakOf: sampler.peakOf }
       yield* guardedStream(call, reads('watch the workers'), () => watchWorkers(parts, query, call))
     },
 
@@ -267,22 +271,14 @@ export function dockerProvider({
       guardedStream(call, reads('forward to the worker'), async function* () {
         const { container } = await running(id, call)
         const holder = await networkHolder(engine, container, call.signal)
-        yield* forwardPort({ container: holder, reach: engine.reach }, input, call.signal)
+        yield* forwardPort({ engine, id, holder }, input, call.signal)
       }),
 
     suspend: ({ id }, how, call) => guarded(call, changes('suspend the worker'), () => suspender.suspend(id, how, call)),
 
     resume: ({ id }, call) => guarded(call, changes('resume the worker'), () => suspender.resume(id, call)),
 
-    stats: ({ id }, call) =>
-      guarded(call, reads('measure the worker'), async () => {
-        await running(id, call)
-        // Without one-shot an engine waits for a second sample, which takes a second.
-        const query = { stream: false, 'one-shot': true }
-        return statsOf(
-          await engine.json<ContainerStats>({ method: 'GET', path: `${containerPath(id)}/stats`, query, signal: call.signal }),
-        )
-      }),
+    stats: (query, call) => guardedStream(call, reads('measure the workers'), () => sampler.samples(query, call)),
 
     headroom: (call) =>
       guarded(call, reads('ask for headroom'), async () => {

@@ -11,6 +11,7 @@ import {
   type ProviderPhase,
   type SpecField,
   type WorkerExit,
+  type WorkerId,
   type WorkerObservation,
   type WorkerStats,
 } from '@muster/core'
@@ -269,18 +270,42 @@ export function instantOf(time: string): Instant | undefined {
   return Number.isNaN(at.getTime()) || at.getUTCFullYear() <= 1 ? undefined : at.toISOString()
 }
 
-/** One sample. The page cache that could be given back at once is not counted, as `docker stats` does. */
-export function statsOf(sample: ContainerStats): WorkerStats {
-  const { usage, max_usage: peak, stats } = sample.memory_stats
+/** One sample; undefined: of a container that does not run. The page cache that could be given back at once is not counted, as `docker stats` does. */
+export function statsOf(id: WorkerId, sample: ContainerStats): WorkerStats | undefined {
+  const at = instantOf(sample.read)
+  const { usage, max_usage: peak, stats } = sample.memory_stats as Partial<ContainerStats['memory_stats']>
+  if (at === undefined || usage === undefined) return undefined
   const detail = stats as unknown as Record<string, number> | undefined
   // cgroup v1 and v2 name the same thing differently.
   const cache = detail?.['total_inactive_file'] ?? detail?.['inactive_file'] ?? 0
   const pids = sample.pids_stats?.current
+  const networks = Object.values(sample.networks ?? {})
+  const moved = sample.blkio_stats?.io_service_bytes_recursive as { op: string; value: number }[] | null | undefined
+  const bytes = (wanted: string): number =>
+    (moved ?? []).reduce((sum, { op, value }) => (op.toLowerCase() === wanted ? sum + value : sum), 0)
   return {
-    at: instantOf(sample.read) ?? new Date(0).toISOString(),
+    id,
+    at,
     cpuSeconds: sample.cpu_stats.cpu_usage.total_usage / 1e9,
-    memoryBytes: Math.max(0, ((usage as number | undefined) ?? 0) - cache),
-    ...(peak === undefined ? {} : { memoryPeakBytes: peak }),
+    memoryBytes: Math.max(0, usage - cache),
+    // Version 2 keeps it where an engine does not look: then it is the most that was seen.
+    memoryPeakBytes: peak ?? usage,
     ...(pids === undefined ? {} : { pids }),
+    ...(networks.length === 0
+      ? {}
+      : {
+          network: {
+            receivedBytes: networks.reduce((sum, { rx_bytes: count }) => sum + count, 0),
+            sentBytes: networks.reduce((sum, { tx_bytes: count }) => sum + count, 0),
+          },
+        }),
+    ...(moved === null || moved === undefined ? {} : { disk: { readBytes: bytes('read'), writtenBytes: bytes('write') } }),
   }
+}
+
+/** With the peak that was seen of it; whoever ran out of memory is told it. */
+export function withPeak(exit: WorkerExit, peak: number | undefined): WorkerExit {
+  if (peak === undefined) return exit
+  const reason = exit.oomKilled === true ? `${exit.reason}; its last known peak is ${peak} bytes` : exit.reason
+  return { ...exit, reason, memoryPeakBytes: peak }
 }

@@ -24,12 +24,14 @@ import type { PoolConfig } from './model.ts'
 import { openOrphans } from './orphans.ts'
 import { passesOf } from './passes.ts'
 import { poolRoom } from './pool.ts'
+import { poolStatuses } from './pool-status.ts'
 import { openPreparation, type Preparation } from './prepare.ts'
 import { startRetention } from './retention.ts'
 import { tellSilence } from './silence.ts'
 import { clearStale } from './stale.ts'
-import { engineState, isThere, type PoolState } from './state.ts'
+import { engineState } from './state.ts'
 import { tracesOf } from './traces.ts'
+import { type UsageRoom, usageRoom } from './usage.ts'
 import { watchdogOf } from './watchdog.ts'
 import { watchersOf } from './watchers.ts'
 import { upgradesOf } from './upgrade.ts'
@@ -129,6 +131,7 @@ export async function startEngine(options: EngineOptions): Promise<Engine> {
       parts.launcher.calls.pump(name)
       parts.preparation.tidy(name)
       parts.observer(name)?.start()
+      parts.usage.follow(plugins.provider(name))
     }
   }
   observe()
@@ -136,21 +139,10 @@ export async function startEngine(options: EngineOptions): Promise<Engine> {
   startRetention(context)
 
   const configure = configureOf(context, { ...parts, kept, observe, showHeld })
-  const statusOf = (pool: PoolState): PoolStatus => {
-    const wish = context.wishes.of('pool', pool.config.name)
-    return {
-      config: pool.config,
-      workers: Object.fromEntries(pool.counts),
-      queued: pool.queue.length,
-      leases: pool.leases,
-      waiting: parts.passes.waiting(pool.config.name),
-      aside: pool.kept + pool.cordoned,
-      ...(wish === undefined ? {} : { wish }),
-    }
-  }
+  const pools = poolStatuses(context, parts)
   const wishOfPool = async (name: string, how: Wishing & { wish?: Wish }): Promise<PoolStatus> => {
     await hand.wish('pool', name, how)
-    return statusOf(state.pool(name))
+    return pools.of(state.pool(name))
   }
   const wishOfProvider = async (name: string, how: Wishing & { wish?: Wish }): Promise<GuardedProvider> => {
     const provider = plugins.find(name)
@@ -171,6 +163,7 @@ export async function startEngine(options: EngineOptions): Promise<Engine> {
     journal: context.journal,
     events: context.journal.events,
     conditions: context.conditions,
+    usage: parts.usage.usage,
     changes: { onWorker: state.onWorker, onLease: state.onLease, onDecision: context.journal.onDecision },
     acting: () => fence.mayAct(),
     looked: (name) => ({
@@ -178,11 +171,8 @@ export async function startEngine(options: EngineOptions): Promise<Engine> {
       ...(atStart.has(name) ? {} : { late: true }),
     }),
     pools: {
-      list: () => [...state.pools.values()].filter(isThere).map(statusOf),
-      get: (name) => {
-        const pool = state.pools.get(name)
-        return pool === undefined || !isThere(pool) ? undefined : statusOf(pool)
-      },
+      list: pools.list,
+      get: pools.get,
       pause: (name, how) => wishOfPool(name, { ...how, wish: 'paused' }),
       drain: (name, how) => wishOfPool(name, { ...how, wish: 'draining' }),
       resume: wishOfPool,
@@ -226,6 +216,7 @@ interface Parts {
   launcher: Launcher
   passes: ReturnType<typeof passesOf>
   orphans: Awaited<ReturnType<typeof openOrphans>>
+  usage: UsageRoom
   observer(name: string): Observer | undefined
   /** Lists its workers soon. */
   relist(name: string): void
@@ -270,6 +261,7 @@ async function assemble(context: Context): Promise<Parts> {
   const agents = agentRoom(context, { deadlines })
   const watchers = watchersOf(context)
   const orphans = await openOrphans(context, { deadlines, relist })
+  const usage = usageRoom(context)
   return {
     agents,
     memory,
@@ -280,12 +272,14 @@ async function assemble(context: Context): Promise<Parts> {
     launcher,
     passes,
     orphans,
+    usage,
     observer,
     relist,
     listed,
     forget: (name) => {
       observers.get(name)?.stop()
       observers.delete(name)
+      usage.forget(name)
     },
   }
 }

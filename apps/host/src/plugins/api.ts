@@ -20,6 +20,7 @@ import type {
   SpanBatch,
   SuspendHow,
   Terminated,
+  StatsQuery,
   TerminalSize,
   TerminateHow,
   WorkerCapabilities,
@@ -83,7 +84,7 @@ export interface GuardedProvider {
   ): AsyncIterable<Uint8Array>
   suspend(target: WorkerTarget, how: SuspendHow, options?: CallOptions): Promise<void>
   resume(target: WorkerTarget, options?: CallOptions): Promise<void>
-  stats(target: WorkerTarget, options?: CallOptions): Promise<WorkerStats>
+  stats(query: Omit<StatsQuery, 'tags'>, options?: CallOptions): AsyncIterable<WorkerStats>
   headroom(options?: CallOptions): Promise<Headroom>
   quote(shape: QuoteShape, options?: CallOptions): Promise<Quote>
   preparePool(pool: Omit<PoolRequest, 'tags'>, options?: CallOptions): Promise<{ handle: Handle; digest: string }>

@@ -14,6 +14,7 @@ import type {
   Probe,
   Quote,
   QuoteShape,
+  StatsQuery,
   SuspendHow,
   TerminateHow,
   Terminated,
@@ -21,7 +22,6 @@ import type {
   WorkerMethod,
   WorkerObservation,
   WorkerPage,
-  WorkerStats,
   WorkerTarget,
 } from '../provider.ts'
 import { type LaunchSpec, launchSpecSchema } from '../spec.ts'
@@ -42,13 +42,13 @@ import {
   probeSchema,
   quoteSchema,
   quoteShapeSchema,
+  statsQuerySchema,
   terminatedSchema,
   suspendHowSchema,
   terminateHowSchema,
   workerExitSchema,
   workerObservationSchema,
   workerPageSchema,
-  workerStatsSchema,
   workerTargetSchema,
 } from './worker-schemas.ts'
 
@@ -90,7 +90,7 @@ export interface WorkerWire {
   forward: { params: OnTarget & { port: number; in: number; out: number }; result: Nothing }
   suspend: { params: OnTarget & { how: SuspendHow }; result: Nothing }
   resume: { params: OnTarget; result: Nothing }
-  stats: { params: OnTarget; result: WorkerStats }
+  stats: { params: { call: CallParams; query: StatsQuery; out: number }; result: Nothing }
   headroom: { params: { call: CallParams }; result: Headroom }
   quote: { params: { call: CallParams; shape: QuoteShape }; result: Quote }
 }
@@ -214,7 +214,13 @@ export const workerMethods: { readonly [M in WorkerMethod]: MethodSpec<WorkerWir
   },
   suspend: { ...other, ...nothing, args: ['target', 'how'], params: z.strictObject({ call, target, how: suspendHowSchema }) },
   resume: { ...other, ...nothing, args: ['target'], params: onTarget },
-  stats: { ...other, args: ['target'], params: onTarget, result: workerStatsSchema },
+  stats: {
+    ...other,
+    ...nothing,
+    args: ['query'],
+    params: z.strictObject({ call, query: statsQuerySchema, out: streamParam }),
+    out: 'stats',
+  },
   headroom: { ...other, args: [], params: z.strictObject({ call }), result: headroomSchema },
   quote: { ...other, args: ['shape'], params: z.strictObject({ call, shape: quoteShapeSchema }), result: quoteSchema },
 }

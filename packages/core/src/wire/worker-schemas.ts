@@ -16,6 +16,7 @@ import {
   type Probe,
   type Quote,
   type QuoteShape,
+  type StatsQuery,
   type SuspendHow,
   suspendKeeps,
   type TerminalSize,
@@ -32,6 +33,7 @@ import { maxHandleBytes, maxPageWorkers } from './limits.ts'
 
 const name = z.string().regex(namePattern)
 const count = z.int().min(0)
+const amount = z.number().min(0)
 const env = z.record(z.string().regex(/^[A-Za-z_][A-Za-z0-9_]*$/), z.string())
 
 export const handleSchema: z.ZodType<Handle> = z
@@ -51,6 +53,7 @@ export const probeSchema: z.ZodType<Probe> = z.strictObject({
   facts: z.record(z.string(), z.string()).exactOptional(),
 })
 
+const providerTags = z.strictObject({ 'muster-owner': name, 'muster-provider': name })
 const poolTags = z.strictObject({ 'muster-owner': name, 'muster-provider': name, 'muster-pool': name })
 export const poolRefSchema: z.ZodType<PoolRef> = z.strictObject({ pool: name, tags: poolTags })
 export const poolRequestSchema: z.ZodType<PoolRequest> = z.strictObject({
@@ -78,7 +81,7 @@ export const terminatedSchema: z.ZodType<Terminated> = z.discriminatedUnion('sta
 ])
 
 export const listQuerySchema: z.ZodType<ListQuery> = z.strictObject({
-  tags: z.strictObject({ 'muster-owner': name, 'muster-provider': name }),
+  tags: providerTags,
   limit: z.int().min(1).max(maxPageWorkers),
   cursor: z.string().exactOptional(),
 })
@@ -90,6 +93,7 @@ export const workerExitSchema: z.ZodType<WorkerExit> = z.strictObject({
     .regex(/^SIG[A-Z0-9+-]+$/)
     .exactOptional(),
   oomKilled: z.boolean().exactOptional(),
+  memoryPeakBytes: amount.exactOptional(),
   reason: z.string(),
   at: instantSchema.exactOptional(),
 })
@@ -137,7 +141,6 @@ export const execStateSchema: z.ZodType<ExecState> = z.discriminatedUnion('state
   z.strictObject({ state: z.literal('unknown') }),
 ])
 
-const amount = z.number().min(0)
 const freeOfTotal = z.strictObject({ free: amount, total: amount }).exactOptional()
 
 export const headroomSchema: z.ZodType<Headroom> = z.strictObject({
@@ -161,12 +164,21 @@ export const quoteSchema: z.ZodType<Quote> = z.strictObject({
   interruptionRisk: z.number().min(0).max(1),
 })
 
+/** More often would cost more than it tells; a day is for ever. */
+export const statsQuerySchema: z.ZodType<StatsQuery> = z.strictObject({
+  tags: providerTags,
+  everyMs: z.int().min(500).max(86_400_000),
+})
+
 export const workerStatsSchema: z.ZodType<WorkerStats> = z.strictObject({
+  id: workerIdSchema,
   at: instantSchema,
   cpuSeconds: amount,
   memoryBytes: amount,
   memoryPeakBytes: amount.exactOptional(),
   pids: amount.exactOptional(),
+  network: z.strictObject({ receivedBytes: amount, sentBytes: amount }).exactOptional(),
+  disk: z.strictObject({ readBytes: amount, writtenBytes: amount }).exactOptional(),
 })
 
 export const logOptionsSchema: z.ZodType<LogOptions> = z.strictObject({ cursor: z.string().exactOptional(), follow: z.boolean() })

@@ -2,9 +2,8 @@
 import assert from 'node:assert/strict'
 import { setTimeout as delay } from 'node:timers/promises'
 import type { ProviderPhase } from '../../phase.ts'
-import { type PoolRef, suspendKeeps, type WorkerTarget } from '../../provider.ts'
-import { newWorkerId } from '../ids.ts'
-import { awaited, commandOf, fails, force, inspected, launched, run } from './help.ts'
+import { type PoolRef, suspendKeeps, type WorkerStats, type WorkerTarget } from '../../provider.ts'
+import { awaited, commandOf, fails, force, inspected, launched, run, statsQueryOf, whenGone } from './help.ts'
 import type { Session } from './session.ts'
 import type { SuiteTest } from './test.ts'
 import type { Bench } from './bench.ts'
@@ -24,6 +23,36 @@ function heldOpen(first: Uint8Array): { input: AsyncIterable<Uint8Array>; releas
 
 function poolOf(bench: Bench, pool: string): PoolRef {
   return { pool, tags: { 'muster-owner': bench.owner, 'muster-provider': bench.provider, 'muster-pool': pool } }
+}
+
+interface Samples {
+  /** The last sample, once it is so. */
+  until(isSo: (seen: { last: WorkerStats; times: Samples['times'] }) => boolean): Promise<WorkerStats>
+  /** Samples of this worker so far, of different times. */
+  times(worker: WorkerTarget): number
+  stop(): Promise<void>
+}
+
+function sampling(bench: Bench, session: Session): Samples {
+  // Some vendors sample once in five seconds.
+  const items = session.with({ deadlineMs: 4 * bench.patienceMs }).stats(statsQueryOf(bench))
+  const stream = items[Symbol.asyncIterator]()
+  const seen = new Map<string, Set<string>>()
+  const times: Samples['times'] = ({ id }) => seen.get(id)?.size ?? 0
+  return {
+    times,
+    async until(isSo) {
+      for (;;) {
+        const { done, value: last } = await stream.next()
+        assert.ok(done !== true, 'the stream ended before its deadline')
+        seen.set(last.id, (seen.get(last.id) ?? new Set()).add(last.at))
+        if (isSo({ last, times })) return last
+      }
+    },
+    async stop() {
+      await stream.return?.()
+    },
+  }
 }
 
 async function becomes(bench: Bench, session: Session, how: { target: WorkerTarget; phase: ProviderPhase }): Promise<void> {
@@ -161,17 +190,41 @@ export const extraTests: readonly SuiteTest[] = [
           commandOf(bench, 'i=0; while [ $i -lt 300000 ]; do i=$((i+1)); done; while ! test -e go; do sleep 0.05; done'),
         ),
       )
-      const stats = await bench.until('a busy worker uses processor time', async () => {
-        const found = await session.stats(target)
-        return found.cpuSeconds > 0.01 ? found : undefined
-      })
+      const samples = sampling(bench, session)
+      const stats = await samples.until(({ last }) => last.id === target.id && last.cpuSeconds > 0.01)
+      await samples.stop()
       await run(session, target, commandOf(bench, ': >go'))
       await burn
       // Seconds and bytes: not milliseconds, not kilobytes.
       assert.ok(stats.cpuSeconds < 60, `${stats.cpuSeconds} s of processor time`)
       assert.ok(stats.memoryBytes > 100_000, `${stats.memoryBytes} bytes of memory`)
       assert.ok(Math.abs(Date.parse(stats.at) - Date.now()) < 60_000, `at ${stats.at}`)
-      await fails('stats of no worker', session.stats({ id: newWorkerId() }), { code: 'not-found', effect: 'none' })
+      assert.ok((stats.memoryPeakBytes ?? Infinity) >= stats.memoryBytes, `a peak of ${stats.memoryPeakBytes} bytes`)
+    },
+  },
+  {
+    name: 'stats come again and again, of our own running workers alone',
+    needs: ['work:hold', 'stats'],
+    async run(bench) {
+      const names = { owner: `${bench.owner}v` }
+      const [ours, theirs] = [await bench.session(), await bench.session(names)]
+      const foreign = await launched(bench, theirs, bench.hold({ tags: { 'muster-owner': names.owner } }))
+      const [staying, leaving] = [await launched(bench, ours, bench.hold()), await launched(bench, ours, bench.hold())]
+      const samples = sampling(bench, ours)
+      try {
+        await samples.until(({ times }) => times(staying) >= 2 && times(leaving) >= 2)
+        await ours.terminate(leaving, force)
+        await whenGone(bench, ours, leaving)
+        // What was under way may still come.
+        const gone = samples.times(staying)
+        await samples.until(({ times }) => times(staying) >= gone + 2)
+        const last = samples.times(leaving)
+        await samples.until(({ times }) => times(staying) >= gone + 4)
+        assert.equal(samples.times(leaving), last, 'samples of a worker that is gone')
+        assert.equal(samples.times(foreign), 0, 'a sample of a foreign worker')
+      } finally {
+        await samples.stop()
+      }
     },
   },
   {
