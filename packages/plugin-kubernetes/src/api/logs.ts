@@ -94,14 +94,13 @@ export async function* followLog(requests: Requests, target: LogTarget, options:
   async function* read(how: Reading): AsyncGenerator<LogPart, boolean> {
     const unmatched = how.maybeOther ? 'other' : position === carried ? 'new' : 'rotated'
     const resumption = resumeFrom(position ?? startOf(0), unmatched)
-    for await (const pieces of readOnce(resumption, how)) {
-      for (const part of pieces) {
+    for await (const parts of readOnce(resumption, how))
+      for (const part of joined(parts)) {
         position = part.position
         backOff.reset()
         yield lost ? { ...part, gap: true } : part
         lost = false
       }
-    }
     return resumption.matched
   }
 
@@ -144,6 +143,17 @@ export async function* followLog(requests: Requests, target: LogTarget, options:
       enough.abort()
     }
   }
+}
+
+/** What came at once goes on at once, up to a gap: a line alone would be a message of its own to whoever reads. */
+function joined(parts: readonly LogPart[]): LogPart[] {
+  const from = parts.flatMap(({ gap }, at) => (at === 0 || gap ? [at] : []))
+  return from.flatMap((begin, at) => {
+    const together = parts.slice(begin, from[at + 1])
+    const [first, last] = [together[0], together.at(-1)]
+    if (first === undefined || last === undefined) return []
+    return [{ bytes: Buffer.concat(together.map(({ bytes }) => bytes)), position: last.position, gap: first.gap }]
+  })
 }
 
 interface Reading {
