@@ -41,6 +41,8 @@ export interface EngineOptions extends EngineSettings {
   fence: Fence
   plugins: PluginRoom
   pools: readonly PoolConfig[]
+  /** Why providers that the configuration names no longer are missing, where that is known. */
+  unopened?: ReadonlyMap<string, { reason: string; hint: string }>
   /** How long open calls may go on after `stop`. Default 10 s; what is aborted is in doubt at the next start, and repeated. */
   drainMs?: number
   clock?: Clock
@@ -82,7 +84,7 @@ export async function startEngine(options: EngineOptions): Promise<Engine> {
     },
   }
   const parts = await assemble(context)
-  await load(context, parts.launcher)
+  await load(context, parts.launcher, options.unopened)
   const kept = keptVersions(context, parts)
   const { state } = context
   const showHeld = (): void =>
@@ -291,7 +293,7 @@ async function assemble(context: Context): Promise<Parts> {
   }
 }
 
-async function load(context: Context, launcher: Launcher): Promise<void> {
+async function load(context: Context, launcher: Launcher, unopened: EngineOptions['unopened']): Promise<void> {
   const { store, state, plugins, conditions } = context
   const names = new Set(plugins.list().map((provider) => provider.name))
   const missing = new Map<string, number>()
@@ -310,12 +312,15 @@ async function load(context: Context, launcher: Launcher): Promise<void> {
     if (!names.has(worker.provider)) missing.set(worker.provider, (missing.get(worker.provider) ?? 0) + 1)
     state.setWorker({ ...worker })
   }
-  for (const [name, count] of missing)
+  for (const [name, count] of missing) {
+    const why = unopened?.get(name)
+    const workers = count === 1 ? 'last worker' : `${count} workers`
     conditions.raise({
       scope: 'provider',
       name,
       type: 'missing',
-      message: `the configuration names it no longer, and nobody watches or ends its ${count === 1 ? 'last worker' : `${count} workers`}`,
-      hint: 'Name it in muster.yaml as it was, and muster apply. Then take it out and apply again: it is leaving, and goes with its last worker.',
+      message: `the configuration names it no longer, and nobody watches or ends its ${workers}${why === undefined ? '' : `: ${why.reason}`}`,
+      hint: `Name it in muster.yaml as it was, and muster apply.${why === undefined ? '' : ` Or ${why.hint}, and restart.`} Then take it out and apply again: it is leaving, and goes with its last worker.`,
     })
+  }
 }
