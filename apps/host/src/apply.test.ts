@@ -11,8 +11,10 @@ import type { Candidate, Wanted } from './plugins/room.ts'
 import { openRunning } from './running.ts'
 
 interface Site extends AsyncDisposable {
-  /** Writes the configuration with this plugin for the provider, and applies it. */
-  apply(alias: string): Promise<Applied>
+  /** Writes the configuration with this plugin for the provider, configured so, and applies it. */
+  apply(alias: string, config?: object): Promise<Applied>
+  /** The provider has workers. */
+  live: boolean
   /** What the next process says of the workers. */
   lost: Account['lost']
   /** Versions that took over, and from which all workers are theirs. */
@@ -33,14 +35,20 @@ async function openSite(aliases: Record<string, string>): Promise<Site> {
     plugins[alias] = { package: '@acme/plugin', version, source: { folder: `${alias}/package` } }
   }
   await writeFile(at('plugins.json'), JSON.stringify({ plugins }))
-  const write = (alias: string): Promise<void> =>
-    writeFile(at('muster.yaml'), JSON.stringify({ host: { data: at('data') }, providers: { p: { plugin: alias } }, pools: {} }))
+  const write = (alias: string, config = {}): Promise<void> =>
+    writeFile(
+      at('muster.yaml'),
+      JSON.stringify({ host: { data: at('data') }, providers: { p: { plugin: alias, config } }, pools: {} }),
+    )
   const [first = ''] = Object.keys(aliases)
   await write(first)
   const { found, problems } = await examine(at('muster.yaml'), () => [at('store')])
   if (found === undefined) throw new Error(JSON.stringify(problems))
-  const site: Pick<Site, 'lost' | 'taken'> = { lost: [], taken: [] }
-  const upgrades: Pick<Upgrades, 'account'> = { account: async () => ({ known: [], lost: site.lost }) }
+  const site: Pick<Site, 'lost' | 'taken' | 'live'> = { lost: [], taken: [], live: true }
+  const upgrades: Pick<Upgrades, 'account' | 'hasLive'> = {
+    hasLive: () => site.live,
+    account: async () => ({ known: [], lost: site.lost }),
+  }
   const candidates = ({ config, discovery }: Wanted): Candidate[] =>
     config.providers.flatMap(({ name, alias }) => {
       const plugin = discovery.plugins.find((one) => one.alias === alias)
@@ -71,8 +79,8 @@ async function openSite(aliases: Record<string, string>): Promise<Site> {
     applied: () => undefined,
   })
   return Object.assign(site, {
-    apply: async (alias: string) => {
-      await write(alias)
+    apply: async (alias: string, config?: object) => {
+      await write(alias, config)
       return apply({ principal: 'ann', dryRun: false })
     },
     [Symbol.asyncDispose]: temp.remove,
@@ -97,4 +105,24 @@ test('a provider that uses another of the plugins from now on is accounted for a
     applied: false,
     problems: [{ reason: expect.stringContaining('w2') as string }],
   })
+})
+
+test('another configuration may be another place: it accounts for the workers, or nothing changes', async () => {
+  await using site = await openSite({ cloud: '1.0.0' })
+  site.lost = [{ worker: 'w1', why: 'it does not know it' }]
+  const refused = await site.apply('cloud', { region: 'other' })
+  expect([refused.applied, refused.problems.map(({ reason, fix }) => `${reason} | ${fix}`)]).toEqual([
+    false,
+    [
+      'with its other configuration it does not account for w1: it does not know it | give the other place a provider of its own and take this one out, which leaves with its last worker; or end these workers first',
+    ],
+  ])
+  site.lost = []
+  expect(await site.apply('cloud', { region: 'other' })).toMatchObject({ applied: true, problems: [] })
+  // Of the same version all are its own already.
+  expect(site.taken).toEqual([{}])
+  // Nobody is asked where there is nothing to lose.
+  site.lost = [{ worker: 'w1', why: 'it does not know it' }]
+  site.live = false
+  expect(await site.apply('cloud', { region: 'third' })).toMatchObject({ applied: true })
 })

@@ -1,5 +1,6 @@
 /** Another configuration while the daemon runs: read, compared, refused whole when anything is wrong, else in force at once. */
-import { type LoadedConfig, type MusterConfig, urlFor } from './config/load.ts'
+import { createHash } from 'node:crypto'
+import { type LoadedConfig, type MusterConfig, type ProviderConfig, urlFor } from './config/load.ts'
 import { type Change, diffConfig, type Written } from './config/diff.ts'
 import type { Problem } from './config/problem.ts'
 import { type Deployment, isTaken, withDev } from './dev-parts.ts'
@@ -56,7 +57,7 @@ export function applyOf({ running, store, engine, plugins, fallen, entries, appl
     // Also when only looked at: a plugin that cannot start with it is what one wants to know.
     const staged = await plugins.stage(whole, at)
     if ('problems' in staged) return { changes: differs, problems: staged.problems, applied: false }
-    const unaccounted = await lostBy(staged, { now, at })
+    const unaccounted = await lostBy(staged, { now, next: whole.config, at })
     if (unaccounted.length > 0) {
       await staged.discard()
       return { changes: differs, problems: unaccounted, applied: false }
@@ -80,17 +81,38 @@ export function applyOf({ running, store, engine, plugins, fallen, entries, appl
     return { changes, problems: [], applied: true }
   }
 
-  /** Another version of a plugin that does not know the workers of the one before would let go of them. */
-  async function lostBy(staged: Staged, { now, at }: { now: Running; at: LoadedConfig['problem'] }): Promise<Problem[]> {
-    const others = staged.candidates.filter((one) => isOther(one, now))
-    const { lost, failed } = await accountAll(others, engine)
-    const fix = 'end these workers, or keep the version that runs; muster plugins upgrade ALIAS --rehearse says more'
+  /** Another version of a plugin, or another place, that does not know the workers of the one before would let go of them. */
+  async function lostBy(
+    staged: Staged,
+    { now, next, at }: { now: Running; next: MusterConfig; at: LoadedConfig['problem'] },
+  ): Promise<Problem[]> {
+    const versions = staged.candidates.filter((one) => isOther(one, now))
+    const places = staged.candidates.filter(
+      (one) => !versions.includes(one) && isElsewhere(one, now, next) && engine.upgrades.hasLive(one.provider),
+    )
+    return [
+      ...(await unaccounted(versions, {
+        at,
+        which: 'the other version of its plugin',
+        fix: 'end these workers, or keep the version that runs; muster plugins upgrade ALIAS --rehearse says more',
+      })),
+      ...(await unaccounted(places, {
+        at,
+        which: 'with its other configuration it',
+        fix: 'give the other place a provider of its own and take this one out, which leaves with its last worker; or end these workers first',
+      })),
+    ]
+  }
+
+  async function unaccounted(
+    candidates: readonly Candidate[],
+    { at, which, fix }: { at: LoadedConfig['problem']; which: string; fix: string },
+  ): Promise<Problem[]> {
+    const { lost, failed } = await accountAll(candidates, engine)
     const told = (provider: string, reason: string): Problem => at(['providers', provider], { at: 'key', reason, fix })
     return [
-      ...lost.map(({ provider, worker, why }) =>
-        told(provider, `the other version of its plugin does not account for ${worker}: ${why}`),
-      ),
-      ...(failed === undefined ? [] : [told(others[0]?.provider ?? '', failed)]),
+      ...lost.map(({ provider, worker, why }) => told(provider, `${which} does not account for ${worker}: ${why}`)),
+      ...(failed === undefined ? [] : [told(candidates[0]?.provider ?? '', failed)]),
     ]
   }
 
@@ -102,6 +124,19 @@ function isOther({ provider, plugin }: Candidate, { config, discovery }: Running
   const alias = config.providers.find((one) => one.name === provider)?.alias
   const was = discovery.plugins.find((one) => one.alias === alias)
   return was?.digest !== plugin.digest || was.manifest.version !== plugin.manifest.version
+}
+
+/** Is it configured to be something else, which may be another place? */
+function isElsewhere({ provider }: Candidate, { config }: Running, next: MusterConfig): boolean {
+  const [was, is] = [config, next].map(({ providers }) => providers.find((one) => one.name === provider))
+  return was !== undefined && is !== undefined && configDigest(was) !== configDigest(is)
+}
+
+/** Of what says where a provider is and as whom: not of what the secrets are. */
+function configDigest({ config, secrets }: ProviderConfig): string {
+  return createHash('sha256')
+    .update(JSON.stringify([config, secrets]))
+    .digest('hex')
 }
 
 function revival(name: string): Change {
@@ -116,7 +151,8 @@ export function engineConfig(config: MusterConfig): Parameters<Engine['configure
     return url === undefined ? [] : [[provider.name, url] as const]
   })
   const kept = { ...retention, recordsMs: retention.runsMs }
-  return { pools, reconcileMs, orphanGraceMs, urls: Object.fromEntries(urls), retention: kept }
+  const configs = Object.fromEntries(providers.map((one) => [one.name, configDigest(one)]))
+  return { pools, configs, reconcileMs, orphanGraceMs, urls: Object.fromEntries(urls), retention: kept }
 }
 
 function writtenOf({ written, discovery }: Pick<NonNullable<Examined['found']>, 'written' | 'discovery'>): Written {

@@ -126,6 +126,7 @@ async function openSite(host: object = on, { parts, unopened = [] }: Before = {}
         commit()
       },
       upgrades: {
+        hasLive: () => true,
         account: async () => ({ known: [], lost: [{ worker: 'w1', why: 'it does not know it' }] }),
         acknowledge: async () => [],
         switch: async () => undefined,

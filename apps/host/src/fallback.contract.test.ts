@@ -55,6 +55,7 @@ async function begin(version: string, { more = { fallBack: true }, ...given }: V
   room = startPlugins({ ...now, owner: 'me', fence, log: silent, random: () => 0 })
   running = openRunning({ ...now, config: { ...now.config, file: join(data, 'muster.yaml') }, written: {} })
   const upgrades: Upgrades = {
+    hasLive: () => true,
     account: async () => ({ known: [], lost }),
     acknowledge: async () => [],
     refuse: async () => undefined,

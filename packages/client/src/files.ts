@@ -1,7 +1,8 @@
 /** Folders as tar streams, and back. Tar and its library are loaded only when they are used. */
 import { createHash } from 'node:crypto'
-import { lstat, mkdir, mkdtemp, readdir, rename, rm, stat } from 'node:fs/promises'
+import { mkdir, readdir, rename, rm, stat } from 'node:fs/promises'
 import { basename, dirname, join, matchesGlob, relative, resolve } from 'node:path'
+import { isThere, openDraft } from './drafts.ts'
 import { MusterError } from './errors.ts'
 import { unpackTo } from './unpack.ts'
 
@@ -104,8 +105,7 @@ async function save(
   { replace = true, place = () => target }: SaveOptions,
 ): Promise<string[]> {
   await mkdir(dirname(target), { recursive: true })
-  const draft = await mkdtemp(join(dirname(target), `.${basename(target)}-`))
-  const [come, old] = [join(draft, 'new'), join(draft, 'old')]
+  const { folder, come, old, displaces } = await openDraft(target)
   let clears = true
   try {
     const skipped = await unpackTo(come, tar)
@@ -120,6 +120,7 @@ async function save(
     if (before) {
       // From here on only this folder holds it, until what came stands in its place.
       clears = false
+      await displaces(path)
       await rename(path, old)
     }
     await rename(join(come, only), path).catch(async (error: unknown) => {
@@ -130,13 +131,8 @@ async function save(
     clears = true
     return skipped
   } finally {
-    if (clears || !(await isThere(old))) await rm(draft, { recursive: true, force: true })
+    if (clears || !(await isThere(old))) await rm(folder, { recursive: true, force: true })
   }
-}
-
-/** Also a link that leads nowhere. */
-async function isThere(path: string): Promise<boolean> {
-  return (await lstat(path).catch(() => undefined)) !== undefined
 }
 
 function taken(path: string): MusterError {

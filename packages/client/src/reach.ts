@@ -5,6 +5,8 @@ import { MusterError } from './errors.ts'
 import { saveAs } from './files.ts'
 import { acceptTar, toldTar } from './tar-frames.ts'
 
+/** The daemon takes in all of it first, and its provider has half an hour for the rest: so long nothing is said. */
+const COPYING_MS = 2_100_000
 /** A connection may be silent for long; the server ends it after an hour. */
 const SILENCE_MS = 3_600_000
 
@@ -16,6 +18,7 @@ export function reachOf(caller: Caller): Pick<MusterClient['workers'], 'putFiles
         query: { path },
         headers: { 'content-type': 'application/x-tar' },
         stream: tar,
+        silenceMs: COPYING_MS,
         ...(signal === undefined ? {} : { signal }),
       })
     },

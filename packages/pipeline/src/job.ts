@@ -146,7 +146,9 @@ async function describe(result: JobResult, { muster }: Workshop, run: Run): Prom
   if (result.outcome !== 'passed' && reason !== undefined) result.reason = reason
   if (exit?.code !== undefined) result.exitCode = exit.code
   if (exit?.signal !== undefined) result.signal = exit.signal
-  const runMs = between(run.startedAt, exit?.at ?? run.endedAt)
+  // By the clock of the worker's machine, some to the second: not after it was seen here.
+  const [end] = [exit?.at, run.endedAt].filter((at) => at !== undefined).sort()
+  const runMs = between(run.startedAt, end)
   if (runMs !== undefined) result.runMs = runMs
   const queueMs = between(run.queuedAt, lease === undefined ? undefined : (await muster.findLease(lease))?.assignedAt)
   if (queueMs !== undefined) result.queueMs = queueMs

@@ -1,5 +1,6 @@
 /** The containers of one provider of one owner, found by worker id; anybody else's are not there. */
 import type { Call, Instant, ListQuery, OwnerTags, ProviderError, WorkerId, WorkerObservation } from '@muster/core'
+import { type BegunAgain, begunAgain } from './again.ts'
 import { type Belongings, createBelongings, orphansOf } from './belongings.ts'
 import { type ContainerInspect, type ContainerRow, type Engine } from './client.ts'
 import { inCall } from './current.ts'
@@ -8,7 +9,7 @@ import { type EngineFacts, readFacts } from './facts.ts'
 import { containerName, label, ownerFilter, tagsOf } from './labels.ts'
 import { killedForMemory } from './memory-kill.ts'
 import { giveNameBack } from './renamed.ts'
-import { exitInDoubt, exitOf, handleOf, instantOf, isDoubtful, observe, phaseOf } from './translate.ts'
+import { exitInDoubt, exitOf, handleOf, instantOf, isDoubtful, observe, observedAgain, phaseOf } from './translate.ts'
 import { mapWide, raceAbort } from './waiting.ts'
 
 export interface Found {
@@ -30,6 +31,7 @@ export interface Row {
 export interface Containers {
   readonly engine: Engine
   readonly belongings: Belongings
+  readonly again: BegunAgain
   /** What the engine is; asked once, and again after the engine was away. */
   facts(signal: AbortSignal): Promise<EngineFacts>
   /** The worker's container; undefined when there is none of this owner and provider. One that was renamed is it too, unless `named`. */
@@ -51,6 +53,7 @@ export function containerPath(id: WorkerId): string {
 const FACTS_TIMEOUT_MS = 10_000
 
 export function createContainers(engine: Engine, owner: Pick<OwnerTags, 'muster-owner' | 'muster-provider'>): Containers {
+  const again = begunAgain()
   let known: { api: string; facts: Promise<EngineFacts> } | undefined
 
   async function holder(id: WorkerId, signal: AbortSignal): Promise<ContainerInspect | undefined> {
@@ -75,6 +78,7 @@ export function createContainers(engine: Engine, owner: Pick<OwnerTags, 'muster-
   return {
     engine,
     belongings: createBelongings(engine, owner),
+    again,
     holder,
     find,
     async facts(signal) {
@@ -97,6 +101,7 @@ export function createContainers(engine: Engine, owner: Pick<OwnerTags, 'muster-
     async remove(id, { force, signal }) {
       try {
         await engine.json({ method: 'DELETE', path: containerPath(id), query: { force, v: true }, signal })
+        again.forget(id)
         return 'gone'
       } catch (error) {
         if (isGone(error)) return 'gone'
@@ -133,13 +138,18 @@ const INSPECT_WIDTH = 8
 export interface Observing {
   stopping: (id: WorkerId) => boolean
   signal: AbortSignal
+  closely?: true
 }
 
-/** One page's observations. Only an ended worker needs a second question: a list has no exit code. */
+/**
+ * One page's observations. Only an ended worker needs a second question, and one that was started again: a list has no exit code.
+ * `closely`: each is asked for, as when a second start may have been missed.
+ */
 export async function observeRows(rows: readonly Row[], containers: Containers, how: Observing): Promise<WorkerObservation[]> {
   return observeEach(rows, { containers, how }, async ({ id, tags, container, state }) => {
     const phase = phaseOf(state, how.stopping(id))
-    if (phase === 'exited' || phase === 'provisioning') return containers.find(id, how.signal)
+    const asks = how.closely === true || containers.again.known(id)
+    if (asks || phase === 'exited' || phase === 'provisioning') return containers.find(id, how.signal)
     return { id, handle: handleOf(container), tags, phase, ready: phase === 'running' }
   })
 }
@@ -174,9 +184,11 @@ async function observeEach<T>(
   const observed = await mapWide(items, INSPECT_WIDTH, async (item) => {
     const seen = await look(item)
     if (seen === undefined || 'phase' in seen) return seen
-    const observation = observe(seen.container, seen.tags, how.stopping(seen.tags['muster-worker']))
+    const { container, tags } = seen
+    const id = tags['muster-worker']
+    const observation = observe(container, tags, how.stopping(id))
+    if (containers.again.has(id, container.State)) return observedAgain(observation, container.State)
     if (observation.exit === undefined || !isDoubtful(observation.exit)) return observation
-    const { container } = seen
     if (await killedForMemory(containers.engine, container, how.signal))
       return { ...observation, exit: exitOf({ ...container.State, OOMKilled: true }, container.HostConfig.Memory) }
     started ??= engineStart(containers.engine, how.signal)

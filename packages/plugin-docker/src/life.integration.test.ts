@@ -5,7 +5,7 @@ import { ensureImage } from '@muster/test/systems/images'
 import { suiteWith } from '@muster/test/systems/presence'
 import { waitFor } from '@muster/test/systems/wait'
 import { afterAll, afterEach, beforeAll, describe, expect, test } from 'vitest'
-import { busybox, callOf, createHarness, type Harness } from './harness.test.helper.ts'
+import { busybox, callOf, createHarness, type Harness, readAll } from './harness.test.helper.ts'
 import { dockerProvider } from './provider.ts'
 
 suiteWith(await findDocker(), 'the life of workers on a real engine', (docker) => {
@@ -314,6 +314,58 @@ suiteWith(await findDocker(), 'the life of workers on a real engine', (docker) =
         path: 'network.egress',
         effect: 'none',
       })
+    })
+  })
+
+  describe('a container that somebody starts again', () => {
+    const restart = (id: string): Promise<unknown> =>
+      engineJson(docker.socket, { method: 'POST', path: `/containers/muster-${id}/restart`, query: { t: '5' } })
+    const ended = {
+      phase: 'exited',
+      ready: false,
+      exit: { reason: expect.stringContaining('started its container again') as string },
+    }
+    const inspected = async (id: string): Promise<WorkerObservation | undefined> =>
+      (await harness.provider.inspect([{ id }], callOf()))[0]
+
+    test('is no worker any more: that has ended, nobody knows how, and its log with it', async () => {
+      const spec = await launched(harness.command('sh', '-c', 'echo "I run"; trap "exit 0" TERM; while :; do sleep 0.05; done'))
+      const followed = readAll(harness.provider, spec.id)
+      const written = (): Promise<string> =>
+        readAll(harness.provider, spec.id, { follow: false }).then(({ stdout }) => stdout.toString())
+      await waitFor('its words', async () => (await written()) !== '')
+      await restart(spec.id)
+      expect((await followed).stdout.toString()).toBe('I run\n')
+      const seen = await inspected(spec.id)
+      expect(seen).toMatchObject(ended)
+      expect(seen?.exit).not.toHaveProperty('code')
+      expect((await listed()).find(({ id }) => id === spec.id)).toEqual(seen)
+      expect(await written()).toBe('I run\n')
+      // Whoever comes anew sees it too.
+      const [again] = await harness.another().inspect([{ id: spec.id }], callOf())
+      expect(again).toEqual(seen)
+      await harness.gone(spec.id, 1_000)
+      expect(await harness.left()).toEqual([])
+    })
+
+    test('and has ended again before anybody looks is told of by the engine', async () => {
+      const tags = { 'muster-owner': harness.owner, 'muster-provider': 'docker' }
+      const abort = new AbortController()
+      const seen: string[] = []
+      const watching = (async () => {
+        for await (const { id, phase } of harness.provider.watch({ tags, limit: 500 }, callOf({ signal: abort.signal })))
+          seen.push(`${id} ${phase}`)
+      })()
+      const marker = await launched()
+      await waitFor('the watch', () => seen.includes(`${marker.id} running`))
+      const spec = await launched(harness.command('sh', '-c', 'test -e /again && exit 0; touch /again; sleep 600'))
+      await waitFor('it to run', () => seen.includes(`${spec.id} running`))
+      await restart(spec.id)
+      await waitFor('its end', () => seen.includes(`${spec.id} exited`))
+      expect(await inspected(spec.id)).toMatchObject(ended)
+      expect((await inspected(spec.id))?.exit).not.toHaveProperty('code')
+      abort.abort()
+      await expect(watching).rejects.toMatchObject({ code: 'cancelled' })
     })
   })
 

@@ -213,7 +213,7 @@ suiteWith(await findDocker(), 'the log of a worker on a real engine', (docker) =
         const options = cursor === undefined ? { follow: true } : { follow: true, cursor }
         let bytes = 0
         done = true
-        for await (const chunk of readLogs({ engine, path, inspect, signal }, options)) {
+        for await (const chunk of readLogs({ engine, path, inspect, isAgain: () => false, signal }, options)) {
           stdout += Buffer.from(chunk.data).toString()
           cursor = chunk.cursor
           bytes += chunk.data.length

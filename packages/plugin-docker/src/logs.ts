@@ -23,6 +23,8 @@ export interface LogSource {
   path: string
   /** Asks how the container is; undefined when it is not there any more. */
   inspect(): Promise<ContainerInspect | undefined>
+  /** Was it started again? What it writes since then is none of its worker's. */
+  isAgain(state: ContainerInspect['State']): boolean
   signal: AbortSignal
 }
 
@@ -34,16 +36,18 @@ export async function* readLogs(source: LogSource, options: LogOptions): AsyncGe
   for (;;) {
     const before = await mustExist(source)
     // Where the engine went back, the files say what comes next.
-    const live: boolean = options.follow && isLive(before) && !back
+    const until = source.isAgain(before.State) ? before.State.StartedAt : undefined
+    const live: boolean = options.follow && isLive(before) && until === undefined && !back
     const position = createLogPosition(cursor, { order, live })
     const again = back
-    back = (yield* readOnce(source, position, live)) === 'back'
+    back = (yield* readOnce(source, position, { follow: live, until })) === 'back'
     cursor = position.cursor()
     if (back || again) continue
     // What was read after the end is whole.
     if (!live) return
     // A followed stream also ends when the container vanishes, and may end before the last lines: look, then read the rest.
-    if (isLive(await mustExist(source)))
+    const after = await mustExist(source)
+    if (isLive(after) && !source.isAgain(after.State))
       throw new EngineFailure('the log ended before its worker', { code: 'ECONNRESET', sent: true })
   }
 }
@@ -61,9 +65,14 @@ function isLive({ State: state }: ContainerInspect): boolean {
 /** How a read ended: with what the engine sent, or where it went back in the log. */
 type ReadEnd = 'end' | 'back'
 
-async function* readOnce(source: LogSource, position: LogPosition, follow: boolean): AsyncGenerator<LogChunk, ReadEnd> {
+async function* readOnce(
+  source: LogSource,
+  position: LogPosition,
+  { follow, until }: { follow: boolean; until: string | undefined },
+): AsyncGenerator<LogChunk, ReadEnd> {
   const { engine, path, signal } = source
-  const query = { follow, stdout: true, stderr: true, timestamps: true, since: position.since }
+  const end = until === undefined ? {} : { until: epochOf(until) }
+  const query = { follow, stdout: true, stderr: true, timestamps: true, since: position.since, ...end }
   const reply = await engine.stream({ method: 'GET', path: `${path}/logs`, query, signal })
   const reader = createFrameReader()
   try {
@@ -117,6 +126,12 @@ function* chunksOf(frames: readonly Frame[], position: LogPosition): Generator<L
   }
   yield* flush()
   return 'end'
+}
+
+/** An engine's time as it takes one: seconds since 1970 with nanoseconds. */
+function epochOf(time: string): string {
+  const nanos = /\.(\d{1,9})/.exec(time)?.[1] ?? ''
+  return `${Math.floor(Date.parse(time) / 1000)}.${nanos.padEnd(9, '0')}`
 }
 
 /** `2026-01-31T09:30:00.000000000Z text` */

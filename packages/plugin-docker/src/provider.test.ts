@@ -33,7 +33,8 @@ function fakeEngine(containers: FakeContainer[]) {
       OOMKilled: false,
       Error: '',
       StartedAt: '2025-12-31T23:00:00.5Z',
-      FinishedAt: memory === 0 ? '2026-01-01T00:00:00Z' : '2026-07-01T00:00:00.9Z',
+      // Year 1: never yet.
+      FinishedAt: state !== 'exited' ? '0001-01-01T00:00:00Z' : memory === 0 ? '2026-01-01T00:00:00Z' : '2026-07-01T00:00:00.9Z',
     },
     HostConfig: { Memory: memory },
     Config: { Labels: tagsFor(id) },

@@ -13,7 +13,7 @@ import {
 } from '@muster/core'
 import { ownerOf, packFrom, type Place, rootOf, unpackInto } from './archive.ts'
 import { orphansOf } from './belongings.ts'
-import { type ContainerStats, createEngine, type Engine } from './client.ts'
+import { type ContainerInspect, type ContainerStats, createEngine, type Engine } from './client.ts'
 import type { Endpoint } from './config.ts'
 import {
   containerPath,
@@ -200,7 +200,8 @@ export function dockerProvider({
       guardedStream(call, reads('read the log'), async function* () {
         const inspect = async () => (await containers.find(id, call.signal))?.container
         const path = containerPath(id)
-        yield* readLogs({ engine, path, inspect, signal: call.signal }, options)
+        const isAgain = (state: ContainerInspect['State']): boolean => containers.again.has(id, state)
+        yield* readLogs({ engine, path, inspect, isAgain, signal: call.signal }, options)
       }),
 
     exec: ({ id }, command, call) =>

@@ -181,6 +181,15 @@ export function observe(container: ContainerInspect, tags: OwnerTags, stopping: 
   }
 }
 
+/** The same of one that was started again: the worker ended with its first run, and nobody knows how. One that we end is ending. */
+export function observedAgain(seen: WorkerObservation, { StartedAt: started }: ContainerInspect['State']): WorkerObservation {
+  if (seen.phase === 'stopping') return seen
+  const at = instantOf(started)
+  const { problem: _problem, ...rest } = seen
+  const reason = 'unknown: somebody started its container again, beside Muster'
+  return { ...rest, phase: 'exited', ready: false, exit: { reason, ...(at === undefined ? {} : { at }) } }
+}
+
 /** A container whose start failed stays `created` and says why. */
 function problemOf(state: ContainerInspect['State']): WorkerObservation['problem'] {
   if (state.ExitCode === 0 || state.Error === '') return undefined

@@ -12,6 +12,8 @@ import { raceAbort } from './waiting.ts'
 export interface EngineEvent {
   Action: string
   Actor: { ID: string; Attributes: Record<string, string> }
+  /** When, in nanoseconds; rounded the same way each time. */
+  timeNano?: number
 }
 
 /** What changes an observation. */
@@ -38,7 +40,10 @@ export async function* watchWorkers(parts: WatchParts, query: ListQuery, call: C
   const changes = createChanges()
   const pump = (async () => {
     try {
-      for await (const event of jsonLines<EngineEvent>(events)) changes.add(event)
+      for await (const event of jsonLines<EngineEvent>(events)) {
+        noteStart(event)
+        changes.add(event)
+      }
       changes.fail(new EngineFailure('the engine ended its events', { code: 'ECONNRESET', sent: true }))
     } catch (error) {
       changes.fail(toFailure(error))
@@ -46,7 +51,7 @@ export async function* watchWorkers(parts: WatchParts, query: ListQuery, call: C
   })()
   try {
     const rows = await listRows(engine, query.tags, signal)
-    yield* await observeRows(rows, containers, { stopping, signal })
+    yield* await observeRows(rows, containers, { stopping, signal, closely: true })
     for (;;) {
       const event = await raceAbort(changes.next(), signal)
       const observation = await look(event)
@@ -56,6 +61,13 @@ export async function* watchWorkers(parts: WatchParts, query: ListQuery, call: C
     stop.abort()
     events.destroy()
     await pump
+  }
+
+  /** Also of one that has ended again before anybody looks. */
+  function noteStart({ Action: action, Actor: actor, timeNano }: EngineEvent): void {
+    const id = tagsOf(actor.Attributes)?.['muster-worker']
+    if (action === 'start' && id !== undefined && timeNano !== undefined && actor.Attributes['name'] === containerName(id))
+      containers.again.started(id, { container: actor.ID, timeNano })
   }
 
   async function look({ Action: action, Actor: actor }: EngineEvent): Promise<WorkerObservation | undefined> {

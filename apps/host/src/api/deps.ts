@@ -6,6 +6,7 @@ import type { Apply } from '../apply.ts'
 import type { Dev } from '../dev.ts'
 import type { Upgrade } from '../upgrade.ts'
 import type { Engine } from '../engine/api.ts'
+import type { Copies } from '../engine/copies.ts'
 import type { StorageRoom } from '../engine/storage.ts'
 import type { Runs } from '../engine/runs-api.ts'
 import type { CrashRoom } from '../plugins/bundle.ts'
@@ -27,6 +28,7 @@ export interface AppDeps {
   idempotency: Idempotency
   backups: Backups
   storage: StorageRoom
+  copies: Copies
   crashes: CrashRoom
   streams: Streams
   observer: ApiObserver

@@ -10,6 +10,7 @@ import type { Dev } from '../dev.ts'
 import type { Upgrade } from '../upgrade.ts'
 import type { Engine } from '../engine/api.ts'
 import type { Runs } from '../engine/runs-api.ts'
+import { openCopies } from '../engine/copies.ts'
 import { openStorage } from '../engine/storage.ts'
 import { openCrashes } from '../plugins/bundle.ts'
 import { openBackups } from '../store/backup.ts'
@@ -98,6 +99,7 @@ export async function startApi(deps: ApiDeps): Promise<Api> {
     observer,
     idempotency: keys,
     backups: await openBackups({ store: engine.store, dataDir, version: deps.version }),
+    copies: await openCopies({ dataDir, sealer: engine.sealer, clock: engine.clock }),
     storage: openStorage({ store: engine.store, dataDir }),
     crashes: openCrashes(dataDir, engine.plugins.clean),
     access: {

@@ -18,7 +18,7 @@ test('however many sizes come, one is told at a time, and the last of all is tol
     yield frame(3, {})
   }
   const person = readTerminal(body())
-  await person.begin()
+  await person.begin(60_000)
   const told: TerminalSize[] = []
   const slow = Promise.withResolvers<void>()
   let open = 0

@@ -52,7 +52,8 @@ export function cpCommand(): Command {
       'after',
       `
 A relative path in a worker is below its workspace. What is there is replaced, file by file: a file goes into a folder of
-that name, a folder never takes the place of a file. Cut off, some of it is there, and the last file may be a part of it.
+that name, a folder never takes the place of a file. The daemon takes in all of it before it touches the worker: cut off
+until then, nothing changes there.
 Here it is all or nothing: a folder of the same name is replaced as a whole, with what only it had. Where something cannot
 be read, that is said with exit code 1, and what could be read is TARGET.incomplete.
 
@@ -64,8 +65,8 @@ be read, that is said with exit code 1, and what could be read is TARGET.incompl
     )
 }
 
-/** What a tar that was cut off leaves there. */
-const halfDone = 'some of it may be in the worker, the last file cut off, in the place of what was there'
+/** The daemon begins when it has all of it, and then goes on. */
+const cutShort = 'the worker is as it was, unless the daemon had all of it already: then it copies to the end'
 
 interface Putting {
   source: string
@@ -120,7 +121,7 @@ async function copy(source: Place, { target, command }: { target: Place; command
     return exits.ok
   } catch (error) {
     if (!signal.aborted) throw error
-    say(target.worker === undefined ? 'given up; nothing is left of it' : `given up; ${halfDone}`)
+    say(target.worker === undefined ? 'given up; nothing is left of it' : `given up; ${cutShort}`)
     return exits.cancelled
   }
 }

@@ -23,8 +23,8 @@ export function runsCommand(): Command {
     .addHelpText(
       'after',
       `
-TOOK: from the start of its command to its end; to when its end was seen where nothing says when it was, as of a command in a
-worker that holds: there it counts the time in which its provider was away too.`,
+TOOK: from the start of its command to its end; to when its end was seen where nothing says when it was, as in a worker that
+holds and has no \`date\`: there it counts the time in which its provider was away too.`,
     )
     .action(acting(async (_args: [], options: ListOptions, command: Command) => list(options, command)))
   runs.addCommand(

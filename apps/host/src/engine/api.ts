@@ -76,6 +76,8 @@ export interface EngineSettings {
   owner: string
   /** How the workers of each provider reach this host; agents are told. */
   urls?: Readonly<Record<string, string>>
+  /** Digest of the configuration of each provider: two that are alike mean the same place. */
+  configs?: Readonly<Record<string, string>>
   reconcileMs: number
   orphanGraceMs: number
   /** Ended workers and leases, and journal rows, are dropped when older, or when more, than these; tokens when they ended so long ago. */

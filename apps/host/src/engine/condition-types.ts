@@ -140,10 +140,10 @@ export const conditionKinds: Readonly<Record<(typeof raised | typeof others)[num
   stranded: {
     scope: 'provider',
     meaning:
-      'Workers belong to a version of its plugin, or to another plugin, that neither runs nor is kept, and the one that the daemon was started with does not show them: the lock was changed while no daemon ran, or the switch to that version was not written to it.',
+      'Workers belong to a version of its plugin, or to another plugin, that neither runs nor is kept, and the one that the daemon was started with does not show them: the lock was changed while no daemon ran, or the switch to that version was not written to it. Or, as the message says, its configuration was changed while no daemon ran, and may mean another place now.',
     meanwhile:
       'None of them is taken for lost or gone: their leases go on, their ends wait, and no idle one is handed out. They count against their pools. What the version that runs shows of them after all is its own.',
-    mend: 'Let their version take over again: `muster plugins rollback ALIAS`, or `muster plugins upgrade ALIAS@VERSION`; with `--keep-old` the one that runs stays for what only it knows. Where the message names another package, name that in plugins.json again, lock it and restart the daemon. Where one is known to be gone: `muster workers terminate ID --force`, then `muster workers forget ID`.',
+    mend: 'Let their version take over again: `muster plugins rollback ALIAS`, or `muster plugins upgrade ALIAS@VERSION`; with `--keep-old` the one that runs stays for what only it knows. Where the message names another package, name that in plugins.json again, lock it and restart the daemon. Where it says that the provider was configured otherwise, configure it as it was and restart; another place is another provider. Where one is known to be gone: `muster workers terminate ID --force`, then `muster workers forget ID`.',
   },
   disabled: {
     scope: 'provider',

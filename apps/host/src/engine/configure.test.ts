@@ -276,7 +276,7 @@ describe('a provider', () => {
     away = true
     const { id } = await h.engine.leases.request(leaseRequest())
     await h.pass(100)
-    const launches = (): number => h.provider('one').vendor.calls.filter((call) => call.startsWith('launch')).length
+    const launches = (): number => h.provider('one').vendor.calls.filter((call) => call.method === 'launch').length
     const before = launches()
     h.leaving.add('one')
     pools.splice(0, 1, { ...both, placement: ['two'] })

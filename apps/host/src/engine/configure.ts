@@ -1,6 +1,7 @@
 /** Another configuration while the engine runs: pools and settings change between two plans, and what is no longer named is drained. */
 import { type ConfigureHow, type EngineConfig, EngineError } from './api.ts'
 import { background, type Context, mutate, persist } from './context.ts'
+import { settle } from './elsewhere.ts'
 import { beginEnd } from './ending.ts'
 import { forgetEntry, noteEntries } from './entries.ts'
 import { endFallBacks } from './fallback.ts'
@@ -137,7 +138,14 @@ export function configureOf(context: Context, parts: ConfigureParts): Configure 
       after(() => {
         commit()
         const { pools, ...settings } = next
+        const before = context.settings.configs
         context.settings = { ...context.settings, ...settings }
+        // Whoever asked for it has asked each of these for all its workers.
+        const others = Object.entries(settings.configs ?? {}).filter(([name, config]) => before?.[name] !== config)
+        settle(
+          context,
+          others.map(([name]) => name),
+        )
         const changed = state.configure(pools)
         parts.memory.reconfigured(changed)
         parts.preparation.reconfigured(changed)

@@ -26,8 +26,8 @@ export interface Context {
   wishes: Wishes
   /** By provider; changed by `kept.ts` alone. */
   kept: Map<string, KeptPlugin>
-  /** Providers that may have workers which belong to a version that neither runs nor is kept; changed by `kept.ts` alone. */
-  mixed: Set<string>
+  /** Ids of workers that may be where their provider was before its configuration changed, by provider; changed by `elsewhere.ts` alone. */
+  elsewhere: Map<string, Set<string>>
   killpoint: PassKillPoint
   tracing: Tracing
   /** Aborts when the engine stops. */

@@ -13,6 +13,7 @@ import { deadlines as deadlinesOf } from './deadlines.ts'
 import { type Follower, followerOf } from './follow.ts'
 import { handOf } from './hand.ts'
 import { openJournal } from './journal.ts'
+import { openElsewhere } from './elsewhere.ts'
 import { keptPlugins, keptVersions } from './kept.ts'
 import { killpoint, type PassKillPoint } from './killpoint.ts'
 import { type Launcher, launcherOf } from './launcher.ts'
@@ -73,7 +74,7 @@ export async function startEngine(options: EngineOptions): Promise<Engine> {
     conditions: await openConditions(store, clock, journal),
     wishes: await openWishes(store),
     kept: await keptPlugins(store),
-    mixed: new Set(),
+    elsewhere: new Map(),
     killpoint: options.killpoint ?? killpoint,
     tracing: options.tracing ?? untraced,
     stopping: stop.signal,
@@ -85,6 +86,7 @@ export async function startEngine(options: EngineOptions): Promise<Engine> {
   }
   const parts = await assemble(context)
   await load(context, parts.launcher, options.unopened)
+  await openElsewhere(context)
   const kept = keptVersions(context, parts)
   const { state } = context
   const showHeld = (): void =>
@@ -95,7 +97,6 @@ export async function startEngine(options: EngineOptions): Promise<Engine> {
   showHeld()
   clearStale(context, parts.memory)
   const hand = handOf(context, parts)
-  const takeBack = (): void => background(context, 'launches could not be taken back', () => parts.launcher.takeBack())
   const unsubscribe = plugins.onChange((status) => {
     tellSilence(context.conditions, status)
     if (status.state === 'ready') {
@@ -103,7 +104,7 @@ export async function startEngine(options: EngineOptions): Promise<Engine> {
       parts.preparation.forget(status.name)
       parts.preparation.tidy(status.name)
     }
-    takeBack()
+    parts.launcher.takeBack()
     parts.launcher.calls.pump(status.name)
     parts.passes.poke()
     if (status.state === 'ready') parts.relist(status.name)
@@ -114,7 +115,7 @@ export async function startEngine(options: EngineOptions): Promise<Engine> {
     if (plugins.find(name)?.status().kept?.state === 'ready') parts.relist(name)
   })
   // Of a wish that the host before this one could only store.
-  takeBack()
+  parts.launcher.takeBack()
   parts.passes.start()
   const observing = new Set<string>()
   const atStart = new Set(plugins.list().map((provider) => provider.name))

@@ -1,6 +1,6 @@
 /** The operator's hand on pools and providers: paused, drained, disabled, and back to work. */
 import { EngineError, type Wishing } from './api.ts'
-import { background, type Context, mutate } from './context.ts'
+import { type Context, mutate } from './context.ts'
 import type { JournalRule } from './journal-rules.ts'
 import type { Launcher } from './launcher.ts'
 import type { Passes } from './passes.ts'
@@ -69,7 +69,7 @@ export function handOf(context: Context, parts: { passes: Passes; launcher: Laun
         after(() => {
           // It may have gone meanwhile: then nobody would take that back.
           if (namesOf(scope).includes(name)) showWish(conditions, scope, { name, wish: row })
-          background(context, 'launches could not be taken back', () => parts.launcher.takeBack())
+          parts.launcher.takeBack()
           parts.passes.poke(scope === 'pool' ? name : undefined)
         })
       })

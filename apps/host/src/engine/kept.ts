@@ -5,6 +5,7 @@ import type { Deadlines } from './deadlines.ts'
 import { entriesOf } from './entries.ts'
 import { helpless } from './forget.ts'
 import type { LiveWorker } from './model.ts'
+import type { Owned } from './owners.ts'
 import { changeWorker, journal, type WorkerChange, writing, type Writing } from './records.ts'
 import type { KeptPlugin, PluginVersion } from './upgrade-api.ts'
 import { brief } from './words.ts'
@@ -36,13 +37,16 @@ export function laneOf(context: Context, { provider, plugin_version: owner }: Li
 
 /**
  * The version of its plugin that a worker belongs to, where it is neither the one that runs nor a kept one: a start with another lock has
- * it so. What the one that runs does not show of these proves nothing; what it shows is its own. `package`: it is of another one.
+ * it so, and one with another configuration. What the one that runs does not show of these proves nothing; what it shows is its own.
+ * `package`: it is of another one.
  */
 export function strandedBy(
-  { plugins, kept }: Pick<Context, 'plugins' | 'kept'>,
-  { provider, plugin_version: owner, plugin_package: ownerPackage, launched_at: launchedAt }: LiveWorker,
-): { version: string; package?: string } | undefined {
+  { plugins, kept, elsewhere }: Pick<Context, 'plugins' | 'kept' | 'elsewhere'>,
+  { id, provider, plugin_version: owner, plugin_package: ownerPackage, launched_at: launchedAt }: Owned & { id?: string },
+): Stranded | undefined {
   const running = plugins.find(provider)?.manifest
+  if (id !== undefined && elsewhere.get(provider)?.has(id) === true)
+    return { version: owner ?? running?.version ?? '', elsewhere: true }
   if (owner === null || launchedAt === null || running === undefined) return undefined
   // Of a kept version too: that is an older one of the package that runs.
   if (ownerPackage !== null && ownerPackage !== running.name) return { version: owner, package: ownerPackage }
@@ -50,8 +54,18 @@ export function strandedBy(
   return owner === running.version ? undefined : { version: owner }
 }
 
+interface Stranded {
+  version: string
+  package?: string
+  /** By what the configuration of its provider was; the version is none of the reasons. */
+  elsewhere?: true
+}
+
 /** Ids by shape, without stranded ones: whether they are there at all, and fit for work, nobody who runs can say. */
-export function knownOf(context: Context, idle: ReadonlyMap<string, readonly string[]>): Map<string, readonly string[]> {
+export function knownOf(context: Context, idle: ReadonlyMap<string, readonly string[]>): ReadonlyMap<string, readonly string[]> {
+  // With ten thousand idle workers each pass would look at all of them.
+  if (context.elsewhere.size === 0 && context.state.owners().every((owned) => strandedBy(context, owned) === undefined))
+    return idle
   const known = (id: string): boolean => {
     const worker = context.state.workers.get(id)
     return worker !== undefined && strandedBy(context, worker) === undefined
@@ -63,7 +77,7 @@ export function knownOf(context: Context, idle: ReadonlyMap<string, readonly str
 
 /** What the version that runs makes of a worker which it knows. */
 export function takenOver(
-  context: Pick<Context, 'plugins' | 'kept'>,
+  context: Pick<Context, 'plugins' | 'kept' | 'elsewhere'>,
   worker: LiveWorker,
 ): Pick<WorkerChange, 'plugin_version' | 'plugin_package'> {
   const running = context.plugins.find(worker.provider)?.manifest
@@ -103,20 +117,7 @@ export function keptVersions(context: Context, parts: KeptParts): KeptVersions {
     if (endedAt === null && owner === kept.get(provider)?.version) mine.add(id)
     else if (mine.delete(id) && mine.size === 0) ended(provider)
   })
-  parts.listed.add((provider) => {
-    lookForStranded(provider)
-    letGoEmpty(provider)
-  })
-  for (const { name } of plugins.list()) lookForStranded(name)
-
-  function lookForStranded(provider: string): void {
-    const stranded = [...state.ofProvider(provider)].some((id) => {
-      const worker = state.workers.get(id)
-      return worker !== undefined && strandedBy(context, worker) !== undefined
-    })
-    if (stranded) context.mixed.add(provider)
-    else context.mixed.delete(provider)
-  }
+  parts.listed.add(letGoEmpty)
 
   /** What has no record is seen by lists alone, and one that began before is of before. */
   function ended(provider: string): void {
@@ -243,8 +244,8 @@ export function keptVersions(context: Context, parts: KeptParts): KeptVersions {
   }
 }
 
-type Owned = Pick<LiveWorker, 'plugin_version' | 'plugin_package'>
+type Version = Pick<LiveWorker, 'plugin_version' | 'plugin_package'>
 
-function isOf(worker: Owned, owned: Owned): boolean {
+function isOf(worker: Version, owned: Version): boolean {
   return worker.plugin_version === owned.plugin_version && worker.plugin_package === owned.plugin_package
 }

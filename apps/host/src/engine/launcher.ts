@@ -4,7 +4,7 @@ import type { GuardedProvider } from '../plugins/api.ts'
 import type { TraceSpan } from '../observe/trace.ts'
 import { askedPause, fullJitter, terminateBackoff } from './backoff.ts'
 import { type CallQueues, callQueues } from './calls.ts'
-import { type Context, persist } from './context.ts'
+import { background, type Context, persist } from './context.ts'
 import { giveUp, quotaCondition } from './failures.ts'
 import type { Follower } from './follow.ts'
 import type { JournalRule } from './journal-rules.ts'
@@ -24,7 +24,7 @@ export interface Launcher {
   /** The spec of a worker whose record is about to be written, so that its first launch need not read it back. */
   remember(id: string, spec: LaunchSpec): void
   /** After a pool was paused, or a provider disabled or seen away: launches that were not sent yet are not made. Those under way go on. */
-  takeBack(): Promise<void>
+  takeBack(): void
 }
 
 export interface LauncherParts {
@@ -327,5 +327,9 @@ export function launcherOf(context: Context, parts: LauncherParts): Launcher {
     return true
   }
 
-  return { calls, remember: (id, spec) => specs.set(id, spec), takeBack: takeBackUnsent }
+  return {
+    calls,
+    remember: (id, spec) => specs.set(id, spec),
+    takeBack: () => background(context, 'launches could not be taken back', takeBackUnsent),
+  }
 }

@@ -12,6 +12,7 @@ import type { CallQueues } from './calls.ts'
 import { background, type Context, pause } from './context.ts'
 import type { Follower } from './follow.ts'
 import { type Memory, throttle } from './memory.ts'
+import { shown } from './elsewhere.ts'
 import { strandedBy } from './kept.ts'
 import type { LiveWorker } from './model.ts'
 import type { Orphans } from './orphans.ts'
@@ -88,6 +89,7 @@ export function observerOf(context: Context, provider: GuardedProvider, parts: O
     if (held > 0) await pause(context, held)
     if (over.aborted) return
     const { facts, seen } = await readAll()
+    shown(context, name, seen.keys())
     const suspects: string[] = []
     for (const id of state.ofProvider(name)) {
       const worker = state.workers.get(id)
@@ -96,6 +98,11 @@ export function observerOf(context: Context, provider: GuardedProvider, parts: O
       if (isStranded(worker) || (settledPhase(worker) && excuse(worker, facts) === undefined)) suspects.push(id)
     }
     const answers = suspects.length === 0 ? [] : await parts.follower.verify(provider, suspects)
+    shown(
+      context,
+      name,
+      answers.flatMap(({ id, seen: found }) => (found === undefined ? [] : [id])),
+    )
     await Promise.all(
       answers.map(async ({ id, seen: found, askedAt }) => {
         const worker = state.workers.get(id)
@@ -132,14 +139,22 @@ export function observerOf(context: Context, provider: GuardedProvider, parts: O
     const left = absent.flatMap((worker) => strandedBy(context, worker) ?? [])
     const key = { scope: 'provider', name, type: 'stranded' } as const
     if (left.length === 0) return context.conditions.clear(key)
+    const workers = left.length === 1 ? '1 worker' : `${left.length} workers`
+    const whom = left.length === 1 ? 'it' : 'them'
+    const known = 'What is known to be gone: muster workers terminate ID --force, then forget.'
+    if (left.every((one) => one.elsewhere === true))
+      return context.conditions.raise({
+        ...key,
+        message: `it was configured otherwise when it made ${workers}, and as it is configured now it does not show ${whom}`,
+        hint: `If that is another place, configure it as it was and restart, and give the new place a provider of its own. ${known}`,
+      })
     const { name: plugin, version } = provider.manifest
     const others = left.some((one) => one.package !== undefined)
-    const workers = left.length === 1 ? '1 worker belongs' : `${left.length} workers belong`
     const versions = [...new Set(left.map(whose))].sort().join(', ')
     context.conditions.raise({
       ...key,
-      message: `${workers} to version ${versions}, and ${others ? `${plugin} ` : ''}${version}, which was started, does not show ${left.length === 1 ? 'it' : 'them'}`,
-      hint: `${others ? 'Name that plugin again in plugins.json, lock it, and restart' : 'Let that version take over again, with muster plugins rollback'}. What is known to be gone: muster workers terminate ID --force, then forget.`,
+      message: `${workers} ${left.length === 1 ? 'belongs' : 'belong'} to version ${versions}, and ${others ? `${plugin} ` : ''}${version}, which was started, does not show ${whom}`,
+      hint: `${others ? 'Name that plugin again in plugins.json, lock it, and restart' : 'Let that version take over again, with muster plugins rollback'}. ${known}`,
     })
   }
 

@@ -131,7 +131,7 @@ export function passesOf(context: Context, parts: { memory: Memory; launcher: La
       leaving: (pool.counts.get('terminating') ?? 0) + (pool.counts.get('draining') ?? 0) - pool.kept,
       aside: pool.kept + pool.cordoned,
       ...(paused === undefined ? {} : { paused }),
-      idle: context.mixed.size === 0 ? pool.idle : knownOf(context, pool.idle),
+      idle: knownOf(context, pool.idle),
       idleSince: (id) => state.workers.get(id)?.idle_since ?? 0,
       queue: pool.queue.slice(0, LOOK).flatMap((id) => {
         const lease = state.leases.get(id)

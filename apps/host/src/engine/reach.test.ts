@@ -1,7 +1,10 @@
 /** Who may reach into a worker, when, and what is written of it. */
+import { existsSync, readdirSync } from 'node:fs'
+import { join } from 'node:path'
 import { ProviderError, type WorkerCapabilities } from '@muster/core'
 import { waitFor } from '@muster/test/systems/wait'
 import { afterEach, beforeEach, expect, test } from 'vitest'
+import { openCopies } from './copies.ts'
 import { type Reach, reachOf } from './reach.ts'
 import { type Harness, leaseRequest, openHarness, poolConfig } from './testing/harness.ts'
 
@@ -20,7 +23,7 @@ async function open(capabilities: Partial<WorkerCapabilities>): Promise<void> {
   const { id } = await h.engine.leases.request(leaseRequest())
   await h.pass(1000)
   worker = h.engine.leases.get(id)?.worker_id ?? ''
-  reach = reachOf(h.engine)
+  reach = reachOf(h.engine, await openCopies({ dataDir: h.dir, sealer: h.engine.sealer, clock: h.clock }))
 }
 
 async function* bytes(...parts: string[]): AsyncGenerator<Uint8Array> {
@@ -111,13 +114,40 @@ test('a terminal that does not begin in time is given up, and its command with i
       return new Promise((_, reject) => signal.addEventListener('abort', () => reject(signal.reason as Error)))
     },
   })
-  const opened = reach.terminal(worker, { ...who, command: { command: ['sh'], tty: { columns: 80, rows: 24 } } })
-  const refused = expect(opened).rejects.toMatchObject({
-    code: 'deadline',
-    message: expect.stringContaining('did not begin') as string,
-  })
+  const opened = reach.terminal(worker, { ...who, command: { command: ['sh'], tty: { columns: 80, rows: 24 } } }).then(
+    () => undefined,
+    (error: unknown) => error,
+  )
   await waitFor('the call', () => asked !== undefined)
   await h.pass(61_000)
-  await refused
+  expect(await opened).toMatchObject({ code: 'deadline', message: expect.stringContaining('did not begin') as string })
   expect(asked?.aborted).toBe(true)
+})
+
+test('of a copy that is cut off the worker never hears; one that is all there goes on whoever leaves', async () => {
+  const got: number[] = []
+  let leaving = new AbortController()
+  Object.assign(h.provider(), {
+    copyIn: async (_target: unknown, { tar }: { tar: AsyncIterable<Uint8Array> }, call?: { signal?: AbortSignal }) => {
+      leaving.abort()
+      let size = 0
+      for await (const chunk of tar) size += chunk.length
+      call?.signal?.throwIfAborted()
+      got.push(size)
+    },
+  })
+  const part = Buffer.alloc(60_000, 'x')
+  for (const parts of [1, 3]) {
+    async function* cut(): AsyncGenerator<Uint8Array> {
+      for (let sent = 0; sent < parts; sent++) yield part
+      throw new Error('the body was cut off')
+    }
+    await expect(reach.copyIn(worker, { ...who, path: 'in', tar: cut() })).rejects.toThrow('cut off')
+    expect(got).toEqual([])
+    const all = Array.from({ length: parts }, () => part.toString())
+    leaving = new AbortController()
+    await reach.copyIn(worker, { ...who, signal: leaving.signal, path: 'in', tar: bytes(...all) })
+    expect(got.splice(0)).toEqual([parts * part.length])
+  }
+  expect(existsSync(join(h.dir, 'copies')) ? readdirSync(join(h.dir, 'copies')) : []).toEqual([])
 })

@@ -2,15 +2,16 @@
 import { type ExecSpec, ProviderError, type TerminalSize, type WorkerExit, type WorkerTarget } from '@muster/core'
 import type { GuardedProvider, GuardedSession } from '../plugins/api.ts'
 import type { Engine } from './api.ts'
+import type { Copies } from './copies.ts'
 import { newId } from '../store/ids.ts'
-import { RunError } from './runs-api.ts'
+import { missingProvider, RunError } from './runs-api.ts'
 
 /**
  * Errors of all: RunError `not-found` (no live worker), `not-ready` (it takes nothing now), `unsupported` (its provider cannot), StoreError,
  * and the ProviderError of the call itself.
  */
 export interface Reach {
-  /** Unpacks a tar under a path. */
+  /** Unpacks a tar under a path, once all of it is here: cut off before that, it changes nothing; after that, nobody cuts it off. */
   copyIn(workerId: string, copy: Reaching & { path: string; tar: AsyncIterable<Uint8Array> }): Promise<void>
   /** A tar of a path: one tree, named by the last part of the path. */
   copyOut(workerId: string, copy: Reaching & { path: string }): Promise<AsyncIterable<Uint8Array>>
@@ -51,7 +52,7 @@ const BEGIN_MS = 60_000
 /** A worker takes these once it is there, and until it is to end. */
 const phases: readonly string[] = ['starting', 'idle', 'leased', 'draining']
 
-export function reachOf(engine: Engine): Reach {
+export function reachOf(engine: Engine, copies: Copies): Reach {
   /** Finds the worker, and stores who reaches into it and what for. */
   async function enter(
     id: string,
@@ -65,7 +66,8 @@ export function reachOf(engine: Engine): Reach {
     const worker = engine.workers.get(id)
     if (worker === undefined) throw new RunError('not-found', `no live worker ${id}`)
     const provider = engine.providerOf(worker)
-    if (provider === undefined || !able(provider))
+    if (provider === undefined) throw missingProvider(worker)
+    if (!able(provider))
       throw new RunError('unsupported', `provider '${worker.provider}' cannot ${ability}`)
     if (!phases.includes(worker.phase)) throw new RunError('not-ready', `worker ${id} is ${worker.phase}`)
     await engine.store.write((tx, after) =>
@@ -106,7 +108,9 @@ export function reachOf(engine: Engine): Reach {
         able: (of) => of.capabilities.copy?.in === true,
         inputs: { path },
       })
-      await provider.copyIn(target, { path, tar }, { signal })
+      await using copy = await copies.whole(tar)
+      signal.throwIfAborted()
+      await provider.copyIn(target, { path, tar: copy.bytes() })
     },
 
     async copyOut(id, { path, principal, signal }) {

@@ -5,6 +5,7 @@
 import { isDeepStrictEqual } from 'node:util'
 import { isFinal, type RecordPhase } from '@muster/core'
 import type { LeaseRecord, LiveWorker, PoolConfig } from './model.ts'
+import { countOwners, type Owned } from './owners.ts'
 import { runOfLease } from './words.ts'
 
 export interface PoolState {
@@ -40,6 +41,8 @@ export interface EngineState {
   readonly workers: ReadonlyMap<string, LiveWorker>
   readonly leases: ReadonlyMap<string, LeaseRecord>
   readonly pools: ReadonlyMap<string, PoolState>
+  /** Whose live workers are: one of each version of a plugin. */
+  owners(): readonly Owned[]
   /** Ids of live workers by provider. */
   ofProvider(name: string): ReadonlySet<string>
   leaseOfRun(runId: string): string | undefined
@@ -62,6 +65,7 @@ export function engineState(configs: readonly PoolConfig[]): EngineState {
   const workerListeners: WorkerListener[] = []
   const leaseListeners: LeaseListener[] = []
   const none: ReadonlySet<string> = new Set()
+  const owners = countOwners()
 
   function pool(name: string): PoolState {
     const known = pools.get(name)
@@ -96,6 +100,7 @@ export function engineState(configs: readonly PoolConfig[]): EngineState {
     pools,
     pool,
     configure,
+    owners: owners.list,
     ofProvider: (name) => providers.get(name) ?? none,
     leaseOfRun: (runId) => runs.get(runId),
     onWorker: (listener) => workerListeners.push(listener),
@@ -103,7 +108,10 @@ export function engineState(configs: readonly PoolConfig[]): EngineState {
     setWorker: (now) => {
       const before = workers.get(now.id)
       const state = pool(now.pool)
-      if (before !== undefined) leave(state, before)
+      if (before !== undefined) {
+        leave(state, before)
+        owners.add(before, -1)
+      }
       const free = isFree(now)
       if (before !== undefined && isFree(before) && !free) removeIdle(state, before)
       const ids = providers.get(now.provider) ?? new Set()
@@ -114,6 +122,7 @@ export function engineState(configs: readonly PoolConfig[]): EngineState {
         workers.set(now.id, now)
         ids.add(now.id)
         enter(state, now)
+        owners.add(now, 1)
         if (free && (before === undefined || !isFree(before))) addIdle(state, now)
       }
       providers.set(now.provider, ids)

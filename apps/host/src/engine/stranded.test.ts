@@ -1,4 +1,5 @@
 /** A start with another version of a plugin than the one that workers belong to: what it does not show is neither lost nor gone by its word. */
+import { ProviderError } from '@muster/core'
 import { afterEach, beforeEach, expect, test } from 'vitest'
 import type { PoolConfig } from './model.ts'
 import { type Harness, leaseRequest, openHarness, owner, poolConfig } from './testing/harness.ts'
@@ -148,6 +149,29 @@ test('an idle worker is handed out by a version that shows it alone', async () =
   learn(id)
   await h.pass(100_000)
   expect([h.engine.leases.get(next.id)?.worker_id, shown(id)]).toEqual([id, ['leased', '2.0.0']])
+})
+
+test('an idle worker is handed out by nobody who does not know it, also where a provider came back with another version and was never listed', async () => {
+  await h.close()
+  await open({ warm: 1, max: 2 })
+  await h.pass(100)
+  const [id = ''] = [...h.engine.workers.live()].map((one) => one.id)
+  await h.engine.pools.pause('ci', { principal: 'ann' })
+  h.gone.add('one')
+  newer.list = async () => Promise.reject(new ProviderError('transient', 'it does not answer'))
+  await startWith(newer)
+  const settings = { reconcileMs: 30_000, orphanGraceMs: 120_000, retention: { recordsMs: 1e12, journalMs: 1e12 } }
+  const pools = [poolConfig({ work: 'hold', scale: { warm: 1, max: 2 } })]
+  const commit = (): void => void h.gone.delete('one')
+  await h.engine.configure({ pools, ...settings }, { principal: 'ann', changes: ['it'], commit })
+  const lease = await h.engine.leases.request(leaseRequest())
+  await h.engine.pools.resume('ci', { principal: 'ann' })
+  await h.pass(1000)
+  const taken = h.engine.leases.get(lease.id)?.worker_id ?? ''
+  expect([shown(id), shown(taken)]).toEqual([
+    ['idle', '1.0.0'],
+    ['leased', '2.0.0'],
+  ])
 })
 
 test('what it shows is its own from then on, by its list or by name, and lost when it says so', async () => {

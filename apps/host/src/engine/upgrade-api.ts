@@ -37,6 +37,8 @@ export interface Upgrades {
    * gone, and nobody's to account for. Errors: ProviderError.
    */
   account(provider: string, candidate: Accountable): Promise<Account>
+  /** Has it workers that were launched and have not ended? */
+  hasLive(provider: string): boolean
   /** Durable first; then `commit` in the same turn. Errors: StoreError and EngineError, and nothing has changed. */
   switch(how: Switch): Promise<void>
   /** At a start, with the versions of plugins by provider: those that went back from what they had switched to. Errors: StoreError. */

@@ -103,6 +103,7 @@ export function upgradesOf(context: Context, parts: UpgradeParts): Upgrades {
 
   return {
     account,
+    hasLive: (provider) => liveOf(provider).length > 0,
     acknowledge: (alias, how) => acknowledge(context, alias, how),
     switch: async (given) => {
       const { principal, alias, before, after: to, providers, known, keep, fallBack, locked, commit } = given

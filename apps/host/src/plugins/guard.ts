@@ -6,11 +6,9 @@ import {
   reactions,
   toProviderError,
   type CallOptions as WireOptions,
-  type ExecInput,
   type OwnerTags,
   type WorkerClient,
   type WorkerObservation,
-  type WorkerTarget,
 } from '@muster/core'
 import {
   BrokenCircuitError,
@@ -22,11 +20,12 @@ import {
   type CircuitBreakerPolicy,
 } from 'cockatiel'
 import { newTraceparent } from '../observe/trace.ts'
-import type { CallOptions, CallWitness, Fence, GuardedProvider, GuardedSession } from './api.ts'
+import type { CallOptions, CallWitness, Fence, GuardedProvider } from './api.ts'
 import type { Holds } from './holds.ts'
 import { openWaits } from './waits.ts'
 import { cleanSpans, givenIn, type Redactor } from './redactor.ts'
 import type { SecretReader } from './secrets.ts'
+import { sessionAt } from './session-at.ts'
 
 /** The running process, or why there is none. */
 export type Current = { worker: WorkerClient; holds: Holds; inFlight: number } | { down: string; retryAfterMs: number }
@@ -146,7 +145,7 @@ export function createGuard(deps: GuardDeps): Guard {
       logs: (target, query, options) => door.stream('logs', (w, o) => w.logs(target, query, o), options),
       exec: (target, command, options) => {
         redactor.learnGiven(Object.values(command.env ?? {}))
-        return execThrough(door, { target, command }, options)
+        return sessionAt(door, { target, command }, options)
       },
       execState: (target, id, options) => door.once('execState', (w, o) => w.execState(target, id, o), options),
       execKill: (target, kill, options) => door.once('execKill', (w, o) => w.execKill(target, kill, o), options),
@@ -180,7 +179,7 @@ function newBreaker(): CircuitBreakerPolicy {
   )
 }
 
-interface Door {
+export interface Door {
   once<T>(
     method: Method,
     call: (worker: WorkerClient, options: WireOptions, holds: Holds) => Promise<T>,
@@ -191,32 +190,6 @@ interface Door {
     call: (worker: WorkerClient, options: WireOptions) => AsyncIterable<T>,
     options?: CallOptions,
   ): AsyncIterable<T>
-}
-
-/** What it began in has to last as long as a terminal, to which nobody attaches again; other commands go on without it. */
-async function execThrough(
-  door: Door,
-  { target, command }: { target: WorkerTarget; command: ExecInput },
-  options?: CallOptions,
-): Promise<GuardedSession> {
-  return door.once(
-    'exec',
-    async (worker, wire, holds) => {
-      const leave = command.tty === undefined ? () => undefined : holds.hold()
-      try {
-        const session = await worker.exec(target, command, wire)
-        void session.exit.catch(() => undefined).finally(leave)
-        const { id } = command
-        const resize: GuardedSession['resize'] = (size, how) =>
-          door.once('execResize', (_now, o) => worker.execResize(target, { id, ...size }, o), how)
-        return { ...session, resize }
-      } catch (error) {
-        leave()
-        throw error
-      }
-    },
-    options,
-  )
 }
 
 function createDoor(deps: GuardDeps, breaker: () => CircuitBreakerPolicy): Door {
@@ -351,14 +324,7 @@ function redact(error: ProviderError, redactor: Redactor): ProviderError {
   return new ProviderError(code, message, { effect, ...given })
 }
 
-function breakerState(breaker: CircuitBreakerPolicy): 'closed' | 'open' | 'half-open' {
-  switch (breaker.state) {
-    case CircuitState.Closed:
-      return 'closed'
-    case CircuitState.HalfOpen:
-      return 'half-open'
-    case CircuitState.Open:
-    case CircuitState.Isolated:
-      return 'open'
-  }
+function breakerState({ state }: CircuitBreakerPolicy): 'closed' | 'open' | 'half-open' {
+  if (state === CircuitState.Closed) return 'closed'
+  return state === CircuitState.HalfOpen ? 'half-open' : 'open'
 }

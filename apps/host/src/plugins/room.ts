@@ -1,5 +1,4 @@
 /** All providers of a deployment, each supervised in a process of its own. */
-import { join } from 'node:path'
 import { isDeepStrictEqual } from 'node:util'
 import type { LaunchSpec } from '@muster/core'
 import type { LoadedConfig, MusterConfig } from '../config/load.ts'
@@ -12,6 +11,7 @@ import { createGuard } from './guard.ts'
 import { openHolds } from './holds.ts'
 import { joined, type Joined } from './joined.ts'
 import { type KeptPlugin, openKeptRoom, refusedProvider } from './kept.ts'
+import { ownFolders, providerDir } from './own-folders.ts'
 import type { PluginProcess } from './process.ts'
 import { type PulseTimes, pulseTimes } from './pulse.ts'
 import { createRedactor, type Redactor } from './redactor.ts'
@@ -87,6 +87,7 @@ export interface StartedRoom extends PluginRoom {
 /** Starts every provider and resolves at once. */
 export function startPlugins(deps: RoomDeps): StartedRoom {
   const { owner, fence, log } = deps
+  const own = ownFolders(log)
   const listeners = new Set<(status: ProviderStatus) => void>()
   const all = new Map<string, Supervised>()
   const leaving = new Set<string>()
@@ -225,13 +226,16 @@ export function startPlugins(deps: RoomDeps): StartedRoom {
     async drop(name) {
       if (!leaving.delete(name)) return
       const found = all.get(name)
+      const known = ['ready', 'degraded'].includes(found?.provider.status().state ?? '')
       all.delete(name)
       faces.delete(name)
       kept.letGo(name)
       await found?.stop()
+      await own.remove(name, { folder: providerDir(config, { name }), known })
     },
     async stage(next, at) {
       const wanted = targetsOf(next)
+      const begun = await own.begin(wanted.map(({ provider }) => provider.name))
       const isFresh = (target: Target): boolean => !isDeepStrictEqual(all.get(target.provider.name)?.target(), target)
       const older = wanted.flatMap((target) => keptOf(target, next.config))
       const isGivenUp = ({ provider: { name } }: Target): boolean => all.get(name)?.provider.status().state === 'failed'
@@ -260,6 +264,7 @@ export function startPlugins(deps: RoomDeps): StartedRoom {
         }),
       )
       const discard = async (): Promise<void> => {
+        begun()
         await Promise.all(
           started.map(async ({ child, target }) => child && retire(child, target.plugin.manifest.limits.retireMs)),
         )
@@ -296,6 +301,7 @@ export function startPlugins(deps: RoomDeps): StartedRoom {
           // It was leaving as it was, and was dropped since.
           for (const target of wanted)
             if (!all.has(target.provider.name)) start(target, { redactor: redactorOf(target.provider.name) })
+          begun()
           const names = new Set(wanted.map((target) => target.provider.name))
           for (const name of all.keys())
             if (names.has(name)) leaving.delete(name)
@@ -329,9 +335,4 @@ function candidateOf({ plugin, provider }: Target, { child, redactor, notes, own
     onFailure: () => undefined,
   })
   return { provider: provider.name, plugin, notes, ask: { list: calls.list, inspect: calls.inspect } }
-}
-
-/** A provider's own folder inside the data folder. */
-function providerDir(config: Pick<MusterConfig, 'data'>, provider: { name: string }): string {
-  return join(config.data, 'providers', provider.name)
 }

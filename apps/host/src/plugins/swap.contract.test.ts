@@ -1,4 +1,5 @@
 /** Another set of providers takes over while calls are open. */
+import { existsSync } from 'node:fs'
 import { appendFile, mkdtemp, readFile, rm, writeFile } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
@@ -160,9 +161,12 @@ it('what is named no longer runs until it is dropped, and may come back before t
   process.kill(before, 0)
   const again = await stage({ q: { knobs: {} } })
   again.commit()
+  const own = (name: string): boolean => existsSync(join(data, 'providers', name))
+  expect([own('p'), own('q')]).toEqual([true, true])
   await room.drop('p')
   await gone(before)
   expect(room.find('p')).toBeUndefined()
+  expect([own('p'), own('q')]).toEqual([false, true])
 })
 
 it('what comes back in the moment in which its last worker goes is there', async () => {
@@ -173,6 +177,7 @@ it('what comes back in the moment in which its last worker goes is there', async
   const back = await stage({ p: { knobs: {} }, q: { knobs: {} } })
   await room.drop('p')
   await gone(before)
+  expect(existsSync(join(data, 'providers', 'p'))).toBe(true)
   back.commit()
   await isReady('p')
   expect(await room.provider('p').list({ limit: 1 })).toMatchObject({ workers: [] })

@@ -84,7 +84,7 @@ describe.each(benches.filter(({ name }) => name === 'dash' || name === 'busybox'
               stored[stream] += data.length
               text[stream] += Buffer.from(data).toString('latin1')
             }
-            expect(await session.exit).toEqual({ code: 3, reason: 'exited with 3' })
+            expect(await session.exit).toEqual({ code: 3, reason: 'exited with 3', at: expect.any(String) as string })
             break
           } catch (error) {
             expect(error).toMatchObject({ code: 'transient' })

@@ -14,6 +14,12 @@ test.each([
   expect(parseExit(line.split(' '))).toEqual({ exit, mark: Buffer.from('m') })
 })
 
+test('when it ended, to the second, where the worker can tell', () => {
+  const at = (line: string): string | undefined => parseExit(line.split(' ')).exit.at
+  expect(at('0 - 0 m 1764464400')).toBe('2025-11-30T01:00:00.999Z')
+  for (const line of ['0 - 0 m', '0 - 0 m 0', '0 - 0 m %s', '0 - 0 m 99999999999999']) expect(at(line)).toBeUndefined()
+})
+
 test('a failure beside a memory kill is not called one', () => {
   const { exit } = parseExit('2 - 1 m'.split(' '))
   expect(exit).toEqual({ code: 2, reason: expect.stringMatching(/^exited with 2; meanwhile .* out of memory$/) })

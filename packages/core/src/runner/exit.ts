@@ -2,14 +2,20 @@
 import { ProviderError } from '../errors.ts'
 import type { WorkerExit } from '../provider.ts'
 
-/** `STATUS SIGNAL OOM-KILLS MARK`, as in `137 KILL 1 0f…` or `3 - 0 0f…`. */
+/** `STATUS SIGNAL OOM-KILLS MARK SECOND`, as in `137 KILL 1 0f… 1764464400` or `3 - 0 0f…`: an older script and a worker without `date` do not tell when. */
 export function parseExit(words: readonly string[]): { exit: WorkerExit; mark: Buffer } {
-  const [status, signal, kills, mark] = words
+  const [status, signal, kills, mark, second] = words
   if (status === undefined || signal === undefined || mark === undefined || !/^[0-9]+$/.test(status))
     throw new ProviderError('transient', 'the worker sent something else than the protocol', {
       cause: new Error(words.join(' ')),
     })
-  return { exit: describe(Number(status), signal === '-' ? undefined : signal, Number(kills) > 0), mark: Buffer.from(mark) }
+  const exit = describe(Number(status), signal === '-' ? undefined : signal, Number(kills) > 0)
+  return { exit: { ...exit, ...endOf(second) }, mark: Buffer.from(mark) }
+}
+
+/** The end of that second: whoever saw it earlier knows better. */
+function endOf(second: string | undefined): Pick<WorkerExit, 'at'> {
+  return /^[1-9][0-9]{8,10}$/.test(second ?? '') ? { at: new Date(Number(second) * 1000 + 999).toISOString() } : {}
 }
 
 /** The supervisor is dead and told nothing; `kills` is how often the kernel's memory killer struck in the worker meanwhile. */

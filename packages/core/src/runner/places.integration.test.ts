@@ -156,7 +156,7 @@ describe.each(benches)('places of the runner in $name', (bench) => {
       const runner = createRunner(localRaw(bench, { wrap }).raw, { dir: join(dir, 'memory'), shell: bench.shell })
       const hungry = 'head -c 200000000 /dev/zero | tail -c 150000000 >/dev/null'
       const own = await collect(await runner.exec(sh(bench, 'exit 137'), never))
-      expect(own.exit).toEqual({ code: 137, reason: 'exited with 137' })
+      expect(own.exit).toEqual({ code: 137, reason: 'exited with 137', at: expect.any(String) as string })
       const killed = await collect(await runner.exec(sh(bench, 'kill -KILL $$'), never))
       expect(killed.exit).toEqual({ signal: 'SIGKILL', reason: 'ended by SIGKILL' })
       const victim = await collect(await runner.exec(sh(bench, hungry), never))

@@ -63,9 +63,16 @@ describe.each(benches)('runner in $name', (bench: Bench) => {
     const { stdout, stderr, exit } = await collect(await bounded.exec(spec, never))
     expect(stdout.length).toBe(65_536)
     expect(stderr.toString()).toBe('first\nlast\n')
-    expect(exit).toEqual({ code: 3, reason: 'exited with 3; the end of stdout is missing, the worker keeps 65536 bytes of it' })
+    expect(exit).toEqual({
+      code: 3,
+      reason: 'exited with 3; the end of stdout is missing, the worker keeps 65536 bytes of it',
+      at: expect.any(String) as string,
+    })
     expect(statSync(file).size).toBe(200_000)
-    expect(await bounded.state(spec.id, never)).toEqual({ state: 'exited', exit: { code: 3, reason: 'exited with 3' } })
+    expect(await bounded.state(spec.id, never)).toEqual({
+      state: 'exited',
+      exit: { code: 3, reason: 'exited with 3', at: expect.any(String) as string },
+    })
   })
 
   test('passes words, variables and the folder on byte by byte, and nothing of its own', async () => {
@@ -146,7 +153,7 @@ describe.each(benches)('runner in $name', (bench: Bench) => {
     const all = await Promise.all(Array.from({ length: 20 }, () => run(spec)))
     for (const one of all) {
       expect(one.text).toBe(all[0]?.text)
-      expect(one.exit).toEqual({ code: 0, reason: 'exited with 0' })
+      expect(one.exit).toEqual({ code: 0, reason: 'exited with 0', at: expect.any(String) as string })
     }
     expect(all[0]?.text).toMatch(/end\n$/)
     expect(statSync(file).size).toBe(2)
@@ -176,7 +183,10 @@ describe.each(benches)('runner in $name', (bench: Bench) => {
     await expect(runner.forget(spec.id, never)).rejects.toMatchObject({ code: 'conflict' })
     writeFileSync(gate, '')
     await collect(session)
-    expect(await runner.state(spec.id, never)).toEqual({ state: 'exited', exit: { code: 5, reason: 'exited with 5' } })
+    expect(await runner.state(spec.id, never)).toEqual({
+      state: 'exited',
+      exit: { code: 5, reason: 'exited with 5', at: expect.any(String) as string },
+    })
     await runner.forget(spec.id, never)
     await runner.forget(spec.id, never)
     expect(await runner.state(spec.id, never)).toEqual({ state: 'unknown' })

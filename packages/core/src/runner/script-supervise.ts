@@ -115,7 +115,7 @@ _m_supervise() {
     esac
   fi
   _m_ooms
-  _m_note rc.new "$_m_r \${_m_sig:--} $((_m_n - _m_o0)) $_m_mark" && mv rc.new rc
+  _m_note rc.new "$_m_r \${_m_sig:--} $((_m_n - _m_o0)) $_m_mark $(date +%s 2>/dev/null)" && mv rc.new rc
   trap '' PIPE
   printf %s "$_m_mark" >&7
   printf %s "$_m_mark" >&8

@@ -23,8 +23,8 @@ const atPath = z.strictObject({
     .describe('In the worker; a relative one is below its workspace.'),
 })
 
-export function reachRoutes(app: App, { engine, streams, access }: AppDeps): void {
-  const reach = reachOf(engine)
+export function reachRoutes(app: App, { engine, streams, access, copies }: AppDeps): void {
+  const reach = reachOf(engine, copies)
   for (const type of [TCP_TYPE, TERMINAL_TYPE]) app.addContentTypeParser(type, (_request, body, done) => done(null, body))
 
   app.put(
@@ -34,6 +34,8 @@ export function reachRoutes(app: App, { engine, streams, access }: AppDeps): voi
       schema: {
         operationId: 'putFiles',
         summary: 'Unpacks a tar in a worker that lives',
+        description:
+          'The daemon takes in all of it first, at most 16 GiB: what is cut off before that changes nothing. After that it goes on whether or not anybody waits for its end.',
         consumes: ['application/x-tar'],
         body: rawBody,
         params: byId,
