@@ -11,6 +11,7 @@ import { addContent, treeOfFolder } from './plugins/content.ts'
 import { packPlugin, pluginFiles } from './plugins/testing/pack.ts'
 import { sealer } from './store/seal.ts'
 
+const packed = { manifest: { secrets: ['token'] } }
 const seals = sealer(new Uint8Array(32))
 
 interface Site extends AsyncDisposable {
@@ -26,7 +27,7 @@ interface Site extends AsyncDisposable {
 async function openSite(): Promise<Site> {
   const temp = await tempFolder('leaving')
   const at = (name: string): string => join(temp.path, name)
-  for (const [name, body = ''] of pluginFiles({})) {
+  for (const [name, body = ''] of pluginFiles(packed)) {
     const file = at(name as string)
     await mkdir(dirname(file), { recursive: true })
     await writeFile(file, body)
@@ -87,7 +88,7 @@ test('whose plugin is gone, or cannot be read, says what brings it back', async 
 
 test('is opened from where its bytes were unpacked, which are still those: in a data folder that was moved too', async () => {
   await using site = await openSite()
-  const root = await addContent(await packPlugin(), site.store)
+  const root = await addContent(await packPlugin(packed), site.store)
   const [plugin] = site.before.discovery.plugins
   if (plugin === undefined) throw new Error('no plugin')
   const entry = { ...plugin.entry, source: { registry: 'default' } }
@@ -95,7 +96,7 @@ test('is opened from where its bytes were unpacked, which are still those: in a 
   const noted = entriesFor({ ...site.before, discovery: { ...site.before.discovery, plugins: [locked] } }, seals)
   expect(JSON.parse(noted[0]?.value ?? '')).toMatchObject({ content: basename(root) })
   const moved = join(site.path, 'moved')
-  const there = await addContent(await packPlugin(), moved)
+  const there = await addContent(await packPlugin(packed), moved)
   expect((await site.left({ noted, store: moved })).opened[0]?.plugin).toMatchObject({ root: there, tree: locked.tree })
   await chmod(join(there, 'package.json'), 0o600)
   await writeFile(join(there, 'package.json'), '{}')
