@@ -142,7 +142,9 @@ test('a pool and its provider that are renamed go on until their last lease ends
 test('a provider that was renamed goes on for what it has over a crash, applied or not', { timeout }, async () => {
   const site = await openSite(localVendor, false)
   const rename = (from: string, to: string): Promise<void> =>
-    edit(site, (text) => text.replace(`${from}: { plugin`, `${to}: { plugin`).replaceAll(`placement: [${from}]`, `placement: [${to}]`))
+    edit(site, (text) =>
+      text.replace(`${from}: { plugin`, `${to}: { plugin`).replaceAll(`placement: [${from}]`, `placement: [${to}]`),
+    )
   const crash = async (down: () => Promise<void> = async () => undefined): Promise<void> => {
     await site.kill()
     await down()

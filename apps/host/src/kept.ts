@@ -18,7 +18,10 @@ export interface KeptDeps {
 }
 
 /** What runs by itself again is not among them. Never rejects because of one that cannot be opened: nobody else has its workers. */
-export async function openKept(rows: Iterable<KeptRow>, { config, discovery, locked, stores, left }: KeptDeps): Promise<KeptPlugin[]> {
+export async function openKept(
+  rows: Iterable<KeptRow>,
+  { config, discovery, locked, stores, left }: KeptDeps,
+): Promise<KeptPlugin[]> {
   const found = [...rows].map(async ({ provider, version, tree }): Promise<KeptPlugin[]> => {
     const gone = left.find((one) => one.provider.name === provider)
     const alias = (gone?.provider ?? config.providers.find((one) => one.name === provider))?.alias

@@ -125,7 +125,10 @@ function read({ name, value }: ProviderEntry, sealer: Sealer): Noted | undefined
 async function pluginOf(name: string, note: Noted, { config, discovery, stores }: LeftDeps): Promise<DiscoveredPlugin> {
   const { entry, root, tree, version } = note
   const isIt = (one: DiscoveredPlugin): boolean =>
-    one.manifest.name === entry.package && one.manifest.version === version && one.tree === tree && (tree !== undefined || one.root === root)
+    one.manifest.name === entry.package &&
+    one.manifest.version === version &&
+    one.tree === tree &&
+    (tree !== undefined || one.root === root)
   const named = discovery.plugins.find(isIt)
   if (named !== undefined) return named
   const before = tree === undefined ? undefined : await previousOf(entry.alias, { config, stores })

@@ -67,8 +67,7 @@ export function reachOf(engine: Engine, copies: Copies): Reach {
     if (worker === undefined) throw new RunError('not-found', `no live worker ${id}`)
     const provider = engine.providerOf(worker)
     if (provider === undefined) throw missingProvider(worker)
-    if (!able(provider))
-      throw new RunError('unsupported', `provider '${worker.provider}' cannot ${ability}`)
+    if (!able(provider)) throw new RunError('unsupported', `provider '${worker.provider}' cannot ${ability}`)
     if (!phases.includes(worker.phase)) throw new RunError('not-ready', `worker ${id} is ${worker.phase}`)
     await engine.store.write((tx, after) =>
       engine.journal.append(tx, after, {

@@ -27,7 +27,13 @@ const locked = (version: string, n: number): object => ({
 
 test('what the lock holds, the one before too, and what live workers belong to stays; the rest goes', async () => {
   const data = join(dir, '.muster')
-  const [current, before, kept, nobody, last] = [1, 2, 3, 4, 5].map((n) => hexOf(digest(n))) as [string, string, string, string, string]
+  const [current, before, kept, nobody, last] = [1, 2, 3, 4, 5].map((n) => hexOf(digest(n))) as [
+    string,
+    string,
+    string,
+    string,
+    string,
+  ]
   for (const name of [current, before, kept, nobody, last]) {
     await mkdir(join(data, 'plugins', name), { recursive: true })
     await utimes(join(data, 'plugins', name), 1, 1)
@@ -41,7 +47,10 @@ test('what the lock holds, the one before too, and what live workers belong to s
   const row = { provider: 'p', version: '0.9.0', tree: digest(3), content: kept, since: 1 }
   await store.write((tx) => tx.insertInto('kept_plugins').values(row).execute())
   // What a provider was configured with last is needed while it may have workers, whatever the lock holds.
-  const entries = [{ name: 'p', value: JSON.stringify({ content: last, sealed: '' }) }, { name: 'q', value: '{"sealed":""}' }]
+  const entries = [
+    { name: 'p', value: JSON.stringify({ content: last, sealed: '' }) },
+    { name: 'q', value: '{"sealed":""}' },
+  ]
   await store.write((tx) => noteEntries(tx, entries))
   expect(keptContents(data).toSorted()).toEqual([kept, last].toSorted())
   expect((await heldContents(store)).toSorted()).toEqual([kept, last].toSorted())

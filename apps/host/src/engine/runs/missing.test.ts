@@ -85,5 +85,8 @@ test('a worker there that is forgotten takes its run with it', async () => {
   const id = await missing()
   await h.engine.workers.forget(runs.get(id)?.worker_id ?? '', { principal: 'ann', reason: 'its machine is gone' })
   await Promise.all([runs.wait(id, (run) => run.ended_at !== null), h.pass(10_000)])
-  expect(await runs.find(id)).toMatchObject({ outcome: 'unknown', reason: expect.stringContaining('its machine is gone') as string })
+  expect(await runs.find(id)).toMatchObject({
+    outcome: 'unknown',
+    reason: expect.stringContaining('its machine is gone') as string,
+  })
 })
