@@ -6,7 +6,8 @@ import { basename, join } from 'node:path'
 import { z } from 'zod'
 import type { ProviderConfig } from './config/load.ts'
 import { devProblem, type Deployment } from './dev-parts.ts'
-import type { ProviderEntry } from './engine/entries.ts'
+import { entriesOf, forgetEntry, noteEntries, type ProviderEntry } from './engine/entries.ts'
+import { holdingProviders } from './engine/working.ts'
 import { previousOf } from './examine.ts'
 import { targetOf, targetsOf } from './plugins/check.ts'
 import { verifyTree } from './plugins/content.ts'
@@ -19,6 +20,7 @@ import { PluginRefusal } from './plugins/refusal.ts'
 import { isolationLevels, type PluginEntry } from './plugins/registry.ts'
 import type { Target } from './plugins/target.ts'
 import type { Sealer } from './store/seal.ts'
+import type { Store } from './store/store.ts'
 
 /** Keys that a later host adds are passed over. */
 const noted: z.ZodType<Noted> = z.object({
@@ -81,6 +83,16 @@ export interface LeftDeps extends Deployment {
   sealer: Sealer
   /** Names of providers with something left. */
   holding: ReadonlySet<string>
+}
+
+/** At a start: opens them, forgets those with nothing left, and notes how all that is named is configured, before anything is asked of it. */
+export async function takeLeft(store: Store, deps: Omit<LeftDeps, 'holding'>): Promise<Left> {
+  const left = await openLeft(await entriesOf(store), { ...deps, holding: await holdingProviders(store) })
+  await store.write(async (tx) => {
+    for (const name of left.over) await forgetEntry(tx, name)
+    await noteEntries(tx, entriesFor(deps, deps.sealer))
+  })
+  return left
 }
 
 export async function openLeft(entries: readonly ProviderEntry[], deps: LeftDeps): Promise<Left> {

@@ -14,18 +14,17 @@ import { devOf } from './dev.ts'
 import { type Deployment, devFile, readDev, withDev } from './dev-parts.ts'
 import { startDiskWatch } from './engine/disk.ts'
 import { startEngine } from './engine/engine.ts'
-import { entriesOf, forgetEntry, noteEntries, type ProviderEntry } from './engine/entries.ts'
 import { givenBefore } from './engine/given.ts'
 import { fallbacksOf } from './engine/fallback.ts'
 import { heldContents, keptPlugins } from './engine/kept.ts'
 import { killpoint } from './engine/killpoint.ts'
 import { startLeftovers } from './engine/leftovers.ts'
 import { startRuns } from './engine/runs/index.ts'
-import { holdingProviders, workingProviders } from './engine/working.ts'
+import { workingProviders } from './engine/working.ts'
 import { type Examined, examine } from './examine.ts'
 import { fallenBack, startFallBack } from './fallback.ts'
 import { openKept } from './kept.ts'
-import { entriesFor, openLeft } from './leaving.ts'
+import { entriesFor, takeLeft } from './leaving.ts'
 import { createLog, type LogLevel } from './observe/log.ts'
 import { openObserve } from './observe/room.ts'
 import type { Discovery } from './plugins/discover.ts'
@@ -152,15 +151,7 @@ async function startRooms({ config: own, found, log, restore }: Start): Promise<
     const attached = await readDev({ config: own, discovery: found.discovery }, await workingProviders(store))
     for (const problem of attached.lost) log.error({ ...problem }, 'DEVELOPMENT: what was attached cannot be opened any more')
     const { config, discovery } = withDev({ config: own, discovery: files }, attached.parts)
-    const left = await openLeft(await entriesOf(store), {
-      ...{ config, discovery, stores: by.stores, sealer: seals },
-      holding: await holdingProviders(store),
-    })
-    const entries = (of: Deployment): ProviderEntry[] => entriesFor(of, seals)
-    await store.write(async (tx) => {
-      for (const name of left.over) await forgetEntry(tx, name)
-      await noteEntries(tx, entries({ config: own, discovery: files }))
-    })
+    const left = await takeLeft(store, { config: own, discovery: files, stores: by.stores, sealer: seals })
     const beside = { left: left.opened, discovery, locked: found.discovery }
     const kept = await openKept((await keptPlugins(store)).values(), { ...by, ...beside })
     const rooms = { config, discovery, kept, leaving: left.opened, owner, fence: term }
@@ -213,7 +204,7 @@ async function startRooms({ config: own, found, log, restore }: Start): Promise<
       store: join(dataDir, 'plugins'),
       engine,
       plugins,
-      entries,
+      entries: (of: Deployment) => entriesFor(of, seals),
     }
     const upgrade = upgradeOf({ ...changing, killpoint, switched: leftovers.now })
     const changed = applyOf({

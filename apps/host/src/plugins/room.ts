@@ -166,6 +166,8 @@ export function startPlugins(deps: RoomDeps): StartedRoom {
   for (const target of targetsOf(deps)) start(target, { redactor: redactorOf(target.provider.name) })
   for (const target of deps.leaving ?? []) {
     const { name } = target.provider
+    // What is attached for development may have taken its name.
+    if (all.has(name)) continue
     start(target, { redactor: redactorOf(name) })
     leaving.add(name)
   }
