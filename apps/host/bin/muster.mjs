@@ -32,6 +32,8 @@ function run(node, args) {
     stdio: ['inherit', 'inherit', 'inherit', 'ipc'],
     env: { ...process.env, MUSTER_FORWARDED: '1' },
   })
+  // Else whoever has the same user opens Node's inspector by it, and runs what it likes in here.
+  process.on('SIGUSR1', () => undefined)
   // At a terminal Ctrl-C reaches both, and the program decides what it means; elsewhere it was sent to us alone.
   const terminal = [process.stdin, process.stdout, process.stderr].some((stream) => stream.isTTY)
   process.on('SIGINT', () => terminal || child.kill('SIGINT'))

@@ -32,11 +32,14 @@ const lease = async (site: Site): Promise<{ id: string; worker: string }> => {
 
 test('SIGTERM stops it in order with 0; a leased worker lives on and the next start has it', { timeout }, async () => {
   const site = await openSite()
-  await site.start()
+  const { pid } = await site.start()
   await site.ready()
+  // By it any process of the same user, as a plugin or a job, would open Node's inspector, and run what it likes in here.
+  process.kill(pid, 'SIGUSR1')
   const { id, worker } = await lease(site)
   expect(await site.stop()).toMatchObject({ code: 0, signal: null })
   expect(site.output()).toContain('"msg":"stopped"')
+  expect(site.output()).not.toContain('Debugger listening')
   await site.start()
   await site.ready()
   expect(await site.client.leases.get(id)).toMatchObject({ lease: { state: 'active' }, worker: { id: worker, phase: 'leased' } })
@@ -51,9 +54,12 @@ test('under an older Node, which starts it as a child, it ends in order when tha
   // An older Node cannot become another program.
   const older = await site.start({ MUSTER_SOURCE: '1', NODE_OPTIONS: '--import data:text/javascript,delete%20process.execve' })
   await site.ready()
+  older.kill('SIGUSR1')
+  await site.client.version()
   older.kill('SIGKILL')
   await older.exited
   await waitFor('the daemon itself to end', async () => site.output().includes('"msg":"stopped"'), { timeoutMs: patienceMs })
+  expect(site.output()).not.toContain('Debugger listening')
 })
 
 test('a second daemon on the same data is refused, and names the first', { timeout }, async () => {

@@ -10,13 +10,18 @@ import { packFolder, packTree, saveAs } from './files.ts'
 
 /** A client that has begun to save as `target`, and waits for the rest for ever. */
 async function begun(target: string): Promise<ChildProcess> {
+  const before = unpacking(target)
   const source = `
     const { saveAs } = await import(${JSON.stringify(new URL('./files.ts', import.meta.url).href)})
     async function* silent() { setInterval(() => undefined, 60_000); await new Promise(() => undefined) }
     await saveAs(${JSON.stringify(target)}, silent())`
   const child = spawn(process.execPath, ['--conditions=@muster/source', '--input-type=module', '-e', source], { stdio: 'ignore' })
-  await waitFor('its draft', () => drafts(target).some((one) => readdirSync(one).includes('new')))
+  await waitFor('its draft', () => unpacking(target) > before)
   return child
+}
+
+function unpacking(target: string): number {
+  return drafts(target).filter((one) => readdirSync(one).includes('new')).length
 }
 
 function drafts(target: string): string[] {
@@ -59,9 +64,10 @@ test('what a client that was killed between its two moves had moved away is give
   writeFileSync(target, 'from before')
   writeFileSync(join(draft, 'place'), target)
   renameSync(target, join(draft, 'old'))
-  const empty = join(folder.path, 'empty')
-  mkdirSync(empty)
-  await expect(saveAs(target, packFolder(empty))).rejects.toMatchObject({ code: 'protocol' })
+  const two = join(folder.path, 'two')
+  mkdirSync(two)
+  for (const name of ['a', 'b']) writeFileSync(join(two, name), '')
+  await expect(saveAs(target, packFolder(two))).rejects.toMatchObject({ code: 'protocol' })
   expect(readFileSync(target, 'utf8')).toBe('from before')
   expect(drafts(target)).toEqual([])
 })

@@ -261,7 +261,7 @@ test('links stay as they are, wherever they lead; pipes and devices are left out
       { path: 'venv/hard', type: 'Link', linkpath: 'venv/file' },
     ]),
   )
-  expect(skipped).toEqual(['venv/pipe', 'venv/pipe2', 'venv/null'])
+  expect(skipped).toEqual(['pipe', 'pipe2', 'null'].map((name) => `venv/${name}, a pipe or a device`))
   expect(readdirSync(target).sort()).toEqual(['again', 'file', 'hard', 'python', 'up'])
   expect(['python', 'again', 'up'].map((name) => readlinkSync(join(target, name)))).toEqual([
     '/usr/bin/python3',
@@ -342,4 +342,47 @@ test('what is there is kept where it is not to be replaced, and back in its plac
   expect([readdirSync(folder.path), readdirSync(target)]).toEqual([['src'], ['new']])
   symlinkSync('nowhere', join(folder.path, 'link'))
   await expect(saveAs(join(folder.path, 'link'), sent(tree), { replace: false })).rejects.toMatchObject({ code: 'local' })
+})
+
+test('two names that this machine cannot tell apart are left out and told, not one in the place of the other', async () => {
+  await using folder = await tempFolder('client')
+  const named = (last: number): TarEntry => ({ path: `d/a${String.fromCharCode(last)}`, content: String(last) })
+  // As a worker has them: one byte each, which is no UTF-8.
+  const raw = tarOf([named(0x61), named(0x62), { path: 'd/good', content: 'text' }])
+  for (const [at, byte] of [
+    [0, 0xfe],
+    [2, 0xff],
+  ] as const) {
+    const block = raw[at]
+    if (block === undefined) throw new Error('no such block')
+    block[3] = byte
+    block.fill(0x20, 148, 156)
+    const sum = block.reduce((all, one) => all + one, 0)
+    block.set(Buffer.from(`${sum.toString(8).padStart(6, '0')}\0 `), 148)
+  }
+  const target = join(folder.path, 'd')
+  expect(
+    await saveAs(
+      target,
+      (async function* () {
+        yield* raw
+      })(),
+    ),
+  ).toEqual(['d/a\ufffd, whose name is not UTF-8'])
+  expect(readdirSync(target)).toEqual(['good'])
+})
+
+test('a file that cannot be read here is told as that, and not as a daemon that is away', async () => {
+  await using folder = await tempFolder('client')
+  const odd = Buffer.concat([Buffer.from(`${folder.path}/odd`), Buffer.from([0xff])])
+  writeFileSync(odd, '')
+  await using server = await startServer((request, response) => {
+    request.resume().on('end', () => response.end('{}'))
+  })
+  const { workers } = connect({ url: server.url })
+  for (const pack of [packFolder(folder.path), packTree(folder.path, 'tree')])
+    await expect(bytesOf(pack)).rejects.toMatchObject({ code: 'local', hint: expect.stringContaining('not UTF-8') as string })
+  await expect(workers.putFiles('w1', { path: '/x', tar: () => packTree(folder.path, 'tree') })).rejects.toMatchObject({
+    code: 'local',
+  })
 })

@@ -36,7 +36,7 @@ export async function* packFolder(
     { cwd: root, portable: true, filter: (path, entry) => keep(path, entry as Parameters<typeof keep>[1]), jobs: 1 },
     [...names.map((name) => `./${name}`)],
   )
-  for await (const chunk of pack as AsyncIterable<Uint8Array>) yield chunk
+  yield* readLocal(pack as AsyncIterable<Uint8Array>)
 }
 
 /** A file or a folder with all below it as a tar of one tree called `name`. As {@link packFolder} otherwise. */
@@ -66,7 +66,23 @@ export async function* packTree(path: string, name: string): AsyncGenerator<Uint
     },
     [own],
   )
-  for await (const chunk of pack as AsyncIterable<Uint8Array>) yield chunk
+  yield* readLocal(pack as AsyncIterable<Uint8Array>)
+}
+
+/** What cannot be read here is no fault of the connection that it was read for. Error: `local`. */
+async function* readLocal(pack: AsyncIterable<Uint8Array>): AsyncGenerator<Uint8Array, void, undefined> {
+  try {
+    yield* pack
+  } catch (error) {
+    const { path, message } = error as NodeJS.ErrnoException
+    throw new MusterError('local', `${path === undefined ? 'a file' : `'${path}'`} cannot be read: ${message}`, {
+      hint:
+        path?.includes('\ufffd') === true
+          ? 'Its name is not UTF-8, and cannot be sent: rename it, or leave it out.'
+          : 'Give this user the right to read it, or leave it out.',
+      cause: error,
+    })
+  }
 }
 
 export interface SaveOptions {

@@ -50,8 +50,8 @@ export async function getOutput(
 /** How what is downloaded becomes files. */
 export interface Saving extends SaveOptions {
   target: string
-  /** Hears of each pipe and device that was left out, once all else is saved. */
-  onSkipped?: (path: string) => void
+  /** Hears of each pipe, device and name that is not UTF-8 which was left out, with the reason, once all else is saved. */
+  onSkipped?: (what: string) => void
 }
 
 /** Downloads an output as the file or folder `target`; begins anew when the connection is cut. */

@@ -16,17 +16,19 @@ interface Sorting {
   takes(entry: Entry): boolean
   /** Where each symbolic link leads, by its path below the folder. */
   links: ReadonlyMap<string, string>
-  /** Paths of pipes and devices, which are not made. */
-  skipped: ReadonlySet<string>
+  /** What is not made, with the reason, by path. */
+  skipped: ReadonlyMap<string, string>
 }
 
 const files = new Set(['File', 'OldFile', 'ContiguousFile', 'Directory', 'GNUDumpDir'])
+/** What the reader of tars puts in the place of bytes that are no UTF-8. */
+const NOT_UTF8 = '\ufffd'
 const specials = new Set(['FIFO', 'CharacterDevice', 'BlockDevice'])
 
 /**
  * Unpacks a tar under `folder`, which is made. Symbolic links become what they were, wherever they lead, but only once all else is there:
- * nothing is written through one. Pipes and devices are left out; their paths are the result. Entries that would leave the folder are
- * refused. Error: `protocol` for what is no such tar.
+ * nothing is written through one. Pipes, devices and names that this machine would have as others are left out, and are the result, each
+ * with its reason. Entries that would leave the folder are refused. Error: `protocol` for what is no such tar.
  */
 export async function unpackTo(folder: string, tar: AsyncIterable<Uint8Array>): Promise<string[]> {
   await mkdir(folder, { recursive: true })
@@ -55,17 +57,22 @@ export async function unpackTo(folder: string, tar: AsyncIterable<Uint8Array>): 
   // One that was the last of its tar.
   refused.signal.throwIfAborted()
   for (const [path, target] of links) await makeLink(folder, path, target)
-  return [...skipped]
+  return [...skipped].map(([path, why]) => `${path}, ${why}`)
 }
 
 function sortEntries(): Sorting {
   const links = new Map<string, string>()
-  const skipped = new Set<string>()
+  const skipped = new Map<string, string>()
 
   function takes({ path: raw, type, linkpath = '' }: Entry): boolean {
     const path = placeOf(raw)
+    // Two such names would be one here, and the second file would take the place of the first.
+    if (path.includes(NOT_UTF8)) {
+      skipped.set(path, 'whose name is not UTF-8')
+      return false
+    }
     if (specials.has(type)) {
-      skipped.add(path)
+      skipped.set(path, 'a pipe or a device')
       return false
     }
     if (type === 'SymbolicLink') {
@@ -81,8 +88,9 @@ function sortEntries(): Sorting {
     const first = placeOf(linkpath)
     const target = links.get(first)
     if (target === undefined) {
-      if (skipped.has(first)) skipped.add(path)
-      return !skipped.has(first)
+      const why = skipped.get(first)
+      if (why !== undefined) skipped.set(path, why)
+      return why === undefined
     }
     // A second name of a symbolic link.
     links.set(path, target)

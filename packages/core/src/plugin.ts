@@ -1,7 +1,7 @@
 /** A plugin: its manifest (`muster-plugin.json`), its declared capabilities, and how an author hands both to the host. */
 import * as z from 'zod'
 import type { CredentialCapabilities, CredentialProvider } from './credential.ts'
-import type { CallLog, WorkerProvider } from './provider.ts'
+import { type CallLog, suspendKeeps, type SuspendKeeps, type WorkerProvider } from './provider.ts'
 import { type SpecField, specFields } from './spec.ts'
 
 /** `MAJOR.MINOR` of this contract. A released minor's schemas never change. */
@@ -33,7 +33,8 @@ export interface WorkerCapabilities {
   maxLifetimeMs?: number
   /** Who ends a worker at its lifetime. */
   lifetime: 'provider' | 'host'
-  suspend?: { keeps: 'memory' | 'disk' | 'nothing' }
+  /** The ways in which a worker can be suspended. */
+  suspend?: { keeps: SuspendKeeps[] }
   /** Does each worker start from a clean file system? */
   fresh: boolean
   services: boolean
@@ -170,7 +171,7 @@ export const workerCapabilitiesSchema: z.ZodType<WorkerCapabilities> = z.strictO
   exitCode: z.boolean(),
   maxLifetimeMs: z.int().min(1).exactOptional(),
   lifetime: z.enum(['provider', 'host']),
-  suspend: z.strictObject({ keeps: z.enum(['memory', 'disk', 'nothing']) }).exactOptional(),
+  suspend: z.strictObject({ keeps: z.array(z.enum(suspendKeeps)).min(1) }).exactOptional(),
   fresh: z.boolean(),
   services: z.boolean(),
   image: z.enum(['required', 'optional', 'none']),

@@ -127,6 +127,8 @@ export interface WorkerExit {
   /** As `SIGKILL`, when a signal ended it. */
   signal?: string
   oomKilled?: boolean
+  /** The most memory it had, where that is known: {@link WorkerStats.memoryPeakBytes}. */
+  memoryPeakBytes?: number
   /** One sentence. Where not all output could be kept it goes on `; the end of stdout is missing, WHY`, which the host tells as a problem of the log. */
   reason: string
   at?: Instant
@@ -203,12 +205,25 @@ export interface ExecSession {
 
 export type ExecState = { state: 'running' } | { state: 'exited'; exit: WorkerExit } | { state: 'unknown' }
 
+export interface StatsQuery {
+  tags: Pick<OwnerTags, 'muster-owner' | 'muster-provider'>
+  /** Between two samples of one worker. */
+  everyMs: number
+}
+
+/** One sample. What is summed is summed since the start of the worker. */
 export interface WorkerStats {
+  id: WorkerId
   at: Instant
   cpuSeconds: number
+  /** Without what could be given back at once, as a page cache. */
   memoryBytes: number
+  /** The most it had until then, as the vendor counts it, which may count a page cache too. */
   memoryPeakBytes?: number
   pids?: number
+  network?: { receivedBytes: number; sentBytes: number }
+  /** What went to and came from disks, not what was written to memory first. */
+  disk?: { readBytes: number; writtenBytes: number }
 }
 
 export interface Headroom {
@@ -293,11 +308,34 @@ export interface WorkerProvider {
   /** A TCP stream to a port inside the worker. */
   forward?(target: WorkerTarget, input: ForwardInput, call: Call): AsyncIterable<Uint8Array>
 
-  suspend?(target: WorkerTarget, call: Call): Promise<void>
+  /**
+   * Makes a running worker stand still, in one of the declared ways; another one is `unsupported` at `keeps`. Idempotent; a worker that is
+   * suspended in another way, and one that cannot be in this way, is `conflict`. Terminate and resume are what a suspended worker takes.
+   */
+  suspend?(target: WorkerTarget, how: SuspendHow, call: Call): Promise<void>
+
+  /** Lets a suspended worker go on, in whatever way it was suspended. Idempotent. */
   resume?(target: WorkerTarget, call: Call): Promise<void>
-  stats?(target: WorkerTarget, call: Call): Promise<WorkerStats>
+
+  /**
+   * What running workers with these tags use, all of them in one stream: of each one a sample soon after it runs, or after the call began,
+   * then one about every `everyMs` until it ends. May lose samples. Ends at the call's deadline. It costs the vendor no question for each sample.
+   */
+  stats?(query: StatsQuery, call: Call): AsyncIterable<WorkerStats>
+
   headroom?(call: Call): Promise<Headroom>
   quote?(shape: QuoteShape, call: Call): Promise<Quote>
+}
+
+/**
+ * What a suspended worker still has. `memory`: its processes stand still, and go on. `disk`: they have ended, with what was not on disk; a
+ * worker that holds then holds again, one that is its command cannot be suspended so. `nothing`: as `disk`, from a clean file system.
+ */
+export const suspendKeeps = ['memory', 'disk', 'nothing'] as const
+export type SuspendKeeps = (typeof suspendKeeps)[number]
+
+export interface SuspendHow {
+  keeps: SuspendKeeps
 }
 
 export interface ExecInput extends ExecSpec {

@@ -25,12 +25,15 @@ export function commandOf(manifest: PluginManifest, place: PluginPlace & { confi
   const { main, code, cwd, confined } = place
   const entry = real(main)
   if (manifest.interpreter !== undefined) return [interpreterPath(manifest.interpreter), entry]
-  const heap = `--max-old-space-size=${manifest.limits.heapMb}`
-  if (!confined) return [process.execPath, heap, entry]
+  const always = [...closedToOthers, `--max-old-space-size=${manifest.limits.heapMb}`]
+  if (!confined) return [process.execPath, ...always, entry]
   // Node looks at each folder on the way to its program, and may not where one is a link. What the plugin is told of its folder stays as it is.
   const places = { code: code.map(real), own: [...new Set([cwd, real(cwd)])] }
-  return [process.execPath, heap, ...confinement(manifest.permissions, places), entry]
+  return [process.execPath, ...always, ...confinement(manifest.permissions, places), entry]
 }
+
+/** By SIGUSR1 any process of the same user, as another plugin, would open the inspector and run what it likes in here. */
+export const closedToOthers: readonly string[] = ['--disable-sigusr1']
 
 /** A path without links; itself where there is nothing. */
 function real(path: string): string {

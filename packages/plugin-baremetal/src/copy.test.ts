@@ -1,7 +1,12 @@
 /** What comes out of `tar`, with a shell in its place that says and does what a tar would. */
 import { type ChildProcess, spawn } from 'node:child_process'
-import { expect, test } from 'vitest'
-import { packed } from './copy.ts'
+import { mkdir, mkdtemp, readdir, readFile, rm } from 'node:fs/promises'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
+import { type TarEntry, tarStream } from '@muster/test/systems/tar'
+import { afterEach, beforeEach, describe, expect, test } from 'vitest'
+import { createTarCheck, packed, unpack, unpackWords } from './copy.ts'
+import { asker } from './kinds.ts'
 
 const tarOf = (script: string): ChildProcess => spawn('/bin/sh', ['-c', script], { stdio: 'pipe' })
 const never = new AbortController().signal
@@ -40,5 +45,66 @@ test.each([10_240, 3_000_000])('%d bytes come whole, also when a file changed un
   expect(await taken(`head -c ${size} /dev/zero; echo 'tar: file changed as we read it' >&2; exit 1`)).toEqual({
     bytes: size,
     error: undefined,
+  })
+})
+
+/** Unpacks with the system's tar, as this process's own user; counts what the shell is asked. */
+async function into(folder: string, entries: readonly TarEntry[]): Promise<number> {
+  const asked = spawn('/bin/sh', [], { stdio: 'pipe' })
+  let writes = 0
+  const { write } = asked.stdin
+  asked.stdin.write = ((...given: Parameters<typeof write>) => {
+    writes += 1
+    return write.apply(asked.stdin, given)
+  }) as typeof write
+  const child = spawn('/bin/sh', [...unpackWords.slice(1), folder], { stdio: 'pipe' })
+  await unpack({ child, asker: asker(asked, { folder, path: '/in' }) }, tarStream(entries), never)
+  return writes
+}
+
+const file = (path: string, content: string | Buffer = path): TarEntry => ({ kind: 'file', path, content })
+
+describe('unpacking', () => {
+  let folder: string
+  beforeEach(async () => {
+    folder = await mkdtemp(join(tmpdir(), 'muster-unpack-'))
+  })
+  afterEach(() => rm(folder, { recursive: true, force: true }))
+
+  test('many small files cost a question for hundreds, and come whole with large ones between them', async () => {
+    const large = Buffer.alloc(3_000_000, 'large')
+    const small = Array.from({ length: 600 }, (_one, index) => file(`a${index}`))
+    const writes = await into(folder, [...small, file('large', large), file('last')])
+    // The first says how to ask.
+    expect(writes).toBe(1 + 4)
+    expect((await readdir(folder)).length).toBe(602)
+    expect((await readFile(join(folder, 'large'))).equals(large)).toBe(true)
+    expect(await readFile(join(folder, 'a599'), 'utf8')).toBe('a599')
+    expect(await readFile(join(folder, 'last'), 'utf8')).toBe('last')
+  })
+
+  test('what stands there in another kind is found among many, and so is what came before it in the archive', async () => {
+    await mkdir(join(folder, 'there'))
+    await expect(into(folder, [file('a'), file('b'), file('there'), file('c')])).rejects.toMatchObject({
+      ...{ code: 'invalid-spec', path: '/in' },
+      message: 'cannot copy in: there is a folder, and no file takes its place',
+    })
+    expect(await readdir(folder)).toEqual(['there'])
+    await expect(into(folder, [file('x'), { kind: 'folder', path: 'x' }])).rejects.toThrow('x is no folder')
+    await into(folder, [{ kind: 'folder', path: 'new' }, file('new/deep'), { kind: 'folder', path: 'new' }])
+    expect(await readFile(join(folder, 'new/deep'), 'utf8')).toBe('new/deep')
+  })
+
+  test('a shell that says something else ends it: its words are not kept', async () => {
+    const mad = spawn('/bin/sh', ['-c', 'exec cat /dev/zero'], { stdio: 'pipe' })
+    const one = asker(mad, { folder, path: '/in' })
+    await expect(one.check([{ name: 'a', type: 'file' }])).rejects.toThrow('says something else')
+    one.close()
+  })
+
+  test('a sparse archive is refused: its map would stand in the file', async () => {
+    const check = createTarCheck()
+    const header = { name: 'a', type: 'file', pax: { 'GNU.sparse.major': '1' } } as unknown as Parameters<typeof check>[0]
+    expect(() => check(header)).toThrow('is sparse')
   })
 })

@@ -19,6 +19,11 @@ const NOISE_BYTES = 2000
  */
 const HELD_BYTES = 1_048_576
 
+/** Entries that are checked with one question, and what may be held of them for it: a round trip costs more than a thousand small files. */
+const BATCH_ENTRIES = 256
+const BATCH_BYTES = 1_048_576
+const SMALL_BYTES = 65_536
+
 /** `tar -x` below a folder that is made when absent. Words: the folder. */
 export const unpackWords: readonly string[] = ['/bin/sh', '-c', 'mkdir -p -- "$1" && cd -- "$1" && exec tar -xof -', 'sh']
 /** Exit status of {@link packWords} for a path that is not there: none of tar's own. */
@@ -47,7 +52,10 @@ export function createTarCheck(): (header: Header) => KeptHeader {
     return parts.join('/')
   }
 
-  return ({ name, type, mode, mtime, linkname, size }) => {
+  return ({ name, type, mode, mtime, linkname, size, pax }) => {
+    // Its content would be its map and what is between its holes.
+    if (Object.keys(pax ?? {}).some((key) => key.startsWith('GNU.sparse.')))
+      throw bad(name, 'is sparse: pack it without --sparse')
     const path = place(name)
     const kept = { name: path, mode: (mode ?? 0o644) & 0o7777, mtime: mtime ?? new Date(0) }
     if (type === 'directory') {
@@ -83,25 +91,56 @@ function checkedTar(source: AsyncIterable<Uint8Array>, { check: look }: Pick<Ask
   const check = createTarCheck()
   const out = pack()
   const reader = extract()
+  let batch: { kept: KeptHeader; content: Buffer }[] = []
+  let bytes = 0
+
+  /** What is held is checked with one question, then goes on. `last` comes with it, in pieces. */
+  async function flush(last?: KeptHeader): Promise<void> {
+    const held = batch
+    batch = []
+    bytes = 0
+    await look([...held.map(({ kept }) => kept), ...(last === undefined ? [] : [last])])
+    for (const { kept, content } of held)
+      await new Promise<void>((resolve, reject) => {
+        out
+          .entry(kept, content, (error) => (error === null || error === undefined ? resolve() : reject(error)))
+          .on('error', reject)
+      })
+  }
+
+  async function take(header: Header, body: Readable, next: (error?: Error | null) => void): Promise<void> {
+    const kept = check(header)
+    if (kept.type !== 'file' || (kept.size ?? 0) <= SMALL_BYTES) {
+      const content = await contentOf(body)
+      batch.push({ kept, content: kept.type === 'file' ? content : Buffer.alloc(0) })
+      bytes += content.length
+      if (batch.length >= BATCH_ENTRIES || bytes >= BATCH_BYTES) await flush()
+      next()
+      return
+    }
+    await flush(kept)
+    const sink = out.entry(kept, (error) => next(error))
+    // It fails with the whole, as when tar reads no more, which whoever reads that is told; unheard it would end this process.
+    sink.on('error', () => undefined)
+    body.pipe(sink)
+  }
+
   reader.on('entry', (header, body, next) => {
     // Its failure is the reader's, which is told below.
     body.on('error', () => undefined)
-    const place = async (): Promise<void> => {
-      const kept = check(header)
-      await look(kept)
-      const sink = out.entry(kept, (error) => next(error))
-      // It fails with the whole, as when tar reads no more, which whoever reads that is told; unheard it would end this process.
-      sink.on('error', () => undefined)
-      if (kept.type === 'file') body.pipe(sink)
-      else body.resume()
-    }
-    place().catch((error: unknown) => reader.destroy(error as Error))
+    take(header, body as unknown as Readable, next).catch((error: unknown) => reader.destroy(error as Error))
   })
-  pipeline(Readable.from(source), reader).then(
-    () => out.finalize(),
-    (error: unknown) => out.destroy(broken(error)),
-  )
+  pipeline(Readable.from(source), reader)
+    .then(() => flush())
+    .then(
+      () => out.finalize(),
+      (error: unknown) => out.destroy(broken(error)),
+    )
   return out as unknown as Readable
+}
+
+async function contentOf(body: Readable): Promise<Buffer> {
+  return Buffer.concat(await Array.fromAsync(body as AsyncIterable<Buffer>))
 }
 
 function broken(cause: unknown): Error {

@@ -16,16 +16,22 @@ export const askWords: readonly string[] = ['/bin/sh']
 const say = `say() { if [ -h "$1" ]; then echo link; elif [ -d "$1" ]; then echo folder; elif [ -e "$1" ]; then echo file; else echo none; fi; }`
 
 export interface Asker {
-  /** Throws for an entry that would take the place of something of another kind. Its name is relative, without `.` and `..`. */
-  check(entry: Pick<Header, 'name' | 'type'>): Promise<void>
+  /** Throws for the first entry that would take the place of something of another kind: one question for all. Names are relative, without `.` and `..`. */
+  check(entries: readonly Entry[]): Promise<void>
   close(): void
 }
+
+type Entry = Pick<Header, 'name' | 'type'>
+
+/** The longest is `folder`: what says more is not the shell that was asked. */
+const ANSWER_CHARS = 16
 
 /** `child` has pipes for all three; `folder` is where the archive is unpacked, `path` what was asked for. */
 export function asker(child: ChildProcess, { folder, path }: { folder: string; path: string }): Asker {
   // New folders: nothing is below them.
   const fresh = new Set<string>()
   const answers = (child.stdout as Readable).setEncoding('utf8')[Symbol.asyncIterator]() as AsyncIterator<string>
+  let rest = ''
   child.stdin?.on('error', () => undefined)
   child.stderr?.resume()
   const ended = once(child, 'close')
@@ -33,32 +39,45 @@ export function asker(child: ChildProcess, { folder, path }: { folder: string; p
   // Where the folder is not there yet, or is closed to the worker's user, the shell ends, and tar says what there is to say.
   child.stdin?.write(`${say}\ncd -- ${quote(folder)} 2>/dev/null || exit\n`)
 
-  async function kindOf(name: string): Promise<string> {
-    child.stdin?.write(`say ${quote(`./${name}`)}\n`)
-    let answer = ''
-    while (!answer.endsWith('\n')) {
+  async function nextKind(): Promise<string> {
+    for (;;) {
+      const end = rest.indexOf('\n')
+      if ((end < 0 ? rest.length : end) > ANSWER_CHARS) throw new Error('the shell that was asked says something else')
+      if (end >= 0) {
+        const kind = rest.slice(0, end)
+        rest = rest.slice(end + 1)
+        return kind
+      }
       const next = await answers.next()
       if (next.done === true) return 'none'
-      answer += next.value
+      rest += next.value
     }
-    return answer.trim()
+  }
+
+  function judge({ name, type }: Entry, there: string): void {
+    if (type === 'directory' ? there === 'link' || there === 'file' : there === 'folder') {
+      const message =
+        type === 'directory'
+          ? `${name} is no folder, and no folder takes its place`
+          : `${name} is a folder, and no file takes its place`
+      throw refused('invalid-spec', path, { message: `cannot copy in: ${message}` })
+    }
+    if (there === 'none' && type === 'directory' && name !== '.') fresh.add(name)
   }
 
   return {
-    async check({ name, type }) {
-      if (name === '.' || fresh.has(dirname(name))) {
-        if (type === 'directory' && name !== '.') fresh.add(name)
-        return
+    async check(entries) {
+      const asked = entries.filter(({ name }) => name !== '.' && !fresh.has(dirname(name)))
+      const names = new Set(asked.map(({ name }) => name))
+      if (names.size > 0) child.stdin?.write(`${[...names].map((name) => `say ${quote(`./${name}`)}`).join('\n')}\n`)
+      const kinds = new Map<string, string>()
+      for (const name of names) kinds.set(name, await nextKind())
+      for (const entry of entries) {
+        if (entry.name === '.') continue
+        judge(entry, kinds.get(entry.name) ?? 'none')
+        // Those before it in the archive are there by then.
+        kinds.set(entry.name, entry.type === 'directory' ? 'folder' : entry.type === 'symlink' ? 'link' : 'file')
       }
-      const there = await kindOf(name)
-      if (type === 'directory' ? there === 'link' || there === 'file' : there === 'folder') {
-        const message =
-          type === 'directory'
-            ? `${name} is no folder, and no folder takes its place`
-            : `${name} is a folder, and no file takes its place`
-        throw refused('invalid-spec', path, { message: `cannot copy in: ${message}` })
-      }
-      if (there === 'none' && type === 'directory') fresh.add(name)
     },
     close() {
       child.stdin?.end()

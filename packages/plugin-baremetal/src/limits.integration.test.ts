@@ -7,7 +7,7 @@ import { requireSystem } from '@muster/test/require'
 import { waitFor } from '@muster/test/systems/wait'
 import { afterEach, beforeEach, describe, expect, test } from 'vitest'
 import { parseHierarchies, tryPlace } from './cgroup.ts'
-import { callOf, execOf, hold, must, openRig, readExec, type Rig, runToEnd, seen, specOf } from './rig.test.helper.ts'
+import { callOf, execOf, hold, must, openRig, readExec, type Rig, runToEnd, seen, specOf, usageOf } from './rig.test.helper.ts'
 
 const MIB = 2 ** 20
 /** Grows until something stops it. */
@@ -76,7 +76,7 @@ describe('with a cgroup', () => {
     const begin = performance.now()
     await readExec(await must(provider.exec)({ id: spec.id }, command, callOf()))
     const seconds = (performance.now() - begin) / 1000
-    const { cpuSeconds } = await must(provider.stats)({ id: spec.id }, callOf())
+    const { cpuSeconds } = await usageOf(provider, spec.id)
     // A period may be begun whose share is not used up; a quarter more than a fifth is no throttling.
     expect(cpuSeconds / seconds).toBeLessThan(0.25)
   })

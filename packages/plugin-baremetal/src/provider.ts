@@ -9,6 +9,7 @@ import {
   type WorkerTarget,
 } from '@muster/core'
 import { basename, dirname } from 'node:path'
+import { setTimeout as delay } from 'node:timers/promises'
 import { type Client, createClient, type Reached } from './client.ts'
 import type { BaremetalConfig } from './config.ts'
 import { packed, packWords, unpack, unpackWords } from './copy.ts'
@@ -224,8 +225,10 @@ export function createProvider(options: ProviderOptions): WorkerProvider {
       })
     },
 
-    async suspend(target) {
+    async suspend(target, { keeps }) {
       await door('suspend the worker', async () => {
+        if (keeps !== 'memory')
+          throw new ProviderError('unsupported', 'its processes are frozen', { effect: 'none', path: 'keeps' })
         const { client, state, facts } = await known(target)
         if (observationOf(state, facts).phase === 'suspended') return
         await living(target)
@@ -241,11 +244,19 @@ export function createProvider(options: ProviderOptions): WorkerProvider {
       })
     },
 
-    async stats(target, call) {
-      return await door(
-        'measure the worker',
-        async () => await statsOf((await known(target)).state, new Date(call.now()).toISOString()),
-      )
+    stats({ tags, everyMs }, call) {
+      return through('measure the workers', async function* () {
+        for (;;) {
+          const { client } = await open()
+          for (const id of await client.ids()) {
+            const state = await client.state(id)
+            if (state === undefined || !isOf(state, tags)) continue
+            const stats = await statsOf(state, new Date(call.now()).toISOString())
+            if (stats !== undefined) yield stats
+          }
+          await delay(everyMs, undefined, { signal: call.signal })
+        }
+      })
     },
 
     async headroom() {
@@ -258,7 +269,7 @@ export function createProvider(options: ProviderOptions): WorkerProvider {
   }
 }
 
-function isOf(worker: WorkerObservation, tags: { 'muster-owner': string; 'muster-provider': string }): boolean {
+function isOf(worker: Pick<WorkerObservation, 'tags'>, tags: { 'muster-owner': string; 'muster-provider': string }): boolean {
   return worker.tags['muster-owner'] === tags['muster-owner'] && worker.tags['muster-provider'] === tags['muster-provider']
 }
 

@@ -12,6 +12,7 @@ import type {
   WorkerExit,
   WorkerObservation,
   WorkerProvider,
+  WorkerStats,
 } from '@muster/core'
 import { waitFor } from '@muster/test/systems/wait'
 import { type BaremetalConfig, parseConfig } from './config.ts'
@@ -168,6 +169,12 @@ export async function exited(provider: WorkerProvider, id: string): Promise<Work
 }
 
 /** Terminates until it is gone. */
+/** What it uses now. */
+export async function usageOf(provider: WorkerProvider, id: string): Promise<WorkerStats> {
+  for await (const one of must(provider.stats)({ tags: ownerTags, everyMs: 500 }, callOf())) if (one.id === id) return one
+  throw new Error('the stream of samples ended')
+}
+
 export async function gone(provider: WorkerProvider, id: string, graceMs = 0): Promise<void> {
   await waitFor(`the end of ${id}`, () => provider.terminate({ id }, { graceMs, force: false, reason: 'test' }, callOf()), {
     until: ({ state }) => state === 'gone',

@@ -8,11 +8,14 @@ import { kinOf, statOf, ticksPerSecond } from './proc.ts'
 /** Size of a page in `/proc/PID/stat` on the processors Muster runs on. */
 const PAGE = 4096
 
-export async function statsOf(state: WorkerState, at: Instant): Promise<WorkerStats> {
+/** Undefined: nothing of it is there any more. */
+export async function statsOf(state: WorkerState, at: Instant): Promise<WorkerStats | undefined> {
   const found = state.cgroup === undefined ? undefined : await fromCgroup(state.cgroup)
   const pids = await pidsOf(state)
   const live = (await Promise.all(pids.map((pid) => statOf(pid)))).filter((stat) => stat !== undefined)
+  if (live.length === 0) return undefined
   return {
+    id: state.id,
     at,
     // Without a cgroup, the time of processes that ended unseen by their parent is lost.
     cpuSeconds: found?.cpuSeconds ?? live.reduce((sum, stat) => sum + stat.cpuTicks, 0) / ticksPerSecond,
@@ -27,7 +30,7 @@ async function pidsOf({ id, mark, user, cgroup }: WorkerState): Promise<number[]
   return ((await read(cgroup.list)) ?? '').split('\n').filter(Boolean).map(Number)
 }
 
-async function fromCgroup(cgroup: WorkerCgroup): Promise<Partial<Omit<WorkerStats, 'at'>>> {
+async function fromCgroup(cgroup: WorkerCgroup): Promise<Partial<Omit<WorkerStats, 'id' | 'at'>>> {
   const { cpu, memory } = cgroup
   const [cpuText, now, peak, pids] = await Promise.all([cpu?.file, memory?.now, memory?.peak, cgroup.pids].map(read))
   const seconds = cpu === undefined || cpuText === undefined ? undefined : cpuSeconds(cpuText, cpu.version)

@@ -25,6 +25,7 @@ import {
   runToEnd,
   seen,
   specOf,
+  usageOf,
 } from './rig.test.helper.ts'
 import type { SiteOptions } from './site.ts'
 import { plainPath } from './tools.ts'
@@ -252,8 +253,8 @@ describe.each(ways)('workers with $way', ({ config, site, shell, root, cgroup })
     const spec = specOf('i=0; while :; do i=$((i+1)); echo $i; sleep 0.02; done')
     await provider.launch(spec, callOf())
     await waitFor('output', () => firstLine(provider, spec.id))
-    await must(provider.suspend)({ id: spec.id }, callOf())
-    await must(provider.suspend)({ id: spec.id }, callOf())
+    await must(provider.suspend)({ id: spec.id }, { keeps: 'memory' }, callOf())
+    await must(provider.suspend)({ id: spec.id }, { keeps: 'memory' }, callOf())
     expect(await seen(provider, spec.id)).toMatchObject({ phase: 'suspended', ready: false })
     await expect(must(provider.exec)({ id: spec.id }, execOf('true'), callOf())).rejects.toMatchObject({ code: 'conflict' })
     const output = async (): Promise<string> =>
@@ -272,7 +273,7 @@ describe.each(ways)('workers with $way', ({ config, site, shell, root, cgroup })
     await provider.launch(spec, callOf())
     const stop = new AbortController()
     const session = await must(provider.exec)({ id: spec.id }, execOf('exec sleep 1000'), callOf({ signal: stop.signal }))
-    await must(provider.suspend)({ id: spec.id }, callOf())
+    await must(provider.suspend)({ id: spec.id }, { keeps: 'memory' }, callOf())
     await gone(provider, spec.id, 200)
     expect(await seen(provider, spec.id)).toBeUndefined()
     stop.abort()
@@ -298,7 +299,7 @@ describe.each(ways)('workers with $way', ({ config, site, shell, root, cgroup })
       callOf(),
     )
     for await (const { data } of session.output) if (Buffer.from(data).includes('counted')) break
-    const stats = await must(provider.stats)({ id: spec.id }, callOf())
+    const stats = await usageOf(provider, spec.id)
     expect(stats.cpuSeconds).toBeGreaterThan(0)
     expect(stats.memoryBytes).toBeGreaterThan(100_000)
     expect(stats.pids).toBeGreaterThanOrEqual(2)

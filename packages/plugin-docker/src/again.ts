@@ -8,35 +8,64 @@ type State = ContainerInspect['State']
 export interface BegunAgain {
   /** Looks at one that was inspected: a second start shows as long as that lasts. */
   has(id: WorkerId, state: State): boolean
+  /** As `has`: milliseconds since 1970 after which nothing is its worker's output; undefined: it was not started again. */
+  endOf(id: WorkerId, state: State): number | undefined
   /** Known already, without a look. */
   known(id: WorkerId): boolean
   /** The engine told of a start, by its own id of the container. One start may be told of twice, at the same time. */
   started(id: WorkerId, start: { container: string; timeNano: number }): void
   forget(id: WorkerId): void
+  /** Hears of it when it is known; what is returned ends that. */
+  hear(id: WorkerId, listener: () => void): () => void
 }
+
+/** What was written last is stamped a little later than the end; a runtime needs longer than that to make the next process. */
+const LATE_MS = 20
 
 export function begunAgain(): BegunAgain {
   const again = new Set<WorkerId>()
+  const ends = new Map<WorkerId, number>()
   const starts = new Map<WorkerId, { container: string; timeNano: number }>()
+  const listeners = new Map<WorkerId, Set<() => void>>()
+
+  function add(id: WorkerId): void {
+    again.add(id)
+    for (const tell of listeners.get(id) ?? []) tell()
+  }
+
+  function has(id: WorkerId, state: State): boolean {
+    const end = endBefore(state)
+    if (end !== undefined && !ends.has(id)) ends.set(id, Date.parse(end) + LATE_MS)
+    if (end !== undefined && !again.has(id)) add(id)
+    return again.has(id)
+  }
+
   return {
-    has(id, state) {
-      if (endBefore(state) !== undefined) again.add(id)
-      return again.has(id)
-    },
+    has,
+    // Of one that has ended again unseen, the engine only knows when that had begun.
+    endOf: (id, state) => (has(id, state) ? (ends.get(id) ?? Date.parse(state.StartedAt)) : undefined),
     known: (id) => again.has(id),
     started(id, start) {
       const before = starts.get(id)
-      if (before?.container === start.container && before.timeNano !== start.timeNano) again.add(id)
+      if (before?.container === start.container && before.timeNano !== start.timeNano) add(id)
       starts.set(id, start)
     },
     forget(id) {
       again.delete(id)
+      ends.delete(id)
       starts.delete(id)
+    },
+    hear(id, listener) {
+      const all = listeners.get(id) ?? new Set()
+      listeners.set(id, all.add(listener))
+      return () => {
+        if (all.delete(listener) && all.size === 0 && listeners.get(id) === all) listeners.delete(id)
+      }
     },
   }
 }
 
 /** When it ended, of a container that runs all the same: an engine keeps that time. */
-export function endBefore({ Running: running, Paused: paused, FinishedAt: finished }: State): Instant | undefined {
+function endBefore({ Running: running, Paused: paused, FinishedAt: finished }: State): Instant | undefined {
   return running || paused ? instantOf(finished) : undefined
 }

@@ -4,11 +4,11 @@ import { Readable } from 'node:stream'
 import type { WorkerId } from '@muster/core'
 import * as tar from 'tar-stream'
 import { type ContainerInspect, type Engine, readBody, toFailure } from './client.ts'
-import { containerPath } from './containers.ts'
 import { EngineFailure, isStatus } from './errors.ts'
 import type { EngineFacts } from './facts.ts'
 import { type EntryWatch, reown } from './tar-owner.ts'
 import { type Ids, idsOf, isNumeric } from './users.ts'
+import { containerPath } from './labels.ts'
 
 export interface Place {
   engine: Engine
@@ -26,12 +26,16 @@ export function rootOf({ remapped }: EngineFacts, { HostConfig }: Pick<Container
 export interface PathStat {
   folder: boolean
   link: boolean
+  /** May its owner write there? */
+  ownerWrites: boolean
   modifiedMs: number
 }
 
 /** Go's os.FileMode: the type is in the high bits. */
 const GO_DIRECTORY = 2 ** 31
 const GO_SYMLINK = 2 ** 27
+/** As in stat(2). */
+const OWNER_WRITES = 0o200
 
 /** What is at a path of the container; undefined when nothing is. */
 export async function statPath({ engine, id, signal }: Place, path: string): Promise<PathStat | undefined> {
@@ -41,7 +45,12 @@ export async function statPath({ engine, id, signal }: Place, path: string): Pro
     const header = String(reply.headers['x-docker-container-path-stat'] ?? '')
     const stat = JSON.parse(Buffer.from(header, 'base64').toString()) as { mode: number; mtime: string }
     const has = (bit: number): boolean => Math.floor(stat.mode / bit) % 2 === 1
-    return { folder: has(GO_DIRECTORY), link: has(GO_SYMLINK), modifiedMs: Date.parse(stat.mtime) }
+    return {
+      folder: has(GO_DIRECTORY),
+      link: has(GO_SYMLINK),
+      ownerWrites: has(OWNER_WRITES),
+      modifiedMs: Date.parse(stat.mtime),
+    }
   } catch (error) {
     if (isStatus(error, 404)) return undefined
     throw error

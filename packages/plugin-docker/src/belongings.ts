@@ -85,10 +85,22 @@ export function createBelongings(engine: Engine, owner: Owner): Belongings {
     },
     tidy: createTidy({
       drop,
-      networks: (signal) => ask<NetworkRow[]>('/networks', [...ownerFilter(owner), `${partLabel.part}=pool`], signal),
+      networks: unused,
       caches: (signal) => volumes('/volumes', { filters: { label: [...ownerFilter(owner), partLabel.cache] } }, signal),
       sizes: (signal) => volumes('/system/df', { type: 'volume' }, signal),
     }),
+  }
+
+  /** An engine removes a network that only a container names which does not run, as one that is suspended to disk. */
+  async function unused(signal: AbortSignal): Promise<NetworkRow[]> {
+    const networks = await ask<NetworkRow[]>('/networks', [...ownerFilter(owner), `${partLabel.part}=pool`], signal)
+    const query = (network: string): object => ({ all: true, filters: { network: [network] } })
+    const named = await Promise.all(
+      networks.map(({ Name }) =>
+        engine.json<ContainerRow[]>({ method: 'GET', path: '/containers/json', query: { ...query(Name) }, signal }),
+      ),
+    )
+    return networks.filter((_network, index) => named[index]?.length === 0)
   }
 
   async function volumes(path: string, query: object, signal: AbortSignal): Promise<VolumeRow[]> {

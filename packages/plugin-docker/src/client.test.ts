@@ -112,6 +112,44 @@ describe('the version', () => {
     expect(asked.filter((line) => line === 'GET /version')).toHaveLength(3)
   })
 
+  test('is agreed on again after the engine has ended what was idle, and what it is capable of is asked anew', async () => {
+    const provider = dockerProvider({
+      endpoint: { socketPath },
+      context: { owner: 'o', provider: 'docker', now: () => Date.now() },
+      fields: [],
+      engine,
+    })
+    let cpus = 2
+    answer = (request, reply) => {
+      const list = request.url?.includes('/containers/json') === true
+      reply.end(JSON.stringify(list ? [] : { OSType: 'linux', NCPU: cpus, MemTotal: 1, Driver: 'd' }))
+    }
+    const seen = async (): Promise<number | undefined> => (await provider.headroom(callOf())).cpu?.total
+    expect([await seen(), await seen()]).toEqual([2, 2])
+    expect(asked.filter((line) => line.endsWith('/info'))).toHaveLength(1)
+    // Another engine comes to the same place while nobody asks for anything.
+    cpus = 4
+    version = { ApiVersion: '1.41', Version: '25' }
+    server.closeIdleConnections()
+    await expect.poll(async () => (await engine.agreed(signal)).theirs.Version).toBe('25')
+    expect(await seen()).toBe(4)
+    // Or while somebody listens to its events: they end.
+    cpus = 8
+    const plain = answer
+    let end: (() => void) | undefined
+    answer = (request, reply) => {
+      if (request.url?.includes('/events') !== true) return plain(request, reply)
+      reply.writeHead(200).flushHeaders()
+      end = () => void request.socket.destroy()
+    }
+    const tags = { 'muster-owner': 'o', 'muster-provider': 'docker' }
+    const watching = fails(provider.watch({ tags, limit: 1 }, callOf())[Symbol.asyncIterator]().next())
+    await expect.poll(() => end).toBeDefined()
+    end?.()
+    expect(await watching).toMatchObject({ code: 'transient' })
+    expect(await seen()).toBe(8)
+  })
+
   test('is compared as numbers', () => {
     expect(compareVersions('1.9', '1.41')).toBeLessThan(0)
     expect(compareVersions('2.0', '1.99')).toBeGreaterThan(0)

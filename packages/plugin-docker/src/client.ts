@@ -41,8 +41,10 @@ export interface Engine {
   stream(request: EngineRequest): Promise<IncomingMessage>
   /** Asks for a raw connection in both directions. */
   hijack(request: EngineRequest): Promise<Duplex>
-  /** The agreed version and what GET /version said. */
+  /** The agreed version and what GET /version said: the same object as long as it is surely the same engine that goes on. */
   agreed(signal: AbortSignal): Promise<AgreedVersion>
+  /** Another engine may be there next time: it is asked anew what it is. */
+  doubt(): void
   /** A TCP stream to an address that the engine's machine reaches; undefined: there is no way to there from here. */
   reach: Connector['reach']
   close(): void
@@ -59,9 +61,9 @@ export type ContainerRow = Docker.ContainerInfo
 export type ContainerStats = Docker.ContainerStats
 export type CreateBody = Docker.ContainerCreateOptions
 
-/** Opens nothing: the SDK is loaded and the version agreed on with the first request, and again after the engine was away. */
+/** Opens nothing: the SDK is loaded and the version agreed on with the first request, and again after the engine was away or may have been. */
 export function createEngine(endpoint: Endpoint): Engine {
-  const { agent, reach, close } = wayTo(endpoint)
+  const { agent, reach, close } = wayTo(endpoint, doubt)
   const docker = lazy(async () => {
     const { default: Dockerode } = await import('dockerode')
     // `host` is named in both cases: left out, DOCKER_HOST of the environment would win over the socket.
@@ -69,7 +71,12 @@ export function createEngine(endpoint: Endpoint): Engine {
   })
   let agreement: Promise<AgreedVersion> | undefined
 
+  function doubt(): void {
+    agreement = undefined
+  }
+
   async function agreed(signal: AbortSignal): Promise<AgreedVersion> {
+    signal.throwIfAborted()
     // Shared by all callers, so that no caller's end may end it.
     agreement ??= agree().catch((error: unknown) => {
       agreement = undefined
@@ -114,6 +121,7 @@ export function createEngine(endpoint: Endpoint): Engine {
 
   return {
     agreed,
+    doubt,
     json: async <T>(wanted: EngineRequest): Promise<T> => readJson<T>((await request(wanted, false)) as IncomingMessage),
     stream: async (wanted) => (await request(wanted, false)) as IncomingMessage,
     hijack: async (wanted) => addAbortSignal(wanted.signal, (await request(wanted, true)) as Duplex),

@@ -15,12 +15,14 @@ export interface Way {
   close(): void
 }
 
-export function wayTo(endpoint: Endpoint): Way {
+/** `onLost`: the engine has ended a connection that nobody used. It does so when it goes away, whoever comes back. */
+export function wayTo(endpoint: Endpoint, onLost: () => void = () => {}): Way {
   const connector = connectorOf(endpoint, createSecrets())
   const agent = new Agent({ keepAlive: true })
   // The modem inspects its options, agent and sockets included, before every request, also when nobody looks at the result.
   Object.assign(agent, { [inspect.custom]: () => 'Agent' })
   refuseRedirects(agent)
+  noteLoss(agent, onLost)
   if (connector === undefined) return { agent, reach: reachHere, close: () => agent.destroy() }
   const open = callbackify(() => connector.open())
   Object.assign(agent, {
@@ -50,6 +52,30 @@ function refuseRedirects(agent: Agent): void {
     addRequest.call(agent, request, ...rest)
   }
   Object.assign(agent, { addRequest: hook })
+}
+
+/** Those that end with an answer say nothing: an engine ends them so. */
+function noteLoss(agent: Agent, onLost: () => void): void {
+  const seen = new WeakSet<Duplex>()
+  const idle = new WeakSet<Duplex>()
+  const pool = agent as unknown as Pool
+  const { keepSocketAlive, reuseSocket } = pool
+  pool.keepSocketAlive = (socket) => {
+    idle.add(socket)
+    if (!seen.has(socket)) socket.once('close', () => idle.has(socket) && onLost())
+    seen.add(socket)
+    return keepSocketAlive.call(agent, socket)
+  }
+  pool.reuseSocket = (socket, request) => {
+    idle.delete(socket)
+    reuseSocket.call(agent, socket, request)
+  }
+}
+
+/** How an agent lets go of a connection, and takes it again. */
+interface Pool {
+  keepSocketAlive(socket: Duplex): boolean
+  reuseSocket(socket: Duplex, request: ClientRequest): void
 }
 
 function connectorOf(endpoint: Endpoint, secret: SecretSource): Connector | undefined {

@@ -2,14 +2,15 @@
 import type { Call, Instant, ListQuery, OwnerTags, ProviderError, WorkerId, WorkerObservation } from '@muster/core'
 import { type BegunAgain, begunAgain } from './again.ts'
 import { type Belongings, createBelongings, orphansOf } from './belongings.ts'
-import { type ContainerInspect, type ContainerRow, type Engine } from './client.ts'
+import type { AgreedVersion, ContainerInspect, ContainerRow, Engine } from './client.ts'
 import { inCall } from './current.ts'
 import { abortError, EngineFailure, isEnding, isGone, isStatus, toDockerError } from './errors.ts'
 import { type EngineFacts, readFacts } from './facts.ts'
-import { containerName, label, ownerFilter, tagsOf } from './labels.ts'
+import { containerName, containerPath, label, ownerFilter, tagsOf } from './labels.ts'
 import { killedForMemory } from './memory-kill.ts'
 import { giveNameBack } from './renamed.ts'
-import { exitInDoubt, exitOf, handleOf, instantOf, isDoubtful, observe, observedAgain, phaseOf } from './translate.ts'
+import { exitInDoubt, exitOf, handleOf, instantOf, isDoubtful, observe, observedAgain, phaseOf, withPeak } from './translate.ts'
+import { wasResumed } from './run-folder.ts'
 import { mapWide, raceAbort } from './waiting.ts'
 
 export interface Found {
@@ -44,17 +45,12 @@ export interface Containers {
   remove(id: WorkerId, how: { force: boolean; signal: AbortSignal }): Promise<'gone' | 'busy'>
 }
 
-/** `/containers/<name>`, the path of everything about one worker. */
-export function containerPath(id: WorkerId): string {
-  return `/containers/${containerName(id)}`
-}
-
 /** An engine answers within some 10 ms; on a machine under full load it was seen to take a second. */
 const FACTS_TIMEOUT_MS = 10_000
 
 export function createContainers(engine: Engine, owner: Pick<OwnerTags, 'muster-owner' | 'muster-provider'>): Containers {
   const again = begunAgain()
-  let known: { api: string; facts: Promise<EngineFacts> } | undefined
+  let known: { agreed: AgreedVersion; facts: Promise<EngineFacts> } | undefined
 
   async function holder(id: WorkerId, signal: AbortSignal): Promise<ContainerInspect | undefined> {
     try {
@@ -82,10 +78,10 @@ export function createContainers(engine: Engine, owner: Pick<OwnerTags, 'muster-
     holder,
     find,
     async facts(signal) {
-      const { api } = await engine.agreed(signal)
-      if (known?.api !== api) {
+      const agreed = await engine.agreed(signal)
+      if (known?.agreed !== agreed) {
         // Shared by all callers, so that no caller's end may end it.
-        const asked = { api, facts: readFacts(engine, AbortSignal.timeout(FACTS_TIMEOUT_MS)) }
+        const asked = { agreed, facts: readFacts(engine, AbortSignal.timeout(FACTS_TIMEOUT_MS)) }
         asked.facts.catch(() => {
           if (known === asked) known = undefined
         })
@@ -137,6 +133,8 @@ const INSPECT_WIDTH = 8
 
 export interface Observing {
   stopping: (id: WorkerId) => boolean
+  /** The most memory that was seen of it. */
+  peakOf?: (id: WorkerId) => number | undefined
   signal: AbortSignal
   closely?: true
 }
@@ -182,19 +180,27 @@ async function observeEach<T>(
 ): Promise<WorkerObservation[]> {
   let started: Promise<Instant | undefined> | undefined
   const observed = await mapWide(items, INSPECT_WIDTH, async (item) => {
+    const seen = await lookAt(item)
+    if (seen?.exit === undefined) return seen
+    return { ...seen, exit: withPeak(seen.exit, how.peakOf?.(seen.id)) }
+  })
+  return observed.filter((observation) => observation !== undefined)
+
+  async function lookAt(item: T): Promise<WorkerObservation | undefined> {
     const seen = await look(item)
     if (seen === undefined || 'phase' in seen) return seen
     const { container, tags } = seen
     const id = tags['muster-worker']
     const observation = observe(container, tags, how.stopping(id))
-    if (containers.again.has(id, container.State)) return observedAgain(observation, container.State)
+    const began = containers.again.has(id, container.State) && observation.phase !== 'suspended'
+    if (began && !(await wasResumed(container, { engine: containers.engine, id, signal: how.signal })))
+      return observedAgain(observation, container.State)
     if (observation.exit === undefined || !isDoubtful(observation.exit)) return observation
     if (await killedForMemory(containers.engine, container, how.signal))
       return { ...observation, exit: exitOf({ ...container.State, OOMKilled: true }, container.HostConfig.Memory) }
     started ??= engineStart(containers.engine, how.signal)
     return { ...observation, exit: exitInDoubt(observation.exit, await started) }
-  })
-  return observed.filter((observation) => observation !== undefined)
+  }
 }
 
 /** When the engine started: it makes its bridge anew each time. Undefined where it has none. */

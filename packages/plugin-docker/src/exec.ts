@@ -3,9 +3,9 @@ import type { Duplex } from 'node:stream'
 import { createRunner, type ExecId, ProviderError, type RawChunk, type RawExec, type Runner, type WorkerId } from '@muster/core'
 import { holderOf, ownerOf, type Place, statPath } from './archive.ts'
 import { type ContainerInspect, type Engine, toFailure } from './client.ts'
-import { containerPath } from './containers.ts'
 import { createFrameReader } from './frames.ts'
 import { prepareRunFolder, runFolderOf } from './run-folder.ts'
+import { containerPath } from './labels.ts'
 
 /** The raw exec of one container, as one of its users. It rejects with an EngineFailure. */
 function rawExecOf({ engine, id }: Omit<Place, 'signal'>, user?: string): RawExec {
@@ -32,7 +32,7 @@ async function attach(engine: Engine, exec: string, signal: AbortSignal): Promis
 }
 
 /** Ends the connection's own half after the input, so that the program reads end-of-file. */
-async function feed(connection: Duplex, input: AsyncIterable<Uint8Array>): Promise<void> {
+export async function feed(connection: Duplex, input: AsyncIterable<Uint8Array>): Promise<void> {
   try {
     for await (const chunk of input) {
       if (!connection.write(chunk)) await writable(connection)
@@ -85,9 +85,8 @@ export function createRunners(): Runners {
     if (!known.has(place.id) && (await statPath(place, '/bin/sh')) === undefined) throw noShell()
     known.set(place.id, state)
     if (state.folder) return
-    // Where root may write, the runner makes its folder itself; that spares the slower way.
-    const root = user === undefined && container.HostConfig.ReadonlyRootfs !== true && (await ownerOf(place, container)).uid === 0
-    if (root) return
+    // Root with what an engine gives it makes the folder itself.
+    if (user === undefined && hasAll(container) && (await ownerOf(place, container)).uid === 0) return
     if ((await statPath(place, runFolderOf(container))) === undefined) await prepareRunFolder(place, container)
     state.folder = true
   }
@@ -105,6 +104,11 @@ export function createRunners(): Runners {
     },
     forget: (id) => known.delete(id),
   }
+}
+
+/** May root write anywhere in it? Without its capabilities it is bound by the folder's own mode. */
+function hasAll({ HostConfig }: ContainerInspect): boolean {
+  return HostConfig.ReadonlyRootfs !== true && ((HostConfig.CapDrop as string[] | null | undefined) ?? []).length === 0
 }
 
 /**

@@ -1,9 +1,10 @@
 /** A TCP stream to a port inside a worker, over its address on the engine's bridge. */
 import { once } from 'node:events'
 import type { Duplex } from 'node:stream'
-import { type ForwardInput, ProviderError } from '@muster/core'
+import { type ForwardInput, ProviderError, type WorkerId } from '@muster/core'
 import type { ContainerInspect, Engine } from './client.ts'
 import { label } from './labels.ts'
+import { relayPort } from './relay.ts'
 import { raceAbort } from './waiting.ts'
 
 /** A bridge is on this machine: an address that does not answer by then is not reachable from here. */
@@ -15,8 +16,11 @@ function addressOf({ NetworkSettings: settings }: ContainerInspect): string | un
   return networks.map(({ IPAddress }) => IPAddress).find((address) => address !== undefined && address !== '')
 }
 
-export interface ForwardTarget extends Pick<Engine, 'reach'> {
-  container: ContainerInspect
+export interface ForwardTarget {
+  engine: Engine
+  id: WorkerId
+  /** Who has its network. */
+  holder: ContainerInspect
 }
 
 /** Connects, sends what comes in, gives what comes out; ends when the worker has ended its half. */
@@ -25,8 +29,15 @@ export async function* forwardPort(
   { port, input }: ForwardInput,
   signal: AbortSignal,
 ): AsyncGenerator<Uint8Array> {
-  const socket = await dial(target, port, signal)
-  const sending = send(socket, input)
+  const host = hostOf(target, port)
+  const { reach } = target.engine
+  if (reach === undefined) {
+    yield* relayPort(target, { host, port, input }, signal)
+    return
+  }
+  const socket = await dial({ reach, host, port }, signal)
+  // It may wait for more long after the other side has ended.
+  void send(socket, input)
   try {
     for await (const chunk of socket) yield chunk as Buffer
   } catch (error) {
@@ -34,32 +45,33 @@ export async function* forwardPort(
     throw new ProviderError('transient', `the connection to port ${port} was lost`, { cause: error })
   } finally {
     socket.destroy()
-    await sending
   }
 }
 
-async function dial({ container, reach }: ForwardTarget, port: number, signal: AbortSignal): Promise<Duplex> {
-  const allowed = container.Config.Labels[label.ports]
+/** Where the worker's ports are; throws for a port that is none of its own. */
+function hostOf({ holder }: ForwardTarget, port: number): string {
+  const allowed = holder.Config.Labels[label.ports]
   if (allowed !== undefined && !allowed.split(',').includes(String(port)))
     throw new ProviderError('invalid-spec', `port ${port} is none of the worker's network.ports`, {
       effect: 'none',
       path: 'port',
     })
-  const host = addressOf(container)
+  const host = addressOf(holder)
   if (host === undefined)
     throw new ProviderError('unsupported', 'a worker without network has no port to reach', {
       effect: 'none',
       path: 'network.egress',
     })
-  if (reach === undefined)
-    throw new ProviderError(
-      'unsupported',
-      "the engine's bridge cannot be reached over TLS: use an engine on this machine, or `ssh`",
-      {
-        effect: 'none',
-        path: 'port',
-      },
-    )
+  return host
+}
+
+interface Dial {
+  reach: NonNullable<Engine['reach']>
+  host: string
+  port: number
+}
+
+async function dial({ reach, host, port }: Dial, signal: AbortSignal): Promise<Duplex> {
   const limit = AbortSignal.any([signal, AbortSignal.timeout(CONNECT_TIMEOUT_MS)])
   const reaching = reach(host, port)
   try {

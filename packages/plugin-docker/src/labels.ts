@@ -7,6 +7,11 @@ export function containerName(id: WorkerId): string {
   return `muster-${id}`
 }
 
+/** `/containers/<name>`, the path of everything about one worker. */
+export function containerPath(id: WorkerId): string {
+  return `/containers/${containerName(id)}`
+}
+
 /** Labels beside the owner tags, which are labels under their own names. */
 export const label = {
   /** Digest of the spec: the same id with another spec is a conflict. */
@@ -16,6 +21,8 @@ export const label = {
   memory: 'muster-memory',
   /** Ports that `forward` may reach, with commas between; absent: any. */
   ports: 'muster-ports',
+  /** It holds: to begin again what it runs harms nobody. */
+  holds: 'muster-holds',
   /** There is more than the container: it is looked for when the worker ends. */
   parts: 'muster-parts',
   /** The user's own labels stand below this prefix. */
@@ -31,6 +38,7 @@ export function labelsOf(spec: LaunchSpec): Record<string, string> {
     [label.spec]: specDigest(spec),
     ...(resources.cpu === undefined ? {} : { [label.cpu]: String(Math.ceil(resources.cpu * 1e9)) }),
     ...(resources.memoryBytes === undefined ? {} : { [label.memory]: String(resources.memoryBytes) }),
+    ...(spec.work.mode === 'hold' ? { [label.holds]: 'yes' } : {}),
     ...(hasParts(spec) ? { [label.parts]: 'yes' } : {}),
     ...(network?.ports === undefined ? {} : { [label.ports]: network.ports.join(',') }),
   }

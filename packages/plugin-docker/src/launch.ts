@@ -1,14 +1,15 @@
 /** Makes a worker: create under the worker's own name, prepare, start. The name makes every step repeatable by anybody. */
 import { posix } from 'node:path'
 import { type Call, type Effect, type LaunchedWorker, type LaunchSpec, ProviderError, type SpecField } from '@muster/core'
-import { folderEntry, missingFolders, ownerOf, type Place, putEntries, type SmallEntry, statPath } from './archive.ts'
+import { folderEntry, missingFolders, type Place, putEntries, type SmallEntry, statPath } from './archive.ts'
 import type { ContainerInspect } from './client.ts'
-import { asProviderError, type Containers, containerPath } from './containers.ts'
+import { asProviderError, type Containers } from './containers.ts'
 import { isNameTaken, isStatus } from './errors.ts'
 import type { EngineFacts } from './facts.ts'
+import { createImageLooks } from './image-looks.ts'
 import type { PullPolicy } from './image-rules.ts'
 import type { Puller } from './image.ts'
-import { containerName, hasParts, label, specDigest } from './labels.ts'
+import { containerName, containerPath, hasParts, label, specDigest } from './labels.ts'
 import { droppedPath, grantedOf, lackedPath } from './limits.ts'
 import { createNetworks, furnish, type Furnished } from './furnish.ts'
 import type { HostRules } from './rules.ts'
@@ -69,8 +70,7 @@ export function createLauncher({
     nameHere: puller.nameHere,
     supply: createSupply(puller),
   }
-  /** Images seen to have a shell. */
-  const withShell = new Set<string>()
+  const images = createImageLooks()
 
   /** Until the engine has a container of this name. */
   async function make(attempt: Attempt): Promise<{ id: string; found?: ContainerInspect; warnings?: readonly string[] }> {
@@ -159,23 +159,21 @@ export function createLauncher({
   }
 
   /** Puts what must be there before the first process. Answers whether that took a while. */
-  async function prepare({ spec, place }: Attempt, container: ContainerInspect): Promise<boolean> {
+  async function prepare({ spec, place, facts }: Attempt, container: ContainerInspect): Promise<boolean> {
     const holds = spec.work.mode === 'hold'
-    const looks = holds && !withShell.has(spec.image ?? '')
-    if (looks) {
-      if ((await statPath(place, '/bin/sh')) === undefined) throw noShell()
-      withShell.add(spec.image ?? '')
-    }
+    const look = holds ? await images.of(place, container) : undefined
+    if (look?.shell === false) throw noShell()
     if (spec.workdir === undefined && spec.files === undefined && !holds) return false
-    const owner = await ownerOf(place, container)
+    const owner = await images.owner(place, container, spec)
     const entries = [...(await newWorkdir(place, container, owner)), ...(await fileEntries(spec, place, { container, owner }))]
-    // Root without its capabilities may write only where the folder's own mode lets it, and an image's `/` can be read-only.
-    const beforehand = holds && (owner.uid !== 0 || !hasAllOfEngine(spec))
+    // Root makes the runner's folder itself as it begins to hold, where its `/` belongs to it and can be written.
+    const closed = look?.closed === true || (facts.remapped !== undefined && place.root === undefined)
+    const beforehand = holds && (owner.uid !== 0 || (closed && !hasAllOfEngine(spec)))
     // Under a read-only root nothing else is put.
     if (beforehand && container.HostConfig.ReadonlyRootfs === true) await prepareRunFolder(place, container)
     else await putEntries(place, [...(beforehand ? [runFolder] : []), ...entries])
     // To look for what is there takes its while too.
-    return looks || beforehand || spec.workdir !== undefined || spec.files !== undefined
+    return look?.fresh === true || beforehand || spec.workdir !== undefined || spec.files !== undefined
   }
 
   async function start(attempt: Attempt, tries = NETWORK_TRIES): Promise<void> {

@@ -1,5 +1,6 @@
 import type { LaunchSpec } from '@muster/core'
 import { findDocker } from '@muster/test/systems/docker'
+import { engineJson } from '@muster/test/systems/engine'
 import { suiteWith } from '@muster/test/systems/presence'
 import { afterAll, beforeAll, describe, expect, test } from 'vitest'
 import { callOf, createHarness, type Harness } from './harness.test.helper.ts'
@@ -45,6 +46,18 @@ suiteWith(await findDocker(), 'limits and security on a real engine', (docker) =
     const settings = { devices: [{ path: '/dev/kmsg', target: '/dev/mine', access: 'w' }] }
     const script = '(: >/dev/mine) && echo writable; (: </dev/mine) 2>/dev/null || echo unreadable'
     expect(await inside({ settings }, script)).toBe('writable\nunreadable\n')
+  })
+
+  test('the resolvers of a worker, and the stop timeout of its engine, are those that its pool names', async () => {
+    const settings = { network: { dns: ['192.0.2.53'] }, stopTimeoutSeconds: 7 }
+    const spec = harness.hold({ settings })
+    await harness.provider.launch(spec, callOf())
+    expect((await harness.exec(spec.id, ['grep', 'nameserver', '/etc/resolv.conf'])).stdout).toBe('nameserver 192.0.2.53\n')
+    const { Config } = await engineJson<{ Config: { StopTimeout: number } }>(docker.socket, {
+      path: `/containers/muster-${spec.id}/json`,
+    })
+    expect(Config.StopTimeout).toBe(7)
+    await harness.gone(spec.id, 0)
   })
 
   test('without a word a worker has no capability, gains none, and is filtered', async () => {

@@ -207,13 +207,14 @@ suiteWith(await findDocker(), 'the log of a worker on a real engine', (docker) =
       const engine = createEngine({ socketPath: docker.socket })
       const { signal } = callOf()
       const inspect = () => engine.json<ContainerInspect>({ method: 'GET', path: `${path}/json`, signal })
+      const never = { endOf: () => undefined, onAgain: () => () => undefined }
       let stdout = ''
       let cursor: string | undefined
       for (let done = false; !done;) {
         const options = cursor === undefined ? { follow: true } : { follow: true, cursor }
         let bytes = 0
         done = true
-        for await (const chunk of readLogs({ engine, path, inspect, isAgain: () => false, signal }, options)) {
+        for await (const chunk of readLogs({ engine, path, inspect, ...never, signal }, options)) {
           stdout += Buffer.from(chunk.data).toString()
           cursor = chunk.cursor
           bytes += chunk.data.length

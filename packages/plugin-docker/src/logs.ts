@@ -1,5 +1,6 @@
 /** A worker's output, every byte once, from a cursor on. */
 import type { Readable } from 'node:stream'
+import { setImmediate as nextTurn } from 'node:timers/promises'
 import type { LogChunk, LogOptions, OutputStream } from '@muster/core'
 import { type ContainerInspect, type Engine, toFailure } from './client.ts'
 import { EngineFailure } from './errors.ts'
@@ -16,6 +17,8 @@ const CHUNK_BYTES = 64 * 1024
  * than that for a line after the first. More than a stream holds (64 KiB) would not be gathered in a longer time.
  */
 const GATHER_MS = 2
+/** So much at once is worth its costs: the engine is ahead of us, and a wait would only slow it down. */
+const ENOUGH_BYTES = 8 * 1024
 
 export interface LogSource {
   engine: Engine
@@ -23,8 +26,10 @@ export interface LogSource {
   path: string
   /** Asks how the container is; undefined when it is not there any more. */
   inspect(): Promise<ContainerInspect | undefined>
-  /** Was it started again? What it writes since then is none of its worker's. */
-  isAgain(state: ContainerInspect['State']): boolean
+  /** Was it started again? Then when its worker's output had ended, in milliseconds since 1970. */
+  endOf(state: ContainerInspect['State']): number | undefined
+  /** Told when that gets known; what is returned ends it. */
+  onAgain(listener: () => void): () => void
   signal: AbortSignal
 }
 
@@ -36,7 +41,7 @@ export async function* readLogs(source: LogSource, options: LogOptions): AsyncGe
   for (;;) {
     const before = await mustExist(source)
     // Where the engine went back, the files say what comes next.
-    const until = source.isAgain(before.State) ? before.State.StartedAt : undefined
+    const until = source.endOf(before.State)
     const live: boolean = options.follow && isLive(before) && until === undefined && !back
     const position = createLogPosition(cursor, { order, live })
     const again = back
@@ -47,7 +52,7 @@ export async function* readLogs(source: LogSource, options: LogOptions): AsyncGe
     if (!live) return
     // A followed stream also ends when the container vanishes, and may end before the last lines: look, then read the rest.
     const after = await mustExist(source)
-    if (isLive(after) && !source.isAgain(after.State))
+    if (isLive(after) && source.endOf(after.State) === undefined)
       throw new EngineFailure('the log ended before its worker', { code: 'ECONNRESET', sent: true })
   }
 }
@@ -68,33 +73,45 @@ type ReadEnd = 'end' | 'back'
 async function* readOnce(
   source: LogSource,
   position: LogPosition,
-  { follow, until }: { follow: boolean; until: string | undefined },
+  { follow, until }: { follow: boolean; until: number | undefined },
 ): AsyncGenerator<LogChunk, ReadEnd> {
   const { engine, path, signal } = source
-  const end = until === undefined ? {} : { until: epochOf(until) }
+  const end = until === undefined ? {} : { until: (until / 1000).toFixed(9) }
   const query = { follow, stdout: true, stderr: true, timestamps: true, since: position.since, ...end }
   const reply = await engine.stream({ method: 'GET', path: `${path}/logs`, query, signal })
   const reader = createFrameReader()
+  let over = false
+  // The engine follows one through its end into its next run.
+  const deaf = source.onAgain(() => {
+    over = follow
+    if (over) reply.destroy()
+  })
   try {
+    let flows = false
     for await (const chunk of reply as AsyncIterable<Buffer>) {
-      if ((yield* chunksOf(reader.push(chunk), position)) === 'back') return 'back'
-      await pause(GATHER_MS, signal)
-      if ((yield* chunksOf(reader.push(takeAll(reply)), position)) === 'back') return 'back'
+      const bytes = takeAll(reply, chunk)
+      if ((yield* chunksOf(reader.push(bytes), position)) === 'back') return 'back'
+      // After much of it there is more at the next turn of the loop, of which this was the first to come.
+      if (bytes.length < ENOUGH_BYTES) await (flows ? nextTurn() : pause(GATHER_MS, signal))
+      const rest = takeAll(reply)
+      if ((yield* chunksOf(reader.push(rest), position)) === 'back') return 'back'
+      flows = bytes.length + rest.length >= ENOUGH_BYTES
     }
     reader.end()
     return 'end'
   } catch (error) {
+    if (over) return 'end'
     throw toFailure(error)
   } finally {
+    deaf()
     reply.destroy()
   }
 }
 
-/** What a stream holds now: it gives each piece as it came. */
-function takeAll(stream: Readable): Buffer {
-  const pieces: Buffer[] = []
+/** What a stream holds now, after what it has given already: it gives each piece as it came. */
+function takeAll(stream: Readable, ...pieces: Buffer[]): Buffer {
   for (let piece = stream.read() as Buffer | null; piece !== null; piece = stream.read() as Buffer | null) pieces.push(piece)
-  return Buffer.concat(pieces)
+  return pieces.length === 1 ? (pieces[0] as Buffer) : Buffer.concat(pieces)
 }
 
 /** Puts neighbouring entries of one stream together: a chunk for each line would cost more than the lines. */
@@ -102,36 +119,31 @@ function* chunksOf(frames: readonly Frame[], position: LogPosition): Generator<L
   let stream: OutputStream = 'stdout'
   let held: Buffer[] = []
   let bytes = 0
-  let cursor = ''
+  // Asked for before the next entry is taken: a word for each would cost more than the rest of it.
   const flush = function* (): Generator<LogChunk> {
-    if (bytes > 0) yield { stream, cursor, data: held.length === 1 ? (held[0] as Buffer) : Buffer.concat(held, bytes) }
+    if (bytes === 0) return
+    yield { stream, cursor: position.cursor(), data: held.length === 1 ? (held[0] as Buffer) : Buffer.concat(held, bytes) }
     held = []
     bytes = 0
   }
   for (const frame of frames) {
     const { time, data } = splitTime(frame.data)
+    if (data.length > CHUNK_BYTES) throw new EngineFailure('a log entry is longer than an engine writes', { sent: true })
+    // One byte more, where a newline is put back.
+    if (frame.stream !== stream || bytes + data.length + 1 > CHUNK_BYTES) yield* flush()
     const taken = position.take({ stream: frame.stream, time, data })
     if (taken === undefined) {
       yield* flush()
       return 'back'
     }
-    const size = taken.reduce((sum, part) => sum + part.length, 0)
-    if (size === 0) continue
-    if (frame.stream !== stream || bytes + size > CHUNK_BYTES) yield* flush()
     stream = frame.stream
-    cursor = position.cursor()
-    if (size > CHUNK_BYTES) throw new EngineFailure('a log entry is longer than an engine writes', { sent: true })
-    held.push(...taken)
-    bytes += size
+    for (const part of taken) {
+      held.push(part)
+      bytes += part.length
+    }
   }
   yield* flush()
   return 'end'
-}
-
-/** An engine's time as it takes one: seconds since 1970 with nanoseconds. */
-function epochOf(time: string): string {
-  const nanos = /\.(\d{1,9})/.exec(time)?.[1] ?? ''
-  return `${Math.floor(Date.parse(time) / 1000)}.${nanos.padEnd(9, '0')}`
 }
 
 /** `2026-01-31T09:30:00.000000000Z text` */

@@ -1,3 +1,4 @@
+import { connect } from 'node:net'
 import type { LaunchSpec } from '@muster/core'
 import { findDocker } from '@muster/test/systems/docker'
 import { askEngine, engineJson } from '@muster/test/systems/engine'
@@ -8,6 +9,11 @@ import { waitFor } from '@muster/test/systems/wait'
 import { afterAll, beforeAll, describe, expect, test } from 'vitest'
 import { callOf, createHarness, type Harness } from './harness.test.helper.ts'
 import { rulesOf } from './rules.ts'
+
+interface Published {
+  HostIp: string
+  HostPort?: string
+}
 
 /** On the engine's own network: a web server that redirects, one that does not, and something that answers datagrams. */
 const serverScript = `
@@ -235,7 +241,7 @@ suiteWith(await findDocker(), 'networks on a real engine', (docker) => {
     await waitFor("the end of the pool's network", networks, { until: (lines) => lines.length === 0 })
   })
 
-  test('a port is published on the address that is chosen', async () => {
+  test('a port is published on the address that is chosen, and reached there', async () => {
     const settings = {
       network: {
         publish: [
@@ -245,13 +251,18 @@ suiteWith(await findDocker(), 'networks on a real engine', (docker) => {
       },
     }
     const spec = await launched(harness.hold({ network: { egress: 'full' }, settings }))
-    const { NetworkSettings } = await engineJson<{ NetworkSettings: { Ports: Record<string, { HostIp: string }[] | null> } }>(
+    const { NetworkSettings } = await engineJson<{ NetworkSettings: { Ports: Record<string, Published[] | null> } }>(
       docker.socket,
       { path: `/containers/muster-${spec.id}/json` },
     )
     expect(
       Object.entries(NetworkSettings.Ports).map(([port, at]) => `${port} ${at?.map(({ HostIp }) => HostIp).join()}`),
     ).toEqual(['53/udp 127.0.0.1', '8080/tcp 127.0.0.1'])
+    const opened = 'nc -ll -p 8080 -e echo heard >/dev/null 2>&1 & until netstat -ltn | grep -q :8080; do :; done'
+    await harness.exec(spec.id, ['sh', '-c', opened])
+    const [{ HostPort = '' } = {}] = NetworkSettings.Ports['8080/tcp'] ?? []
+    const connection = connect({ host: '127.0.0.1', port: Number(HostPort) })
+    expect(Buffer.concat(await Array.fromAsync(connection as AsyncIterable<Buffer>)).toString()).toBe('heard\n')
     await harness.gone(spec.id, 0)
   })
 })

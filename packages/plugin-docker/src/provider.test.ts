@@ -57,6 +57,7 @@ function fakeEngine(containers: FakeContainer[]) {
     if (found === undefined) throw new EngineFailure('No such container', { status: 404, sent: true })
     return method === 'GET' ? inspected(found) : undefined
   }
+  const agreed = { api: '1.41', theirs: {} }
   const engine = {
     json: answers,
     stream: async ({ query }: EngineRequest) => {
@@ -67,7 +68,8 @@ function fakeEngine(containers: FakeContainer[]) {
       return Readable.from(killed ? [Buffer.from('{"Action":"oom"}\n')] : [])
     },
     hijack: () => Promise.reject(new Error('not here')),
-    agreed: () => Promise.resolve({ api: '1.41', theirs: {} }),
+    agreed: () => Promise.resolve(agreed),
+    doubt: () => {},
     close: () => {},
   } as unknown as Engine
   const provider = dockerProvider({

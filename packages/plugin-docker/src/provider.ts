@@ -13,10 +13,9 @@ import {
 } from '@muster/core'
 import { ownerOf, packFrom, type Place, rootOf, unpackInto } from './archive.ts'
 import { orphansOf } from './belongings.ts'
-import { type ContainerInspect, type ContainerStats, createEngine, type Engine } from './client.ts'
+import { type ContainerInspect, createEngine, type Engine } from './client.ts'
 import type { Endpoint } from './config.ts'
 import {
-  containerPath,
   createContainers,
   type Doing,
   type Found,
@@ -25,11 +24,12 @@ import {
   listRows,
   observeMany,
   observeRows,
+  type Observing,
   type Row,
 } from './containers.ts'
 import { type CopyLimits, copyLimitsOf, countCopy } from './copies.ts'
 import { inCall } from './current.ts'
-import { EngineFailure, isStatus, toDockerError } from './errors.ts'
+import { EngineFailure, toDockerError } from './errors.ts'
 import { describe, headroomOf } from './engine-state.ts'
 import { createRunners, otherUser } from './exec.ts'
 import { readFacts } from './facts.ts'
@@ -43,13 +43,15 @@ import { createSweeper } from './image-sweep.ts'
 import { createLauncher } from './launch.ts'
 import { readLogs } from './logs.ts'
 import { type HostRules, rulesOf } from './rules.ts'
+import { createSampler } from './samples.ts'
 import { settingsOf } from './settings.ts'
 import { createStopper } from './stop.ts'
-import { statsOf } from './translate.ts'
+import { createSuspender } from './suspend.ts'
 import { watched } from './tar-owner.ts'
 import { createTerminals } from './terminal.ts'
 import { createTurns } from './waiting.ts'
 import { watchWorkers } from './watch.ts'
+import { containerPath } from './labels.ts'
 
 /** All of the contract but what an engine has no part in: prices. */
 export type DockerProvider = Required<Omit<WorkerProvider, 'quote'>>
@@ -90,13 +92,16 @@ export function dockerProvider({
   const puller = createPuller({ engine, ledger, rules: images, now })
   const tender = createImageTender({ puller, sweeper: createSweeper(engine, { ledger, rules: images, now }), now })
   const stopper = createStopper(containers, turns)
+  const suspender = createSuspender(containers)
   const launch = createLauncher({ containers, puller, turns, fields, rules })
   const runners = createRunners()
   const terminals = createTerminals()
+  const sampler = createSampler(containers)
   let snapshot: { key: string; asOf: number; rows: Row[] } | undefined
 
-  const observing = (call: Call): { stopping: (id: WorkerId) => boolean; signal: AbortSignal } => ({
+  const observing = (call: Call): Observing => ({
     stopping: (id) => stopper.stopping(id),
+    peakOf: sampler.peakOf,
     signal: call.signal,
   })
   const placeOf = async ({ container, tags }: Found, call: Call): Promise<Place> => {
@@ -160,6 +165,7 @@ export function dockerProvider({
         const terminated = await stopper.terminate(id, how, call)
         if (terminated.state === 'gone') {
           runners.forget(id)
+          sampler.forget(id)
           tender.tend(call)
         }
         return terminated
@@ -192,7 +198,7 @@ export function dockerProvider({
       ),
 
     async *watch(query, call): AsyncGenerator<WorkerObservation> {
-      const parts = { containers, stopping: stopper.stopping, removed: stopper.removed }
+      const parts = { containers, stopping: stopper.stopping, removed: stopper.removed, peakOf: sampler.peakOf }
       yield* guardedStream(call, reads('watch the workers'), () => watchWorkers(parts, query, call))
     },
 
@@ -200,8 +206,9 @@ export function dockerProvider({
       guardedStream(call, reads('read the log'), async function* () {
         const inspect = async () => (await containers.find(id, call.signal))?.container
         const path = containerPath(id)
-        const isAgain = (state: ContainerInspect['State']): boolean => containers.again.has(id, state)
-        yield* readLogs({ engine, path, inspect, isAgain, signal: call.signal }, options)
+        const endOf = (state: ContainerInspect['State']): number | undefined => containers.again.endOf(id, state)
+        const onAgain = (listener: () => void): (() => void) => containers.again.hear(id, listener)
+        yield* readLogs({ engine, path, inspect, endOf, onAgain, signal: call.signal }, options)
       }),
 
     exec: ({ id }, command, call) =>
@@ -264,48 +271,19 @@ export function dockerProvider({
       guardedStream(call, reads('forward to the worker'), async function* () {
         const { container } = await running(id, call)
         const holder = await networkHolder(engine, container, call.signal)
-        yield* forwardPort({ container: holder, reach: engine.reach }, input, call.signal)
+        yield* forwardPort({ engine, id, holder }, input, call.signal)
       }),
 
-    suspend: ({ id }, call) =>
-      guarded(call, changes('suspend the worker'), async () => {
-        await containers.get(id, call.signal)
-        await ignoring(
-          /already paused/i,
-          engine.json({ method: 'POST', path: `${containerPath(id)}/pause`, signal: call.signal }),
-        )
-      }),
+    suspend: ({ id }, how, call) => guarded(call, changes('suspend the worker'), () => suspender.suspend(id, how, call)),
 
-    resume: ({ id }, call) =>
-      guarded(call, changes('resume the worker'), async () => {
-        const { container } = await containers.get(id, call.signal)
-        if (container.State.Status === 'running') return
-        await engine.json({ method: 'POST', path: `${containerPath(id)}/unpause`, signal: call.signal })
-      }),
+    resume: ({ id }, call) => guarded(call, changes('resume the worker'), () => suspender.resume(id, call)),
 
-    stats: ({ id }, call) =>
-      guarded(call, reads('measure the worker'), async () => {
-        await running(id, call)
-        // Without one-shot an engine waits for a second sample, which takes a second.
-        const query = { stream: false, 'one-shot': true }
-        return statsOf(
-          await engine.json<ContainerStats>({ method: 'GET', path: `${containerPath(id)}/stats`, query, signal: call.signal }),
-        )
-      }),
+    stats: (query, call) => guardedStream(call, reads('measure the workers'), () => sampler.samples(query, call)),
 
     headroom: (call) =>
       guarded(call, reads('ask for headroom'), async () => {
         const [facts, rows] = await Promise.all([containers.facts(call.signal), listRows(engine, undefined, call.signal)])
         return headroomOf(facts, rows)
       }),
-  }
-}
-
-async function ignoring(words: RegExp, work: Promise<unknown>): Promise<void> {
-  try {
-    await work
-  } catch (error) {
-    // Podman says 500.
-    if (!isStatus(error, 409, words) && !isStatus(error, 500, words)) throw error
   }
 }

@@ -11,7 +11,7 @@ import { startTokenServer, type TokenServer } from '@muster/test/systems/registr
 import { tempFolder, type TempFolder } from '@muster/test/systems/temp'
 import { afterAll, afterEach, beforeAll, expect, test } from 'vitest'
 import { createHarness, type Harness, type HarnessOptions } from './harness.test.helper.ts'
-import { imageRulesOf } from './image-rules.ts'
+import { imageRulesOf, type ImagesConfig } from './image-rules.ts'
 import { createLedger } from './image-ledger.ts'
 import { createSweeper } from './image-sweep.ts'
 import { createEngine } from './client.ts'
@@ -187,7 +187,7 @@ suiteWith(await findDocker(), 'images of a real registry', (docker) => {
       expect(await prepare({ image: own.image, serviceImages: services, egress: 'restricted' })).toEqual(closed)
     })
 
-    test('what this provider pulled goes when it is old and unused; what a container uses, and what is a stranger’s, stays', async () => {
+    test('what this provider pulled goes when it is old and unused, or too much; what a container uses, and what is a stranger’s, stays', async () => {
       const dataDir = join(folder.path, 'sweep')
       const harness = await harnessOf(withPassword(CANARY, { dataDir }))
       const [ours, used, theirs] = [await made('ours:1'), await made('used:1'), await made('theirs:1')]
@@ -201,14 +201,16 @@ suiteWith(await findDocker(), 'images of a real registry', (docker) => {
       await harness.provider.launch(holding, harness.call())
       const engine = createEngine({ socketPath: docker.socket })
       /** As another process of the plugin would, so many days later. */
-      const sweepAfter = async (days: number): Promise<string[]> => {
-        const parts = { ledger: createLedger(dataDir, () => {}), rules: imageRulesOf({ unusedFor: '1d' }) }
+      const sweepAfter = async (days: number, images: ImagesConfig = { unusedFor: '1d' }): Promise<string[]> => {
+        const parts = { ledger: createLedger(dataDir, () => {}), rules: imageRulesOf(images) }
         return createSweeper(engine, { ...parts, now: () => Date.now() + days * 86_400_000 }).sweep(AbortSignal.timeout(60_000))
       }
       expect(await sweepAfter(0.5)).toEqual([])
       expect(await sweepAfter(2)).toEqual([ours])
+      expect(await sweepAfter(4, { budget: '1KiB' })).toEqual([])
       await harness.gone(holding.id, 0)
-      expect(await sweepAfter(4)).toEqual([used])
+      expect(await sweepAfter(4, { budget: '1GiB' })).toEqual([])
+      expect(await sweepAfter(4, { budget: '1KiB' })).toEqual([used])
       engine.close()
       const here = async (image: string): Promise<unknown> =>
         engineJson(docker.socket, { path: `/images/${image}/json` }).then(

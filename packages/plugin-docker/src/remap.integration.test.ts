@@ -25,9 +25,16 @@ suiteWith(findStartDocker(), 'an engine that remaps users', (start) => {
     const ranges = join(folder.path, 'subid')
     await writeFile(ranges, `nobody:${FIRST}:65536\nnogroup:${FIRST}:65536\n`)
     const show = 'mount --bind "$0" /etc/subuid && mount --bind "$0" /etc/subgid && exec "$@"'
-    engine = await start({ args: ['--userns-remap=nobody:nogroup'], under: ['unshare', '--mount', 'sh', '-c', show, ranges] })
-    const firewall = { image: await ensureImage(engine.socket, 'firewall') }
-    harness = await createHarness(engine.socket, { rules: rulesOf({ firewall }, engine.socket) })
+    const socket = join(folder.path, 'engine.sock')
+    // The same provider has known another engine at this place: what it knows of that one is forgotten.
+    const before = await start({ socket })
+    const firewall = { image: await ensureImage(socket, 'firewall') }
+    harness = await createHarness(socket, { rules: rulesOf({ firewall }, socket) })
+    await harness.provider.headroom(callOf())
+    await before.stop()
+    const under = ['unshare', '--mount', 'sh', '-c', show, ranges]
+    engine = await start({ socket, args: ['--userns-remap=nobody:nogroup'], under })
+    await Promise.all([ensureImage(socket, 'firewall'), ensureImage(socket, 'busybox')])
   })
   afterAll(async () => {
     await harness.clean()
@@ -121,7 +128,25 @@ suiteWith(findStartDocker(), 'an engine that remaps users', (start) => {
     expect(await refused({ settings: { hostNamespaces: ['network'] } })).toBe('unsupported settings.hostNamespaces')
     const files = [{ path: '/a', base64: '' }]
     expect(await refused({ files, settings: { hostNamespaces: ['users'] } })).toBe('unsupported files')
-    const { id } = await launched(harness.hold({ settings: { hostNamespaces: ['users'] } }))
-    expect([await machineUser(id), await sh(id, 'id -u')]).toEqual([0, '0\n'])
   })
+
+  test.each([
+    ['root', undefined, 0],
+    ['a user', '1000', 1000],
+  ] as const)(
+    "%s of a worker with the machine's users is who it is there, runs commands, and what it has made comes out as its own",
+    async (...[, user, uid]) => {
+      const security = user === undefined ? {} : { security: { user } }
+      const { id } = await launched(harness.hold({ ...security, settings: { hostNamespaces: ['users'] } }))
+      expect(await machineUser(id)).toBe(uid)
+      expect(await sh(id, 'id -u; : >/tmp/made; stat -c %u /tmp/made')).toBe(`${uid}\n${uid}\n`)
+      // The image belongs to the remapped root: others than the worker's own user find their folder all the same.
+      expect(await sh(id, 'id -u', '1234')).toBe('1234\n')
+      expect(await owners(id, '/tmp/made')).toEqual([`made ${uid}:${uid}`])
+      await harness.provider.suspend({ id }, { keeps: 'disk' }, callOf())
+      await harness.provider.resume({ id }, callOf())
+      expect(await sh(id, 'id -u; cat /tmp/made')).toBe(`${uid}\n`)
+      await harness.gone(id, 0)
+    },
+  )
 })

@@ -3,7 +3,8 @@ import { readFile } from 'node:fs/promises'
 import { type AddressInfo, connect, createServer, type Server } from 'node:net'
 import { join } from 'node:path'
 import { makeAuthority } from '@muster/test/systems/authority'
-import { type DockerEngine, findStartDocker } from '@muster/test/systems/docker'
+import { type DockerEngine, findDocker, findStartDocker } from '@muster/test/systems/docker'
+import { ensureImage } from '@muster/test/systems/images'
 import { suiteWith } from '@muster/test/systems/presence'
 import { type RunningProcess, startProcess } from '@muster/test/systems/process'
 import { findSshd, type SshServer } from '@muster/test/systems/sshd'
@@ -15,6 +16,8 @@ import { createHarness, type Harness, type HarnessOptions, tarOf } from './harne
 
 /** In the engine's own network, where only its loopback is. */
 const ENGINE_PORT = 2376
+
+const nearby = await findDocker()
 
 suiteWith(findStartDocker(), 'an engine behind TLS and behind ssh', (startEngine) => {
   suiteWith(findSshd(), 'of a real machine', (startServer) => {
@@ -71,6 +74,45 @@ suiteWith(findStartDocker(), 'an engine behind TLS and behind ssh', (startEngine
       const url = `ssh://${server.user}@127.0.0.1:${server.port}`
       return harnessOf({ endpoint: parseConfig({ socket, ssh: { url, hostKeys } }).endpoint, secrets: own })
     }
+
+    /** Each side may end first, and a port where nobody listens is said so. */
+    const reachedPorts = async (harness: Harness): Promise<string[]> => {
+      const size = 300_000
+      const script = `nc -ll -p 7000 -e wc -c & nc -ll -p 7001 -e head -c ${size} & sleep 1000`
+      const spec = harness.spec({
+        work: { mode: 'command', command: ['sh', '-c', script] },
+        network: { egress: 'full', ports: [7000, 7001, 7003] },
+      })
+      await harness.provider.launch(spec, harness.call())
+      const forward = async (port: number, input: AsyncIterable<Uint8Array>): Promise<Buffer> =>
+        Buffer.concat(await Array.fromAsync(harness.provider.forward({ id: spec.id }, { port, input }, harness.call())))
+      const sent = Buffer.from(Array.from({ length: size }, (_one, index) => index % 251))
+      const pieces = async function* (last: Promise<void>): AsyncGenerator<Uint8Array> {
+        for (let at = 0; at < size; at += 50_000) yield sent.subarray(at, at + 50_000)
+        await last
+      }
+      const counted = await waitFor('the server', () => forward(7000, pieces(Promise.resolve())))
+      // The worker's side ends while ours would go on.
+      const held = Promise.withResolvers<void>()
+      const echoed = await waitFor('the other server', () => forward(7001, pieces(held.promise)))
+      held.resolve()
+      await expect(forward(7003, pieces(Promise.resolve()))).rejects.toMatchObject({ code: 'transient', effect: 'none' })
+      await expect(forward(7002, pieces(Promise.resolve()))).rejects.toMatchObject({ code: 'invalid-spec', path: 'port' })
+      await harness.gone(spec.id, 0)
+      return [counted.toString().trim(), echoed.equals(sent) ? 'the same' : 'other bytes']
+    }
+
+    test('over TLS a port of a worker is reached by a program of its image', async () => {
+      expect(await reachedPorts(await overTls())).toEqual(['300000', 'the same'])
+    })
+
+    // The other engine is in a network of its own, which the server is not in.
+    suiteWith(nearby, 'with the server on the machine of the engine', (docker) => {
+      test('over ssh a port of a worker is reached', async () => {
+        await ensureImage(docker.socket, 'busybox')
+        expect(await reachedPorts(await overSsh({ socket: docker.socket }))).toEqual(['300000', 'the same'])
+      })
+    })
 
     describe.each([
       ['TLS', () => overTls()],
@@ -156,15 +198,6 @@ suiteWith(findStartDocker(), 'an engine behind TLS and behind ssh', (startEngine
         expect(failure.message).toContain(server.fingerprint)
         expect(failure.message).toContain(`SHA256:${'x'.repeat(43)}`)
       } else if (message !== undefined) expect(failure.message).toMatch(message)
-    })
-
-    test('TLS reaches no port of a worker, ssh does', async () => {
-      const harness = await overTls()
-      const spec = harness.hold()
-      await harness.provider.launch(spec, harness.call())
-      const forwarding = harness.provider.forward({ id: spec.id }, { port: 1, input: (async function* () {})() }, harness.call())
-      await expect(Array.fromAsync(forwarding)).rejects.toMatchObject({ code: 'unsupported', path: 'port' })
-      await harness.gone(spec.id, 0)
     })
 
     test('a locked key is opened with its passphrase; many streams at once are few connections', async () => {

@@ -51,7 +51,14 @@ export function scriptedEngine(first: (request: EngineRequest, known: Scripted) 
   const inspected = (name: string): object => {
     const { body, status } = get(name)
     const State = { Status: status, Running: status === 'running', ExitCode: 0, OOMKilled: false, Error: '' }
-    return { Id: `c-${name}`, State, Config: { ...body, WorkingDir: '/' }, HostConfig: body.HostConfig, NetworkSettings: {} }
+    return {
+      Id: `c-${name}`,
+      Image: 'sha256:i',
+      State,
+      Config: { User: '', ...body, WorkingDir: '/' },
+      HostConfig: body.HostConfig,
+      NetworkSettings: {},
+    }
   }
   const container = ({ method, path, query = {}, body }: EngineRequest): unknown => {
     const [, , name = '', what] = path.split('/')
@@ -104,11 +111,13 @@ export function scriptedEngine(first: (request: EngineRequest, known: Scripted) 
     const answer = await ask(request)
     return answer instanceof Readable ? answer : Readable.from([])
   }
+  const agreed = { api: '1.41', theirs: {} }
   const engine = {
     json: ask,
     stream: body,
     hijack: body,
-    agreed: () => Promise.resolve({ api: '1.41', theirs: {} }),
+    agreed: () => Promise.resolve(agreed),
+    doubt: () => {},
     close: () => {},
   } as unknown as Engine
   const provider = dockerProvider({

@@ -1,9 +1,8 @@
 /** Ends workers: with grace first, then by force; a grace that outlasts a call goes on without it. */
 import type { Call, Terminated, TerminateHow, WorkerId } from '@muster/core'
 import type { Containers, Found } from './containers.ts'
-import { containerPath } from './containers.ts'
 import { isEnding, isGone, isStatus } from './errors.ts'
-import { label } from './labels.ts'
+import { containerPath, label } from './labels.ts'
 import { pause, raceAbort, type Turns } from './waiting.ts'
 
 export interface Stopper {

@@ -1,3 +1,8 @@
+import { execFile } from 'node:child_process'
+import { mkdtemp, open, rm } from 'node:fs/promises'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
+import { promisify } from 'node:util'
 import * as fc from 'fast-check'
 import * as tar from 'tar-stream'
 import { describe, expect, test } from 'vitest'
@@ -104,6 +109,51 @@ async function extended(...pairs: [key: string, value: string][]): Promise<Buffe
   sealed(bytes)
   return bytes
 }
+
+describe('sparse files', () => {
+  /** 2 GiB of holes and ten words between them: more than the first header of the old format has room for. */
+  const sparse = async (...how: string[]): Promise<Buffer> => {
+    const folder = await mkdtemp(join(tmpdir(), 'muster-sparse-'))
+    try {
+      const file = await open(join(folder, 'holes'), 'w')
+      for (let at = 0; at < 10; at++) await file.write('word', at * 200 * 2 ** 20)
+      await file.truncate(2 ** 31)
+      await file.close()
+      const run = promisify(execFile)
+      const { stdout } = await run('tar', ['--sparse', ...how, '-C', folder, '-cf', '-', 'holes'], { encoding: 'buffer' })
+      return stdout
+    } finally {
+      await rm(folder, { recursive: true })
+    }
+  }
+  const sizes = async (bytes: Buffer): Promise<number[]> => {
+    const told: number[] = []
+    const source = (async function* () {
+      yield bytes
+    })()
+    const out = Buffer.concat(await Array.fromAsync(watched(source, (size) => told.push(size))))
+    expect(out.equals(bytes)).toBe(true)
+    return told
+  }
+
+  test.each([
+    ['the old format', ['--format=gnu']],
+    ['0.0', ['--format=posix', '--sparse-version=0.0']],
+    ['0.1', ['--format=posix', '--sparse-version=0.1']],
+    ['1.0', ['--format=posix', '--sparse-version=1.0']],
+  ])('%s: the size that is told counts the holes', async (_name, how) => {
+    const bytes = await sparse(...how)
+    expect(bytes.length).toBeLessThan(2 ** 20)
+    expect(await sizes(bytes)).toEqual([2 ** 31])
+    // Another owner leaves the rest as it is.
+    expect((await sizes(await owned(bytes)))[0]).toBe(2 ** 31)
+  })
+
+  test('no size makes room for others: one below nothing is none', async () => {
+    const bytes = await packed([{ name: 'a', content: 'x', pax: { size: '-1000' } }])
+    await expect(sizes(bytes)).rejects.toThrow('the size of an entry')
+  })
+})
 
 test('an owner in extended headers goes, the rest of them stays', async () => {
   const bytes = await extended(['uid', '99'], ['path', 'renamed'], ['gid', '98'], ['uname', 'x'], ['comment', 'kept'])

@@ -15,13 +15,20 @@ const field = {
   size: [124, 12],
   checksum: [148, 8],
   type: [156, 1],
+  /** GNU's old sparse files only: are there more headers, and how large is the file with its holes. */
+  sparseMore: [482, 1],
+  sparseSize: [483, 12],
   uname: [265, 32],
   gname: [297, 32],
 } as const
+/** In one of GNU's headers for more holes: is there another one. */
+const SPARSE_MORE_AT = 504
+/** What GNU's newer sparse files tell their size with holes by (formats 0.0 and 0.1; 1.0). */
+const sparseKeys = ['GNU.sparse.size', 'GNU.sparse.realsize']
 /** Links, devices, folders and pipes have no content, whatever their size says. */
 const contentless = '123456'
 
-/** Is told the size of each entry before its content; may throw. */
+/** Is told the size of each entry before its content, holes counted: whoever unpacks it writes them as zeros. May throw. */
 export type EntryWatch = (size: number) => void
 
 /** The owner of every entry, or what becomes of its own. */
@@ -55,7 +62,7 @@ async function* walk(source: AsyncIterable<Uint8Array>, how: Walk): AsyncGenerat
 
 async function* rewritten(input: Blocks, { owner, onEntry }: Walk): AsyncGenerator<Uint8Array> {
   /** What an extended header says is the next entry's. */
-  let announced: { size?: number | undefined; uid?: number | undefined; gid?: number | undefined } = {}
+  let announced: Partial<Record<'size' | 'whole' | 'uid' | 'gid', number | undefined>> = {}
   for (;;) {
     const header = await input.take(BLOCK)
     if (header === undefined) return
@@ -73,7 +80,8 @@ async function* rewritten(input: Blocks, { owner, onEntry }: Walk): AsyncGenerat
       const body = await input.must(padded(written))
       const records = recordsOf(body.subarray(0, written))
       const last = (name: string): number | undefined => records.findLast(({ key }) => key === name)?.value
-      if (type === 'x') announced = { size: last('size'), uid: last('uid'), gid: last('gid') }
+      const whole = sparseKeys.map(last).find((one) => one !== undefined)
+      if (type === 'x') announced = { size: last('size'), whole, uid: last('uid'), gid: last('gid') }
       if (owner === undefined) {
         yield Buffer.concat([header, body])
         continue
@@ -86,17 +94,33 @@ async function* rewritten(input: Blocks, { owner, onEntry }: Walk): AsyncGenerat
       continue
     }
     const size = contentless.includes(type) ? 0 : (announced.size ?? written)
-    if (!Number.isSafeInteger(size)) throw notTar('invalid tar header: the size of an entry')
+    const whole = type === 'S' ? readNumber(header, field.sparseSize) : (announced.whole ?? size)
+    for (const one of [size, whole]) if (!isSize(one)) throw notTar('invalid tar header: the size of an entry')
     const { uid = readNumber(header, field.uid), gid = readNumber(header, field.gid) } = announced
     // GNU's long names are entries of their own before the one they belong to.
     if (type !== 'L' && type !== 'K') {
       announced = {}
-      onEntry?.(size)
+      onEntry?.(Math.max(size, whole))
     }
     if (owner !== undefined) setOwner(header, typeof owner === 'function' ? owner({ uid, gid }) : owner)
+    const more = type === 'S' && header[field.sparseMore[0]] !== 0
     yield owner === undefined ? header : sealed(header)
+    if (more) yield* holes(input)
     yield* input.pass(padded(size))
   }
+}
+
+/** The headers of an old sparse file that its first one has no room for. */
+async function* holes(input: Blocks): AsyncGenerator<Uint8Array> {
+  for (let more = true; more;) {
+    const block = await input.must(BLOCK)
+    more = block[SPARSE_MORE_AT] !== 0 && block.length > 0
+    yield block
+  }
+}
+
+function isSize(value: number): boolean {
+  return Number.isSafeInteger(value) && value >= 0
 }
 
 interface Blocks {

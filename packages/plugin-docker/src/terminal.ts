@@ -19,10 +19,10 @@ import {
 } from '@muster/core'
 import { type Place, statPath } from './archive.ts'
 import { type ContainerInspect, type Engine, toFailure } from './client.ts'
-import { containerPath } from './containers.ts'
 import { EngineFailure } from './errors.ts'
 import { noShell, writable } from './exec.ts'
 import { exitCodeOf, runProgram } from './programs.ts'
+import { containerPath } from './labels.ts'
 
 export interface Terminals {
   /** Starts a command with a terminal. */

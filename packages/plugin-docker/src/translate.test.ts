@@ -1,13 +1,13 @@
 import type { LaunchSpec, SpecField } from '@muster/core'
 import { describe, expect, test } from 'vitest'
 import manifest from '../muster-plugin.json' with { type: 'json' }
-import type { ContainerInspect, ContainerStats } from './client.ts'
+import type { ContainerInspect } from './client.ts'
 import { type EngineFacts, factsOf } from './facts.ts'
 import { containerName, label, labelsOf, ownerFilter, specDigest, tagsOf } from './labels.ts'
 import { describe as describeEngine, headroomOf } from './engine-state.ts'
 import { grantedOf } from './limits.ts'
 import { rulesOf } from './rules.ts'
-import { checkSpec, createBody, exitInDoubt, exitOf, instantOf, observe, phaseOf, platformOf, statsOf } from './translate.ts'
+import { checkSpec, createBody, exitInDoubt, exitOf, instantOf, observe, phaseOf, platformOf } from './translate.ts'
 
 const id = 'w0123456789abcdefghijklmnop'
 const tags = { 'muster-owner': 'o', 'muster-provider': 'docker', 'muster-pool': 'p', 'muster-worker': id, 'muster-epoch': '1' }
@@ -295,6 +295,18 @@ describe('an observation', () => {
       expect(exitInDoubt(exitOf(state(parts)), start)).toEqual(exitOf(state(parts)))
   })
 
+  test.each<[string, object, object, object]>([
+    ['that holds, and says so by its exit', { 'muster-holds': 'yes' }, { ExitCode: 75 }, { phase: 'suspended', ready: false }],
+    ['whose command exits so is ended', {}, { ExitCode: 75 }, { phase: 'exited', exit: { code: 75 } }],
+    ['that holds and ends otherwise is ended', { 'muster-holds': 'yes' }, {}, { phase: 'exited', exit: { code: 0 } }],
+    ['that holds and is being removed', { 'muster-holds': 'yes' }, { ExitCode: 75, Status: 'removing' }, { phase: 'stopping' }],
+  ])('of a worker that may be suspended to disk: one %s', (...[, Labels, parts, expected]) => {
+    const container = { Id: 'c', State: state(parts), Config: { Labels }, HostConfig: {} } as unknown as ContainerInspect
+    const seen = observe(container, tags, false)
+    expect(seen).toMatchObject(expected)
+    if (seen.phase === 'suspended') expect(seen.exit).toBeUndefined()
+  })
+
   test('of a start that failed says what is wrong, for good', () => {
     const failed = {
       Id: 'c',
@@ -310,23 +322,6 @@ describe('an observation', () => {
     expect(instantOf('0001-01-01T00:00:00Z')).toBeUndefined()
     expect(instantOf('no time')).toBeUndefined()
   })
-})
-
-test('stats leave out what the kernel could give back at once, on either cgroup version', () => {
-  const sample = (stats: object, more: object = {}): ContainerStats =>
-    ({
-      read: '2026-01-31T09:30:00.5Z',
-      pids_stats: { current: 4 },
-      cpu_stats: { cpu_usage: { total_usage: 2_500_000_000 } },
-      memory_stats: { usage: 1000, stats, ...more },
-    }) as unknown as ContainerStats
-  const common = { at: '2026-01-31T09:30:00.500Z', cpuSeconds: 2.5, pids: 4 }
-  expect(statsOf(sample({ total_inactive_file: 300, inactive_file: 1 }, { max_usage: 2000 }))).toEqual({
-    ...common,
-    memoryBytes: 700,
-    memoryPeakBytes: 2000,
-  })
-  expect(statsOf(sample({ inactive_file: 400 }))).toEqual({ ...common, memoryBytes: 600 })
 })
 
 describe('an engine', () => {

@@ -11,6 +11,7 @@ import {
   type ProviderPhase,
   type SpecField,
   type WorkerExit,
+  type WorkerId,
   type WorkerObservation,
   type WorkerStats,
 } from '@muster/core'
@@ -18,7 +19,7 @@ import type { ContainerInspect, ContainerStats, CreateBody } from './client.ts'
 import { EngineFailure, toDockerError } from './errors.ts'
 import { type EngineFacts, logConfigOf } from './facts.ts'
 import { isImageName } from './image-name.ts'
-import { labelsOf } from './labels.ts'
+import { label, labelsOf } from './labels.ts'
 import { checkLimits, limitsOf } from './limits.ts'
 import { checkNetwork, checkUnreached, exposedPorts, networkOf, planOf } from './network.ts'
 import type { HostRules } from './rules.ts'
@@ -32,17 +33,45 @@ export const envBytes: number = 120 * 1024
 /** Where a holding worker keeps what is needed between commands; a volume of its own under a read-only root. */
 export const stateRoot = '/.muster'
 
+/** Where the runner of a worker keeps its runs. A volume's own top folder an engine leaves as it is. */
+export function runFolderIn({ readOnlyRoot }: { readOnlyRoot: boolean }): string {
+  return readOnlyRoot ? `${stateRoot}/run` : stateRoot
+}
+
+/** With it a holding worker ends that is suspended to disk: nothing else of it ends so. EX_TEMPFAIL of sysexits.h. */
+const SUSPENDED_CODE = 75
+
+/** Files beside the runs of a worker: it ended to be started again, and then was. A start after any other end takes the second away. */
+export const marks = { suspended: '.suspended', resumed: '.resumed' } as const
+
+/** Five seconds: most programs end within one of SIGTERM, on a busy machine within a few. */
+const SUSPEND_TRIES = 50
+
+/** Makes a holding worker end what runs in it, and itself, to be started again. */
+export const suspendSignal = 'SIGUSR1'
+
+/** Has it ended only to be started again? */
+export function isOnDisk({ Config, State }: Pick<ContainerInspect, 'Config' | 'State'>): boolean {
+  return State.Status === 'exited' && State.ExitCode === SUSPENDED_CODE && Config.Labels[label.holds] !== undefined
+}
+
 /**
  * What holds a worker open. It ends at SIGTERM, but first hands the signal to every command inside (`kill -1` means all processes this
  * user may signal, but itself and process 1) and waits until none is left, so that they have the grace too. A shell sees a signal only
- * between commands: hence `wait`.
+ * between commands: hence `wait`. Where its user may, it makes the runner's folder: an engine takes 60 ms to put it there.
  */
-const holdScript = [
-  'end() { trap "" TERM; kill -TERM -1; wait; while kill -0 -1; do sleep 0.1 || sleep 1; done; exit 0; }',
-  'trap end TERM INT',
-  'while sleep 2147483 & wait $!; do :; done',
-  'exit 127',
-].join('\n')
+const holdScript = (runFolder: string): string =>
+  [
+    'end() { trap "" TERM USR1; kill -TERM -1; wait; while kill -0 -1; do sleep 0.1 || sleep 1; done; exit 0; }',
+    'trap end TERM INT',
+    // Whoever is left then ends with it.
+    `stay() { trap "" TERM USR1; kill -TERM -1; wait; n=0; while kill -0 -1 && [ $n -lt ${SUSPEND_TRIES} ]; do sleep 0.1 || sleep 1; n=$((n + 1)); done; true >${runFolder}/${marks.suspended} && exit ${SUSPENDED_CODE}; exit 1; }`,
+    'trap stay USR1',
+    `mkdir -m 1777 ${runFolder} 2>/dev/null`,
+    `mv ${runFolder}/${marks.suspended} ${runFolder}/${marks.resumed} 2>/dev/null || rm -f ${runFolder}/${marks.resumed}`,
+    'while sleep 2147483 & wait $!; do :; done',
+    'exit 127',
+  ].join('\n')
 
 /** What one provider honours: the fields of its manifest, as far as its operator's rules go. */
 export interface Honoured {
@@ -100,7 +129,10 @@ export function createBody(spec: LaunchSpec, facts: EngineFacts): CreateBody {
   const { work, security = {} } = spec
   const settings = settingsOf(spec)
   const network = networkOf(spec, settings)
-  const program = work.mode === 'command' ? work.command : ['/bin/sh', '-c', holdScript]
+  const program =
+    work.mode === 'command'
+      ? work.command
+      : ['/bin/sh', '-c', holdScript(runFolderIn({ readOnlyRoot: security.readOnlyRoot === true }))]
   return {
     Image: spec.image ?? '',
     ...network,
@@ -168,7 +200,7 @@ export function phaseOf(state: string, stopping: boolean): ProviderPhase {
 /** What is known of one container. */
 export function observe(container: ContainerInspect, tags: OwnerTags, stopping: boolean): WorkerObservation {
   const { State: state } = container
-  const phase = phaseOf(state.Status, stopping)
+  const phase = phaseOf(isOnDisk(container) ? 'paused' : state.Status, stopping)
   const problem = phase === 'provisioning' ? problemOf(state) : undefined
   return {
     id: tags['muster-worker'],
@@ -238,18 +270,42 @@ export function instantOf(time: string): Instant | undefined {
   return Number.isNaN(at.getTime()) || at.getUTCFullYear() <= 1 ? undefined : at.toISOString()
 }
 
-/** One sample. The page cache that could be given back at once is not counted, as `docker stats` does. */
-export function statsOf(sample: ContainerStats): WorkerStats {
-  const { usage, max_usage: peak, stats } = sample.memory_stats
+/** One sample; undefined: of a container that does not run. The page cache that could be given back at once is not counted, as `docker stats` does. */
+export function statsOf(id: WorkerId, sample: ContainerStats): WorkerStats | undefined {
+  const at = instantOf(sample.read)
+  const { usage, max_usage: peak, stats } = sample.memory_stats as Partial<ContainerStats['memory_stats']>
+  if (at === undefined || usage === undefined) return undefined
   const detail = stats as unknown as Record<string, number> | undefined
   // cgroup v1 and v2 name the same thing differently.
   const cache = detail?.['total_inactive_file'] ?? detail?.['inactive_file'] ?? 0
   const pids = sample.pids_stats?.current
+  const networks = Object.values(sample.networks ?? {})
+  const moved = sample.blkio_stats?.io_service_bytes_recursive as { op: string; value: number }[] | null | undefined
+  const bytes = (wanted: string): number =>
+    (moved ?? []).reduce((sum, { op, value }) => (op.toLowerCase() === wanted ? sum + value : sum), 0)
   return {
-    at: instantOf(sample.read) ?? new Date(0).toISOString(),
+    id,
+    at,
     cpuSeconds: sample.cpu_stats.cpu_usage.total_usage / 1e9,
-    memoryBytes: Math.max(0, ((usage as number | undefined) ?? 0) - cache),
-    ...(peak === undefined ? {} : { memoryPeakBytes: peak }),
+    memoryBytes: Math.max(0, usage - cache),
+    // Version 2 keeps it where an engine does not look: then it is the most that was seen.
+    memoryPeakBytes: peak ?? usage,
     ...(pids === undefined ? {} : { pids }),
+    ...(networks.length === 0
+      ? {}
+      : {
+          network: {
+            receivedBytes: networks.reduce((sum, { rx_bytes: count }) => sum + count, 0),
+            sentBytes: networks.reduce((sum, { tx_bytes: count }) => sum + count, 0),
+          },
+        }),
+    ...(moved === null || moved === undefined ? {} : { disk: { readBytes: bytes('read'), writtenBytes: bytes('write') } }),
   }
+}
+
+/** With the peak that was seen of it; whoever ran out of memory is told it. */
+export function withPeak(exit: WorkerExit, peak: number | undefined): WorkerExit {
+  if (peak === undefined) return exit
+  const reason = exit.oomKilled === true ? `${exit.reason}; its last known peak is ${peak} bytes` : exit.reason
+  return { ...exit, reason, memoryPeakBytes: peak }
 }

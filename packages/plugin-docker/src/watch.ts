@@ -22,6 +22,7 @@ const ACTIONS = ['create', 'start', 'die', 'oom', 'pause', 'unpause', 'kill', 'd
 export interface WatchParts {
   containers: Containers
   stopping(id: WorkerId): boolean
+  peakOf(id: WorkerId): number | undefined
   /** Did we remove it ourselves? */
   removed(id: WorkerId): boolean
 }
@@ -31,7 +32,7 @@ export interface WatchParts {
  * nobody has taken yet become one, so that a slow taker holds no more than one entry a worker.
  */
 export async function* watchWorkers(parts: WatchParts, query: ListQuery, call: Call): AsyncGenerator<WorkerObservation> {
-  const { containers, stopping } = parts
+  const { containers, stopping, peakOf } = parts
   const { engine } = containers
   const stop = new AbortController()
   const signal = AbortSignal.any([call.signal, stop.signal])
@@ -47,11 +48,14 @@ export async function* watchWorkers(parts: WatchParts, query: ListQuery, call: C
       changes.fail(new EngineFailure('the engine ended its events', { code: 'ECONNRESET', sent: true }))
     } catch (error) {
       changes.fail(toFailure(error))
+    } finally {
+      // It ends them only when it goes away.
+      if (!signal.aborted) engine.doubt()
     }
   })()
   try {
     const rows = await listRows(engine, query.tags, signal)
-    yield* await observeRows(rows, containers, { stopping, signal, closely: true })
+    yield* await observeRows(rows, containers, { stopping, peakOf, signal, closely: true })
     for (;;) {
       const event = await raceAbort(changes.next(), signal)
       const observation = await look(event)
@@ -74,7 +78,7 @@ export async function* watchWorkers(parts: WatchParts, query: ListQuery, call: C
     const tags = tagsOf(actor.Attributes)
     if (tags === undefined || actor.Attributes['name'] !== containerName(tags['muster-worker'])) return undefined
     const id = tags['muster-worker']
-    const [seen] = await observeMany([id], containers, { stopping, signal })
+    const [seen] = await observeMany([id], containers, { stopping, peakOf, signal })
     if (seen !== undefined) return seen
     return action === 'destroy' && !parts.removed(id) ? lost(tags, actor.ID) : undefined
   }

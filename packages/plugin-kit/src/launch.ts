@@ -2,7 +2,7 @@
 import { join } from 'node:path'
 import process from 'node:process'
 import { processPlugin, type StartPlugin } from '@muster/core/testing'
-import { commandOf, holdsNothing } from '@muster/packed/command'
+import { closedToOthers, commandOf, holdsNothing } from '@muster/packed/command'
 import type { AuthorFolder } from './author.ts'
 import { PluginFault } from './finding.ts'
 
@@ -36,6 +36,7 @@ export function startWatched({ folder, entry, manifest, manifestAt }: AuthorFold
   const { net, unix } = permissions
   const flags = [
     audit,
+    ...closedToOthers,
     `--max-old-space-size=${limits.heapMb}`,
     // Audited or not, names are looked up at servers only where the network is allowed.
     ...(net.length + unix.length > 0 ? ['--allow-net'] : []),

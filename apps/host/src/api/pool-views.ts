@@ -2,6 +2,7 @@
 import type { Resources, WorkerCapabilities } from '@muster/core'
 import type { OrphanView, PoolStatus } from '../engine/api.ts'
 import type { WishRecord } from '../engine/model.ts'
+import type { PoolUsage } from '../engine/used.ts'
 import type { GuardedProvider, KeptStatus, ProviderState } from '../plugins/api.ts'
 import { defined, instant } from './views.ts'
 
@@ -26,6 +27,7 @@ export interface PoolView {
   wish?: WishView
   aside: number
   keepFailedMs?: number
+  usage?: PoolUsage
 }
 
 /** An operator's decision that holds now. */
@@ -64,7 +66,7 @@ export interface ProviderView {
   capabilities: WorkerCapabilities
 }
 
-export function poolView({ config, workers, queued, leases, waiting, aside, wish }: PoolStatus): PoolView {
+export function poolView({ config, workers, queued, leases, waiting, aside, wish, usage }: PoolStatus): PoolView {
   const { image, profile, resources } = config.worker
   return {
     name: config.name,
@@ -84,7 +86,7 @@ export function poolView({ config, workers, queued, leases, waiting, aside, wish
     // Known by what it is, so that the next start shows it too.
     state: config.placement.length === 0 ? 'leaving' : ((wish?.wish as 'paused' | 'draining' | undefined) ?? 'active'),
     aside,
-    ...defined({ wish: wishView(wish), keepFailedMs: config.keepFailedMs }),
+    ...defined({ wish: wishView(wish), keepFailedMs: config.keepFailedMs, usage }),
   }
 }
 

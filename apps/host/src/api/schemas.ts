@@ -4,6 +4,7 @@ import { z } from 'zod'
 import { type Artifact, runOutcomes, runStates } from '../engine/model.ts'
 import { problemSchema } from './problems.ts'
 import type { OrphanItem, PoolView, ProviderView, WishView } from './pool-views.ts'
+import { poolUsageSchema, usageSchema } from './usage-schemas.ts'
 import type { ConditionView, DecisionView, LeaseView, RunView, WorkerView } from './views.ts'
 
 /** Gives a schema its name among the document's components. */
@@ -24,6 +25,7 @@ const exitSchema: z.ZodType<NonNullable<RunView['exit']>> = named(
     code: z.int().min(0).max(255).describe('Absent when a signal ended it, or nobody knows.').exactOptional(),
     signal: z.string().exactOptional(),
     oomKilled: z.boolean().exactOptional(),
+    memoryPeakBytes: z.number().describe('The most memory it had, where that is known; a page cache may count.').exactOptional(),
     reason: z.string(),
     at: instant.exactOptional(),
   }),
@@ -77,6 +79,7 @@ export const poolSchema: z.ZodType<PoolView> = named(
         'Live workers that are handed out to nobody: cordoned, or kept after a failed run. They count against the maximum.',
       ),
     keepFailedMs: ms.describe('A worker whose run failed is kept so long for a look.').exactOptional(),
+    usage: poolUsageSchema.exactOptional(),
   }),
 )
 
@@ -107,6 +110,7 @@ export const workerSchema: z.ZodType<WorkerView> = named(
     end: z.string().describe('gone · lost · refused · never-made · disowned: forgotten by an operator.').exactOptional(),
     terminateReason: z.string().exactOptional(),
     granted: resourcesSchema.exactOptional(),
+    usage: usageSchema.describe('The last sample, of a worker that lives, where its provider tells.').exactOptional(),
     exit: exitSchema.exactOptional(),
     problem: z.object({ code: z.enum(providerErrorCodes), message: z.string(), final: z.boolean() }).exactOptional(),
     spec: open.describe('As launched; of env values and file contents only the size.'),

@@ -11,6 +11,7 @@ import type {
   RunRecord,
   RunState,
 } from '../engine/model.ts'
+import type { WorkerUsage } from '../engine/used.ts'
 import { traceIdOf } from '../observe/trace.ts'
 
 export interface LeaseView {
@@ -85,10 +86,13 @@ export interface WorkerView {
   end?: string
   terminateReason?: string
   granted?: Resources
+  usage?: UsageView
   exit?: WorkerExit
   problem?: WorkerProblem
   spec: Record<string, unknown>
 }
+
+export type UsageView = WorkerUsage
 
 export interface ConditionView {
   scope: string
@@ -176,7 +180,8 @@ export function runView(row: RunRecord): RunView {
   }
 }
 
-export function workerView(row: LiveWorker): WorkerView {
+/** `usage`: of one that lives. */
+export function workerView(row: LiveWorker, usage?: WorkerUsage): WorkerView {
   return {
     id: row.id,
     pool: row.pool,
@@ -197,6 +202,7 @@ export function workerView(row: LiveWorker): WorkerView {
       end: row.end,
       terminateReason: row.terminate_reason,
       granted: parsed(row.granted) as Resources | null,
+      usage,
       exit: parsed(row.exit) as WorkerExit | null,
       problem: parsed(row.problem) as WorkerProblem | null,
     }),

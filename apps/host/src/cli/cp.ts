@@ -114,7 +114,7 @@ async function copy(source: Place, { target, command }: { target: Place; command
       say(`copied to ${target.worker}:${place}`)
       return exits.ok
     }
-    const onSkipped = (entry: string): void => say(`left out ${entry}, a pipe or a device`)
+    const onSkipped = (entry: string): void => say(`left out ${entry}`)
     const done = client.workers.saveFiles(source.worker ?? '', { path: source.path, target: place, onSkipped, signal })
     await withProgress(`copying ${source.path} from ${source.worker ?? ''} …`, done)
     say(`copied to ${place}`)

@@ -2,7 +2,7 @@
 import { fstatSync } from 'node:fs'
 import { isMusterError, type MusterClient, type Run } from '@muster/client'
 import { tell } from './context.ts'
-import { duration, exits, say, tellUnwritable } from './io.ts'
+import { bytes, duration, exits, say, tellUnwritable } from './io.ts'
 import { outcomeOf } from './outcome.ts'
 
 export interface FollowOptions {
@@ -41,6 +41,9 @@ export async function followRun(options: FollowOptions): Promise<number> {
     if (stop.deaf()) return stop.code()
     if (end.logProblem !== undefined) say(`the end of its output may be missing: ${end.logProblem}`)
     if (line !== undefined) say(line)
+    const peak = end.exit?.memoryPeakBytes
+    // For people: what a script reads has it in `muster runs show`.
+    if (peak !== undefined && !options.quiet && process.stderr.isTTY) say(`peak memory ${bytes(peak)}`)
     if (code === exits.infrastructure && line !== undefined) say(`\`muster why run ${run.id}\` says more`)
     // A code of the command's own says more than that its output is not here.
     return code === exits.ok && !whole ? exits.infrastructure : code

@@ -14,6 +14,9 @@ if (process.env['MUSTER_FORWARDED'] !== undefined) {
   process.channel?.unref()
 }
 
+// By it any process of the same user, as a plugin or a job, would open Node's inspector, and run what it likes in here.
+process.on('SIGUSR1', () => undefined)
+
 process.stdout.on('error', (error) => process.exit(tellUnwritable(error)))
 process.stderr.on('error', () => undefined)
 

@@ -40,6 +40,11 @@ export function harmless(text: string): string {
   )
 }
 
+/** Of other people's words where each line says something of its own: no line more, and none that is read the other way round. */
+export function oneLine(text: string): string {
+  return text.replaceAll(/[\p{Cc}\p{Cf}\p{Zl}\p{Zp}]/gu, (char) => `\\u${char.codePointAt(0)?.toString(16).padStart(4, '0')}`)
+}
+
 export function printJson(value: unknown): void {
   print(JSON.stringify(value, null, 2))
 }

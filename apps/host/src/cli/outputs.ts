@@ -22,7 +22,7 @@ export async function saveOutputs(client: MusterClient, ended: Run, { outputDir,
       say(`output ${name}: ${state === 'dropped' ? 'it is kept no longer' : `nothing came from ${path}`}`)
       continue
     }
-    const onSkipped = (entry: string): void => say(`output ${name}: left out ${entry}, a pipe or a device`)
+    const onSkipped = (entry: string): void => say(`output ${name}: left out ${entry}`)
     try {
       await client.runs.saveOutput(ended.id, { name, target: resolve(outputDir, name), replace: force === true, onSkipped })
       if (quiet !== true) say(`output ${name}: ${bytes ?? 0} bytes, sha256 ${sha256 ?? 'unknown'}`)

@@ -133,7 +133,10 @@ describe('muster plugins', () => {
         env: { ...process.env, MUSTER_SOURCE: '1', NO_COLOR: '1' },
       })
     const verified = await offline('plugins', 'verify', '--mirror', 'mirror', '--frozen')
-    expect([verified.code, verified.stdout]).toEqual([0, 'cloud: @acme/plugin-cloud@1.1.0: as locked\n'])
+    expect([verified.code, verified.stdout]).toEqual([
+      0,
+      'cloud: @acme/plugin-cloud@1.1.0: as locked\ncloud: @acme/plugin-cloud@1.0.0: as locked\n',
+    ])
     const without = await offline('plugins', 'verify')
     expect([without.code, without.stdout]).toEqual([1, expect.stringMatching(/^cloud: .*: unreachable: /)])
 

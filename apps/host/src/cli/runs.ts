@@ -5,7 +5,7 @@ import { emptyIn } from './filtered.ts'
 import { tookMs } from './outcome.ts'
 import { outputsCommand } from './outputs.ts'
 import { collect } from './pairs.ts'
-import { age, bold, dim, duration, exits, print, printJson, printTable, say, state } from './io.ts'
+import { age, bold, bytes, dim, duration, exits, print, printJson, printTable, say, state } from './io.ts'
 
 interface ListOptions {
   json?: true
@@ -98,6 +98,7 @@ async function list({ json, all, pool, label }: ListOptions, command: Command): 
           return ms === undefined ? undefined : duration(ms)
         },
       },
+      { title: 'PEAK', of: ({ exit }) => (exit?.memoryPeakBytes === undefined ? undefined : bytes(exit.memoryPeakBytes)) },
       { title: 'WORKER', of: (run) => run.worker },
       { title: 'COMMAND', of: (run) => short(run.command.join(' ')) },
     ],

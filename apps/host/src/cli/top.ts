@@ -5,7 +5,7 @@ import type { Condition, MusterClient, Pool, Provider, Run } from '@muster/clien
 import type { Command } from 'commander'
 import { parseDuration } from '../config/units.ts'
 import { acting, openClient, parsing, subcommand } from './context.ts'
-import { age, bold, dim, ESCAPE, exits, harmless, print, printJson, state } from './io.ts'
+import { age, bold, bytes, dim, ESCAPE, exits, harmless, print, printJson, state } from './io.ts'
 
 interface Options {
   interval?: number
@@ -104,8 +104,19 @@ export function drawn(
     phases.reduce((sum, phase) => sum + (workers[phase] ?? 0), 0)
   const lines = [
     ...conditions.map(({ scope, name, type, message }) => [state('degraded', type), `${scope} ${name}`, message]),
-    [dim('POOL'), dim('WORKERS'), dim('STARTING'), dim('IDLE'), dim('LEASED'), dim('ENDING'), dim('QUEUED'), dim('WAITS FOR')],
-    ...pools.map(({ name, workers, scale, queued, waiting }) => [
+    [
+      dim('POOL'),
+      dim('WORKERS'),
+      dim('STARTING'),
+      dim('IDLE'),
+      dim('LEASED'),
+      dim('ENDING'),
+      dim('QUEUED'),
+      dim('CPU'),
+      dim('MEMORY'),
+      dim('WAITS FOR'),
+    ],
+    ...pools.map(({ name, workers, scale, queued, waiting, usage }) => [
       bold(name),
       bar(of(workers, ...Object.keys(workers)), scale.max),
       String(of(workers, 'queued', 'launching', 'starting')),
@@ -113,6 +124,8 @@ export function drawn(
       String(of(workers, 'leased')),
       String(of(workers, 'draining', 'terminating')),
       String(queued),
+      usage?.cpu.toFixed(2) ?? '',
+      usage === undefined ? '' : bytes(usage.memoryBytes),
       waiting,
     ]),
     [],

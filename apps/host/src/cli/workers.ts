@@ -5,7 +5,7 @@ import { acting, openClient, subcommand } from './context.ts'
 import { emptyIn } from './filtered.ts'
 import { forgetCommand } from './forget.ts'
 import { type HandOptions, why } from './hand.ts'
-import { age, bold, dim, print, printJson, printTable, say, state } from './io.ts'
+import { age, bold, bytes, dim, print, printJson, printTable, say, state } from './io.ts'
 
 interface ListOptions {
   json?: true
@@ -69,6 +69,8 @@ async function list({ json, all, pool, provider }: ListOptions, command: Command
       { title: 'PROVIDER', of: (one) => one.provider },
       { title: 'PHASE', of: (one) => (one.cordoned ? `${state(one.phase)}, ${state('cordoned')}` : state(one.phase)) },
       { title: 'AGE', of: (one) => age(one.createdAt) },
+      { title: 'CPU', of: ({ usage }) => usage?.cpu?.toFixed(2) },
+      { title: 'MEMORY', of: ({ usage }) => (usage === undefined ? undefined : bytes(usage.memoryBytes)) },
       { title: 'LEASE', of: (one) => one.lease },
       { title: 'NOTE', of: noteOf },
     ],

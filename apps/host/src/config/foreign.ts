@@ -1,4 +1,5 @@
 /** A plugin's own part of the configuration, checked by the JSON Schema of its manifest. Pure. */
+import { createContext, Script } from 'node:vm'
 import { Ajv2020, type ErrorObject } from 'ajv/dist/2020.js'
 import { suggest } from './document.ts'
 import type { LoadedConfig } from './load.ts'
@@ -13,26 +14,37 @@ export interface ForeignPart {
   strictly: boolean
 }
 
+/** A hundred times what the largest of ours takes on a busy machine: only a pattern that tries one text in ever more ways does. */
+const patienceMs = 2000
+/** Alone in a context, it may be cut off, patterns included. */
+const cutOff = new Script('work()')
+/** One for all: to make one takes ten times as long as most of them are in it. */
+const context: { work(): void } = { work: () => undefined }
+createContext(context)
+
 /** Problems of a value by a foreign JSON Schema, each at its own position. A broken schema is a problem of its plugin. */
 export function checkBySchema(
   path: readonly PropertyKey[],
   { schema, value, what, strictly }: ForeignPart,
   at: LoadedConfig['problem'],
 ): Problem[] {
-  const ajv = new Ajv2020({ allErrors: true, strict: false, validateFormats: false, messages: true, validateSchema: strictly })
-  let validate: ReturnType<typeof ajv.compile>
+  const refuse = (fact: string): Problem[] => [
+    at(path, { reason: `${what} ${fact}`, fix: 'use another version of this plugin, and tell its author' }),
+  ]
+  const place = path.map(String).join('.')
+  let found: ErrorObject[] = []
   try {
-    validate = ajv.compile(schema)
+    context.work = () => {
+      found = errorsOf(value, { schema, strictly })
+    }
+    cutOff.runInContext(context, { timeout: patienceMs })
   } catch (error) {
-    return [
-      at(path, {
-        reason: `${what} is no JSON Schema: ${(error as Error).message}`,
-        fix: 'use another version of this plugin, and tell its author',
-      }),
-    ]
+    if ((error as NodeJS.ErrnoException).code === 'ERR_SCRIPT_EXECUTION_TIMEOUT')
+      return refuse(`cannot be used: '${place}' is not checked within ${patienceMs / 1000} s`)
+    if (error instanceof RangeError) return refuse(`cannot be used: it holds '${place}' against itself without end`)
+    return refuse(`is no JSON Schema: ${(error as Error).message}`)
   }
-  if (validate(value)) return []
-  return telling(validate.errors ?? []).map((error) => {
+  return telling(found).map((error) => {
     const inner = error.instancePath
       .split('/')
       .slice(1)
@@ -50,12 +62,21 @@ export function checkBySchema(
         fix: suggest(extra, known) ?? 'remove it',
       })
     }
-    const place = [...path, ...inner].map(String).join('.')
+    const here = [...path, ...inner].map(String).join('.')
     return at([...path, ...inner], {
-      reason: `'${place}' ${error.message ?? 'is wrong'} (${what})`,
+      reason: `'${here}' ${error.message ?? 'is wrong'} (${what})`,
       fix: fixOf(error),
     })
   })
+}
+
+/** Error: the schema is none. */
+function errorsOf(value: unknown, { schema, strictly }: Pick<ForeignPart, 'schema' | 'strictly'>): ErrorObject[] {
+  const ajv = new Ajv2020({ allErrors: true, strict: false, validateFormats: false, messages: true, validateSchema: strictly })
+  const validate = ajv.compile(schema)
+  // Its answer would be a promise, and what that says is nobody's to hear.
+  if ('$async' in validate) throw new Error('it has $async, which JSON Schema has not')
+  return validate(value) ? [] : (validate.errors ?? [])
 }
 
 /**

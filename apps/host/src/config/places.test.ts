@@ -41,7 +41,7 @@ test.each(['{ data: ./new/folder }', '{ listen: "127.0.0.1:0", metrics: { listen
 )
 
 test('a pipe is no certificate, and nobody waits for what comes out of it', async () => {
-  execFileSync('mkfifo', [at('pipe')])
+  execFileSync('sh', ['-c', 'mkfifo "$1"', 'sh', at('pipe')])
   await writeFile(at('key'), '')
   expect(await problemsOf('{ tls: { cert: ./pipe, key: ./key } }')).toEqual([expect.stringMatching(/pipe is no file/)])
 })

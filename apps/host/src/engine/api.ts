@@ -7,6 +7,7 @@ import type { WorkerTarget } from '@muster/core'
 import type { GuardedProvider, PluginRoom } from '../plugins/api.ts'
 import type { Sealer } from '../store/seal.ts'
 import type { AfterCommit, Store, Tx } from '../store/store.ts'
+import type { PoolUsage, Usage } from './used.ts'
 import type { Clock } from './clock.ts'
 import type { ConditionType } from './condition-types.ts'
 import type { ProviderEntry } from './entries.ts'
@@ -38,6 +39,7 @@ export interface Engine {
   readonly journal: Journal
   readonly events: EngineEvents
   readonly conditions: Conditions
+  readonly usage: Usage
   readonly changes: Changes
   /** The provider that has a worker; undefined when the configuration no longer names it. */
   providerOf(worker: { provider: string; id?: string }): GuardedProvider | undefined
@@ -246,6 +248,8 @@ export interface PoolStatus {
   aside: number
   /** What an operator wishes of it; absent: that it does its work. */
   wish?: WishRecord
+  /** Absent: nobody has said what its workers use. */
+  usage?: PoolUsage
 }
 
 /** An operator's decision: who, and why. */

@@ -25,12 +25,14 @@ import type { PoolConfig } from './model.ts'
 import { openOrphans } from './orphans.ts'
 import { passesOf } from './passes.ts'
 import { poolRoom } from './pool.ts'
+import { poolStatuses } from './pool-status.ts'
 import { openPreparation, type Preparation } from './prepare.ts'
 import { startRetention } from './retention.ts'
 import { tellSilence } from './silence.ts'
 import { clearStale } from './stale.ts'
-import { engineState, isThere, type PoolState } from './state.ts'
+import { engineState } from './state.ts'
 import { tracesOf } from './traces.ts'
+import { type UsageRoom, usageRoom } from './usage.ts'
 import { watchdogOf } from './watchdog.ts'
 import { watchersOf } from './watchers.ts'
 import { upgradesOf } from './upgrade.ts'
@@ -98,6 +100,7 @@ export async function startEngine(options: EngineOptions): Promise<Engine> {
   showHeld()
   clearStale(context, parts.memory)
   const hand = handOf(context, parts)
+  const listAll = (name?: string): Promise<unknown> => Promise.all(observers(name).map((observer) => observer.list()))
   const unsubscribe = plugins.onChange((status) => {
     tellSilence(context.conditions, status)
     if (status.state === 'ready') {
@@ -124,14 +127,14 @@ export async function startEngine(options: EngineOptions): Promise<Engine> {
     for (const name of observing) {
       if (plugins.find(name) !== undefined) continue
       parts.forget(name)
-      observing.delete(name)
-      atStart.delete(name)
+      for (const names of [observing, atStart]) names.delete(name)
     }
     for (const { name } of plugins.list()) {
       observing.add(name)
       parts.launcher.calls.pump(name)
       parts.preparation.tidy(name)
       parts.observer(name)?.start()
+      parts.usage.follow(plugins.provider(name))
     }
   }
   observe()
@@ -139,21 +142,10 @@ export async function startEngine(options: EngineOptions): Promise<Engine> {
   startRetention(context)
 
   const configure = configureOf(context, { ...parts, kept, observe, showHeld })
-  const statusOf = (pool: PoolState): PoolStatus => {
-    const wish = context.wishes.of('pool', pool.config.name)
-    return {
-      config: pool.config,
-      workers: Object.fromEntries(pool.counts),
-      queued: pool.queue.length,
-      leases: pool.leases,
-      waiting: parts.passes.waiting(pool.config.name),
-      aside: pool.kept + pool.cordoned,
-      ...(wish === undefined ? {} : { wish }),
-    }
-  }
+  const pools = poolStatuses(context, parts)
   const wishOfPool = async (name: string, how: Wishing & { wish?: Wish }): Promise<PoolStatus> => {
     await hand.wish('pool', name, how)
-    return statusOf(state.pool(name))
+    return pools.of(state.pool(name))
   }
   const wishOfProvider = async (name: string, how: Wishing & { wish?: Wish }): Promise<GuardedProvider> => {
     const provider = plugins.find(name)
@@ -174,6 +166,7 @@ export async function startEngine(options: EngineOptions): Promise<Engine> {
     journal: context.journal,
     events: context.journal.events,
     conditions: context.conditions,
+    usage: parts.usage.usage,
     changes: { onWorker: state.onWorker, onLease: state.onLease, onDecision: context.journal.onDecision },
     acting: () => fence.mayAct(),
     looked: (name) => ({
@@ -181,11 +174,8 @@ export async function startEngine(options: EngineOptions): Promise<Engine> {
       ...(atStart.has(name) ? {} : { late: true }),
     }),
     pools: {
-      list: () => [...state.pools.values()].filter(isThere).map(statusOf),
-      get: (name) => {
-        const pool = state.pools.get(name)
-        return pool === undefined || !isThere(pool) ? undefined : statusOf(pool)
-      },
+      list: pools.list,
+      get: pools.get,
       pause: (name, how) => wishOfPool(name, { ...how, wish: 'paused' }),
       drain: (name, how) => wishOfPool(name, { ...how, wish: 'draining' }),
       resume: wishOfPool,
@@ -196,14 +186,12 @@ export async function startEngine(options: EngineOptions): Promise<Engine> {
       enable: wishOfProvider,
     },
     providerOf: (worker) => plugins.find(worker.provider, worker.id),
-    reconcile: async (name) => {
-      await Promise.all(observers(name).map((observer) => observer.list()))
-    },
+    reconcile: async (name) => void (await listAll(name)),
     orphans: (name) => parts.orphans.list(name),
     reclaimOrphans: async (name) => {
       const before = parts.orphans.count(name)
       parts.orphans.allow(name)
-      await Promise.all(observers(name).map((observer) => observer.list()))
+      await listAll(name)
       await parts.orphans.settled(name)
       return before - parts.orphans.count(name)
     },
@@ -231,6 +219,7 @@ interface Parts {
   launcher: Launcher
   passes: ReturnType<typeof passesOf>
   orphans: Awaited<ReturnType<typeof openOrphans>>
+  usage: UsageRoom
   observer(name: string): Observer | undefined
   /** Lists its workers soon. */
   relist(name: string): void
@@ -275,6 +264,7 @@ async function assemble(context: Context): Promise<Parts> {
   const agents = agentRoom(context, { deadlines })
   const watchers = watchersOf(context)
   const orphans = await openOrphans(context, { deadlines, relist })
+  const usage = usageRoom(context)
   return {
     agents,
     memory,
@@ -285,12 +275,14 @@ async function assemble(context: Context): Promise<Parts> {
     launcher,
     passes,
     orphans,
+    usage,
     observer,
     relist,
     listed,
     forget: (name) => {
       observers.get(name)?.stop()
       observers.delete(name)
+      usage.forget(name)
     },
   }
 }

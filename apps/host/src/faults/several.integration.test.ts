@@ -16,8 +16,7 @@ suiteWith(await findDocker(), 'two engines under three providers', ({ socket }) 
     const image = await ensureImage(engine.socket, 'busybox')
     await ensureImage(socket, 'busybox')
     const provider = (path: string): string => `{ plugin: docker, config: { socket: ${path} } }`
-    // A launch that its engine does not take goes to the next one after its start deadline.
-    const worker = `worker: { work: hold, grace: 500ms, start: 20s, image: "${image}" }, scale: { max: 20 }`
+    const worker = `worker: { work: hold, grace: 500ms, image: "${image}" }, scale: { max: 20 }`
     site = await makeSite({
       providers: `first: ${provider(engine.socket)}\nsecond: ${provider(socket)}\nagain: ${provider(socket)}`,
       pools: `over: { placement: [first, second], ${worker} }\nback: { placement: [again, first], ${worker} }`,
@@ -73,6 +72,8 @@ suiteWith(await findDocker(), 'two engines under three providers', ({ socket }) 
       expect(await existing()).toEqual(await records())
 
       await engine.halt()
+      const state = async (): Promise<string> => (await site.client.providers.get('first')).state
+      await waitFor('its provider to tell', state, { until: (told) => told === 'degraded', timeoutMs: patienceMs })
       const before = await records()
       const meanwhile = await start('over', 2)
       await go([...meanwhile, ...all.slice(2)])

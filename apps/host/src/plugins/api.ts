@@ -18,7 +18,9 @@ import type {
   Quote,
   QuoteShape,
   SpanBatch,
+  SuspendHow,
   Terminated,
+  StatsQuery,
   TerminalSize,
   TerminateHow,
   WorkerCapabilities,
@@ -80,9 +82,9 @@ export interface GuardedProvider {
     input: { port: number; input: AsyncIterable<Uint8Array> },
     options?: CallOptions,
   ): AsyncIterable<Uint8Array>
-  suspend(target: WorkerTarget, options?: CallOptions): Promise<void>
+  suspend(target: WorkerTarget, how: SuspendHow, options?: CallOptions): Promise<void>
   resume(target: WorkerTarget, options?: CallOptions): Promise<void>
-  stats(target: WorkerTarget, options?: CallOptions): Promise<WorkerStats>
+  stats(query: Omit<StatsQuery, 'tags'>, options?: CallOptions): AsyncIterable<WorkerStats>
   headroom(options?: CallOptions): Promise<Headroom>
   quote(shape: QuoteShape, options?: CallOptions): Promise<Quote>
   preparePool(pool: Omit<PoolRequest, 'tags'>, options?: CallOptions): Promise<{ handle: Handle; digest: string }>

@@ -22,6 +22,34 @@ describe('a tarball', () => {
       /differs from another only in case/,
     ],
     ['a file twice', [['package/dist/plugin.js', 'x']], /is there twice/],
+    [
+      'names that only some systems tell apart',
+      [
+        ['package/s', 'x'],
+        ['package/\u017f', 'x'],
+      ],
+      /differs from another only in case/,
+    ],
+    [
+      'a second folder, whose files would take the place of the first one’s',
+      [['other/dist/plugin.js', 'x']],
+      /is beside 'package'/,
+    ],
+    ['a file beside its folder', [['plugin.js', 'x']], /is beside 'package'/],
+    ['a file in the place of its folder', [['package', 'x']], /is beside 'package'/],
+    [
+      'a name that steers a terminal',
+      [['package/a\u001b[2J', 'x']],
+      /^the tarball is refused: 'package\/a\?\[2J' has a control character$/,
+    ],
+    ['a name of two lines', [['package/a\nsha512-x 1 b', 'x']], /has a control character/],
+    [
+      'a name that no folder takes',
+      [[`package/${'ä'.repeat(128)}`, 'x']],
+      /^the tarball is refused: 'package\/äääää.*…' is too long$/,
+    ],
+    ['a path that no system takes', [[`package/${'d/'.repeat(512)}x`, 'x']], /is too long/],
+    ['a path of forty thousand folders', [[`package/${'d/'.repeat(40_000)}x`, 'x']], /is too long/],
     ['a file inside a file', [['package/dist/plugin.js/x', 'x']], /is inside a file/],
     ['a file where a folder is', [['package/dist', 'x']], /is there twice/],
   ])('with %s is refused', async (_name, extra, wanted) => {
@@ -51,7 +79,7 @@ describe('a tarball', () => {
     const files = await filesOf(
       await packEntries([
         ['anything/a/b.txt', 'x'],
-        ['anything/c', 'y'],
+        ['anything//c', 'y'],
       ]),
     )
     expect([...files].map(([path, body]) => [path, body.toString()])).toEqual([

@@ -5,7 +5,7 @@ import { plainManifest } from './testing/manifest.ts'
 
 const place = { main: '/none/code/plugin.mjs', code: ['/none/code'], cwd: '/none/own' }
 const all: PluginPermissions = { net: ['*'], unix: [], fsRead: ['/etc'], fsWrite: ['/'], env: [], childProcess: true }
-const begin = [process.execPath, '--max-old-space-size=64']
+const begin = [process.execPath, '--disable-sigusr1', '--max-old-space-size=64']
 const closed = ['--permission', '--no-experimental-sqlite']
 const end = ['--disable-warning=ExperimentalWarning', place.main]
 

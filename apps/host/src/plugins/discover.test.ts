@@ -152,6 +152,11 @@ describe('discover', () => {
       { pkg: { muster: 'none.json' } },
       /@acme\/plugin@1\.2\.3\/none\.json:1:1 the file is missing/,
     ],
+    [
+      'a manifest that could never be told over the wire',
+      { manifest: { config: { description: 'x'.repeat(2 ** 20) } } },
+      /muster-plugin\.json:1:1 the file has more than 1048576 bytes \| use another version/,
+    ],
     ['no manifest', { pkg: { muster: undefined } }, /names no plugin manifest \| add "muster"/],
     ['a manifest outside', { pkg: { muster: '../../etc/passwd' } }, /is outside the package/],
     [
@@ -208,6 +213,23 @@ describe('discover', () => {
     )
     expect((await look({ plugins: { acme: entry(free, { isolation: 'L1' }) } })).texts).toEqual([])
     expect((await look({ plugins: { acme: entry(await put('b.tgz'), { isolation: 'L2' }) } })).texts).toEqual([])
+  })
+
+  it('refuses a lock that accepts other permissions than the plugin asks for: nobody has seen those', async () => {
+    const { permissions } = plainManifest('x')
+    const asks = await put('a.tgz', {
+      manifest: { permissions: { ...permissions, net: ['api.acme.test:443'], childProcess: true } },
+    })
+    expect((await look({ plugins: { acme: entry(asks) } })).texts).toEqual([])
+    const lock = join(folder, 'plugins.lock.json')
+    await writeFile(lock, (await readFile(lock, 'utf8')).replace('"childProcess": true', '"childProcess": false'))
+    const found = await discover(join(folder, 'plugins.json'), { stores: [store], shown: 'plugins.json', ground })
+    expect(found.plugins).toEqual([])
+    expect(found.problems.map(text)).toEqual([
+      expect.stringMatching(
+        /^plugins\.json:3:\d+ the lock of 'acme' accepts other permissions than @acme\/plugin@1\.2\.3 asks for \(childProcess\) \| /,
+      ),
+    ])
   })
 
   it('refuses two aliases with other bytes for the same version, and takes two versions', async () => {

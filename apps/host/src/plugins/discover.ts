@@ -1,6 +1,7 @@
 /** Every plugin of the registry manifest, opened and checked without being run. */
 import { readdir, readFile, stat } from 'node:fs/promises'
 import { join, relative, resolve, sep } from 'node:path'
+import { isDeepStrictEqual } from 'node:util'
 import { type PluginManifest, pluginManifestSchema } from '@muster/core'
 import semver from 'semver'
 import { z } from 'zod'
@@ -67,6 +68,9 @@ const packageSchema: z.ZodType<PackageFile> = z.object({
 
 /** What runs in one file needs nothing beside it: the command that makes it so. */
 const bundleCommand = 'npx tsup src/plugin.ts --format esm --platform node --no-external "/.*/"'
+
+/** A manifest that is larger could not be told over the wire either, whose frames have as many. */
+const maxDocumentBytes = 2 ** 20
 
 /** Where unpacked bytes are looked for; what is not there is unpacked into the first. */
 export type Stores = readonly [string, ...string[]]
@@ -151,10 +155,10 @@ export interface OpenPackage {
   /** Asked where it depends on it. Absent: nobody has looked. */
   ground?: () => Promise<Ground>
   /** Absent: a folder under development. */
-  locked?: Pick<LockedPlugin, 'version' | 'tree'>
+  locked?: Pick<LockedPlugin, 'version' | 'tree'> & Partial<Pick<LockedPlugin, 'permissions'>>
 }
 
-/** Reads what a package says of itself, and checks it. */
+/** Reads what a package says of itself, and checks it. Error: PluginRefusal `other-permissions`. */
 export async function openPackage(
   entry: PluginEntry,
   { root, registry, ground = nowhere, locked }: OpenPackage,
@@ -178,6 +182,7 @@ export async function openPackage(
   problems.push(...(await checkManifest(manifest.value, { pack: pack.value, at: manifest.problem, root })))
   const contract = negotiate(hostContracts, manifest.value.contract)
   if (problems.length > 0 || contract === undefined) return { problems }
+  checkAccepted(entry, manifest.value, locked?.permissions)
   const main = resolve(root, manifest.value.entry)
   const { tree } = locked ?? {}
   const { permissions, interpreter } = manifest.value
@@ -194,6 +199,23 @@ export async function openPackage(
         (await (interpreter === undefined ? bundleDigest : filesDigest)({ root, main, files: filesIn(pack.value, root) })),
     },
   }
+}
+
+/** What somebody has seen and accepted is what it may do; a lock that was changed by hand or by a merge says something else. Error: PluginRefusal. */
+export function checkAccepted(
+  { alias }: Pick<PluginEntry, 'alias'>,
+  { name, version, permissions }: PluginManifest,
+  accepted: PluginManifest['permissions'] | undefined,
+): void {
+  if (accepted === undefined) return
+  const keys = Object.keys(permissions) as (keyof PluginManifest['permissions'])[]
+  const differ = keys.filter((key) => !isDeepStrictEqual(permissions[key], accepted[key]))
+  if (differ.length === 0) return
+  throw new PluginRefusal(
+    'other-permissions',
+    `the lock of '${alias}' accepts other permissions than ${name}@${version} asks for (${differ.join(', ')})`,
+    `find out who changed the lock; if it is meant, run: muster plugins remove ${alias}, and add it again`,
+  )
 }
 
 /** Two aliases may be two versions of one package, or the same bytes twice; never the same version with different bytes. */
@@ -215,17 +237,16 @@ function clashes(plugins: readonly DiscoveredPlugin[], at: Loaded<unknown>['prob
 }
 
 async function readDocument<T>(path: string, shown: string, schema: z.ZodType<T>): Promise<Loaded<T>> {
+  const refused = (reason: string, fix: string): Loaded<T> => {
+    const problem: Problem = { file: shown, line: 1, column: 1, reason, fix }
+    return { problems: [problem], problem: () => problem }
+  }
   try {
+    if ((await stat(path)).size > maxDocumentBytes)
+      return refused(`the file has more than ${maxDocumentBytes} bytes`, 'use another version, and tell its publisher')
     return loadDocument(shown, await readFile(path, 'utf8'), schema)
   } catch {
-    const problem: Problem = {
-      file: shown,
-      line: 1,
-      column: 1,
-      reason: 'the file is missing or cannot be read',
-      fix: 'pack the plugin with this file in it',
-    }
-    return { problems: [problem], problem: () => problem }
+    return refused('the file is missing or cannot be read', 'pack the plugin with this file in it')
   }
 }
 

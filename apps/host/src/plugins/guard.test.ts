@@ -73,7 +73,7 @@ test('without a term nothing is changed at the vendor, and everything may be loo
     calls.exec(target, {} as never),
     calls.execKill(target, {} as never),
     calls.copyIn(target, {} as never),
-    calls.suspend(target),
+    calls.suspend(target, { keeps: 'memory' }),
     calls.resume(target),
     calls.preparePool({} as never),
     calls.unpreparePool({ pool: {}, handle: {} } as never),
@@ -179,9 +179,8 @@ test('each call goes to the method of its name, with what it was given', async (
     calls.execState(target, 'x'),
     calls.execKill(target, input),
     calls.copyIn(target, input),
-    calls.suspend(target),
+    calls.suspend(target, { keeps: 'memory' }),
     calls.resume(target),
-    calls.stats(target),
     calls.headroom(),
     calls.quote(input),
     calls.preparePool(pool),
@@ -200,7 +199,7 @@ test('each call goes to the method of its name, with what it was given', async (
     'suspend',
     'resume',
   ]
-  expect(asked.map(({ method }) => method)).toEqual([...names, 'stats', 'headroom', 'quote', 'preparePool', 'unpreparePool'])
+  expect(asked.map(({ method }) => method)).toEqual([...names, 'headroom', 'quote', 'preparePool', 'unpreparePool'])
   const given = Object.fromEntries(asked.map(({ method, given: all }) => [method, all.slice(0, -1)]))
   expect(given).toMatchObject({
     launch: [spec],
@@ -255,11 +254,18 @@ test('streams go to the method of their name, and give what it gives', async () 
   const { calls } = guard
   const query = { follow: true }
   const input = { port: 1 } as never
-  const streams = [calls.watch(), calls.logs(target, query), calls.copyOut(target, '/x'), calls.forward(target, input)]
+  const streams = [
+    calls.watch(),
+    calls.stats({ everyMs: 500 }),
+    calls.logs(target, query),
+    calls.copyOut(target, '/x'),
+    calls.forward(target, input),
+  ]
   const got = await Promise.all(streams.map((stream) => Array.fromAsync(stream as AsyncIterable<unknown>)))
-  expect(got).toEqual([['watch'], ['logs'], ['copyOut'], ['forward']])
+  expect(got).toEqual([['watch'], ['stats'], ['logs'], ['copyOut'], ['forward']])
   expect(asked).toEqual([
     ['watch', [{ tags, limit: 500 }]],
+    ['stats', [{ tags, everyMs: 500 }]],
     ['logs', [target, query]],
     ['copyOut', [target, '/x']],
     ['forward', [target, input]],
@@ -278,14 +284,14 @@ test('no call is without an end: looks take seconds, changes minutes, and only w
     calls.launch(spec, {}),
     calls.terminate(target, how, {}),
   ])
-  await Promise.all([calls.execState(target, 'x'), calls.execKill(target, {} as never), calls.stats(target), calls.headroom()])
-  await Promise.all([calls.quote({}), calls.suspend(target), calls.resume(target), calls.preparePool(pool)])
+  await Promise.all([calls.execState(target, 'x'), calls.execKill(target, {} as never), calls.headroom()])
+  await Promise.all([calls.quote({}), calls.suspend(target, { keeps: 'memory' }), calls.resume(target), calls.preparePool(pool)])
   await Promise.all([calls.unpreparePool({ pool, handle: { v: 1, data: 1 } }), calls.exec(target, {} as never)])
   await calls.copyIn(target, {} as never)
   for (const { method, options } of asked) ms[method] = options.deadlineMs / 1000
   const [look, change, pools, long] = [30, 60, 300, 1800]
   expect(ms).toEqual({
-    ...{ probe: 10, list: 60, inspect: look, execState: look, execKill: look, stats: look, headroom: look, quote: look },
+    ...{ probe: 10, list: 60, inspect: look, execState: look, execKill: look, headroom: look, quote: look },
     ...{ launch: 120, terminate: change, suspend: change, resume: change, preparePool: pools, unpreparePool: pools },
     ...{ exec: long, copyIn: long },
   })
@@ -317,7 +323,7 @@ test('a process may go once its calls have ended; whoever only watches or follow
   const open = Promise.withResolvers<void>()
   const worker = new Proxy({} as WorkerClient, {
     get: (_target, method: string) =>
-      ['watch', 'logs', 'copyOut'].includes(method)
+      ['watch', 'stats', 'logs', 'copyOut'].includes(method)
         ? async function* () {
             yield 1
             await open.promise
@@ -332,26 +338,27 @@ test('a process may go once its calls have ended; whoever only watches or follow
     await new Promise(setImmediate)
     return empty
   }
-  const streams = [guard.calls.watch(), guard.calls.logs(target, { follow: true })].map((one) => one[Symbol.asyncIterator]())
+  const resumed = [guard.calls.watch(), guard.calls.stats({ everyMs: 500 }), guard.calls.logs(target, { follow: true })]
+  const streams = resumed.map((one) => one[Symbol.asyncIterator]())
   for (const one of streams) await one.next()
   expect(await look()).toBe(true)
   const copy = guard.calls.copyOut(target, '/x')[Symbol.asyncIterator]()
   await copy.next()
   expect(await look()).toBe(false)
-  const stats = guard.calls.stats(target)
+  const asked = guard.calls.headroom()
   await copy.return?.()
   expect(await look()).toBe(false)
   open.resolve()
-  await stats
+  await asked
   expect(await look()).toBe(true)
 })
 
 test('while a process is down it is said when to ask again, and nobody is asked', async () => {
   const { guard, asked, down } = straw()
   down({ down: 'it fell', retryAfterMs: 7 })
-  await expect(guard.calls.stats(target)).rejects.toMatchObject({
+  await expect(guard.calls.headroom()).rejects.toMatchObject({
     ...{ code: 'transient', effect: 'none', retryAfterMs: 7 },
-    message: "stats: the provider's process is down: it fell",
+    message: "headroom: the provider's process is down: it fell",
   })
   expect(asked).toEqual([])
 })
@@ -364,11 +371,11 @@ test('what an open breaker refuses may be asked again in seconds, and then one c
       if (!works) throw new ProviderError('internal', 'broken')
       return {}
     })
-    for (let n = 0; n < 5; n++) await expect(guard.calls.stats(target)).rejects.toMatchObject({ code: 'internal' })
-    await expect(guard.calls.stats(target)).rejects.toMatchObject({ code: 'transient', retryAfterMs: 5000 })
+    for (let n = 0; n < 5; n++) await expect(guard.calls.headroom()).rejects.toMatchObject({ code: 'internal' })
+    await expect(guard.calls.headroom()).rejects.toMatchObject({ code: 'transient', retryAfterMs: 5000 })
     vi.setSystemTime(Date.now() + 5 * 60_000)
     works = true
-    await guard.calls.stats(target)
+    await guard.calls.headroom()
     expect([asked.length, guard.breaker()]).toEqual([6, 'closed'])
   } finally {
     vi.useRealTimers()
@@ -380,15 +387,15 @@ test('what a plugin did for a call is told without its secrets, to whoever looks
   const told: string[] = []
   const { guard, asked } = straw(undefined, undefined, { told, spans: (batch) => spans.push(batch) })
   const signal = new AbortController().signal
-  await guard.calls.stats(target, { signal, traceparent: 'given', attempt: 2 })
-  expect(told).toEqual(['p1 stats 2 ok'])
+  await guard.calls.headroom({ signal, traceparent: 'given', attempt: 2 })
+  expect(told).toEqual(['p1 headroom 2 ok'])
   const { options } = asked[0] ?? {}
   expect([options?.signal, options?.traceparent]).toEqual([signal, 'of the witness'])
   await options?.secret?.('token', {} as never)
   options?.spans?.({ dropped: 0, spans: [{ name: 'with hunter22' }] } as unknown as SpanBatch)
   expect(spans).toEqual([{ dropped: 0, spans: [{ name: 'with [secret]' }] }])
   const alone = straw()
-  await alone.guard.calls.stats(target)
+  await alone.guard.calls.headroom()
   expect(alone.asked[0]?.options).not.toHaveProperty('spans')
   expect(alone.asked[0]?.options).not.toHaveProperty('signal')
 })

@@ -71,7 +71,7 @@ const deadlines: Readonly<Record<Method, number>> = {
   forward: 60 * minute,
   suspend: minute,
   resume: minute,
-  stats: 30 * second,
+  stats: 10 * minute,
   headroom: 30 * second,
   quote: 30 * second,
   preparePool: 5 * minute,
@@ -92,7 +92,7 @@ const mutating: ReadonlySet<Method> = new Set<Method>([
 ])
 
 /** Streams that whoever reads them asks for again, from where they were cut off. */
-const resumed: ReadonlySet<Method> = new Set<Method>(['watch', 'logs'])
+const resumed: ReadonlySet<Method> = new Set<Method>(['watch', 'stats', 'logs'])
 
 /** Calls that need no place at the plugin: those with streams, and what ends a worker. */
 const placeless: ReadonlySet<Method> = new Set<Method>(['terminate', 'exec', 'copyIn'])
@@ -152,9 +152,9 @@ export function createGuard(deps: GuardDeps): Guard {
       copyIn: (target, input, options) => door.once('copyIn', (w, o) => w.copyIn(target, input, o), options),
       copyOut: (target, path, options) => door.stream('copyOut', (w, o) => w.copyOut(target, path, o), options),
       forward: (target, input, options) => door.stream('forward', (w, o) => w.forward(target, input, o), options),
-      suspend: (target, options) => door.once('suspend', (w, o) => w.suspend(target, o), options),
+      suspend: (target, how, options) => door.once('suspend', (w, o) => w.suspend(target, how, o), options),
       resume: (target, options) => door.once('resume', (w, o) => w.resume(target, o), options),
-      stats: (target, options) => door.once('stats', (w, o) => w.stats(target, o), options),
+      stats: (query, options) => door.stream('stats', (w, o) => w.stats({ ...query, tags }, o), options),
       headroom: (options) => door.once('headroom', (w, o) => w.headroom(o), options),
       quote: (shape, options) => door.once('quote', (w, o) => w.quote(shape, o), options),
       preparePool: (pool, options) =>

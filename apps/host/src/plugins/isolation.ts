@@ -106,6 +106,8 @@ function ofOther(
 /** As the host is. */
 const hosts = { ownUser: false, ownNetwork: false }
 const anyNetwork = 'network, whether it asks for it or not'
+/** Its mode keeps other users out; who opens it is admin, and may have programs run by it. */
+const ownSocket = 'that it keeps away from the socket of the daemon, whose user it has and which takes that user for an admin'
 const whichHosts = 'which hosts, ports and sockets it connects to, and that it does not listen'
 
 /**
@@ -146,7 +148,7 @@ function byNode({ net, unix, childProcess }: PluginPermissions, folder: boolean)
 function advisoryOf({ net, unix, childProcess }: PluginPermissions, level: IsolationLevel): string[] {
   return [
     // The model of Node knows no more of the network than yes or no.
-    ...(net.length + unix.length > 0 ? [whichHosts] : []),
+    ...(net.length + unix.length > 0 ? [whichHosts, ...(level === 'L3' ? [] : [ownSocket])] : []),
     ...(childProcess ? [`files and network for its child processes${level === 'L3' ? ', which its user alone holds' : ''}`] : []),
   ]
 }

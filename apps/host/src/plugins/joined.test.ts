@@ -22,7 +22,7 @@ beforeEach(() => {
     owner: 'me',
     clock,
     readyMs: 0,
-    capabilities: { suspend: { keeps: 'disk' } },
+    capabilities: { suspend: { keeps: ['disk'] } },
   })
   both = joined({
     main: () => newer,
@@ -122,7 +122,7 @@ test('a worker is seen as its version is: what that can do, and how it does', as
   expect([serving.status().state, serving.manifest.version, serving.capabilities.suspend]).toEqual([
     'degraded',
     '1.0.0',
-    { keeps: 'disk' },
+    { keeps: ['disk'] },
   ])
   isKept = false
   expect([both.serving(id(2)).manifest.version, both.provider.status().kept]).toEqual(['2.0.0', undefined])

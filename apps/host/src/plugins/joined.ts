@@ -94,19 +94,36 @@ export function joined({ main, kept, ownerOf, retiring }: JoinedParts): Joined {
     return (await Promise.all(asked)).flat()
   }
 
+  const watch: GuardedProvider['watch'] = (options) =>
+    merged(options, {
+      of: (one, given) => one.watch(given),
+      tells: ({ capabilities }) => capabilities.watch,
+    })
+
+  const stats: GuardedProvider['stats'] = (query, options) =>
+    merged(options, {
+      of: (one, given) => one.stats(query, given),
+      tells: ({ capabilities }) => capabilities.stats,
+    })
+
+  interface News<T> {
+    of(one: GuardedProvider, options: CallOptions): AsyncIterable<T>
+    tells(one: GuardedProvider): boolean
+  }
+
   /** News of the version that runs and, where it tells any, of the older one; each of its own workers. */
-  async function* watch(options?: CallOptions): AsyncGenerator<WorkerObservation> {
+  async function* merged<T extends { id: string }>(options: CallOptions | undefined, { of, tells }: News<T>): AsyncGenerator<T> {
     const over = new AbortController()
     watches.add(over)
     const signal = options?.signal === undefined ? over.signal : AbortSignal.any([over.signal, options.signal])
     const older = kept()
     try {
-      const news = only(main().watch({ ...options, signal }), ({ id }) => !isKept(id))
-      if (older?.provider.capabilities.watch !== true) yield* news
+      const news = only(of(main(), { ...options, signal }), ({ id }) => !isKept(id))
+      if (older === undefined || !tells(older.provider)) yield* news
       else
         yield* both(
           news,
-          only(older.provider.watch({ ...options, signal }), ({ id }) => isKept(id)),
+          only(of(older.provider, { ...options, signal }), ({ id }) => isKept(id)),
         )
     } catch (error) {
       // The next one hears of both.
@@ -131,6 +148,7 @@ export function joined({ main, kept, ownerOf, retiring }: JoinedParts): Joined {
     list,
     inspect,
     watch,
+    stats,
     probe: (...given) => main().probe(...given),
     headroom: (...given) => main().headroom(...given),
     quote: (...given) => main().quote(...given),
@@ -147,7 +165,6 @@ export function joined({ main, kept, ownerOf, retiring }: JoinedParts): Joined {
     forward: (...given) => at(given[0]).forward(...given),
     suspend: (...given) => at(given[0]).suspend(...given),
     resume: (...given) => at(given[0]).resume(...given),
-    stats: (...given) => at(given[0]).stats(...given),
   }
 
   /** As one of them, while the calls still go where they belong by then. */

@@ -57,6 +57,16 @@ test('without an index there is no mirror, and one that is none is not written o
   }
 })
 
+test('a tarball is what the index says that it is', async () => {
+  await writeMirror(dir, [{ package: 'a', version: '1.0.0', tarball: bytes('a1') }])
+  await writeFile(join(dir, 'a/1.0.0.tgz'), 'a2')
+  await expect(mirrorOrigin(dir).tarball('a', '1.0.0')).rejects.toMatchObject({
+    code: 'other-bytes',
+    message: expect.stringMatching(/^the tarball of a@1\.0\.0 is another one than the mirror '.*' says/) as string,
+    fix: `write it again with: muster plugins mirror --out ${dir}`,
+  })
+})
+
 test('a tarball is one version of one package', async () => {
   const file = join(folder.path, 'p.tgz')
   await writeFile(file, await packPlugin({ name: '@acme/p', version: '1.2.3' }))

@@ -41,7 +41,18 @@ export function mirrorOrigin(dir: string): Origin {
         ...(published === undefined ? {} : { published }),
       }))
     },
-    tarball: (name, version) => readTarball(tarballOf(dir, { name, version })),
+    async tarball(name, version) {
+      const bytes = await readTarball(tarballOf(dir, { name, version }))
+      const { packages } = await readIndex(dir)
+      const said = Object.hasOwn(packages, name) ? packages[name] : undefined
+      const wanted = said !== undefined && Object.hasOwn(said, version) ? said[version]?.sha512 : undefined
+      if (wanted === undefined || wanted === sha512Of(bytes)) return bytes
+      throw new PluginRefusal(
+        'other-bytes',
+        `the tarball of ${name}@${version} is another one than the mirror '${dir}' says: its hash is ${sha512Of(bytes)}, not ${wanted}`,
+        `write it again with: muster plugins mirror --out ${dir}`,
+      )
+    },
     attestations: (name, version) => readAttestations(tarballOf(dir, { name, version })),
   }
 }

@@ -1,7 +1,9 @@
 /** What a registry is asked, and how, and what is made of its answers. */
-import { createServer } from 'node:http'
+import { once } from 'node:events'
+import { createServer, type ServerResponse } from 'node:http'
 import type { AddressInfo } from 'node:net'
 import { maxTarballBytes } from '@muster/packed/archive'
+import { sha512Of } from '@muster/packed/digest'
 import { afterEach, expect, test, vi } from 'vitest'
 import { npmOrigin } from './npm.ts'
 import { startTestRegistry } from './testing/npm-registry.ts'
@@ -64,6 +66,69 @@ test('a tarball that is too large is not taken in', async () => {
   registry.publish('more', '1.0.0', { tarball: Buffer.alloc(maxTarballBytes + 1) })
   const origin = await npmOrigin({ url: registry.url }, undefined)
   await expect(origin.tarball('more', '1.0.0')).rejects.toMatchObject({ code: 'bad-archive' })
+})
+
+/** A registry that answers each path as it is told. */
+async function answering(answer: (path: string, reply: ServerResponse) => void): Promise<AsyncDisposable & { url: string }> {
+  const server = createServer((request, reply) => answer(request.url ?? '', reply)).listen(0, '127.0.0.1')
+  await once(server, 'listening')
+  return {
+    url: `http://127.0.0.1:${(server.address() as AddressInfo).port}/`,
+    async [Symbol.asyncDispose]() {
+      server.closeAllConnections()
+      server.close()
+      await once(server, 'close')
+    },
+  }
+}
+
+/** Of one version, whose tarball is at this address. */
+const packumentOf = (tarballUrl: string, dist: object = {}): string =>
+  JSON.stringify({ versions: { '1.0.0': { dist: { tarball: tarballUrl, ...dist } } } })
+
+test('what never ends is left after a while, whatever of it was asked for', async () => {
+  await using registry = await answering((path, reply) => {
+    if (path === '/p') reply.end(packumentOf(`${registry.url}p.tgz`))
+    else reply.write('{"drop after drop')
+  })
+  const origin = await npmOrigin({ url: registry.url }, undefined, { patienceMs: 100 })
+  const left = { code: 'unreachable', message: expect.stringMatching(/: its answer has not ended within 0\.1 s$/) as string }
+  await expect(origin.versions('drips')).rejects.toMatchObject(left)
+  await expect(origin.tarball('p', '1.0.0')).rejects.toMatchObject(left)
+  await expect(origin.attestations('p', '1.0.0')).rejects.toMatchObject(left)
+})
+
+test('what it says without end is not taken in', async () => {
+  await using registry = await answering((_, reply) => void reply.end(Buffer.alloc(maxTarballBytes + 1, ' ')))
+  const origin = await npmOrigin({ url: registry.url }, undefined)
+  const refused = { code: 'unreachable', message: expect.stringContaining(`more than ${maxTarballBytes} bytes`) as string }
+  await expect(origin.versions('p')).rejects.toMatchObject(refused)
+  await expect(origin.attestations('p', '1.0.0')).rejects.toMatchObject(refused)
+})
+
+test('a tarball is what the registry itself says that it is', async () => {
+  let integrity = sha512Of(tarball)
+  await using registry = await answering((path, reply) => {
+    if (path === '/p') reply.end(packumentOf(`${registry.url}p.tgz`, { integrity }))
+    else reply.end(tarball)
+  })
+  expect(await (await npmOrigin({ url: registry.url }, undefined)).tarball('p', '1.0.0')).toEqual(tarball)
+  integrity = sha512Of(Buffer.from('other bytes'))
+  await expect((await npmOrigin({ url: registry.url }, undefined)).tarball('p', '1.0.0')).rejects.toMatchObject({
+    code: 'other-bytes',
+    message: expect.stringContaining(`its registry says ${integrity}`) as string,
+  })
+})
+
+test('a registry that stumbles is asked again, without a word', async () => {
+  await using registry = await startTestRegistry()
+  registry.publish('p', '1.0.0', { tarball })
+  registry.fail(503)
+  const warned = vi.fn()
+  process.on('warning', warned)
+  expect(await (await npmOrigin({ url: registry.url }, undefined)).versions('p')).toHaveLength(1)
+  process.off('warning', warned)
+  expect(warned).not.toHaveBeenCalled()
 })
 
 test('a token is that of its address alone, whether it ends in a slash or not; one that cannot be read says so', async () => {

@@ -4,25 +4,31 @@ import fetch from 'npm-registry-fetch'
 import { z } from 'zod'
 import { type NetworkSettings, readNetwork } from '../config/network.ts'
 import { maxTarballBytes } from '@muster/packed/archive'
-import type { Origin, Published } from './origin.ts'
+import { sha512Of } from '@muster/packed/digest'
+import { jsonOf, type Origin, type Published } from './origin.ts'
 import { PluginRefusal } from './refusal.ts'
 import type { RegistryAddress } from './registry.ts'
 import { secretReader } from './secrets.ts'
 
 /** Of a registry that keeps silent. */
 const timeoutMs = 30_000
+/** Of one whose answer has begun: the largest comes in it at 2 Mbit/s. */
+const answerMs = 300_000
 /** Registries stumble now and then; a command that a human waits for tries thrice. */
-const retries = 2
+const retry = { retries: 2, factor: 2, minTimeout: 200, maxTimeout: 1000 }
 
 interface Packument {
-  versions: Record<string, { dist: { tarball: string }; deprecated?: string | boolean }>
+  versions: Record<string, { dist: { tarball: string; integrity?: unknown }; deprecated?: string | boolean }>
   time?: Record<string, string>
 }
 
 const packumentSchema: z.ZodType<Packument> = z.object({
   versions: z.record(
     z.string(),
-    z.object({ dist: z.object({ tarball: z.url() }), deprecated: z.union([z.string(), z.boolean()]).exactOptional() }),
+    z.object({
+      dist: z.object({ tarball: z.url(), integrity: z.unknown().exactOptional() }),
+      deprecated: z.union([z.string(), z.boolean()]).exactOptional(),
+    }),
   ),
   // It may hold more than instants, of versions that were taken back.
   time: z
@@ -33,7 +39,11 @@ const packumentSchema: z.ZodType<Packument> = z.object({
     .exactOptional(),
 })
 
-export async function npmOrigin(address: RegistryAddress, settings: NetworkSettings | undefined): Promise<Origin> {
+export async function npmOrigin(
+  address: RegistryAddress,
+  settings: NetworkSettings | undefined,
+  { patienceMs = answerMs }: { patienceMs?: number } = {},
+): Promise<Origin> {
   const options = optionsOf(address, settings === undefined ? undefined : await readNetwork(settings))
   const { url, token } = address
   if (token !== undefined) {
@@ -49,8 +59,9 @@ export async function npmOrigin(address: RegistryAddress, settings: NetworkSetti
   const known = new Map<string, Promise<Packument>>()
 
   async function packument(name: string): Promise<Packument> {
-    const answer = await asking(name, () => fetch.json(`/${pathOf(name)}`, options))
-    const parsed = packumentSchema.safeParse(answer)
+    const answer = await read(name, `/${pathOf(name)}`)
+    if (answer.length > maxTarballBytes) throw tooLong(name)
+    const parsed = packumentSchema.safeParse(jsonOf(answer.toString()))
     if (parsed.success) return parsed.data
     const at = parsed.error.issues[0]?.path.join('.') ?? ''
     throw new PluginRefusal(
@@ -60,12 +71,19 @@ export async function npmOrigin(address: RegistryAddress, settings: NetworkSetti
     )
   }
 
-  async function asking<T>(name: string, ask: () => Promise<T>): Promise<T> {
+  /** At most one byte more than anybody wants. Errors: PluginRefusal. */
+  async function read(name: string, path: string): Promise<Buffer> {
+    const signal = AbortSignal.timeout(patienceMs)
     try {
-      return await ask()
+      return await beginOf((await fetch(path, { ...options, signal })).body ?? [])
     } catch (error) {
-      throw refusalOf(error, name, url)
+      const late = `its answer has not ended within ${patienceMs / 1000} s`
+      throw refusalOf(signal.aborted ? new Error(late) : error, name, url)
     }
+  }
+
+  function tooLong(name: string): PluginRefusal {
+    return refusalOf(new Error(`it says more than ${maxTarballBytes} bytes`), name, url)
   }
 
   const once = (name: string): Promise<Packument> => {
@@ -96,17 +114,39 @@ export async function npmOrigin(address: RegistryAddress, settings: NetworkSetti
           `the registry has no ${name}@${version} any more`,
           'run: muster plugins update; or take it from a mirror',
         )
-      return asking(name, async () => bounded((await fetch(found.dist.tarball, options)).body ?? []))
+      const bytes = await read(name, found.dist.tarball)
+      if (bytes.length > maxTarballBytes)
+        throw new PluginRefusal(
+          'bad-archive',
+          `the tarball has more than ${maxTarballBytes} bytes`,
+          'bundle the plugin into one file',
+        )
+      checkIntegrity(`${name}@${version}`, { bytes, integrity: found.dist.integrity })
+      return bytes
     },
     async attestations(name, version) {
-      try {
-        return await fetch.json(`/-/npm/v1/attestations/${pathOf(name)}@${version}`, options)
-      } catch (error) {
-        if ((error as { statusCode?: number }).statusCode === 404) return undefined
-        throw refusalOf(error, name, url)
-      }
+      const path = `/-/npm/v1/attestations/${pathOf(name)}@${version}`
+      const answer = await read(name, path).catch((error: PluginRefusal) => {
+        if (error.code === 'no-package') return undefined
+        throw error
+      })
+      if (answer === undefined) return undefined
+      if (answer.length > maxTarballBytes) throw tooLong(name)
+      return jsonOf(answer.toString())
     },
   }
+}
+
+/** Whoever stands between a registry and its files may have others; what the lock has is compared beside. Error: PluginRefusal `other-bytes`. */
+function checkIntegrity(name: string, { bytes, integrity }: { bytes: Buffer; integrity: unknown }): void {
+  const said = typeof integrity === 'string' ? integrity.split(/\s+/).filter((one) => one.startsWith('sha512-')) : []
+  const found = sha512Of(bytes)
+  if (said.length === 0 || said.includes(found)) return
+  throw new PluginRefusal(
+    'other-bytes',
+    `the tarball of ${name} is another one than its registry says: its hash is ${found}, its registry says ${said.join(' ')}`,
+    'get it from another registry or from a mirror, and tell who runs this one',
+  )
 }
 
 /** As registries write it: the slash of a scope is no part of the path. */
@@ -124,7 +164,7 @@ function optionsOf({ url }: RegistryAddress, network: PluginNetwork | undefined)
   return {
     ...(url === undefined ? {} : { registry: url }),
     timeout: timeoutMs,
-    fetchRetries: retries,
+    retry,
     userAgent: 'muster',
     ...(network?.proxy === undefined ? {} : { proxy: network.proxy, httpsProxy: network.proxy }),
     ...(network?.noProxy === undefined ? {} : { noProxy: network.noProxy }),
@@ -132,19 +172,14 @@ function optionsOf({ url }: RegistryAddress, network: PluginNetwork | undefined)
   }
 }
 
-async function bounded(body: AsyncIterable<string | Buffer> | Iterable<Buffer>): Promise<Buffer> {
+async function beginOf(body: AsyncIterable<string | Buffer> | Iterable<Buffer>): Promise<Buffer> {
   const chunks: Buffer[] = []
   let size = 0
   for await (const piece of body) {
     const chunk = Buffer.from(piece)
     size += chunk.length
-    if (size > maxTarballBytes)
-      throw new PluginRefusal(
-        'bad-archive',
-        `the tarball has more than ${maxTarballBytes} bytes`,
-        'bundle the plugin into one file',
-      )
     chunks.push(chunk)
+    if (size > maxTarballBytes) break
   }
   return Buffer.concat(chunks)
 }

@@ -18,6 +18,7 @@ import { openOrigin } from './origins.ts'
 import { expectSigner, readTrustedRoot, verifyProvenance } from './provenance.ts'
 import { type PluginRefusal, type RefusalCode, refusals } from './refusal.ts'
 import { openSqliteStore } from '../store/open.ts'
+import { openPackage } from './discover.ts'
 import { chooseVersion } from './resolve.ts'
 import { startTestRegistry } from './testing/npm-registry.ts'
 import { packPlugin } from './testing/pack.ts'
@@ -89,6 +90,14 @@ test('every refusal says what is, and what to do (write it anew: `pnpm vitest ru
       const tree = await treeOfFolder(root)
       await writeFile(join(root, 'more.js'), '')
       await verifyTree(root, tree)
+    },
+    'other-permissions': async () => {
+      const root = await addContent(tarball, at('other'))
+      const accepted = { ...locked, permissions: { ...locked.permissions, childProcess: true } }
+      const problem = (): never => {
+        throw new Error('nothing is wrong with it')
+      }
+      await openPackage(entry, { root, registry: { problem }, locked: accepted })
     },
     'bad-archive': async () =>
       addContent(await packPlugin({ more: [[{ name: 'package/l', type: 'symlink', linkname: '/x' }]] }), at('bad')),
@@ -177,5 +186,6 @@ function masked(text: string, { folder, url }: { folder: string; url: string }):
     .replaceAll(/sha512-[A-Za-z0-9+/]{86}==/g, 'sha512-…')
     .replaceAll(/[0-9a-f]{128}/g, '…')
     .replaceAll(/\(\d+ bytes\)/g, '(… bytes)')
+    .replaceAll(/process \d+/g, 'process 4711')
     .replaceAll('|', '\\|')
 }

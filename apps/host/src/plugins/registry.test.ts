@@ -28,10 +28,15 @@ it('counts paths from its own folder, and asks the default registry where nothin
   expect(found.entries.map(({ source }) => source)).toEqual([{ registry: 'default' }, { registry: 'default' }])
 })
 
+const rule = { issuer: 'https://i.example', repository: 'https://r.example', workflow: 'w.yml' }
+
 it.each([
   ['a registry of another protocol', { registries: { default: { url: 'ftp://x.example' } } }],
   ['a token without a url', { registries: { default: { token: { file: 't' } } } }],
   ['two sources', { plugins: { a: { package: 'a', version: '*', source: { mirror: 'm', tarball: 't' } } } }],
+  ['a rule for names that no package has', { trust: { rules: [{ ...rule, packages: ['*'] }] } }],
+  ['a rule for what only begins like a name', { trust: { rules: [{ ...rule, packages: ['@acme/plugin-*'] }] } }],
+  ['an exemption for a scope without its star', { policy: { exempt: ['@acme'] } }],
   ['no source at all', { plugins: { a: { package: 'a', version: '*', source: {} } } }],
 ])('refuses %s', (_, given) => {
   expect(readRegistry(JSON.stringify({ plugins: {}, ...given }), { base: '/b', shown: 'plugins.json' }).problems).not.toEqual([])

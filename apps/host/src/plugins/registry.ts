@@ -74,8 +74,13 @@ export interface SourceFile {
 
 /** Most versions that turn out to be bad are taken back within a day. */
 const minReleaseAgeMs = 24 * 3_600_000
+const scopeName = /^@[a-z0-9-~][a-z0-9-._~]*\/\*$/
 const packageName = /^(?:@[a-z0-9-~][a-z0-9-._~]*\/)?[a-z0-9-~][a-z0-9-._~]*$/
 
+/** A rule that means nothing would protect nothing, in silence. */
+const named = z
+  .string()
+  .refine((value) => packageName.test(value) || scopeName.test(value), "write a package, or a scope as '@acme/*'")
 const place = z.string().min(1).exactOptional()
 const kinds = ['folder', 'tarball', 'mirror', 'registry'] as const
 const source = strict({
@@ -111,14 +116,14 @@ export const registrySchema: z.ZodType<RegistryFile> = strict({
     .describe('npm registries, by scope or by a name of yours; `default` is that of all other packages.'),
   policy: strict({
     minReleaseAge: durationSchema.exactOptional().describe('A version counts once it is published this long. Default 24h.'),
-    exempt: z.array(z.string().min(1)).exactOptional().describe('Packages, or scopes as @acme/*, of which any age is fine.'),
+    exempt: z.array(named).exactOptional().describe('Packages, or scopes as @acme/*, of which any age is fine.'),
   }).exactOptional(),
   trust: strict({
     root: place.describe('Another trusted root than that of the public sigstore, as sigstore publishes them.'),
     rules: z
       .array(
         strict({
-          packages: z.array(z.string().min(1)).min(1).describe('Packages, or scopes as @acme/*.'),
+          packages: z.array(named).min(1).describe('Packages, or scopes as @acme/*.'),
           issuer: z.url().describe('That told the authority who signs, as https://token.actions.githubusercontent.com.'),
           repository: z.url().describe('Where it is built from, as https://github.com/acme/plugin.'),
           workflow: z.string().min(1).describe('What builds it, as .github/workflows/release.yml.'),

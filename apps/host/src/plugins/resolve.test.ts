@@ -134,6 +134,12 @@ describe('the version of a range', () => {
     expect(thrown).toMatchObject(refusal)
   })
 
+  it('what is no exact version as a lock has them is none', () => {
+    const found = [at('v9.0.0'), at('=8.0.0'), at(' 7.0.0'), at('6.0.0+build'), at('1.0.0')]
+    expect(chooseVersion(wanted('*'), found, rule()).version).toBe('1.0.0')
+    expect(() => chooseVersion(wanted('v9.0.0'), found, rule())).toThrow('no version of @acme/p is in v9.0.0; there are: 1.0.0')
+  })
+
   it('a name that only begins like an exempt one is not exempt', () => {
     const found = [at('1.0.0', 1)]
     expect(() => chooseVersion(wanted('*'), found, rule({ exempt: ['@acme/*x', '@acm/*', '@acme/plugin', '@acme'] }))).toThrow(

@@ -23,10 +23,12 @@ export interface Rule {
 /** The highest version that counts; one that is deprecated only where there is no other. Errors: PluginRefusal. */
 export function chooseVersion(wanted: Wanted, found: readonly Published[], rule: Rule): Published {
   const { package: name, range } = wanted
-  const inRange = found
+  // As a lock has them: no v before it, and nothing of a build behind it.
+  const exact = found.filter(({ version }) => semver.valid(version) === version)
+  const inRange = exact
     .filter(({ version }) => semver.satisfies(version, range))
     .sort((a, b) => semver.rcompare(a.version, b.version))
-  if (inRange.length === 0) throw noVersion(wanted, found)
+  if (inRange.length === 0) throw noVersion(wanted, exact)
   const waits = waitOf(name, rule)
   const old = inRange.filter((one) => waits(one) <= 0)
   const chosen = old.find((one) => one.deprecated === undefined) ?? old[0]

@@ -165,6 +165,8 @@ export interface Exit {
   code?: number
   signal?: string
   oomKilled?: boolean
+  /** The most memory it had, where that is known; a page cache may count. */
+  memoryPeakBytes?: number
   reason: string
   at?: string
 }
@@ -383,6 +385,13 @@ export interface Pool {
   aside: number
   /** A worker whose run failed is kept so long for a look. */
   keepFailedMs?: number
+  /** What its live workers use now, by their last samples. */
+  usage?: {
+    /** Of so many it is known. */
+    workers: number
+    cpu: number
+    memoryBytes: number
+  }
 }
 
 export interface Problem {
@@ -494,7 +503,7 @@ export interface Provider {
     maxLifetimeMs?: number
     lifetime: 'provider' | 'host'
     suspend?: {
-      keeps: 'memory' | 'disk' | 'nothing'
+      keeps: ('memory' | 'disk' | 'nothing')[]
     }
     fresh: boolean
     services: boolean
@@ -696,6 +705,8 @@ export interface WorkerInfo {
     pids?: number
     gpus?: number
   }
+  /** The last sample, of a worker that lives, where its provider tells. */
+  usage?: WorkerUsage
   exit?: Exit
   problem?: {
     code: 'capacity' | 'quota' | 'throttled' | 'auth' | 'invalid-spec' | 'unsupported' | 'not-found' | 'conflict' | 'transient' | 'deadline' | 'cancelled' | 'internal'
@@ -710,6 +721,27 @@ export interface WorkerPage {
   items: WorkerInfo[]
   /** Ask with `before` for the page after this one; absent: there is none. */
   next?: string
+}
+
+export interface WorkerUsage {
+  at: string
+  /** Since the start of the worker, as all that is summed. */
+  cpuSeconds: number
+  /** vCPUs, since the sample before. */
+  cpu?: number
+  /** Without what could be given back at once, as a page cache. */
+  memoryBytes: number
+  /** The most it had, as its provider counts; a page cache may count. */
+  memoryPeakBytes?: number
+  pids?: number
+  network?: {
+    receivedBytes: number
+    sentBytes: number
+  }
+  disk?: {
+    readBytes: number
+    writtenBytes: number
+  }
 }
 
 /** What each operation takes and answers; `binary` is bytes. */
@@ -1241,7 +1273,7 @@ export interface Operations {
     }
     answer: Pool
   }
-  /** Unpacks a tar in a worker that lives */
+  /** Unpacks a tar in a worker that lives. The daemon takes in all of it first, at most 16 GiB: what is cut off before that changes nothing. After that it goes on whether or not anybody waits for its end. */
   putFiles: {
     params: {
       id: string

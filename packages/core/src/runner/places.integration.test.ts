@@ -155,12 +155,13 @@ describe.each(benches)('places of the runner in $name', (bench) => {
       const wrap = ['/bin/sh', '-c', `echo $$ >'${group.path}/cgroup.procs'; exec "$@"`, 'limit']
       const runner = createRunner(localRaw(bench, { wrap }).raw, { dir: join(dir, 'memory'), shell: bench.shell })
       const hungry = 'head -c 200000000 /dev/zero | tail -c 150000000 >/dev/null'
+      const at = expect.any(String) as string
       const own = await collect(await runner.exec(sh(bench, 'exit 137'), never))
-      expect(own.exit).toEqual({ code: 137, reason: 'exited with 137', at: expect.any(String) as string })
+      expect(own.exit).toEqual({ code: 137, reason: 'exited with 137', at })
       const killed = await collect(await runner.exec(sh(bench, 'kill -KILL $$'), never))
-      expect(killed.exit).toEqual({ signal: 'SIGKILL', reason: 'ended by SIGKILL' })
+      expect(killed.exit).toEqual({ signal: 'SIGKILL', reason: 'ended by SIGKILL', at })
       const victim = await collect(await runner.exec(sh(bench, hungry), never))
-      expect(victim.exit).toEqual({ code: 137, oomKilled: true, reason: 'out of memory' })
+      expect(victim.exit).toEqual({ code: 137, oomKilled: true, reason: 'out of memory', at })
       const survived = await collect(await runner.exec(sh(bench, `${hungry}; exit 4`), never))
       expect(survived.exit).toMatchObject({ code: 4, reason: expect.stringContaining('out of memory') })
       expect(survived.exit.oomKilled).toBeUndefined()

@@ -39,12 +39,22 @@ describe.each(benches)('runner in $name', (bench: Bench) => {
 
   test.each([0, 1, 3, 126, 127, 129, 137, 143, 255])('its own exit %i is a code', async (code) => {
     const { exit } = await run(sh(`exit ${code}`))
-    expect(exit).toEqual({ code, reason: `exited with ${code}` })
+    expect(exit).toEqual({ code, reason: `exited with ${code}`, at: expect.any(String) as string })
+  })
+
+  test('says when it ended, however late that is asked', async () => {
+    const before = Date.now()
+    const spec = sh('exit 0')
+    const { exit } = await run(spec)
+    const at = Date.parse(exit.at ?? '')
+    expect(at).toBeGreaterThanOrEqual(before)
+    expect(at).toBeLessThanOrEqual(Date.now() + 999)
+    expect(await runner.state(spec.id, never)).toEqual({ state: 'exited', exit })
   })
 
   test.each(['KILL', 'TERM', 'HUP', 'INT', 'PIPE', 'ABRT', 'USR1'])('SIG%s is a signal', async (name) => {
     const { exit } = await run(sh(`kill -${name} $$; sleep 60`))
-    expect(exit).toEqual({ signal: `SIG${name}`, reason: `ended by SIG${name}` })
+    expect(exit).toEqual({ signal: `SIG${name}`, reason: `ended by SIG${name}`, at: expect.any(String) as string })
   })
 
   test('keeps the streams apart, opens them anew by name, and reads end-of-file', async () => {
@@ -213,7 +223,7 @@ describe.each(benches)('runner in $name', (bench: Bench) => {
     await runner.kill(spec.id, name, never)
     expect((await output.next()).done).toBe(true)
     const { reason, ...exit } = await session.exit
-    expect(exit).toEqual({ signal: name })
+    expect(exit).toEqual({ signal: name, at: expect.any(String) as string })
     expect(reason).toBe(`ended by ${name}`)
     // A shell without job control makes its own background children ignore SIGINT.
     if (name === 'SIGINT') await runner.kill(spec.id, 'SIGKILL', never)

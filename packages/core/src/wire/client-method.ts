@@ -5,7 +5,7 @@ import type { CallOptions } from './call-options.ts'
 import { type CallRequest, type HostCall, startCall } from './client-call.ts'
 import type { ClientCore } from './client-core.ts'
 import { WireViolation } from './close.ts'
-import { execCodec, ItemFault, logsCodec, watchCodec } from './items.ts'
+import { execCodec, ItemFault, logsCodec, statsCodec, watchCodec } from './items.ts'
 import { maxChunkBytes, maxItemBytes } from './limits.ts'
 import type { MethodSpec } from './messages.ts'
 import { encodeBytes, pump } from './pump.ts'
@@ -181,6 +181,7 @@ async function execSession(core: ClientCore, request: CallRequest, input: Bytes 
 
 function decoderOf({ spec }: CallRequest): (frame: Buffer) => unknown {
   if (spec.out === 'watch') return watchCodec().decode
+  if (spec.out === 'stats') return statsCodec().decode
   if (spec.out === 'logs') return logsCodec().decode
   return (frame) => frame
 }

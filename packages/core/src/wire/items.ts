@@ -1,10 +1,10 @@
 /** Item streams: each data frame is one item = u16 BE header length, header JSON, payload bytes. */
 import * as z from 'zod'
-import type { ExecChunk, LogChunk, OutputStream, WorkerObservation } from '../provider.ts'
+import type { ExecChunk, LogChunk, OutputStream, WorkerObservation, WorkerStats } from '../provider.ts'
 import { decodeJson, encodeJson } from './json.ts'
 import { maxChunkBytes, maxItemHeaderBytes } from './limits.ts'
 import { describeIssues } from './messages.ts'
-import { workerObservationSchema } from './worker-schemas.ts'
+import { workerObservationSchema, workerStatsSchema } from './worker-schemas.ts'
 
 const outputStream: z.ZodType<OutputStream> = z.enum(['stdout', 'stderr'])
 
@@ -33,12 +33,21 @@ export class ItemFault extends Error {
 }
 
 export function watchCodec(): ItemCodec<WorkerObservation> {
+  return headCodec('an observation', workerObservationSchema)
+}
+
+export function statsCodec(): ItemCodec<WorkerStats> {
+  return headCodec('a sample', workerStatsSchema)
+}
+
+/** Items that are all header. */
+function headCodec<T extends object>(name: string, schema: z.ZodType<T>): ItemCodec<T> {
   return {
-    encode: (value) => [[itemHead(checked(workerObservationSchema, value))]],
+    encode: (value) => [[itemHead(checked(schema, value))]],
     decode(frame) {
       const { header, data } = splitItem(frame)
-      if (data.length > 0) throw new ItemFault('data: an observation has none')
-      return checked(workerObservationSchema, header)
+      if (data.length > 0) throw new ItemFault(`data: ${name} has none`)
+      return checked(schema, header)
     },
   }
 }

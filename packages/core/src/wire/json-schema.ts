@@ -36,6 +36,7 @@ import {
   workerExitSchema,
   workerObservationSchema,
   workerPageSchema,
+  workerStatsSchema,
   workerTargetSchema,
 } from './worker-schemas.ts'
 
@@ -72,6 +73,7 @@ const said: readonly [string, z.ZodType, string?][] = [
   ['WorkerExit', workerExitSchema],
   ['WorkerObservation', workerObservationSchema, 'Also the header of an item of watch.'],
   ['WorkerPage', workerPageSchema, `At most ${limits.maxPageBytes} bytes as JSON.`],
+  ['WorkerStats', workerStatsSchema, 'Also the header of an item of stats.'],
   ['WorkerTarget', workerTargetSchema],
 ]
 

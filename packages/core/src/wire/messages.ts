@@ -35,7 +35,7 @@ export const callParamsSchema: z.ZodType<CallParams> = z.strictObject({
 })
 
 /** How streams of a method carry data: raw bytes, or one item a frame. */
-export type StreamKind = 'bytes' | 'watch' | 'logs' | 'exec'
+export type StreamKind = 'bytes' | 'watch' | 'stats' | 'logs' | 'exec'
 
 /** One method: how it is queued, what it takes and gives, which streams it has. */
 export interface MethodSpec<Params = unknown, Result = unknown> {

@@ -1,6 +1,6 @@
 /** Calls one method of an author's provider and moves its streams. */
 import { ProviderError } from '../errors.ts'
-import { execCodec, ItemFault, logsCodec, watchCodec } from './items.ts'
+import { execCodec, ItemFault, logsCodec, statsCodec, watchCodec } from './items.ts'
 import type { MethodSpec } from './messages.ts'
 import { type Encode, encodeBytes, isAsyncIterable, pump } from './pump.ts'
 import type { OpenCall } from './serve-call.ts'
@@ -77,6 +77,8 @@ function plainEncoder(spec: MethodSpec, params: Record<string, unknown>): Encode
   switch (spec.out) {
     case 'watch':
       return watchCodec().encode
+    case 'stats':
+      return statsCodec().encode
     case 'logs':
       return logsCodec().encode
     case 'exec':

@@ -90,6 +90,7 @@ describe("an author's fault is an internal error with method and path", () => {
     ],
     ['a throw of no error', 'launch', () => Promise.reject('text'), 'launch failed: text'],
     ['no iterable', 'watch', async(undefined), 'watch: gave no AsyncIterable'],
+    ['a wrong sample', 'stats', () => give({ id: observation.id, at: 'now' }), /^stats: at: /],
     ['a wrong item', 'watch', () => give({ ...observation, ready: 'yes' }), /^watch: ready: /],
     [
       'a large log chunk',
@@ -124,6 +125,8 @@ describe("an author's fault is an internal error with method and path", () => {
           return await host.worker.list(query, options())
         case 'inspect':
           return await host.worker.inspect([target], options())
+        case 'stats':
+          return await collect(host.worker.stats({ tags: query.tags, everyMs: 500 }, options()))
         case 'watch':
           return await collect(host.worker.watch(query, options()))
         case 'logs':

@@ -25,7 +25,6 @@ describe('a service', () => {
     const handle = { v: 1, data: null }
     const pool = { pool: 'q', tags: { 'muster-owner': 'o', 'muster-provider': 'p', 'muster-pool': 'q' } }
     const quote = { pricePerHour: 1, currency: 'EUR', billingSeconds: 60, expectedStartMs: 1, interruptionRisk: 0 }
-    const stats = { at: now, cpuSeconds: 1, memoryBytes: 2 }
     const values = {
       probe: { state: 'ready', facts: { a: 'b' } },
       preparePool: { handle, digest: 'd' },
@@ -39,7 +38,6 @@ describe('a service', () => {
       execResize: undefined,
       suspend: undefined,
       resume: undefined,
-      stats,
       headroom: { slots: { free: 1, total: 2 } },
       quote,
     }
@@ -60,9 +58,8 @@ describe('a service', () => {
       await worker.execState(target, execId, options()),
       await worker.execKill(target, kill, options()),
       await worker.execResize(target, resize, options()),
-      await worker.suspend(target, options()),
+      await worker.suspend(target, { keeps: 'disk' }, options()),
       await worker.resume(target, options()),
-      await worker.stats(target, options()),
       await worker.headroom(options()),
       await worker.quote({ image: 'i' }, options()),
     ]).toEqual(Object.values(values))
@@ -77,8 +74,7 @@ describe('a service', () => {
       [target, execId],
       [target, kill],
       [target, resize],
-      [target],
-      [target],
+      [target, { keeps: 'disk' }],
       [target],
       [],
       [{ image: 'i' }],
@@ -115,8 +111,10 @@ describe('a service', () => {
   })
 
   it('moves every kind of stream', async () => {
-    const { host } = await link(echoProvider())
+    const sample = { id, at: now, cpuSeconds: 1, memoryBytes: 2, disk: { readBytes: 3, writtenBytes: 4 } }
+    const { host } = await link({ ...echoProvider(), stats: () => give(sample) })
     await host.worker.launch(spec, options())
+    expect(await collect(host.worker.stats({ tags: query.tags, everyMs: 500 }, options()))).toEqual([sample])
     expect(await collect(host.worker.watch(query, options()))).toMatchObject([{ id, phase: 'running' }])
     const logs = await collect(host.worker.logs(target, { follow: true, cursor: '990' }, options()))
     expect(logs.map((one) => one.data.toString())).toEqual(Array.from({ length: 10 }, (_, index) => `line ${990 + index}\n`))

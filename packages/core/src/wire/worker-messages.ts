@@ -14,13 +14,14 @@ import type {
   Probe,
   Quote,
   QuoteShape,
+  StatsQuery,
+  SuspendHow,
   TerminateHow,
   Terminated,
   WorkerExit,
   WorkerMethod,
   WorkerObservation,
   WorkerPage,
-  WorkerStats,
   WorkerTarget,
 } from '../provider.ts'
 import { type LaunchSpec, launchSpecSchema } from '../spec.ts'
@@ -41,12 +42,13 @@ import {
   probeSchema,
   quoteSchema,
   quoteShapeSchema,
+  statsQuerySchema,
   terminatedSchema,
+  suspendHowSchema,
   terminateHowSchema,
   workerExitSchema,
   workerObservationSchema,
   workerPageSchema,
-  workerStatsSchema,
   workerTargetSchema,
 } from './worker-schemas.ts'
 
@@ -86,9 +88,9 @@ export interface WorkerWire {
   copyIn: { params: OnTarget & { path: string; in: number }; result: Nothing }
   copyOut: { params: OnTarget & { path: string; out: number }; result: Nothing }
   forward: { params: OnTarget & { port: number; in: number; out: number }; result: Nothing }
-  suspend: { params: OnTarget; result: Nothing }
+  suspend: { params: OnTarget & { how: SuspendHow }; result: Nothing }
   resume: { params: OnTarget; result: Nothing }
-  stats: { params: OnTarget; result: WorkerStats }
+  stats: { params: { call: CallParams; query: StatsQuery; out: number }; result: Nothing }
   headroom: { params: { call: CallParams }; result: Headroom }
   quote: { params: { call: CallParams; shape: QuoteShape }; result: Quote }
 }
@@ -210,9 +212,15 @@ export const workerMethods: { readonly [M in WorkerMethod]: MethodSpec<WorkerWir
     in: 'always',
     out: 'bytes',
   },
-  suspend: { ...other, ...nothing, args: ['target'], params: onTarget },
+  suspend: { ...other, ...nothing, args: ['target', 'how'], params: z.strictObject({ call, target, how: suspendHowSchema }) },
   resume: { ...other, ...nothing, args: ['target'], params: onTarget },
-  stats: { ...other, args: ['target'], params: onTarget, result: workerStatsSchema },
+  stats: {
+    ...other,
+    ...nothing,
+    args: ['query'],
+    params: z.strictObject({ call, query: statsQuerySchema, out: streamParam }),
+    out: 'stats',
+  },
   headroom: { ...other, args: [], params: z.strictObject({ call }), result: headroomSchema },
   quote: { ...other, args: ['shape'], params: z.strictObject({ call, shape: quoteShapeSchema }), result: quoteSchema },
 }

@@ -2,34 +2,38 @@
 import * as z from 'zod'
 import { providerErrorCodes } from '../errors.ts'
 import { providerPhases } from '../phase.ts'
-import type {
-  ExecResize,
-  ExecSpec,
-  ExecState,
-  Handle,
-  Headroom,
-  LaunchedWorker,
-  ListQuery,
-  LogOptions,
-  PoolRef,
-  PoolRequest,
-  Probe,
-  Quote,
-  QuoteShape,
-  TerminalSize,
-  TerminateHow,
-  Terminated,
-  WorkerExit,
-  WorkerObservation,
-  WorkerPage,
-  WorkerStats,
-  WorkerTarget,
+import {
+  type ExecResize,
+  type ExecSpec,
+  type ExecState,
+  type Handle,
+  type Headroom,
+  type LaunchedWorker,
+  type ListQuery,
+  type LogOptions,
+  type PoolRef,
+  type PoolRequest,
+  type Probe,
+  type Quote,
+  type QuoteShape,
+  type StatsQuery,
+  type SuspendHow,
+  suspendKeeps,
+  type TerminalSize,
+  type Terminated,
+  type TerminateHow,
+  type WorkerExit,
+  type WorkerObservation,
+  type WorkerPage,
+  type WorkerStats,
+  type WorkerTarget,
 } from '../provider.ts'
 import { instantSchema, namePattern, ownerTagsSchema, resourcesSchema, workerIdSchema } from '../spec.ts'
 import { maxHandleBytes, maxPageWorkers } from './limits.ts'
 
 const name = z.string().regex(namePattern)
 const count = z.int().min(0)
+const amount = z.number().min(0)
 const env = z.record(z.string().regex(/^[A-Za-z_][A-Za-z0-9_]*$/), z.string())
 
 export const handleSchema: z.ZodType<Handle> = z
@@ -49,6 +53,7 @@ export const probeSchema: z.ZodType<Probe> = z.strictObject({
   facts: z.record(z.string(), z.string()).exactOptional(),
 })
 
+const providerTags = z.strictObject({ 'muster-owner': name, 'muster-provider': name })
 const poolTags = z.strictObject({ 'muster-owner': name, 'muster-provider': name, 'muster-pool': name })
 export const poolRefSchema: z.ZodType<PoolRef> = z.strictObject({ pool: name, tags: poolTags })
 export const poolRequestSchema: z.ZodType<PoolRequest> = z.strictObject({
@@ -76,7 +81,7 @@ export const terminatedSchema: z.ZodType<Terminated> = z.discriminatedUnion('sta
 ])
 
 export const listQuerySchema: z.ZodType<ListQuery> = z.strictObject({
-  tags: z.strictObject({ 'muster-owner': name, 'muster-provider': name }),
+  tags: providerTags,
   limit: z.int().min(1).max(maxPageWorkers),
   cursor: z.string().exactOptional(),
 })
@@ -88,6 +93,7 @@ export const workerExitSchema: z.ZodType<WorkerExit> = z.strictObject({
     .regex(/^SIG[A-Z0-9+-]+$/)
     .exactOptional(),
   oomKilled: z.boolean().exactOptional(),
+  memoryPeakBytes: amount.exactOptional(),
   reason: z.string(),
   at: instantSchema.exactOptional(),
 })
@@ -115,6 +121,7 @@ export const execIdSchema: z.ZodType<string> = z.string().regex(/^x[0-9a-z]{26}$
 /** As the kernel has it (tty_ioctl(4), struct winsize), but for 0, which is "not known". */
 const extent = z.int().min(1).max(65_535)
 const terminalSizeSchema: z.ZodType<TerminalSize> = z.strictObject({ columns: extent, rows: extent })
+export const suspendHowSchema: z.ZodType<SuspendHow> = z.strictObject({ keeps: z.enum(suspendKeeps) })
 export const execResizeSchema: z.ZodType<ExecResize> = z.strictObject({ id: execIdSchema, columns: extent, rows: extent })
 
 export const execSpecSchema: z.ZodType<ExecSpec> = z.strictObject({
@@ -134,7 +141,6 @@ export const execStateSchema: z.ZodType<ExecState> = z.discriminatedUnion('state
   z.strictObject({ state: z.literal('unknown') }),
 ])
 
-const amount = z.number().min(0)
 const freeOfTotal = z.strictObject({ free: amount, total: amount }).exactOptional()
 
 export const headroomSchema: z.ZodType<Headroom> = z.strictObject({
@@ -158,12 +164,21 @@ export const quoteSchema: z.ZodType<Quote> = z.strictObject({
   interruptionRisk: z.number().min(0).max(1),
 })
 
+/** More often would cost more than it tells; a day is for ever. */
+export const statsQuerySchema: z.ZodType<StatsQuery> = z.strictObject({
+  tags: providerTags,
+  everyMs: z.int().min(500).max(86_400_000),
+})
+
 export const workerStatsSchema: z.ZodType<WorkerStats> = z.strictObject({
+  id: workerIdSchema,
   at: instantSchema,
   cpuSeconds: amount,
   memoryBytes: amount,
   memoryPeakBytes: amount.exactOptional(),
   pids: amount.exactOptional(),
+  network: z.strictObject({ receivedBytes: amount, sentBytes: amount }).exactOptional(),
+  disk: z.strictObject({ readBytes: amount, writtenBytes: amount }).exactOptional(),
 })
 
 export const logOptionsSchema: z.ZodType<LogOptions> = z.strictObject({ cursor: z.string().exactOptional(), follow: z.boolean() })

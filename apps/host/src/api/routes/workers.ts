@@ -29,7 +29,12 @@ export function workerRoutes(app: App, { engine, runs, idempotency }: AppDeps): 
         response: { 200: page },
       },
     },
-    async ({ query }) => pageOfRows(query, (slice) => engine.workers.list({ ...query, ...slice }), workerView),
+    async ({ query }) =>
+      pageOfRows(
+        query,
+        (slice) => engine.workers.list({ ...query, ...slice }),
+        (row) => workerView(row, engine.usage.of(row.id)),
+      ),
   )
 
   app.get(
@@ -41,7 +46,7 @@ export function workerRoutes(app: App, { engine, runs, idempotency }: AppDeps): 
     async ({ params }) => {
       const row = engine.workers.get(params.id) ?? (await engine.workers.find(params.id))
       if (row === undefined) throw new ApiProblem('not-found', `there is no worker ${params.id}`)
-      return workerView(row)
+      return workerView(row, engine.usage.of(row.id))
     },
   )
 

@@ -14,6 +14,18 @@ const claim: ConformanceClaim = {
   ...{ passed: 41, failed: 0, notDeclared: 27 },
 }
 
+test('what a plugin says of itself stays in its line: it looks like nothing else', () => {
+  const shown = shownChange({
+    ...{ alias: 'cloud', package: 'x', kind: 'added', after: version, compared: true },
+    deprecated: 'old\n+ other: @acme/other 1.0.0',
+    differences: [{ path: 'permissions.net', kind: 'added', after: 'x\n    signed by https://git.example/acme\u202egnp.\u2028' }],
+  })
+  expect(shown.split('\n').slice(4)).toEqual([
+    '    deprecated: old\\u000a+ other: @acme/other 1.0.0',
+    '    + permissions.net x\\u000a    signed by https://git.example/acme\\u202egnp.\\u2028',
+  ])
+})
+
 test.each<[LockedVersion['conformance'], string]>([
   [undefined, 'unknown, no report is packed with it'],
   [

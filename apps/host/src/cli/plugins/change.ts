@@ -8,7 +8,7 @@ import { type LockChange, planLock } from '../../plugins/locking.ts'
 import { PluginRefusal } from '../../plugins/refusal.ts'
 import { readRegistry } from '../../plugins/registry.ts'
 import { signerName } from '../../plugins/trust.ts'
-import { bytes, exits, print, printJson, say } from '../io.ts'
+import { bytes, exits, oneLine, print, printJson, say } from '../io.ts'
 import { withProgress } from '../context.ts'
 import { collectAfter } from './gc.ts'
 import { demandKept } from './kept.ts'
@@ -135,7 +135,7 @@ export function shownChange({
   if (deprecated !== undefined) lines.push(`    deprecated: ${deprecated}`)
   if (!compared) lines.push('    the one before cannot be had any more: this is all of it, not what differs')
   else if (before !== undefined && asksForMore(differences)) lines.push('    asks for more than before:')
-  return [...lines, ...differences.map(shownDifference)].join('\n')
+  return [...lines, ...differences.map(shownDifference)].map(oneLine).join('\n')
 }
 
 /** Who vouches for it, and how. */

@@ -1,10 +1,15 @@
 /** `muster plugins mirror` and `verify`: the locked bytes, taken along and looked at again. */
-import { resolve } from 'node:path'
+import { normalize, resolve } from 'node:path'
+import { pluginManifestSchema } from '@muster/core'
+import { treeOf } from '@muster/packed/digest'
 import { formatProblem } from '../../config/problem.ts'
+import { filesOf } from '../../plugins/archive.ts'
 import { findContent, verifyTree } from '../../plugins/content.ts'
+import { checkAccepted } from '../../plugins/discover.ts'
 import { checkBytes, lockedBytes } from '../../plugins/fetch.ts'
 import { type LockedPlugin, lockedFor } from '../../plugins/lock.ts'
 import { mirrored, type ToMirror, writeMirror } from '../../plugins/mirror.ts'
+import { jsonOf } from '../../plugins/origin.ts'
 import { openOrigin } from '../../plugins/origins.ts'
 import { PluginRefusal } from '../../plugins/refusal.ts'
 import { trustOf } from '../../plugins/trust.ts'
@@ -52,9 +57,9 @@ export async function verifyPlugins(
 ): Promise<number> {
   if (site.problems.length > 0) return told(site)
   const verified = await Promise.all(
-    Object.entries(site.lock.lock.plugins).map(async ([alias, locked]): Promise<Verified> => {
+    lockedIn(site, mirror !== undefined).map(async ([alias, locked]): Promise<Verified> => {
       const one = { alias, package: locked.package, version: locked.version }
-      const fault = await faultOf(() => verify(locked, { site, ...(mirror === undefined ? {} : { mirror }) }))
+      const fault = await faultOf(() => verify(locked, { alias, site, ...(mirror === undefined ? {} : { mirror }) }))
       return fault === undefined ? one : { ...one, fault }
     }),
   )
@@ -78,21 +83,52 @@ export async function verifyPlugins(
   return wrong.length === 0 ? exits.ok : exits.failed
 }
 
-async function verify(locked: LockedPlugin, { site, mirror }: { site: Site; mirror?: string }): Promise<void> {
+/** By alias. `before`: the versions to go back to as well, which a mirror has to have; a source may have taken one back that is here. */
+function lockedIn({ lock }: Site, before: boolean): [string, LockedPlugin][] {
+  return Object.entries(lock.lock.plugins).flatMap(([alias, { previous, ...locked }]): [string, LockedPlugin][] => [
+    [alias, locked],
+    ...(before && previous !== undefined
+      ? [[alias, { package: locked.package, source: locked.source, ...previous }] satisfies [string, LockedPlugin]]
+      : []),
+  ])
+}
+
+interface VerifyFrom {
+  alias: string
+  site: Site
+  mirror?: string
+}
+
+async function verify(locked: LockedPlugin, { alias, site, mirror }: VerifyFrom): Promise<void> {
   const root = await findContent(locked.sha512, site.stores)
   if (root !== undefined) await verifyTree(root, locked.tree)
-  await verifyBytes(locked, { site, ...(mirror === undefined ? {} : { mirror }) })
+  await verifyInside(locked, {
+    alias,
+    tarball: await verifiedBytes(locked, { site, ...(mirror === undefined ? {} : { mirror }) }),
+  })
   if (locked.signer === undefined) return
   const origin = await openOrigin(mirror === undefined ? locked.source : { mirror: resolve(mirror) }, site)
   const attestations = (): Promise<unknown> => origin.attestations(locked.package, locked.version)
   await trustOf({ ...locked, before: locked, attestations }, site.registry.trust)
 }
 
-async function verifyBytes(locked: LockedPlugin, { site, mirror }: { site: Site; mirror?: string }): Promise<void> {
-  if (mirror === undefined) {
-    await lockedBytes(locked, site)
-    return
-  }
+/** What a start would refuse once it has unpacked them. */
+async function verifyInside(locked: LockedPlugin, { alias, tarball }: { alias: string; tarball: Buffer }): Promise<void> {
+  const files = await filesOf(tarball)
+  const tree = treeOf(files)
+  if (tree !== locked.tree)
+    throw new PluginRefusal(
+      'other-files',
+      `the files in the locked bytes of ${locked.package}@${locked.version} are not those of the lock: they have the digest ${tree}, not ${locked.tree}`,
+      `find out who changed the lock; if the bytes are meant, run: muster plugins remove ${alias}, and add it again`,
+    )
+  const pack = jsonOf(files.get('package.json')?.toString() ?? '') as { muster?: string } | undefined
+  const manifest = pluginManifestSchema.safeParse(jsonOf(files.get(normalize(pack?.muster ?? ''))?.toString() ?? ''))
+  if (manifest.success) checkAccepted({ alias }, manifest.data, locked.permissions)
+}
+
+async function verifiedBytes(locked: LockedPlugin, { site, mirror }: { site: Site; mirror?: string }): Promise<Buffer> {
+  if (mirror === undefined) return await lockedBytes(locked, site)
   const { package: name, version } = locked
   const tarball = await mirrored(mirror, { name, version })
   if (tarball === undefined)
@@ -102,6 +138,7 @@ async function verifyBytes(locked: LockedPlugin, { site, mirror }: { site: Site;
       `where it can be had, run: muster plugins mirror --out ${mirror}`,
     )
   checkBytes(locked, tarball)
+  return tarball
 }
 
 async function faultOf(work: () => Promise<unknown>): Promise<Verified['fault']> {

@@ -10,6 +10,7 @@ import { runByCommand } from './by-command.ts'
 import { runByExec } from './by-exec.ts'
 import { hasWorker, illMs, type Job, lasting, logPath, pauseFor, requestOf, type RunDeps } from './deps.ts'
 import { finish } from './finish.ts'
+import { withMemory } from './memory.ts'
 import { endingOfGone } from './gone.ts'
 import { leaseRequestOf } from './lease-request.ts'
 import { openLog } from './log-file.ts'
@@ -206,7 +207,7 @@ async function throughStates(job: Job): Promise<Ending> {
       // Else its command may have begun, by a host that was killed before it could say so.
       if (job.untried && watch.stop() !== undefined) return endingUnbegun('it never began', watch.stop())
     }
-    ending = await ways[way](job)
+    ending = withMemory(job, await ways[way](job))
     deps.killpoint('run-exit-not-stored')
     deps.killpoint('log-end-not-stored')
     await storeExit(job, ending)

@@ -235,7 +235,7 @@ async function eachSaysWhy(store: Store): Promise<void> {
 }
 
 /** What gives no promise. */
-const direct = new Set<string | symbol>(['status', 'watch', 'logs', 'copyOut', 'forward'])
+const direct = new Set<string | symbol>(['status', 'watch', 'stats', 'logs', 'copyOut', 'forward'])
 
 interface RoomParts extends Pick<Harness, 'leaving' | 'gone' | 'kept'> {
   mine: { dead: boolean }

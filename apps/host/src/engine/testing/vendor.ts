@@ -9,11 +9,13 @@ import {
   type WorkerObservation,
   type WorkerPage,
   type WorkerPluginManifest,
+  type WorkerStats,
   type WorkerTarget,
 } from '@muster/core'
 import type { GuardedProvider, ProviderState, ProviderStatus } from '../../plugins/api.ts'
 import type { Clock } from '../clock.ts'
 import { fullCapabilities } from './capabilities.ts'
+import { newsOf, type Told } from './news.ts'
 
 export interface VendorWorker {
   spec: LaunchSpec
@@ -78,6 +80,8 @@ export interface ScriptedProvider extends GuardedProvider {
   onChange(listener: (status: ProviderStatus) => void): () => void
   /** Tells watchers of a worker as it now is. */
   announce(id: string): void
+  /** Tells what workers use. */
+  sample(...samples: (WorkerStats | ProviderError)[]): void
   /** Breaks the watches that are open. */
   cut(error: ProviderError): void
 }
@@ -90,7 +94,8 @@ export function scriptedProvider(options: ScriptOptions): ScriptedProvider {
   const { name, clock, version = '1.0.0', package: plugin = '@muster-test/vendor' } = options
   const vendor = options.vendor ?? newVendor()
   const capabilities = { ...fullCapabilities, ...options.capabilities }
-  const watchers = new Set<(seen: WorkerObservation | ProviderError) => void>()
+  const watchers: Told<WorkerObservation> = new Set()
+  const samplers: Told<WorkerStats> = new Set()
   const listeners = new Set<(status: ProviderStatus) => void>()
   let state: ProviderState = 'ready'
   let why: Partial<ProviderStatus> = {}
@@ -222,30 +227,10 @@ export function scriptedProvider(options: ScriptOptions): ScriptedProvider {
     })
   }
 
-  async function* watch(signal: AbortSignal | undefined): AsyncGenerator<WorkerObservation> {
-    vendor.calls.push({ method: 'watch' })
-    await call({ method: 'watch', work: () => undefined })
-    const queue: (WorkerObservation | ProviderError)[] = []
-    let wake = (): void => {}
-    const tell = (seen: WorkerObservation | ProviderError): void => {
-      queue.push(seen)
-      wake()
-    }
-    watchers.add(tell)
-    try {
-      while (signal?.aborted !== true) {
-        const next = queue.shift()
-        if (next instanceof ProviderError) throw next
-        if (next !== undefined) yield next
-        else
-          await new Promise<void>((resolve) => {
-            wake = resolve
-            signal?.addEventListener('abort', () => resolve(), { once: true })
-          })
-      }
-    } finally {
-      watchers.delete(tell)
-    }
+  async function* news<T>(method: 'watch' | 'stats', told: Told<T>, signal: AbortSignal | undefined): AsyncGenerator<T> {
+    vendor.calls.push({ method })
+    await call({ method, work: () => undefined })
+    yield* newsOf(told, signal)
   }
 
   const missing = (): never => {
@@ -261,6 +246,9 @@ export function scriptedProvider(options: ScriptOptions): ScriptedProvider {
     } as WorkerPluginManifest,
     status,
     announce,
+    sample: (...samples) => {
+      for (const one of samples) for (const tell of samplers) tell(one)
+    },
     cut: (error) => {
       for (const tell of watchers) tell(error)
     },
@@ -303,7 +291,7 @@ export function scriptedProvider(options: ScriptOptions): ScriptedProvider {
       for (const { id } of targets) vendor.calls.push({ method: 'inspect', id })
       return call({ method: 'inspect', work: () => targets.flatMap(({ id }) => shown(id)) })
     },
-    watch: (given) => watch(given?.signal),
+    watch: (given) => news('watch', watchers, given?.signal),
     logs: missing,
     exec: missing,
     execState: missing,
@@ -313,7 +301,7 @@ export function scriptedProvider(options: ScriptOptions): ScriptedProvider {
     forward: missing,
     suspend: missing,
     resume: missing,
-    stats: missing,
+    stats: (_query, given) => news('stats', samplers, given?.signal),
     headroom: missing,
     quote: missing,
     preparePool: async (request) => {

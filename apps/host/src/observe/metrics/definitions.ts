@@ -19,12 +19,17 @@ export const metricNames = [
   'muster_workers_adopted_total',
   'muster_worker_ready_seconds',
   'muster_worker_terminate_seconds',
+  'muster_worker_memory_bytes',
+  'muster_worker_cpu_seconds_total',
+  'muster_worker_network_bytes_total',
+  'muster_worker_disk_bytes_total',
   'muster_leases',
   'muster_leases_ended_total',
   'muster_lease_queue_seconds',
   'muster_lease_active_seconds',
   'muster_runs_ended_total',
   'muster_run_seconds',
+  'muster_run_memory_peak_bytes',
   'muster_provider_calls_total',
   'muster_provider_call_seconds',
   'muster_provider_calls_waited_total',
@@ -65,6 +70,8 @@ const CALL_SECONDS = [0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1
 /** Lives of workers: a local process is ready within milliseconds, a large machine after many minutes. */
 const LIFE_SECONDS = [0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 120, 300, 600, 1800, 3600]
 const RUN_SECONDS = [0.1, 0.5, 1, 5, 10, 30, 60, 120, 300, 600, 1200, 1800, 3600, 7200, 14_400]
+/** As limits are set: from 64 MiB, doubled. */
+const RUN_BYTES = Array.from({ length: 12 }, (_, power) => 2 ** (26 + power))
 /** Up to the largest group that the store takes. */
 const GROUP_WRITES = [1, 2, 4, 8, 16, 32, 64, 128, 256, 512]
 
@@ -103,6 +110,21 @@ export const metricDefinitions: Readonly<Record<MetricName, MetricDefinition>> =
     'provider',
   ),
 
+  muster_worker_memory_bytes: gauge(
+    'Memory of live workers together, by their last samples, where their provider tells.',
+    'pool',
+  ),
+  muster_worker_cpu_seconds_total: counter(
+    'Processor time of workers, where their provider tells; counted while they live.',
+    'pool',
+  ),
+  muster_worker_network_bytes_total: counter('What workers received and sent, counted likewise.', 'pool', 'direction'),
+  muster_worker_disk_bytes_total: counter(
+    'What workers read from disks and wrote to them, counted likewise.',
+    'pool',
+    'direction',
+  ),
+
   muster_leases: gauge('Leases that have not ended: queued, or held (a worker is made for it, or it has one).', 'pool', 'state'),
   muster_leases_ended_total: counter('Leases that ended: released, expired, lost, refused, cancelled, failed.', 'pool', 'end'),
   muster_lease_queue_seconds: histogram('From the request of a lease until a worker was assigned to it.', LIFE_SECONDS, 'pool'),
@@ -114,6 +136,7 @@ export const metricDefinitions: Readonly<Record<MetricName, MetricDefinition>> =
     'outcome',
   ),
   muster_run_seconds: histogram('From the start of a command to the end of its run.', RUN_SECONDS, 'pool'),
+  muster_run_memory_peak_bytes: histogram('The most memory that a run had, where it is known.', RUN_BYTES, 'pool'),
 
   muster_provider_calls_total: counter(
     'Calls to a provider that have settled; code ok, or that of the error.',

@@ -1,9 +1,11 @@
 /** The engine's part of the metrics: its changes are counted as they are committed, its state is read at the scrape. */
+import type { WorkerExit } from '@muster/core'
 import type { Engine } from '../../engine/api.ts'
 import type { JournalRow, LeaseRecord, LiveWorker, RunRecord } from '../../engine/model.ts'
+import type { WorkerUsage } from '../../engine/used.ts'
 import type { ProviderState, ProviderStatus } from '../../plugins/api.ts'
 import type { Metrics } from './metrics.ts'
-import type { Labels, SetGauge } from './definitions.ts'
+import type { Labels, MetricName, SetGauge } from './definitions.ts'
 
 const providerStates: readonly ProviderState[] = ['starting', 'ready', 'degraded', 'quarantined', 'failed', 'stopped']
 const breakerStates: readonly ProviderStatus['breaker'][] = ['closed', 'open', 'half-open']
@@ -16,6 +18,8 @@ const orphanEvents = new Map([
 /** From here on all that the engine does is counted. What lives already counts as adopted. */
 export function countEngine(metrics: Metrics, engine: Engine): void {
   const workers = countWorkers(metrics, engine)
+  const startedAt = engine.clock.now()
+  engine.usage.onSample((worker, now, before) => countUsage(metrics, { worker, now, before, startedAt }))
   engine.changes.onLease((now, before) => countLease(metrics, now, before))
   engine.changes.onDecision((row) => countDecision(metrics, row))
   metrics.onScrape((set) => {
@@ -29,6 +33,30 @@ export function countRun(metrics: Metrics, run: RunRecord): void {
   metrics.count('muster_runs_ended_total', { pool: run.pool, outcome: run.outcome ?? 'unknown' })
   if (run.started_at !== null && run.ended_at !== null)
     metrics.record('muster_run_seconds', seconds(run.started_at, run.ended_at), { pool: run.pool })
+  const { memoryPeakBytes: peak } = JSON.parse(run.exit ?? '{}') as Partial<WorkerExit>
+  if (peak !== undefined) metrics.record('muster_run_memory_peak_bytes', peak, { pool: run.pool })
+}
+
+interface Sampled {
+  worker: LiveWorker
+  now: WorkerUsage
+  before: WorkerUsage | undefined
+  startedAt: number
+}
+
+/** What a worker used before this host came was counted by the host before it, or by nobody. */
+function countUsage(metrics: Metrics, { worker: { pool, created_at: made }, now, before, startedAt }: Sampled): void {
+  if (before === undefined && made < startedAt) return
+  // A worker that began anew counts from nothing again.
+  const add = (name: MetricName, labels: Labels, [to = 0, from = 0]: [number | undefined, number | undefined]): void =>
+    void (to > from && metrics.count(name, labels, to - from))
+  add('muster_worker_cpu_seconds_total', { pool }, [now.cpuSeconds, before?.cpuSeconds])
+  const network = 'muster_worker_network_bytes_total'
+  add(network, { pool, direction: 'received' }, [now.network?.receivedBytes, before?.network?.receivedBytes])
+  add(network, { pool, direction: 'sent' }, [now.network?.sentBytes, before?.network?.sentBytes])
+  const disk = 'muster_worker_disk_bytes_total'
+  add(disk, { pool, direction: 'read' }, [now.disk?.readBytes, before?.disk?.readBytes])
+  add(disk, { pool, direction: 'written' }, [now.disk?.writtenBytes, before?.disk?.writtenBytes])
 }
 
 /** Numbers of workers are kept as they change, so that a scrape walks over label sets and not over workers. */
@@ -93,6 +121,7 @@ function readEngine(engine: Engine, set: SetGauge): void {
     set('muster_leases', leases, { pool: config.name, state: 'held' })
   }
   for (const one of engine.plugins.list()) readProvider(one.status(), set)
+  for (const [pool, { memoryBytes }] of engine.usage.byPool()) set('muster_worker_memory_bytes', memoryBytes, { pool })
   const conditions = new Map<string, { labels: Labels; count: number }>()
   for (const { scope, type } of engine.conditions.list()) {
     const group = conditions.get(`${scope}/${type}`) ?? { labels: { scope, type }, count: 0 }

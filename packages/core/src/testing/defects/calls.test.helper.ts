@@ -1,9 +1,10 @@
 /** Defects of ports, suspension, figures, pools, of how calls end, and of secrets. */
 import { randomBytes } from 'node:crypto'
+import { existsSync, readdirSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { setTimeout as delay } from 'node:timers/promises'
 import { isProviderError, ProviderError } from '../../errors.ts'
-import type { Call } from '../../provider.ts'
+import type { Call, WorkerStats } from '../../provider.ts'
 import { processesOf, signalQuietly } from '../fake/cell.ts'
 import { type Defect, hearingOnly, littered, observing, recordOf, whole } from './defect.test.helper.ts'
 
@@ -30,19 +31,69 @@ export const extraDefects: readonly Defect[] = [
     name: 'processes of a suspended worker run on',
     caughtBy: 'a command of a suspended worker stands still, and goes on where it was',
     wrap: (provider, { control }) => ({
-      async suspend(target, call) {
-        await whole(provider).suspend(target, call)
+      async suspend(target, how, call) {
+        await whole(provider).suspend(target, how, call)
         for (const pid of processesOf(join(control.dir, 'workers', target.id))) signalQuietly(pid, 'SIGCONT')
       },
+    }),
+  },
+  {
+    name: 'what runs in a worker is frozen, though it is suspended to disk',
+    caughtBy: 'what ran in a worker that is suspended to disk has ended, and does not begin again',
+    wrap: (provider, { control: { dir } }) => ({
+      async suspend(target, how, call) {
+        const mark = join(dir, 'workers', target.id, 'suspended')
+        if (how.keeps !== 'disk' || existsSync(mark) || recordOf(dir, target.id)?.command !== undefined)
+          return whole(provider).suspend(target, how, call)
+        await whole(provider).suspend(target, { keeps: 'memory' }, call)
+        writeFileSync(mark, how.keeps)
+      },
+    }),
+  },
+  {
+    name: 'a worker that is its command is suspended to disk as if it were to memory',
+    caughtBy: 'a worker that is its command is not suspended to disk',
+    wrap: (provider) => ({
+      suspend: (target, how, call) =>
+        whole(provider)
+          .suspend(target, how, call)
+          .catch((error: unknown) => {
+            if (!(isProviderError(error) && error.code === 'conflict')) throw error
+          }),
     }),
   },
   {
     name: 'processor time is told in milliseconds',
     caughtBy: 'stats tell what a worker uses',
     wrap: (provider) => ({
-      async stats(target, call) {
-        const found = await whole(provider).stats(target, call)
-        return { ...found, cpuSeconds: found.cpuSeconds * 10_000 }
+      async *stats(query, call) {
+        for await (const one of whole(provider).stats(query, call)) yield { ...one, cpuSeconds: one.cpuSeconds * 10_000 }
+      },
+    }),
+  },
+  {
+    name: 'a worker that is gone is sampled on',
+    caughtBy: 'stats come again and again, of our own running workers alone',
+    wrap: (provider) => ({
+      async *stats(query, call) {
+        const known = new Map<string, WorkerStats>()
+        for await (const one of whole(provider).stats(query, call)) {
+          known.set(one.id, one)
+          for (const last of known.values()) yield { ...last, at: one.at }
+        }
+      },
+    }),
+  },
+  {
+    name: 'workers of every owner are sampled',
+    caughtBy: 'stats come again and again, of our own running workers alone',
+    wrap: (provider, { control }) => ({
+      async *stats(query, call) {
+        for await (const one of whole(provider).stats(query, call)) {
+          yield one
+          for (const id of readdirSync(join(control.dir, 'workers')))
+            if (recordOf(control.dir, id)?.command === undefined) yield { ...one, id }
+        }
       },
     }),
   },

@@ -28,7 +28,7 @@ export interface FaultOptions {
 /** The provider, each method behind the fault script and noted in the vendor's log. */
 export function withFaults(provider: WorkerProvider, options: FaultOptions): WorkerProvider {
   const script = scriptOf(options)
-  const streams = new Set(['watch', 'logs', 'copyOut', 'forward'])
+  const streams = new Set(['watch', 'stats', 'logs', 'copyOut', 'forward'])
   const wrapped = Object.entries(provider as unknown as Record<string, Method>).map(([name, method]) => [
     name,
     (...args: unknown[]): unknown => {

@@ -40,7 +40,7 @@ export const fakeCapabilities: WorkerCapabilities = {
   exitRetentionMs: null,
   exitCode: true,
   lifetime: 'provider',
-  suspend: { keeps: 'memory' },
+  suspend: { keeps: ['memory', 'disk'] },
   fresh: true,
   services: true,
   image: 'optional',

@@ -3,6 +3,7 @@ import { writeFileSync } from 'node:fs'
 import { rm } from 'node:fs/promises'
 import { closeSync, openSync, readSync } from 'node:fs'
 import { join } from 'node:path'
+import { setTimeout as delay } from 'node:timers/promises'
 import { ProviderError } from '../../errors.ts'
 import type { WorkerCapabilities } from '../../plugin.ts'
 import type { Call, ListQuery, WorkerObservation, WorkerProvider, WorkerTarget } from '../../provider.ts'
@@ -13,7 +14,7 @@ import type { Life } from './life.ts'
 import { bringUp, furnish, isReady } from './machine.ts'
 import { checkSpec, checkTarget, digestOf, grantedResources, handleOf, toRecord } from './translate.ts'
 import { type FakeVendor, openVendor, sizeOf, type WorkerRecord } from './vendor.ts'
-import { exitOf, workspace } from './workspace.ts'
+import { exitOf, usedIn, workspace } from './workspace.ts'
 
 export interface FakeProviderOptions {
   config: Required<Omit<FakeConfig, 'secret' | 'slots'>> & Pick<FakeConfig, 'secret' | 'slots'>
@@ -109,7 +110,7 @@ export function steadyProvider({ config, capabilities, life, now }: FakeProvider
     return false
   }
 
-  function matches(tags: OwnerTags, query: ListQuery): boolean {
+  function matches(tags: OwnerTags, query: Pick<ListQuery, 'tags'>): boolean {
     return tags['muster-owner'] === query.tags['muster-owner'] && tags['muster-provider'] === query.tags['muster-provider']
   }
 
@@ -249,6 +250,18 @@ export function steadyProvider({ config, capabilities, life, now }: FakeProvider
         }
         call.signal.throwIfAborted()
         if (lines === '') await changed(vendor.dir, call.signal)
+      }
+    },
+
+    async *stats(query, call) {
+      for (;;) {
+        await enter(call)
+        for (const id of vendor.ids()) {
+          const record = vendor.get(id)
+          if (record === undefined || !matches(record.tags, query) || (await observe(record)).phase !== 'running') continue
+          yield { id, at: new Date(call.now()).toISOString(), ...usedIn(vendor.folder(id)) }
+        }
+        await delay(query.everyMs, undefined, { signal: call.signal })
       }
     },
 

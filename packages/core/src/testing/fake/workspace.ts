@@ -5,7 +5,7 @@ import { connect } from 'node:net'
 import { basename, dirname, join } from 'node:path'
 import type { Readable, Writable } from 'node:stream'
 import { ProviderError } from '../../errors.ts'
-import type { Call, ExecSession, TerminalSize, WorkerExit, WorkerProvider, WorkerTarget } from '../../provider.ts'
+import type { Call, ExecSession, TerminalSize, WorkerExit, WorkerProvider, WorkerStats, WorkerTarget } from '../../provider.ts'
 import { cellState, pidOf, processesOf, readOutput, readText, signalQuietly, startCell } from './cell.ts'
 import type { Life } from './life.ts'
 import { environmentOf } from './machine.ts'
@@ -15,7 +15,7 @@ import type { FakeVendor, WorkerRecord } from './vendor.ts'
 type Inside = Required<
   Pick<
     WorkerProvider,
-    'logs' | 'exec' | 'execState' | 'execKill' | 'execResize' | 'copyIn' | 'copyOut' | 'forward' | 'suspend' | 'resume' | 'stats'
+    'logs' | 'exec' | 'execState' | 'execKill' | 'execResize' | 'copyIn' | 'copyOut' | 'forward' | 'suspend' | 'resume'
   >
 >
 
@@ -174,13 +174,17 @@ export function workspace({ vendor, life, tty, find }: WorkspaceOptions): Inside
       }
     },
 
-    async suspend(target, call) {
+    async suspend(target, { keeps }, call) {
       const record = await find(target, call)
-      if (vendor.marks(record.id).has('suspended')) return
+      if (keeps === 'nothing') throw refused('unsupported', 'keeps', 'the disk stays')
+      const before = readText(join(home(record), 'suspended'))
+      if (before === keeps) return
       mustRun(record)
+      if (keeps === 'disk' && record.command !== undefined)
+        throw new ProviderError('conflict', 'its command would begin again', { effect: 'none' })
       await life.step('suspend')
-      vendor.mark(record.id, 'suspended')
-      for (const pid of processesOf(home(record))) signalQuietly(pid, 'SIGSTOP')
+      vendor.mark(record.id, 'suspended', keeps)
+      for (const pid of processesOf(home(record))) signalQuietly(pid, keeps === 'disk' ? 'SIGKILL' : 'SIGSTOP')
       vendor.tell(record.id)
     },
 
@@ -191,19 +195,14 @@ export function workspace({ vendor, life, tty, find }: WorkspaceOptions): Inside
       vendor.unmark(record.id, 'suspended')
       vendor.tell(record.id)
     },
-
-    async stats(target, call) {
-      const record = await find(target, call)
-      const processes = processesOf(home(record))
-      const sum = (one: (pid: number) => number): number => processes.reduce((total, pid) => total + one(pid), 0)
-      return {
-        at: new Date(call.now()).toISOString(),
-        cpuSeconds: sum(cpuSecondsOf),
-        memoryBytes: sum(memoryOf),
-        pids: processes.length,
-      }
-    },
   }
+}
+
+/** What the processes of a worker use now. */
+export function usedIn(home: string): Pick<WorkerStats, 'cpuSeconds' | 'memoryBytes' | 'pids'> {
+  const processes = processesOf(home)
+  const sum = (one: (pid: number) => number): number => processes.reduce((total, pid) => total + one(pid), 0)
+  return { cpuSeconds: sum(cpuSecondsOf), memoryBytes: sum(memoryOf), pids: processes.length }
 }
 
 /** Output first, then the exit. */

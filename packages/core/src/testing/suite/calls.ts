@@ -4,7 +4,7 @@ import { setTimeout as delay } from 'node:timers/promises'
 import { isProviderError, type ProviderErrorCode } from '../../errors.ts'
 import { overstayed } from '../../wire/serve-call.ts'
 import type { Bench } from './bench.ts'
-import { all, bytes, commandOf, force, inspected, launched, queryOf } from './help.ts'
+import { all, bytes, commandOf, force, inspected, launched, queryOf, statsQueryOf } from './help.ts'
 import type { Calls, Session } from './session.ts'
 import type { SuiteTest } from './test.ts'
 
@@ -22,6 +22,10 @@ async function endless(bench: Bench, session: Session): Promise<Record<string, (
     // Of an owner of whom nothing is ever heard.
     const query = queryOf(bench, { tags: { 'muster-owner': `${bench.owner}z`, 'muster-provider': bench.provider } })
     found['watch'] = (calls) => all(calls.watch(query))
+  }
+  if (bench.declares('stats')) {
+    const tags = { 'muster-owner': `${bench.owner}z`, 'muster-provider': bench.provider }
+    found['stats'] = (calls) => all(calls.stats({ ...statsQueryOf(bench), tags }))
   }
   if (bench.declares('exec') && bench.declares('work:hold')) {
     const target = await launched(bench, session, bench.hold())

@@ -1,9 +1,10 @@
 /** Ports, suspension, figures, pools. */
 import assert from 'node:assert/strict'
 import { setTimeout as delay } from 'node:timers/promises'
-import type { PoolRef } from '../../provider.ts'
-import { newWorkerId } from '../ids.ts'
-import { awaited, commandOf, fails, force, inspected, launched, run } from './help.ts'
+import type { ProviderPhase } from '../../phase.ts'
+import { type PoolRef, suspendKeeps, type WorkerStats, type WorkerTarget } from '../../provider.ts'
+import { awaited, commandOf, fails, force, inspected, launched, run, statsQueryOf, whenGone } from './help.ts'
+import type { Session } from './session.ts'
 import type { SuiteTest } from './test.ts'
 import type { Bench } from './bench.ts'
 
@@ -22,6 +23,42 @@ function heldOpen(first: Uint8Array): { input: AsyncIterable<Uint8Array>; releas
 
 function poolOf(bench: Bench, pool: string): PoolRef {
   return { pool, tags: { 'muster-owner': bench.owner, 'muster-provider': bench.provider, 'muster-pool': pool } }
+}
+
+interface Samples {
+  /** The last sample, once it is so. */
+  until(isSo: (seen: { last: WorkerStats; times: Samples['times'] }) => boolean): Promise<WorkerStats>
+  /** Samples of this worker so far, of different times. */
+  times(worker: WorkerTarget): number
+  stop(): Promise<void>
+}
+
+function sampling(bench: Bench, session: Session): Samples {
+  // Some vendors sample once in five seconds.
+  const items = session.with({ deadlineMs: 4 * bench.patienceMs }).stats(statsQueryOf(bench))
+  const stream = items[Symbol.asyncIterator]()
+  const seen = new Map<string, Set<string>>()
+  const times: Samples['times'] = ({ id }) => seen.get(id)?.size ?? 0
+  return {
+    times,
+    async until(isSo) {
+      for (;;) {
+        const { done, value: last } = await stream.next()
+        assert.ok(done !== true, 'the stream ended before its deadline')
+        seen.set(last.id, (seen.get(last.id) ?? new Set()).add(last.at))
+        if (isSo({ last, times })) return last
+      }
+    },
+    async stop() {
+      await stream.return?.()
+    },
+  }
+}
+
+async function becomes(bench: Bench, session: Session, how: { target: WorkerTarget; phase: ProviderPhase }): Promise<void> {
+  await bench.until(`it is ${how.phase}`, async () =>
+    (await inspected(session, how.target))?.phase === how.phase ? true : undefined,
+  )
 }
 
 export const extraTests: readonly SuiteTest[] = [
@@ -50,18 +87,56 @@ export const extraTests: readonly SuiteTest[] = [
     needs: ['work:hold', 'exec', 'suspend'],
     async run(bench) {
       const session = await bench.session()
+      const declared = bench.capabilities.suspend?.keeps ?? []
       const target = await launched(bench, session, bench.hold())
-      await run(session, target, commandOf(bench, 'echo kept >kept'))
-      await session.suspend(target)
-      await session.suspend(target)
-      await bench.until('it is suspended', async () =>
-        (await inspected(session, target))?.phase === 'suspended' ? true : undefined,
-      )
+      for (const keeps of declared) {
+        await run(session, target, commandOf(bench, 'echo kept >kept'))
+        await session.suspend(target, { keeps })
+        await session.suspend(target, { keeps })
+        await becomes(bench, session, { target, phase: 'suspended' })
+        const [other] = declared.filter((one) => one !== keeps)
+        const twice = { code: 'conflict', effect: 'none' } as const
+        if (other !== undefined) await fails(`first ${keeps}, then ${other}`, session.suspend(target, { keeps: other }), twice)
+        await session.resume(target)
+        await session.resume(target)
+        await becomes(bench, session, { target, phase: 'running' })
+        const { stdout } = await run(session, target, commandOf(bench, 'cat kept 2>/dev/null || echo lost'))
+        assert.equal(stdout.toString().trim(), keeps === 'nothing' ? 'lost' : 'kept', keeps)
+      }
+      const refused = { code: 'unsupported', effect: 'none', path: 'keeps' } as const
+      for (const keeps of suspendKeeps.filter((one) => !declared.includes(one)))
+        await fails(`suspended to ${keeps}`, session.suspend(target, { keeps }), refused)
+    },
+  },
+  {
+    name: 'what ran in a worker that is suspended to disk has ended, and does not begin again',
+    needs: ['work:hold', 'exec', 'suspend.keeps:disk'],
+    async run(bench) {
+      const session = await bench.session()
+      const target = await launched(bench, session, bench.hold())
+      const command = commandOf(bench, 'echo >>began; echo begun; while :; do echo >>went; sleep 0.05; done')
+      const { output, exit } = await session.exec(target, command)
+      exit.catch(() => undefined)
+      for await (const _chunk of output) break
+      await session.suspend(target, { keeps: 'disk' })
+      await becomes(bench, session, { target, phase: 'suspended' })
       await session.resume(target)
-      await bench.until('it runs', async () => ((await inspected(session, target))?.phase === 'running' ? true : undefined))
-      const { stdout } = await run(session, target, commandOf(bench, 'cat kept 2>/dev/null || echo lost'))
-      const keeps = bench.capabilities.suspend?.keeps
-      assert.equal(stdout.toString().trim(), keeps === 'nothing' ? 'lost' : 'kept')
+      await becomes(bench, session, { target, phase: 'running' })
+      assert.notEqual((await session.execState(target, command.id)).state, 'running')
+      const look = 'wc -l <began; before=$(wc -l <went); sleep 1; test $before = $(wc -l <went) && echo ended'
+      const { stdout } = await run(session, target, commandOf(bench, look))
+      assert.deepEqual(stdout.toString().trim().split(/\s+/), ['1', 'ended'])
+    },
+  },
+  {
+    name: 'a worker that is its command is not suspended to disk',
+    needs: ['work:command', 'suspend.keeps:disk'],
+    async run(bench) {
+      const session = await bench.session()
+      const target = await launched(bench, session, bench.command('sleep 1000'))
+      const refused = session.suspend(target, { keeps: 'disk' })
+      await fails('a command that would begin again', refused, { code: 'conflict', effect: 'none' })
+      assert.equal((await inspected(session, target))?.phase, 'running')
     },
   },
   {
@@ -84,7 +159,7 @@ export const extraTests: readonly SuiteTest[] = [
         })(),
       )
       await bench.until('it counts', async () => (text.includes('\n') ? true : undefined))
-      await session.suspend(target)
+      await session.suspend(target, { keeps: 'memory' })
       await delay(STOOD_MS)
       await session.resume(target)
       await run(session, target, commandOf(bench, ': >go'))
@@ -115,17 +190,41 @@ export const extraTests: readonly SuiteTest[] = [
           commandOf(bench, 'i=0; while [ $i -lt 300000 ]; do i=$((i+1)); done; while ! test -e go; do sleep 0.05; done'),
         ),
       )
-      const stats = await bench.until('a busy worker uses processor time', async () => {
-        const found = await session.stats(target)
-        return found.cpuSeconds > 0.01 ? found : undefined
-      })
+      const samples = sampling(bench, session)
+      const stats = await samples.until(({ last }) => last.id === target.id && last.cpuSeconds > 0.01)
+      await samples.stop()
       await run(session, target, commandOf(bench, ': >go'))
       await burn
       // Seconds and bytes: not milliseconds, not kilobytes.
       assert.ok(stats.cpuSeconds < 60, `${stats.cpuSeconds} s of processor time`)
       assert.ok(stats.memoryBytes > 100_000, `${stats.memoryBytes} bytes of memory`)
       assert.ok(Math.abs(Date.parse(stats.at) - Date.now()) < 60_000, `at ${stats.at}`)
-      await fails('stats of no worker', session.stats({ id: newWorkerId() }), { code: 'not-found', effect: 'none' })
+      assert.ok((stats.memoryPeakBytes ?? Infinity) >= stats.memoryBytes, `a peak of ${stats.memoryPeakBytes} bytes`)
+    },
+  },
+  {
+    name: 'stats come again and again, of our own running workers alone',
+    needs: ['work:hold', 'stats'],
+    async run(bench) {
+      const names = { owner: `${bench.owner}v` }
+      const [ours, theirs] = [await bench.session(), await bench.session(names)]
+      const foreign = await launched(bench, theirs, bench.hold({ tags: { 'muster-owner': names.owner } }))
+      const [staying, leaving] = [await launched(bench, ours, bench.hold()), await launched(bench, ours, bench.hold())]
+      const samples = sampling(bench, ours)
+      try {
+        await samples.until(({ times }) => times(staying) >= 2 && times(leaving) >= 2)
+        await ours.terminate(leaving, force)
+        await whenGone(bench, ours, leaving)
+        // What was under way may still come.
+        const gone = samples.times(staying)
+        await samples.until(({ times }) => times(staying) >= gone + 2)
+        const last = samples.times(leaving)
+        await samples.until(({ times }) => times(staying) >= gone + 4)
+        assert.equal(samples.times(leaving), last, 'samples of a worker that is gone')
+        assert.equal(samples.times(foreign), 0, 'a sample of a foreign worker')
+      } finally {
+        await samples.stop()
+      }
     },
   },
   {

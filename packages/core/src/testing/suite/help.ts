@@ -1,7 +1,16 @@
 /** Small steps that many tests share. */
 import assert from 'node:assert/strict'
 import { isProviderError, type ProviderError } from '../../errors.ts'
-import type { ExecInput, ListQuery, LogOptions, WorkerExit, WorkerObservation, WorkerPage, WorkerTarget } from '../../provider.ts'
+import type {
+  ExecInput,
+  ListQuery,
+  LogOptions,
+  StatsQuery,
+  WorkerExit,
+  WorkerObservation,
+  WorkerPage,
+  WorkerTarget,
+} from '../../provider.ts'
 import type { LaunchSpec, WorkerId } from '../../spec.ts'
 import type { Bench } from './bench.ts'
 import type { Calls } from './session.ts'
@@ -38,6 +47,11 @@ export function all<T>(items: AsyncIterable<T>): Promise<T[]> {
 
 export function queryOf(bench: Bench, over: Partial<ListQuery> = {}): ListQuery {
   return { tags: { 'muster-owner': bench.owner, 'muster-provider': bench.provider }, limit: 500, ...over }
+}
+
+/** As often as the contract lets anybody ask. */
+export function statsQueryOf(bench: Bench): StatsQuery {
+  return { tags: queryOf(bench).tags, everyMs: 500 }
 }
 
 /** Every page. */

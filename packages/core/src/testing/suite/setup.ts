@@ -164,5 +164,6 @@ export function declares(capabilities: WorkerCapabilities, need: Need): boolean 
   const found = kind
     .split('.')
     .reduce<unknown>((value, key) => (value as Record<string, unknown> | undefined)?.[key], capabilities)
+  if (Array.isArray(found)) return name === '' || found.includes(name)
   return name === '' ? found !== undefined && found !== false && found !== 'none' : String(found) === name
 }

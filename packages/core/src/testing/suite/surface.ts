@@ -4,7 +4,7 @@ import { isProviderError } from '../../errors.ts'
 import type { WorkerMethod } from '../../provider.ts'
 import { newWorkerId } from '../ids.ts'
 import type { Bench } from './bench.ts'
-import { all, bytes, commandOf, force, pages, queryOf } from './help.ts'
+import { all, bytes, commandOf, force, pages, queryOf, statsQueryOf } from './help.ts'
 import type { Session } from './session.ts'
 import { declares, type Need } from './setup.ts'
 import type { SuiteTest } from './test.ts'
@@ -57,9 +57,11 @@ function touch(bench: Bench, session: Session, method: WorkerMethod): Promise<un
     case 'forward':
       return all(session.forward(target, { port: 1, input: bytes() }))
     case 'suspend':
+      return session.suspend(target, { keeps: bench.capabilities.suspend?.keeps[0] ?? 'memory' })
     case 'resume':
-    case 'stats':
       return session[method](target)
+    case 'stats':
+      return session.with({ deadlineMs: 50 }).stats(statsQueryOf(bench))[Symbol.asyncIterator]().next()
     case 'headroom':
       return session.headroom()
     case 'quote':

@@ -1,6 +1,6 @@
 /** Limits round all that a test starts, plugins without a cage too: what no limit of the host holds harms no machine. */
 import { existsSync } from 'node:fs'
-import { mkdir, readFile, rmdir, writeFile } from 'node:fs/promises'
+import { mkdir, readdir, readFile, rmdir, writeFile } from 'node:fs/promises'
 import { join } from 'node:path'
 import { waitFor } from '@muster/test/systems/wait'
 import { cagesAreHere, placesOf } from '../../cage.ts'
@@ -37,8 +37,15 @@ export async function openFence(): Promise<Fence | undefined> {
       for (const folder of folders) await writeFile(join(folder, 'cgroup.procs'), String(pid))
     },
     async drop() {
-      // The kernel takes a moment to forget processes, and hosts to remove their own groups in it.
-      for (const folder of folders) await waitFor(`${folder} to be empty`, () => rmdir(folder).then(() => true))
+      // The kernel takes a moment to forget processes; and what a host had no time for, as it ended, the next one of the same place removes.
+      for (const folder of folders) await waitFor(`${folder} to be empty`, () => removeAll(folder).then(() => true))
     },
   }
+}
+
+/** Error: there are processes in it. */
+async function removeAll(folder: string): Promise<void> {
+  for (const entry of await readdir(folder, { withFileTypes: true }))
+    if (entry.isDirectory()) await rmdir(join(folder, entry.name))
+  await rmdir(folder)
 }

@@ -1,0 +1,74 @@
+/** What `muster plugins verify` finds by a mirror alone, before anything of it is rolled out. */
+import { readFile, rm, writeFile } from 'node:fs/promises'
+import { join } from 'node:path'
+import { tempFolder, type TempFolder } from '@muster/test/systems/temp'
+import { afterEach, beforeEach, expect, test, vi } from 'vitest'
+import { startTestRegistry, type TestRegistry } from '../../plugins/testing/npm-registry.ts'
+import { packPlugin } from '../../plugins/testing/pack.ts'
+import { updatePlugins } from './add.ts'
+import { mirrorPlugins, verifyPlugins } from './mirror.ts'
+import { openSite, type Site } from './site.ts'
+
+let folder: TempFolder
+let registry: TestRegistry
+let told: string
+beforeEach(async () => {
+  folder = await tempFolder('verify')
+  registry = await startTestRegistry()
+  told = ''
+  for (const stream of [process.stdout, process.stderr])
+    vi.spyOn(stream, 'write').mockImplementation((text) => {
+      told += String(text)
+      return true
+    })
+  for (const version of ['1.0.0', '1.1.0']) {
+    registry.publish('@acme/plugin', version, { tarball: await packPlugin({ version }), published: '2026-01-01T00:00:00.000Z' })
+    const plugins = { cloud: { package: '@acme/plugin', version: '^1.0.0' } }
+    await writeFile(at('plugins.json'), JSON.stringify({ registries: { default: { url: registry.url } }, plugins }))
+    await withSite((site) => updatePlugins(site, [], { yes: true, waive: 'a test' }))
+  }
+  await withSite((site) => mirrorPlugins(site, { out: at('mirror') }))
+})
+afterEach(async () => {
+  vi.restoreAllMocks()
+  await registry[Symbol.asyncDispose]()
+  await folder.remove()
+})
+
+const at = (path: string): string => join(folder.path, path)
+
+async function withSite<T>(work: (site: Site) => Promise<T>): Promise<T> {
+  await using site = await openSite({ manifest: at('plugins.json'), data: at('data') })
+  return await work(site)
+}
+
+async function verified(): Promise<string> {
+  told = ''
+  const code = await withSite((site) => verifyPlugins(site, { mirror: at('mirror'), frozen: true }))
+  return `${code} ${told}`
+}
+
+async function editLock(change: (cloud: { tree: string; permissions: { childProcess: boolean } }) => void): Promise<void> {
+  const lock = JSON.parse(await readFile(at('plugins.lock.json'), 'utf8')) as { plugins: { cloud: Parameters<typeof change>[0] } }
+  change(lock.plugins.cloud)
+  await writeFile(at('plugins.lock.json'), JSON.stringify(lock))
+}
+
+test('all that the lock holds is looked at, the version before too', async () => {
+  expect(await verified()).toMatch(/^0 cloud: @acme\/plugin@1\.1\.0: as locked\ncloud: @acme\/plugin@1\.0\.0: as locked\n/)
+  await rm(at('mirror/@acme/plugin/1.0.0.tgz'))
+  expect(await verified()).toMatch(
+    /^1 .*1\.1\.0: as locked\n.*1\.0\.0: no-package: the mirror '.*' has no @acme\/plugin@1\.0\.0\n/,
+  )
+})
+
+test('a lock that would be refused by a start is refused here: its permissions, and the digest of its files', async () => {
+  await editLock(({ permissions }) => {
+    permissions.childProcess = true
+  })
+  expect(await verified()).toMatch(/^1 .*1\.1\.0: other-permissions: the lock of 'cloud' accepts other permissions/)
+  await editLock((cloud) => {
+    cloud.tree = `sha512-${'A'.repeat(86)}==`
+  })
+  expect(await verified()).toMatch(/^1 .*1\.1\.0: other-files: the files in the locked bytes/)
+})

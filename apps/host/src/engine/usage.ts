@@ -1,0 +1,113 @@
+/**
+ * What workers use: the last sample of each that lives, from one stream of each provider. It is kept in memory alone: after a restart the next
+ * sample says it anew.
+ */
+import { toProviderError, type WorkerStats } from '@muster/core'
+import type { GuardedProvider } from '../plugins/api.ts'
+import { askedPause, fullJitter, watchBackoff } from './backoff.ts'
+import { background, type Context, pause } from './context.ts'
+import type { PoolUsage, Usage, WorkerUsage } from './used.ts'
+
+export interface UsageRoom {
+  usage: Usage
+  /** Follows a provider that can tell, until it is forgotten. Idempotent. */
+  follow(provider: GuardedProvider): void
+  forget(provider: string): void
+}
+
+/** Whoever looks at a worker looks again after about so long. */
+const SAMPLE_MS = 2000
+/** A hundred samples a second cost some percent of a core: of more workers there is one more rarely. */
+const MOST_A_SECOND = 100
+
+/** Between two samples of one worker, where a provider has so many. */
+export function sampleEveryMs(workers: number): number {
+  return Math.max(SAMPLE_MS, Math.ceil((workers / MOST_A_SECOND) * 1000))
+}
+
+export function usageRoom(context: Context): UsageRoom {
+  const { state, clock } = context
+  const samples = new Map<string, WorkerUsage>()
+  const listeners: Parameters<Usage['onSample']>[0][] = []
+  const followed = new Map<string, AbortController>()
+
+  state.onWorker(({ id, ended_at: ended }) => {
+    if (ended !== null) samples.delete(id)
+  })
+
+  function take(provider: string, { id, ...sample }: WorkerStats): void {
+    const worker = state.workers.get(id)
+    // A provider that tells of others' workers is wrong; one that has just ended may still be told of.
+    if (worker === undefined || worker.provider !== provider) return
+    const before = samples.get(id)
+    const now = following(sample, before)
+    samples.set(id, now)
+    for (const listener of listeners) listener(worker, now, before)
+  }
+
+  async function run(provider: GuardedProvider, over: AbortSignal): Promise<void> {
+    let broken = 0
+    while (!over.aborted && provider.capabilities.stats) {
+      const began = clock.now()
+      try {
+        const everyMs = sampleEveryMs(state.ofProvider(provider.name).size)
+        for await (const sample of provider.stats({ everyMs }, { signal: over })) {
+          broken = 0
+          take(provider.name, sample)
+        }
+      } catch (thrown) {
+        const error = toProviderError(thrown)
+        // Its deadline is such a stream's normal end.
+        if (error.code !== 'deadline') broken += 1
+        if (!over.aborted) await pause(context, askedPause(error, 0))
+      }
+      if (over.aborted) return
+      // One that ends as soon as it began is broken too, however politely it ends.
+      if (clock.now() - began < watchBackoff.baseMs) broken += 1
+      if (broken > 0) await pause(context, Math.max(1, fullJitter(watchBackoff, broken, clock.random())))
+    }
+  }
+
+  return {
+    usage: {
+      of: (worker) => samples.get(worker),
+      byPool() {
+        const pools = new Map<string, PoolUsage>()
+        for (const [id, { cpu = 0, memoryBytes }] of samples) {
+          const pool = state.workers.get(id)?.pool
+          if (pool === undefined) continue
+          const sum = pools.get(pool) ?? { workers: 0, cpu: 0, memoryBytes: 0 }
+          pools.set(pool, { workers: sum.workers + 1, cpu: sum.cpu + cpu, memoryBytes: sum.memoryBytes + memoryBytes })
+        }
+        return pools
+      },
+      // What another holder had before stands in the same peak.
+      peakOf: ({ id, uses }) => (uses > 0 ? undefined : samples.get(id)?.memoryPeakBytes),
+      onSample: (listener) => void listeners.push(listener),
+    },
+    follow(provider) {
+      const { name } = provider
+      if (!provider.capabilities.stats || followed.has(name)) return
+      const mine = new AbortController()
+      followed.set(name, mine)
+      const over = AbortSignal.any([context.stopping, mine.signal])
+      background(context, 'what workers use could not be followed', () =>
+        run(provider, over).finally(() => {
+          if (followed.get(name) === mine) followed.delete(name)
+        }),
+      )
+    },
+    forget(name) {
+      followed.get(name)?.abort()
+      followed.delete(name)
+    },
+  }
+}
+
+/** With the peak of all samples, and the processor time since the one before. Pure. */
+export function following(sample: Omit<WorkerStats, 'id'>, before: WorkerUsage | undefined): WorkerUsage {
+  const peak = Math.max(sample.memoryBytes, sample.memoryPeakBytes ?? 0, before?.memoryPeakBytes ?? 0)
+  const seconds = before === undefined ? 0 : (Date.parse(sample.at) - Date.parse(before.at)) / 1000
+  const used = sample.cpuSeconds - (before?.cpuSeconds ?? 0)
+  return { ...sample, memoryPeakBytes: peak, ...(seconds > 0 ? { cpu: Math.max(0, used) / seconds } : {}) }
+}

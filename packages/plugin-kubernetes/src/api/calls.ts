@@ -1,0 +1,91 @@
+/** Every call that this plugin makes of a cluster, as data: its least rights are generated from it. */
+
+export type Verb = 'get' | 'list' | 'watch' | 'create' | 'delete' | 'patch'
+
+/** One kind of request. */
+export interface ApiCall {
+  readonly verb: Verb
+  /** Empty for the core group. */
+  readonly group: string
+  readonly version: string
+  readonly resource: string
+  readonly subresource?: string
+  readonly namespaced: boolean
+  /** Verbs that other versions of the API server want for the same request. */
+  readonly also?: readonly Verb[]
+}
+
+const pods = { group: '', version: 'v1', resource: 'pods', namespaced: true } as const
+/** A WebSocket begins with GET, which is the verb `get`; servers from 1.35 on want `create` too, as for every way to run something. */
+const stream = { ...pods, verb: 'get', also: ['create'] } as const
+
+type CallName =
+  | ('getPod' | 'listPods' | 'watchPods' | 'createPod' | 'applyPod' | 'deletePod')
+  | ('readLog' | 'exec' | 'attach' | 'forward' | 'listEvents' | 'reviewAccess')
+
+export const calls: Readonly<Record<CallName, ApiCall>> = {
+  getPod: { ...pods, verb: 'get' },
+  listPods: { ...pods, verb: 'list' },
+  watchPods: { ...pods, verb: 'watch' },
+  createPod: { ...pods, verb: 'create' },
+  applyPod: { ...pods, verb: 'patch' },
+  deletePod: { ...pods, verb: 'delete' },
+  readLog: { ...pods, verb: 'get', subresource: 'log' },
+  exec: { ...stream, subresource: 'exec' },
+  attach: { ...stream, subresource: 'attach' },
+  forward: { ...stream, subresource: 'portforward' },
+  listEvents: { group: '', version: 'v1', resource: 'events', namespaced: true, verb: 'list' },
+  reviewAccess: {
+    verb: 'create',
+    group: 'authorization.k8s.io',
+    version: 'v1',
+    resource: 'selfsubjectaccessreviews',
+    namespaced: false,
+  },
+}
+
+/** One right, as a Role grants it. */
+export interface Right {
+  readonly verb: Verb
+  readonly group: string
+  /** With its subresource, as `pods/log`. */
+  readonly resource: string
+  readonly namespaced: boolean
+}
+
+/** The rights that calls need, each once, in a fixed order. Who may do nothing may still ask what he may. */
+export function rightsOf(made: readonly ApiCall[] = Object.values(calls)): Right[] {
+  const rights = new Map<string, Right>()
+  for (const { verb, also = [], group, resource, subresource, namespaced } of made) {
+    if (group === 'authorization.k8s.io') continue
+    const whole = subresource === undefined ? resource : `${resource}/${subresource}`
+    for (const one of [verb, ...also]) rights.set(`${group} ${whole} ${one}`, { verb: one, group, resource: whole, namespaced })
+  }
+  return [...rights.entries()].sort(([a], [b]) => (a < b ? -1 : 1)).map(([, right]) => right)
+}
+
+/** What a call is made of. */
+export interface Place {
+  readonly namespace?: string
+  readonly name?: string
+}
+
+const methods = { get: 'GET', list: 'GET', watch: 'GET', create: 'POST', delete: 'DELETE', patch: 'PATCH' } as const
+
+export type Method = (typeof methods)[Verb]
+
+export function methodOf({ verb }: ApiCall): Method {
+  return methods[verb]
+}
+
+/** The path of a call, https://kubernetes.io/docs/reference/using-api/api-concepts/#resource-uris; names are escaped. */
+export function pathOf(call: ApiCall, { namespace, name }: Place): string {
+  if (call.namespaced && namespace === undefined && call.verb !== 'list' && call.verb !== 'watch')
+    throw new Error(`${call.verb} of ${call.resource} needs a namespace`)
+  const parts = call.group === '' ? ['api', call.version] : ['apis', call.group, call.version]
+  if (call.namespaced && namespace !== undefined) parts.push('namespaces', namespace)
+  parts.push(call.resource)
+  if (name !== undefined) parts.push(name)
+  if (call.subresource !== undefined) parts.push(call.subresource)
+  return `/${parts.map((part) => encodeURIComponent(part)).join('/')}`
+}

@@ -1,0 +1,76 @@
+import { pluginManifestSchema } from '@muster/core'
+import { expect, test } from 'vitest'
+import * as z from 'zod'
+import manifest from '../muster-plugin.json' with { type: 'json' }
+import packed from '../package.json' with { type: 'json' }
+import { configSchema, parseConfig } from './config.ts'
+import { plugin } from './index.ts'
+import { roleOf } from './rbac.ts'
+import { settingsSchema } from './settings.ts'
+import { envBytes } from './translate.ts'
+
+const usual = { namespace: 'muster', rate: { rate: 50, burst: 100 } }
+
+test.each([
+  [{ kubeconfig: '/a' }, { ...usual, source: { from: 'file', path: '/a' } }],
+  [
+    { kubeconfig: '/a', context: 'b' },
+    { ...usual, source: { from: 'file', path: '/a', context: 'b' } },
+  ],
+  [
+    { inCluster: true, namespace: 'ci' },
+    { ...usual, namespace: 'ci', source: { from: 'pod' } },
+  ],
+  [
+    { inCluster: true, rate: { burst: 5 } },
+    { ...usual, rate: { rate: 50, burst: 5 }, source: { from: 'pod' } },
+  ],
+])('%j is %j', (input, checked) => {
+  expect(parseConfig(input)).toEqual(checked)
+})
+
+test.each([
+  [{}, 'config'],
+  ['/a', 'config'],
+  [{ kubeconfig: 'a' }, 'config.kubeconfig'],
+  [{ kubeconfig: '/a', inCluster: true }, 'config.kubeconfig'],
+  [{ context: 'a', inCluster: true }, 'config.context'],
+  [{ inCluster: true, namespace: 'A' }, 'config.namespace'],
+  [{ inCluster: true, rate: { perSecond: 0 } }, 'config.rate.perSecond'],
+  [{ inCluster: true, token: 'x' }, 'config'],
+])('%j is refused at %s', (input, path) => {
+  expect(() => parseConfig(input)).toThrow(expect.objectContaining({ code: 'invalid-spec', effect: 'none', path }) as Error)
+})
+
+test('the manifest is valid, says what the package says, and its schemas are those that are parsed with', () => {
+  expect(pluginManifestSchema.safeParse(manifest).error).toBeUndefined()
+  expect(manifest).toMatchObject({ name: packed.name, version: packed.version, capabilities: { envBytes } })
+  expect(manifest.config).toEqual(z.toJSONSchema(configSchema))
+  expect(manifest.settings).toEqual(z.toJSONSchema(settingsSchema))
+})
+
+test('the provider has the methods that the manifest declares, and no others', async () => {
+  const log = { debug() {}, info() {}, warn() {}, error() {} }
+  const context = { provider: 'kubernetes', owner: 'owner', dataDir: '/nonexistent', log, now: Date.now }
+  const provider = await plugin.create({ inCluster: true }, context)
+  const { capabilities } = plugin.manifest
+  expect(capabilities).toMatchObject({ watch: true, exec: { tty: false }, logs: {}, preparePool: false, forward: false })
+  expect(capabilities).not.toHaveProperty('copy')
+  expect(Object.keys(provider)).toEqual([
+    ...['probe', 'launch', 'terminate', 'list', 'inspect', 'watch', 'logs', 'exec', 'execState', 'execKill'],
+  ])
+})
+
+test('the Role has the rights of the calls that are made, and no others', () => {
+  expect(roleOf('ci')).toEqual({
+    apiVersion: 'rbac.authorization.k8s.io/v1',
+    kind: 'Role',
+    metadata: { name: 'muster', namespace: 'ci' },
+    rules: [
+      { apiGroups: [''], resources: ['events'], verbs: ['list'] },
+      { apiGroups: [''], resources: ['pods'], verbs: ['create', 'delete', 'get', 'list', 'watch'] },
+      { apiGroups: [''], resources: ['pods/exec'], verbs: ['create', 'get'] },
+      { apiGroups: [''], resources: ['pods/log'], verbs: ['get'] },
+    ],
+  })
+})

@@ -1,0 +1,71 @@
+/** The configuration of one provider that uses this plugin (`providers.<name>.config` in `muster.yaml`). */
+import { ProviderError } from '@muster/core'
+import * as z from 'zod'
+import type { ClusterSource } from './api/kubeconfig.ts'
+
+export interface KubernetesConfig {
+  readonly kubeconfig?: string
+  readonly context?: string
+  readonly inCluster?: boolean
+  readonly namespace?: string
+  readonly rate?: { readonly perSecond?: number; readonly burst?: number }
+}
+
+/** A configuration that was checked. */
+export interface CheckedConfig {
+  readonly source: ClusterSource
+  readonly namespace: string
+  readonly rate: { readonly rate: number; readonly burst: number }
+}
+
+/** A namespace of its own: what else is in one has a part in its quota and its rights. */
+const NAMESPACE = 'muster'
+
+/** client-go's defaults are 5 and 10, made for controllers that do little; kubectl's are 50 and 300. The server's own fairness decides in the end. */
+const RATE = { perSecond: 50, burst: 100 }
+
+const count = z.number().positive()
+
+export const configSchema: z.ZodType<KubernetesConfig> = z.strictObject({
+  kubeconfig: z.string().startsWith('/').describe('Path of a kubeconfig.').exactOptional(),
+  context: z.string().min(1).describe("One of its contexts. Default: the file's current one.").exactOptional(),
+  inCluster: z.boolean().describe('Instead: the service account of the Pod that the daemon runs in.').exactOptional(),
+  namespace: z
+    .string()
+    .regex(/^[a-z0-9](?:[a-z0-9-]{0,61}[a-z0-9])?$/)
+    .describe('Where the workers are made; it must be there. Default: muster.')
+    .exactOptional(),
+  rate: z
+    .strictObject({
+      perSecond: count.describe('Requests a second in the long run. Default: 50.').exactOptional(),
+      burst: count.describe('So many at once after a rest. Default: 100.').exactOptional(),
+    })
+    .describe('Most requests of this provider.')
+    .exactOptional(),
+})
+
+/** Checks a configuration. An error is `invalid-spec` with the field's path. */
+export function parseConfig(input: unknown): CheckedConfig {
+  const parsed = configSchema.safeParse(input ?? {})
+  if (!parsed.success) {
+    const [issue] = parsed.error.issues
+    throw refused(issue?.message ?? 'the configuration is not valid', issue?.path.map(String) ?? [])
+  }
+  const { namespace = NAMESPACE, rate: { perSecond = RATE.perSecond, burst = RATE.burst } = {} } = parsed.data
+  return Object.freeze({ source: sourceOf(parsed.data), namespace, rate: { rate: perSecond, burst } })
+}
+
+function sourceOf({ kubeconfig, context, inCluster = false }: KubernetesConfig): ClusterSource {
+  if (inCluster) {
+    if (kubeconfig !== undefined)
+      throw refused('a provider is one cluster: give `kubeconfig` or `inCluster`, not both', ['kubeconfig'])
+    if (context !== undefined) throw refused('a context is one of a kubeconfig', ['context'])
+    return { from: 'pod' }
+  }
+  if (kubeconfig === undefined) throw refused('say which cluster: `kubeconfig`, or `inCluster: true`', [])
+  return { from: 'file', path: kubeconfig, ...(context === undefined ? {} : { context }) }
+}
+
+function refused(message: string, path: readonly string[]): ProviderError {
+  return new ProviderError('invalid-spec', message, { effect: 'none', path: ['config', ...path].join('.') })
+}

@@ -1,0 +1,26 @@
+/** Commands in a running worker: the cluster's exec, lent to the runner of core, which makes them outlive whoever started them. */
+import { createRunner, type RawChunk, type RawExec, type Runner } from '@muster/core'
+import { openStream } from './api/exec.ts'
+import type { Cluster } from './client.ts'
+import { workerContainer } from './translate.ts'
+import { stateRoot } from './volumes.ts'
+
+/** The runner of a worker. Its folder is a volume: the worker's user may write there, whoever that is. */
+export function runnerOf(cluster: Cluster, pod: string): Runner {
+  return createRunner(rawExecOf(cluster, pod), { dir: `${stateRoot}/run`, shell: '/bin/sh' })
+}
+
+/** The raw exec of a worker; it rejects with an ApiFailure. */
+export function rawExecOf({ client, namespace }: Cluster, pod: string): RawExec {
+  return async ({ argv, stdin, signal }) => {
+    const { output, exit } = await openStream(client.transport, {
+      namespace,
+      pod,
+      container: workerContainer,
+      command: argv,
+      signal,
+      ...(stdin === undefined ? {} : { stdin }),
+    })
+    return { output: output as AsyncIterable<RawChunk>, exit: exit.then((code) => ({ code })) }
+  }
+}

@@ -1,0 +1,87 @@
+/** Names, labels and annotations of our objects: how they are found again, and by whom. Pure. */
+import { createHash } from 'node:crypto'
+import { type LaunchSpec, type ListQuery, type OwnerTags, ownerTagsSchema, type WorkerId, workerIdSchema } from '@muster/core'
+import type { Meta } from './objects.ts'
+
+/** The group of our names in the cluster: the prefix of annotations and of the user's labels. */
+const group = 'muster.dev'
+
+/** Annotations of a worker's Pod. */
+export const annotation: Readonly<Record<'spec' | 'labels', string>> = {
+  /** Digest of the spec: the same id with another spec is a conflict. */
+  spec: `${group}/spec`,
+  /** The user's labels as JSON: names and values may be anything. */
+  labels: `${group}/labels`,
+}
+
+/** The user's labels stand below this prefix where the cluster takes them. */
+export const userPrefix: string = `label.${group}/`
+
+const tagNames: readonly (keyof OwnerTags)[] = ['muster-owner', 'muster-provider', 'muster-pool', 'muster-worker', 'muster-epoch']
+
+/** A tag may begin and end with a hyphen, a label's value may not: such a one stands between two of these, which no tag has. */
+const FENCE = 'Z'
+
+/** A tag as the value of a label. */
+export function labelValue(tag: string): string {
+  return tag.startsWith('-') || tag.endsWith('-') ? `${FENCE}${tag}${FENCE}` : tag
+}
+
+function tagValue(label: string): string {
+  return label.startsWith(FENCE) && label.endsWith(FENCE) && label.length > 1 ? label.slice(1, -1) : label
+}
+
+const isLabelPart = (text: string): boolean => /^[A-Za-z0-9](?:[A-Za-z0-9_.-]{0,61}[A-Za-z0-9])?$/.test(text)
+
+/** Labels of a worker's Pod: its tags under their own names, and those of the user's labels that the cluster can select by. */
+export function labelsOf({ tags, labels = {} }: LaunchSpec): Record<string, string> {
+  const own = Object.entries(labels).filter(([name, value]) => isLabelPart(name) && (value === '' || isLabelPart(value)))
+  return {
+    ...Object.fromEntries(own.map(([name, value]) => [userPrefix + name, value])),
+    ...Object.fromEntries(tagNames.map((name) => [name, labelValue(tags[name])])),
+  }
+}
+
+/** Annotations of a worker's Pod. */
+export function annotationsOf(spec: LaunchSpec): Record<string, string> {
+  const { labels } = spec
+  return {
+    [annotation.spec]: specDigest(spec),
+    ...(labels === undefined ? {} : { [annotation.labels]: JSON.stringify(labels) }),
+    // Who moves Pods to save nodes would end a worker in the middle of its job: these are the words that they heed.
+    'cluster-autoscaler.kubernetes.io/safe-to-evict': 'false',
+    'karpenter.sh/do-not-disrupt': 'true',
+  }
+}
+
+/** The owner tags among an object's labels; undefined when it is none of ours. A worker's object has its id as its name. */
+export function tagsOf({ name, labels = {} }: Meta): OwnerTags | undefined {
+  const found = tagNames.flatMap((tag) => (labels[tag] === undefined ? [] : [[tag, tagValue(labels[tag])]]))
+  const parsed = ownerTagsSchema.safeParse(Object.fromEntries(found))
+  if (!parsed.success || parsed.data['muster-worker'] !== name) return undefined
+  return workerIdSchema.safeParse(name).success ? parsed.data : undefined
+}
+
+/** The selector for the workers of one provider of one owner; of some of them only, when ids are given. */
+export function ownerSelector(tags: ListQuery['tags'], ids?: readonly WorkerId[]): string {
+  return [
+    `muster-owner=${labelValue(tags['muster-owner'])}`,
+    `muster-provider=${labelValue(tags['muster-provider'])}`,
+    // Another one of ours, of a pool, has no worker.
+    ids === undefined ? 'muster-worker' : `muster-worker in (${ids.join(',')})`,
+  ].join(',')
+}
+
+/** sha256 over the spec with its names in order, cut to 128 bits: enough to tell specs apart. */
+export function specDigest(spec: LaunchSpec): string {
+  return createHash('sha256').update(canonical(spec)).digest('hex').slice(0, 32)
+}
+
+function canonical(value: unknown): string {
+  if (Array.isArray(value)) return `[${value.map(canonical).join(',')}]`
+  if (typeof value !== 'object' || value === null) return JSON.stringify(value)
+  const entries = Object.entries(value)
+    .filter(([, inner]) => inner !== undefined)
+    .sort(([left], [right]) => (left < right ? -1 : 1))
+  return `{${entries.map(([name, inner]) => `${JSON.stringify(name)}:${canonical(inner)}`).join(',')}}`
+}

@@ -1,0 +1,42 @@
+/** Makes a worker: one Pod under the worker's own name. The name makes it repeatable by anybody. */
+import { type Call, type LaunchedWorker, type LaunchSpec, ProviderError, type SpecField } from '@muster/core'
+import type { Cluster } from './client.ts'
+import { isStatus } from './api/failure.ts'
+import { annotation, specDigest, tagsOf } from './labels.ts'
+import type { Pod } from './objects.ts'
+import { checkSpec, grantedOf, handleOf, podOf } from './translate.ts'
+
+export interface LaunchParts {
+  cluster: Cluster
+  /** The optional spec fields that are honoured. */
+  fields: readonly SpecField[]
+}
+
+export async function launchWorker({ cluster, fields }: LaunchParts, spec: LaunchSpec, call: Call): Promise<LaunchedWorker> {
+  checkSpec(spec, fields)
+  const pod = await createOrFind(cluster, spec, call.signal)
+  const granted = grantedOf(spec)
+  return { handle: handleOf(pod.metadata.uid ?? ''), ...(granted === undefined ? {} : { granted }) }
+}
+
+async function createOrFind(cluster: Cluster, spec: LaunchSpec, signal: AbortSignal): Promise<Pod> {
+  try {
+    return await cluster.createPod(podOf(spec, cluster.namespace), { signal })
+  } catch (error) {
+    if (!isStatus(error, 409)) throw error
+    const found = await cluster.readPod(spec.id, signal)
+    if (found === undefined) throw conflict('the worker of this id has just gone')
+    checkSame(spec, found)
+    return found
+  }
+}
+
+function checkSame(spec: LaunchSpec, { metadata }: Pod): void {
+  if (tagsOf(metadata) === undefined || metadata.annotations?.[annotation.spec] !== specDigest(spec))
+    throw conflict("a Pod of this worker's name was made from another spec")
+  if (metadata.deletionTimestamp !== undefined) throw conflict('the worker of this id is being removed')
+}
+
+function conflict(message: string): ProviderError {
+  return new ProviderError('conflict', message, { effect: 'none' })
+}

@@ -1,0 +1,162 @@
+/** The parts of Kubernetes' objects that are used, as the API has them in JSON: https://kubernetes.io/docs/reference/kubernetes-api/ */
+
+export interface Meta {
+  name: string
+  namespace?: string
+  uid?: string
+  resourceVersion?: string
+  labels?: Record<string, string>
+  annotations?: Record<string, string>
+  creationTimestamp?: string
+  deletionTimestamp?: string
+  deletionGracePeriodSeconds?: number
+  finalizers?: string[]
+  ownerReferences?: { apiVersion: string; kind: string; name: string; uid: string; controller?: boolean }[]
+}
+
+export interface EnvVar {
+  name: string
+  value: string
+}
+
+export interface Probe {
+  exec?: { command: string[] }
+  tcpSocket?: { port: number }
+  httpGet?: { port: number; path: string }
+  periodSeconds?: number
+  timeoutSeconds?: number
+  failureThreshold?: number
+}
+
+export interface SecurityContext {
+  runAsNonRoot?: boolean
+  runAsUser?: number
+  runAsGroup?: number
+  allowPrivilegeEscalation?: boolean
+  privileged?: boolean
+  readOnlyRootFilesystem?: boolean
+  capabilities?: { add?: string[]; drop?: string[] }
+  seccompProfile?: { type: string }
+}
+
+export interface Container {
+  name: string
+  image: string
+  imagePullPolicy?: string
+  command?: string[]
+  args?: string[]
+  workingDir?: string
+  env?: EnvVar[]
+  ports?: { containerPort: number }[]
+  resources?: { requests?: Record<string, string>; limits?: Record<string, string> }
+  volumeMounts?: { name: string; mountPath: string; readOnly?: boolean; subPath?: string }[]
+  securityContext?: SecurityContext
+  readinessProbe?: Probe
+  startupProbe?: Probe
+  lifecycle?: { preStop: { exec: { command: string[] } } }
+  restartPolicy?: 'Always'
+  terminationMessagePolicy?: string
+}
+
+/** Its source is one of many, each with fields of its own. */
+export interface Volume {
+  name: string
+  [source: string]: unknown
+}
+
+export interface Toleration {
+  key?: string
+  operator?: 'Exists' | 'Equal'
+  value?: string
+  effect?: 'NoSchedule' | 'PreferNoSchedule' | 'NoExecute'
+  tolerationSeconds?: number
+}
+
+export interface PodSpec {
+  containers: Container[]
+  initContainers?: Container[]
+  volumes?: Volume[]
+  restartPolicy?: string
+  nodeName?: string
+  nodeSelector?: Record<string, string>
+  affinity?: Record<string, unknown>
+  tolerations?: Toleration[]
+  topologySpreadConstraints?: Record<string, unknown>[]
+  priorityClassName?: string
+  runtimeClassName?: string
+  serviceAccountName?: string
+  automountServiceAccountToken?: boolean
+  enableServiceLinks?: boolean
+  shareProcessNamespace?: boolean
+  imagePullSecrets?: { name: string }[]
+  hostAliases?: { ip: string; hostnames: string[] }[]
+  activeDeadlineSeconds?: number
+  terminationGracePeriodSeconds?: number
+  securityContext?: Record<string, unknown>
+  [more: string]: unknown
+}
+
+export interface TerminatedState {
+  exitCode: number
+  signal?: number
+  reason?: string
+  message?: string
+  finishedAt?: string
+}
+
+export interface ContainerStatus {
+  name: string
+  ready?: boolean
+  restartCount?: number
+  state?: { waiting?: { reason?: string; message?: string }; running?: object; terminated?: TerminatedState }
+  lastState?: { terminated?: TerminatedState }
+}
+
+export interface Condition {
+  type: string
+  status: string
+  reason?: string
+  message?: string
+  lastTransitionTime?: string
+}
+
+export interface PodStatus {
+  phase?: string
+  reason?: string
+  message?: string
+  startTime?: string
+  podIP?: string
+  qosClass?: string
+  conditions?: Condition[]
+  containerStatuses?: ContainerStatus[]
+  initContainerStatuses?: ContainerStatus[]
+}
+
+/** What is sent to make one. */
+export interface PodManifest {
+  apiVersion: 'v1'
+  kind: 'Pod'
+  metadata: Meta
+  spec: PodSpec
+}
+
+export interface Pod {
+  metadata: Meta
+  spec: PodSpec
+  status?: PodStatus
+}
+
+export interface PodList {
+  metadata: { resourceVersion?: string; continue?: string }
+  items: Pod[]
+}
+
+/** An Event about an object; of a series only the last is kept. */
+export interface ClusterEvent {
+  involvedObject: { kind?: string; name?: string; uid?: string }
+  type?: string
+  reason?: string
+  message?: string
+  lastTimestamp?: string
+  eventTime?: string
+}

@@ -1,0 +1,153 @@
+/** What is known of a worker by its Pod, and by the Events about it. Pure. */
+import type { Instant, OwnerTags, ProviderPhase, WorkerExit, WorkerObservation, WorkerProblem } from '@muster/core'
+import type { ClusterEvent, Condition, ContainerStatus, Pod, TerminatedState } from './objects.ts'
+import { beforeProblem, eventProblem, rejectedProblem, scheduleProblem, waitingProblem } from './problems.ts'
+import { handleOf, workerContainer } from './translate.ts'
+
+/** `events`: those about this Pod; only a Pod that has not come to run needs them. */
+export function observe(pod: Pod, tags: OwnerTags, events: readonly ClusterEvent[] = []): WorkerObservation {
+  const { metadata, spec } = pod
+  const phase = phaseOf(pod)
+  const problem = problemOf(pod, phase, events)
+  const exit = phase === 'exited' || phase === 'lost' ? exitOf(pod) : undefined
+  return {
+    id: tags['muster-worker'],
+    handle: handleOf(metadata.uid ?? ''),
+    tags,
+    phase,
+    ready: phase === 'running' && workerOf(pod)?.ready === true,
+    ...(spec.nodeName === undefined ? {} : { part: spec.nodeName }),
+    ...(problem === undefined ? {} : { problem }),
+    ...(exit === undefined ? {} : { exit }),
+  }
+}
+
+/** Is there something about it that only Events tell? What is being made has no other voice. */
+export function needsEvents(pod: Pod): boolean {
+  return phaseOf(pod) === 'provisioning' && problemOf(pod, 'provisioning', []) === undefined && scheduled(pod)?.status === 'True'
+}
+
+function workerOf({ status }: Pod): ContainerStatus | undefined {
+  return status?.containerStatuses?.find(({ name }) => name === workerContainer)
+}
+
+const conditionOf = (pod: Pod, type: string): Condition | undefined => pod.status?.conditions?.find((one) => one.type === type)
+
+const scheduled = (pod: Pod): Condition | undefined => conditionOf(pod, 'PodScheduled')
+
+/** Why the cluster takes a Pod away: https://kubernetes.io/docs/concepts/workloads/pods/disruptions/#pod-disruption-conditions */
+const disruptions: Readonly<Record<string, Pick<WorkerProblem, 'code' | 'message'>>> = {
+  PreemptionByScheduler: { code: 'capacity', message: 'preempted: a Pod of higher priority needs its place' },
+  DeletionByTaintManager: { code: 'transient', message: 'its node is lost or tainted' },
+  EvictionByEvictionAPI: { code: 'transient', message: 'evicted: its node is drained' },
+  DeletionByPodGC: { code: 'transient', message: 'its node is gone' },
+  TerminationByKubelet: { code: 'capacity', message: 'evicted: its node runs out of resources or shuts down' },
+}
+
+/** The word for the end of a Pod that its node or the cluster gave up, and what it means. */
+const lostReasons: ReadonlySet<string> = new Set(['NodeLost', 'NodeShutdown', 'Shutdown', 'Terminated'])
+
+function disruptionOf(pod: Pod): WorkerProblem | undefined {
+  const condition = conditionOf(pod, 'DisruptionTarget')
+  if (condition?.status !== 'True') return undefined
+  const { code, message } = disruptions[condition.reason ?? ''] ?? { code: 'transient', message: 'the cluster takes it away' }
+  return { code, message: withDetail(message, condition.message), final: true }
+}
+
+function withDetail(message: string, detail: string | undefined): string {
+  return detail === undefined || detail.trim() === '' ? message : `${message}: ${detail.trim()}`
+}
+
+/** In which phase a Pod's worker is. */
+export function phaseOf(pod: Pod): ProviderPhase {
+  const { phase, reason = '' } = pod.status ?? {}
+  if (phase === 'Unknown' || lostReasons.has(reason)) return 'lost'
+  const state = workerOf(pod)?.state
+  if (state?.terminated?.reason === 'ContainerStatusUnknown') return 'lost'
+  if (pod.metadata.deletionTimestamp !== undefined) return isLost(pod) ? 'lost' : 'stopping'
+  if (phase === 'Failed' && isLost(pod)) return 'lost'
+  if (state?.terminated !== undefined || phase === 'Succeeded' || phase === 'Failed') return 'exited'
+  return state?.running === undefined ? 'provisioning' : 'running'
+}
+
+/** Its node is away, so that nobody will say how it ended. */
+function isLost(pod: Pod): boolean {
+  return conditionOf(pod, 'DisruptionTarget')?.reason === 'DeletionByPodGC'
+}
+
+function problemOf(pod: Pod, phase: ProviderPhase, events: readonly ClusterEvent[]): WorkerProblem | undefined {
+  const disruption = disruptionOf(pod)
+  if (disruption !== undefined) return disruption
+  if (phase === 'exited') return startProblem(pod)
+  if (phase !== 'provisioning') return undefined
+  const place = scheduled(pod)
+  if (place !== undefined && place.status !== 'True') return scheduleProblem(place)
+  const { initContainerStatuses = [], containerStatuses = [] } = pod.status ?? {}
+  for (const status of initContainerStatuses) {
+    const problem = beforeProblem(status)
+    if (problem !== undefined) return problem
+  }
+  for (const { name, state } of containerStatuses) {
+    const problem = state?.waiting === undefined ? undefined : waitingProblem(name, state.waiting)
+    if (problem !== undefined) return problem
+  }
+  return eventProblem(events)
+}
+
+/** An end before the command began is no end of the command's. */
+function startProblem(pod: Pod): WorkerProblem | undefined {
+  const ended = workerOf(pod)?.state?.terminated
+  if (ended !== undefined) {
+    if (!neverRan(ended)) return undefined
+    return { code: 'invalid-spec', message: withDetail('the command does not start', ended.message), final: true }
+  }
+  const failed = pod.status?.initContainerStatuses?.find(({ state }) => (state?.terminated?.exitCode ?? 0) !== 0)
+  return failed === undefined ? rejectedProblem(pod.status) : beforeProblem(failed, true)
+}
+
+const neverRan = ({ reason }: TerminatedState): boolean => reason === 'StartError' || reason === 'ContainerCannotRun'
+
+/** Ends that the cluster caused: what the command answered to that is no exit code of its own. */
+const forced: Readonly<Record<string, string>> = {
+  Evicted: 'evicted',
+  Preempting: 'preempted',
+  DeadlineExceeded: 'its lifetime is over',
+}
+
+function exitOf(pod: Pod): WorkerExit {
+  const { reason = '', message } = pod.status ?? {}
+  const ended = workerOf(pod)?.state?.terminated
+  const at = instantOf(ended?.finishedAt)
+  const when = at === undefined ? {} : { at }
+  if (phaseOf(pod) === 'lost') return { reason: withDetail('lost', disruptionOf(pod)?.message ?? message ?? reason), ...when }
+  const cause = forced[reason]
+  if (cause !== undefined) return { reason: withDetail(cause, message), ...when }
+  const disruption = disruptionOf(pod)
+  if (disruption !== undefined) return { reason: disruption.message, ...when }
+  const problem = startProblem(pod)
+  if (problem !== undefined) return { reason: problem.message, ...when }
+  if (ended === undefined) return { reason: withDetail('ended without a word of its container', message), ...when }
+  return { ...exitOfContainer(ended, limitOf(pod)), ...when }
+}
+
+function exitOfContainer({ exitCode: code, reason, signal }: TerminatedState, limit: string | undefined): WorkerExit {
+  const told = code >= 0 && code <= 255 ? { code } : {}
+  if (reason === 'OOMKilled')
+    return {
+      ...told,
+      oomKilled: true,
+      ...(code === 137 ? { signal: 'SIGKILL' } : {}),
+      reason: `out of memory${limit === undefined ? '' : `: it reached its limit of ${limit}`}`,
+    }
+  return { ...told, reason: signal === undefined || signal === 0 ? `exited with code ${code}` : `ended by signal ${signal}` }
+}
+
+function limitOf({ spec }: Pod): string | undefined {
+  return spec.containers.find(({ name }) => name === workerContainer)?.resources?.limits?.['memory']
+}
+
+/** The API's time (RFC 3339, whole seconds) as ours. */
+export function instantOf(time: string | undefined): Instant | undefined {
+  const at = new Date(time ?? Number.NaN)
+  return Number.isNaN(at.getTime()) ? undefined : at.toISOString()
+}

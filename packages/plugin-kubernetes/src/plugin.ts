@@ -1,0 +1,4 @@
+import { serve } from '@muster/core'
+import { plugin } from './index.ts'
+
+serve(plugin)

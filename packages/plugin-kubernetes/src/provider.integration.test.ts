@@ -1,0 +1,145 @@
+/** What only a cluster can show beyond the conformance suite: rights, problems as they come, services, a drain. */
+import type { Call, LaunchSpec, OwnerTags, WorkerId, WorkerObservation } from '@muster/core'
+import { newWorkerId } from '@muster/core/testing'
+import { CLUSTER_IMAGES, findStartKubernetes, type KubernetesCluster } from '@muster/test/systems/kubernetes'
+import { suiteWith } from '@muster/test/systems/presence'
+import { waitFor } from '@muster/test/systems/wait'
+import { afterAll, beforeAll, expect, test } from 'vitest'
+import { connect } from './api/client.ts'
+import { createCluster } from './client.ts'
+import { makePlace, type Place } from './cluster.test.helper.ts'
+import { type KubernetesProvider, kubernetesProvider } from './provider.ts'
+import { fields } from './pure.test.helper.ts'
+import { roleOf } from './rbac.ts'
+
+const owner = { owner: 'owner', provider: 'kubernetes' }
+
+function newCall(): Call {
+  const log = { debug() {}, info() {}, warn() {}, error() {} }
+  return {
+    signal: new AbortController().signal,
+    deadline: Number.MAX_SAFE_INTEGER,
+    idempotencyKey: 'key',
+    epoch: 1,
+    attempt: 1,
+    log,
+    trace: { traceparent: '' },
+    now: Date.now,
+    secret: () => Promise.reject(new Error('no secrets here')),
+  }
+}
+
+function specOf(over: Partial<LaunchSpec>): LaunchSpec {
+  const id = newWorkerId()
+  const tags: OwnerTags = {
+    'muster-owner': owner.owner,
+    'muster-provider': owner.provider,
+    'muster-pool': 'pool',
+    'muster-worker': id,
+    'muster-epoch': '1',
+  }
+  return { id, tags, work: { mode: 'hold' }, image: CLUSTER_IMAGES.busybox, ...over }
+}
+
+suiteWith(await findStartKubernetes(), 'the Kubernetes provider on a cluster', (start) => {
+  let cluster: KubernetesCluster
+  let provider: KubernetesProvider
+
+  const providerAt = ({ kubeconfig, namespace }: Place, other = namespace): KubernetesProvider => {
+    const client = connect({ from: 'file', path: kubeconfig })
+    return kubernetesProvider({ cluster: createCluster(client, other), context: owner, fields })
+  }
+  const look = async (id: WorkerId): Promise<WorkerObservation | undefined> => (await provider.inspect([{ id }], newCall()))[0]
+  const launch = async (over: Partial<LaunchSpec>): Promise<WorkerId> => {
+    const spec = specOf(over)
+    await provider.launch(spec, newCall())
+    return spec.id
+  }
+  const problemOf = async (id: WorkerId): Promise<WorkerObservation['problem']> =>
+    (await waitFor('a problem', () => look(id), { until: (seen) => seen?.problem !== undefined }))?.problem
+
+  beforeAll(async () => {
+    cluster = await start()
+    provider = providerAt(await makePlace(cluster, 'workers'))
+  })
+  afterAll(() => cluster?.stop())
+
+  test('a right that is missing is named, with the Role that grants it', async () => {
+    const few = roleOf('few')
+    const rules = few.rules.filter(({ resources }) => resources[0] !== 'pods/log' && resources[0] !== 'events')
+    const probe = await providerAt(await makePlace(cluster, 'few', { ...few, rules })).probe(newCall())
+    expect(probe).toMatchObject({
+      state: 'failed',
+      message: 'rights are missing in the namespace few: list events, get pods/log',
+      hint: expect.stringContaining("resources: ['pods/log']") as string,
+    })
+  })
+
+  test('a namespace that refuses a plain worker is told, and is no failure', async () => {
+    const place = await makePlace(cluster, 'full')
+    await cluster.ask({
+      method: 'POST',
+      path: '/api/v1/namespaces/full/resourcequotas',
+      body: { metadata: { name: 'none' }, spec: { hard: { pods: '0' } } },
+    })
+    const full = providerAt(place)
+    const probe = await waitFor('the quota to count', () => full.probe(newCall()), {
+      until: ({ notes = [] }) => notes.length > 0,
+    })
+    expect(probe).toMatchObject({ state: 'ready', notes: [expect.stringContaining('exceeded quota: none') as string] })
+    await expect(full.launch(specOf({}), newCall())).rejects.toMatchObject({ code: 'quota', effect: 'none', quota: 'none' })
+  })
+
+  test.each<[string, Partial<LaunchSpec>, object]>([
+    ['no registry', { image: '127.0.0.1:1/none:1' }, { code: 'transient', final: false }],
+    [
+      'no room',
+      { resources: { cpu: 1000 } },
+      { code: 'capacity', final: false, message: expect.stringContaining('Insufficient cpu') as string },
+    ],
+    ['no node', { settings: { nodeSelector: { a: 'b' } } }, { code: 'capacity', final: false }],
+    [
+      'no claim',
+      { mounts: [{ target: '/a', source: { kind: 'volume', name: 'a' } }], settings: { volumes: { a: { claim: 'none' } } } },
+      { code: 'invalid-spec', final: true },
+    ],
+    ['no program', { work: { mode: 'command', command: ['/none'] } }, { code: 'invalid-spec', final: true }],
+  ])('a worker with %s says so', async (_what, over, problem) => {
+    const id = await launch(over)
+    expect(await problemOf(id)).toMatchObject(problem)
+    await provider.terminate({ id }, { graceMs: 0, force: true, reason: 'done' }, newCall())
+  })
+
+  test('a worker reaches its service by name, once that is ready', async () => {
+    const image = CLUSTER_IMAGES.busybox
+    const readiness = { check: { kind: 'tcp', port: 7000 }, intervalMs: 1000, timeoutMs: 1000, failures: 30 } as const
+    const command = ['sh', '-c', 'while :; do echo served | nc -l -p 7000; done']
+    const id = await launch({
+      services: [{ name: 'db', image, command, readiness }],
+      work: { mode: 'command', command: ['sh', '-c', 'nc -w 5 db 7000 </dev/null'] },
+    })
+    const ended = await waitFor('its end', () => look(id), { until: (seen) => seen?.exit !== undefined })
+    expect(ended?.exit).toMatchObject({ code: 0 })
+    let said = ''
+    for await (const { data } of provider.logs({ id }, { follow: true }, newCall())) said += Buffer.from(data).toString()
+    expect(said).toBe('served\n')
+    await provider.terminate({ id }, { graceMs: 0, force: true, reason: 'done' }, newCall())
+  })
+
+  test('a worker whose node is drained says so before it ends', async () => {
+    const work = { mode: 'command', command: ['sh', '-c', 'trap "" TERM; while :; do sleep 1; done'] } as const
+    const id = await launch({ work: { ...work, command: [...work.command] } })
+    await waitFor('it runs', () => look(id), { until: (seen) => seen?.phase === 'running' })
+    await cluster.ask({
+      method: 'POST',
+      path: `/api/v1/namespaces/workers/pods/${id}/eviction`,
+      body: { apiVersion: 'policy/v1', kind: 'Eviction', metadata: { name: id, namespace: 'workers' } },
+    })
+    expect(await look(id)).toMatchObject({
+      phase: 'stopping',
+      problem: { code: 'transient', final: true, message: expect.stringMatching(/^evicted: its node is drained/) as string },
+    })
+    await provider.terminate({ id }, { graceMs: 0, force: true, reason: 'done' }, newCall())
+    await waitFor('it is gone', () => look(id), { until: (seen) => seen === undefined })
+  })
+})
