@@ -239,11 +239,11 @@ interface Door {
   close(): Promise<void>
 }
 
-/** From a port of this machine into the engine's network: bytes as they are, by a process that is in there. */
+/** From a port of this machine into the engine's network: bytes as they are, each way to its own end, by a process that is in there. */
 async function openDoor(engine: DockerEngine, path: string): Promise<Door> {
   const script = `const net = require('node:net')
-net.createServer((a) => {
-  const b = net.connect(${ENGINE_PORT}, '127.0.0.1')
+net.createServer({ allowHalfOpen: true }, (a) => {
+  const b = net.connect({ port: ${ENGINE_PORT}, host: '127.0.0.1', allowHalfOpen: true })
   for (const [from, to] of [[a, b], [b, a]]) from.on('error', () => to.destroy()).on('close', () => to.destroy()).pipe(to)
 }).listen(process.argv[1], () => console.log('ready'))`
   const inner: RunningProcess = await startProcess([
@@ -251,8 +251,8 @@ net.createServer((a) => {
     ...[process.execPath, '-e', script, path],
   ])
   await waitFor('the door', () => inner.stdout().includes('ready'))
-  const server: Server = createServer((outer) => {
-    const socket = connect(path)
+  const server: Server = createServer({ allowHalfOpen: true }, (outer) => {
+    const socket = connect({ path, allowHalfOpen: true })
     outer.on('error', () => socket.destroy()).on('close', () => socket.destroy())
     socket.on('error', () => outer.destroy()).on('close', () => outer.destroy())
     outer.pipe(socket).pipe(outer)
