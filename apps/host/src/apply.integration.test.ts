@@ -1,11 +1,13 @@
 /** Another configuration on a real daemon, while a command runs. */
 import { readFile, writeFile } from 'node:fs/promises'
 import { join } from 'node:path'
+import { DatabaseSync } from 'node:sqlite'
 import { afterEach, expect, test } from 'vitest'
 import { fakeControl } from '@muster/core/testing'
 import { waitFor } from '@muster/test/systems/wait'
 import { muster } from './cli/muster.test.helper.ts'
 import { makeSite, patienceMs, type Site } from './faults/daemon.test.helper.ts'
+import { storePath } from './store/open.ts'
 import { fakeVendor, localVendor, type OpenVendor, vendorDir } from './faults/vendors.test.helper.ts'
 
 const timeout = 300_000
@@ -14,10 +16,10 @@ afterEach(async () => {
   for (const dispose of disposals.splice(0).reverse()) await dispose()
 })
 
-async function openSite(open: OpenVendor = localVendor): Promise<Site> {
+async function openSite(open: OpenVendor = localVendor, counted = true): Promise<Site> {
   const vendor = await open()
   if (vendor.dispose !== undefined) disposals.push(vendor.dispose)
-  const site = await makeSite(vendor.files(), { counted: true })
+  const site = await makeSite(vendor.files(), { counted })
   disposals.push(() => site.dispose())
   await site.start()
   await site.ready()
@@ -136,6 +138,65 @@ test('a pool and its provider that are renamed go on until their last lease ends
   expect((await site.client.pools.list()).map((pool) => pool.name)).toEqual(['cold', 'kept'])
   expect(await site.client.conditions()).toEqual([])
 })
+
+test('a provider that was renamed goes on for what it has over a crash, applied or not', { timeout }, async () => {
+  const site = await openSite(localVendor, false)
+  const rename = (from: string, to: string): Promise<void> =>
+    edit(site, (text) =>
+      text.replace(`${from}: { plugin`, `${to}: { plugin`).replaceAll(`placement: [${from}]`, `placement: [${to}]`),
+    )
+  const crash = async (down: () => Promise<void> = async () => undefined): Promise<void> => {
+    await site.kill()
+    await down()
+    await site.start()
+    await site.ready()
+  }
+  const names = async (): Promise<string[]> => (await site.client.providers.list()).map((one) => one.name)
+  // Each goes on until somebody who can reach into its worker lets it end.
+  const script = 'i=0; until [ -e stop ]; do echo $i; i=$((i+1)); sleep 0.05; done; echo last; exit 3'
+  const begin = async (): Promise<{ id: string; worker: string }> => {
+    const { id } = await site.client.runs.create({ pool: 'hold', command: ['/bin/sh', '-c', script] })
+    const { worker = '' } = await site.client.runs.wait(id, { until: 'running' })
+    return { id, worker }
+  }
+  const { id: lease } = await site.client.leases.create({ pool: 'hold', ttlMs: 600_000 })
+  const { worker: leased } = await site.client.leases.wait(lease)
+  const first = await begin()
+  await rename('p', 'q')
+  expect((await apply(site)).code).toBe(0)
+  const second = await begin()
+  await crash(() => rename('q', 'r'))
+  expect((await names()).toSorted()).toEqual(['p', 'q', 'r'])
+  expect(await site.client.conditions()).toMatchObject([
+    { scope: 'provider', name: 'p', type: 'leaving' },
+    { scope: 'provider', name: 'q', type: 'leaving' },
+  ])
+  for (const { id, worker } of [first, second]) {
+    const { id: stop } = await site.client.workers.exec(worker, { command: ['/bin/sh', '-c', ': >stop'] })
+    expect(await site.client.runs.wait(stop)).toMatchObject({ outcome: 'passed' })
+    expect(await site.client.runs.wait(id)).toMatchObject({ outcome: 'failed', exit: { code: 3 }, worker })
+    const chunks: Uint8Array[] = []
+    for await (const { data } of site.client.runs.logs(id, { follow: false })) chunks.push(data)
+    const all = Buffer.concat(chunks).toString().split('\n').slice(0, -1)
+    expect(all).toEqual([...all.slice(0, -1).map((_, index) => String(index)), 'last'])
+  }
+  const look = await site.client.workers.exec(leased?.id ?? '', { command: ['/bin/sh', '-c', 'exit 0'] })
+  expect(await site.client.runs.wait(look.id)).toMatchObject({ outcome: 'passed' })
+  const next = await site.client.runs.create({ pool: 'hold', command: ['/bin/sh', '-c', 'exit 0'] })
+  expect(await site.client.runs.wait(next.id)).toMatchObject({ outcome: 'passed' })
+  await site.client.leases.release(lease)
+  await waitFor('what was renamed to be gone', async () => (await names()).join() === 'r', { timeoutMs: patienceMs })
+  expect(await site.client.conditions()).toEqual([])
+  // Once its process has ended.
+  await waitFor('its note to be gone', () => keptEntries(site.data).join() === 'r', { timeoutMs: patienceMs })
+})
+
+/** Names of the providers whose configuration the store has. */
+function keptEntries(data: string): string[] {
+  using db = new DatabaseSync(storePath(data), { readOnly: true })
+  const rows = db.prepare("select key from meta where key like 'provider:%'").all()
+  return rows.map(({ key }) => String(key).slice('provider:'.length))
+}
 
 test('what a provider prepared for a pool goes with the pool', { timeout }, async () => {
   const site = await openSite(fakeVendor)

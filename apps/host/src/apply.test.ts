@@ -75,6 +75,7 @@ async function openSite(aliases: Record<string, string>): Promise<Site> {
       }),
     },
     fallen: async (one) => one.discovery,
+    entries: () => [],
     applied: () => undefined,
   })
   return Object.assign(site, {

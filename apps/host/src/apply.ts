@@ -3,8 +3,9 @@ import { createHash } from 'node:crypto'
 import { type LoadedConfig, type MusterConfig, type ProviderConfig, urlFor } from './config/load.ts'
 import { type Change, diffConfig, type Written } from './config/diff.ts'
 import type { Problem } from './config/problem.ts'
-import { isTaken, withDev } from './dev-parts.ts'
+import { type Deployment, isTaken, withDev } from './dev-parts.ts'
 import type { Engine } from './engine/api.ts'
+import type { ProviderEntry } from './engine/entries.ts'
 import { type Examined, examine } from './examine.ts'
 import type { Discovery } from './plugins/discover.ts'
 import type { Candidate, Staged, StartedRoom } from './plugins/room.ts'
@@ -30,11 +31,13 @@ export interface ApplyDeps {
   plugins: Pick<StartedRoom, 'stage' | 'list'>
   /** What runs where the lock's own version could not start. */
   fallen(found: NonNullable<Examined['found']>): Promise<Discovery>
+  /** How the providers that it names are configured, to be noted. */
+  entries(found: Deployment): ProviderEntry[]
   /** Told of the configuration that is in force from now on. */
   applied(config: MusterConfig): void
 }
 
-export function applyOf({ running, store, engine, plugins, fallen, applied }: ApplyDeps): Apply {
+export function applyOf({ running, store, engine, plugins, fallen, entries, applied }: ApplyDeps): Apply {
   async function apply({ principal, dryRun }: { principal: string; dryRun: boolean }): Promise<Applied> {
     const { now } = running
     const { problems, found: read, at } = await examine(now.config.file, () => [store], { strictly: true })
@@ -67,7 +70,8 @@ export function applyOf({ running, store, engine, plugins, fallen, applied }: Ap
     try {
       const taken = staged.candidates.filter((one) => isOther(one, now))
       const versions = Object.fromEntries(taken.map(({ provider, plugin }) => [provider, versionOf(plugin)]))
-      await engine.configure(engineConfig(whole.config), { principal, changes, versions, commit: () => staged.commit() })
+      const noted = { entries: entries(next), commit: () => staged.commit() }
+      await engine.configure(engineConfig(whole.config), { principal, changes, versions, ...noted })
     } catch (error) {
       await staged.discard()
       throw error

@@ -5,7 +5,7 @@ import { tempFolder } from '@muster/test/systems/temp'
 import { describe, expect, it } from 'vitest'
 import { parseConfig } from './config/load.ts'
 import type { Problem } from './config/problem.ts'
-import { devOf, type StartedDev } from './dev.ts'
+import { devOf, type Dev } from './dev.ts'
 import { type DevAsked, devFile, type DevKept, type DevPart, readDev, withDev } from './dev-parts.ts'
 import type { ProviderStatus } from './plugins/api.ts'
 import { pluginFiles } from './plugins/testing/pack.ts'
@@ -13,14 +13,12 @@ import type { Staged, Wanted } from './plugins/room.ts'
 import { openRunning, type RunningState } from './running.ts'
 
 interface Site extends AsyncDisposable {
-  dev: StartedDev
+  dev: Dev
   running: RunningState
   path: string
   asked(change?: Partial<DevAsked>): DevAsked
   /** What the engine goes by, one text for each change. */
   configured: string[]
-  /** Those that it was told of as coming back with the next daemon. */
-  lasting: readonly string[]
   /** Lets the time of the next deadline come. */
   later(): Promise<void>
   /** Names of conditions now. */
@@ -66,7 +64,6 @@ async function openSite(host: object = on, { parts, unopened = [] }: Before = {}
     running,
     path,
     configured: [],
-    lasting: [],
     conditions: new Set(),
     staged: {},
     fails: undefined,
@@ -123,9 +120,8 @@ async function openSite(host: object = on, { parts, unopened = [] }: Before = {}
       },
     },
     engine: {
-      configure: async ({ pools, urls }, { principal, lasting, commit }) => {
+      configure: async ({ pools, urls }, { principal, commit }) => {
         if (site.fails !== undefined) throw site.fails
-        if (lasting !== undefined) site.lasting = lasting
         site.configured.push(`${principal}: ${pools.map((one) => one.name).join()} ${Object.keys(urls ?? {}).join()}`)
         commit()
       },
@@ -171,9 +167,8 @@ describe('a plugin under development', () => {
     await site.later()
     expect(site.configured.at(-1)).toBe('deadline:  dev-own')
     expect([await site.kept(), [...site.conditions], site.running.dev]).toEqual([['dev-shed ending'], [], []])
-    expect([site.dev.ending(), site.lasting]).toEqual([['dev-shed'], ['dev-shed']])
     await site.emptied()
-    expect([await site.kept(), site.dev.ending()]).toEqual([[], []])
+    expect(await site.kept()).toEqual([])
     await expect(site.dev.detach('dev-shed', 'ann')).rejects.toMatchObject({ code: 'not-found' })
   })
 
@@ -283,7 +278,7 @@ describe('a plugin under development', () => {
     expect([other.running.dev, other.configured, await other.kept()]).toEqual([[], ['deadline:  dev-own'], ['dev-shed ending']])
     // Who works in it again has it again.
     await other.dev.attach(site.asked(), 'ann')
-    expect([await other.kept(), other.dev.ending()]).toEqual([['dev-shed'], []])
+    expect(await other.kept()).toEqual(['dev-shed'])
     // Without workers nobody needs it.
     expect(await readDev(now, none)).toEqual({ parts: [], lost: [], unopened: [] })
     expect(await site.kept()).toEqual([])

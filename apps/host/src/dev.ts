@@ -41,11 +41,6 @@ export interface Dev {
   detach(name: string, principal: string): Promise<void>
 }
 
-export interface StartedDev extends Dev {
-  /** Names of those that were taken away and have workers left; the next daemon knows them too. */
-  ending(): string[]
-}
-
 /** Seen wherever a pool or a provider is named. */
 export const devName: RegExp = /^dev-[a-z0-9-]{1,36}$/
 /** A day of work, and its night. */
@@ -74,7 +69,7 @@ interface Lost {
   at: number
 }
 
-export function devOf({ running, engine, plugins, file, unopened, isWorking, log }: DevDeps): StartedDev {
+export function devOf({ running, engine, plugins, file, unopened, isWorking, log }: DevDeps): Dev {
   let cancel = (): void => undefined
   let ending: DevKept[] = []
   let lost = unopened.map((kept): Lost => ({ kept, at: kept.ending === true ? 0 : kept.until }))
@@ -154,7 +149,7 @@ export function devOf({ running, engine, plugins, file, unopened, isWorking, log
     const staged = await plugins.stage(withDev(running.now, parts), devProblem(name))
     if ('problems' in staged) throw new EngineError('conflict', staged.problems[0]?.reason ?? 'it cannot be taken away')
     const change = { path: `providers.${name}`, kind: 'removed', effect: 'it goes once its last worker is gone' }
-    await take(parts, { principal, changes: [change], lasting: [name], commit: () => staged.commit() })
+    await take(parts, { principal, changes: [change], commit: () => staged.commit() })
     engine.conditions.clear({ scope: 'provider', name, type: 'development' })
     ending.push({ ...found.asked, ending: true })
     await keep(parts)
@@ -243,6 +238,5 @@ export function devOf({ running, engine, plugins, file, unopened, isWorking, log
   return {
     attach: (asked, principal) => running.inTurn(() => attach(asked, principal)),
     detach: (name, principal) => running.inTurn(() => detach(name, principal)),
-    ending: () => plugins.leaving().filter((name) => ending.some((one) => one.name === name)),
   }
 }

@@ -65,7 +65,7 @@ async function begin(version: string, { more = { fallBack: true }, ...given }: V
       how.commit()
     },
   }
-  stop = startFallBack({ running, store: join(data, 'plugins'), engine: { upgrades }, plugins: room, log })
+  stop = startFallBack({ running, store: join(data, 'plugins'), engine: { upgrades }, plugins: room, entries: () => [], log })
   return now
 }
 const status = (name = 'p'): ReturnType<ReturnType<StartedRoom['provider']>['status']> => room.provider(name).status()

@@ -2,8 +2,9 @@
 import { basename } from 'node:path'
 import { crossCheck } from './config/check.ts'
 import { loadConfig, type MusterConfig } from './config/load.ts'
-import { withDev } from './dev-parts.ts'
+import { type Deployment, withDev } from './dev-parts.ts'
 import type { Engine } from './engine/api.ts'
+import type { ProviderEntry } from './engine/entries.ts'
 import type { FallbackRecord } from './engine/fallback.ts'
 import { previousOf } from './examine.ts'
 import type { ProviderStatus } from './plugins/api.ts'
@@ -19,11 +20,13 @@ export interface FallBackDeps {
   store: string
   engine: Pick<Engine, 'upgrades'>
   plugins: Pick<StartedRoom, 'stage' | 'onUnfit' | 'find'>
+  /** How the providers of these files are configured, to be noted. */
+  entries(found: Deployment): ProviderEntry[]
   log: Pick<RoomLog, 'warn' | 'error'>
 }
 
 /** Watches for versions that cannot start. Returns what ends that. */
-export function startFallBack({ running, store, engine, plugins, log }: FallBackDeps): () => Promise<void> {
+export function startFallBack({ running, store, engine, plugins, entries, log }: FallBackDeps): () => Promise<void> {
   let work: Promise<unknown> = Promise.resolve()
   let stopped = false
 
@@ -63,6 +66,7 @@ export function startFallBack({ running, store, engine, plugins, log }: FallBack
           // What it does not know stays with the version that cannot start: nobody takes it for gone.
           ...(keep.length === 0 ? {} : { keep: { providers: keep, tree: old.tree, content: basename(old.root) } }),
           fallBack: { provider: name, tree: old.tree, beforeTree: next.tree, reason },
+          entries: entries({ config, discovery: replaced }),
           commit: () => staged.commit(new Set(keep)),
         })
         running.now = { ...running.now, discovery: replaced }

@@ -4,6 +4,7 @@ import { previousOf } from './examine.ts'
 import type { MusterConfig } from './config/load.ts'
 import type { Discovery, Stores } from './plugins/discover.ts'
 import type { KeptPlugin } from './plugins/kept.ts'
+import type { Target } from './plugins/target.ts'
 
 export interface KeptDeps {
   config: MusterConfig
@@ -12,13 +13,19 @@ export interface KeptDeps {
   /** What the lock holds. */
   locked: Discovery
   stores: Stores
+  /** What runs besides, of providers that the configuration names no longer. */
+  left: readonly Target[]
 }
 
 /** What runs by itself again is not among them. Never rejects because of one that cannot be opened: nobody else has its workers. */
-export async function openKept(rows: Iterable<KeptRow>, { config, discovery, locked, stores }: KeptDeps): Promise<KeptPlugin[]> {
+export async function openKept(
+  rows: Iterable<KeptRow>,
+  { config, discovery, locked, stores, left }: KeptDeps,
+): Promise<KeptPlugin[]> {
   const found = [...rows].map(async ({ provider, version, tree }): Promise<KeptPlugin[]> => {
-    const alias = config.providers.find((one) => one.name === provider)?.alias
-    const running = discovery.plugins.find((one) => one.alias === alias)
+    const gone = left.find((one) => one.provider.name === provider)
+    const alias = (gone?.provider ?? config.providers.find((one) => one.name === provider))?.alias
+    const running = gone?.plugin ?? discovery.plugins.find((one) => one.alias === alias)
     if (alias === undefined || running === undefined || running.manifest.version === version) return []
     const opened = await previousOf(alias, { config, stores })
     if ('refused' in opened) return [{ provider, version, found: opened }]

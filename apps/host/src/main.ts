@@ -10,13 +10,13 @@ import { isLoopback } from './config/address.ts'
 import type { MusterConfig } from './config/load.ts'
 import { makeFolders } from './config/places.ts'
 import { formatProblem } from './config/problem.ts'
-import { devOf, type StartedDev } from './dev.ts'
-import { devFile, readDev, withDev } from './dev-parts.ts'
+import { devOf } from './dev.ts'
+import { type Deployment, devFile, readDev, withDev } from './dev-parts.ts'
 import { startDiskWatch } from './engine/disk.ts'
 import { startEngine } from './engine/engine.ts'
 import { givenBefore } from './engine/given.ts'
 import { fallbacksOf } from './engine/fallback.ts'
-import { keptPlugins } from './engine/kept.ts'
+import { heldContents, keptPlugins } from './engine/kept.ts'
 import { killpoint } from './engine/killpoint.ts'
 import { startLeftovers } from './engine/leftovers.ts'
 import { startRuns } from './engine/runs/index.ts'
@@ -24,6 +24,7 @@ import { workingProviders } from './engine/working.ts'
 import { type Examined, examine } from './examine.ts'
 import { fallenBack, startFallBack } from './fallback.ts'
 import { openKept } from './kept.ts'
+import { entriesFor, takeLeft } from './leaving.ts'
 import { createLog, type LogLevel } from './observe/log.ts'
 import { openObserve } from './observe/room.ts'
 import type { Discovery } from './plugins/discover.ts'
@@ -150,15 +151,12 @@ async function startRooms({ config: own, found, log, restore }: Start): Promise<
     const attached = await readDev({ config: own, discovery: found.discovery }, await workingProviders(store))
     for (const problem of attached.lost) log.error({ ...problem }, 'DEVELOPMENT: what was attached cannot be opened any more')
     const { config, discovery } = withDev({ config: own, discovery: files }, attached.parts)
-    const kept = await openKept((await keptPlugins(store)).values(), { ...by, discovery, locked: found.discovery })
-    let ending: StartedDev['ending'] = () => []
-    const plugins = startPlugins({ config, discovery, kept, owner, fence: term, log, given, witness: observe.witness })
-    stops.push(async () => {
-      const leaving = plugins.leaving().filter((name) => !ending().includes(name))
-      const told = 'these still have workers: name them again before the next start, which does not know them otherwise'
-      if (leaving.length > 0) log.warn({ providers: leaving }, told)
-      await plugins.stop()
-    })
+    const left = await takeLeft(store, { config: own, discovery: files, stores: by.stores, sealer: seals })
+    const beside = { left: left.opened, discovery, locked: found.discovery }
+    const kept = await openKept((await keptPlugins(store)).values(), { ...by, ...beside })
+    const rooms = { config, discovery, kept, leaving: left.opened, owner, fence: term }
+    const plugins = startPlugins({ ...rooms, log, given, witness: observe.witness })
+    stops.push(() => plugins.stop())
     plugins.onChange(({ name, state, reason, hint }) => {
       const bad = state === 'degraded' || state === 'quarantined' || state === 'failed'
       log[bad ? 'warn' : 'info']({ provider: name, state, reason, hint }, 'provider')
@@ -170,6 +168,7 @@ async function startRooms({ config: own, found, log, restore }: Start): Promise<
       owner,
       fence: term,
       plugins,
+      unopened: left.unopened,
       ...engineConfig(config),
       tracing: observe.tracing,
       report: (message, error) => log.error({ err: error }, message),
@@ -183,8 +182,7 @@ async function startRooms({ config: own, found, log, restore }: Start): Promise<
       clock: engine.clock,
       keep: () => retention,
       inUse: async () => {
-        const needed = [...(await keptPlugins(store)).values()].map((one) => one.content)
-        return [...plugins.roots(), ...needed, ...(await lockedFolders(own.pluginsFile))]
+        return [...plugins.roots(), ...(await heldContents(store)), ...(await lockedFolders(own.pluginsFile))]
       },
       report: (message, data) => log.error(data, message),
     })
@@ -206,6 +204,7 @@ async function startRooms({ config: own, found, log, restore }: Start): Promise<
       store: join(dataDir, 'plugins'),
       engine,
       plugins,
+      entries: (of: Deployment) => entriesFor(of, seals),
     }
     const upgrade = upgradeOf({ ...changing, killpoint, switched: leftovers.now })
     const changed = applyOf({
@@ -226,7 +225,6 @@ async function startRooms({ config: own, found, log, restore }: Start): Promise<
       ...{ running: changing.running, engine, plugins, file: devFile(dataDir), log, unopened: attached.unopened },
       isWorking: async (name) => (await workingProviders(store)).has(name),
     })
-    ;({ ending } = dev)
     const { listen, tls, socket, limits } = config
     const shown = { version: hostVersion, log, observer: observe.api }
     const api = await startApi({

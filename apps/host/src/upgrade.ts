@@ -5,8 +5,9 @@ import { isProviderError } from '@muster/core'
 import { crossCheck } from './config/check.ts'
 import { loadConfig } from './config/load.ts'
 import type { Problem } from './config/problem.ts'
-import { withDev } from './dev-parts.ts'
+import { type Deployment, withDev } from './dev-parts.ts'
 import { EngineError, type Engine } from './engine/api.ts'
+import type { ProviderEntry } from './engine/entries.ts'
 import type { PassKillPoint } from './engine/killpoint.ts'
 import type { PluginVersion, StartedVersion } from './engine/upgrade-api.ts'
 import { discovered } from './examine.ts'
@@ -68,11 +69,13 @@ export interface UpgradeDeps {
   engine: Pick<Engine, 'upgrades'>
   plugins: Pick<StartedRoom, 'stage'>
   killpoint: PassKillPoint
+  /** How the providers of these files are configured, to be noted. */
+  entries(found: Deployment): ProviderEntry[]
   /** Told when another version has taken over. */
   switched(): void
 }
 
-export function upgradeOf({ running, store, engine, plugins, killpoint, switched }: UpgradeDeps): Upgrade {
+export function upgradeOf({ running, store, engine, plugins, killpoint, entries, switched }: UpgradeDeps): Upgrade {
   async function upgrade(alias: string, how: UpgradeHow): Promise<Upgraded> {
     const { config, discovery } = running.now
     const old = discovery.plugins.find((one) => one.alias === alias)
@@ -148,8 +151,10 @@ export function upgradeOf({ running, store, engine, plugins, killpoint, switched
     const locked = (await lockedDigests(running.now.config.pluginsFile)).get(alias)
     const noted = locked === undefined ? {} : { locked }
     const { name } = given.versions[1].manifest
-    await engine.upgrades.switch({ ...how, alias, before, after, package: name, providers, known, ...keep, ...noted, commit })
-    running.now = { ...running.now, discovery: replaced }
+    const next = { ...running.now, discovery: replaced }
+    const also = { ...keep, ...noted, entries: entries(next) }
+    await engine.upgrades.switch({ ...how, alias, before, after, package: name, providers, known, ...also, commit })
+    running.now = next
     switched()
     return told.switched(kept)
   }

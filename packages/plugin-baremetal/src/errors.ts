@@ -53,3 +53,8 @@ export function refused(
 ): ProviderError {
   return new ProviderError(code, text.message, { effect: 'none', path, ...(text.hint === undefined ? {} : { hint: text.hint }) })
 }
+
+/** The machine or a folder of it cannot be used as it is. */
+export function unfit(message: string, hint: string, cause?: unknown): ProviderError {
+  return new ProviderError('auth', message, { effect: 'none', hint, ...(cause === undefined ? {} : { cause }) })
+}

@@ -3,14 +3,16 @@
  *
  * The data folder of the host is 0700, and so may be every folder above it: under root, workers with users of their own could not enter
  * it, and it must not be opened for them. So under root the default is a folder of its own outside,
- * `/var/lib/muster/<provider>-<digest of the data folder>`, which with its parents is 0711: workers pass through, but cannot list it. Without
- * root, workers are the same user and live in the data folder.
+ * `/var/lib/muster/<provider>-<digest of the data folder>`, which with its parents is 0711: workers pass through, but cannot list it. It stays
+ * that of its owner where the data folder is moved. Without root, workers are the same user and live in the data folder, by its path.
  */
 import { createHash } from 'node:crypto'
 import { readdir, readFile, readlink, rm, stat } from 'node:fs/promises'
 import { dirname, join } from 'node:path'
 import { ProviderError } from '@muster/core'
+import { unfit } from './errors.ts'
 import { closedTo, install, makeFolder } from './files.ts'
+import { keepHome } from './moved.ts'
 import { isDraftOfLiving } from './proc.ts'
 import { script } from './script.ts'
 
@@ -28,8 +30,9 @@ export interface Place {
 
 export interface PlaceOptions {
   root: string
-  /** The data folder that this place belongs to. */
+  /** The data folder that this place belongs to, and whose it is. */
   data: string
+  owner: string
   /** Boot id of the machine. */
   boot: string
   /** Do workers have users of their own? */
@@ -40,7 +43,7 @@ export interface PlaceOptions {
 export const machineFolder = '/var/lib/muster'
 
 /** Makes the folders and the script, and takes away what killed processes left. Fails with an error that says what to mend. */
-export async function preparePlace({ root, data, boot, isolated }: PlaceOptions): Promise<Place> {
+export async function preparePlace({ root, data, owner, boot, isolated }: PlaceOptions): Promise<Place> {
   const at = (name: string): string => join(root, name)
   const place: Place = {
     root,
@@ -57,13 +60,16 @@ export async function preparePlace({ root, data, boot, isolated }: PlaceOptions)
       await makeFolder(machineFolder, passable)
       await makeFolder(root, passable)
       await install(at('home'), data, 0o600)
+      await install(at('owner'), owner, 0o600)
       await sweepMachine()
     }
+    if (root === data) await keepHome(root, { owner, boot })
     await makeFolder(root, passable)
     await makeFolder(place.workers, passable)
     for (const folder of [place.making, place.trash, place.changes]) await makeFolder(folder, 0o700)
     await install(place.script, script, 0o644)
   } catch (error) {
+    if (error instanceof ProviderError) throw error
     throw unfit(
       `cannot prepare ${root}: ${(error as Error).message}`,
       'Let the host write there, or name another folder as `root` in the config.',
@@ -110,8 +116,4 @@ async function sweepMachine(): Promise<void> {
     const used = await Promise.all(['workers', 'making'].map((part) => readdir(join(root, part)).catch(() => [])))
     if (used.flat().length === 0) await rm(root, { recursive: true, force: true })
   }
-}
-
-export function unfit(message: string, hint: string, cause?: unknown): ProviderError {
-  return new ProviderError('auth', message, { effect: 'none', hint, ...(cause === undefined ? {} : { cause }) })
 }

@@ -2,7 +2,6 @@
  * Where workers live on this machine and what the machine can do for them; found out once, when the plugin starts.
  */
 import { execFile } from 'node:child_process'
-import { createHash } from 'node:crypto'
 import { realpath } from 'node:fs/promises'
 import { availableParallelism, totalmem } from 'node:os'
 import { basename, join } from 'node:path'
@@ -12,8 +11,10 @@ import { type Cgroups, findCgroups } from './cgroup.ts'
 import type { BaremetalConfig } from './config.ts'
 import { defaultLogBytes, defaultUsers } from './config.ts'
 import { type Disk, diskOf, type RoomOf } from './disk.ts'
+import { unfit } from './errors.ts'
 import { findCommand } from './files.ts'
-import { machineFolder, type Place, preparePlace, unfit } from './place.ts'
+import { machinePlace, placeDigest } from './moved.ts'
+import { machineFolder, type Place, preparePlace } from './place.ts'
 import { bootId, type Identity, selfIdentity } from './proc.ts'
 import { plainPath, workerPath } from './tools.ts'
 import type { Surroundings } from './translate.ts'
@@ -62,14 +63,15 @@ export async function openSite(
   const setpriv = await findSetpriv()
   await needTools(isolated, setpriv)
   const data = await realpath(context.dataDir)
-  const digest = createHash('sha256')
-    .update(`${context.provider}\0${config.root ?? data}`)
-    .digest('hex')
-    .slice(0, 12)
-  const root = config.root ?? (isolated ? join(machineFolder, `${context.provider}-${digest}`) : data)
+  const { provider, owner } = context
+  const inMachine = config.root === undefined && isolated
+  const name = inMachine ? await machinePlace({ machine: machineFolder, provider, owner, data }) : undefined
+  const root = config.root ?? (name === undefined ? data : join(machineFolder, name))
+  // Part of the name, so that it stays with what is there.
+  const digest = name?.slice(-12) ?? placeDigest(provider, root)
   const boot = await bootId()
   const self = await selfIdentity(boot)
-  const place = await preparePlace({ root, data, boot, isolated })
+  const place = await preparePlace({ root, data, owner, boot, isolated })
   const cgroups = config.cgroup === 'off' ? undefined : await findCgroups({ digest, root: isRoot, versions: cgroupVersions })
   const users = isolated
     ? await openUsers({ range: typeof config.users === 'object' ? config.users : defaultUsers, ledger, root, self })

@@ -10,6 +10,7 @@ import type { AfterCommit, Store, Tx } from '../store/store.ts'
 import type { PoolUsage, Usage } from './used.ts'
 import type { Clock } from './clock.ts'
 import type { ConditionType } from './condition-types.ts'
+import type { ProviderEntry } from './entries.ts'
 import type {
   ConditionRecord,
   JournalEntry,
@@ -94,8 +95,8 @@ export interface ConfigureHow {
   changes: readonly unknown[]
   /** Versions that take over from others, by provider: all its workers are accounted for. Absent: none. */
   versions?: Readonly<Record<string, PluginVersion>>
-  /** Providers that it names no longer and the next daemon knows all the same, until their last workers are gone. Absent: none. */
-  lasting?: readonly string[]
+  /** How the providers that it names are configured, for the daemons to come. Absent: as before. */
+  entries?: readonly ProviderEntry[]
   /** Lets the providers of the next configuration take over. */
   commit(): void
 }

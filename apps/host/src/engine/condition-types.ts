@@ -113,16 +113,17 @@ export const conditionKinds: Readonly<Record<(typeof raised | typeof others)[num
   missing: {
     scope: 'provider',
     meaning:
-      'The daemon was started with a configuration that does not name it, and it still has workers. It may have been `leaving` before.',
-    meanwhile: 'Nothing knows how to reach it: its workers are neither watched nor ended, and count against their pools.',
-    mend: 'Name it again as it was, `muster apply`, take it out, `muster apply`: then it is `leaving`. Or, where its workers are known to be gone, `muster workers forget` each.',
+      'The daemon was started with a configuration that does not name it, it still has workers, and it could not be opened as it was: its plugin is gone, or nothing is noted of it. Otherwise it would be `leaving`.',
+    meanwhile:
+      'Nothing knows how to reach it: its workers are neither watched nor ended, and count against their pools. Runs and leases there wait, and end by their own deadlines only.',
+    mend: 'Do what the message says, as to bring its plugin back, and restart. Or name it again as it was, `muster apply`, take it out, `muster apply`: then it is `leaving`. Or, where its workers are known to be gone, `muster workers forget` each.',
   },
   leaving: {
     scope: 'provider',
-    meaning: 'An applied configuration names it no longer, and it still has workers.',
+    meaning: 'The configuration names it no longer, and it still has workers.',
     meanwhile:
-      'Its process goes on for them, and takes no launch. The next start of the daemon does not know it: it is `missing` then. One that was attached for development is known to it.',
-    mend: 'Nothing but time: it ends with its last worker. `muster workers --provider NAME` shows them. Before a restart, name it again or wait.',
+      'Its process goes on for them, as it was configured last and with its secrets from where they came, and takes no launch. A daemon that is started anew knows it too, also where the file was edited while there was none.',
+    mend: 'Nothing but time: it ends with its last worker. `muster workers --provider NAME` shows them.',
   },
   development: {
     scope: 'provider',

@@ -1,5 +1,6 @@
 import { ProviderError } from '@muster/core'
 import { afterEach, describe, expect, test } from 'vitest'
+import { entriesOf, type ProviderEntry } from './entries.ts'
 import type { PoolConfig } from './model.ts'
 import { type Harness, leaseRequest, openHarness, poolConfig } from './testing/harness.ts'
 
@@ -18,7 +19,7 @@ async function open(pools: PoolConfig[] = [warm]): Promise<void> {
 
 async function configure(
   pools: PoolConfig[],
-  { commit = () => undefined, ...more }: { commit?: () => void; lasting?: readonly string[] } = {},
+  { commit = () => undefined, ...more }: { commit?: () => void; entries?: readonly ProviderEntry[] } = {},
 ): Promise<void> {
   const settings = { reconcileMs: 30_000, orphanGraceMs: 120_000, retention: { recordsMs: 1e12, journalMs: 1e12 } }
   await h.engine.configure({ pools, ...settings }, { principal: 'tester', changes: ['it'], commit, ...more })
@@ -243,27 +244,50 @@ describe('a provider', () => {
     expect(h.provider('one').vendor.calls).toHaveLength(before)
   })
 
-  test('and that the next daemon knows too is told as that', async () => {
+  test('is noted as it was configured until it goes', async () => {
     await open([both])
     const { id } = await held()
+    const noted = async (): Promise<string[]> => (await entriesOf(h.engine.store)).map(({ name, value }) => `${name} ${value}`)
+    await configure([both], { entries: ['one', 'two'].map((name) => ({ name, value: '{"it":1}' })) })
     h.leaving.add('one')
-    await configure([{ ...both, placement: ['two'] }], { lasting: ['one'] })
-    const told = (): object[] =>
-      h.engine.conditions.list().flatMap(({ type, message, hint }) => (type === 'leaving' ? [{ message, hint }] : []))
-    const expected = [
-      {
-        message: 'it was taken away; it goes on until its last worker is gone',
-        hint: 'See what holds them with: muster workers --provider one. A daemon that is started anew knows it too.',
-      },
-    ]
-    expect(told()).toEqual(expected)
-    // Whatever else is applied meanwhile.
-    await configure([{ ...both, placement: ['two'] }])
+    await configure([{ ...both, placement: ['two'] }], { entries: [{ name: 'two', value: '{"it":2}' }] })
     await h.pass(120_000)
-    expect(told()).toEqual(expected)
+    expect(await noted()).toEqual(['one {"it":1}', 'two {"it":2}'])
     await h.engine.leases.release(id, { reason: 'done' })
     await h.pass(5000)
-    expect(told()).toEqual([])
+    expect(await noted()).toEqual(['two {"it":2}'])
+  })
+
+  test('is looked after by the next daemon too, and gets no launch that was not sent', async () => {
+    let away = true
+    const pools = [both]
+    h = await openHarness({
+      pools,
+      providers: [
+        {
+          name: 'one',
+          fault: (method) => (method === 'launch' && away ? { error: new ProviderError('transient', 'no') } : undefined),
+        },
+        { name: 'two' },
+      ],
+    })
+    away = false
+    const first = await held()
+    away = true
+    const { id } = await h.engine.leases.request(leaseRequest())
+    await h.pass(100)
+    const launches = (): number => h.provider('one').vendor.calls.filter((call) => call.method === 'launch').length
+    const before = launches()
+    h.leaving.add('one')
+    pools.splice(0, 1, { ...both, placement: ['two'] })
+    await h.crash()
+    away = false
+    expect(h.engine.conditions.list()).toMatchObject([{ scope: 'provider', name: 'one', type: 'leaving' }])
+    await h.pass(60_000)
+    expect([state(id), vendor('one'), launches()]).toEqual(['active', [first.worker], before])
+    await h.engine.leases.release(first.id, { reason: 'done' })
+    await h.pass(5000)
+    expect([h.engine.plugins.find('one'), h.engine.conditions.list()]).toEqual([undefined, []])
   })
 
   test('without workers goes at once', async () => {
@@ -358,7 +382,7 @@ describe('a provider', () => {
     expect(types()).toEqual([])
   })
 
-  test('that was leaving when the daemon ended is missing at the next start, or neither', async () => {
+  test('that was leaving when the daemon ended and cannot be opened again is missing, or neither', async () => {
     await open([both])
     await held()
     h.leaving.add('one')

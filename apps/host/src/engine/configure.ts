@@ -1,8 +1,9 @@
 /** Another configuration while the engine runs: pools and settings change between two plans, and what is no longer named is drained. */
 import { type ConfigureHow, type EngineConfig, EngineError } from './api.ts'
-import { background, type Context, mutate } from './context.ts'
+import { background, type Context, mutate, persist } from './context.ts'
 import { settle } from './elsewhere.ts'
 import { beginEnd } from './ending.ts'
+import { forgetEntry, noteEntries } from './entries.ts'
 import { endFallBacks } from './fallback.ts'
 import { helpless } from './forget.ts'
 import type { Observer } from './loop.ts'
@@ -37,7 +38,6 @@ export function configureOf(context: Context, parts: ConfigureParts): Configure 
   const { state, clock, plugins, conditions } = context
   /** When the last worker of a provider was closed that may be there all the same. */
   const forgotten = new Map<string, number>()
-  const lasting = new Set<string>()
   /** Ends the wait for the next look at a leaving provider. */
   const waits = new Map<string, () => void>()
   context.stopping.addEventListener('abort', () => {
@@ -84,6 +84,10 @@ export function configureOf(context: Context, parts: ConfigureParts): Configure 
       clearStale(context, parts.memory)
       parts.observe()
       await dropped
+      await persist(context, async (tx) => {
+        // It may be named again since.
+        if (plugins.find(name) === undefined) await forgetEntry(tx, name)
+      })
     })
   }
 
@@ -105,18 +109,13 @@ export function configureOf(context: Context, parts: ConfigureParts): Configure 
     waits.get(name)?.()
     waits.delete(name)
     dropEmpty(name)
-    if (!plugins.leaving().includes(name)) {
-      lasting.delete(name)
-      return
-    }
-    const isLasting = lasting.has(name)
-    const next = isLasting ? 'knows it too' : 'does not know it any more'
+    if (!plugins.leaving().includes(name)) return
     conditions.raise({
       scope: 'provider',
       name,
       type: 'leaving',
-      message: `${isLasting ? 'it was taken away' : 'the configuration names it no longer'}; it goes on until its last worker is gone`,
-      hint: `See what holds them with: muster workers --provider ${name}. A daemon that is started anew ${next}.`,
+      message: 'the configuration names it no longer; it goes on until its last worker is gone',
+      hint: `See what holds them with: muster workers --provider ${name}. A daemon that is started anew knows it too.`,
     })
     waits.set(
       name,
@@ -124,7 +123,10 @@ export function configureOf(context: Context, parts: ConfigureParts): Configure 
     )
   }
 
-  return async (next, { principal, changes, versions = {}, lasting: added = [], commit }) => {
+  // Of a daemon before this one, or of a file that was edited while there was none.
+  for (const name of plugins.leaving()) lookAfter(name)
+
+  return async (next, { principal, changes, versions = {}, entries = [], commit }) => {
     await mutate(context, async (tx, after) => {
       if (context.stopping.aborted) throw new EngineError('stopping', 'the daemon is stopping')
       await journal(writing(context, tx, after), {
@@ -150,12 +152,11 @@ export function configureOf(context: Context, parts: ConfigureParts): Configure 
         parts.observe()
         parts.showHeld()
         clearStale(context, parts.memory)
-        for (const name of lasting) if (!plugins.leaving().includes(name)) lasting.delete(name)
-        for (const name of added) lasting.add(name)
         for (const worker of state.workers.values()) if (changed.has(worker.pool)) endMisplaced(worker)
         for (const name of plugins.leaving()) lookAfter(name)
         parts.passes.poke()
       })
+      await noteEntries(tx, entries)
       for (const [provider, by] of Object.entries(versions)) {
         await parts.kept.takeAll(writing(context, tx, after), provider, by)
         // The next start goes by what was chosen here.

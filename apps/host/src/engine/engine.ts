@@ -18,6 +18,7 @@ import { keptPlugins, keptVersions } from './kept.ts'
 import { killpoint, type PassKillPoint } from './killpoint.ts'
 import { type Launcher, launcherOf } from './launcher.ts'
 import { leaseRoom } from './lease.ts'
+import { load, type Unopened } from './load.ts'
 import { type Observer, observerOf } from './loop.ts'
 import { engineMemory } from './memory.ts'
 import type { PoolConfig } from './model.ts'
@@ -36,7 +37,7 @@ import { watchdogOf } from './watchdog.ts'
 import { watchersOf } from './watchers.ts'
 import { upgradesOf } from './upgrade.ts'
 import { openWishes, showWishes, type Wish } from './wishes.ts'
-import { liveColumns, workerRoom } from './workers.ts'
+import { workerRoom } from './workers.ts'
 
 export interface EngineOptions extends EngineSettings {
   store: Store
@@ -44,6 +45,8 @@ export interface EngineOptions extends EngineSettings {
   fence: Fence
   plugins: PluginRoom
   pools: readonly PoolConfig[]
+  /** Why providers that the configuration names no longer are missing, where that is known. */
+  unopened?: Unopened
   /** How long open calls may go on after `stop`. Default 10 s; what is aborted is in doubt at the next start, and repeated. */
   drainMs?: number
   clock?: Clock
@@ -85,7 +88,7 @@ export async function startEngine(options: EngineOptions): Promise<Engine> {
     },
   }
   const parts = await assemble(context)
-  await load(context, parts.launcher)
+  await load(context, parts.launcher, options.unopened)
   await openElsewhere(context)
   const kept = keptVersions(context, parts)
   const { state } = context
@@ -282,33 +285,4 @@ async function assemble(context: Context): Promise<Parts> {
       usage.forget(name)
     },
   }
-}
-
-async function load(context: Context, launcher: Launcher): Promise<void> {
-  const { store, state, plugins, conditions } = context
-  const names = new Set(plugins.list().map((provider) => provider.name))
-  const missing = new Map<string, number>()
-  // Leases first: a worker's deadline depends on its lease.
-  for (const lease of await store.read.selectFrom('leases').selectAll().where('ended_at', 'is', null).orderBy('id').execute())
-    state.setLease({ ...lease })
-  for (const worker of await store.read
-    .selectFrom('workers')
-    .select(liveColumns)
-    .where('ended_at', 'is', null)
-    .orderBy('id')
-    .execute()) {
-    if (worker.launched_at === null) launcher.calls.setDoubt(worker.id, true)
-    // The host before this one may have given up a launch right before the one that succeeded, or with its own end.
-    launcher.calls.gaveUp(worker.provider, worker.id, worker.launched_at ?? context.startedAt)
-    if (!names.has(worker.provider)) missing.set(worker.provider, (missing.get(worker.provider) ?? 0) + 1)
-    state.setWorker({ ...worker })
-  }
-  for (const [name, count] of missing)
-    conditions.raise({
-      scope: 'provider',
-      name,
-      type: 'missing',
-      message: `the configuration names it no longer, and nobody watches or ends its ${count === 1 ? 'last worker' : `${count} workers`}`,
-      hint: 'Name it in muster.yaml as it was, and muster apply. Then take it out and apply again: it is leaving, and goes with its last worker.',
-    })
 }

@@ -1,5 +1,6 @@
 /** What is told of a plugin that fell back, and until when. */
 import { afterEach, beforeEach, expect, test } from 'vitest'
+import { entriesOf } from './entries.ts'
 import { fallbacksOf } from './fallback.ts'
 import { type Harness, openHarness, poolConfig } from './testing/harness.ts'
 
@@ -25,13 +26,14 @@ const kept = async (): Promise<string[]> =>
   (await fallbacksOf(h.engine.store)).map((one) => `${one.alias} ${one.tree} ${one.before_tree}`)
 
 test('every pool of the provider shows it, over a restart too, until somebody has seen it', async () => {
-  await h.engine.upgrades.switch({ ...how, fallBack, commit: () => undefined })
+  await h.engine.upgrades.switch({ ...how, fallBack, entries: [{ name: 'one', value: '{}' }], commit: () => undefined })
   await h.settle()
   await h.crash()
   expect(shown()).toEqual(['pool/ci', 'pool/both'])
   const message = "version 2.0.0 of the plugin 'cloud' cannot start for one, and 1.0.0 runs instead: it ended by itself (exit 3)"
   expect(h.engine.conditions.list()).toContainEqual(expect.objectContaining({ type: 'fell-back:cloud', message }))
   expect(await kept()).toEqual(['cloud sha512-two sha512-one'])
+  expect(await entriesOf(h.engine.store)).toEqual([{ name: 'one', value: '{}' }])
   await expect(h.engine.upgrades.acknowledge('clouds', { principal: 'ann' })).rejects.toMatchObject({ code: 'not-found' })
   expect(await h.engine.upgrades.acknowledge('cloud', { principal: 'ann' })).toEqual(['ci', 'both'])
   await h.settle()

@@ -2,6 +2,7 @@
 import type { Store } from '../store/store.ts'
 import { background, type Context, persist } from './context.ts'
 import type { Deadlines } from './deadlines.ts'
+import { entriesOf } from './entries.ts'
 import { helpless } from './forget.ts'
 import type { LiveWorker } from './model.ts'
 import type { Owned } from './owners.ts'
@@ -21,6 +22,12 @@ export interface KeptVersions {
 /** Of each provider at the most one. */
 export async function keptPlugins(store: Store): Promise<Map<string, KeptPlugin>> {
   return new Map((await store.read.selectFrom('kept_plugins').selectAll().execute()).map((row) => [row.provider, row]))
+}
+
+/** Folders of the content store that are needed, whatever the lock says: of kept versions, and of how providers were configured last. */
+export async function heldContents(store: Store): Promise<string[]> {
+  const noted = (await entriesOf(store)).map(({ value }) => JSON.parse(value) as { content?: string })
+  return [...(await keptPlugins(store)).values(), ...noted].flatMap(({ content }) => content ?? [])
 }
 
 /** Workers of one provider that are asked for together: those of the version that runs, or of the kept one. */

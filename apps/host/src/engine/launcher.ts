@@ -101,7 +101,8 @@ export function launcherOf(context: Context, parts: LauncherParts): Launcher {
 
   /** What holds launches of this worker back; undefined: nothing. */
   function heldBack({ pool: name, provider }: LiveWorker): string | undefined {
-    return context.wishes.paused(name) ?? context.wishes.disabled(provider)
+    const left = context.plugins.leaving().includes(provider) ? `the configuration names ${provider} no longer` : undefined
+    return context.wishes.paused(name) ?? context.wishes.disabled(provider) ?? left
   }
 
   /** As {@link heldBack}; where nothing was made, also that another provider can do it now. */

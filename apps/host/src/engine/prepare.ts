@@ -4,6 +4,7 @@
  */
 import { type Handle, type PoolRequest, ProviderError, reactions, toProviderError } from '@muster/core'
 import type { GuardedProvider } from '../plugins/api.ts'
+import type { Store } from '../store/store.ts'
 import { ceiling, providerBackoff } from './backoff.ts'
 import { background, type Context, persist } from './context.ts'
 import type { WorkerTemplate } from './model.ts'
@@ -61,6 +62,12 @@ const SHARE = 1 / 4
 const failing = 'unprepare-failing'
 
 const placeOf = ({ provider, pool }: Pick<Made, 'provider' | 'pool'>): string => `${provider}/${pool}`
+
+/** Names of the providers that have something of any pool, by the store alone. Errors: StoreError. */
+export async function preparedAt({ read }: Pick<Store, 'read'>): Promise<string[]> {
+  const rows = await read.selectFrom('meta').select('key').where('key', 'like', `${PREFIX}%`).execute()
+  return rows.flatMap(({ key }) => key.slice(PREFIX.length).split('/')[0] ?? [])
+}
 
 export async function openPreparation(context: Context): Promise<Preparation> {
   const { store, state, plugins, clock, conditions } = context

@@ -4,7 +4,7 @@ import type { GuardedProvider, GuardedSession } from '../plugins/api.ts'
 import type { Engine } from './api.ts'
 import type { Copies } from './copies.ts'
 import { newId } from '../store/ids.ts'
-import { RunError } from './runs-api.ts'
+import { missingProvider, RunError } from './runs-api.ts'
 
 /**
  * Errors of all: RunError `not-found` (no live worker), `not-ready` (it takes nothing now), `unsupported` (its provider cannot), StoreError,
@@ -66,8 +66,8 @@ export function reachOf(engine: Engine, copies: Copies): Reach {
     const worker = engine.workers.get(id)
     if (worker === undefined) throw new RunError('not-found', `no live worker ${id}`)
     const provider = engine.providerOf(worker)
-    if (provider === undefined || !able(provider))
-      throw new RunError('unsupported', `provider '${worker.provider}' cannot ${ability}`)
+    if (provider === undefined) throw missingProvider(worker)
+    if (!able(provider)) throw new RunError('unsupported', `provider '${worker.provider}' cannot ${ability}`)
     if (!phases.includes(worker.phase)) throw new RunError('not-ready', `worker ${id} is ${worker.phase}`)
     await engine.store.write((tx, after) =>
       engine.journal.append(tx, after, {

@@ -179,3 +179,11 @@ export class RunError extends Error {
     this.at = at
   }
 }
+
+/** Of a worker whose provider this daemon does not know, and may know again. */
+export function missingProvider({ id, provider }: { id: string; provider: string }): RunError {
+  return new RunError(
+    'not-ready',
+    `worker ${id} is at '${provider}', which the configuration names no longer: see muster providers`,
+  )
+}

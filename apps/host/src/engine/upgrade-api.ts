@@ -2,6 +2,7 @@
 import type { Selectable } from 'kysely'
 import type { GuardedProvider } from '../plugins/api.ts'
 import type { KeptPluginTable } from '../store/schema.ts'
+import type { ProviderEntry } from './entries.ts'
 
 export type KeptPlugin = Selectable<KeptPluginTable>
 
@@ -87,6 +88,8 @@ export interface Switch extends Versions {
   locked?: string
   /** Of the version that takes over. Absent: the same as that of the one which runs. */
   package?: string
+  /** How providers are configured from then on, for the daemons to come. Absent: as before. */
+  entries?: readonly ProviderEntry[]
   /** Lets the processes take over. */
   commit(): void
 }

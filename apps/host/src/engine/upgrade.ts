@@ -5,6 +5,7 @@ import { EngineError } from './api.ts'
 import { type Context, mutate } from './context.ts'
 import type { LiveWorker } from './model.ts'
 import type { CallQueues } from './calls.ts'
+import { noteEntries } from './entries.ts'
 import { acknowledge, fellBack, noteFallBack } from './fallback.ts'
 import { type KeptVersions, strandedBy } from './kept.ts'
 import { walkPages } from './pages.ts'
@@ -130,6 +131,7 @@ export function upgradesOf(context: Context, parts: UpgradeParts): Upgrades {
             ? noteSwitch(tx, provider, { before, after: to, ...(locked === undefined ? {} : { locked }) })
             : forgetSwitch(tx, provider))
         await noteFallBack(w, given)
+        await noteEntries(tx, given.entries ?? [])
         after(() => {
           context.killpoint('upgrade-stored')
           commit()

@@ -121,7 +121,8 @@ export async function openHost(): Promise<Host> {
   const seals = sealer(openSealKey(sealKeyPath(site.data)))
   const engine = await startEngine({ store: records, sealer: seals, owner, fence: term, plugins, ...engineConfig(config) })
   const running = openRunning({ ...found, config })
-  const upgrade = upgradeOf({ running, store, engine, plugins, killpoint: () => undefined, switched: () => undefined })
+  const silently = { killpoint: () => undefined, entries: () => [], switched: () => undefined }
+  const upgrade = upgradeOf({ running, store, engine, plugins, ...silently })
   const provider = plugins.provider('p')
   await waitFor('the provider to be ready', () => provider.status().state === 'ready', { timeoutMs: patienceMs })
   return {

@@ -30,6 +30,8 @@ export interface RoomDeps {
   witness?: CallWitness
   /** What live workers of a provider, and the runs in them, were given by a host before this one. Absent: there is none. */
   given?(provider: string): AsyncIterable<Partial<LaunchSpec>>
+  /** Those that the configuration names no longer and that have something left: there for that alone. Absent: none. */
+  leaving?: readonly Target[]
   /** What a host before this one has kept. Absent: nothing. */
   kept?: readonly KeptPlugin[]
   now?(): number
@@ -162,6 +164,13 @@ export function startPlugins(deps: RoomDeps): StartedRoom {
       log.warn({ plugin: alias, folder: root }, 'DEVELOPMENT: a plugin is loaded from a folder, and nobody checks its files')
   }
   for (const target of targetsOf(deps)) start(target, { redactor: redactorOf(target.provider.name) })
+  for (const target of deps.leaving ?? []) {
+    const { name } = target.provider
+    // What is attached for development may have taken its name.
+    if (all.has(name)) continue
+    start(target, { redactor: redactorOf(name) })
+    leaving.add(name)
+  }
   for (const { provider: name, version, found } of deps.kept ?? []) {
     const running = all.get(name)
     if (running === undefined) continue

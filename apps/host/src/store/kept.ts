@@ -3,9 +3,11 @@ import { existsSync } from 'node:fs'
 import { DatabaseSync, type SQLOutputValue } from 'node:sqlite'
 import { storePath } from './open.ts'
 
-/** Folders of the content store, of versions of plugins that live workers belong to. Throws when the store cannot be read: then nobody knows. */
+/** Folders of the content store, of plugins that providers were configured with last, and of versions that live workers belong to. Throws when the store cannot be read: then nobody knows. */
 export function keptContents(dataDir: string): string[] {
-  return asked(dataDir, 'select content from kept_plugins').map((row) => String(row['content']))
+  const noted = "select json_extract(value, '$.content') as content from meta where key like 'provider:%'"
+  const rows = asked(dataDir, `select content from kept_plugins union ${noted}`)
+  return rows.flatMap(({ content }) => (content === null ? [] : [String(content)]))
 }
 
 /** A version that is kept, and its live workers. */

@@ -16,6 +16,7 @@ import { leaseRequestOf } from './lease-request.ts'
 import { openLog } from './log-file.ts'
 import { cutOff, type Ending, endingUnbegun, endingWithoutWorker, type Stop } from './outcome.ts'
 import { withHandedIn, withOutputs, withStored } from './outputs.ts'
+import { providerBack, unheard } from './missing.ts'
 import { leavingRoom } from './reserve.ts'
 import { watchStops } from './watch.ts'
 
@@ -165,17 +166,18 @@ async function inWorker(deps: RunDeps, given: Pick<Job, 'run' | 'request' | 'unt
     return known === undefined
       ? cutOff(await endingOfGone(deps, run, { stop: stopOf(run) }), 'its worker was gone')
       : withStored(deps, { run, request, ending: known }, 'its worker was gone')
-  const provider = engine.providerOf(worker)
-  const missing = `no provider '${worker.provider}' is configured any more`
-  if (provider === undefined && known !== undefined) return withStored(deps, { run, request, ending: known }, missing)
-  // The command may go on, and whoever repeats it has it twice.
-  if (provider === undefined)
-    return {
-      outcome: run.started_at === null ? 'infrastructure' : 'unknown',
-      reason: missing,
-      logProblem: missing,
-    }
   const watch = watchStops(deps, { runId: run.id, leaseId: run.lease_id, workerId: worker.id })
+  const provider = await providerBack({ ...given, deps, worker, watch }).catch((error: unknown) => {
+    watch.close()
+    throw error
+  })
+  if (provider === undefined) {
+    watch.close()
+    const missing = `no provider '${worker.provider}' is configured any more`
+    if (known !== undefined) return withStored(deps, { run, request, ending: known }, missing)
+    if (watch.gone()) return cutOff(await endingOfGone(deps, run, { stop: watch.stop() }), 'its worker was gone')
+    return unheard({ ...given, watch }, missing)
+  }
   const path = logPath(deps, run.id)
   const log = await openLog(path, () => deps.logGrown(run.id, log.totals().end))
   const writer = leavingRoom(log, deps.reserve)

@@ -4,7 +4,7 @@ import type { AfterCommit, Tx } from '../../store/store.ts'
 import { type Also, type Engine, EngineError } from '../api.ts'
 import type { PassKillPoint } from '../killpoint.ts'
 import type { Artifact, RunRecord, RunRequest } from '../model.ts'
-import { type ExecRequest, RunError, type Runs } from '../runs-api.ts'
+import { type ExecRequest, missingProvider, RunError, type Runs } from '../runs-api.ts'
 import { agentWork } from './agent-work.ts'
 import { cancelRun } from './cancel.ts'
 import { removeFolder, runDir, type RunDeps, stdinPath } from './deps.ts'
@@ -215,7 +215,8 @@ export async function startRuns(options: RunsOptions): Promise<Runs> {
     const worker = engine.workers.get(workerId)
     if (worker === undefined) throw new RunError('not-found', `no live worker ${workerId}`)
     const provider = engine.providerOf(worker)
-    if (provider?.capabilities.exec === undefined) throw new RunError('unsupported', `provider '${worker.provider}' has no exec`)
+    if (provider === undefined) throw missingProvider(worker)
+    if (provider.capabilities.exec === undefined) throw new RunError('unsupported', `provider '${worker.provider}' has no exec`)
     if (!['starting', 'idle', 'leased', 'draining'].includes(worker.phase))
       throw new RunError('not-ready', `worker ${workerId} is ${worker.phase}`)
     const id = newId('r')
