@@ -11,8 +11,11 @@ async function leasedWorker(daemon: TestDaemon): Promise<string> {
   return worker.id
 }
 
-/** Sends a beginning and no end, and what is answered to that. */
-function begin(daemon: TestDaemon, given: { method: string; path: string; type: string }): Promise<[number, string]> {
+/** Sends a beginning, and no end where it is not `whole`, and what is answered to that. */
+function begin(
+  daemon: TestDaemon,
+  given: { method: string; path: string; type: string; whole?: true },
+): Promise<[number, string]> {
   return new Promise((resolve, reject) => {
     const headers = { authorization: `Bearer ${daemon.token}`, 'content-type': given.type }
     const asked = request(`${daemon.api.url}${given.path}`, { method: given.method, headers, agent: false }, (answer) => {
@@ -26,6 +29,7 @@ function begin(daemon: TestDaemon, given: { method: string; path: string; type: 
     })
     asked.on('error', reject)
     asked.write(Buffer.alloc(1024))
+    if (given.whole === true) asked.end()
   })
 }
 
@@ -62,7 +66,7 @@ test('what cannot be read to its end is told in the last frame; as a plain tar i
   expect([plain.headers.get('content-type'), await plain.text()]).toEqual(['application/x-tar', 'the tar'])
 })
 
-test('what a provider refuses while the body comes is answered as a problem', async () => {
+test('what a provider refuses of a body is answered as a problem, of a stream also while it comes', async () => {
   await using daemon = await startTestDaemon()
   const worker = await leasedWorker(daemon)
   const refuse = async (input: AsyncIterable<Uint8Array>): Promise<never> => {
@@ -74,7 +78,8 @@ test('what a provider refuses while the body comes is answered as a problem', as
     forward: async (_target: unknown, { input }: { input: AsyncIterable<Uint8Array> }) => refuse(input),
   })
   const files = { method: 'PUT', path: `/v1/workers/${worker}/files?path=x`, type: 'application/x-tar' }
-  expect(await begin(daemon, files)).toEqual([400, 'invalid-request'])
+  // It goes to the worker once all of it has come.
+  expect(await begin(daemon, { ...files, whole: true })).toEqual([400, 'invalid-request'])
   const port = { method: 'POST', path: `/v1/workers/${worker}/forward/80`, type: 'application/vnd.muster.tcp' }
   expect(await begin(daemon, port)).toEqual([400, 'invalid-request'])
 })

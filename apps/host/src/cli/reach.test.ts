@@ -85,8 +85,8 @@ test('top shows what is wrong first, and cuts to the terminal', () => {
   const lines = drawn(picture, { columns: 200, rows: 100, now }).map(stripVTControlCharacters)
   expect(lines).toEqual([
     'stock  pool ci  none is left',
-    'POOL  WORKERS         STARTING  IDLE  LEASED  ENDING  QUEUED  WAITS FOR',
-    'ci    #####..... 4/8  0         1     2       1       3       full',
+    'POOL  WORKERS         STARTING  IDLE  LEASED  ENDING  QUEUED  CPU  MEMORY  WAITS FOR',
+    'ci    #####..... 4/8  0         1     2       1       3                    full',
     '',
     'PROVIDER  STATE  SINCE  RESTARTS  CALLS  NOTE',
     '',
