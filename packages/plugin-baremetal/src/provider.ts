@@ -22,7 +22,7 @@ import { tail } from './logs.ts'
 import { headroomOf, probeOf } from './probe.ts'
 import { rawSession } from './raw.ts'
 import { openSite, type Site, type SiteOptions } from './site.ts'
-import { statsOf } from './stats.ts'
+import { idleStats, statsOf } from './stats.ts'
 import { checkExecWorkdir, checkTarget, copyPath, observationOf } from './translate.ts'
 import { changes } from './watch.ts'
 
@@ -251,8 +251,11 @@ export function createProvider(options: ProviderOptions): WorkerProvider {
           for (const id of await client.ids()) {
             const state = await client.state(id)
             if (state === undefined || !isOf(state, tags)) continue
-            const stats = await statsOf(state, new Date(call.now()).toISOString())
+            const at = new Date(call.now()).toISOString()
+            const stats = await statsOf(state, at)
             if (stats !== undefined) yield stats
+            else if (state.mode === 'hold' && observationOf(state, await client.facts(id)).phase === 'running')
+              yield await idleStats(state, at)
           }
           await delay(everyMs, undefined, { signal: call.signal })
         }

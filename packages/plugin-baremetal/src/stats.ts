@@ -8,7 +8,7 @@ import { kinOf, statOf, ticksPerSecond } from './proc.ts'
 /** Size of a page in `/proc/PID/stat` on the processors Muster runs on. */
 const PAGE = 4096
 
-/** Undefined: nothing of it is there any more. */
+/** Undefined: no process of it is there. A worker that holds may have none, and goes on: see {@link idleStats}. */
 export async function statsOf(state: WorkerState, at: Instant): Promise<WorkerStats | undefined> {
   const found = state.cgroup === undefined ? undefined : await fromCgroup(state.cgroup)
   const pids = await pidsOf(state)
@@ -23,6 +23,12 @@ export async function statsOf(state: WorkerState, at: Instant): Promise<WorkerSt
     ...(found?.memoryPeakBytes === undefined ? {} : { memoryPeakBytes: found.memoryPeakBytes }),
     pids: found?.pids ?? live.length,
   }
+}
+
+/** Of a worker without a process: what its cgroup has counted so far, else nothing. */
+export async function idleStats({ id, cgroup }: WorkerState, at: Instant): Promise<WorkerStats> {
+  const found = cgroup === undefined ? {} : await fromCgroup(cgroup)
+  return { id, at, cpuSeconds: 0, memoryBytes: 0, ...found, pids: 0 }
 }
 
 async function pidsOf({ id, mark, user, cgroup }: WorkerState): Promise<number[]> {
