@@ -129,7 +129,8 @@ function isOther({ provider, plugin }: Candidate, { config, discovery }: Running
 /** Is it configured to be something else, which may be another place? */
 function isElsewhere({ provider }: Candidate, { config }: Running, next: MusterConfig): boolean {
   const [was, is] = [config, next].map(({ providers }) => providers.find((one) => one.name === provider))
-  return was !== undefined && is !== undefined && configDigest(was) !== configDigest(is)
+  // What nobody knows any more may have been anything.
+  return is !== undefined && (was === undefined || configDigest(was) !== configDigest(is))
 }
 
 /** Of what says where a provider is and as whom: not of what the secrets are. */

@@ -26,8 +26,8 @@ export interface Context {
   wishes: Wishes
   /** By provider; changed by `kept.ts` alone. */
   kept: Map<string, KeptPlugin>
-  /** Ids of workers that may be where their provider was before its configuration changed, by provider; changed by `elsewhere.ts` alone. */
-  elsewhere: Map<string, Set<string>>
+  /** Of workers that may be where their provider was before its configuration changed: that of each, by id and provider; changed by `elsewhere.ts` alone. */
+  elsewhere: Map<string, ReadonlyMap<string, string>>
   killpoint: PassKillPoint
   tracing: Tracing
   /** Aborts when the engine stops. */

@@ -101,3 +101,24 @@ test('what is made in the new place works as any other', async () => {
   await h.pass(100_000)
   expect([phase(before), phase(id)]).toEqual(['leased', undefined])
 })
+
+test('back at the first place, its workers are there, and those of the second are not gone', async () => {
+  const first = await leased()
+  await startAt('elsewhere')
+  const here = left
+  const second = await leased()
+  const there = h.provider().vendor.workers.get(second)
+  await startAt('here', here)
+  expect([phase(first), phase(second), conditions()]).toEqual(['leased', 'leased', ['stranded']])
+  await startAt('elsewhere', new Map(there === undefined ? [] : [[second, there]]))
+  expect([phase(first), phase(second), conditions()]).toEqual(['leased', 'leased', ['stranded']])
+})
+
+test('of a provider that the configuration names no longer they are as little gone', async () => {
+  const id = await leased()
+  await startAt('elsewhere')
+  configs = {}
+  await h.crash(1000)
+  await h.pass(100_000)
+  expect([phase(id), conditions()]).toEqual(['leased', ['stranded']])
+})

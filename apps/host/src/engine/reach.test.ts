@@ -151,3 +151,23 @@ test('of a copy that is cut off the worker never hears; one that is all there go
   }
   expect(existsSync(join(h.dir, 'copies')) ? readdirSync(join(h.dir, 'copies')) : []).toEqual([])
 })
+
+test('a copy that took its time is not given to whoever has the worker by then', async () => {
+  await h.close()
+  h = await openHarness({ pools: [poolConfig({ uses: 3, work: 'hold' })], providers: [{ name: 'one', capabilities: all }] })
+  const first = await h.engine.leases.request(leaseRequest())
+  await h.pass(1000)
+  const id = h.engine.leases.get(first.id)?.worker_id ?? ''
+  const reaching = reachOf(h.engine, await openCopies({ dataDir: h.dir, sealer: h.engine.sealer, clock: h.clock }))
+  const got: string[] = []
+  Object.assign(h.provider(), { copyIn: async (target: { id: string }) => void got.push(target.id) })
+  const slow = async function* (): AsyncGenerator<Uint8Array> {
+    yield Buffer.from('a')
+    await h.engine.leases.release(first.id, { reason: 'over' })
+    await h.engine.leases.request(leaseRequest())
+    await h.settle()
+    yield Buffer.from('b')
+  }
+  await expect(reaching.copyIn(id, { ...who, path: 'in', tar: slow() })).rejects.toMatchObject({ code: 'conflict' })
+  expect([h.engine.workers.get(id)?.phase, got]).toEqual(['leased', []])
+})

@@ -107,8 +107,13 @@ export function reachOf(engine: Engine, copies: Copies): Reach {
         able: (of) => of.capabilities.copy?.in === true,
         inputs: { path },
       })
+      const before = engine.workers.get(id)?.lease_id
       await using copy = await copies.whole(tar)
       signal.throwIfAborted()
+      // A large one takes its time: whoever has the worker by now asked for none of it.
+      const now = engine.workers.get(id)
+      if (now === undefined || !phases.includes(now.phase) || now.lease_id !== before)
+        throw new RunError('conflict', `worker ${id} went to somebody else, or ended, while the copy came`)
       await provider.copyIn(target, { path, tar: copy.bytes() })
     },
 

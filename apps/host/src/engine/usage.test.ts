@@ -79,6 +79,29 @@ test('a stream that breaks off is asked for again; a provider that cannot tell i
   expect(asked()).toBe(0)
 })
 
+test('samples of many more workers than there were are asked for at their pace', async () => {
+  h = await openHarness({
+    pools: [poolConfig({ scale: { max: 400, warm: 0 } })],
+    providers: [{ name: 'one', capabilities: { stats: true } }],
+  })
+  const provider = h.provider()
+  const { stats } = provider
+  const paces: number[] = []
+  Object.assign(provider, {
+    stats: (query: { everyMs: number }, call?: object) => {
+      paces.push(query.everyMs)
+      return stats(query, call)
+    },
+  })
+  for (let count = 0; count < 400; count++) await h.engine.leases.request(leaseRequest())
+  await h.pass(5000)
+  const [id = ''] = [...h.engine.workers.live()].map((one) => one.id)
+  expect(paces).toEqual([])
+  provider.sample({ id, ...sample() })
+  await h.settle()
+  expect(paces).toEqual([4000])
+})
+
 test('a scrape has what workers used, by pool: what was used before this host came is not counted anew', async () => {
   const id = await withWorker()
   await h.pass(1000)

@@ -20,6 +20,9 @@ const SAMPLE_MS = 2000
 /** A hundred samples a second cost some percent of a core: of more workers there is one more rarely. */
 const MOST_A_SECOND = 100
 
+/** A stream goes on at the pace that was asked for; beginning it anew costs a look at each worker. */
+const MUCH_SLOWER = 1.5
+
 /** Between two samples of one worker, where a provider has so many. */
 export function sampleEveryMs(workers: number): number {
   return Math.max(SAMPLE_MS, Math.ceil((workers / MOST_A_SECOND) * 1000))
@@ -47,13 +50,18 @@ export function usageRoom(context: Context): UsageRoom {
 
   async function run(provider: GuardedProvider, over: AbortSignal): Promise<void> {
     let broken = 0
+    /** At another pace than the one that was asked for, since there are many more workers than at that time. */
+    let again = false
     while (!over.aborted && provider.capabilities.stats) {
       const began = clock.now()
+      again = false
       try {
         const everyMs = sampleEveryMs(state.ofProvider(provider.name).size)
         for await (const sample of provider.stats({ everyMs }, { signal: over })) {
           broken = 0
           take(provider.name, sample)
+          again = sampleEveryMs(state.ofProvider(provider.name).size) > MUCH_SLOWER * everyMs
+          if (again) break
         }
       } catch (thrown) {
         const error = toProviderError(thrown)
@@ -62,6 +70,7 @@ export function usageRoom(context: Context): UsageRoom {
         if (!over.aborted) await pause(context, askedPause(error, 0))
       }
       if (over.aborted) return
+      if (again) continue
       // One that ends as soon as it began is broken too, however politely it ends.
       if (clock.now() - began < watchBackoff.baseMs) broken += 1
       if (broken > 0) await pause(context, Math.max(1, fullJitter(watchBackoff, broken, clock.random())))

@@ -12,8 +12,11 @@ export function providerDir(config: Pick<MusterConfig, 'data'>, provider: { name
 export interface OwnFolders {
   /** One of these may begin in its folder from now on. Waits for a removal under way; what is returned ends it. */
   begin(names: readonly string[]): Promise<() => void>
-  /** Without `known`, nobody could say what was left there: it stays, and that is told. */
-  remove(name: string, how: { folder: string; known: boolean }): Promise<void>
+  /**
+   * Once its process has ended; whoever begins meanwhile waits for that. Without `known`, nobody could say what was left there: it stays, and
+   * that is told.
+   */
+  remove(name: string, how: { folder: string; known: boolean; ended: Promise<void> }): Promise<void>
 }
 
 export function ownFolders(log: RoomLog): OwnFolders {
@@ -21,7 +24,8 @@ export function ownFolders(log: RoomLog): OwnFolders {
   const removing = new Set<Promise<void>>()
   const count = (name: string, by: 1 | -1): void => void beginning.set(name, (beginning.get(name) ?? 0) + by)
 
-  async function remove(name: string, folder: string): Promise<void> {
+  async function remove(name: string, { folder, ended }: { folder: string; ended: Promise<void> }): Promise<void> {
+    await ended
     try {
       await rm(folder, { recursive: true, force: true })
     } catch (error) {
@@ -38,16 +42,17 @@ export function ownFolders(log: RoomLog): OwnFolders {
         for (const name of open.splice(0)) count(name, -1)
       }
     },
-    async remove(name, { folder, known }) {
-      if ((beginning.get(name) ?? 0) > 0) return
+    async remove(name, { folder, known, ended }) {
+      if ((beginning.get(name) ?? 0) > 0) return ended
       if (!known) {
+        await ended
         log.warn(
           { provider: name, folder },
           'a provider is gone that could not say what it left: look, and remove its folder by hand',
         )
         return
       }
-      const removed = remove(name, folder)
+      const removed = remove(name, { folder, ended })
       removing.add(removed)
       await removed
       removing.delete(removed)

@@ -232,8 +232,7 @@ export function startPlugins(deps: RoomDeps): StartedRoom {
       all.delete(name)
       faces.delete(name)
       kept.letGo(name)
-      await found?.stop()
-      await own.remove(name, { folder: providerDir(config, { name }), known })
+      await own.remove(name, { folder: providerDir(config, { name }), known, ended: found?.stop() ?? Promise.resolve() })
     },
     async stage(next, at) {
       const wanted = targetsOf(next)

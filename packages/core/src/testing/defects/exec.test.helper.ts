@@ -19,6 +19,11 @@ function outputting(session: ExecSession, change: (chunk: ExecChunk) => ExecChun
   return { ...session, output: output() }
 }
 
+/** An id of the same form, and surely not the same. */
+function otherId(id: string): string {
+  return `${id.slice(0, -1)}${id.endsWith('0') ? '1' : '0'}`
+}
+
 export const execDefects: readonly Defect[] = [
   {
     name: 'exec takes every 137 for lack of memory',
@@ -111,7 +116,7 @@ export const execDefects: readonly Defect[] = [
           .execState(target, command.id, call)
           .catch(() => ({ state: 'unknown' }))
         const again = state === 'running' && command.from.stdout === 0 && command.from.stderr === 0
-        return await whole(provider).exec(target, again ? { ...command, id: `${command.id.slice(0, -1)}0` } : command, call)
+        return await whole(provider).exec(target, again ? { ...command, id: otherId(command.id) } : command, call)
       },
     }),
   },
