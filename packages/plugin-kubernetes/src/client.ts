@@ -69,9 +69,11 @@ export function createCluster(client: ClusterClient, namespace: string): Cluster
       try {
         return await orAbsent(requests.delete<Pod>(calls.deletePod, place(name), how))
       } catch (error) {
-        // Another one has the name.
-        if (isStatus(error, 409)) return undefined
-        throw error
+        if (!isStatus(error, 409)) throw error
+        // Another one has the name, unless somebody refuses the end of this very one.
+        const now = await orAbsent(requests.get<Pod>(calls.getPod, place(name), { signal: how.signal }))
+        if (now?.metadata.uid === how.uid) throw error
+        return undefined
       }
     },
 
@@ -86,7 +88,8 @@ async function orAbsent<T>(asked: Promise<T>): Promise<T | undefined> {
   try {
     return await asked
   } catch (error) {
-    if (isStatus(error, 404)) return undefined
+    // What stands before an API server, and does not know the way, has the same number.
+    if (isStatus(error, 404, 'NotFound')) return undefined
     throw error
   }
 }

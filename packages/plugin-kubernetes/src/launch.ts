@@ -23,7 +23,8 @@ async function createOrFind(cluster: Cluster, spec: LaunchSpec, signal: AbortSig
   try {
     return await cluster.createPod(podOf(spec, cluster.namespace), { signal })
   } catch (error) {
-    if (!isStatus(error, 409)) throw error
+    // A conflict over a quota has the same number.
+    if (!isStatus(error, 409, 'AlreadyExists')) throw error
     const found = await cluster.readPod(spec.id, signal)
     if (found === undefined) throw conflict('the worker of this id has just gone')
     checkSame(spec, found)

@@ -9,25 +9,10 @@ import { connect } from './api/client.ts'
 import { createCluster } from './client.ts'
 import { makePlace, type Place } from './cluster.test.helper.ts'
 import { type KubernetesProvider, kubernetesProvider } from './provider.ts'
-import { fields } from './pure.test.helper.ts'
+import { fields, newCall } from './pure.test.helper.ts'
 import { roleOf } from './rbac.ts'
 
 const owner = { owner: 'owner', provider: 'kubernetes' }
-
-function newCall(): Call {
-  const log = { debug() {}, info() {}, warn() {}, error() {} }
-  return {
-    signal: new AbortController().signal,
-    deadline: Number.MAX_SAFE_INTEGER,
-    idempotencyKey: 'key',
-    epoch: 1,
-    attempt: 1,
-    log,
-    trace: { traceparent: '' },
-    now: Date.now,
-    secret: () => Promise.reject(new Error('no secrets here')),
-  }
-}
 
 function specOf(over: Partial<LaunchSpec>): LaunchSpec {
   const id = newWorkerId()

@@ -146,3 +146,36 @@ test('whom it acts for is told: user, groups, uid', async () => {
     'Impersonate-Uid': '7',
   })
 })
+
+test('the context that it began with stays, whatever is current later; another server under its name is refused', async () => {
+  let now = 0
+  const path = join(folder, 'config')
+  const write = (current: string, server = SERVER): Promise<void> =>
+    writeFile(
+      path,
+      JSON.stringify({
+        clusters: [
+          { name: 'one', cluster: { server } },
+          { name: 'two', cluster: { server: 'https://other.test:6443/' } },
+        ],
+        users: [{ name: 'u', user: {} }],
+        contexts: ['one', 'two'].map((name) => ({ name, context: { cluster: name, user: 'u', namespace: name } })),
+        'current-context': current,
+      }),
+    )
+  await write('one')
+  const identities = createIdentities({ from: 'file', path }, { now: () => now })
+  const place = async (): Promise<unknown> => {
+    now += 60_000
+    const { server, namespace } = await identities.current(never)
+    return [server.href, namespace]
+  }
+  expect(await place()).toEqual([SERVER, 'one'])
+  await write('two')
+  expect(await place()).toEqual([SERVER, 'one'])
+  await write('one', 'https://moved.test:6443/')
+  await expect(place()).rejects.toMatchObject({
+    code: 'BAD_KUBECONFIG',
+    message: expect.stringContaining('moved.test') as string,
+  })
+})

@@ -2,7 +2,7 @@
 import { readFile } from 'node:fs/promises'
 import type { KubeConfig } from '@kubernetes/client-node/dist/config.js'
 import { type ExecCredential, runExecCredential } from './exec-credential.ts'
-import { bad, type ChosenContext, type ClusterSource, readSource } from './kubeconfig.ts'
+import { bad, type ChosenContext, type ClusterSource, readSource, withContext } from './kubeconfig.ts'
 import { ApiFailure } from './failure.ts'
 import { raceAbort } from './waiting.ts'
 
@@ -52,6 +52,8 @@ export function createIdentities(
   { now = Date.now, readAgainMs = READ_AGAIN_MS }: Clocks = {},
 ): Identities {
   let known: Known | undefined
+  /** Where it began: whatever `current-context` says later, and whichever server, workers are where they were made. */
+  let begun: ChosenContext | undefined
   let reading: Promise<Known> | undefined
   let loaded: { context: ChosenContext; client: KubeConfig; credential?: ExecCredential & { until: number } } | undefined
   return {
@@ -69,7 +71,12 @@ export function createIdentities(
   }
 
   async function read(): Promise<Known> {
-    const context = await readSource(source)
+    const context = await readSource(begun === undefined ? source : withContext(source, begun.name))
+    begun ??= context
+    if (context.server.href !== begun.server.href)
+      throw bad(
+        `the context ${JSON.stringify(context.name)} of the kubeconfig was at ${begun.server.origin} and is at ${context.server.origin} now`,
+      )
     if (loaded?.context.text !== context.text) loaded = { context, client: await clientOf(context) }
     const { client } = loaded
     const asked = await askClient(client)

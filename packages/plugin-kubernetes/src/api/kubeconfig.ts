@@ -17,6 +17,7 @@ export type ClusterSource =
 export interface ChosenContext {
   /** To tell whether anything changed. */
   text: string
+  name: string
   /** Where relative paths begin. */
   folder: string
   server: URL
@@ -33,6 +34,11 @@ export interface ChosenContext {
 }
 
 const SERVICE_ACCOUNT = '/var/run/secrets/kubernetes.io/serviceaccount'
+
+/** The same source with a context of its own choice from then on. */
+export function withContext(source: ClusterSource, context: string): ClusterSource {
+  return source.from === 'pod' ? source : { ...source, context }
+}
 
 /** Reads the source. Rejects with `BAD_KUBECONFIG` and what is wrong with it; the text itself is in no message. */
 export async function readSource(source: ClusterSource): Promise<ChosenContext> {
@@ -82,6 +88,7 @@ function choose(text: string, folder: string, wanted: string | undefined): Chose
   const proxy = cluster['proxy-url']
   return {
     text,
+    name,
     folder,
     server,
     ...(typeof namespace === 'string' && namespace !== '' ? { namespace } : {}),

@@ -16,6 +16,7 @@ export interface LogPiece {
 
 /** So much of a line stands for it: beside a time of nanoseconds this tells apart what one clock tick holds. */
 const ID_BYTES = 64
+const PIECE_BYTES = 32_768
 /** A time has 20 to 35 characters. */
 const MOST_TIME = 40
 const TIME = /^(\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d)(?:\.\d{1,9})?(Z|[+-]\d\d:\d\d)$/
@@ -29,9 +30,13 @@ export async function* readLog(stream: AsyncIterable<Uint8Array>): AsyncGenerato
   let open: { id: string; second: number } | undefined
   try {
     for await (const chunk of stream) {
-      rest = rest.length === 0 ? Buffer.from(chunk) : Buffer.concat([rest, chunk])
-      const pieces = cut(false)
-      if (pieces.length > 0) yield pieces
+      // A piece is never larger than a message may be.
+      for (let at = 0; at < chunk.length; at += PIECE_BYTES) {
+        const part = chunk.subarray(at, at + PIECE_BYTES)
+        rest = rest.length === 0 ? Buffer.from(part) : Buffer.concat([rest, part])
+        const pieces = cut(false)
+        if (pieces.length > 0) yield pieces
+      }
     }
   } catch (error) {
     throw toFailure(error)

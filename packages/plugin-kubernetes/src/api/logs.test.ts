@@ -140,3 +140,27 @@ test.each<[string, Answer, object]>([
   )
   await expect(read(server)).rejects.toMatchObject({ name: 'ApiFailure', ...failure })
 })
+
+test('a container that ended before it began has no log, and nobody waits for one', async () => {
+  const container = one({ state: { terminated: { exitCode: 128, reason: 'ContainerCannotRun' } } })
+  const words = 'container "main" in pod "p" is waiting to start: PodInitializing'
+  await using server = await kubelet(
+    container,
+    Array.from({ length: 20 }, () => refuse(400, { message: words })),
+  )
+  expect(textOf(await read(server))).toBe('')
+})
+
+test('no part is larger than a message of the contract may be', async () => {
+  const container = one({ written: 20_000 })
+  await using server = await kubelet(container, [
+    (_request, response) =>
+      void response.end(`${new Date(BEGIN).toISOString().replace('Z', '000000Z')} ${'x'.repeat(300_000)}\n`),
+  ])
+  const long = await read(server)
+  expect(textOf(long)).toBe(`${'x'.repeat(300_000)}\n`)
+  await using other = await kubelet(container, [])
+  const many = await read(other)
+  expect(textOf(many)).toBe(expected(1, 20_000))
+  for (const { bytes } of [...long, ...many]) expect(bytes.length).toBeLessThanOrEqual(65_536)
+})

@@ -83,7 +83,10 @@ export async function* followLog(requests: Requests, target: LogTarget, options:
       if (isForgotten(error) && look !== undefined && position !== undefined && look.instance > position.instance) {
         lost ||= whole !== position.instance
         position = carried = carryTo(position, look.instance)
-      } else if (!isNotYet(error)) {
+      } else if (isNotYet(error)) {
+        // It never began, and never will.
+        if (look?.final === true) return
+      } else {
         if (isFinal(error) || (look?.final === true && ++failures >= MOST_FAILURES)) throw error
       }
       const silent = error instanceof ApiFailure && error.code === 'SILENT'
@@ -145,9 +148,18 @@ export async function* followLog(requests: Requests, target: LogTarget, options:
   }
 }
 
+/** A message of the contract holds 64 KiB. */
+const MOST_JOINED = 65_536
+
 /** What came at once goes on at once, up to a gap: a line alone would be a message of its own to whoever reads. */
 function joined(parts: readonly LogPart[]): LogPart[] {
-  const from = parts.flatMap(({ gap }, at) => (at === 0 || gap ? [at] : []))
+  let bytes = 0
+  const from = parts.flatMap((part, at) => {
+    bytes += part.bytes.length
+    if (at > 0 && !part.gap && bytes <= MOST_JOINED) return []
+    bytes = part.bytes.length
+    return [at]
+  })
   return from.flatMap((begin, at) => {
     const together = parts.slice(begin, from[at + 1])
     const [first, last] = [together[0], together.at(-1)]
