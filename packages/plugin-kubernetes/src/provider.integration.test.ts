@@ -1,5 +1,5 @@
 /** What only a cluster can show beyond the conformance suite: rights, problems as they come, services, a drain. */
-import type { Call, LaunchSpec, OwnerTags, WorkerId, WorkerObservation } from '@muster/core'
+import type { LaunchSpec, OwnerTags, WorkerId, WorkerObservation } from '@muster/core'
 import { newWorkerId } from '@muster/core/testing'
 import { CLUSTER_IMAGES, findStartKubernetes, type KubernetesCluster } from '@muster/test/systems/kubernetes'
 import { suiteWith } from '@muster/test/systems/presence'
