@@ -28,7 +28,8 @@ async function everythingSaid(bench: Bench, spec: LaunchSpec): Promise<string> {
   await hear(session.launch({ ...spec, tags: { ...spec.tags, 'muster-pool': 'other' } }))
   await hear(session.inspect([{ id: spec.id }]))
   await hear(pages(session, queryOf(bench)))
-  const impossible = bench.lasting({ ...spec, id: bench.lasting().id, image: `no such image/${'x'.repeat(300)}` })
+  const { id: other, tags } = bench.lasting()
+  const impossible = { ...spec, id: other, tags, image: `no such image/${'x'.repeat(300)}` }
   await hear(session.launch(impossible))
   // Some take it, and tell later that it cannot start.
   for (const { id } of [spec, impossible]) await hear(session.terminate({ id }, force))
