@@ -101,7 +101,10 @@ test(
     const token = readFileSync(join(site.data, 'admin.token'), 'utf8').trim()
     expect(url).toMatch(/^https:\/\/127\.0\.0\.1:\d+$/)
     const stranger = connect({ url, token }, { patienceMs: 0 })
-    await expect(stranger.version()).rejects.toThrow(/self-signed certificate/)
+    await expect(stranger.version()).rejects.toMatchObject({
+      code: 'unreachable',
+      hint: expect.stringContaining('MUSTER_CA') as string,
+    })
     const env = { MUSTER_URL: url, MUSTER_TOKEN: token, MUSTER_CA: now.cert }
     expect(await muster(['pools'], { cwd: folder.path, env })).toMatchObject({ code: 0 })
     const clear = await fetch(url.replace('https', 'http')).catch((error: Error) => error)
