@@ -23,19 +23,12 @@ export async function* packFolder(
   if (!(await isFolder(root)))
     throw new MusterError('local', `'${folder}' is no folder that can be read`, { hint: 'Name a folder to upload.' })
   const { create } = await import('tar')
-  const keep = (
-    path: string,
-    entry: { isFile?: () => boolean; isDirectory?: () => boolean; isSymbolicLink?: () => boolean },
-  ): boolean => {
+  const keep = (path: string, entry: unknown): boolean => {
     const name = relative('.', path)
-    if (name !== '' && exclude.some((pattern) => matchesGlob(name, pattern))) return false
-    return entry.isFile?.() === true || entry.isDirectory?.() === true || entry.isSymbolicLink?.() === true
+    return (name === '' || !exclude.some((pattern) => matchesGlob(name, pattern))) && isSent(entry as Kind)
   }
   const names = (await readdir(root)).sort((a, b) => (a < b ? -1 : 1))
-  const pack = create(
-    { cwd: root, portable: true, filter: (path, entry) => keep(path, entry as Parameters<typeof keep>[1]), jobs: 1 },
-    [...names.map((name) => `./${name}`)],
-  )
+  const pack = create({ cwd: root, portable: true, filter: keep, jobs: 1 }, [...names.map((name) => `./${name}`)])
   yield* readLocal(pack as AsyncIterable<Uint8Array>)
 }
 
@@ -56,10 +49,7 @@ export async function* packTree(path: string, name: string): AsyncGenerator<Uint
       cwd: dirname(root),
       portable: true,
       jobs: 1,
-      filter: (_, entry) => {
-        const kind = entry as { isFile?: () => boolean; isDirectory?: () => boolean; isSymbolicLink?: () => boolean }
-        return kind.isFile?.() === true || kind.isDirectory?.() === true || kind.isSymbolicLink?.() === true
-      },
+      filter: (_, entry) => isSent(entry as Kind),
       onWriteEntry: (entry) => {
         entry.path = `${name}${entry.path.slice(own.length)}`
       },
@@ -67,6 +57,13 @@ export async function* packTree(path: string, name: string): AsyncGenerator<Uint
     [own],
   )
   yield* readLocal(pack as AsyncIterable<Uint8Array>)
+}
+
+type Kind = { [kind in 'isFile' | 'isDirectory' | 'isSymbolicLink']?: () => boolean }
+
+/** Sockets, pipes and devices stay here. */
+function isSent(entry: Kind): boolean {
+  return entry.isFile?.() === true || entry.isDirectory?.() === true || entry.isSymbolicLink?.() === true
 }
 
 /** What cannot be read here is no fault of the connection that it was read for. Error: `local`. */
