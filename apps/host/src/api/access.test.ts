@@ -184,8 +184,7 @@ test('other hosts and origins are refused on TCP, also with a token', async () =
 
 test('the unix socket is for its owner: 0600, no token needed, a wrong one still refused', async () => {
   await using daemon = await startTestDaemon()
-  const socketPath = join(daemon.dir, 'muster.sock')
-  expect(daemon.api.socket).toBe(socketPath)
+  const socketPath = daemon.api.socket ?? ''
   expect(statSync(socketPath).mode & 0o777).toBe(0o600)
   expect(await raw({ socketPath }, { host: 'whatever' })).toBe(200)
   expect(await raw({ socketPath }, { host: 'whatever', authorization: 'Bearer wrong' })).toBe(401)

@@ -25,7 +25,7 @@ async function open(host: string): Promise<{ site: Site; traced: MusterClient }>
   const files = (await fakeVendor()).files()
   const site = await makeSite({ ...files, host: `${files.host ?? ''}\n${host}` }, { counted: true })
   disposals.push(() => site.dispose())
-  const traced = connect({ socket: join(site.data, 'muster.sock') }, { patienceMs, traceparent: () => traceparent })
+  const traced = connect({ socket: site.socket }, { patienceMs, traceparent: () => traceparent })
   disposals.push(async () => traced.close())
   return { site, traced }
 }
