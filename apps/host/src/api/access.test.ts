@@ -1,6 +1,5 @@
 import { existsSync, readFileSync, rmSync, statSync } from 'node:fs'
 import { request } from 'node:http'
-import { join } from 'node:path'
 import { waitFor } from '@muster/test/systems/wait'
 import { expect, test } from 'vitest'
 import { startTestDaemon } from './testing/daemon.ts'
