@@ -1,5 +1,4 @@
 /** What a real daemon tells of itself: one trace from the client to the vendor, over a kill too; metrics; lines with ids. */
-import { join } from 'node:path'
 import { connect, type MusterClient } from '@muster/client'
 import { fakeControl } from '@muster/core/testing'
 import { waitFor } from '@muster/test/systems/wait'
