@@ -28,7 +28,7 @@ import { limits, type LimitOptions } from './limits.ts'
 import { closeServer, listenLocal, listenOn } from './listen.ts'
 import { ignoreExpectations } from './refuse.ts'
 import { streams } from './streams.ts'
-import { ensureAdminToken, tokens } from './tokens.ts'
+import { dropAdminToken, ensureAdminToken, tokens } from './tokens.ts'
 
 export interface ApiDeps {
   engine: Engine
@@ -89,7 +89,7 @@ export async function startApi(deps: ApiDeps): Promise<Api> {
   await ensureAdminToken(engine.store, dataDir)
   const local = new WeakSet<Socket>()
   const doors = doorsOf(deps.openFiles, deps.limits)
-  const known = tokens(engine.store)
+  const known = tokens(engine.store, Date.now, (id) => dropAdminToken(dataDir, id))
   const isLocal = (request: FastifyRequest): boolean => local.has(request.raw.socket)
   const open = streams({ ...doors.streams, isLocal, ends: known.ends })
   observer.streams(open.count)
