@@ -5,7 +5,7 @@ import { join, resolve } from 'node:path'
 import { parseArgs } from 'node:util'
 import { discover } from '@muster/client'
 import { hookSignals, musterOf, runPipeline, showOnTerminal } from '@muster/pipeline'
-import { ensureConfig } from './lib/config.mjs'
+import { ensureConfig, withFreePort } from './lib/config.mjs'
 import { startDaemon } from './lib/daemon.mjs'
 import { root } from './lib/paths.mjs'
 import { installFirstParty } from './lib/plugins.mjs'
@@ -18,11 +18,14 @@ const force = new AbortController()
 const unhook = hookSignals(cancel, force)
 try {
   mkdirSync(folder, { recursive: true })
-  const config = await ensureConfig(folder)
+  let config = await ensureConfig(folder)
   const plugins = await installFirstParty({ folder: join(config.data, 'packages'), registry: config.registry })
   say(`plugins: ${plugins.join(', ')}`)
   cancel.signal.throwIfAborted()
-  daemon = await startDaemon(config)
+  daemon = await startDaemon(config).catch(async (error) => {
+    config = await withFreePort(config, error)
+    return startDaemon(config)
+  })
   say(
     daemon.ours
       ? `the daemon is ready at http://${config.listen}`
