@@ -1,6 +1,6 @@
 /** What an operator says of images: mirrors, how long a pull may take, what is kept. Parsed once. */
 import * as z from 'zod'
-import { durationPattern, sizePattern, valueOf } from './sizes.ts'
+import { durationPattern, sizePattern, amountOf } from './sizes.ts'
 
 /** `always`: before each launch; `missing` (default): when the engine has it not; `never`: it must be there. */
 export type PullPolicy = 'always' | 'missing' | 'never'
@@ -60,8 +60,8 @@ export function imageRulesOf({ logins = [], mirrors = {}, pullWithin, unusedFor,
   return {
     logins,
     mirrors: Object.entries(mirrors).toSorted(([left], [right]) => right.length - left.length),
-    pullWithinMs: pullWithin === undefined ? PULL_WITHIN_MS : valueOf(pullWithin),
-    ...(unusedFor === undefined ? {} : { unusedForMs: valueOf(unusedFor) }),
-    ...(budget === undefined ? {} : { budgetBytes: valueOf(budget) }),
+    pullWithinMs: pullWithin === undefined ? PULL_WITHIN_MS : amountOf(pullWithin),
+    ...(unusedFor === undefined ? {} : { unusedForMs: amountOf(unusedFor) }),
+    ...(budget === undefined ? {} : { budgetBytes: amountOf(budget) }),
   }
 }

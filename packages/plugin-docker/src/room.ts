@@ -5,7 +5,7 @@ import type { Engine } from './client.ts'
 import { listRows, type Row } from './containers.ts'
 import { type Need, needOf } from './labels.ts'
 import { refuse } from './settings.ts'
-import { sizePattern, valueOf } from './sizes.ts'
+import { sizePattern, amountOf } from './sizes.ts'
 
 export interface RoomConfig {
   readonly slots?: number
@@ -33,7 +33,7 @@ export function roomLimitsOf({ slots, cpu, memory }: RoomConfig): RoomLimits {
   return {
     ...(slots === undefined ? {} : { slots }),
     ...(cpu === undefined ? {} : { cpu }),
-    ...(memory === undefined ? {} : { memoryBytes: valueOf(memory) }),
+    ...(memory === undefined ? {} : { memoryBytes: amountOf(memory) }),
   }
 }
 

@@ -10,7 +10,7 @@ const units: Readonly<Record<string, number>> = {
 }
 
 /** `50GiB` in bytes, `14d` in milliseconds. */
-export function valueOf(text: string): number {
+export function amountOf(text: string): number {
   const [, count = '', unit = ''] = /^(\d+)(\D+)$/.exec(text) ?? []
   return Number(count) * (units[unit] ?? 1)
 }
