@@ -41,11 +41,16 @@ async function createOrFind(cluster: Cluster, spec: LaunchSpec, signal: AbortSig
 }
 
 /** Nobody would find it, or no policy of its pool would hold for it. */
-function rewritten(name: string, effect: 'none' | 'possible'): ProviderError {
-  return new ProviderError('unsupported', `the cluster changes ${name} of a worker, by which it is found`, {
-    effect,
+export function rewrittenWords(name: string): { message: string; hint: string } {
+  return {
+    message: `the cluster changes ${name} of a worker, by which it is found`,
     hint: 'A webhook rewrites it: exempt the namespace of the workers, or let it leave alone what begins with `muster`.',
-  })
+  }
+}
+
+function rewritten(name: string, effect: 'none' | 'possible'): ProviderError {
+  const { message, hint } = rewrittenWords(name)
+  return new ProviderError('unsupported', message, { effect, hint })
 }
 
 function checkSame(spec: LaunchSpec, { metadata }: Pod): void {

@@ -71,7 +71,7 @@ export function kubernetesProvider({ cluster, context, fields }: KubernetesProvi
   return {
     async probe(call) {
       try {
-        return await probeCluster(cluster, call.signal)
+        return await probeCluster(cluster, tags, call.signal)
       } catch (error) {
         const judged = asProviderError(error, call, reads('reach the cluster'))
         if (call.signal.aborted) throw judged
