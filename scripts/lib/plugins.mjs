@@ -6,7 +6,7 @@ import { cache, musterBin, pnpm, root } from './paths.mjs'
 import { hashOf, quietly, step } from './step.mjs'
 import { manifestOf } from './workspaces.mjs'
 
-const firstParty = ['baremetal', 'docker']
+const firstParty = ['baremetal', 'docker', 'kubernetes']
 
 /** @typedef {{ package: string, version: string, source: { tarball: string } }} Entry */
 
