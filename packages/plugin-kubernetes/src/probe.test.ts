@@ -14,7 +14,7 @@ async function probed(last: Answer, gitVersion = 'v1.34.1'): Promise<object> {
     return (review ? json({ status: { allowed: true } }) : last)(request, response, url)
   }
   await using server = await startServer([answer])
-  return probeCluster(createCluster({ ...server, close: () => {} }, 'team'), tags, new AbortController().signal)
+  return await probeCluster(createCluster({ ...server, close: () => {} }, 'team'), tags, new AbortController().signal)
 }
 
 const made = (labels: object): Answer => json({ metadata: { name: 'muster-probe', labels }, spec: {} })

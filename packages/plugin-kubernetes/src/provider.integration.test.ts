@@ -43,10 +43,12 @@ suiteWith(await findStartKubernetes(), 'the Kubernetes provider on a cluster', (
   const problemOf = async (id: WorkerId): Promise<WorkerObservation['problem']> =>
     (await waitFor('a problem', () => look(id), { until: (seen) => seen?.problem !== undefined }))?.problem
 
+  // Its parts may take 90 s each to come up.
+  const startMs = 300_000
   beforeAll(async () => {
     cluster = await start()
     provider = providerAt(await makePlace(cluster, 'workers'))
-  })
+  }, startMs)
   afterAll(() => cluster?.stop())
 
   test('a right that is missing is named, with the Role that grants it', async () => {
@@ -101,7 +103,7 @@ suiteWith(await findStartKubernetes(), 'the Kubernetes provider on a cluster', (
     const command = ['sh', '-c', 'while :; do echo served | nc -l -p 7000; done']
     const id = await launch({
       services: [{ name: 'db', image, command, readiness }],
-      work: { mode: 'command', command: ['sh', '-c', 'nc -w 5 db 7000 </dev/null'] },
+      work: { mode: 'command', command: ['sh', '-c', 'until nc -w 5 db 7000 </dev/null; do sleep 0.1; done'] },
     })
     const ended = await waitFor('its end', () => look(id), { until: (seen) => seen?.exit !== undefined })
     expect(ended?.exit).toMatchObject({ code: 0 })
