@@ -88,7 +88,9 @@ export function isOwn(tags: OwnerTags | undefined, of: ListQuery['tags']): tags 
 /** The first of our labels and annotations that an object does not have as they were sent; undefined when it has all of them. */
 export function changedName(sent: Meta, made: Meta): string | undefined {
   const lost = (from: Meta['labels'] = {}, now: Meta['labels'] = {}): string | undefined =>
-    Object.keys(from).find((name) => (tagNames.some((tag) => tag === name) || name.startsWith(`${group}/`)) && now[name] !== from[name])
+    Object.keys(from).find(
+      (name) => (tagNames.some((tag) => tag === name) || name.startsWith(`${group}/`)) && now[name] !== from[name],
+    )
   return lost(sent.labels, made.labels) ?? lost(sent.annotations, made.annotations)
 }
 

@@ -59,7 +59,10 @@ test('who is well, new, or another’s needs none', async () => {
   await using server = await startServer([hang])
   const observe = observerOf(server, () => 0)
   const young = { ...slow, metadata: { ...slow.metadata, creationTimestamp: new Date().toISOString() } }
-  const other = { ...slow, metadata: { ...slow.metadata, annotations: annotationsOf(specOf({ tags: { ...spec.tags, 'muster-owner': 'x' } })) } }
+  const other = {
+    ...slow,
+    metadata: { ...slow.metadata, annotations: annotationsOf(specOf({ tags: { ...spec.tags, 'muster-owner': 'x' } })) },
+  }
   expect(await observe(young, other, { ...slow, status: recorded.runs })).toHaveLength(2)
   expect(server.seen).toEqual([])
 })

@@ -2,7 +2,8 @@
 import type { LaunchSpec, Terminated, WorkerObservation, WorkerTarget } from '@muster/core'
 import { expect, test } from 'vitest'
 import { type Answer, json, refuse, seen, startServer, stream, type TestServer } from './api/server.test.helper.ts'
-import { createCluster } from './client.ts'
+import manifest from '../muster-plugin.json' with { type: 'json' }
+import { CREATE_SECONDS, createCluster } from './client.ts'
 import { annotationsOf, labelsOf } from './labels.ts'
 import type { Pod } from './objects.ts'
 import { type KubernetesProvider, kubernetesProvider } from './provider.ts'
@@ -37,13 +38,20 @@ function providerAt(server: TestServer): KubernetesProvider {
 }
 
 /** The answers one after the other, and what was asked. */
-async function asked<T>(answers: Answer[], ask: (provider: KubernetesProvider) => Promise<T>): Promise<{ outcome: T; methods: string[] }> {
+async function asked<T>(
+  answers: Answer[],
+  ask: (provider: KubernetesProvider) => Promise<T>,
+): Promise<{ outcome: T; methods: string[] }> {
   await using server = await startServer(answers)
   const outcome = await ask(providerAt(server))
   return { outcome, methods: server.seen.map((one) => one.split(' ')[0] ?? '') }
 }
 
-const failure = async (work: Promise<unknown>): Promise<unknown> => await work.then(() => 'none', (error: unknown) => error)
+const failure = async (work: Promise<unknown>): Promise<unknown> =>
+  await work.then(
+    () => 'none',
+    (error: unknown) => error,
+  )
 
 test.each<[string, Answer[], object]>([
   ['the worker is there already', [exists, json(podOf())], { handle }],
@@ -69,43 +77,93 @@ test.each<[string, Answer[], object]>([
 test('the server is told until when to make a worker, which is what the manifest declares', async () => {
   await using server = await startServer([json(podOf())])
   await providerAt(server).launch(spec, newCall())
-  expect(new URL(server.seen[0]?.split(' ')[1] ?? '', server.url).searchParams.get('timeout')).toBe('10s')
+  const query = new URL(server.seen[0]?.split(' ')[1] ?? '', server.url).searchParams
+  expect(query.get('timeout')).toBe(`${CREATE_SECONDS}s`)
+  expect(manifest.capabilities.visibility.launchMs).toBe(CREATE_SECONDS * 1000)
 })
 
 const gentle = { graceMs: 5000, force: false, reason: 'done' }
 const forced = { graceMs: 0, force: true, reason: 'done' }
 const known: WorkerTarget = { id, handle }
 
-test.each<[string, WorkerTarget, typeof gentle, Answer[], Terminated['state'] | object, string]>([
-  ['there is none', { id }, gentle, [gone], 'gone', 'GET'],
-  ['the one that the handle names', known, gentle, [json(ending(-5))], 'terminating', 'DELETE'],
-  ['the one that is ours by its tags', { id }, gentle, [json(podOf()), json(ending(-5))], 'terminating', 'GET DELETE'],
-  ['its labels are gone', { id }, gentle, [json(podOf({ labels: {} })), json(ending(-5))], 'terminating', 'GET DELETE'],
-  ['all of ours is gone, but the uid', known, forced, [json(bare), json(ending(-1))], 'terminating', 'GET DELETE'],
-  ['it says nothing, and no handle does', { id }, gentle, [json(bare)], { code: 'conflict', effect: 'none' }, 'GET'],
-  ["another provider's", { id }, gentle, [json(theirs)], { code: 'conflict', effect: 'none' }, 'GET'],
-  ['another one has the name', known, forced, [json(podOf({ uid: 'another' }))], 'gone', 'GET'],
-  ['nobody waits for it', known, gentle, [json(ending(0, { deletionGracePeriodSeconds: 0 }))], 'gone', 'DELETE'],
+interface Ended {
+  target: WorkerTarget
+  how?: typeof gentle
+  answers: Answer[]
+  outcome: Terminated['state'] | object
+  methods: string
+}
+
+const struck = ending(0, { deletionGracePeriodSeconds: 0 })
+
+test.each<[string, Ended]>([
+  ['there is none', { target: { id }, answers: [gone], outcome: 'gone', methods: 'GET' }],
+  ['the one that the handle names', { target: known, answers: [json(ending(-5))], outcome: 'terminating', methods: 'DELETE' }],
+  [
+    'the one that is ours by its tags',
+    { target: { id }, answers: [json(podOf()), json(ending(-5))], outcome: 'terminating', methods: 'GET DELETE' },
+  ],
+  [
+    'its labels are gone',
+    {
+      target: { id },
+      answers: [json(podOf({ labels: {} })), json(ending(-5))],
+      outcome: 'terminating',
+      methods: 'GET DELETE',
+    },
+  ],
+  [
+    'all of ours is gone, but the uid',
+    { target: known, how: forced, answers: [json(bare), json(ending(-1))], outcome: 'terminating', methods: 'GET DELETE' },
+  ],
+  [
+    'it says nothing, and no handle does',
+    { target: { id }, answers: [json(bare)], outcome: { code: 'conflict', effect: 'none' }, methods: 'GET' },
+  ],
+  [
+    "another provider's",
+    { target: { id }, answers: [json(theirs)], outcome: { code: 'conflict', effect: 'none' }, methods: 'GET' },
+  ],
+  [
+    'another one has the name',
+    { target: known, how: forced, answers: [json(podOf({ uid: 'another' }))], outcome: 'gone', methods: 'GET' },
+  ],
+  ['nobody waits for it', { target: known, answers: [json(struck)], outcome: 'gone', methods: 'DELETE' }],
   [
     'somebody waits for it',
-    known,
-    gentle,
-    [json(ending(0, { deletionGracePeriodSeconds: 0, finalizers: ['a.test/b'] }))],
-    'terminating',
-    'DELETE',
+    {
+      target: known,
+      answers: [json(ending(0, { deletionGracePeriodSeconds: 0, finalizers: ['a.test/b'] }))],
+      outcome: 'terminating',
+      methods: 'DELETE',
+    },
   ],
   [
     'force, a minute after its grace: it is struck off',
-    known,
-    forced,
-    [json(ending(60)), json(ending(60)), json(ending(60, { deletionGracePeriodSeconds: 0 }))],
-    'gone',
-    'GET DELETE DELETE',
+    {
+      target: known,
+      how: forced,
+      answers: [json(ending(60)), json(ending(60)), json(struck)],
+      outcome: 'gone',
+      methods: 'GET DELETE DELETE',
+    },
   ],
-  ['force, within that: its node may answer', known, forced, [json(ending(40, { deletionGracePeriodSeconds: 1 }))], 'terminating', 'GET DELETE'],
-])('terminate: %s', async (_what, target, how, answers, outcome, methods) => {
+  [
+    'force, within that: its node may answer',
+    {
+      target: known,
+      how: forced,
+      answers: [json(ending(40, { deletionGracePeriodSeconds: 1 }))],
+      outcome: 'terminating',
+      methods: 'GET DELETE',
+    },
+  ],
+])('terminate: %s', async (_what, { target, how = gentle, answers, outcome, methods }) => {
   const told = await asked(answers, (provider) =>
-    provider.terminate(target, how, newCall()).then(({ state }) => state, (error: unknown) => error as object),
+    provider.terminate(target, how, newCall()).then(
+      ({ state }) => state,
+      (error: unknown) => error as object,
+    ),
   )
   if (typeof outcome === 'string') expect(told.outcome).toBe(outcome)
   else expect(told.outcome).toMatchObject(outcome)
@@ -197,14 +255,20 @@ test('watch: one that somebody removed is lost; one that only lost its label is 
 test('watch: one whose end was asked for goes in silence, and a stranger too', async () => {
   const stranger = podOf({ name: 'w00000000000000000000000003', uid: 'third', resourceVersion: '12' }, other)
   const events = stream(
-    [event('DELETED', podOf({ resourceVersion: '11' })), event('ADDED', stranger), event('ADDED', podOf({ uid: 'new', resourceVersion: '13' }))],
+    [
+      event('DELETED', podOf({ resourceVersion: '11' })),
+      event('ADDED', stranger),
+      event('ADDED', podOf({ uid: 'new', resourceVersion: '13' })),
+    ],
     'hang',
   )
   expect(await watched([events], 2, [id])).toEqual([next('running'), next('running')])
 })
 
 test('watch: it ends with the refusal where nobody lets it in any more', async () => {
-  await using server = await startServer([refuse(403, { reason: 'Forbidden', message: 'pods is forbidden: User "u" cannot list' })])
+  await using server = await startServer([
+    refuse(403, { reason: 'Forbidden', message: 'pods is forbidden: User "u" cannot list' }),
+  ])
   const told = providerAt(server).watch({ tags: spec.tags, limit: 500 }, newCall())[Symbol.asyncIterator]()
   const first = failure(told.next())
   await seen(() => expect(server.seen).toHaveLength(3))

@@ -230,20 +230,6 @@ test.each([true, false])('a launch that is not seen yet is not missed (watch: %s
   expect(h.provider().vendor.made).toHaveLength(1)
 })
 
-test('a worker that was seen is gone as soon as nobody shows it any more, however long a launch may stay unseen', async () => {
-  await open({ providers: [{ name: 'one', capabilities: { watch: false, visibility: { launchMs: 50_000, goneMs: 0 } } }] })
-  const [id = ''] = await lease()
-  const worker = h.engine.leases.get(id)?.worker_id ?? ''
-  const { terminate } = h.provider()
-  h.provider().terminate = async (...how) => {
-    await terminate(...how)
-    return { state: 'terminating' }
-  }
-  await h.engine.leases.release(id, { reason: 'enough' })
-  await h.pass(10_000)
-  expect(await h.engine.workers.find(worker)).toMatchObject({ end: 'gone', phase: 'terminated' })
-})
-
 describe('a watch', () => {
   test('that breaks is opened again, ever more rarely, with a list after each time', async () => {
     let opened = 0
