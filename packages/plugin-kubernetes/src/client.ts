@@ -16,6 +16,8 @@ export interface PodQuery {
 export interface Cluster {
   readonly namespace: string
   readonly client: ClusterClient
+  /** The API server's clock: what it dates is not compared with another one's. */
+  now(): number
   /** The version of the API server, as `v1.34.1`. */
   version(signal: AbortSignal): Promise<string>
   /** What we would need here, and may not. */
@@ -27,9 +29,21 @@ export interface Cluster {
   listPods(query: PodQuery, signal: AbortSignal): Promise<PodList>
   /** Asks for its end; gives it as it is then, or undefined when there is none with this uid. */
   deletePod(name: string, how: { uid: string; graceSeconds: number; signal: AbortSignal }): Promise<Pod | undefined>
-  /** Warnings about Pods. */
+  /** Warnings about Pods; of very many some. */
   listEvents(signal: AbortSignal): Promise<ClusterEvent[]>
 }
+
+/**
+ * A server gives a create up after that, whoever asked still listens or not: then nothing comes of it any more, and the manifest's
+ * `visibility.launchMs` says so. A webhook that hangs is given up after 10 s too, unless it says otherwise.
+ */
+export const CREATE_SECONDS = 10
+/** For its answer to come. */
+const CREATE_SLACK_MS = 5_000
+
+/** Events of an hour may be thousands, and no server has an index of them: more are not read at once. */
+const EVENT_PAGE = 500
+const EVENT_PAGES = 2
 
 /** Every call that the provider makes: its Role is generated from them. */
 const made: readonly ApiCall[] = [
@@ -46,6 +60,7 @@ export function createCluster(client: ClusterClient, namespace: string): Cluster
   return {
     namespace,
     client,
+    now: () => transport.now(),
 
     async version(signal) {
       const { gitVersion } = await transport.json<{ gitVersion: string }>({ method: 'GET', path: '/version', signal })
@@ -57,7 +72,11 @@ export function createCluster(client: ClusterClient, namespace: string): Cluster
     createPod: (pod, { dryRun = false, signal }) =>
       requests.create<Pod>(calls.createPod, pod, {
         signal,
-        query: { fieldManager: 'muster', fieldValidation: 'Strict', dryRun: dryRun ? 'All' : undefined },
+        timeoutMs: CREATE_SECONDS * 1000 + CREATE_SLACK_MS,
+        query: {
+          ...{ fieldManager: 'muster', fieldValidation: 'Strict', timeout: `${CREATE_SECONDS}s` },
+          dryRun: dryRun ? 'All' : undefined,
+        },
       }),
 
     readPod: (name, signal) => orAbsent(requests.get<Pod>(calls.getPod, place(name), { signal })),
@@ -78,8 +97,16 @@ export function createCluster(client: ClusterClient, namespace: string): Cluster
     },
 
     async listEvents(signal) {
-      const query = { fieldSelector: 'involvedObject.kind=Pod,type=Warning' }
-      return (await requests.all<ClusterEvent>(calls.listEvents, place(), { signal, query })).items
+      const events: ClusterEvent[] = []
+      let rest: string | undefined
+      for (let page = 1; page <= EVENT_PAGES; page++) {
+        const query = { fieldSelector: 'involvedObject.kind=Pod,type=Warning', limit: EVENT_PAGE, continue: rest }
+        const { items, metadata } = await requests.page<ClusterEvent>(calls.listEvents, place(), { signal, query })
+        events.push(...items)
+        rest = metadata.continue
+        if (rest === undefined || rest === '') break
+      }
+      return events
     },
   }
 }

@@ -140,9 +140,14 @@ export function rejectedProblem(status: PodStatus | undefined): WorkerProblem | 
   return row === undefined ? undefined : problem(`its node refused it: ${message === '' ? reason : message}`, row)
 }
 
+/** A kubelet tries again, and says so, every two minutes: what is older was overcome. */
+const STALE_MS = 180_000
+
 /** What Events tell of a Pod in the making: the newest warning that says what it waits for. */
-export function eventProblem(events: readonly ClusterEvent[]): WorkerProblem | undefined {
-  const known = events.filter(({ type, reason = '' }) => type !== 'Normal' && troubles[reason] !== undefined)
+export function eventProblem(events: readonly ClusterEvent[], now: number): WorkerProblem | undefined {
+  const known = events.filter(
+    (event) => event.type !== 'Normal' && troubles[event.reason ?? ''] !== undefined && now - timeOf(event) < STALE_MS,
+  )
   const newest = known.toSorted((left, right) => timeOf(left) - timeOf(right)).at(-1)
   const trouble = troubles[newest?.reason ?? '']
   if (newest === undefined || trouble === undefined) return undefined

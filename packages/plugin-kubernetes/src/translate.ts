@@ -148,16 +148,17 @@ export function grantedOf({ resources }: LaunchSpec): Resources | undefined {
 }
 
 /** Where the Pod may run, and before whom. */
-function placeOf({ os, arch, tags }: LaunchSpec, settings: KubernetesSettings): Partial<PodSpec> {
+function placeOf({ arch, tags }: LaunchSpec, settings: KubernetesSettings): Partial<PodSpec> {
   const { nodeSelector = {}, affinity, tolerations, spread, priorityClass, runtimeClass } = settings
   const selector = {
     ...nodeSelector,
-    ...(os === undefined ? {} : { 'kubernetes.io/os': os }),
+    // A cluster may have nodes of another system, which no worker knows.
+    'kubernetes.io/os': 'linux',
     ...(arch === undefined ? {} : { 'kubernetes.io/arch': arch }),
   }
   const pool = { 'muster-owner': labelValue(tags['muster-owner']), 'muster-pool': labelValue(tags['muster-pool']) }
   return {
-    ...(Object.keys(selector).length === 0 ? {} : { nodeSelector: selector }),
+    nodeSelector: selector,
     ...(affinity === undefined ? {} : { affinity }),
     ...(tolerations === undefined ? {} : { tolerations: [...tolerations] }),
     ...(priorityClass === undefined ? {} : { priorityClassName: priorityClass }),
