@@ -1,4 +1,5 @@
 /** Workers as Pods of one namespace of a Kubernetes cluster: the contract's methods, in its order. */
+import { posix } from 'node:path'
 import {
   type Call,
   type PluginContext,
@@ -9,15 +10,23 @@ import {
   type WorkerProvider,
 } from '@muster/core'
 import type { Cluster } from './client.ts'
+import { type CopyLimits, copyLimitsOf } from './copies.ts'
+import { type Copying, packed, unpack } from './copy.ts'
 import { asProviderError, changes, guarded, guardedStream, reads } from './errors.ts'
-import { runnerOf } from './exec.ts'
+import { rawExecOf, runnerOf } from './exec.ts'
+import { forwardTo } from './forward.ts'
+import { headroomOf } from './headroom.ts'
 import { ownerSelector } from './labels.ts'
 import { launchWorker } from './launch.ts'
 import { readLogs } from './logs.ts'
+import type { Pod } from './objects.ts'
 import { phaseOf } from './observe.ts'
 import { observeAll } from './observing.ts'
 import { probeCluster } from './probe.ts'
+import { sampleWorkers } from './samples.ts'
 import { stopWorker } from './stop.ts'
+import { createTerminals } from './terminal.ts'
+import { workerContainer } from './translate.ts'
 import { createTurns } from './turns.ts'
 import { watchWorkers } from './watch.ts'
 
@@ -25,7 +34,8 @@ import { watchWorkers } from './watch.ts'
 export type KubernetesProvider = Required<
   Pick<
     WorkerProvider,
-    'probe' | 'launch' | 'terminate' | 'list' | 'inspect' | 'watch' | 'logs' | 'exec' | 'execState' | 'execKill'
+    | ('probe' | 'launch' | 'terminate' | 'list' | 'inspect' | 'watch' | 'logs' | 'exec' | 'execState' | 'execKill' | 'execResize')
+    | ('copyIn' | 'copyOut' | 'forward' | 'stats' | 'headroom')
   >
 >
 
@@ -34,19 +44,35 @@ export interface KubernetesProviderOptions {
   context: Pick<PluginContext, 'owner' | 'provider'>
   /** The optional spec fields that the manifest declares. */
   fields: readonly SpecField[]
+  /** Absent: the usual ones. */
+  copies?: CopyLimits
 }
 
-export function kubernetesProvider({ cluster, context, fields }: KubernetesProviderOptions): KubernetesProvider {
+export function kubernetesProvider({
+  cluster,
+  context,
+  fields,
+  copies = copyLimitsOf({}),
+}: KubernetesProviderOptions): KubernetesProvider {
   const tags = { 'muster-owner': context.owner, 'muster-provider': context.provider }
   const turns = createTurns()
   const removed = createRecent(REMEMBERED)
+  const terminals = createTerminals(cluster)
 
   /** A cluster tells of a Pod that does not run in many words. */
-  async function running(id: WorkerId, { signal }: Call): Promise<void> {
+  async function running(id: WorkerId, { signal }: Call): Promise<Pod> {
     const pod = await cluster.readPod(id, signal)
     if (pod === undefined) throw new ProviderError('not-found', 'there is no such worker', { effect: 'none' })
     const phase = phaseOf(pod)
     if (phase !== 'running') throw new ProviderError('conflict', `the worker does not run: it is ${phase}`, { effect: 'none' })
+    return pod
+  }
+
+  /** A path of a copy, from where the worker works. */
+  async function copying(id: WorkerId, path: string, call: Call): Promise<Copying> {
+    const pod = await running(id, call)
+    const workdir = pod.spec.containers.find(({ name }) => name === workerContainer)?.workingDir ?? '/'
+    return { raw: rawExecOf(cluster, id), at: posix.resolve(workdir, path), path, limits: copies, signal: call.signal }
   }
 
   return {
@@ -101,19 +127,49 @@ export function kubernetesProvider({ cluster, context, fields }: KubernetesProvi
     exec: ({ id }, command, call) =>
       guarded(call, changes('start the command'), async () => {
         await running(id, call)
+        if (command.tty !== undefined) return terminals.open(id, { ...command, tty: command.tty }, call)
         return runnerOf(cluster, id).exec(command, call.signal)
       }),
 
     execState: ({ id }, exec, call) =>
       guarded(call, reads('ask for the command'), async () => {
         await running(id, call)
+        if (terminals.has(exec)) return { state: 'running' }
         return runnerOf(cluster, id).state(exec, call.signal)
       }),
 
     execKill: ({ id }, { id: exec, signal: name }, call) =>
       guarded(call, changes('end the command'), async () => {
         await running(id, call)
+        if (await terminals.kill(exec, name, call.signal)) return
         await runnerOf(cluster, id).kill(exec, name, call.signal)
+      }),
+
+    execResize: ({ id }, { id: exec, ...size }, call) =>
+      guarded(call, changes('resize the terminal'), async () => {
+        await running(id, call)
+        await terminals.resize(exec, size)
+      }),
+
+    copyIn: ({ id }, { path, tar }, call) =>
+      guarded(call, changes('copy into the worker'), async () => unpack(await copying(id, path, call), tar)),
+
+    copyOut: ({ id }, path, call) =>
+      guardedStream(call, reads('copy out of the worker'), async function* () {
+        yield* packed(await copying(id, path, call))
+      }),
+
+    forward: ({ id }, input, call) =>
+      guardedStream(call, reads('forward to the worker'), async function* () {
+        yield* forwardTo(cluster, { ...input, pod: await running(id, call) }, call.signal)
+      }),
+
+    stats: (query, call) => guardedStream(call, reads('measure the workers'), () => sampleWorkers(cluster, query, call)),
+
+    headroom: (call) =>
+      guarded(call, reads('ask for headroom'), async () => {
+        const [quotas, seen] = await Promise.all([cluster.listQuotas(call.signal), cluster.listNodes(call.signal)])
+        return headroomOf(quotas, seen)
       }),
   }
 }
