@@ -5,6 +5,7 @@
 import { dirname } from 'node:path'
 import { ProviderError, type RawExec } from '@muster/core'
 import { createInput } from './input.ts'
+import { quote } from './quote.ts'
 import type { KeptHeader } from './tar-check.ts'
 
 const SAY = `say() { if [ -h "$1" ]; then echo link; elif [ -d "$1" ]; then echo folder; elif [ -e "$1" ]; then echo file; else echo none; fi; }`
@@ -17,10 +18,6 @@ export interface Asker {
 
 /** The longest is `folder`: what says more is not the shell that was asked. */
 const ANSWER_CHARS = 16
-
-export function quote(text: string): string {
-  return `'${text.replaceAll("'", `'\\''`)}'`
-}
 
 /** `folder` is where the archive is unpacked, `path` what was asked for. */
 export async function openAsker(

@@ -4,6 +4,7 @@
  */
 import { ProviderError, type RawExec } from '@muster/core'
 import { ApiFailure } from './api/failure.ts'
+import { toKubernetesError } from './api/verdict.ts'
 
 export interface RelayTo {
   port: number
@@ -111,7 +112,6 @@ export function nothingThere(port: number, cause?: unknown): ProviderError {
   })
 }
 
-/** As a container runtime says it. */
 function isShellAbsent(error: unknown): boolean {
-  return error instanceof ApiFailure && error.status !== undefined && /exec: "\/bin\/sh"/.test(error.message)
+  return error instanceof ApiFailure && toKubernetesError(error, { doing: 'reach it', mutates: false }).code === 'unsupported'
 }

@@ -2,7 +2,7 @@
  * What workers use, told by a shell in each of them. The metrics API of a cluster has rates and no sums, and a kubelet's own figures need
  * `nodes/proxy`, a right that reaches into every Pod of a node: one exec for each worker needs no right that is not there already.
  */
-import type { Call, ListQuery, RawExecSession, StatsQuery, WorkerId, WorkerStats } from '@muster/core'
+import type { Call, ListQuery, StatsQuery, WorkerId, WorkerStats } from '@muster/core'
 import { ApiFailure } from './api/failure.ts'
 import { readLines } from './api/lines.ts'
 import { createReflector } from './api/reflector.ts'
@@ -15,6 +15,7 @@ import { createInput } from './input.ts'
 import { ownerSelector, tagsOf } from './labels.ts'
 import type { Pod } from './objects.ts'
 import { phaseOf } from './observe.ts'
+import { stdoutOf } from './plain.ts'
 import { tellUsage, usageOf } from './usage.ts'
 
 /** A kernel's longest line is one of memory.stat. */
@@ -104,11 +105,11 @@ async function tell({ cluster, id, everyMs, give }: Following, call: Call, onSam
   const signal = AbortSignal.any([call.signal, over.signal])
   try {
     const argv = ['/bin/sh', '-c', tellUsage]
-    const { output, exit } = await rawExecOf(cluster, id)({ argv, stdin: input.bytes, signal })
-    exit.catch(() => undefined)
+    const session = await rawExecOf(cluster, id)({ argv, stdin: input.bytes, signal })
+    session.exit.catch(() => undefined)
     input.push('\n')
     const lines: string[] = []
-    for await (const { bytes } of readLines(stdoutOf(output), LINE_BYTES)) {
+    for await (const { bytes } of readLines(stdoutOf(session, () => undefined), LINE_BYTES)) {
       if (bytes.toString() !== '.') {
         if (lines.push(bytes.toString()) > SAMPLE_LINES) return undefined
         continue
@@ -120,16 +121,12 @@ async function tell({ cluster, id, everyMs, give }: Following, call: Call, onSam
       await pause(everyMs, signal)
       input.push('\n')
     }
-    await exit
+    await session.exit
     return undefined
   } finally {
     input.end()
     over.abort()
   }
-}
-
-async function* stdoutOf(output: RawExecSession['output']): AsyncGenerator<Uint8Array> {
-  for await (const { stream, data } of output) if (stream === 'stdout') yield data
 }
 
 function createReady(): Ready {

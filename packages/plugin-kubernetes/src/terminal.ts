@@ -7,9 +7,9 @@
  */
 import { type Call, type ExecChunk, type ExecId, type ExecInput, type ExecSession, ProviderError, type TerminalSize, type WorkerExit } from '@muster/core'
 import { openStream, type StreamSession } from './api/exec.ts'
-import { quote } from './asker.ts'
 import type { Cluster } from './client.ts'
 import { rawExecOf } from './exec.ts'
+import { quote } from './quote.ts'
 import { hangUp, signalSession } from './terminal-end.ts'
 import { workerContainer } from './translate.ts'
 import { stateRoot } from './volumes.ts'
