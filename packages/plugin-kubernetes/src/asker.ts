@@ -56,7 +56,8 @@ export async function openAsker(
 
   function judge({ name, type }: KeptHeader, there: string): void {
     if (type === 'directory' ? there === 'link' || there === 'file' : there === 'folder') {
-      const why = type === 'directory' ? 'is no folder, and no folder takes its place' : 'is a folder, and no file takes its place'
+      const why =
+        type === 'directory' ? 'is no folder, and no folder takes its place' : 'is a folder, and no file takes its place'
       throw new ProviderError('invalid-spec', `cannot copy into the worker: ${name} ${why}`, { path })
     }
     if (there === 'none' && type === 'directory' && name !== '.') fresh.add(name)

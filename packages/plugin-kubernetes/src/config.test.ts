@@ -60,7 +60,12 @@ test('the provider has the methods that the manifest declares, and no others', a
   const provider = await plugin.create({ inCluster: true }, context)
   const { capabilities } = plugin.manifest
   expect(capabilities).toMatchObject({ watch: true, exec: { tty: true }, logs: {}, preparePool: false, quote: false })
-  expect(capabilities).toMatchObject({ copy: { in: true, out: true, afterExit: false }, forward: true, stats: true, headroom: true })
+  expect(capabilities).toMatchObject({
+    copy: { in: true, out: true, afterExit: false },
+    forward: true,
+    stats: true,
+    headroom: true,
+  })
   expect(capabilities).not.toHaveProperty('suspend')
   expect(Object.keys(provider)).toEqual([
     ...['probe', 'launch', 'terminate', 'list', 'inspect', 'watch', 'logs', 'exec', 'execState', 'execKill', 'execResize'],

@@ -56,7 +56,12 @@ export function parseConfig(input: unknown): CheckedConfig {
     throw refused(issue?.message ?? 'the configuration is not valid', issue?.path.map(String) ?? [])
   }
   const { namespace = NAMESPACE, rate: { perSecond = RATE.perSecond, burst = RATE.burst } = {}, copies = {} } = parsed.data
-  return Object.freeze({ source: sourceOf(parsed.data), namespace, rate: { rate: perSecond, burst }, copies: copyLimitsOf(copies) })
+  return Object.freeze({
+    source: sourceOf(parsed.data),
+    namespace,
+    rate: { rate: perSecond, burst },
+    copies: copyLimitsOf(copies),
+  })
 }
 
 function sourceOf({ kubeconfig, context, inCluster = false }: KubernetesConfig): ClusterSource {

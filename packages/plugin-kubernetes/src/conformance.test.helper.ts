@@ -66,7 +66,12 @@ export function fieldChecks(
     image: { spec: { image }, look: look((pod) => worker(pod)?.image), expect: image },
     // One in a folder of the worker's own, one over what a read-only image has.
     files: {
-      spec: { files: [{ path: 'own/file', base64: base64('own') }, { path: '/etc/passwd', base64: base64(' image'), mode: 0o444 }] },
+      spec: {
+        files: [
+          { path: 'own/file', base64: base64('own') },
+          { path: '/etc/passwd', base64: base64(' image'), mode: 0o444 },
+        ],
+      },
       script: 'cat own/file /etc/passwd',
       expect: 'own image',
     },

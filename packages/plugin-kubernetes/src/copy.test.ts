@@ -50,7 +50,18 @@ describe.each([true, false])('where the image has tar: %s', (hasTar) => {
     expect(await readdir(join(way.at, 'hollow'))).toEqual([])
     const out = await entriesOf(packed(way))
     expect([...out.keys()].toSorted()).toEqual(
-      ['at/', 'at/bin/', 'at/bin/tool', 'at/deep/', 'at/deep/er/', 'at/deep/er/-file', 'at/hollow/', `at/${odd}`, 'at/link', 'at/nothing'].toSorted(),
+      [
+        'at/',
+        'at/bin/',
+        'at/bin/tool',
+        'at/deep/',
+        'at/deep/er/',
+        'at/deep/er/-file',
+        'at/hollow/',
+        `at/${odd}`,
+        'at/link',
+        'at/nothing',
+      ].toSorted(),
     )
     expect(out.get(`at/${odd}`)).toEqual({ mode: 0o640, type: 'file', content: everyByte, linkname: null })
     expect(out.get('at/link')).toMatchObject({ type: 'symlink', linkname: odd })
@@ -88,7 +99,10 @@ describe.each([true, false])('where the image has tar: %s', (hasTar) => {
   })
 
   test('what is no tar, and what breaks off, is told as that', async () => {
-    await expect(unpack(way, Readable.from([Buffer.alloc(2000, 'x')]))).rejects.toMatchObject({ code: 'invalid-spec', path: 'tar' })
+    await expect(unpack(way, Readable.from([Buffer.alloc(2000, 'x')]))).rejects.toMatchObject({
+      code: 'invalid-spec',
+      path: 'tar',
+    })
     async function* breaks(): AsyncGenerator<Buffer> {
       yield Buffer.alloc(100)
       throw new RangeError('it broke off')
@@ -106,7 +120,9 @@ describe.each([true, false])('where the image has tar: %s', (hasTar) => {
 
   test('an output has a limit too', async () => {
     await put(tree)
-    await expect(Array.fromAsync(packed({ ...way, limits: { bytes: 100_000, entries: 10 } }))).rejects.toMatchObject({ path: 'tar' })
+    await expect(Array.fromAsync(packed({ ...way, limits: { bytes: 100_000, entries: 10 } }))).rejects.toMatchObject({
+      path: 'tar',
+    })
     await chmod(join(way.at, 'bin'), 0o755)
   })
 })
@@ -121,7 +137,9 @@ interface Entry {
 async function entriesOf(tar: AsyncIterable<Uint8Array>): Promise<Map<string, Entry>> {
   const found = new Map<string, Entry>()
   const reader = extract()
-  Readable.from(tar).on('error', (error) => reader.destroy(error)).pipe(reader)
+  Readable.from(tar)
+    .on('error', (error) => reader.destroy(error))
+    .pipe(reader)
   for await (const entry of reader) {
     const { name, type, mode = 0, linkname } = entry.header
     const content = Buffer.concat(await Array.fromAsync(entry as AsyncIterable<Buffer>))

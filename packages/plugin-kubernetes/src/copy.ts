@@ -142,7 +142,8 @@ async function wayOf(said: AsyncGenerator<Uint8Array>): Promise<{ way: string; r
 }
 
 /** The last line of each kind of tar, which only says that there was one before; what a `dd` says of its work. */
-const closing = /due to previous errors|delayed from previous errors|not recoverable: exiting now|records? (?:in|out)$|bytes .*copied/
+const closing =
+  /due to previous errors|delayed from previous errors|not recoverable: exiting now|records? (?:in|out)$|bytes .*copied/
 
 function judge({ code }: Awaited<RawExecSession['exit']>, noise: string, doing: string): void {
   if (code === 0) return

@@ -10,7 +10,10 @@ const file = (path: string, mode?: number): { path: string; base64: string; mode
 })
 
 test('files in folders of the worker are copied there; others are mounted one by one', () => {
-  const spec = specOf({ files: [file('in/side'), file('/etc/a.conf', 0o644), file('/tmp/$(HOME)')], services: [{ name: 'db', image: 'db' }] })
+  const spec = specOf({
+    files: [file('in/side'), file('/etc/a.conf', 0o644), file('/tmp/$(HOME)')],
+    services: [{ name: 'db', image: 'db' }],
+  })
   const { containers, initContainers = [], volumes } = podOf(spec, 'n').spec
   expect(initContainers.map(({ name }) => name)).toEqual(['files', 's-db'])
   const [copies] = initContainers

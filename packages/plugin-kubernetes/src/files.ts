@@ -54,7 +54,12 @@ export function checkFiles(spec: LaunchSpec): void {
   for (const [index, file] of files.entries()) {
     const at = `files.${index}.path`
     const path = paths[index] ?? ''
-    if (file.path.endsWith('/') || path.includes(':') || /[\0\n]/.test(path) || isBelow(path, [stateRoot, sourceRoot, placedRoot]))
+    if (
+      file.path.endsWith('/') ||
+      path.includes(':') ||
+      /[\0\n]/.test(path) ||
+      isBelow(path, [stateRoot, sourceRoot, placedRoot])
+    )
       throw refuse('invalid-spec', at, 'no file can be there')
     if (seen.has(path)) throw refuse('invalid-spec', at, 'something else is there')
     const above = paths.find((other) => other !== path && isBelow(path, [other]))
@@ -82,11 +87,7 @@ export function filesOf(
     imagePullPolicy: pullPolicyOf(settings),
     command: ['/bin/sh', '-c', COPY, 'sh', ...words].map(literal),
     securityContext: securityOf(spec, settings),
-    volumeMounts: [
-      ...mounts,
-      { name: SOURCE, mountPath: sourceRoot, readOnly: true },
-      { name: PLACED, mountPath: placedRoot },
-    ],
+    volumeMounts: [...mounts, { name: SOURCE, mountPath: sourceRoot, readOnly: true }, { name: PLACED, mountPath: placedRoot }],
   }
   return {
     containers: [container],

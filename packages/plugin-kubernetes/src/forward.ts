@@ -16,7 +16,10 @@ export async function* forwardTo(
 ): AsyncGenerator<Uint8Array> {
   const own = pod.spec.containers.find(({ name }) => name === workerContainer)?.ports ?? []
   if (own.length > 0 && !own.some(({ containerPort }) => containerPort === port))
-    throw new ProviderError('invalid-spec', `port ${port} is none of the worker's network.ports`, { effect: 'none', path: 'port' })
+    throw new ProviderError('invalid-spec', `port ${port} is none of the worker's network.ports`, {
+      effect: 'none',
+      path: 'port',
+    })
   const { name } = pod.metadata
   const relayed = await openRelay(rawExecOf(cluster, name), { port, input }, signal)
   if (relayed !== undefined) {

@@ -50,7 +50,11 @@ test('the tightest of the quotas counts; each is told', () => {
     quota('b', { 'count/pods': '5' }, { 'count/pods': '5' }),
     { ...quota('urgent', { pods: '1' }), spec: { scopeSelector: {} } },
   ])
-  expect({ slots, cpu, memoryBytes }).toEqual({ slots: { free: 0, total: 5 }, cpu: { free: 0.5, total: 8 }, memoryBytes: undefined })
+  expect({ slots, cpu, memoryBytes }).toEqual({
+    slots: { free: 0, total: 5 },
+    cpu: { free: 0.5, total: 8 },
+    memoryBytes: undefined,
+  })
   expect(quotas).toEqual([
     { name: 'a/pods', used: 4, limit: 10 },
     { name: 'a/requests.cpu', used: 7.5, limit: 8 },
@@ -62,7 +66,11 @@ test('the tightest of the quotas counts; each is told', () => {
 test('nodes that take Pods have what is not reserved on them', () => {
   const nodes = [
     ...[node('a'), node('b')],
-    ...[node('cordoned', { unschedulable: true }), node('tainted', { taints: [{ effect: 'NoSchedule' }] }), node('down', {}, 'Unknown')],
+    ...[
+      node('cordoned', { unschedulable: true }),
+      node('tainted', { taints: [{ effect: 'NoSchedule' }] }),
+      node('down', {}, 'Unknown'),
+    ],
   ]
   const pods = [
     pod('a', [container('1'), container('500m')]),

@@ -18,7 +18,10 @@ const bounded: readonly (readonly [keyof Rooms, readonly string[]])[] = [
 ]
 
 /** `seen`: all nodes and all Pods of the cluster; absent where they may not be listed. */
-export function headroomOf(quotas: readonly ResourceQuota[], seen?: { nodes: readonly NodeObject[]; pods: readonly Pod[] }): Headroom {
+export function headroomOf(
+  quotas: readonly ResourceQuota[],
+  seen?: { nodes: readonly NodeObject[]; pods: readonly Pod[] },
+): Headroom {
   const rooms = [...quotas.map(roomsOfQuota), ...(seen === undefined ? [] : [roomsOfNodes(seen.nodes, seen.pods)])]
   const least = (kind: keyof Rooms): Partial<Rooms> => {
     const found = rooms.flatMap((room) => room[kind] ?? [])

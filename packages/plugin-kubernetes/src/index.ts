@@ -14,7 +14,12 @@ export const plugin: WorkerPlugin = definePlugin({
   create: async (input, context) => {
     const { source, namespace, rate, copies } = parseConfig(input)
     const client = connect(source, { userAgent: `muster/${declared.version}`, bucket: createBucket(rate) })
-    return kubernetesProvider({ cluster: createCluster(client, namespace), context, fields: declared.capabilities.fields, copies })
+    return kubernetesProvider({
+      cluster: createCluster(client, namespace),
+      context,
+      fields: declared.capabilities.fields,
+      copies,
+    })
   },
 })
 

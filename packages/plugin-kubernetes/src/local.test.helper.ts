@@ -17,7 +17,10 @@ export function localExec({ path = process.env['PATH'] ?? '', cwd }: LocalOption
     child.stdin.on('error', () => undefined)
     if (stdin === undefined) child.stdin.end()
     // As an API server does with an input that fails: all of it ends.
-    else Readable.from(stdin).on('error', () => child.kill('SIGKILL')).pipe(child.stdin)
+    else
+      Readable.from(stdin)
+        .on('error', () => child.kill('SIGKILL'))
+        .pipe(child.stdin)
     return sessionOf(child)
   }
 }

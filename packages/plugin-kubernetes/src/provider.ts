@@ -34,7 +34,19 @@ import { watchWorkers } from './watch.ts'
 export type KubernetesProvider = Required<
   Pick<
     WorkerProvider,
-    | ('probe' | 'launch' | 'terminate' | 'list' | 'inspect' | 'watch' | 'logs' | 'exec' | 'execState' | 'execKill' | 'execResize')
+    | (
+        | 'probe'
+        | 'launch'
+        | 'terminate'
+        | 'list'
+        | 'inspect'
+        | 'watch'
+        | 'logs'
+        | 'exec'
+        | 'execState'
+        | 'execKill'
+        | 'execResize'
+      )
     | ('copyIn' | 'copyOut' | 'forward' | 'stats' | 'headroom')
   >
 >

@@ -40,7 +40,10 @@ export async function* sampleWorkers(cluster: Cluster, query: StatsQuery, call: 
   function follow(id: WorkerId, uid: string): void {
     const mine = new AbortController()
     followed.set(uid, mine)
-    void followWorker({ cluster, id, everyMs: query.everyMs, give: ready.give }, { ...call, signal: AbortSignal.any([signal, mine.signal]) })
+    void followWorker(
+      { cluster, id, everyMs: query.everyMs, give: ready.give },
+      { ...call, signal: AbortSignal.any([signal, mine.signal]) },
+    )
   }
 
   async function watch(): Promise<never> {
@@ -67,7 +70,11 @@ export async function* sampleWorkers(cluster: Cluster, query: StatsQuery, call: 
   }
 }
 
-function reflectorOf({ client, namespace }: Cluster, { tags }: Pick<ListQuery, 'tags'>, { log }: Call): ReturnType<typeof createReflector<Pod>> {
+function reflectorOf(
+  { client, namespace }: Cluster,
+  { tags }: Pick<ListQuery, 'tags'>,
+  { log }: Call,
+): ReturnType<typeof createReflector<Pod>> {
   const what = { list: calls.listPods, call: calls.watchPods, place: { namespace }, labelSelector: ownerSelector(tags) }
   return createReflector<Pod>(client.requests, what, {
     onFailure: (error) => log.debug('the watch for samples is opened again', { reason: error.message }),
@@ -86,7 +93,9 @@ async function followWorker(parts: Following, call: Call): Promise<void> {
   const backOff = createBackOff()
   try {
     for (;;) {
-      const reason = await tell(parts, call, () => backOff.reset()).catch((error: unknown) => asProviderError(error, call, reads('measure it')))
+      const reason = await tell(parts, call, () => backOff.reset()).catch((error: unknown) =>
+        asProviderError(error, call, reads('measure it')),
+      )
       if (call.signal.aborted) return
       call.log.debug('the samples of a worker broke off', { worker: parts.id, reason: reason?.message })
       // Without a shell, or without these files, it stays so.
@@ -109,7 +118,10 @@ async function tell({ cluster, id, everyMs, give }: Following, call: Call, onSam
     session.exit.catch(() => undefined)
     input.push('\n')
     const lines: string[] = []
-    for await (const { bytes } of readLines(stdoutOf(session, () => undefined), LINE_BYTES)) {
+    for await (const { bytes } of readLines(
+      stdoutOf(session, () => undefined),
+      LINE_BYTES,
+    )) {
       if (bytes.toString() !== '.') {
         if (lines.push(bytes.toString()) > SAMPLE_LINES) return undefined
         continue

@@ -5,7 +5,16 @@
  * The command goes into the worker first, as a file that only its user may read: what is asked of an API server by address is in its audit log.
  * A shell then reads that file at the terminal, gives it its size, says its own number, which is that of the session, and becomes the command.
  */
-import { type Call, type ExecChunk, type ExecId, type ExecInput, type ExecSession, ProviderError, type TerminalSize, type WorkerExit } from '@muster/core'
+import {
+  type Call,
+  type ExecChunk,
+  type ExecId,
+  type ExecInput,
+  type ExecSession,
+  ProviderError,
+  type TerminalSize,
+  type WorkerExit,
+} from '@muster/core'
 import { openStream, type StreamSession } from './api/exec.ts'
 import type { Cluster } from './client.ts'
 import { rawExecOf } from './exec.ts'
@@ -56,7 +65,8 @@ export function createTerminals(cluster: Cluster): Terminals {
     let noise = ''
     for await (const { data } of output) noise += Buffer.from(data).toString()
     const { code } = await exit
-    if (code !== 0) throw new ProviderError('transient', `cannot begin a terminal: ${noise.trim() || `code ${code}`}`, { effect: 'none' })
+    if (code !== 0)
+      throw new ProviderError('transient', `cannot begin a terminal: ${noise.trim() || `code ${code}`}`, { effect: 'none' })
   }
 
   return {
@@ -101,10 +111,13 @@ export function createTerminals(cluster: Cluster): Terminals {
     },
 
     async resize(id, size) {
-      await opened.get(id)?.stream?.resize(size).catch((error: unknown) => {
-        // It has ended meanwhile.
-        if (opened.has(id)) throw error
-      })
+      await opened
+        .get(id)
+        ?.stream?.resize(size)
+        .catch((error: unknown) => {
+          // It has ended meanwhile.
+          if (opened.has(id)) throw error
+        })
     },
 
     async kill(id, name, signal) {
@@ -120,7 +133,8 @@ export function createTerminals(cluster: Cluster): Terminals {
 function textOf({ command, env = {}, workdir, user, tty }: ExecInput & { tty: TerminalSize }, file: string): string {
   if (user !== undefined)
     throw new ProviderError('unsupported', 'commands cannot run as another user here', { effect: 'none', path: 'user' })
-  const wrong = (path: string, message: string): ProviderError => new ProviderError('invalid-spec', message, { effect: 'none', path })
+  const wrong = (path: string, message: string): ProviderError =>
+    new ProviderError('invalid-spec', message, { effect: 'none', path })
   const words = (text: string, path: string): string => {
     if (text.includes('\0')) throw wrong(path, 'a NUL byte cannot be passed to a process')
     return quote(text)
