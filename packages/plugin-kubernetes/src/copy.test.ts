@@ -141,7 +141,7 @@ async function entriesOf(tar: AsyncIterable<Uint8Array>): Promise<Map<string, En
     .on('error', (error) => reader.destroy(error))
     .pipe(reader)
   for await (const entry of reader) {
-    const { name, type, mode = 0, linkname } = entry.header
+    const { name, type, mode, linkname } = entry.header
     const content = Buffer.concat(await Array.fromAsync(entry as AsyncIterable<Buffer>))
     found.set(name, { type: type ?? '', mode, linkname: linkname ?? null, content })
   }

@@ -102,7 +102,7 @@ export async function* packed({ raw, at, path, limits, signal }: Copying): Async
   const count = countCopy({ ...limits, entries: Number.POSITIVE_INFINITY }, 'none')
   const held: Uint8Array[] = []
   let bytes = 0
-  let failure: unknown
+  let failure: ApiFailure | undefined
   try {
     const { way, rest } = await wayOf(said)
     for await (const data of way === 'plain' ? fromPlain(rest) : rest) {

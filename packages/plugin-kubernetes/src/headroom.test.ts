@@ -29,10 +29,10 @@ const container = (cpu: string, more: Partial<Container> = {}): Container => ({
   ...{ name: 'c', image: 'i', resources: { requests: { cpu } } },
   ...more,
 })
-const pod = (nodeName: string, containers: Container[], more: Partial<Pod['spec']> = {}, phase = 'Running'): Pod => ({
+const pod = (nodeName: string, containers: Container[], more: Partial<Pod['spec']> = {}): Pod => ({
   metadata: { name: 'p' },
   spec: { nodeName, containers, ...more },
-  status: { phase },
+  status: { phase: 'Running' },
 })
 const node = (name: string, spec: NodeObject['spec'] = {}, ready = 'True'): NodeObject => ({
   metadata: { name },
@@ -77,7 +77,7 @@ test('nodes that take Pods have what is not reserved on them', () => {
     // A sidecar counts beside the containers; a program before them only by its excess.
     pod('a', [container('500m')], { initContainers: [container('1', { restartPolicy: 'Always' }), container('100m')] }),
     pod('b', [container('100m')], { initContainers: [container('2')], overhead: { cpu: '1' } }),
-    pod('b', [container('4')], {}, 'Succeeded'),
+    { ...pod('b', [container('4')]), status: { phase: 'Succeeded' } },
     pod('cordoned', [container('4')]),
   ]
   expect(headroomOf([], { nodes, pods })).toEqual({

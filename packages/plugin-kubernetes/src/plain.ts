@@ -6,7 +6,7 @@ import { randomBytes } from 'node:crypto'
 import { Readable } from 'node:stream'
 import { pipeline } from 'node:stream/promises'
 import type { RawExecSession } from '@muster/core'
-import { extract, type Headers, pack } from 'tar-stream'
+import { extract, type Header, pack } from 'tar-stream'
 import { ApiFailure } from './api/failure.ts'
 import { quote } from './quote.ts'
 
@@ -17,7 +17,7 @@ const FAILED = 47
  * Reads a line that will be the end of each command, then shell text up to such a line, does it, and goes on. The shell takes single bytes, so that
  * a command may have what follows as its input: a file's content, in reads of known size.
  */
-export const TAKE_PLAINLY = `
+export const TAKE_PLAINLY: string = `
 put() {
   rm -f -- "$1" && { _n=$(($3 / 65536)); _r=$(($3 % 65536))
     { [ $_n = 0 ] || dd bs=65536 count=$_n iflag=fullblock; } && { [ $_r = 0 ] || dd bs=$_r count=1 iflag=fullblock; }
@@ -33,18 +33,19 @@ done
 [ -z "$_c" ]`
 
 /** Tells one tree, NAME below the current folder: for each entry \`KIND RIGHTS SIZE LENGTH LENGTH\`, its name, where a link leads, its content. */
-export const GIVE_PLAINLY = `
+export const GIVE_PLAINLY: string = `
 LC_ALL=C
 tell() {
+  _p=$1
   _m=$(ls -ld -- "$1") || exit ${FAILED}
-  if [ -h "$1" ]; then _t=$(readlink -- "$1"; echo .); _t=\${_t%??}; echo "l x 0 \${#1} \${#_t}"; printf '%s%s' "$1" "$_t"
+  if [ -h "$1" ]; then _t=$(readlink -- "$1"; echo .); _t=\${_t%??}; echo "l x 0 \${#_p} \${#_t}"; printf '%s%s' "$1" "$_t"
   elif [ -d "$1" ]; then
-    echo "d \${_m%% *} 0 \${#1} 0"; printf '%s' "$1"
+    echo "d \${_m%% *} 0 \${#_p} 0"; printf '%s' "$1"
     [ -r "$1" ] && [ -x "$1" ] || { echo "$1: Permission denied" >&2; exit ${FAILED}; }
     for _f in "$1"/* "$1"/.[!.]* "$1"/..?*; do if [ -e "$_f" ] || [ -h "$_f" ]; then tell "$_f"; fi; done
   elif [ -f "$1" ]; then
     _s=$(wc -c <"$1") || exit ${FAILED}
-    echo "f \${_m%% *} $((_s)) \${#1} 0"; printf '%s' "$1"; head -c $((_s)) <"$1" || exit ${FAILED}
+    echo "f \${_m%% *} $((_s)) \${#_p} 0"; printf '%s' "$1"; head -c $((_s)) <"$1" || exit ${FAILED}
   fi
 }
 tell "$1"`
@@ -66,7 +67,7 @@ export async function* asPlain(tar: AsyncIterable<Uint8Array>): AsyncGenerator<U
   await read
 }
 
-function commandOf({ name, type, mode = 0o644, linkname, size = 0 }: Headers): string {
+function commandOf({ name, type, mode, linkname, size }: Header): string {
   const path = quote(`./${name.replace(/\/$/, '')}`)
   const rights = mode.toString(8)
   const above = name.includes('/') ? `mkdir -p -- ${quote(`./${name.replace(/\/[^/]*\/?$/, '')}`)} && ` : ''
