@@ -3,7 +3,7 @@ import { type ApiCall, calls, type Right, rightsOf } from './api/calls.ts'
 import type { ClusterClient } from './api/client.ts'
 import { isStatus } from './api/failure.ts'
 import type { MissingRight } from './api/requests.ts'
-import type { ClusterEvent, Pod, PodList, PodManifest } from './objects.ts'
+import type { ClusterEvent, NodeObject, Pod, PodList, PodManifest, ResourceQuota, SecretManifest } from './objects.ts'
 
 export interface PodQuery {
   selector: string
@@ -31,6 +31,11 @@ export interface Cluster {
   deletePod(name: string, how: { uid: string; graceSeconds: number; signal: AbortSignal }): Promise<Pod | undefined>
   /** Warnings about Pods; of very many some. */
   listEvents(signal: AbortSignal): Promise<ClusterEvent[]>
+  listQuotas(signal: AbortSignal): Promise<ResourceQuota[]>
+  /** All nodes, and all Pods on them; undefined where we may not see them. */
+  listNodes(signal: AbortSignal): Promise<{ nodes: NodeObject[]; pods: Pod[] } | undefined>
+  /** One of this name that is there already stays. */
+  putSecret(secret: SecretManifest, signal: AbortSignal): Promise<void>
 }
 
 /**
@@ -45,10 +50,10 @@ const CREATE_SLACK_MS = 5_000
 const EVENT_PAGE = 500
 const EVENT_PAGES = 2
 
-/** Every call that the provider makes: its Role is generated from them. */
+/** Every call that the provider makes and cannot do without: its Role is generated from them. Nodes are the cluster's, and seen where that is granted. */
 const made: readonly ApiCall[] = [
   ...[calls.createPod, calls.getPod, calls.listPods, calls.watchPods, calls.deletePod, calls.listEvents],
-  ...[calls.readLog, calls.exec],
+  ...[calls.readLog, calls.exec, calls.forward, calls.createSecret, calls.listQuotas],
 ]
 
 export const rights: readonly Right[] = rightsOf(made)
@@ -107,6 +112,30 @@ export function createCluster(client: ClusterClient, namespace: string): Cluster
         if (rest === undefined || rest === '') break
       }
       return events
+    },
+
+    async listQuotas(signal) {
+      return (await requests.all<ResourceQuota>(calls.listQuotas, place(), { signal })).items
+    },
+
+    async listNodes(signal) {
+      try {
+        const nodes = await requests.all<NodeObject>(calls.listNodes, {}, { signal })
+        const query = { fieldSelector: 'spec.nodeName!=,status.phase!=Succeeded,status.phase!=Failed' }
+        const pods = await requests.all<Pod>(calls.listPods, {}, { signal, query })
+        return { nodes: nodes.items, pods: pods.items }
+      } catch (error) {
+        if (isStatus(error, 403)) return undefined
+        throw error
+      }
+    },
+
+    async putSecret(secret, signal) {
+      try {
+        await requests.create(calls.createSecret, secret, { signal, query: { fieldManager: 'muster' } })
+      } catch (error) {
+        if (!isStatus(error, 409, 'AlreadyExists')) throw error
+      }
     },
   }
 }

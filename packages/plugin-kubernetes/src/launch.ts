@@ -2,6 +2,7 @@
 import { type Call, type LaunchedWorker, type LaunchSpec, ProviderError, type SpecField } from '@muster/core'
 import type { Cluster } from './client.ts'
 import { isStatus } from './api/failure.ts'
+import { secretOf } from './files.ts'
 import { annotation, changedName, specDigest, tagsOf } from './labels.ts'
 import type { Pod } from './objects.ts'
 import { isOver, LEAST_SECONDS } from './stop.ts'
@@ -16,6 +17,9 @@ export interface LaunchParts {
 export async function launchWorker({ cluster, fields }: LaunchParts, spec: LaunchSpec, call: Call): Promise<LaunchedWorker> {
   checkSpec(spec, fields)
   const pod = await createOrFind(cluster, spec, call.signal)
+  // After the Pod, as its own: it goes with it, whenever that is. The Pod waits for it.
+  const secret = secretOf(spec, pod)
+  if (secret !== undefined) await cluster.putSecret(secret, call.signal)
   const granted = grantedOf(spec)
   return { handle: handleOf(pod.metadata.uid ?? ''), ...(granted === undefined ? {} : { granted }) }
 }

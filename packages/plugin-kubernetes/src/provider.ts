@@ -1,18 +1,21 @@
 /** Workers as Pods of one namespace of a Kubernetes cluster: the contract's methods, in its order. */
+import { posix } from 'node:path'
 import {
   type Call,
   type PluginContext,
   ProviderError,
-  type Runner,
   type SpecField,
   type WorkerId,
   type WorkerPage,
   type WorkerProvider,
-  type WorkerTarget,
 } from '@muster/core'
 import type { Cluster } from './client.ts'
+import { type CopyLimits, copyLimitsOf } from './copies.ts'
+import { type Copying, packed, unpack } from './copy.ts'
 import { asProviderError, changes, guarded, guardedStream, reads } from './errors.ts'
-import { runnerOf } from './exec.ts'
+import { rawExecOf, runnerOf } from './exec.ts'
+import { forwardTo } from './forward.ts'
+import { headroomOf } from './headroom.ts'
 import { isOwn, ownerSelector, tagsOf } from './labels.ts'
 import { launchWorker } from './launch.ts'
 import { readLogs } from './logs.ts'
@@ -20,7 +23,10 @@ import type { Pod } from './objects.ts'
 import { phaseOf, runsInside } from './observe.ts'
 import { createObserver } from './observing.ts'
 import { probeCluster } from './probe.ts'
+import { sampleWorkers } from './samples.ts'
 import { stopWorker } from './stop.ts'
+import { createTerminals } from './terminal.ts'
+import { workerContainer } from './translate.ts'
 import { createTurns } from './turns.ts'
 import { watchWorkers } from './watch.ts'
 
@@ -28,7 +34,20 @@ import { watchWorkers } from './watch.ts'
 export type KubernetesProvider = Required<
   Pick<
     WorkerProvider,
-    'probe' | 'launch' | 'terminate' | 'list' | 'inspect' | 'watch' | 'logs' | 'exec' | 'execState' | 'execKill'
+    | (
+        | 'probe'
+        | 'launch'
+        | 'terminate'
+        | 'list'
+        | 'inspect'
+        | 'watch'
+        | 'logs'
+        | 'exec'
+        | 'execState'
+        | 'execKill'
+        | 'execResize'
+      )
+    | ('copyIn' | 'copyOut' | 'forward' | 'stats' | 'headroom')
   >
 >
 
@@ -37,27 +56,35 @@ export interface KubernetesProviderOptions {
   context: Pick<PluginContext, 'owner' | 'provider'>
   /** The optional spec fields that the manifest declares. */
   fields: readonly SpecField[]
+  /** Absent: the usual ones. */
+  copies?: CopyLimits
 }
 
-export function kubernetesProvider({ cluster, context, fields }: KubernetesProviderOptions): KubernetesProvider {
+export function kubernetesProvider({
+  cluster,
+  context,
+  fields,
+  copies = copyLimitsOf({}),
+}: KubernetesProviderOptions): KubernetesProvider {
   const tags = { 'muster-owner': context.owner, 'muster-provider': context.provider }
   const observer = createObserver(cluster)
   const turns = createTurns()
   const removed = createRecent(REMEMBERED)
+  const terminals = createTerminals(cluster)
 
   function checkOwn({ metadata }: Pod): void {
     if (!isOwn(tagsOf(metadata), tags)) throw new ProviderError('not-found', 'there is no such worker', { effect: 'none' })
   }
 
-  /** The runner of a worker whose container runs, also while it is to end. A cluster tells of one that does not in many words. */
-  const runnerIn = ({ id }: WorkerTarget, call: Call): Promise<Runner> =>
+  /** The Pod of a worker whose container runs, also while it is to end. A cluster tells of one that does not in many words. */
+  const running = (id: WorkerId, call: Call): Promise<Pod> =>
     guarded(call, reads('look at the worker'), async () => {
       const pod = await cluster.readPod(id, call.signal)
       if (pod === undefined) throw new ProviderError('not-found', 'there is no such worker', { effect: 'none' })
       checkOwn(pod)
       if (!runsInside(pod))
         throw new ProviderError('conflict', `the worker does not run: it is ${phaseOf(pod, cluster.now())}`, { effect: 'none' })
-      return runnerOf(cluster, id)
+      return pod
     })
 
   /** A label may have been taken from it: whoever is not found by labels is asked for by name. */
@@ -66,6 +93,13 @@ export function kubernetesProvider({ cluster, context, fields }: KubernetesProvi
     const seen = new Set(found.map(({ metadata }) => metadata.name))
     const others = ids.filter((id) => !seen.has(id)).map((id) => cluster.readPod(id, signal))
     return [...found, ...(await Promise.all(others)).filter((pod) => pod !== undefined)]
+  }
+
+  /** A path of a copy, from where the worker works. */
+  async function copying(id: WorkerId, path: string, call: Call): Promise<Copying> {
+    const pod = await running(id, call)
+    const workdir = pod.spec.containers.find(({ name }) => name === workerContainer)?.workingDir ?? '/'
+    return { raw: rawExecOf(cluster, id), at: posix.resolve(workdir, path), path, limits: copies, signal: call.signal }
   }
 
   return {
@@ -118,14 +152,53 @@ export function kubernetesProvider({ cluster, context, fields }: KubernetesProvi
     logs: ({ id }, options, call) =>
       guardedStream(call, reads('read the log'), () => readLogs(cluster, { pod: id, options, check: checkOwn }, call)),
 
-    exec: (target, command, call) =>
-      guarded(call, changes('start the command'), async () => (await runnerIn(target, call)).exec(command, call.signal)),
+    exec: ({ id }, command, call) =>
+      guarded(call, changes('start the command'), async () => {
+        await running(id, call)
+        if (command.tty !== undefined) return terminals.open(id, { ...command, tty: command.tty }, call)
+        return runnerOf(cluster, id).exec(command, call.signal)
+      }),
 
-    execState: (target, exec, call) =>
-      guarded(call, reads('ask for the command'), async () => (await runnerIn(target, call)).state(exec, call.signal)),
+    execState: ({ id }, exec, call) =>
+      guarded(call, reads('ask for the command'), async () => {
+        await running(id, call)
+        if (terminals.has(exec)) return { state: 'running' }
+        return runnerOf(cluster, id).state(exec, call.signal)
+      }),
 
-    execKill: (target, { id: exec, signal: name }, call) =>
-      guarded(call, changes('end the command'), async () => (await runnerIn(target, call)).kill(exec, name, call.signal)),
+    execKill: ({ id }, { id: exec, signal: name }, call) =>
+      guarded(call, changes('end the command'), async () => {
+        await running(id, call)
+        if (await terminals.kill(exec, name, call.signal)) return
+        await runnerOf(cluster, id).kill(exec, name, call.signal)
+      }),
+
+    execResize: ({ id }, { id: exec, ...size }, call) =>
+      guarded(call, changes('resize the terminal'), async () => {
+        await running(id, call)
+        await terminals.resize(exec, size)
+      }),
+
+    copyIn: ({ id }, { path, tar }, call) =>
+      guarded(call, changes('copy into the worker'), async () => unpack(await copying(id, path, call), tar)),
+
+    copyOut: ({ id }, path, call) =>
+      guardedStream(call, reads('copy out of the worker'), async function* () {
+        yield* packed(await copying(id, path, call))
+      }),
+
+    forward: ({ id }, input, call) =>
+      guardedStream(call, reads('forward to the worker'), async function* () {
+        yield* forwardTo(cluster, { ...input, pod: await running(id, call) }, call.signal)
+      }),
+
+    stats: (query, call) => guardedStream(call, reads('measure the workers'), () => sampleWorkers(cluster, query, call)),
+
+    headroom: (call) =>
+      guarded(call, reads('ask for headroom'), async () => {
+        const [quotas, seen] = await Promise.all([cluster.listQuotas(call.signal), cluster.listNodes(call.signal)])
+        return headroomOf(quotas, seen)
+      }),
   }
 }
 

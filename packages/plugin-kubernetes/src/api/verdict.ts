@@ -124,6 +124,15 @@ const verdicts: readonly VerdictRow[] = [
   },
   { status: [403], code: 'auth', hint: 'Grant what the words name: the plugin prints the Role that it needs.' },
 
+  // What a container runtime says of an image without a shell.
+  {
+    words: /exec: "\/bin\/sh": stat \/bin\/sh: no such file/,
+    code: 'unsupported',
+    effect: 'none',
+    path: 'image',
+    hint: 'Use an image with /bin/sh: what reaches into a worker needs it there.',
+  },
+
   // Load.
   { status: [429], code: 'throttled', effect: 'none', scope: 'all', retryAfterMs: THROTTLED_RETRY_MS },
   { words: /database space exceeded/i, code: 'capacity', effect: 'none', hint: "The cluster's etcd is full." },
