@@ -28,6 +28,9 @@ const paths: readonly [RegExp, string][] = [
   [/^spec\.topologySpreadConstraints/, 'settings.spread'],
   [/^spec\.imagePullSecrets/, 'settings.pullSecrets'],
   [/^spec\.activeDeadlineSeconds/, 'lifetimeMs'],
+  // These two of what is beside the Pod.
+  [/^spec\.egress/, 'network.allow'],
+  [/^spec\.ports/, 'settings.service'],
   [/^(?:spec|metadata)\./, 'settings.template'],
 ]
 

@@ -12,9 +12,10 @@ const declared = manifest as unknown as WorkerPluginManifest
 export const plugin: WorkerPlugin = definePlugin({
   manifest: declared,
   create: async (input, context) => {
-    const { source, namespace, rate } = parseConfig(input)
+    const { source, namespace, rate, network } = parseConfig(input)
     const client = connect(source, { userAgent: `muster/${declared.version}`, bucket: createBucket(rate) })
-    return kubernetesProvider({ cluster: createCluster(client, namespace), context, fields: declared.capabilities.fields })
+    const { fields } = declared.capabilities
+    return kubernetesProvider({ cluster: createCluster(client, namespace), context, fields, network })
   },
 })
 

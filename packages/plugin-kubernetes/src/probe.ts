@@ -1,22 +1,47 @@
 /** Is the cluster there, and may we do what we need to? Changes nothing. */
-import type { Probe } from '@muster/core'
+import type { ListQuery, Probe } from '@muster/core'
 import type { Right } from './api/calls.ts'
 import { isStatus } from './api/failure.ts'
 import type { Cluster } from './client.ts'
+import { type Verdict, verdictOf } from './gate.ts'
 import type { PodManifest } from './objects.ts'
+import { gateSelector, type Tried } from './pools.ts'
 import { roleOf, roleText } from './rbac.ts'
 
+export interface ProbeParts {
+  cluster: Cluster
+  tags: ListQuery['tags']
+  tried: Tried
+}
+
 /** A failure throws: the caller says what it means. */
-export async function probeCluster(cluster: Cluster, signal: AbortSignal): Promise<Probe> {
+export async function probeCluster(parts: ProbeParts, signal: AbortSignal): Promise<Probe> {
+  const { cluster } = parts
   const version = await cluster.version(signal)
-  const facts = { kubernetes: version, namespace: cluster.namespace }
+  const known = { kubernetes: version, namespace: cluster.namespace }
   const missing = await cluster.missing(signal)
-  if (missing.length > 0) return { ...lacking(missing, cluster.namespace), facts }
+  if (missing.length > 0) return { ...lacking(missing, cluster.namespace), facts: known }
+  const verdict = await lastVerdict(parts, signal)
+  const facts = {
+    ...known,
+    networkPolicies: verdict === undefined ? 'not tried' : verdict.enforced ? 'enforced' : 'not enforced',
+  }
+  const open = verdict?.enforced === false ? [`workers with egress none or restricted do not begin: ${verdict.message}`] : []
   const refused = await tryPod(cluster, signal)
-  if (refused === undefined) return { state: 'ready', facts }
+  if (refused === undefined) return { state: 'ready', facts, ...(open.length === 0 ? {} : { notes: open }) }
   const { message, final } = refused
-  if (!final) return { state: 'ready', facts, notes: [`a plain worker would be refused: ${message}`] }
+  if (!final) return { state: 'ready', facts, notes: [`a plain worker would be refused: ${message}`, ...open] }
   return { state: 'failed', message, hint: "Make the namespace, or correct `namespace` in the provider's config.", facts }
+}
+
+/** Gates to read: more than one page of a busy provider tells no more. */
+const GATES = 100
+
+/** What the gate that ended last has seen: of a worker, or of the Pod that tries policies when a pool is prepared. */
+async function lastVerdict({ cluster, tags, tried }: ProbeParts, signal: AbortSignal): Promise<Verdict | undefined> {
+  const { items } = await cluster.listPods({ selector: gateSelector(tags), limit: GATES }, signal)
+  const verdicts = [tried.verdict, ...items.map(verdictOf)].filter((one) => one !== undefined)
+  return verdicts.toSorted((left, right) => left.at - right.at).at(-1)
 }
 
 function lacking(missing: readonly Right[], namespace: string): Probe {

@@ -1,5 +1,6 @@
 /** Why a Pod does not come to run, in the contract's words: what a scheduler, a kubelet and a registry say. Pure. */
 import type { ProviderErrorCode, WorkerProblem } from '@muster/core'
+import { gateContainer, gateProblem } from './gate.ts'
 import type { ClusterEvent, Condition, ContainerStatus, PodStatus } from './objects.ts'
 
 /** One row: what to look for, and what it means. The first row that fits wins. */
@@ -124,6 +125,7 @@ export function beforeProblem(
 ): WorkerProblem | undefined {
   const ended = state?.terminated ?? lastState?.terminated
   if (ended !== undefined && ended.exitCode !== 0 && (over || restartCount >= RESTARTS)) {
+    if (name === gateContainer) return gateProblem(ended)
     const what = name.startsWith('s-')
       ? `the service ${name.slice(2)} does not get ready: it`
       : `the program ${name.slice(2)} before it`

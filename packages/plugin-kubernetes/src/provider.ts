@@ -16,8 +16,12 @@ import { launchWorker } from './launch.ts'
 import { readLogs } from './logs.ts'
 import { phaseOf } from './observe.ts'
 import { observeAll } from './observing.ts'
+import type { NetworkConfig } from './network.ts'
+import { type Lookup, releasePolicy } from './policies.ts'
+import { preparePool, type Tried, unpreparePool } from './pools.ts'
 import { probeCluster } from './probe.ts'
 import { stopWorker } from './stop.ts'
+import { uidOf } from './translate.ts'
 import { createTurns } from './turns.ts'
 import { watchWorkers } from './watch.ts'
 
@@ -25,7 +29,18 @@ import { watchWorkers } from './watch.ts'
 export type KubernetesProvider = Required<
   Pick<
     WorkerProvider,
-    'probe' | 'launch' | 'terminate' | 'list' | 'inspect' | 'watch' | 'logs' | 'exec' | 'execState' | 'execKill'
+    | 'probe'
+    | 'preparePool'
+    | 'unpreparePool'
+    | 'launch'
+    | 'terminate'
+    | 'list'
+    | 'inspect'
+    | 'watch'
+    | 'logs'
+    | 'exec'
+    | 'execState'
+    | 'execKill'
   >
 >
 
@@ -34,10 +49,15 @@ export interface KubernetesProviderOptions {
   context: Pick<PluginContext, 'owner' | 'provider'>
   /** The optional spec fields that the manifest declares. */
   fields: readonly SpecField[]
+  network?: NetworkConfig
+  /** Finds the addresses of names in `network.allow`; default: this machine's resolver. */
+  lookup?: Lookup
 }
 
-export function kubernetesProvider({ cluster, context, fields }: KubernetesProviderOptions): KubernetesProvider {
+export function kubernetesProvider(options: KubernetesProviderOptions): KubernetesProvider {
+  const { cluster, context, fields, network = {}, lookup } = options
   const tags = { 'muster-owner': context.owner, 'muster-provider': context.provider }
+  const tried: Tried = {}
   const turns = createTurns()
   const removed = createRecent(REMEMBERED)
 
@@ -52,7 +72,7 @@ export function kubernetesProvider({ cluster, context, fields }: KubernetesProvi
   return {
     async probe(call) {
       try {
-        return await probeCluster(cluster, call.signal)
+        return await probeCluster({ cluster, tags, tried }, call.signal)
       } catch (error) {
         const judged = asProviderError(error, call, reads('reach the cluster'))
         if (call.signal.aborted) throw judged
@@ -61,16 +81,25 @@ export function kubernetesProvider({ cluster, context, fields }: KubernetesProvi
       }
     },
 
+    preparePool: (pool, call) =>
+      guarded(call, changes('prepare the pool'), () => preparePool({ cluster, network, tried }, pool, call)),
+
+    unpreparePool: (target, call) => guarded(call, changes('take the pool away'), () => unpreparePool(cluster, target, call)),
+
     launch: (spec, call) =>
       guarded(call, changes('launch the worker'), () =>
-        turns.take(spec.id, call.signal, () => launchWorker({ cluster, fields }, spec, call)),
+        turns.take(spec.id, call.signal, () => launchWorker({ cluster, fields, network, lookup }, spec, call)),
       ),
 
     terminate: (target, how, call) =>
       guarded(call, changes('terminate the worker'), () =>
-        turns.take(target.id, call.signal, () => {
+        turns.take(target.id, call.signal, async () => {
           removed.add(target.id)
-          return stopWorker({ cluster, tags }, { target, how }, call)
+          const ended = await stopWorker({ cluster, tags }, { target, how }, call)
+          // The end of a Pod ends its policy; a launch that was broken off may have left one alone.
+          if (ended.state === 'gone' && uidOf(target.handle) === undefined)
+            await releasePolicy(cluster, { id: target.id, tags }, call.signal)
+          return ended
         }),
       ),
 
