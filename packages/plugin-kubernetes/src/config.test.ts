@@ -54,10 +54,23 @@ test('the provider has the methods that the manifest declares, and no others', a
   const context = { provider: 'kubernetes', owner: 'owner', dataDir: '/nonexistent', log, now: Date.now }
   const provider = await plugin.create({ inCluster: true }, context)
   const { capabilities } = plugin.manifest
-  expect(capabilities).toMatchObject({ watch: true, exec: { tty: false }, logs: {}, preparePool: false, forward: false })
+  expect(capabilities).toMatchObject({ watch: true, exec: { tty: false }, logs: {}, preparePool: true, forward: false })
   expect(capabilities).not.toHaveProperty('copy')
   expect(Object.keys(provider)).toEqual([
-    ...['probe', 'launch', 'terminate', 'list', 'inspect', 'watch', 'logs', 'exec', 'execState', 'execKill'],
+    ...[
+      'probe',
+      'preparePool',
+      'unpreparePool',
+      'launch',
+      'terminate',
+      'list',
+      'inspect',
+      'watch',
+      'logs',
+      'exec',
+      'execState',
+      'execKill',
+    ],
   ])
 })
 
@@ -71,6 +84,12 @@ test('the Role has the rights of the calls that are made, and no others', () => 
       { apiGroups: [''], resources: ['pods'], verbs: ['create', 'delete', 'get', 'list', 'watch'] },
       { apiGroups: [''], resources: ['pods/exec'], verbs: ['create', 'get'] },
       { apiGroups: [''], resources: ['pods/log'], verbs: ['get'] },
+      { apiGroups: [''], resources: ['services'], verbs: ['create', 'delete', 'get', 'list', 'patch'] },
+      {
+        apiGroups: ['networking.k8s.io'],
+        resources: ['networkpolicies'],
+        verbs: ['create', 'delete', 'get', 'list', 'patch'],
+      },
     ],
   })
 })

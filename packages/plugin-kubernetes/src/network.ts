@@ -119,7 +119,8 @@ export function policyOf(
   { namespace, hosts, resolvers }: { namespace: string; hosts: readonly HostAlias[]; resolvers?: readonly string[] | undefined },
 ): NetworkPolicy {
   const places = placesOf(spec.network ?? {})
-  const egress = places.map((place) => ({ to: peersOf(place, hosts), ...portsOf(place) }))
+  // A rule without peers would be one for everywhere.
+  const egress = places.map((place) => ({ to: peersOf(place, hosts), ...portsOf(place) })).filter(({ to }) => to.length > 0)
   const named = places.some(({ kind }) => kind === 'namespace')
   return {
     apiVersion: 'networking.k8s.io/v1',
