@@ -25,8 +25,24 @@ test.each([
     { inCluster: true, rate: { burst: 5 } },
     { ...usual, rate: { rate: 50, burst: 5 }, source: { from: 'pod' } },
   ],
+  [
+    { inCluster: true, gate: { image: 'a' }, resolvers: ['10.0.0.10', 'fd00::/64'] },
+    {
+      ...usual,
+      source: { from: 'pod' },
+      network: { gate: { image: 'a', seconds: 60 }, resolvers: ['10.0.0.10/32', 'fd00::/64'] },
+    },
+  ],
+  [
+    { inCluster: true, gate: { image: 'a', address: '10.0.0.1:443', seconds: 5 } },
+    {
+      ...usual,
+      source: { from: 'pod' },
+      network: { gate: { image: 'a', address: { host: '10.0.0.1', port: 443 }, seconds: 5 } },
+    },
+  ],
 ])('%j is %j', (input, checked) => {
-  expect(parseConfig(input)).toEqual(checked)
+  expect(parseConfig(input)).toEqual({ network: {}, ...checked })
 })
 
 test.each([
@@ -38,6 +54,9 @@ test.each([
   [{ inCluster: true, namespace: 'A' }, 'config.namespace'],
   [{ inCluster: true, rate: { perSecond: 0 } }, 'config.rate.perSecond'],
   [{ inCluster: true, token: 'x' }, 'config'],
+  // A name would need a resolver, and not finding it would look like a refusal.
+  [{ inCluster: true, gate: { image: 'a', address: 'api.example:443' } }, 'config.gate.address'],
+  [{ inCluster: true, resolvers: ['kube-dns'] }, 'config.resolvers.0'],
 ])('%j is refused at %s', (input, path) => {
   expect(() => parseConfig(input)).toThrow(expect.objectContaining({ code: 'invalid-spec', effect: 'none', path }) as Error)
 })
