@@ -42,37 +42,32 @@ test.each<[string, string]>([
   expect(() => parseAllow(text, 'network.allow.3')).toThrow(expect.objectContaining(refusal(code, 'network.allow.3')) as Error)
 })
 
-test.each<[string, Partial<LaunchSpec>, string, string, GateConfig?]>([
-  ['a list without a use', { network: { allow: ['a'] } }, 'invalid-spec', 'network.allow'],
-  ['a list beside none', { network: { egress: 'none', allow: [] } }, 'invalid-spec', 'network.allow'],
+test.each<[string, Partial<LaunchSpec>, { code: string; path: string; by?: GateConfig }]>([
+  ['a list without a use', { network: { allow: ['a'] } }, { code: 'invalid-spec', path: 'network.allow' }],
+  ['a list beside none', { network: { egress: 'none', allow: [] } }, { code: 'invalid-spec', path: 'network.allow' }],
   [
     'the gate’s own address',
     { network: { egress: 'restricted', allow: ['10.0.0.1', '10.9.0.0/16:443'] } },
-    'unsupported',
-    'network.allow.1',
-    { ...gate, address: { host: '10.9.8.7', port: 443 } },
+    { code: 'unsupported', path: 'network.allow.1', by: { ...gate, address: { host: '10.9.8.7', port: 443 } } },
   ],
   [
     'root of the node',
     { network: { egress: 'none' }, security: { privileged: true }, settings: { security: 'privileged' } },
-    'unsupported',
-    'security.privileged',
+    { code: 'unsupported', path: 'security.privileged' },
   ],
   [
     'raw packets',
     { network: { egress: 'none' }, security: { capabilitiesAdd: ['CAP_NET_RAW'] } },
-    'unsupported',
-    'security.capabilitiesAdd',
+    { code: 'unsupported', path: 'security.capabilitiesAdd' },
   ],
   [
     'the network of the node',
     { network: { egress: 'none' }, settings: { template: { spec: { hostNetwork: true } } } },
-    'unsupported',
-    'settings.template.spec.hostNetwork',
+    { code: 'unsupported', path: 'settings.template.spec.hostNetwork' },
   ],
-])('a closed network with %s is refused', (_what, over, code, path, own = gate) => {
+])('a closed network with %s is refused', (_what, over, { code, path, by = gate }) => {
   const spec = specOf(over)
-  expect(() => checkNetwork(spec, spec.settings ?? {}, own)).toThrow(expect.objectContaining(refusal(code, path)) as Error)
+  expect(() => checkNetwork(spec, spec.settings ?? {}, by)).toThrow(expect.objectContaining(refusal(code, path)) as Error)
 })
 
 test.each<NonNullable<NetworkSpec['egress']>>(['none', 'restricted'])('egress %s needs somebody who sees it closed', (egress) => {
