@@ -111,10 +111,11 @@ export function fieldChecks(
       spec: { network: { egress: 'restricted', allow: ['192.0.2.0/24:443'] } },
       look: async (id) => {
         const path = `/apis/networking.k8s.io/v1/namespaces/${namespace}/networkpolicies/${id}`
-        return JSON.stringify((await cluster.ask<NetworkPolicy>({ path })).spec.egress?.[0])
+        const [rule] = (await cluster.ask<NetworkPolicy>({ path })).spec.egress ?? []
+        const ports = rule?.ports?.map(({ protocol, port }) => `${protocol} ${port}`)
+        return [...(rule?.to ?? []).map(({ ipBlock }) => ipBlock?.cidr), ...(ports ?? [])].join(', ')
       },
-      expect:
-        '{"ports":[{"port":443,"protocol":"TCP"},{"port":443,"protocol":"UDP"}],"to":[{"ipBlock":{"cidr":"192.0.2.0/24"}}]}',
+      expect: '192.0.2.0/24, TCP 443, UDP 443',
     },
     'network.ports': {
       spec: { network: { ports: [8080, 9090] } },
