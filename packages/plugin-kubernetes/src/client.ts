@@ -3,7 +3,7 @@ import { type ApiCall, calls, type Right, rightsOf } from './api/calls.ts'
 import type { ClusterClient } from './api/client.ts'
 import { isStatus } from './api/failure.ts'
 import type { MissingRight } from './api/requests.ts'
-import type { ClusterEvent, NodeObject, Pod, PodList, PodManifest, ResourceQuota, SecretManifest } from './objects.ts'
+import type { Beside, ClusterEvent, NodeObject, Pod, PodList, PodManifest, ResourceQuota, SecretManifest } from './objects.ts'
 
 export interface PodQuery {
   selector: string
@@ -11,6 +11,8 @@ export interface PodQuery {
   /** Goes on after the page before. */
   rest?: string | undefined
 }
+
+export type BesideKind = Beside['kind']
 
 /** One namespace of a cluster. */
 export interface Cluster {
@@ -29,6 +31,15 @@ export interface Cluster {
   listPods(query: PodQuery, signal: AbortSignal): Promise<PodList>
   /** Asks for its end; gives it as it is then, or undefined when there is none with this uid. */
   deletePod(name: string, how: { uid: string; graceSeconds: number; signal: AbortSignal }): Promise<Pod | undefined>
+  /** Makes an object beside the Pods; one of its name that is there already is answered 409. */
+  create<T extends Beside>(object: T, signal: AbortSignal): Promise<T>
+  /** Makes it, or sets these of its fields; those that somebody else has set are answered 409. */
+  apply(object: Partial<Beside> & Pick<Beside, 'kind' | 'metadata'>, signal: AbortSignal): Promise<void>
+  /** Undefined when there is none. */
+  read<T extends Beside>(kind: T['kind'], name: string, signal: AbortSignal): Promise<T | undefined>
+  list(kind: BesideKind, selector: string, signal: AbortSignal): Promise<Beside[]>
+  /** Only the object with this uid; one that is not there any more is no failure. */
+  remove(kind: BesideKind, one: { name: string; uid: string | undefined }, signal: AbortSignal): Promise<void>
   /** Warnings about Pods; of very many some. */
   listEvents(signal: AbortSignal): Promise<ClusterEvent[]>
   listQuotas(signal: AbortSignal): Promise<ResourceQuota[]>
@@ -54,7 +65,26 @@ const EVENT_PAGES = 2
 const made: readonly ApiCall[] = [
   ...[calls.createPod, calls.getPod, calls.listPods, calls.watchPods, calls.deletePod, calls.listEvents],
   ...[calls.readLog, calls.exec, calls.forward, calls.createSecret, calls.listQuotas],
+  ...[calls.getPolicy, calls.listPolicies, calls.createPolicy, calls.applyPolicy, calls.deletePolicy],
+  ...[calls.getService, calls.listServices, calls.createService, calls.applyService, calls.deleteService],
 ]
+
+const beside = {
+  NetworkPolicy: {
+    get: calls.getPolicy,
+    list: calls.listPolicies,
+    create: calls.createPolicy,
+    apply: calls.applyPolicy,
+    remove: calls.deletePolicy,
+  },
+  Service: {
+    get: calls.getService,
+    list: calls.listServices,
+    create: calls.createService,
+    apply: calls.applyService,
+    remove: calls.deleteService,
+  },
+} as const satisfies Record<BesideKind, Record<string, ApiCall>>
 
 export const rights: readonly Right[] = rightsOf(made)
 
@@ -98,6 +128,28 @@ export function createCluster(client: ClusterClient, namespace: string): Cluster
         const now = await orAbsent(requests.get<Pod>(calls.getPod, place(name), { signal: how.signal }))
         if (now?.metadata.uid === how.uid) throw error
         return undefined
+      }
+    },
+
+    create: <T extends Beside>(object: T, signal: AbortSignal) =>
+      requests.create<T>(beside[object.kind].create, object, { signal, query: { fieldManager: 'muster' } }),
+
+    async apply(object, signal) {
+      await requests.apply(beside[object.kind].apply, object, { signal })
+    },
+
+    read: <T extends Beside>(kind: T['kind'], name: string, signal: AbortSignal) =>
+      orAbsent(requests.get<T>(beside[kind].get, place(name), { signal })),
+
+    list: async (kind, selector, signal) =>
+      (await requests.all<Beside>(beside[kind].list, place(), { signal, query: { labelSelector: selector } })).items,
+
+    async remove(kind, { name, uid }, signal) {
+      try {
+        await orAbsent(requests.delete(beside[kind].remove, place(name), { signal, ...(uid === undefined ? {} : { uid }) }))
+      } catch (error) {
+        // Another one has the name by now.
+        if (!isStatus(error, 409)) throw error
       }
     },
 

@@ -29,8 +29,24 @@ test.each([
     { inCluster: true, rate: { burst: 5 } },
     { ...usual, rate: { rate: 50, burst: 5 }, source: { from: 'pod' } },
   ],
+  [
+    { inCluster: true, gate: { image: 'a' }, resolvers: ['10.0.0.10', 'fd00::/64'] },
+    {
+      ...usual,
+      source: { from: 'pod' },
+      network: { gate: { image: 'a', seconds: 60 }, resolvers: ['10.0.0.10/32', 'fd00::/64'] },
+    },
+  ],
+  [
+    { inCluster: true, gate: { image: 'a', address: '10.0.0.1:443', seconds: 5 } },
+    {
+      ...usual,
+      source: { from: 'pod' },
+      network: { gate: { image: 'a', address: { host: '10.0.0.1', port: 443 }, seconds: 5 } },
+    },
+  ],
 ])('%j is %j', (input, checked) => {
-  expect(parseConfig(input)).toEqual(checked)
+  expect(parseConfig(input)).toEqual({ network: {}, ...checked })
 })
 
 test.each([
@@ -43,6 +59,9 @@ test.each([
   [{ inCluster: true, rate: { perSecond: 0 } }, 'config.rate.perSecond'],
   [{ inCluster: true, copies: { size: '1GB' } }, 'config.copies.size'],
   [{ inCluster: true, token: 'x' }, 'config'],
+  // A name would need a resolver, and not finding it would look like a refusal.
+  [{ inCluster: true, gate: { image: 'a', address: 'api.example:443' } }, 'config.gate.address'],
+  [{ inCluster: true, resolvers: ['kube-dns'] }, 'config.resolvers.0'],
 ])('%j is refused at %s', (input, path) => {
   expect(() => parseConfig(input)).toThrow(expect.objectContaining({ code: 'invalid-spec', effect: 'none', path }) as Error)
 })
@@ -59,7 +78,7 @@ test('the provider has the methods that the manifest declares, and no others', a
   const context = { provider: 'kubernetes', owner: 'owner', dataDir: '/nonexistent', log, now: Date.now }
   const provider = await plugin.create({ inCluster: true }, context)
   const { capabilities } = plugin.manifest
-  expect(capabilities).toMatchObject({ watch: true, exec: { tty: true }, logs: {}, preparePool: false, quote: false })
+  expect(capabilities).toMatchObject({ watch: true, exec: { tty: true }, logs: {}, preparePool: true, quote: false })
   expect(capabilities).toMatchObject({
     copy: { in: true, out: true, afterExit: false },
     forward: true,
@@ -68,7 +87,21 @@ test('the provider has the methods that the manifest declares, and no others', a
   })
   expect(capabilities).not.toHaveProperty('suspend')
   expect(Object.keys(provider)).toEqual([
-    ...['probe', 'launch', 'terminate', 'list', 'inspect', 'watch', 'logs', 'exec', 'execState', 'execKill', 'execResize'],
+    ...[
+      'probe',
+      'preparePool',
+      'unpreparePool',
+      'launch',
+      'terminate',
+      'list',
+      'inspect',
+      'watch',
+      'logs',
+      'exec',
+      'execState',
+      'execKill',
+      'execResize',
+    ],
     ...['copyIn', 'copyOut', 'forward', 'stats', 'headroom'],
   ])
 })
@@ -86,6 +119,12 @@ test('the Role has the rights of the calls that are made, and no others', () => 
       { apiGroups: [''], resources: ['pods/portforward'], verbs: ['create', 'get'] },
       { apiGroups: [''], resources: ['resourcequotas'], verbs: ['list'] },
       { apiGroups: [''], resources: ['secrets'], verbs: ['create'] },
+      { apiGroups: [''], resources: ['services'], verbs: ['create', 'delete', 'get', 'list', 'patch'] },
+      {
+        apiGroups: ['networking.k8s.io'],
+        resources: ['networkpolicies'],
+        verbs: ['create', 'delete', 'get', 'list', 'patch'],
+      },
     ],
   })
 })

@@ -30,6 +30,9 @@ const paths: readonly [RegExp, string][] = [
   [/^spec\.activeDeadlineSeconds/, 'lifetimeMs'],
   // Annotations have a bound together, and of all that are ours only the user's labels may be long.
   [/^metadata\.annotations$/, 'labels'],
+  // These two of what is beside the Pod.
+  [/^spec\.egress/, 'network.allow'],
+  [/^spec\.ports/, 'settings.service'],
   [/^(?:spec|metadata)\./, 'settings.template'],
 ]
 

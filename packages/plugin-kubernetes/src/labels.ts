@@ -1,19 +1,33 @@
 /** Names, labels and annotations of our objects: how they are found again, and by whom. Pure. */
 import { createHash } from 'node:crypto'
-import { type LaunchSpec, type ListQuery, type OwnerTags, ownerTagsSchema, workerIdSchema } from '@muster/core'
+import { type LaunchSpec, type ListQuery, type OwnerTags, ownerTagsSchema, type PoolRef, workerIdSchema } from '@muster/core'
 import type { Meta } from './objects.ts'
 
 /** The group of our names in the cluster: the prefix of annotations and of the user's labels. */
 const group = 'muster.dev'
 
 /** Annotations of a worker's Pod. */
-export const annotation: Readonly<Record<'spec' | 'tags' | 'labels', string>> = {
+export const annotation: Readonly<Record<'spec' | 'tags' | 'labels' | 'hosts', string>> = {
   /** Digest of the spec: the same id with another spec is a conflict. */
   spec: `${group}/spec`,
   /** The owner tags as JSON: labels are found by, and changed by many. */
   tags: `${group}/tags`,
   /** The user's labels as JSON: names and values may be anything. */
   labels: `${group}/labels`,
+  /** Of a worker's policy: the names that were put before the worker, as `hostAliases`. */
+  hosts: `${group}/hosts`,
+}
+
+/** Labels of ours beside the tags. */
+export const label: Readonly<Record<'part' | 'egress' | 'prepared' | 'service', string>> = {
+  /** What an object is: `worker`, or what of a pool. */
+  part: `${group}/part`,
+  /** How far the packets of a Pod may go. */
+  egress: `${group}/egress`,
+  /** Of what a pool has: digest of the preparation that made it, or needed it last. */
+  prepared: `${group}/prepared`,
+  /** The workers behind one Service. */
+  service: `${group}/service`,
 }
 
 /** The user's labels stand below this prefix where the cluster takes them. */
@@ -94,6 +108,29 @@ export function changedName(sent: Meta, made: Meta): string | undefined {
   return lost(sent.labels, made.labels) ?? lost(sent.annotations, made.annotations)
 }
 
+/** Tags of a pool, as labels. */
+export function poolLabels(tags: PoolRef['tags']): Record<string, string> {
+  const names = ['muster-owner', 'muster-provider', 'muster-pool'] as const
+  return Object.fromEntries(names.map((name) => [name, labelValue(tags[name])]))
+}
+
+/** What is a pool's has these labels; whoever has made it otherwise is a stranger. */
+export function isPools({ labels = {} }: Meta, tags: PoolRef['tags']): boolean {
+  return Object.entries(poolLabels(tags)).every(([name, value]) => labels[name] === value)
+}
+
+/** The selector for everything of a pool. */
+export function poolSelector(tags: PoolRef['tags']): string {
+  return Object.entries(poolLabels(tags))
+    .map(([name, value]) => `${name}=${value}`)
+    .join(',')
+}
+
+/** What a pool's own objects are called: a label of DNS, which readers know by the pool's name. */
+export function poolName({ 'muster-owner': owner, 'muster-provider': provider, 'muster-pool': pool }: PoolRef['tags']): string {
+  return `muster-${pool}-${digestOf([owner, provider, pool]).slice(0, 8)}`
+}
+
 /** The selector for the workers of one provider of one owner; of some of them only, when ids are given. */
 export function ownerSelector(tags: ListQuery['tags'], ids?: readonly string[]): string {
   return [
@@ -106,7 +143,12 @@ export function ownerSelector(tags: ListQuery['tags'], ids?: readonly string[]):
 
 /** sha256 over the spec with its names in order, cut to 128 bits: enough to tell specs apart. */
 export function specDigest(spec: LaunchSpec): string {
-  return createHash('sha256').update(canonical(spec)).digest('hex').slice(0, 32)
+  return digestOf(spec)
+}
+
+/** The same for anything of JSON. */
+export function digestOf(value: unknown): string {
+  return createHash('sha256').update(canonical(value)).digest('hex').slice(0, 32)
 }
 
 function canonical(value: unknown): string {

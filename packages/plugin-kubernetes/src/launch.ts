@@ -1,31 +1,54 @@
 /** Makes a worker: one Pod under the worker's own name. The name makes it repeatable by anybody. */
 import { type Call, type LaunchedWorker, type LaunchSpec, ProviderError, type SpecField } from '@muster/core'
 import type { Cluster } from './client.ts'
-import { isStatus } from './api/failure.ts'
+import { ApiFailure, isStatus } from './api/failure.ts'
 import { secretOf } from './files.ts'
 import { annotation, changedName, specDigest, tagsOf } from './labels.ts'
+import { checkNetwork, type NetworkConfig } from './network.ts'
 import type { Pod } from './objects.ts'
+import { closeNetwork, type Lookup } from './policies.ts'
+import { settingsOf } from './settings.ts'
 import { isOver, LEAST_SECONDS } from './stop.ts'
-import { checkSpec, grantedOf, handleOf, podOf } from './translate.ts'
+import { checkSpec, grantedOf, handleOf, podOf, type PodNetwork } from './translate.ts'
 
 export interface LaunchParts {
   cluster: Cluster
   /** The optional spec fields that are honoured. */
   fields: readonly SpecField[]
+  network: NetworkConfig
+  lookup?: Lookup | undefined
 }
 
-export async function launchWorker({ cluster, fields }: LaunchParts, spec: LaunchSpec, call: Call): Promise<LaunchedWorker> {
-  checkSpec(spec, fields)
-  const pod = await createOrFind(cluster, spec, call.signal)
+export async function launchWorker(parts: LaunchParts, spec: LaunchSpec, call: Call): Promise<LaunchedWorker> {
+  checkSpec(spec, parts.fields)
+  checkNetwork(spec, settingsOf(spec), parts.network.gate)
+  const closed = await closeNetwork(parts, spec, call)
+  const gate = closed === undefined ? {} : { gate: parts.network.gate, hosts: closed.hosts }
+  const pod = await createOrFind(parts.cluster, { spec, network: gate }, call.signal).catch(async (error: unknown) => {
+    // Whoever is refused is not terminated. What may have come to be is, and its policy with it.
+    if (!mayExist(error)) await closed?.undo()
+    throw error
+  })
+  await closed?.own(pod)
   // After the Pod, as its own: it goes with it, whenever that is. The Pod waits for it.
   const secret = secretOf(spec, pod)
-  if (secret !== undefined) await cluster.putSecret(secret, call.signal)
+  if (secret !== undefined) await parts.cluster.putSecret(secret, call.signal)
   const granted = grantedOf(spec)
   return { handle: handleOf(pod.metadata.uid ?? ''), ...(granted === undefined ? {} : { granted }) }
 }
 
-async function createOrFind(cluster: Cluster, spec: LaunchSpec, signal: AbortSignal): Promise<Pod> {
-  const manifest = podOf(spec, cluster.namespace)
+/** An answer is no: nothing was made. */
+function mayExist(error: unknown): boolean {
+  if (error instanceof ProviderError) return error.effect === 'possible'
+  return !(error instanceof ApiFailure) || error.status === undefined || error.status >= 500
+}
+
+async function createOrFind(
+  cluster: Cluster,
+  { spec, network }: { spec: LaunchSpec; network: PodNetwork },
+  signal: AbortSignal,
+): Promise<Pod> {
+  const manifest = podOf(spec, cluster.namespace, network)
   try {
     const made = await cluster.createPod(manifest, { signal })
     const changed = changedName(manifest.metadata, made.metadata)

@@ -10,11 +10,13 @@ async function probed(last: Answer, gitVersion = 'v1.34.1'): Promise<object> {
   const answer: Answer = (request, response, url) => {
     const { pathname } = url
     if (pathname === '/version') return json({ gitVersion })(request, response, url)
+    if (pathname.endsWith('/pods') && request.method === 'GET') return json({ metadata: {}, items: [] })(request, response, url)
     const review = pathname.endsWith('/selfsubjectaccessreviews')
     return (review ? json({ status: { allowed: true } }) : last)(request, response, url)
   }
   await using server = await startServer([answer])
-  return await probeCluster(createCluster({ ...server, close: () => {} }, 'team'), tags, new AbortController().signal)
+  const cluster = createCluster({ ...server, close: () => {} }, 'team')
+  return await probeCluster({ cluster, tags, tried: {} }, new AbortController().signal)
 }
 
 const made = (labels: object): Answer => json({ metadata: { name: 'muster-probe', labels }, spec: {} })

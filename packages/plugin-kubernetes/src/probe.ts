@@ -3,29 +3,58 @@ import type { ListQuery, Probe } from '@muster/core'
 import type { Right } from './api/calls.ts'
 import { isStatus } from './api/failure.ts'
 import type { Cluster } from './client.ts'
+import { type Verdict, verdictOf } from './gate.ts'
 import { changedName, labelValue } from './labels.ts'
 import { rewrittenWords } from './launch.ts'
 import type { PodManifest } from './objects.ts'
+import { gateSelector, type Tried } from './pools.ts'
 import { roleOf, roleText } from './rbac.ts'
 
 /** Commands get their input and its end since then. */
 const LEAST_MINOR = 30
 
+export interface ProbeParts {
+  cluster: Cluster
+  tags: ListQuery['tags']
+  tried: Tried
+}
+
 /** A failure throws: the caller says what it means. */
-export async function probeCluster(cluster: Cluster, tags: ListQuery['tags'], signal: AbortSignal): Promise<Probe> {
+export async function probeCluster(parts: ProbeParts, signal: AbortSignal): Promise<Probe> {
+  const { cluster, tags } = parts
   const version = await cluster.version(signal)
-  const facts = { kubernetes: version, namespace: cluster.namespace }
+  const known = { kubernetes: version, namespace: cluster.namespace }
   const missing = await cluster.missing(signal)
-  if (missing.length > 0) return { ...lacking(missing, cluster.namespace), facts }
+  if (missing.length > 0) return { ...lacking(missing, cluster.namespace), facts: known }
+  const verdict = await lastVerdict(parts, signal)
+  const facts = {
+    ...known,
+    networkPolicies: verdict === undefined ? 'not tried' : verdict.enforced ? 'enforced' : 'not enforced',
+  }
+  const open = verdict?.enforced === false ? [`workers with egress none or restricted do not begin: ${verdict.message}`] : []
   const tried = await tryPod(cluster, tags, signal)
   if (tried.failure !== undefined) return { state: 'failed', ...tried.failure, facts }
-  const notes = [...(isOld(version) ? [`commands in workers need Kubernetes 1.${LEAST_MINOR} or newer`] : []), ...tried.notes]
+  const notes = [
+    ...(isOld(version) ? [`commands in workers need Kubernetes 1.${LEAST_MINOR} or newer`] : []),
+    ...tried.notes,
+    ...open,
+  ]
   return { state: 'ready', facts, ...(notes.length === 0 ? {} : { notes }) }
 }
 
 function isOld(version: string): boolean {
   const [, major, minor] = /^v(\d+)\.(\d+)/.exec(version) ?? []
   return major === '1' && Number(minor) < LEAST_MINOR
+}
+
+/** Gates to read: more than one page of a busy provider tells no more. */
+const GATES = 100
+
+/** What the gate that ended last has seen: of a worker, or of the Pod that tries policies when a pool is prepared. */
+async function lastVerdict({ cluster, tags, tried }: ProbeParts, signal: AbortSignal): Promise<Verdict | undefined> {
+  const { items } = await cluster.listPods({ selector: gateSelector(tags), limit: GATES }, signal)
+  const verdicts = [tried.verdict, ...items.map(verdictOf)].filter((one) => one !== undefined)
+  return verdicts.toSorted((left, right) => left.at - right.at).at(-1)
 }
 
 function lacking(missing: readonly Right[], namespace: string): Probe {
@@ -37,13 +66,13 @@ function lacking(missing: readonly Right[], namespace: string): Probe {
   }
 }
 
-interface Tried {
+interface Attempt {
   failure?: { message: string; hint: string }
   notes: string[]
 }
 
 /** What the cluster says to the plainest worker of the level `restricted`; what only some pools meet is no failure of the provider. */
-async function tryPod(cluster: Cluster, tags: ListQuery['tags'], signal: AbortSignal): Promise<Tried> {
+async function tryPod(cluster: Cluster, tags: ListQuery['tags'], signal: AbortSignal): Promise<Attempt> {
   const pod = plainPod(cluster.namespace, tags)
   try {
     const changed = changedName(pod.metadata, (await cluster.createPod(pod, { dryRun: true, signal })).metadata)

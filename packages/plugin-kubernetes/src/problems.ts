@@ -1,6 +1,7 @@
 /** Why a Pod does not come to run, in the contract's words: what a scheduler, a kubelet and a registry say. Pure. */
 import type { ProviderErrorCode, WorkerProblem } from '@muster/core'
 import { filesContainer } from './files.ts'
+import { gateContainer, gateProblem } from './gate.ts'
 import type { ClusterEvent, Condition, ContainerStatus, PodStatus } from './objects.ts'
 
 /** One row: what to look for, and what it means. The first row that fits wins. */
@@ -125,6 +126,7 @@ export function beforeProblem(
 ): WorkerProblem | undefined {
   const ended = state?.terminated ?? lastState?.terminated
   if (ended !== undefined && ended.exitCode !== 0 && (over || restartCount >= RESTARTS)) {
+    if (name === gateContainer) return gateProblem(ended)
     const what =
       name === filesContainer
         ? 'its files cannot be put in their places: what copies them'

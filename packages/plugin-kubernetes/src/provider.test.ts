@@ -5,6 +5,7 @@ import { type Answer, json, refuse, seen, startServer, stream, type TestServer }
 import manifest from '../muster-plugin.json' with { type: 'json' }
 import { CREATE_SECONDS, createCluster } from './client.ts'
 import { annotationsOf, labelsOf } from './labels.ts'
+import { networkLabels } from './network.ts'
 import type { Pod } from './objects.ts'
 import { type KubernetesProvider, kubernetesProvider } from './provider.ts'
 import { fields, id, newCall, specOf } from './pure.test.helper.ts'
@@ -16,9 +17,11 @@ const spec = specOf()
 const gone = refuse(404, { reason: 'NotFound' })
 const exists = refuse(409, { reason: 'AlreadyExists' })
 
+const sentLabels = (of: LaunchSpec): Record<string, string> => ({ ...labelsOf(of), ...networkLabels(of, {}) })
+
 function podOf(over: Partial<Pod['metadata']> = {}, of: LaunchSpec = spec): Pod {
   return {
-    metadata: { name: id, uid: 'ours', resourceVersion: '10', labels: labelsOf(of), annotations: annotationsOf(of), ...over },
+    metadata: { name: id, uid: 'ours', resourceVersion: '10', labels: sentLabels(of), annotations: annotationsOf(of), ...over },
     spec: { containers: [], nodeName: 'node' },
     status: recorded.runs,
   }
@@ -62,11 +65,11 @@ test.each<[string, Answer[], object]>([
   ['a stranger has the name', [exists, json(bare)], { code: 'conflict' }],
   [
     'a webhook rewrites its pool: it is taken back',
-    [json(podOf({ labels: { ...labelsOf(spec), 'muster-pool': 'x' } })), json(ending(0, { deletionGracePeriodSeconds: 0 }))],
+    [json(podOf({ labels: { ...sentLabels(spec), 'muster-pool': 'x' } })), json(ending(0, { deletionGracePeriodSeconds: 0 }))],
     { code: 'unsupported', effect: 'none' },
   ],
   ['a webhook rewrites it, and it ends slowly', [json(podOf({ labels: {} })), json(ending(0))], { effect: 'possible' }],
-  ['a webhook adds labels', [json(podOf({ labels: { ...labelsOf(spec), more: 'x' } }))], { handle }],
+  ['a webhook adds labels', [json(podOf({ labels: { ...sentLabels(spec), more: 'x' } }))], { handle }],
 ])('launch: %s', async (_what, answers, outcome) => {
   const { outcome: told } = await asked(answers, (provider) =>
     provider.launch(spec, newCall()).catch((error: unknown) => error as object),
@@ -97,7 +100,7 @@ interface Ended {
 const struck = ending(0, { deletionGracePeriodSeconds: 0 })
 
 test.each<[string, Ended]>([
-  ['there is none', { target: { id }, answers: [gone], outcome: 'gone', methods: 'GET' }],
+  ['there is none', { target: { id }, answers: [gone], outcome: 'gone', methods: 'GET GET' }],
   ['the one that the handle names', { target: known, answers: [json(ending(-5))], outcome: 'terminating', methods: 'DELETE' }],
   [
     'the one that is ours by its tags',
@@ -143,7 +146,7 @@ test.each<[string, Ended]>([
     {
       target: known,
       how: forced,
-      answers: [json(ending(60)), json(ending(60)), json(struck)],
+      answers: [json(ending(90)), json(ending(90)), json(struck)],
       outcome: 'gone',
       methods: 'GET DELETE DELETE',
     },

@@ -19,14 +19,17 @@ import { headroomOf } from './headroom.ts'
 import { isOwn, ownerSelector, tagsOf } from './labels.ts'
 import { launchWorker } from './launch.ts'
 import { readLogs } from './logs.ts'
+import type { NetworkConfig } from './network.ts'
 import type { Pod } from './objects.ts'
 import { phaseOf, runsInside } from './observe.ts'
 import { createObserver } from './observing.ts'
+import { type Lookup, releasePolicy } from './policies.ts'
+import { preparePool, type Tried, unpreparePool } from './pools.ts'
 import { probeCluster } from './probe.ts'
 import { sampleWorkers } from './samples.ts'
 import { stopWorker } from './stop.ts'
 import { createTerminals } from './terminal.ts'
-import { workerContainer } from './translate.ts'
+import { uidOf, workerContainer } from './translate.ts'
 import { createTurns } from './turns.ts'
 import { watchWorkers } from './watch.ts'
 
@@ -36,6 +39,8 @@ export type KubernetesProvider = Required<
     WorkerProvider,
     | (
         | 'probe'
+        | 'preparePool'
+        | 'unpreparePool'
         | 'launch'
         | 'terminate'
         | 'list'
@@ -58,15 +63,15 @@ export interface KubernetesProviderOptions {
   fields: readonly SpecField[]
   /** Absent: the usual ones. */
   copies?: CopyLimits
+  network?: NetworkConfig
+  /** Finds the addresses of names in `network.allow`; default: this machine's resolver. */
+  lookup?: Lookup
 }
 
-export function kubernetesProvider({
-  cluster,
-  context,
-  fields,
-  copies = copyLimitsOf({}),
-}: KubernetesProviderOptions): KubernetesProvider {
+export function kubernetesProvider(options: KubernetesProviderOptions): KubernetesProvider {
+  const { cluster, context, fields, copies = copyLimitsOf({}), network = {}, lookup } = options
   const tags = { 'muster-owner': context.owner, 'muster-provider': context.provider }
+  const tried: Tried = {}
   const observer = createObserver(cluster)
   const turns = createTurns()
   const removed = createRecent(REMEMBERED)
@@ -105,7 +110,7 @@ export function kubernetesProvider({
   return {
     async probe(call) {
       try {
-        return await probeCluster(cluster, tags, call.signal)
+        return await probeCluster({ cluster, tags, tried }, call.signal)
       } catch (error) {
         const judged = asProviderError(error, call, reads('reach the cluster'))
         if (call.signal.aborted) throw judged
@@ -114,16 +119,25 @@ export function kubernetesProvider({
       }
     },
 
+    preparePool: (pool, call) =>
+      guarded(call, changes('prepare the pool'), () => preparePool({ cluster, network, tried }, pool, call)),
+
+    unpreparePool: (target, call) => guarded(call, changes('take the pool away'), () => unpreparePool(cluster, target, call)),
+
     launch: (spec, call) =>
       guarded(call, changes('launch the worker'), () =>
-        turns.take(spec.id, call.signal, () => launchWorker({ cluster, fields }, spec, call)),
+        turns.take(spec.id, call.signal, () => launchWorker({ cluster, fields, network, lookup }, spec, call)),
       ),
 
     terminate: (target, how, call) =>
       guarded(call, changes('terminate the worker'), () =>
-        turns.take(target.id, call.signal, () => {
+        turns.take(target.id, call.signal, async () => {
           removed.add(target.id)
-          return stopWorker({ cluster, tags }, { target, how }, call)
+          const ended = await stopWorker({ cluster, tags }, { target, how }, call)
+          // The end of a Pod ends its policy; a launch that was broken off may have left one alone.
+          if (ended.state === 'gone' && uidOf(target.handle) === undefined)
+            await releasePolicy(cluster, { id: target.id, tags }, call.signal)
+          return ended
         }),
       ),
 
