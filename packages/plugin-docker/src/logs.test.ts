@@ -71,7 +71,10 @@ test('where an engine may have left out a file, the files are asked: nothing is 
   const files = lines(0, 99)
   const skips = [...lines(0, 40), ...lines(70, 76), ...lines(42, 99)]
   expect(await read({ files, sends: [skips], maxSize: '1k' })).toMatchObject({ lines: files, gaps: 0 })
-  expect(await read({ files, sends: [[...lines(0, 40), ...lines(70, 99)]], maxSize: '4k' })).toMatchObject({ lines: files, gaps: 0 })
+  expect(await read({ files, sends: [[...lines(0, 40), ...lines(70, 99)]], maxSize: '4k' })).toMatchObject({
+    lines: files,
+    gaps: 0,
+  })
 })
 
 test('an engine that leaves out lines while those are sent that were read before shifts nothing', async () => {

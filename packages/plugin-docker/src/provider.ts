@@ -208,7 +208,8 @@ export function dockerProvider({
         const path = containerPath(id)
         const endOf = (state: ContainerInspect['State']): number | undefined => containers.again.endOf(id, state)
         const onAgain = (listener: () => void): (() => void) => containers.again.hear(id, listener)
-        const onGap = (): void => call.log.warn('a part of the log is lost: the engine left it out, or has removed it', { worker: id })
+        const onGap = (): void =>
+          call.log.warn('a part of the log is lost: the engine left it out, or has removed it', { worker: id })
         yield* readLogs({ engine, path, inspect, endOf, onAgain, onGap, signal: call.signal }, options)
       }),
 
