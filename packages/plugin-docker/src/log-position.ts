@@ -141,9 +141,12 @@ export function createLogPosition(cursor: string | undefined, { order, leap, by 
     cursor() {
       const left = [0, 1].map((index) => before.isLeft(index))
       const counts = left.map((is, index) => (is ? start.seen : seen)[index] ?? 0)
-      const lines = left.map((is, index) => (is ? start.open & (1 << index) : open[index] === undefined ? 0 : 1 << index))
+      const opened = left.reduce((sum, is, index) => {
+        const bit = 1 << index
+        return sum + (is ? start.open & bit : open[index] === undefined ? 0 : bit)
+      }, 0)
       const times = left.map((is, index) => (is ? start.last : last)[index] ?? '')
-      return `${[since, ...counts, lines[0]! + lines[1]!].join('.')}|${bytes}|${times.join('|')}`
+      return `${[since, ...counts, opened].join('.')}|${bytes}|${times.join('|')}`
     },
   }
 }

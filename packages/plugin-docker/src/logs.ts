@@ -47,10 +47,10 @@ export async function* readLogs(source: LogSource, options: LogOptions): AsyncGe
   let trust: Reading['by'] = 'live'
   for (;;) {
     const before = await mustExist(source)
-    leap ??= createLogLeap(fileBytesOf(before.HostConfig.LogConfig as Parameters<typeof fileBytesOf>[0]))
+    leap ??= createLogLeap(fileBytesOf(before.HostConfig.LogConfig))
     const until = source.endOf(before.State)
     const open = options.follow && isLive(before) && until === undefined
-    const by = trust === 'live' && !open ? 'files' : trust
+    const by: Reading['by'] = trust === 'live' && !open ? 'files' : trust
     const from = cursor
     const position = createLogPosition(cursor, { order, leap, by })
     const end = yield* readOnce(source, position, { leap, follow: by === 'live', until })
