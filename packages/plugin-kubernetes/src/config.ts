@@ -2,6 +2,7 @@
 import { ProviderError } from '@muster/core'
 import * as z from 'zod'
 import type { ClusterSource } from './api/kubeconfig.ts'
+import { type CopiesConfig, copiesSchema, type CopyLimits, copyLimitsOf } from './copies.ts'
 
 export interface KubernetesConfig {
   readonly kubeconfig?: string
@@ -9,6 +10,7 @@ export interface KubernetesConfig {
   readonly inCluster?: boolean
   readonly namespace?: string
   readonly rate?: { readonly perSecond?: number; readonly burst?: number }
+  readonly copies?: CopiesConfig
 }
 
 /** A configuration that was checked. */
@@ -16,6 +18,7 @@ export interface CheckedConfig {
   readonly source: ClusterSource
   readonly namespace: string
   readonly rate: { readonly rate: number; readonly burst: number }
+  readonly copies: CopyLimits
 }
 
 /** A namespace of its own: what else is in one has a part in its quota and its rights. */
@@ -42,6 +45,7 @@ export const configSchema: z.ZodType<KubernetesConfig> = z.strictObject({
     })
     .describe('Most requests of this provider.')
     .exactOptional(),
+  copies: copiesSchema.exactOptional(),
 })
 
 /** Checks a configuration. An error is `invalid-spec` with the field's path. */
@@ -51,8 +55,13 @@ export function parseConfig(input: unknown): CheckedConfig {
     const [issue] = parsed.error.issues
     throw refused(issue?.message ?? 'the configuration is not valid', issue?.path.map(String) ?? [])
   }
-  const { namespace = NAMESPACE, rate: { perSecond = RATE.perSecond, burst = RATE.burst } = {} } = parsed.data
-  return Object.freeze({ source: sourceOf(parsed.data), namespace, rate: { rate: perSecond, burst } })
+  const { namespace = NAMESPACE, rate: { perSecond = RATE.perSecond, burst = RATE.burst } = {}, copies = {} } = parsed.data
+  return Object.freeze({
+    source: sourceOf(parsed.data),
+    namespace,
+    rate: { rate: perSecond, burst },
+    copies: copyLimitsOf(copies),
+  })
 }
 
 function sourceOf({ kubeconfig, context, inCluster = false }: KubernetesConfig): ClusterSource {

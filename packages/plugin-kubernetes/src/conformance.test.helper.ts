@@ -10,6 +10,8 @@ import type { Pod, PodList } from './objects.ts'
 
 const MiB = 1024 * 1024
 
+const base64 = (text: string): string => Buffer.from(text).toString('base64')
+
 type Asks = Pick<KubernetesCluster, 'ask'>
 
 /** The setup for one place of a cluster. */
@@ -62,6 +64,17 @@ export function fieldChecks(
   const worker = (pod: Pod): Pod['spec']['containers'][number] | undefined => pod.spec.containers[0]
   return {
     image: { spec: { image }, look: look((pod) => worker(pod)?.image), expect: image },
+    // One in a folder of the worker's own, one over what a read-only image has.
+    files: {
+      spec: {
+        files: [
+          { path: 'own/file', base64: base64('own') },
+          { path: '/etc/passwd', base64: base64(' image'), mode: 0o444 },
+        ],
+      },
+      script: 'cat own/file /etc/passwd',
+      expect: 'own image',
+    },
     env: { spec: { env: { A: '$(B) $$ $C' } }, script: 'printf %s "$A"', expect: '$(B) $$ $C' },
     'resources.cpu': {
       spec: { resources: { cpu: 0.25 } },

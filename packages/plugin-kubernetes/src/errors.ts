@@ -28,6 +28,8 @@ const paths: readonly [RegExp, string][] = [
   [/^spec\.topologySpreadConstraints/, 'settings.spread'],
   [/^spec\.imagePullSecrets/, 'settings.pullSecrets'],
   [/^spec\.activeDeadlineSeconds/, 'lifetimeMs'],
+  // Annotations have a bound together, and of all that are ours only the user's labels may be long.
+  [/^metadata\.annotations$/, 'labels'],
   [/^(?:spec|metadata)\./, 'settings.template'],
 ]
 

@@ -1,15 +1,17 @@
 /** Names, labels and annotations of our objects: how they are found again, and by whom. Pure. */
 import { createHash } from 'node:crypto'
-import { type LaunchSpec, type ListQuery, type OwnerTags, ownerTagsSchema, type WorkerId, workerIdSchema } from '@muster/core'
+import { type LaunchSpec, type ListQuery, type OwnerTags, ownerTagsSchema, workerIdSchema } from '@muster/core'
 import type { Meta } from './objects.ts'
 
 /** The group of our names in the cluster: the prefix of annotations and of the user's labels. */
 const group = 'muster.dev'
 
 /** Annotations of a worker's Pod. */
-export const annotation: Readonly<Record<'spec' | 'labels', string>> = {
+export const annotation: Readonly<Record<'spec' | 'tags' | 'labels', string>> = {
   /** Digest of the spec: the same id with another spec is a conflict. */
   spec: `${group}/spec`,
+  /** The owner tags as JSON: labels are found by, and changed by many. */
+  tags: `${group}/tags`,
   /** The user's labels as JSON: names and values may be anything. */
   labels: `${group}/labels`,
 }
@@ -18,6 +20,9 @@ export const annotation: Readonly<Record<'spec' | 'labels', string>> = {
 export const userPrefix: string = `label.${group}/`
 
 const tagNames: readonly (keyof OwnerTags)[] = ['muster-owner', 'muster-provider', 'muster-pool', 'muster-worker', 'muster-epoch']
+
+/** By which an object says whose it is. */
+export const markNames: readonly string[] = [...tagNames, annotation.tags]
 
 /** A tag may begin and end with a hyphen, a label's value may not: such a one stands between two of these, which no tag has. */
 const FENCE = 'Z'
@@ -47,6 +52,7 @@ export function annotationsOf(spec: LaunchSpec): Record<string, string> {
   const { labels } = spec
   return {
     [annotation.spec]: specDigest(spec),
+    [annotation.tags]: JSON.stringify(spec.tags),
     ...(labels === undefined ? {} : { [annotation.labels]: JSON.stringify(labels) }),
     // Who moves Pods to save nodes would end a worker in the middle of its job: these are the words that they heed.
     'cluster-autoscaler.kubernetes.io/safe-to-evict': 'false',
@@ -54,16 +60,42 @@ export function annotationsOf(spec: LaunchSpec): Record<string, string> {
   }
 }
 
-/** The owner tags among an object's labels; undefined when it is none of ours. A worker's object has its id as its name. */
-export function tagsOf({ name, labels = {} }: Meta): OwnerTags | undefined {
-  const found = tagNames.flatMap((tag) => (labels[tag] === undefined ? [] : [[tag, tagValue(labels[tag])]]))
-  const parsed = ownerTagsSchema.safeParse(Object.fromEntries(found))
+/** The owner tags of an object; undefined when it is none of ours. A worker's object has its id as its name. */
+export function tagsOf({ name, labels = {}, annotations = {} }: Meta): OwnerTags | undefined {
+  const labelled = tagNames.flatMap((tag) => (labels[tag] === undefined ? [] : [[tag, tagValue(labels[tag])]]))
+  return checkedTags(writtenTags(annotations[annotation.tags]), name) ?? checkedTags(Object.fromEntries(labelled), name)
+}
+
+function checkedTags(found: unknown, name: string): OwnerTags | undefined {
+  const parsed = ownerTagsSchema.safeParse(found)
   if (!parsed.success || parsed.data['muster-worker'] !== name) return undefined
   return workerIdSchema.safeParse(name).success ? parsed.data : undefined
 }
 
+function writtenTags(text: string | undefined): unknown {
+  try {
+    return JSON.parse(text ?? '')
+  } catch {
+    return undefined
+  }
+}
+
+/** Is it the worker of this provider of this owner? */
+export function isOwn(tags: OwnerTags | undefined, of: ListQuery['tags']): tags is OwnerTags {
+  return tags?.['muster-owner'] === of['muster-owner'] && tags['muster-provider'] === of['muster-provider']
+}
+
+/** The first of our labels and annotations that an object does not have as they were sent; undefined when it has all of them. */
+export function changedName(sent: Meta, made: Meta): string | undefined {
+  const lost = (from: Meta['labels'] = {}, now: Meta['labels'] = {}): string | undefined =>
+    Object.keys(from).find(
+      (name) => (tagNames.some((tag) => tag === name) || name.startsWith(`${group}/`)) && now[name] !== from[name],
+    )
+  return lost(sent.labels, made.labels) ?? lost(sent.annotations, made.annotations)
+}
+
 /** The selector for the workers of one provider of one owner; of some of them only, when ids are given. */
-export function ownerSelector(tags: ListQuery['tags'], ids?: readonly WorkerId[]): string {
+export function ownerSelector(tags: ListQuery['tags'], ids?: readonly string[]): string {
   return [
     `muster-owner=${labelValue(tags['muster-owner'])}`,
     `muster-provider=${labelValue(tags['muster-provider'])}`,

@@ -140,10 +140,32 @@ export interface PodManifest {
   spec: PodSpec
 }
 
+export interface SecretManifest {
+  apiVersion: 'v1'
+  kind: 'Secret'
+  metadata: Meta
+  immutable?: boolean
+  /** In base64, by key. */
+  data: Record<string, string>
+}
+
 export interface Pod {
   metadata: Meta
   spec: PodSpec
   status?: PodStatus
+}
+
+/** Bounds what all objects of a namespace have together. */
+export interface ResourceQuota {
+  metadata: Meta
+  spec?: { scopes?: string[]; scopeSelector?: unknown }
+  status?: { hard?: Record<string, string>; used?: Record<string, string> }
+}
+
+export interface NodeObject {
+  metadata: Meta
+  spec?: { unschedulable?: boolean; taints?: { effect?: string }[] }
+  status?: { allocatable?: Record<string, string>; conditions?: Condition[] }
 }
 
 export interface PodList {

@@ -1,6 +1,7 @@
 /** From the contract's spec to a worker's Pod. Pure. */
 import { fieldsOf, type Handle, type LaunchSpec, type Resources, type SpecField } from '@muster/core'
 import { literal, probeOf, pullPolicyOf, secondsOf } from './containers.ts'
+import { checkFiles, filesOf } from './files.ts'
 import { annotationsOf, labelsOf, labelValue } from './labels.ts'
 import type { Container, PodManifest, PodSpec } from './objects.ts'
 import { overlay } from './overlay.ts'
@@ -46,21 +47,23 @@ export function checkSpec(spec: LaunchSpec, fields: readonly SpecField[]): void 
   checkSecurity(spec, settings)
   checkServices(spec, settings)
   checkMounts(spec, settings)
+  checkFiles(spec)
 }
 
 /** The Pod of a worker. Its name is the worker's id: a namespace gives each name once, which makes launch idempotent. */
 export function podOf(spec: LaunchSpec, namespace: string): PodManifest {
   const settings = settingsOf(spec)
   const folders = foldersOf(spec, settings)
-  const before = beforeOf(spec, settings, folders)
+  const files = filesOf(spec, settings, folders)
+  const before = [...files.containers, ...beforeOf(spec, settings, folders)]
   const pod: PodManifest = {
     apiVersion: 'v1',
     kind: 'Pod',
     metadata: { name: spec.id, namespace, labels: labelsOf(spec), annotations: annotationsOf(spec) },
     spec: {
-      containers: [workerOf(spec, settings, folders.mounts)],
+      containers: [workerOf(spec, settings, [...folders.mounts, ...files.mounts])],
       ...(before.length === 0 ? {} : { initContainers: before }),
-      volumes: folders.volumes,
+      volumes: [...folders.volumes, ...files.volumes],
       // A worker stays listed with its exit until terminate.
       restartPolicy: 'Never',
       // Reaps orphans, and lets a command die of a signal: process 1 would not.
@@ -148,16 +151,17 @@ export function grantedOf({ resources }: LaunchSpec): Resources | undefined {
 }
 
 /** Where the Pod may run, and before whom. */
-function placeOf({ os, arch, tags }: LaunchSpec, settings: KubernetesSettings): Partial<PodSpec> {
+function placeOf({ arch, tags }: LaunchSpec, settings: KubernetesSettings): Partial<PodSpec> {
   const { nodeSelector = {}, affinity, tolerations, spread, priorityClass, runtimeClass } = settings
   const selector = {
     ...nodeSelector,
-    ...(os === undefined ? {} : { 'kubernetes.io/os': os }),
+    // A cluster may have nodes of another system, which no worker knows.
+    'kubernetes.io/os': 'linux',
     ...(arch === undefined ? {} : { 'kubernetes.io/arch': arch }),
   }
   const pool = { 'muster-owner': labelValue(tags['muster-owner']), 'muster-pool': labelValue(tags['muster-pool']) }
   return {
-    ...(Object.keys(selector).length === 0 ? {} : { nodeSelector: selector }),
+    nodeSelector: selector,
     ...(affinity === undefined ? {} : { affinity }),
     ...(tolerations === undefined ? {} : { tolerations: [...tolerations] }),
     ...(priorityClass === undefined ? {} : { priorityClassName: priorityClass }),

@@ -79,7 +79,7 @@ async function playNode(cluster: KubernetesCluster, name: string): Promise<void>
     method: 'POST',
     path: '/api/v1/nodes',
     body: {
-      metadata: { name, labels: { type: 'kwok' }, annotations: { 'kwok.x-k8s.io/node': 'fake' } },
+      metadata: { name, labels: { type: 'kwok', 'kubernetes.io/os': 'linux' }, annotations: { 'kwok.x-k8s.io/node': 'fake' } },
       spec: { taints: [{ key: 'kwok.x-k8s.io/node', value: 'fake', effect: 'NoSchedule' }] },
       status: { allocatable: room, capacity: room },
     },

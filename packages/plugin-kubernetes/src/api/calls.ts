@@ -21,7 +21,7 @@ const stream = { ...pods, verb: 'get', also: ['create'] } as const
 
 type CallName =
   | ('getPod' | 'listPods' | 'watchPods' | 'createPod' | 'applyPod' | 'deletePod')
-  | ('readLog' | 'exec' | 'attach' | 'forward' | 'listEvents' | 'reviewAccess')
+  | ('readLog' | 'exec' | 'attach' | 'forward' | 'listEvents' | 'reviewAccess' | 'createSecret' | 'listQuotas' | 'listNodes')
 
 export const calls: Readonly<Record<CallName, ApiCall>> = {
   getPod: { ...pods, verb: 'get' },
@@ -35,6 +35,9 @@ export const calls: Readonly<Record<CallName, ApiCall>> = {
   attach: { ...stream, subresource: 'attach' },
   forward: { ...stream, subresource: 'portforward' },
   listEvents: { group: '', version: 'v1', resource: 'events', namespaced: true, verb: 'list' },
+  createSecret: { group: '', version: 'v1', resource: 'secrets', namespaced: true, verb: 'create' },
+  listQuotas: { group: '', version: 'v1', resource: 'resourcequotas', namespaced: true, verb: 'list' },
+  listNodes: { group: '', version: 'v1', resource: 'nodes', namespaced: false, verb: 'list' },
   reviewAccess: {
     verb: 'create',
     group: 'authorization.k8s.io',
