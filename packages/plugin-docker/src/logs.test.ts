@@ -6,11 +6,13 @@ import { readLogs } from './logs.ts'
 
 const STARTS_AT = Date.parse('2026-01-31T09:30:00Z')
 
+const timeOf = (line: number): number => STARTS_AT + line * 100
+
 /** Lines of a log, one each 100 ms, as the engine sends them. */
 function frames(lines: readonly number[]): Buffer {
   return Buffer.concat(
     lines.map((line) => {
-      const entry = Buffer.from(`${new Date(STARTS_AT + line * 100).toISOString().replace('Z', '000000Z')} ${line}\n`)
+      const entry = Buffer.from(`${new Date(timeOf(line)).toISOString().replace('Z', '000000Z')} ${line}\n`)
       const head = Buffer.alloc(8)
       head[0] = 1
       head.writeUInt32BE(entry.length, 4)
@@ -43,7 +45,8 @@ async function read(script: Script): Promise<{ lines: number[]; gaps: number; as
       asked.push(follow ? 'follow' : 'files')
       const sent = follow ? (left.shift() ?? files) : files
       if (follow && left.length === 0) ended = true
-      return Promise.resolve(Readable.from([frames(sent)], { objectMode: false }))
+      const since = Number(query['since']) * 1000
+      return Promise.resolve(Readable.from([frames(sent.filter((line) => timeOf(line) >= since))], { objectMode: false }))
     },
   } as unknown as Engine
   let gaps = 0

@@ -63,12 +63,12 @@ export async function* readLogs(source: LogSource, options: LogOptions): AsyncGe
     }
     const asked = trust
     trust = 'live'
+    // What was read after the end is whole.
+    if (!open) return
     if (asked !== 'live') {
       if (cursor === from) await pause(AGAIN_MS, source.signal)
       continue
     }
-    // What was read after the end is whole.
-    if (by !== 'live') return
     // A followed stream also ends when the container vanishes, and may end before the last lines: look, then read the rest.
     const after = await mustExist(source)
     if (isLive(after) && source.endOf(after.State) === undefined)
