@@ -1,0 +1,27 @@
+/** The kinds, the view and the pools on a real cluster: one for all, since its start is most of the time. */
+import { join } from 'node:path'
+import { findStartKubernetes, type KubernetesCluster } from '@muster/test/systems/kubernetes'
+import { suiteWith } from '@muster/test/systems/presence'
+import { afterAll, beforeAll, describe } from 'vitest'
+import { definitionsOnServer } from './crd/server.test.helper.ts'
+
+const crds = join(import.meta.dirname, '../crds')
+
+suiteWith(await findStartKubernetes(), 'Muster in a cluster', (start) => {
+  let cluster: KubernetesCluster
+
+  beforeAll(async () => {
+    cluster = await start()
+    const applied = await cluster.kubectl(['apply', '-f', crds])
+    if (applied.code !== 0) throw new Error(applied.stderr)
+    const known = await cluster.kubectl(['wait', '--for=condition=Established', '--timeout=60s', '-f', crds])
+    if (known.code !== 0) throw new Error(known.stderr)
+  })
+  afterAll(async () => {
+    await cluster?.stop()
+  })
+
+  describe('the definitions', () => {
+    definitionsOnServer(() => cluster)
+  })
+})
