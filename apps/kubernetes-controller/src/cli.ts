@@ -95,7 +95,9 @@ function sourceOf({ kubeconfig = process.env['KUBECONFIG'], context }: Flags): C
 async function reach({ config, data }: Flags, signal: AbortSignal, onFailure: (error: unknown) => void): Promise<MusterClient> {
   for (;;) {
     try {
-      const client = connectMuster(await discover({ ...(config === undefined ? {} : { config }), ...(data === undefined ? {} : { data }) }))
+      const client = connectMuster(
+        await discover({ ...(config === undefined ? {} : { config }), ...(data === undefined ? {} : { data }) }),
+      )
       await client.version({ signal })
       return client
     } catch (error) {

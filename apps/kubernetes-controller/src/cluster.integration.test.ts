@@ -4,6 +4,8 @@ import { findStartKubernetes, type KubernetesCluster } from '@muster/test/system
 import { suiteWith } from '@muster/test/systems/presence'
 import { afterAll, beforeAll, describe } from 'vitest'
 import { definitionsOnServer } from './crd/server.test.helper.ts'
+import { poolsFromCluster } from './pools/pools.test.helper.ts'
+import { workersInCluster } from './view/view.test.helper.ts'
 
 const crds = join(import.meta.dirname, '../crds')
 
@@ -23,5 +25,11 @@ suiteWith(await findStartKubernetes(), 'Muster in a cluster', (start) => {
 
   describe('the definitions', () => {
     definitionsOnServer(() => cluster)
+  })
+  describe('the view', () => {
+    workersInCluster(() => cluster)
+  })
+  describe('the pools', () => {
+    poolsFromCluster(() => cluster)
   })
 })

@@ -26,7 +26,15 @@ const EVERY_MS = 30_000
 const AWAY_MS = 1000
 
 /** Until the signal aborts. Rejects when it cannot begin: the cluster refuses what it asks, or the files cannot be written. */
-export async function runInCluster({ client, cluster, namespace, host, pools: file, signal, onFailure }: RunOptions): Promise<void> {
+export async function runInCluster({
+  client,
+  cluster,
+  namespace,
+  host,
+  pools: file,
+  signal,
+  onFailure,
+}: RunOptions): Promise<void> {
   const ours = ourCluster(cluster, namespace, signal)
   const changed = (): void => loop.wake()
   const shared = { client, cluster: ours, changed, onFailure }

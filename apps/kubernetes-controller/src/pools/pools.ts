@@ -46,8 +46,7 @@ export async function createPools(options: PoolsOptions): Promise<Pools> {
         await settle(now)
       } catch (error) {
         const why = error instanceof Error ? error.message : String(error)
-        for (const pool of all())
-          await attempt(() => show(cluster.pools, pool, unknownStatusOf(pool, why, now)))
+        for (const pool of all()) await attempt(() => show(cluster.pools, pool, unknownStatusOf(pool, why, now)))
         throw error
       }
       await settleClasses(now)
@@ -112,4 +111,3 @@ export async function createPools(options: PoolsOptions): Promise<Pools> {
 async function show<T extends AnyObject>(objects: Objects<T>, object: T, status: T['status']): Promise<void> {
   if (!isDeepStrictEqual(status, object.status)) await objects.applyStatus(object, status)
 }
-

@@ -20,7 +20,11 @@ const STARTING = ['queued', 'launching', 'starting'] as const
 export function poolStatusOf({ metadata, status }: WorkerPoolObject, facts: PoolFacts): WorkerPoolStatus {
   const { pool, now } = facts
   const generation = metadata.generation ?? 0
-  const found = [acceptedOf(metadata.deletionTimestamp !== undefined, facts.refused), readyOf(facts), ...degradedOf(facts.conditions)]
+  const found = [
+    acceptedOf(metadata.deletionTimestamp !== undefined, facts.refused),
+    readyOf(facts),
+    ...degradedOf(facts.conditions),
+  ]
   const workers = pool?.workers ?? {}
   const sum = (phases: Iterable<string>): number => [...phases].reduce((all, phase) => all + (workers[phase] ?? 0), 0)
   return {
@@ -58,7 +62,8 @@ export function classStatusOf({ metadata, status }: WorkerClassObject, users: re
 }
 
 function acceptedOf(deleted: boolean, refused: Refusal | undefined): Finding {
-  if (deleted) return { type: 'Accepted', status: 'False', reason: 'Deleted', message: 'It goes once the host has no worker of it.' }
+  if (deleted)
+    return { type: 'Accepted', status: 'False', reason: 'Deleted', message: 'It goes once the host has no worker of it.' }
   if (refused === undefined) return { type: 'Accepted', status: 'True', reason: 'InForce', message: '' }
   return { type: 'Accepted', status: 'False', ...refused }
 }
