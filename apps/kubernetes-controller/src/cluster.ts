@@ -26,7 +26,7 @@ export interface Objects<T extends AnyObject> {
   applyStatus(object: T, status: T['status']): Promise<void>
   /** Puts our finalizer on it. */
   hold(object: T): Promise<T>
-  /** Takes it off; what we have said of the object otherwise goes too. */
+  /** Takes it off; nothing, where the object has changed meanwhile: that change is heard of. */
   letGo(object: T): Promise<void>
   /** Asks for its end. */
   delete(object: T): Promise<void>
@@ -106,7 +106,17 @@ export function ourCluster(client: ClusterClient, namespace: string, signal: Abo
         const { metadata, ...same } = bare(object)
         return patch(calls.patch, { ...same, metadata: { ...metadata, finalizers: [FINALIZER] } }, false)
       },
-      letGo: (object) => orGone(patch(calls.patch, bare(object), false)),
+      letGo: ({ metadata: { name, uid, resourceVersion, finalizers = [] } }) =>
+        orGone(
+          client.transport.json({
+            method: 'PATCH',
+            path: pathOf(calls.patch, { namespace, name }),
+            query: { fieldManager: FIELD_MANAGER },
+            contentType: 'application/merge-patch+json',
+            body: { metadata: { uid, resourceVersion, finalizers: finalizers.filter((one) => one !== FINALIZER) } },
+            signal,
+          }),
+        ),
       delete: ({ metadata: { name, uid } }) =>
         orGone(client.requests.delete(calls.delete, { namespace, name }, { signal, ...(uid === undefined ? {} : { uid }) })),
     }

@@ -48,10 +48,8 @@ export async function createView(options: ViewOptions): Promise<View> {
     const { workers } = cluster
     if (step.do === 'make') return void (await workers.apply(step.object))
     if (step.do === 'status') return workers.applyStatus(step.object, step.status)
-    if (step.do === 'remove') {
-      if (step.object.metadata.deletionTimestamp === undefined) await workers.delete(step.object)
-      return workers.letGo(step.object)
-    }
+    if (step.do === 'remove')
+      return step.object.metadata.deletionTimestamp === undefined ? workers.delete(step.object) : workers.letGo(step.object)
     const reason = `its object in namespace ${cluster.namespace} was deleted`
     if (step.do === 'set-aside') return void (await client.workers.cordon(step.id, { reason }))
     const asked = client.workers.terminate(step.id, { reason, force: step.force })
