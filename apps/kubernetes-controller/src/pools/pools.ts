@@ -56,7 +56,7 @@ export async function createPools(options: PoolsOptions): Promise<Pools> {
   /** Before the host hears of a pool: nobody then takes the object away while there is something to end. */
   async function holdAll(): Promise<void> {
     const used = new Set(all().map(({ spec }) => spec.class))
-    const open = <T extends AnyObject>({ metadata }: T): boolean =>
+    const open = ({ metadata }: AnyObject): boolean =>
       metadata.deletionTimestamp === undefined && metadata.finalizers?.includes(FINALIZER) !== true
     for (const pool of all().filter(open)) await cluster.pools.hold(pool)
     for (const one of classes.store.values()) if (used.has(one.metadata.name) && open(one)) await cluster.classes.hold(one)
