@@ -4,7 +4,7 @@ import { parse, parseDocument } from 'yaml'
 import type { PoolEntry } from '../objects.ts'
 
 /** The base cannot be read, or is no configuration. */
-export class BaseFault extends Error {
+class BaseFault extends Error {
   override readonly name = 'BaseFault'
 }
 
