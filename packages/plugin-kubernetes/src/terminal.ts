@@ -100,7 +100,8 @@ export function createTerminals(cluster: Cluster): Terminals {
           stdin: keysOf(input, typed.promise),
         })
         const reading = bytesOf(terminal.stream)[Symbol.asyncIterator]()
-        await terminal.stream.resize(tty)
+        // A command may be over by then: what it has said tells, and stands still to be read.
+        await terminal.stream.resize(tty).catch(() => undefined)
         const first = await firstLine(reading)
         terminal.session = first.session
         return session({ reading, rest: first.rest, stream: terminal.stream, signal }, over)
