@@ -6,11 +6,12 @@ import { probeCluster } from './probe.ts'
 const tags = { 'muster-owner': 'owner-', 'muster-provider': 'kubernetes' }
 
 /** Answers what a probe asks before it tries a Pod, and then so. */
-async function probed(last: Answer, gitVersion = 'v1.34.1'): Promise<object> {
+async function probed(last: Answer, { gitVersion = 'v1.34.1', gates = [] as object[] } = {}): Promise<object> {
   const answer: Answer = (request, response, url) => {
     const { pathname } = url
     if (pathname === '/version') return json({ gitVersion })(request, response, url)
-    if (pathname.endsWith('/pods') && request.method === 'GET') return json({ metadata: {}, items: [] })(request, response, url)
+    // Of workers whose network is closed.
+    if (request.method === 'GET') return json({ metadata: {}, items: gates })(request, response, url)
     const review = pathname.endsWith('/selfsubjectaccessreviews')
     return (review ? json({ status: { allowed: true } }) : last)(request, response, url)
   }
@@ -42,6 +43,28 @@ test.each<[string, Answer, object]>([
 })
 
 test('a cluster that is too old for commands says so', async () => {
-  expect(await probed(made(whole), 'v1.29.3')).toMatchObject({ state: 'ready', notes: [expect.stringContaining('1.30')] })
-  expect(await probed(made(whole), 'v1.30.0-eks')).not.toHaveProperty('notes')
+  expect(await probed(made(whole), { gitVersion: 'v1.29.3' })).toMatchObject({
+    state: 'ready',
+    notes: [expect.stringContaining('1.30')],
+  })
+  expect(await probed(made(whole), { gitVersion: 'v1.30.0-eks' })).not.toHaveProperty('notes')
+})
+
+test('whether policies hold is what the gate that ended last has seen', async () => {
+  const gate = (exitCode: number, finishedAt: string): object => ({
+    metadata: {},
+    status: {
+      initContainerStatuses: [{ name: 'muster-gate', state: { terminated: { exitCode, finishedAt, message: 'open' } } }],
+    },
+  })
+  const [first, later] = ['2026-01-01T00:00:00Z', '2026-01-01T00:00:01Z']
+  expect(await probed(made(whole))).toMatchObject({ facts: { networkPolicies: 'not tried' } })
+  expect(await probed(made(whole), { gates: [gate(1, later), gate(0, first)] })).toMatchObject({
+    state: 'ready',
+    facts: { networkPolicies: 'not enforced' },
+    notes: [expect.stringContaining('open')],
+  })
+  const holds = await probed(made(whole), { gates: [gate(1, first), gate(0, later)] })
+  expect(holds).toMatchObject({ facts: { networkPolicies: 'enforced' } })
+  expect(holds).not.toHaveProperty('notes')
 })
