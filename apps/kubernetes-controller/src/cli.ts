@@ -6,7 +6,7 @@ import { connect as connectCluster } from '@muster/plugin-kubernetes/api/client'
 import type { ClusterSource } from '@muster/plugin-kubernetes/api/kubeconfig'
 import { pause } from '@muster/plugin-kubernetes/api/waiting'
 import { roleOf, roleText } from '@muster/plugin-kubernetes/rbac'
-import { Command } from 'commander'
+import { Argument, Command } from 'commander'
 import { rightsFor } from './cluster.ts'
 import { definitions, definitionText } from './crd/definitions.ts'
 import { openPoolsFile, type PoolsFile } from './pools/file.ts'
@@ -48,7 +48,7 @@ function program(): Command {
   all
     .command('role')
     .description('Prints the Role that it needs.')
-    .argument('<mode>', 'view or controller')
+    .addArgument(new Argument('<mode>').choices(['view', 'controller']))
     .option('-n, --namespace <name>', 'the namespace', NAMESPACE)
     .action((mode: 'view' | 'controller', { namespace }: { namespace: string }) =>
       console.log(roleText(roleOf(namespace, rightsFor(mode)))),

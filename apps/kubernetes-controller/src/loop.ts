@@ -25,6 +25,7 @@ export function createLoop({ pass, onFailure, everyMs }: LoopOptions): Loop {
   return {
     wake: () => woken.resolve(),
     async run(signal) {
+      signal.addEventListener('abort', () => woken.resolve(), { once: true })
       while (!signal.aborted) {
         woken = Promise.withResolvers<void>()
         let rest = GATHER_MS
@@ -37,7 +38,6 @@ export function createLoop({ pass, onFailure, everyMs }: LoopOptions): Loop {
         }
         await pause(rest, signal).catch(() => {})
         const timer = setTimeout(woken.resolve, everyMs)
-        signal.addEventListener('abort', () => woken.resolve(), { once: true })
         if (!signal.aborted) await woken.promise
         clearTimeout(timer)
       }
