@@ -1,6 +1,7 @@
 /** What one copy into a worker or out of it may hold; the rest is not taken from whoever sends it. */
 import { type Effect, ProviderError } from '@muster/core'
 import * as z from 'zod'
+import { amountOf, sizePattern } from './sizes.ts'
 
 export interface CopiesConfig {
   readonly size?: string
@@ -19,21 +20,16 @@ const USUAL_ENTRIES = 1_000_000
 
 export const copiesSchema: z.ZodType<CopiesConfig> = z
   .strictObject({
-    size: z
-      .string()
-      .regex(/^\d{1,9}(?:MiB|GiB|TiB)$/)
+    size: sizePattern
       .describe(`The most that the files of one copy may hold together, as \`10GiB\`. Default ${USUAL_SIZE}.`)
       .exactOptional(),
     entries: z.int().min(1).describe(`The most files, folders and links of one copy. Default ${USUAL_ENTRIES}.`).exactOptional(),
   })
   .describe('What one copy into a worker or out of it may hold.')
 
-const units: Readonly<Record<string, number>> = { MiB: 2 ** 20, GiB: 2 ** 30, TiB: 2 ** 40 }
-
 /** Pure. */
 export function copyLimitsOf({ size = USUAL_SIZE, entries = USUAL_ENTRIES }: CopiesConfig): CopyLimits {
-  const [, count = '', unit = ''] = /^(\d+)(\D+)$/.exec(size) ?? []
-  return { bytes: Number(count) * (units[unit] ?? 1), entries }
+  return { bytes: amountOf(size), entries }
 }
 
 /** Told of each entry, before its content; throws for the first one that is too much. */
