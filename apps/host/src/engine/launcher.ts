@@ -5,9 +5,11 @@ import type { TraceSpan } from '../observe/trace.ts'
 import { askedPause, fullJitter, terminateBackoff } from './backoff.ts'
 import { type CallQueues, callQueues } from './calls.ts'
 import { background, type Context, persist } from './context.ts'
+import { isMisplaced, placeLaunch } from './elsewhere.ts'
 import { giveUp, quotaCondition } from './failures.ts'
 import type { Follower } from './follow.ts'
 import type { JournalRule } from './journal-rules.ts'
+import { strandedBy } from './kept.ts'
 import { type Memory, throttle } from './memory.ts'
 import type { LiveWorker } from './model.ts'
 import type { PoolRoom } from './pool.ts'
@@ -110,6 +112,12 @@ export function launcherOf(context: Context, parts: LauncherParts): Launcher {
     return heldBack(worker) ?? (calls.inDoubt(worker.id) ? undefined : betterPlace(context, memory, worker))
   }
 
+  /** Since its call was begun. Whoever does not know it is not asked: the call waits again. */
+  function isStranded(id: string): boolean {
+    const worker = state.workers.get(id)
+    return worker !== undefined && strandedBy(context, worker) !== undefined
+  }
+
   async function takeBack(worker: LiveWorker, reason: string): Promise<void> {
     await takeBackLaunch(context, { id: worker.id, reason, doubt: calls.inDoubt(worker.id) })
   }
@@ -141,6 +149,8 @@ export function launcherOf(context: Context, parts: LauncherParts): Launcher {
       // Preparing may have taken its time.
       reason = heldBack(worker)
       if (reason !== undefined) return await takeBack(worker, reason)
+      while (!doubt && isMisplaced(context, id)) await placeLaunch(context, id)
+      if (isStranded(id)) return calls.put(provider.name, { kind: 'launch', id })
       const left = parts.startDue(worker) - clock.now()
       calls.setDoubt(id, true)
       const answer = provider.launch(spec, {
@@ -248,6 +258,7 @@ export function launcherOf(context: Context, parts: LauncherParts): Launcher {
     const force = await forced(worker)
     let ended: Terminated
     const span = spanOf('terminate', worker, await parts.traces.find(id))
+    if (isStranded(id)) return calls.put(provider.name, { kind: 'terminate', id })
     try {
       const answer = provider.terminate(
         targetOf(worker),
