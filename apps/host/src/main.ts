@@ -171,7 +171,10 @@ async function startRooms({ config: own, found, log, restore }: Start): Promise<
       plugins,
       unopened: left.unopened,
       ...started,
-      configs: { ...Object.fromEntries(left.opened.map(({ provider }) => [provider.name, configDigest(provider)])), ...started.configs },
+      configs: {
+        ...Object.fromEntries(left.opened.map(({ provider }) => [provider.name, configDigest(provider)])),
+        ...started.configs,
+      },
       tracing: observe.tracing,
       report: (message, error) => log.error({ err: error }, message),
     })

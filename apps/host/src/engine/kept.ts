@@ -41,10 +41,7 @@ export function laneOf(context: Context, { provider, plugin_version: owner }: Li
  * it so, and one with another configuration. What the one that runs does not show of these proves nothing; what it shows is its own.
  * `package`: it is of another one.
  */
-export function strandedBy(
-  context: Asked,
-  worker: Owned & { id?: string },
-): Stranded | undefined {
+export function strandedBy(context: Asked, worker: Owned & { id?: string }): Stranded | undefined {
   const { plugins, kept } = context
   const { provider, plugin_version: owner, plugin_package: ownerPackage, launched_at: launchedAt } = worker
   const running = plugins.find(provider)?.manifest
@@ -79,10 +76,7 @@ export function knownOf(context: Context, idle: ReadonlyMap<string, readonly str
 }
 
 /** What the version that runs makes of a worker which it knows. */
-export function takenOver(
-  context: Asked,
-  worker: LiveWorker,
-): Pick<WorkerChange, 'plugin_version' | 'plugin_package'> {
+export function takenOver(context: Asked, worker: LiveWorker): Pick<WorkerChange, 'plugin_version' | 'plugin_package'> {
   const running = context.plugins.find(worker.provider)?.manifest
   if (running === undefined || strandedBy(context, worker) === undefined) return {}
   const taken = { plugin_version: running.version, plugin_package: running.name }

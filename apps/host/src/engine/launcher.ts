@@ -122,6 +122,19 @@ export function launcherOf(context: Context, parts: LauncherParts): Launcher {
     await takeBackLaunch(context, { id: worker.id, reason, doubt: calls.inDoubt(worker.id) })
   }
 
+  let lookAgain = (): void => undefined
+  context.stopping.addEventListener('abort', () => lookAgain())
+
+  /** Now, and once those that are away for a moment were given their time. */
+  function takeBackAll(): void {
+    background(context, 'launches could not be taken back', takeBackUnsent)
+    const now = clock.now()
+    const times = context.plugins.list().flatMap(({ name }) => memory.standing(name).backBy ?? [])
+    const next = Math.min(...times.filter((at) => at > now))
+    lookAgain()
+    lookAgain = next === Infinity ? () => undefined : clock.after(next - now, takeBackAll)
+  }
+
   async function takeBackUnsent(): Promise<void> {
     const unsent = [...state.workers.values()].filter((one) => one.phase === 'launching' && !calls.isOpen(one.id))
     await Promise.all(
@@ -341,6 +354,6 @@ export function launcherOf(context: Context, parts: LauncherParts): Launcher {
   return {
     calls,
     remember: (id, spec) => specs.set(id, spec),
-    takeBack: () => background(context, 'launches could not be taken back', takeBackUnsent),
+    takeBack: takeBackAll,
   }
 }

@@ -48,6 +48,8 @@ export function betterPlace(context: Context, memory: Memory, worker: LiveWorker
   const { id, provider: name, pool: poolName } = worker
   const state = (context.plugins.find(name, id) ?? context.plugins.find(name))?.status().state
   if (state === undefined || state === 'ready') return undefined
+  // It may be back in a moment: the order of placements is an operator's word.
+  if ((memory.standing(name).backBy ?? 0) > context.clock.now()) return undefined
   const pool = context.state.pool(poolName).config
   const lease = leaseOf(context, worker)
   const demand = lease === undefined ? memory.stock(pool) : memory.demand(lease)
