@@ -3,32 +3,24 @@ import { execFileSync } from 'node:child_process'
 import { existsSync } from 'node:fs'
 import { chmod, readdir, readFile, writeFile } from 'node:fs/promises'
 import { delimiter, join } from 'node:path'
-import { Readable } from 'node:stream'
 import { requireSystem } from '@muster/test/require'
 import { findDocker } from '@muster/test/systems/docker'
-import { askEngine, engineJson, engineProgress, splitOutput } from '@muster/test/systems/engine'
-import { ensureImage, removeImage } from '@muster/test/systems/images'
+import { askEngine, engineJson, splitOutput } from '@muster/test/systems/engine'
+import { removeImage } from '@muster/test/systems/images'
 import { removeLocalPlace } from '@muster/test/systems/muster'
 import { suiteWith } from '@muster/test/systems/presence'
 import { runProcess, startProcess } from '@muster/test/systems/process'
 import { tempFolder } from '@muster/test/systems/temp'
 import { waitFor } from '@muster/test/systems/wait'
 import { beforeAll, expect, test } from 'vitest'
+import { buildDaemonImage, ensureBuilt, pnpm } from './lib/daemon-image.test.helper.ts'
 
 type Command = [string, ...string[]]
 
 const root = join(import.meta.dirname, '..')
 const patience = { timeoutMs: 120_000 }
-const pnpm = join(root, '.tools/node_modules/.bin/pnpm')
 
-beforeAll(() => {
-  // In CI the stage before has built; elsewhere nobody may have.
-  if (!existsSync(join(root, 'apps/host/dist/cli.js')))
-    execFileSync(pnpm, ['-r', '--filter', './apps/host', 'run', 'build'], { cwd: root })
-  for (const name of ['baremetal', 'docker'])
-    if (!existsSync(join(root, `packages/plugin-${name}/dist/plugin.js`)))
-      execFileSync(pnpm, ['-r', '--filter', `./packages/plugin-${name}`, 'run', 'build'], { cwd: root })
-}, 300_000)
+beforeAll(ensureBuilt, 300_000)
 
 /** PATH without this repository's own Node: that of the machine, which may be older. */
 function plainPath(): string {
@@ -102,17 +94,8 @@ test('the check of the image fails where no daemon answers', async () => {
 suiteWith(await findDocker(), 'the image of the daemon', ({ socket }) => {
   test('is built from packed packages, runs as no root, runs a command, and ends in order', async () => {
     await using temp = await tempFolder('image')
-    const context = join(temp.path, 'context')
-    execFileSync(process.execPath, [join(root, 'scripts/image.mjs'), context], { cwd: root, stdio: 'pipe' })
-    const base = await ensureImage(socket, 'node')
     const tag = 'muster-test/daemon:1'
-    await engineProgress(socket, {
-      method: 'POST',
-      path: '/build',
-      query: { t: tag, buildargs: JSON.stringify({ BASE: base }), rm: '1', forcerm: '1' },
-      headers: { 'content-type': 'application/x-tar' },
-      body: Readable.from([execFileSync('tar', ['-C', context, '-cf', '-', '.'], { maxBuffer: 2 ** 28 })]),
-    })
+    const base = await buildDaemonImage(socket, tag, temp.path)
     try {
       const [image, below] = await Promise.all(
         [tag, base].map((name) =>

@@ -80,7 +80,7 @@ test(
     await using temp = await startFolder()
     await using first = await start(temp.path)
     await waitFor('the daemon to stay up', () => first.stderr().includes('Ctrl-C stops the daemon'), { timeoutMs: slow })
-    expect(first.stderr()).toMatch(/the daemon serves http:\/\/127\.0\.0\.1:\d+ and .*muster\.sock/)
+    expect(first.stderr()).toMatch(/the daemon serves http:\/\/127\.0\.0\.1:\d+ and \S*\/muster-[\w-]+\.sock/)
     expect(first.stderr()).toMatch(/its token is in .*admin\.token/)
     expect(first.stderr()).toContain('npx --no-install muster workers')
     const second = await start(temp.path, '--once')

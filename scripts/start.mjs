@@ -3,8 +3,9 @@
 import { mkdirSync } from 'node:fs'
 import { join, resolve } from 'node:path'
 import { parseArgs } from 'node:util'
+import { discover } from '@muster/client'
 import { hookSignals, musterOf, runPipeline, showOnTerminal } from '@muster/pipeline'
-import { ensureConfig } from './lib/config.mjs'
+import { ensureConfig, withFreePort } from './lib/config.mjs'
 import { startDaemon } from './lib/daemon.mjs'
 import { root } from './lib/paths.mjs'
 import { installFirstParty } from './lib/plugins.mjs'
@@ -17,11 +18,14 @@ const force = new AbortController()
 const unhook = hookSignals(cancel, force)
 try {
   mkdirSync(folder, { recursive: true })
-  const config = await ensureConfig(folder)
+  let config = await ensureConfig(folder)
   const plugins = await installFirstParty({ folder: join(config.data, 'packages'), registry: config.registry })
   say(`plugins: ${plugins.join(', ')}`)
   cancel.signal.throwIfAborted()
-  daemon = await startDaemon(config)
+  daemon = await startDaemon(config).catch(async (error) => {
+    config = await withFreePort(config, error)
+    return startDaemon(config)
+  })
   say(
     daemon.ours
       ? `the daemon is ready at http://${config.listen}`
@@ -90,10 +94,12 @@ async function leave(running) {
  */
 async function stay(running, { config, code }) {
   const idle = (await running.client.workers.list({ limit: 500 })).items.filter((worker) => worker.lease === undefined)
+  const address = await discover({ data: config.data })
+  const socket = 'socket' in address ? ` and ${address.socket}` : ''
   const kept = idle.length === 0 ? '' : `; pool local keeps ${idle.length} warm for the next run`
   console.error(`
 muster: the pipeline ended with ${code}${kept}.
-muster: the daemon serves http://${config.listen} and ${join(config.data, 'muster.sock')}
+muster: the daemon serves http://${config.listen} ${socket}
 muster: its token is in ${join(config.data, 'admin.token')}, its log in ${running.log}
 
 Try, in another terminal in this folder:

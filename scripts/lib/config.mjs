@@ -8,7 +8,7 @@ import { root } from './paths.mjs'
 
 const usualPort = 7420
 
-/** @typedef {{ file: string, data: string, registry: string, listen: string }} Config */
+/** @typedef {{ file: string, data: string, registry: string, listen: string, written: boolean }} Config `written`: just now, here */
 
 /**
  * The configuration of a folder; written when there is none.
@@ -17,14 +17,33 @@ const usualPort = 7420
  */
 export async function ensureConfig(folder) {
   const file = join(folder, 'muster.yaml')
+  const written = !existsSync(file)
   // `wx`: two first starts at once, and one of them writes.
-  if (!existsSync(file)) writeFileSync(file, await defaultConfig(), { flag: 'wx' })
+  if (written) writeFileSync(file, await defaultConfig(), { flag: 'wx' })
+  return read(folder, written)
+}
+
+/**
+ * The same configuration with a port that is free now, if it was written just now and another program has taken its port since.
+ * @param {Config} config @param {unknown} error why the daemon did not start
+ */
+export async function withFreePort(config, error) {
+  if (!config.written || !(error instanceof Error) || !/port \d+ is in use/.test(error.message)) throw error
+  const text = readFileSync(config.file, 'utf8')
+  writeFileSync(config.file, text.replace(config.listen, `127.0.0.1:${await freePort()}`))
+  return read(join(config.file, '..'), true)
+}
+
+/** @param {string} folder @param {boolean} written @returns {Config} */
+function read(folder, written) {
+  const file = join(folder, 'muster.yaml')
   const host = parse(readFileSync(file, 'utf8'))?.host ?? {}
   return {
     file,
     data: join(folder, host.data ?? '.muster'),
     registry: join(folder, host.plugins ?? 'plugins.json'),
     listen: host.listen ?? `127.0.0.1:${usualPort}`,
+    written,
   }
 }
 

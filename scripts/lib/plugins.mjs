@@ -1,12 +1,12 @@
 // The first-party plugins, packed, put into plugins.json and locked as anyone's would be.
 import { createHash } from 'node:crypto'
-import { existsSync, mkdirSync, readFileSync, renameSync, writeFileSync } from 'node:fs'
+import { existsSync, mkdirSync, mkdtempSync, readFileSync, renameSync, rmSync, writeFileSync } from 'node:fs'
 import { join, relative } from 'node:path'
 import { cache, musterBin, pnpm, root } from './paths.mjs'
 import { hashOf, quietly, step } from './step.mjs'
 import { manifestOf } from './workspaces.mjs'
 
-const firstParty = ['baremetal', 'docker']
+const firstParty = ['baremetal', 'docker', 'kubernetes']
 
 /** @typedef {{ package: string, version: string, source: { tarball: string } }} Entry */
 
@@ -68,7 +68,13 @@ async function packed(alias, { folder, registry }) {
     stamp: `pack-${alias}`,
     key: hashOf([`${path}/dist/plugin.js`, `${path}/muster-plugin.json`, `${path}/package.json`]),
     done: () => existsSync(join(made, file)),
-    run: () => quietly(pnpm, ['pack', '--pack-destination', made], { cwd: join(root, path) }),
+    async run() {
+      // Into its place by rename: another start that packs the same at this moment reads a whole file, whichever it is.
+      const own = mkdtempSync(join(made, 'packing-'))
+      await quietly(pnpm, ['pack', '--pack-destination', own], { cwd: join(root, path) })
+      renameSync(join(own, file), join(made, file))
+      rmSync(own, { recursive: true })
+    },
   })
   const bytes = readFileSync(join(made, file))
   const tarball = join(folder, file)

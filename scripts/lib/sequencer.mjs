@@ -18,7 +18,7 @@ const long = [
   'conformance.contract',
 ]
 
-const cluster = /kubernetes(\/.*)?\.integration\.test/
+const cluster = /(kubernetes|mixed-providers)(\/.*)?\.integration\.test/
 
 export class LongestFirst extends BaseSequencer {
   /** @override @param {import('vitest/node').TestSpecification[]} files */

@@ -46,6 +46,7 @@ export async function startMuster({ providers, pools, port = 0, env = {} }: Must
   await chmod(folder, 0o711)
   const config = join(folder, 'muster.yaml')
   const data = join(folder, 'data')
+  const socket = join(folder, 'muster.sock')
   const names = [...new Set(Object.values(providers).map((provider) => provider.plugin))]
   const plugins = Object.fromEntries(
     names.map((name) => [
@@ -57,12 +58,16 @@ export async function startMuster({ providers, pools, port = 0, env = {} }: Must
   // JSON is YAML.
   await writeFile(
     config,
-    JSON.stringify({ host: { data: 'data', listen: `127.0.0.1:${port}` }, providers: placed(providers, folder), pools }),
+    JSON.stringify({
+      host: { data: 'data', listen: `127.0.0.1:${port}`, socket: { path: socket } },
+      providers: placed(providers, folder),
+      pools,
+    }),
   )
   const past: RunningProcess[] = []
 
   const ask = async <T>(path: string, method: 'GET' | 'POST' = 'GET'): Promise<T> => {
-    const asked = request({ socketPath: join(data, 'muster.sock'), path, method, agent: false, timeout: 60_000 }).end()
+    const asked = request({ socketPath: socket, path, method, agent: false, timeout: 60_000 }).end()
     const [answer] = (await once(asked, 'response')) as [IncomingMessage]
     const text = Buffer.concat(await answer.toArray()).toString()
     if ((answer.statusCode ?? 500) >= 400) throw new Error(`${method} ${path}: ${answer.statusCode} ${text}`)

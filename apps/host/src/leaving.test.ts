@@ -8,6 +8,7 @@ import type { ProviderEntry } from './engine/entries.ts'
 import { examine } from './examine.ts'
 import { entriesFor, type Left, openLeft } from './leaving.ts'
 import { addContent, treeOfFolder } from './plugins/content.ts'
+import type { TrustPolicy } from './plugins/registry.ts'
 import { packPlugin, pluginFiles } from './plugins/testing/pack.ts'
 import { sealer } from './store/seal.ts'
 
@@ -21,7 +22,7 @@ interface Site extends AsyncDisposable {
   noted: ProviderEntry[]
   before: Deployment
   /** At a start that names it no more, with another data folder where one is given. */
-  left(how?: { holding?: string[]; noted?: ProviderEntry[]; store?: string }): Promise<Left>
+  left(how?: { holding?: string[]; noted?: ProviderEntry[]; store?: string; rules?: TrustPolicy['rules'] }): Promise<Left>
 }
 
 async function openSite(): Promise<Site> {
@@ -46,8 +47,12 @@ async function openSite(): Promise<Site> {
   const now = await write({ providers: {} }, {})
   return {
     ...{ path: temp.path, store: at('data/plugins'), noted, before },
-    left: ({ holding = ['p'], noted: entries = noted, store = at('data/plugins') } = {}) =>
-      openLeft(entries, { ...now, stores: [store], sealer: seals, holding: new Set(holding) }),
+    left: ({ holding = ['p'], noted: entries = noted, store = at('data/plugins'), rules = [] } = {}) =>
+      openLeft(entries, {
+        ...now,
+        discovery: { ...now.discovery, trust: { rules } },
+        ...{ stores: [store], sealer: seals, holding: new Set(holding) },
+      }),
     [Symbol.asyncDispose]: temp.remove,
   }
 }
@@ -101,4 +106,30 @@ test('is opened from where its bytes were unpacked, which are still those: in a 
   await chmod(join(there, 'package.json'), 0o600)
   await writeFile(join(there, 'package.json'), '{}')
   expect((await site.left({ noted, store: moved })).unopened.get('p')?.reason).toContain('are not those of the lock')
+})
+
+test('whose plugin a rule of trust does not let in any more stays closed, and it is said how it is given up', async () => {
+  await using site = await openSite()
+  const root = await addContent(await packPlugin(packed), site.store)
+  const [plugin] = site.before.discovery.plugins
+  if (plugin === undefined) throw new Error('no plugin')
+  const entry = { ...plugin.entry, source: { registry: 'default' } }
+  const signer = { issuer: 'https://ci.test', repository: 'https://ci.test/acme/plugin', workflow: 'release.yml' }
+  const entriesOf = (one: object): ProviderEntry[] => {
+    const locked = { ...plugin, root, entry, tree, ...one }
+    return entriesFor({ ...site.before, discovery: { ...site.before.discovery, plugins: [locked] } }, seals)
+  }
+  const tree = await treeOfFolder(root)
+  const [signed, vouched] = [entriesOf({ signer: { ...signer, commit: 'c0ffee' } }), entriesOf({})]
+  const rule = { packages: ['@acme/*'], ...signer }
+  expect((await site.left({ noted: signed, rules: [rule] })).opened).toHaveLength(1)
+  const others = [{ ...rule, repository: 'https://ci.test/acme/other' }]
+  for (const given of [
+    { noted: signed, rules: others },
+    { noted: vouched, rules: [rule] },
+  ])
+    expect((await site.left(given)).unopened.get('p')).toEqual({
+      reason: expect.stringContaining('a rule of trust asks for another signer of @acme/plugin@') as string,
+      hint: 'look at its vendor by hand, then give it up: muster providers forget p',
+    })
 })

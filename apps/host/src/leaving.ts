@@ -16,9 +16,11 @@ import { openGround } from './plugins/ground.ts'
 import { demandLevel } from './plugins/isolation.ts'
 import type { Refused } from './plugins/kept.ts'
 import { jsonOf } from './plugins/origin.ts'
+import type { Signer } from './plugins/provenance.ts'
 import { PluginRefusal } from './plugins/refusal.ts'
 import { isolationLevels, type PluginEntry } from './plugins/registry.ts'
 import type { Target } from './plugins/target.ts'
+import { keepsTrust } from './plugins/trust.ts'
 import type { Sealer } from './store/seal.ts'
 import type { Store } from './store/store.ts'
 
@@ -31,6 +33,7 @@ const noted: z.ZodType<Noted> = z.object({
   version: z.string(),
   root: z.string(),
   tree: z.string().exactOptional(),
+  signer: z.object({ issuer: z.string(), repository: z.string(), workflow: z.string() }).exactOptional(),
   entry: z.object({
     alias: z.string(),
     package: z.string(),
@@ -53,6 +56,8 @@ interface Noted extends Omit<ProviderConfig, 'name'> {
   root: string
   /** Digest of them; absent for a folder under development. */
   tree?: string
+  /** Who signed them. */
+  signer?: Signer
   entry: PluginEntry
 }
 
@@ -60,8 +65,15 @@ const outer = z.object({ sealed: z.string() })
 
 /** Of all providers that these files name. Sealed: whoever wrote a secret into a configuration does not find it in the store. */
 export function entriesFor(found: Deployment, sealer: Sealer): ProviderEntry[] {
-  return targetsOf(found).map(({ provider: { name, ...provider }, plugin: { root, tree, entry, manifest } }) => {
-    const note: Noted = { ...provider, version: manifest.version, root, entry, ...(tree === undefined ? {} : { tree }) }
+  return targetsOf(found).map(({ provider: { name, ...provider }, plugin: { root, tree, signer, entry, manifest } }) => {
+    const note: Noted = {
+      ...{ ...provider, version: manifest.version, root, entry },
+      ...(tree === undefined ? {} : { tree }),
+      // No more than a rule asks for.
+      ...(signer === undefined
+        ? {}
+        : { signer: { issuer: signer.issuer, repository: signer.repository, workflow: signer.workflow } }),
+    }
     const content = tree === undefined ? {} : { content: basename(root) }
     return { name, value: JSON.stringify({ ...content, sealed: sealer.seal(JSON.stringify(note), contextOf(name)) }) }
   })
@@ -113,14 +125,18 @@ async function openOne(given: ProviderEntry, deps: LeftDeps): Promise<{ target: 
   const note = read(given, deps.sealer)
   if (note === undefined)
     return { refused: { reason: 'how it was configured cannot be read', hint: 'put back the key of the data folder' } }
-  const { entry, root: _root, tree: _tree, version, ...provider } = note
+  const { entry, root: _root, tree: _tree, signer: _signer, version, ...provider } = note
   const hint = `bring back ${entry.package}@${version} as '${entry.alias}' in the registry manifest and its lock`
   try {
     const plugin = await pluginOf(name, note, deps)
     if (plugin.manifest.kind !== 'worker-provider') return { refused: { reason: 'its plugin is another one now', hint } }
     return { target: targetOf({ ...provider, name }, { plugin, config: deps.config }) }
   } catch (error) {
-    return { refused: { reason: `its plugin cannot be opened: ${(error as Error).message}`, hint } }
+    const reason = `its plugin cannot be opened: ${(error as Error).message}`
+    // Of a rule that it does not keep any more: to bring it back is no way.
+    if (error instanceof PluginRefusal && error.code === 'lock-stale')
+      return { refused: { reason, hint: `look at its vendor by hand, then give it up: muster providers forget ${name}` } }
+    return { refused: { reason, hint } }
   }
 }
 
@@ -135,7 +151,7 @@ function read({ name, value }: ProviderEntry, sealer: Sealer): Noted | undefined
 
 /** From the files of the deployment where these still have it, else from where it was unpacked. Throws why not. */
 async function pluginOf(name: string, note: Noted, { config, discovery, stores }: LeftDeps): Promise<DiscoveredPlugin> {
-  const { entry, root, tree, version } = note
+  const { entry, root, tree, signer, version } = note
   const isIt = (one: DiscoveredPlugin): boolean =>
     one.manifest.name === entry.package &&
     one.manifest.version === version &&
@@ -143,6 +159,8 @@ async function pluginOf(name: string, note: Noted, { config, discovery, stores }
     (tree !== undefined || one.root === root)
   const named = discovery.plugins.find(isIt)
   if (named !== undefined) return named
+  if (tree !== undefined)
+    keepsTrust({ package: entry.package, version, ...(signer === undefined ? {} : { signer }) }, discovery.trust ?? { rules: [] })
   const before = tree === undefined ? undefined : await previousOf(entry.alias, { config, stores })
   if (before !== undefined && 'plugin' in before && isIt(before.plugin)) return before.plugin
   // The data folder may have been moved since.
@@ -152,7 +170,7 @@ async function pluginOf(name: string, note: Noted, { config, discovery, stores }
     root: folder,
     registry: { problem: devProblem(name) },
     ground: () => openGround({ data: config.data, users: config.isolation.users }),
-    ...(tree === undefined ? {} : { locked: { version, tree } }),
+    ...(tree === undefined ? {} : { locked: { version, tree, ...(signer === undefined ? {} : { signer }) } }),
   })
   if (plugin === undefined) throw new PluginRefusal('no-source', problems[0]?.reason ?? 'it cannot be read', '')
   demandLevel(entry, plugin.isolation)

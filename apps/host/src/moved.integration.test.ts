@@ -23,7 +23,7 @@ test('its workers go on in the place that is theirs, or wait for a link from the
     host: 'reconcile: 1s',
   })
   const moved = join(site.dir, 'moved')
-  const client = connect({ socket: join(moved, 'muster.sock') }, { patienceMs })
+  const client = connect({ socket: site.socket }, { patienceMs })
   try {
     await site.start()
     await site.ready()

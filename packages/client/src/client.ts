@@ -98,6 +98,8 @@ export interface MusterClient {
     crash(id: string): Promise<CrashBundle>
     /** Workers of ours that no record knows, as the last look showed them. */
     orphans(name: string): Promise<Orphan[]>
+    /** Gives up one that the configuration names no longer; says what was known to be left there. Role admin. */
+    forget(name: string, how: Body<'forgetProvider'>): Promise<Operations['forgetProvider']['answer']>
     /** Looks at a provider now. */
     reconcile(name: string, options?: { reclaimOrphans?: boolean }): Promise<{ orphansReclaimed: number }>
   }
@@ -218,6 +220,7 @@ export function connect(address: Address, options: ConnectOptions = {}): MusterC
       crashes: (query = {}) => call('listCrashes', { query }),
       crash: (id) => call('getCrash', { params: { id } }),
       orphans: (name) => items(call('listOrphans', { params: { name } })),
+      forget: (name, how) => call('forgetProvider', { params: { name }, body: how }),
       reconcile: (name, given) =>
         call('reconcileProvider', { params: { name }, query: given?.reclaimOrphans === true ? { reclaimOrphans: 'true' } : {} }),
     },

@@ -4,6 +4,7 @@ import * as z from 'zod'
 import { type CopiesConfig, type CopyLimits, copiesSchema, copyLimitsOf } from './copies.ts'
 import { type HostKey, parseHostKey } from './host-keys.ts'
 import { imageRulesOf, type ImageRules, type ImagesConfig, imagesSchema } from './image-rules.ts'
+import { type RoomConfig, type RoomLimits, roomLimitsOf, roomSchema } from './room.ts'
 import { type HostRules, type RulesConfig, rulesOf, rulesShape } from './rules.ts'
 
 /** Where Docker's own packages put the engine's socket. */
@@ -18,6 +19,7 @@ export interface DockerConfig extends RulesConfig {
   readonly ssh?: { readonly url: string; readonly hostKeys: readonly string[] }
   readonly images?: ImagesConfig
   readonly copies?: CopiesConfig
+  readonly room?: RoomConfig
 }
 
 /** Where the engine listens, as the client needs it. */
@@ -49,6 +51,7 @@ export interface CheckedConfig {
   readonly endpoint: Endpoint
   readonly images: ImageRules
   readonly copies: CopyLimits
+  readonly room: RoomLimits
   readonly rules: HostRules
 }
 
@@ -89,6 +92,7 @@ export const configSchema: z.ZodType<DockerConfig> = z.strictObject({
     .exactOptional(),
   images: imagesSchema.exactOptional(),
   copies: copiesSchema.exactOptional(),
+  room: roomSchema.exactOptional(),
   ...rulesShape,
 })
 
@@ -101,8 +105,9 @@ export function parseConfig(input: unknown): CheckedConfig {
   }
   const endpoint = Object.freeze(endpointOf(parsed.data))
   const rules = rulesOf(parsed.data, socketOf(endpoint))
-  const { images = {}, copies = {} } = parsed.data
-  return Object.freeze({ endpoint, images: imageRulesOf(images), copies: copyLimitsOf(copies), rules })
+  const { images = {}, copies = {}, room = {} } = parsed.data
+  const limits = { copies: copyLimitsOf(copies), room: roomLimitsOf(room) }
+  return Object.freeze({ endpoint, images: imageRulesOf(images), ...limits, rules })
 }
 
 /** The path of the engine's socket on its own machine, where the configuration says it. */

@@ -3,21 +3,11 @@ import type { Headroom, Probe } from '@muster/core'
 import { apiRange, compareVersions } from './client.ts'
 import type { Row } from './containers.ts'
 import type { EngineFacts } from './facts.ts'
+import { freeOf, type RoomLimits } from './room.ts'
 
-/** What the limits of running workers, of whatever owner, leave. A worker without limits reserves nothing. Pure. */
-export function headroomOf(facts: EngineFacts, rows: readonly Row[]): Headroom {
-  const holding = rows.filter(({ state }) => state !== 'exited' && state !== 'dead')
-  const free = (total: number, used: number): { free: number; total: number } => ({ free: Math.max(0, total - used), total })
-  return {
-    cpu: free(
-      facts.cpus,
-      holding.reduce((sum, { cpu }) => sum + cpu, 0),
-    ),
-    memoryBytes: free(
-      facts.memoryBytes,
-      holding.reduce((sum, { memoryBytes }) => sum + memoryBytes, 0),
-    ),
-  }
+/** What the limits of running workers, of whatever owner, leave of the engine, or of what workers may take of it. Pure. */
+export function headroomOf({ cpus: cpu, memoryBytes }: EngineFacts, limits: RoomLimits, rows: readonly Row[]): Headroom {
+  return freeOf({ cpu, memoryBytes, ...limits }, rows)
 }
 
 /** What an operator should know of this engine. Pure. */

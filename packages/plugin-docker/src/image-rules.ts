@@ -1,5 +1,6 @@
 /** What an operator says of images: mirrors, how long a pull may take, what is kept. Parsed once. */
 import * as z from 'zod'
+import { durationPattern, sizePattern, amountOf } from './sizes.ts'
 
 /** `always`: before each launch; `missing` (default): when the engine has it not; `never`: it must be there. */
 export type PullPolicy = 'always' | 'missing' | 'never'
@@ -33,8 +34,6 @@ const PULL_WITHIN_MS = 30 * 60_000
 
 /** A registry with a part of a path or without: what an image's name begins with. */
 const prefix = z.string().regex(/^[a-z0-9]+(?:[._:-][a-z0-9]+)*(?:\/[a-z0-9]+(?:[._-]+[a-z0-9]+)*)*$/)
-const duration = z.string().regex(/^\d{1,9}(?:s|m|h|d)$/)
-const size = z.string().regex(/^\d{1,9}(?:MiB|GiB|TiB)$/)
 
 export const imagesSchema: z.ZodType<ImagesConfig> = z
   .strictObject({
@@ -46,11 +45,11 @@ export const imagesSchema: z.ZodType<ImagesConfig> = z
       .record(prefix, prefix)
       .describe('Where images are pulled from instead, by the beginning of their names: `docker.io` → `mirror.example:5000/hub`.')
       .exactOptional(),
-    pullWithin: duration.describe('The longest that one pull may take, as `45m`. Default 30m.').exactOptional(),
-    unusedFor: duration
+    pullWithin: durationPattern.describe('The longest that one pull may take, as `45m`. Default 30m.').exactOptional(),
+    unusedFor: durationPattern
       .describe('Images that this provider pulled are removed when unused for so long, as `14d`.')
       .exactOptional(),
-    budget: size
+    budget: sizePattern
       .describe('Images that this provider pulled may take so much together, as `50GiB`: the longest unused go first.')
       .exactOptional(),
   })
@@ -61,18 +60,8 @@ export function imageRulesOf({ logins = [], mirrors = {}, pullWithin, unusedFor,
   return {
     logins,
     mirrors: Object.entries(mirrors).toSorted(([left], [right]) => right.length - left.length),
-    pullWithinMs: pullWithin === undefined ? PULL_WITHIN_MS : valueOf(pullWithin),
-    ...(unusedFor === undefined ? {} : { unusedForMs: valueOf(unusedFor) }),
-    ...(budget === undefined ? {} : { budgetBytes: valueOf(budget) }),
+    pullWithinMs: pullWithin === undefined ? PULL_WITHIN_MS : amountOf(pullWithin),
+    ...(unusedFor === undefined ? {} : { unusedForMs: amountOf(unusedFor) }),
+    ...(budget === undefined ? {} : { budgetBytes: amountOf(budget) }),
   }
-}
-
-const units: Readonly<Record<string, number>> = {
-  ...{ s: 1000, m: 60_000, h: 3_600_000, d: 86_400_000 },
-  ...{ MiB: 2 ** 20, GiB: 2 ** 30, TiB: 2 ** 40 },
-}
-
-function valueOf(text: string): number {
-  const [, count = '', unit = ''] = /^(\d+)(\D+)$/.exec(text) ?? []
-  return Number(count) * (units[unit] ?? 1)
 }

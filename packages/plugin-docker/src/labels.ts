@@ -29,15 +29,28 @@ export const label = {
   user: 'muster-label.',
 } as const
 
+/** What a worker takes of its engine. */
+export interface Need {
+  readonly cpu: number
+  readonly memoryBytes: number
+}
+
+/** Each service has the limits of its worker beside it. */
+export function needOf({ resources: { cpu = 0, memoryBytes = 0 } = {}, services = [] }: LaunchSpec): Need {
+  const parts = 1 + services.length
+  return { cpu: cpu * parts, memoryBytes: memoryBytes * parts }
+}
+
 /** All labels of a worker's container. */
 export function labelsOf(spec: LaunchSpec): Record<string, string> {
   const { resources = {}, network } = spec
+  const need = needOf(spec)
   return {
     ...Object.fromEntries(Object.entries(spec.labels ?? {}).map(([name, value]) => [label.user + name, value])),
     ...spec.tags,
     [label.spec]: specDigest(spec),
-    ...(resources.cpu === undefined ? {} : { [label.cpu]: String(Math.ceil(resources.cpu * 1e9)) }),
-    ...(resources.memoryBytes === undefined ? {} : { [label.memory]: String(resources.memoryBytes) }),
+    ...(resources.cpu === undefined ? {} : { [label.cpu]: String(Math.ceil(need.cpu * 1e9)) }),
+    ...(resources.memoryBytes === undefined ? {} : { [label.memory]: String(need.memoryBytes) }),
     ...(spec.work.mode === 'hold' ? { [label.holds]: 'yes' } : {}),
     ...(hasParts(spec) ? { [label.parts]: 'yes' } : {}),
     ...(network?.ports === undefined ? {} : { [label.ports]: network.ports.join(',') }),

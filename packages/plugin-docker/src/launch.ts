@@ -13,6 +13,7 @@ import { containerName, containerPath, hasParts, label, specDigest } from './lab
 import { droppedPath, grantedOf, lackedPath } from './limits.ts'
 import { createNetworks, furnish, type Furnished } from './furnish.ts'
 import type { HostRules } from './rules.ts'
+import type { Room } from './room.ts'
 import { prepareRunFolder, runFolder } from './run-folder.ts'
 import { refuse, settingsOf } from './settings.ts'
 import { absent, createSupply } from './supply.ts'
@@ -26,6 +27,7 @@ export interface LauncherParts {
   turns: Turns
   fields: readonly SpecField[]
   rules: HostRules
+  room: Room
 }
 
 /** A name that is taken though nobody holds it is being made or removed: an engine is done with that within a second or two. */
@@ -60,6 +62,7 @@ export function createLauncher({
   turns,
   fields,
   rules,
+  room,
 }: LauncherParts): (spec: LaunchSpec, call: Call) => Promise<LaunchedWorker> {
   const { engine } = containers
   // The engine's socket is asked for by name, and known to be behind a link.
@@ -253,16 +256,20 @@ export function createLauncher({
   return async (spec, call) => {
     const facts = await containers.facts(call.signal)
     checkSpec(spec, { fields, rules, reaches: engine.reach !== undefined }, facts)
-    return turns.take(spec.id, call.signal, async (doomed) => {
+    return turns.take(spec.id, call.signal, (doomed) => {
       const root = settingsOf(spec).hostNamespaces?.includes('users') === true ? undefined : facts.remapped
-      const attempt = { spec, call, facts, doomed, place: { engine, id: spec.id, signal: call.signal, root } }
-      const { id, found, warnings = [] } = await make(attempt)
-      for (const warning of warnings) await heed(warning, attempt)
-      if (found !== undefined) await checkFound(attempt, found)
-      if (found === undefined || unstarted.has(found.State.Status)) await finish(attempt, found !== undefined)
-      const granted = grantedOf(spec)
-      return { handle: handleOf(id), ...(granted === undefined ? {} : { granted }) }
+      const place = { engine, id: spec.id, signal: call.signal, root }
+      return room.hold(spec, call, () => launch({ spec, call, facts, doomed, place }))
     })
+  }
+
+  async function launch(attempt: Attempt): Promise<LaunchedWorker> {
+    const { id, found, warnings = [] } = await make(attempt)
+    for (const warning of warnings) await heed(warning, attempt)
+    if (found !== undefined) await checkFound(attempt, found)
+    if (found === undefined || unstarted.has(found.State.Status)) await finish(attempt, found !== undefined)
+    const granted = grantedOf(attempt.spec)
+    return { handle: handleOf(id), ...(granted === undefined ? {} : { granted }) }
   }
 }
 

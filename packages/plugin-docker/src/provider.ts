@@ -42,6 +42,7 @@ import { createPuller } from './image.ts'
 import { createSweeper } from './image-sweep.ts'
 import { createLauncher } from './launch.ts'
 import { readLogs } from './logs.ts'
+import { createRoom, type RoomLimits } from './room.ts'
 import { type HostRules, rulesOf } from './rules.ts'
 import { createSampler } from './samples.ts'
 import { settingsOf } from './settings.ts'
@@ -66,6 +67,8 @@ export interface DockerProviderOptions {
   rules?: HostRules
   /** Absent: the usual ones. */
   copies?: CopyLimits
+  /** What workers may take of the engine together; absent: all. */
+  room?: RoomLimits
   /** Only for tests: another way to the engine. */
   engine?: Engine
 }
@@ -83,6 +86,7 @@ export function dockerProvider({
   fields,
   rules = rulesOf({}),
   copies = copyLimitsOf({}),
+  room = {},
   engine = createEngine(endpoint),
 }: DockerProviderOptions): DockerProvider {
   const containers = createContainers(engine, { 'muster-owner': context.owner, 'muster-provider': context.provider })
@@ -93,7 +97,7 @@ export function dockerProvider({
   const tender = createImageTender({ puller, sweeper: createSweeper(engine, { ledger, rules: images, now }), now })
   const stopper = createStopper(containers, turns)
   const suspender = createSuspender(containers)
-  const launch = createLauncher({ containers, puller, turns, fields, rules })
+  const launch = createLauncher({ containers, puller, turns, fields, rules, room: createRoom(engine, room) })
   const runners = createRunners()
   const terminals = createTerminals()
   const sampler = createSampler(containers)
@@ -283,7 +287,7 @@ export function dockerProvider({
     headroom: (call) =>
       guarded(call, reads('ask for headroom'), async () => {
         const [facts, rows] = await Promise.all([containers.facts(call.signal), listRows(engine, undefined, call.signal)])
-        return headroomOf(facts, rows)
+        return headroomOf(facts, room, rows)
       }),
   }
 }

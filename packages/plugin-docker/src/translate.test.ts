@@ -379,11 +379,16 @@ describe('an engine', () => {
 
   test('has the headroom that limits leave; what has ended reserves nothing', () => {
     const row = (state: string, cpu: number) => ({ id, tags, container: 'c', state, cpu, memoryBytes: cpu * 1e9 })
-    expect(headroomOf(facts, [row('running', 1), row('paused', 0.5), row('exited', 2)])).toEqual({
+    expect(headroomOf(facts, {}, [row('running', 1), row('paused', 0.5), row('exited', 2)])).toEqual({
       cpu: { free: 2.5, total: 4 },
       memoryBytes: { free: 6.5e9, total: 8e9 },
     })
-    expect(headroomOf(facts, [row('running', 9)])).toMatchObject({ cpu: { free: 0 }, memoryBytes: { free: 0 } })
+    expect(headroomOf(facts, {}, [row('running', 9)])).toMatchObject({ cpu: { free: 0 }, memoryBytes: { free: 0 } })
+    expect(headroomOf(facts, { slots: 3, memoryBytes: 4e9 }, [row('running', 1)])).toEqual({
+      slots: { free: 2, total: 3 },
+      cpu: { free: 3, total: 4 },
+      memoryBytes: { free: 3e9, total: 4e9 },
+    })
   })
 })
 

@@ -32,5 +32,8 @@ test('the README has the table of fields, as the conformance suite sees them', a
 })
 
 test('the file with the Role has the rights of the calls that are made, and no others', async () => {
-  await expect(`${roleText(roleOf('muster'))}\n`).toMatchFileSnapshot(at('role.yaml'))
+  const role = `${roleText(roleOf('muster'))}\n`
+  await expect(role).toMatchFileSnapshot(at('role.yaml'))
+  // kustomize reads nothing outside its own folder.
+  await expect(role).toMatchFileSnapshot(at('../../packaging/kubernetes/base/role.yaml'))
 })

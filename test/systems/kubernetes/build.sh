@@ -5,7 +5,8 @@
 #                      cores, so start it early and beside other work: it is nice to everybody
 #   build.sh --paths   prints the same and builds nothing. Exit: 3 something is missing, 4 and is being built now
 #
-# Needs Go and, once, a module proxy. One build runs at a time, another waits for it. A killed one leaves nothing that counts.
+# Needs Go and, once, a module proxy. One build runs at a time, another waits for it, and fails with it. A killed one leaves nothing that
+# counts.
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")"
 
@@ -39,7 +40,17 @@ fi
 
 mkdir -p "$cache/bin"
 exec 9>"$cache/lock"
+failed=$cache/failed-$(paths | sha256sum | head -c 16)
+readonly failed
+mark() { stat -c '%i %z' "$failed" 2>/dev/null || true; }
+before=$(mark)
 flock 9
+# Whoever has waited for a build that failed does not begin it again: each of many would, one after the other.
+if [ "$(mark)" != "$before" ] && [ -e "$failed" ]; then
+  echo "build: $(cat "$failed"), as the build that was waited for has told" >&2
+  exit 1
+fi
+rm -f "$failed"
 # Of builds that were killed: only one that holds the lock has any.
 rm -f "$cache"/bin/*.part
 
@@ -56,7 +67,10 @@ for name in $(missing); do
   begun=$SECONDS
   file=$(path "$name")
   echo "build: $name is built" >&2
-  (cd "$name" && nice -n 15 go build -ldflags "$ldflags" -o "$file.part" .)
+  (cd "$name" && nice -n 15 go build -ldflags "$ldflags" -o "$file.part" .) || {
+    echo "$name cannot be built" | tee "$failed" >&2
+    exit 1
+  }
   mv "$file.part" "$file"
   echo "build: $name is there after $((SECONDS - begun)) s" >&2
 done

@@ -1,6 +1,5 @@
-import { existsSync, readFileSync, rmSync, statSync } from 'node:fs'
+import { existsSync, readFileSync, rmSync, statSync, writeFileSync } from 'node:fs'
 import { request } from 'node:http'
-import { join } from 'node:path'
 import { waitFor } from '@muster/test/systems/wait'
 import { expect, test } from 'vitest'
 import { startTestDaemon } from './testing/daemon.ts'
@@ -184,8 +183,7 @@ test('other hosts and origins are refused on TCP, also with a token', async () =
 
 test('the unix socket is for its owner: 0600, no token needed, a wrong one still refused', async () => {
   await using daemon = await startTestDaemon()
-  const socketPath = join(daemon.dir, 'muster.sock')
-  expect(daemon.api.socket).toBe(socketPath)
+  const socketPath = daemon.api.socket ?? ''
   expect(statSync(socketPath).mode & 0o777).toBe(0o600)
   expect(await raw({ socketPath }, { host: 'whatever' })).toBe(200)
   expect(await raw({ socketPath }, { host: 'whatever', authorization: 'Bearer wrong' })).toBe(401)
@@ -207,6 +205,25 @@ test('the first admin token is written once, and taken from its file when the st
   rmSync(path)
   await ensureAdminToken(store, daemon.dir)
   expect(existsSync(path)).toBe(false)
+})
+
+test('the file of the first admin token goes with its token, at once or with the next start', async () => {
+  await using daemon = await startTestDaemon()
+  const { store } = daemon.harness.engine
+  const path = adminTokenPath(daemon.dir)
+  const [mine] = await tokens(store).list()
+  const other = (await daemon.ask('POST', '/v1/tokens', { body: { name: 'other', role: 'admin' } })).json as {
+    id: string
+    token: string
+  }
+  await daemon.ask('DELETE', `/v1/tokens/${other.id}`)
+  expect(existsSync(path)).toBe(true)
+  expect((await daemon.ask('DELETE', `/v1/tokens/${mine?.id}`)).status).toBe(204)
+  expect(existsSync(path)).toBe(false)
+  writeFileSync(path, `${daemon.token}\n`)
+  await ensureAdminToken(store, daemon.dir)
+  expect(existsSync(path)).toBe(false)
+  expect((await daemon.ask('GET', '/v1/pools')).json).toMatchObject({ hint: expect.stringContaining('muster tokens create') })
 })
 
 test('use of a token is noted, at most once a minute', async () => {

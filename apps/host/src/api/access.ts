@@ -92,7 +92,9 @@ export function checkStill({ principal, routeOptions }: FastifyRequest, { tokens
 }
 
 export function worthless(): ApiProblem {
-  return new ApiProblem('unauthorized', 'the token is unknown, expired or revoked', { hint: 'Ask an admin for a new one.' })
+  return new ApiProblem('unauthorized', 'the token is unknown, expired or revoked', {
+    hint: 'Ask an admin for a new one; on its machine whoever may open the unix socket is admin: muster tokens create.',
+  })
 }
 
 /** A request counts until its answer is over. */

@@ -11,18 +11,25 @@ const text = free.min(1).max(4096)
 const name = z.string().regex(/^[a-z0-9-]{1,40}$/)
 /** A duration that somebody asks for. 30 days: longer ones are a slip of units. */
 export const asked: z.ZodInt = z.int().min(1).max(2_592_000_000)
+/** The rule of a name: zod says no more than that it is wrong. */
+function forKey(rule: string): (issue: { code?: string }) => string | undefined {
+  return ({ code }) => (code === 'invalid_key' ? rule : undefined)
+}
+
 /** For finding things again: they are kept with each record, and shown with it in every list. */
 const LABELS = 64
 const LABEL_BYTES = 16_384
 const labels = z
-  .record(z.string().min(1).max(63), z.string().max(255))
+  .record(z.string().min(1).max(63), z.string().max(255), { error: forKey('the name of a label has 1 to 63 characters') })
   .refine((given) => Object.keys(given).length <= LABELS, `more than ${LABELS} labels`)
   .refine(
     (given) => Buffer.byteLength(Object.entries(given).flat().join('')) <= LABEL_BYTES,
     `more than ${LABEL_BYTES} bytes together`,
   )
   .meta({ maxProperties: LABELS })
-const env = z.record(z.string().regex(/^[A-Za-z_][A-Za-z0-9_]*$/), free)
+const env = z.record(z.string().regex(/^[A-Za-z_][A-Za-z0-9_]*$/), free, {
+  error: forKey('the name of a variable has A-Z, a-z, 0-9 and _, and does not begin with a digit'),
+})
 /** No system starts a program with more; longer lists travel as files. */
 const command = z.array(free).min(1).max(10_000).describe('Program and arguments; no shell is put around them.')
 

@@ -101,8 +101,14 @@ function ofStore(error: StoreError): ApiProblem {
   return new ApiProblem('store-unavailable', error.message, details)
 }
 
+/** A name of the client's, as that of a label, may be the fault itself, and as long as a body. */
+const PART = 63
+
 /** `body.outputs.0.name` of where and `/outputs/0/name`. */
 function pathOf(where: string, pointer: string): string {
-  const inner = pointer.split('/').filter((part) => part !== '')
+  const inner = pointer
+    .split('/')
+    .filter((part) => part !== '')
+    .map((part) => (part.length > PART ? `${part.slice(0, PART)}…` : part))
   return [where === 'querystring' ? 'query' : where, ...inner].filter((part) => part !== '').join('.')
 }

@@ -25,6 +25,7 @@ const acts = [
   [`/v1/workers/${worker}/cordon`, 'operator', 404],
   [`/v1/workers/${worker}/uncordon`, 'operator', 404],
   [`/v1/workers/${worker}/forget`, 'admin', 404],
+  ['/v1/providers/one/forget', 'admin', 409],
 ] as const
 
 test('each act needs its role, takes its body only, and answers for names that are not there', async () => {
@@ -47,6 +48,20 @@ test('each act needs its role, takes its body only, and answers for names that a
     const { json } = await daemon.ask('POST', path)
     expect(json).toMatchObject({ code: 'not-found', hint: expect.stringMatching(/^There are: .*`muster (pools|providers)`/) })
   }
+})
+
+test('a provider that is named no longer is given up, and its answer says what is left there', async () => {
+  await using daemon = await startTestDaemon()
+  const body = { reason: 'its plugin lies' }
+  const forget = (name: string): ReturnType<TestDaemon['ask']> => daemon.ask('POST', `/v1/providers/${name}/forget`, { body })
+  expect((await forget('one')).json).toMatchObject({
+    code: 'conflict',
+    hint: 'First: take it out of muster.yaml, and muster apply',
+  })
+  expect((await forget('nobody')).json).toMatchObject({ code: 'not-found' })
+  daemon.harness.leaving.add('one')
+  expect((await forget('one')).json).toEqual({ orphans: 0, prepared: [] })
+  expect((await forget('one')).json).toMatchObject({ code: 'not-found' })
 })
 
 test('what was done is shown where one looks: pool, provider, worker, conditions', async () => {

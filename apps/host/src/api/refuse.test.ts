@@ -1,5 +1,4 @@
 import { connect, type NetConnectOpts } from 'node:net'
-import { join } from 'node:path'
 import { expect, test } from 'vitest'
 import { startTestDaemon, type TestDaemon } from './testing/daemon.ts'
 
@@ -28,7 +27,7 @@ const type = 'application/problem+json'
 
 test('what is no request is refused in the words of the API, on both addresses', async () => {
   await using daemon = await startTestDaemon()
-  for (const where of [tcp(daemon), { path: join(daemon.dir, 'muster.sock') }])
+  for (const where of [tcp(daemon), { path: daemon.api.socket ?? '' }])
     for (const [text, status, code] of [
       ['\x16\x03\x01\x02', 400, 'invalid-request'],
       ['GET / HTTP/9.9\r\n\r\n', 400, 'invalid-request'],

@@ -48,6 +48,16 @@ test('bodies are bounded, and of the right kind', async () => {
       code: 'invalid-request',
       errors: [{ path }],
     })
+  const wrongName = `1${'ü'.repeat(80)}`
+  for (const [key, message] of [
+    ['labels', 'the name of a label has 1 to 63 characters'],
+    ['env', 'the name of a variable has A-Z, a-z, 0-9 and _, and does not begin with a digit'],
+  ] as const)
+    expect((await daemon.ask('POST', '/v1/runs', { body: { ...run, [key]: { [wrongName]: 'x' } } })).json).toMatchObject({
+      code: 'invalid-request',
+      errors: [{ path: `body.${key}.1${'ü'.repeat(62)}…`, message }],
+    })
+  expect((await daemon.ask('POST', '/v1/runs', { body: { ...run, labels: { ü: 'x' } } })).status).toBe(201)
   const user = await daemon.ask('POST', '/v1/workers/w1/exec', { body: { command: ['id'], user: long } })
   expect(user.json).toMatchObject({ code: 'invalid-request', errors: [{ path: 'body.user' }] })
   const most = { ...run, labels: Object.fromEntries(Object.entries(wide).slice(0, 60)) }

@@ -1,8 +1,8 @@
 import { once } from 'node:events'
-import { existsSync, mkdirSync, readFileSync, renameSync, rmSync, statSync, writeFileSync } from 'node:fs'
+import { existsSync, mkdirSync, readdirSync, readFileSync, renameSync, rmSync, statSync, writeFileSync } from 'node:fs'
 import { get } from 'node:http'
 import { connect as connectTo, createServer } from 'node:net'
-import { join } from 'node:path'
+import { basename, join } from 'node:path'
 import { connect } from '@muster/client'
 import { requireSystem } from '@muster/test/require'
 import { findIpv6 } from '@muster/test/systems/ipv6'
@@ -10,6 +10,7 @@ import { waitFor } from '@muster/test/systems/wait'
 import { pino } from 'pino'
 import { expect, test } from 'vitest'
 import { endpointPath, socketPath, startApi } from './server.ts'
+import { sealer } from '../store/seal.ts'
 import { startTestDaemon, type TestDaemon } from './testing/daemon.ts'
 
 function start(
@@ -40,13 +41,26 @@ test('says where it is, for this user alone, as long as it is there', async () =
   expect(JSON.parse(readFileSync(path, 'utf8'))).toEqual({
     pid: process.pid,
     url: daemon.api.url,
-    socket: socketPath(daemon.dir),
+    socket: socketPath(daemon.dir, daemon.harness.engine.sealer),
   })
   expect(statSync(path).mode & 0o777).toBe(0o600)
   await daemon.stop()
   expect(existsSync(path)).toBe(false)
-  expect(existsSync(socketPath(daemon.dir))).toBe(false)
+  expect(existsSync(socketPath(daemon.dir, daemon.harness.engine.sealer))).toBe(false)
   await daemon.start()
+})
+
+test('the name of the socket is known to whoever may read the data folder, the same at each start, and to nobody else', async () => {
+  await using daemon = await startTestDaemon()
+  const named = (one: TestDaemon): string => basename(one.api.socket ?? '')
+  const before = named(daemon)
+  // As the guide has it for curl.
+  expect(readdirSync(daemon.dir).filter((name) => /^muster-[\w-]{12}\.sock$/.test(name))).toEqual([before])
+  expect(readFileSync('/proc/net/unix', 'utf8')).not.toContain(before)
+  await daemon.stop()
+  await daemon.start()
+  expect(named(daemon)).toBe(before)
+  expect(basename(socketPath(daemon.dir, sealer(new Uint8Array(32).fill(1))))).not.toBe(before)
 })
 
 test('a socket that a killed daemon left is replaced', async () => {
@@ -56,15 +70,15 @@ test('a socket that a killed daemon left is replaced', async () => {
   const made = join(daemon.dir, 'left.sock')
   const left = createServer().listen(made)
   await once(left, 'listening')
-  renameSync(made, socketPath(daemon.dir))
+  renameSync(made, socketPath(daemon.dir, daemon.harness.engine.sealer))
   left.close()
   await daemon.start()
-  expect(statSync(socketPath(daemon.dir)).isSocket()).toBe(true)
+  expect(statSync(socketPath(daemon.dir, daemon.harness.engine.sealer)).isSocket()).toBe(true)
 })
 
 test('a socket whose name was taken away is made again with its mode, and what came in by it goes on', async () => {
   await using daemon = await startTestDaemon()
-  const path = socketPath(daemon.dir)
+  const path = socketPath(daemon.dir, daemon.harness.engine.sealer)
   const api = await start(daemon, daemon.dir, { socket: { path: join(daemon.dir, 'own.sock'), mode: 0o660 } })
   const own = api.socket ?? ''
   const open = connectTo(own)

@@ -14,6 +14,7 @@ import { openCopies } from '../engine/copies.ts'
 import { openStorage } from '../engine/storage.ts'
 import { openCrashes } from '../plugins/bundle.ts'
 import { openBackups } from '../store/backup.ts'
+import type { Sealer } from '../store/seal.ts'
 import { urlHost } from '../config/address.ts'
 import { readTls, type TlsFiles } from '../config/tls.ts'
 import { buildApp, httpOptions } from './app.ts'
@@ -27,7 +28,7 @@ import { limits, type LimitOptions } from './limits.ts'
 import { closeServer, listenLocal, listenOn } from './listen.ts'
 import { ignoreExpectations } from './refuse.ts'
 import { streams } from './streams.ts'
-import { ensureAdminToken, tokens } from './tokens.ts'
+import { dropAdminToken, ensureAdminToken, tokens } from './tokens.ts'
 
 export interface ApiDeps {
   engine: Engine
@@ -69,8 +70,12 @@ const shaken = { handshakeTimeout: httpOptions.headersTimeout }
 /** Keys are kept for a day: looking once an hour is often enough. */
 const SWEEP_MS = KEEP_MS / 24
 
-export function socketPath(dataDir: string): string {
-  return join(dataDir, 'muster.sock')
+/**
+ * In the data folder, under a name that only whoever may list it or read its key knows, the same at each start: the file mode lets in the daemon's
+ * user, and a plugin of that user that has the network and no files could open any name it knew. 72 bits: nobody guesses them.
+ */
+export function socketPath(dataDir: string, sealer: Pick<Sealer, 'derive'>): string {
+  return join(dataDir, `muster-${sealer.derive('socket').subarray(0, 9).toString('base64url')}.sock`)
 }
 
 /** Where clients of this machine find a running daemon: `{ pid, url, socket }`. */
@@ -84,7 +89,7 @@ export async function startApi(deps: ApiDeps): Promise<Api> {
   await ensureAdminToken(engine.store, dataDir)
   const local = new WeakSet<Socket>()
   const doors = doorsOf(deps.openFiles, deps.limits)
-  const known = tokens(engine.store)
+  const known = tokens(engine.store, Date.now, (id) => dropAdminToken(dataDir, id))
   const isLocal = (request: FastifyRequest): boolean => local.has(request.raw.socket)
   const open = streams({ ...doors.streams, isLocal, ends: known.ends })
   observer.streams(open.count)
@@ -117,7 +122,7 @@ export async function startApi(deps: ApiDeps): Promise<Api> {
   await openDoor('tcp', `${urlHost(listen.host)}:${listen.port}`, () => listenOn(app.server, listen))
   const { port } = app.server.address() as AddressInfo
   const url = `${material === undefined ? 'http' : 'https'}://${urlHost(listen.host)}:${port}`
-  const path = deps.socket?.path ?? socketPath(dataDir)
+  const path = deps.socket?.path ?? socketPath(dataDir, engine.sealer)
   const mode = deps.socket?.mode ?? 0o600
   const unix = await openDoor('socket', path, () => listenLocal(app, { path, mode, local, doors, log }))
   writeEndpoint(dataDir, { pid: process.pid, url, ...(unix === undefined ? {} : { socket: path }) })

@@ -3,7 +3,7 @@
  * that made it. A plain hash is enough, since nobody can guess 256 bits.
  */
 import { createHash, randomBytes, timingSafeEqual } from 'node:crypto'
-import { closeSync, fsyncSync, openSync, readFileSync, renameSync, writeSync } from 'node:fs'
+import { closeSync, fsyncSync, openSync, readFileSync, renameSync, rmSync, writeSync } from 'node:fs'
 import { dirname, join } from 'node:path'
 import type { Also } from '../engine/api.ts'
 import { newId } from '../store/ids.ts'
@@ -71,7 +71,8 @@ const USED_EVERY_MS = 60_000
 /** Digests of tokens that were valid. More than any farm has; who is forgotten is only asked to be patient while guesses come. */
 const MOST_KNOWN = 10_000
 
-export function tokens(store: Store, now: () => number = Date.now): Tokens {
+/** `onRevoked`: told of each, once it is worthless. */
+export function tokens(store: Store, now: () => number = Date.now, onRevoked: (id: string) => void = () => undefined): Tokens {
   const known = new Set<string>()
   const ends = tokenEnds(now)
   return {
@@ -140,7 +141,10 @@ export function tokens(store: Store, now: () => number = Date.now): Tokens {
         const revoked = result.numUpdatedRows > 0n
         if (revoked) {
           await also?.(tx, after, id)
-          after(() => ends.revoked(id))
+          after(() => {
+            ends.revoked(id)
+            onRevoked(id)
+          })
         }
         return revoked
       })
@@ -159,14 +163,34 @@ export function adminTokenPath(dataDir: string): string {
  */
 export async function ensureAdminToken(store: Store, dataDir: string, now: () => number = Date.now): Promise<void> {
   const first = await store.read.selectFrom('tokens').select('id').where('role', '=', 'admin').limit(1).executeTakeFirst()
-  if (first !== undefined) return
   const path = adminTokenPath(dataDir)
+  if (first !== undefined) {
+    const found = idOf(readToken(path))
+    const row = await store.read.selectFrom('tokens').select('revoked_at').where('id', '=', found).executeTakeFirst()
+    // Revoked by a daemon that ended before the file went.
+    if (row !== undefined && row.revoked_at !== null) dropAdminToken(dataDir, found)
+    return
+  }
   // The file first: killed between the two, the next start takes the token from it.
   const kept = readToken(path)
   const text = kept ?? tokenText(newId('t'), randomBytes(32))
   if (kept === undefined) writeToken(path, text)
-  const token: TokenRow = { id: FORM.exec(text)?.[1] ?? newId('t'), name: 'admin', role: 'admin', text, at: now(), expires: null }
+  const token: TokenRow = { id: idOf(text), name: 'admin', role: 'admin', text, at: now(), expires: null }
   await store.write((tx) => insert(tx, token))
+}
+
+/** The file goes when its token is worthless: what stands there would only be tried. Another token's is left. */
+export function dropAdminToken(dataDir: string, id: string): void {
+  const path = adminTokenPath(dataDir)
+  try {
+    if (id !== '' && idOf(readToken(path)) === id) rmSync(path, { force: true })
+  } catch {
+    // It stays, and is worthless.
+  }
+}
+
+function idOf(text = ''): string {
+  return FORM.exec(text)?.[1] ?? ''
 }
 
 interface TokenRow {

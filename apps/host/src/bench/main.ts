@@ -5,8 +5,10 @@
 import { execFileSync } from 'node:child_process'
 import { readFileSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
+import { startKubernetes } from '@muster/test/systems/kubernetes'
 import { benchDocker } from './docker.ts'
 import { benchInstall } from './install.ts'
+import { benchCrowd, benchKubernetes } from './kubernetes.ts'
 import { benchNull } from './null.ts'
 import { benchOld } from './old.ts'
 import { benchCalls, benchLevels } from './plugins.ts'
@@ -97,8 +99,33 @@ if (socket !== undefined)
     `${dockerPairs} rounds in turn: a worker through the host, the engine's own create and start, then forced removal, over the same socket, and the same by its command line, \`docker run --detach\` and \`docker rm --force\`; image ${image}. Then ${many.atOnce} workers asked for in one moment, until the last is ready, and given back, until the last is gone, ${many.rounds} rounds in turn with as many bare containers; the log of a worker that has written ${many.logBytes / 1e6} MB, from the plugin's process to the host's, ${many.rounds} reads in turn with the engine's own answer; and ${many.live} workers that nobody asks for anything, over ${many.restMs / 1000} s.`,
     () => benchDocker(dockerPairs, { socket, image, ...many }),
   )
+if (process.env['MUSTER_BENCH_KUBERNETES'] === undefined && only === undefined)
+  process.stdout.write('kubernetes: not measured, since MUSTER_BENCH_KUBERNETES is not set\n')
+if (process.env['MUSTER_BENCH_KUBERNETES'] !== undefined) await onCluster()
 if (!quick) {
   const commit = execFileSync('git', ['rev-parse', '--short', 'HEAD'], { cwd: root, encoding: 'utf8' }).trim()
   const file = join(root, 'docs/benchmarks.md')
   writeFileSync(file, only === undefined ? page(sections, commit) : replaced(readFileSync(file, 'utf8'), sections, commit))
+}
+
+/** A cluster of its own for each part, made of the programs of the tests. */
+async function onCluster(): Promise<void> {
+  const pairs = quick ? 3 : 20
+  await section(
+    'Kubernetes',
+    `${pairs} rounds in turn on a cluster of one node: a worker through the host, a bare Pod through the API itself, created, watched until it is ready, deleted, watched until it is gone, and the same by its command line, \`kubectl create\`, \`wait\` and \`delete\`. All have a second of grace and need less.`,
+    async () => {
+      await using cluster = await startKubernetes()
+      return await benchKubernetes(cluster, pairs)
+    },
+  )
+  const crowd = quick ? { nodes: 20, workers: 500 } : { nodes: 200, workers: 5000 }
+  await section(
+    'Kubernetes: a crowd',
+    `${crowd.workers} workers asked for in one moment on ${crowd.nodes} nodes that kwok plays, through the host, one complete list while all are there, and all given back in one moment. Requests are counted by a way to the API server in a process of its own.`,
+    async () => {
+      await using cluster = await startKubernetes()
+      return await benchCrowd(cluster, crowd)
+    },
+  )
 }

@@ -77,7 +77,7 @@ async function makeSite(dir: string, name: string): Promise<Site> {
   const config = join(dir, `${name}.yaml`)
   const plugin = { package: '@muster/plugin-null', version: '0.1.0', source: { folder: join(root, 'packages/plugin-null') } }
   await writeFile(join(dir, 'plugins.json'), JSON.stringify({ plugins: { null: plugin } }))
-  const host = `host: { data: ${data}, plugins: ${join(dir, 'plugins.json')}, listen: "127.0.0.1:0" }`
+  const host = `host: { data: ${data}, plugins: ${join(dir, 'plugins.json')}, listen: "127.0.0.1:0", socket: { path: ${data}.sock } }`
   await writeFile(config, `${host}\nproviders: { p: { plugin: 'null' } }\npools: { p: { placement: [p] } }\n`)
   // Its form, its owner and its key.
   const { daemon, client } = await start({ data, config })
@@ -86,7 +86,7 @@ async function makeSite(dir: string, name: string): Promise<Site> {
 }
 
 async function start({ data, config }: Site): Promise<{ daemon: ChildProcess; client: MusterClient; ms: number }> {
-  const client = connect({ socket: join(data, 'muster.sock') }, { patienceMs: 0 })
+  const client = connect({ socket: `${data}.sock` }, { patienceMs: 0 })
   const begin = performance.now()
   const daemon = spawn(process.execPath, [join(root, 'apps/host/bin/muster.mjs'), 'up', '-c', config], { stdio: 'ignore' })
   while (

@@ -65,9 +65,9 @@ async function bareNode(): Promise<number> {
 
 async function daemonReady(site: string, dir: string): Promise<number> {
   const config = `${site}.yaml`
-  const host = `host: { data: ${site}, plugins: ${join(dir, 'plugins.json')}, listen: "127.0.0.1:0" }`
+  const host = `host: { data: ${site}, plugins: ${join(dir, 'plugins.json')}, listen: "127.0.0.1:0", socket: { path: ${site}.sock } }`
   await writeFile(config, `${host}\nproviders: { p: { plugin: 'null' } }\npools: { p: { placement: [p] } }\n`)
-  const client = connect({ socket: join(site, 'muster.sock') }, { patienceMs: 0 })
+  const client = connect({ socket: `${site}.sock` }, { patienceMs: 0 })
   const begin = performance.now()
   const daemon = spawn(process.execPath, [join(root, 'apps/host/bin/muster.mjs'), 'up', '-c', config], { stdio: 'ignore' })
   while (!(await client.version().then(Boolean, () => false))) {

@@ -180,7 +180,10 @@ describe('a restore elsewhere', () => {
       for (const name of await readdir(there))
         if (name !== 'runs') expect([name, (await stat(join(there, name))).mode & 0o777]).toEqual([name, 0o600])
       const config = join(site.dir, 'there.yaml')
-      await writeFile(config, (await readFile(site.config, 'utf8')).replace('data: data', 'data: there'))
+      await writeFile(
+        config,
+        (await readFile(site.config, 'utf8')).replace('data: data', 'data: there').replace('muster.sock', 'there.sock'),
+      )
       const other: Site = await siteOf(site, { config, data: there })
       expect(await refused(other)).toMatch(/not started: [^]*--adopt/)
       await other.start({}, ['--new-owner'])
@@ -319,13 +322,15 @@ describe('a backup that is cut', () => {
 async function siteOf(site: Site, { config, data }: { config: string; data: string }): Promise<Site> {
   const { connect } = await import('@muster/client')
   const { startProcess } = await import('@muster/test/systems/process')
-  const client = connect({ socket: join(data, 'muster.sock') }, { patienceMs })
+  const socket = join(site.dir, 'there.sock')
+  const client = connect({ socket }, { patienceMs })
   let daemon: Awaited<ReturnType<typeof startProcess>> | undefined
   const other: Site = {
     ...site,
     client,
     config,
     data,
+    socket,
     async start(env = {}, args = []) {
       daemon = await startProcess(
         [process.execPath, join(import.meta.dirname, '../../bin/muster.mjs'), 'up', '-c', config, ...args],

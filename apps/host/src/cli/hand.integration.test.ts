@@ -155,6 +155,14 @@ test('a worker is cordoned and handed out again; forgotten only when nothing els
   await noneLeft()
 })
 
+test('a provider is given up only when the configuration names it no longer', { timeout }, async () => {
+  const unasked = await ask('providers', 'forget', 'p', '--reason', 'x')
+  expect([unasked.code, unasked.stderr.text]).toEqual([2, expect.stringContaining('say --yes')])
+  expect((await ask('providers', 'forget', 'p', '--yes')).code).toBe(2)
+  const named = await ask('providers', 'forget', 'p', '--reason', 'x', '--yes')
+  expect([named.code, named.stderr.text]).toEqual([1, expect.stringContaining('take it out of muster.yaml, and muster apply')])
+})
+
 test('orphans are shown before they are reclaimed, and nobody who is not asked removes any', { timeout }, async () => {
   const unasked = await ask('providers', 'reclaim', 'p')
   expect([unasked.code, unasked.stderr.text]).toEqual([2, expect.stringContaining('say --yes, or --dry-run')])

@@ -3,6 +3,7 @@ import type { Provider } from '@muster/client'
 import type { Command } from 'commander'
 import { acting, openClient, subcommand } from './context.ts'
 import { crashCommand, crashesCommand } from './crashes.ts'
+import { giveUpCommand } from './give-up.ts'
 import { handCommand, why } from './hand.ts'
 import { age, bold, dim, print, printJson, printTable, say, state } from './io.ts'
 import { keptText } from './kept-text.ts'
@@ -11,7 +12,7 @@ import { reclaimCommand } from './reclaim.ts'
 export function providersCommand(): Command {
   const providers = subcommand(
     'providers',
-    'show the providers, their plugins and how they do; or look at one now, see why its plugin fell, disable or enable one, or reclaim orphans',
+    'show the providers, their plugins and how they do; or look at one now, see why its plugin fell, disable or enable one, reclaim orphans, or give one up',
   )
     .option('--json', 'as JSON')
     .action(
@@ -69,6 +70,7 @@ export function providersCommand(): Command {
       ),
   )
   providers.addCommand(reclaimCommand())
+  providers.addCommand(giveUpCommand())
   providers.addCommand(crashesCommand())
   providers.addCommand(crashCommand())
   providers.addCommand(

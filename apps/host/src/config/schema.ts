@@ -142,12 +142,16 @@ const host = strict({
     .exactOptional()
     .describe('PEM files of the certificate, with its chain, and of its key. Read again when they change.'),
   socket: strict({
-    path: text.exactOptional().describe('Default muster.sock in the data folder, which only its owner can reach.'),
+    path: text
+      .exactOptional()
+      .describe('Default muster-*.sock in the data folder: a name of its own, which only who may read that folder knows.'),
     mode: z
       .string()
       .regex(/^0?[0-7]{3}$/, "write it in octal, as '0660'")
       .exactOptional()
-      .describe("Who may open it: whoever can, is admin. Default '0600'."),
+      .describe(
+        "Who may open it: whoever can, is admin, as are plugins of the daemon's user (L2) where path names it. Default '0600'.",
+      ),
   }).exactOptional(),
   plugins: text.exactOptional().describe('The registry manifest. Default plugins.json.'),
   url: z

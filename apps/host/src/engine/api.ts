@@ -288,6 +288,19 @@ export interface Providers {
   disable(name: string, how: Wishing): Promise<GuardedProvider>
   /** Idempotent. Error: `not-found`. */
   enable(name: string, how: Wishing): Promise<GuardedProvider>
+  /**
+   * Lets go of one that the configuration names no longer, whatever it says that it still has. Errors: `not-found`, `conflict` while it is named or
+   * has workers with a record.
+   */
+  forget(name: string, how: { principal: string; reason: string }): Promise<GivenUp>
+}
+
+/** What was left at the vendor of a provider. */
+export interface GivenUp {
+  /** Workers without a record that were known. */
+  orphans: number
+  /** Pools for which it had prepared something. */
+  prepared: string[]
 }
 
 export interface JournalPage {

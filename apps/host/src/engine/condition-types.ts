@@ -123,7 +123,7 @@ export const conditionKinds: Readonly<Record<(typeof raised | typeof others)[num
     meaning: 'The configuration names it no longer, and it still has workers.',
     meanwhile:
       'Its process goes on for them, as it was configured last and with its secrets from where they came, and takes no launch. A daemon that is started anew knows it too, also where the file was edited while there was none.',
-    mend: 'Nothing but time: it ends with its last worker. `muster workers --provider NAME` shows them.',
+    mend: 'Nothing but time: it ends with its last worker. `muster workers --provider NAME` shows them. One that has none and does not go is given up with `muster providers forget NAME`.',
   },
   development: {
     scope: 'provider',

@@ -11,6 +11,7 @@ import { configureOf } from './configure.ts'
 import { background, type Context } from './context.ts'
 import { deadlines as deadlinesOf } from './deadlines.ts'
 import { type Follower, followerOf } from './follow.ts'
+import { giveUpOf } from './give-up.ts'
 import { handOf } from './hand.ts'
 import { openJournal } from './journal.ts'
 import { noteWhere } from './elsewhere.ts'
@@ -184,6 +185,7 @@ export async function startEngine(options: EngineOptions): Promise<Engine> {
       wish: (name) => context.wishes.of('provider', name),
       disable: (name, how) => wishOfProvider(name, { ...how, wish: 'disabled' }),
       enable: wishOfProvider,
+      forget: giveUpOf(context, { ...parts, kept, observe }),
     },
     providerOf: (worker) => plugins.find(worker.provider, worker.id),
     reconcile: async (name) => void (await listAll(name)),

@@ -99,6 +99,10 @@ const rules = {
   'pool-unprepared': { of: 'pool', meaning: 'What a provider had prepared for it is needed no longer, and removed.' },
 
   'provider-disable': { of: 'provider', meaning: 'An operator lets it take no launch.' },
+  'provider-given-up': {
+    of: 'provider',
+    meaning: 'An administrator lets go of one that the configuration names no longer, whatever it still has at its vendor.',
+  },
   'provider-enable': { of: 'provider', meaning: 'An operator lets it take launches again.' },
 
   'plugin-upgraded': {

@@ -8,6 +8,7 @@ import type { Deadlines } from './deadlines.ts'
 import type { OrphanView } from './api.ts'
 import type { JournalRule } from './journal-rules.ts'
 import { journal, writing } from './records.ts'
+import type { AfterCommit, Tx } from '../store/store.ts'
 import { brief } from './words.ts'
 
 export interface Orphans {
@@ -21,6 +22,8 @@ export interface Orphans {
   count(provider: string): number
   /** The same, the longest known first. Errors: StoreError. */
   list(provider: string): Promise<OrphanView[]>
+  /** Knows of none of a provider any more; how many there were. */
+  giveUp(tx: Tx, after: AfterCommit, provider: string): Promise<number>
 }
 
 interface Orphan {
@@ -238,6 +241,11 @@ export async function openOrphans(
         state: how === 'removing' ? 'removing' : 'quarantined',
         dueAt: firstSeen + context.settings.orphanGraceMs,
       }))
+    },
+    giveUp: async (tx, after, provider) => {
+      await tx.deleteFrom('orphans').where('provider', '=', provider).execute()
+      after(() => known.delete(provider))
+      return ofProvider(provider).size
     },
     settled: async (provider) => removing.get(provider),
   }

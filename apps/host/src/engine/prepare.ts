@@ -4,7 +4,7 @@
  */
 import { type Handle, type PoolRequest, ProviderError, reactions, toProviderError } from '@muster/core'
 import type { GuardedProvider } from '../plugins/api.ts'
-import type { Store } from '../store/store.ts'
+import type { AfterCommit, Store, Tx } from '../store/store.ts'
 import { ceiling, providerBackoff } from './backoff.ts'
 import { background, type Context, persist } from './context.ts'
 import type { WorkerTemplate } from './model.ts'
@@ -24,6 +24,8 @@ export interface Preparation {
   holds(provider: string): boolean
   /** Told when the last of it was removed from a provider. */
   onEmpty(listener: (provider: string) => void): void
+  /** Knows of nothing at a provider any more; the pools for which there was something. */
+  giveUp(tx: Tx, after: AfterCommit, provider: string): Promise<string[]>
 }
 
 /** What was made, as the store has it. */
@@ -262,6 +264,15 @@ export async function openPreparation(context: Context): Promise<Preparation> {
     },
     tidy,
     holds,
+    giveUp: async (tx, after, provider) => {
+      const all = at(provider)
+      for (const { key } of all) await tx.deleteFrom('meta').where('key', '=', key).execute()
+      after(() => {
+        for (const { key } of all) made.delete(key)
+        forgetFailures()
+      })
+      return [...new Set(all.map((one) => one.pool))]
+    },
     onEmpty: (listener) => void listeners.push(listener),
   }
 }

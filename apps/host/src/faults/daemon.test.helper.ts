@@ -29,6 +29,8 @@ export interface Site {
   readonly dir: string
   readonly data: string
   readonly config: string
+  /** Where the API is: a path that is known before the first start, and stays when the data folder goes elsewhere. */
+  readonly socket: string
   /** Speaks over the socket; repeats its calls while the daemon is away. */
   readonly client: MusterClient
   /** As `client`, but tells a refusal at once. */
@@ -66,16 +68,18 @@ export async function makeSite(
   await writeFile(join(dir, 'plugins.json'), JSON.stringify({ plugins: Object.fromEntries(entries) }, null, 2))
   await writeFile(
     config,
-    `host:\n  data: data\n  listen: 127.0.0.1:0\n${indent(host)}providers:\n${indent(providers)}pools:\n${indent(pools)}`,
+    `host:\n  data: data\n  listen: 127.0.0.1:0\n  socket: { path: muster.sock }\n${indent(host)}providers:\n${indent(providers)}pools:\n${indent(pools)}`,
   )
-  const client = connect({ socket: join(data, 'muster.sock') }, { patienceMs })
-  const impatient = connect({ socket: join(data, 'muster.sock') }, { patienceMs: 0 })
+  const socket = join(dir, 'muster.sock')
+  const client = connect({ socket }, { patienceMs })
+  const impatient = connect({ socket }, { patienceMs: 0 })
   const past: RunningProcess[] = []
 
   return {
     dir,
     data,
     config,
+    socket,
     client,
     impatient,
     async start(env = {}, args = []) {

@@ -51,7 +51,7 @@ test(
     await site.start()
     await site.ready()
     const before = openFiles(endpoint().pid)
-    const client = connect({ socket: join(site.data, 'muster.sock') }, { patienceMs })
+    const client = connect({ socket: site.socket }, { patienceMs })
     const ends = await Promise.all(
       Array.from({ length: 1000 }, async (_, index) => {
         const run = await client.runs.create({ pool: 'cold', command: ['/bin/sh', '-c', `echo ${index}; exit ${index % 3}`] })

@@ -1,5 +1,4 @@
 /** What a real daemon tells of itself: one trace from the client to the vendor, over a kill too; metrics; lines with ids. */
-import { join } from 'node:path'
 import { connect, type MusterClient } from '@muster/client'
 import { fakeControl } from '@muster/core/testing'
 import { waitFor } from '@muster/test/systems/wait'
@@ -25,7 +24,7 @@ async function open(host: string): Promise<{ site: Site; traced: MusterClient }>
   const files = (await fakeVendor()).files()
   const site = await makeSite({ ...files, host: `${files.host ?? ''}\n${host}` }, { counted: true })
   disposals.push(() => site.dispose())
-  const traced = connect({ socket: join(site.data, 'muster.sock') }, { patienceMs, traceparent: () => traceparent })
+  const traced = connect({ socket: site.socket }, { patienceMs, traceparent: () => traceparent })
   disposals.push(async () => traced.close())
   return { site, traced }
 }

@@ -122,6 +122,19 @@ test('a collector that refuses is said once, and once that it takes again; nothi
   expect(lines.map(({ level }) => level)).toEqual(['warn', 'info'])
 })
 
+test.each([
+  [500, '500'],
+  [503, 'it asks for another try later, and again'],
+  ['never', 'it does not answer in time'],
+] as const)('a collector that answers with %s is told by that', async (how, reason) => {
+  await using collector = await startCollector()
+  collector.answer(how)
+  const tracing = open(collector, { sendMs: 200 })
+  tracing.start('lost').end()
+  await waitFor('the line', async () => lines.length > 0, patience)
+  expect(lines).toMatchObject([{ level: 'warn', data: { reason } }])
+})
+
 test('a collector that is silent holds neither spans without bound nor the end', { timeout: 120_000 }, async () => {
   await using collector = await startCollector()
   collector.answer('never')

@@ -32,13 +32,14 @@ export interface OtlpOptions extends OtlpSettings {
   log: { info(data: object, message: string): void; warn(data: object, message: string): void }
   /** Between two batches; absent: a second. */
   everyMs?: number
+  /** One batch, with its repeats; absent: five seconds. */
+  sendMs?: number
 }
 
 /** Spans that wait for the collector. More are dropped: telemetry never grows into the host's memory, and never holds a call up. */
 const MOST_WAITING = 4096
 const BATCH = 512
 const EVERY_MS = 1000
-/** One batch, with its repeats. */
 const SEND_MS = 5000
 /** At a stop; a collector that is away must not keep the daemon. */
 const FLUSH_MS = 2000
@@ -53,7 +54,7 @@ export function startOtlp(options: OtlpOptions): Tracing {
     new OTLPTraceExporter({
       url: `${options.url.replace(/\/+$/, '')}/v1/traces`,
       headers,
-      timeoutMillis: SEND_MS,
+      timeoutMillis: options.sendMs ?? SEND_MS,
       concurrencyLimit: 2,
       ...(options.network === undefined ? {} : { httpAgentOptions: agentBy(options.network) }),
     }),
@@ -212,8 +213,16 @@ function telling(inner: SpanExporter, log: OtlpOptions['log']): SpanExporter {
   }
 }
 
+/** What the exporter says of its own, which has no code. */
+const own: Readonly<Record<string, string>> = {
+  'Request timed out': 'it does not answer in time',
+  'Export failed with retryable status': 'it asks for another try later, and again',
+  'Concurrent export limit reached': 'batches before are still on their way',
+}
+
 /** What the collector answers may echo what was sent to it. */
 function briefly(error: Error | undefined): string {
   const { code } = (error ?? {}) as { code?: unknown }
-  return typeof code === 'string' || typeof code === 'number' ? String(code) : (error?.name ?? 'unknown')
+  if (typeof code === 'string' || typeof code === 'number') return String(code)
+  return own[error?.message ?? ''] ?? error?.name ?? 'unknown'
 }

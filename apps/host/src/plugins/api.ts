@@ -195,7 +195,7 @@ export interface PluginRoom {
   leaving(): readonly string[]
   /** Without what the plugin of this provider was given as secrets. */
   clean(name: string, text: string): string
-  /** Ends the process of a leaving provider, and forgets it. */
-  drop(name: string): Promise<void>
+  /** Ends the process of a leaving provider, and forgets it. `left`: it may have something in its own folder still, which stays then. */
+  drop(name: string, how?: { left?: boolean }): Promise<void>
   stop(): Promise<void>
 }

@@ -52,6 +52,15 @@ describe('discover', () => {
     expect(await readdir(store)).toEqual([expect.stringMatching(/^[0-9a-f]{128}$/)])
   })
 
+  it('says which version a manifest of another shape is of, and what to lock in its place', async () => {
+    const { capabilities } = plainManifest('@acme/plugin')
+    const older = { manifest: { capabilities: { ...capabilities, suspend: { keeps: 'memory' } } } } as unknown as Packed
+    const { texts } = await look({ plugins: { acme: entry(await put('a.tgz', older)) } })
+    expect(texts[0]).toMatch(
+      /^@acme\/plugin@1\.2\.3\/muster-plugin\.json:\d+:\d+ it is no manifest of contract 1\.0, as this host speaks it: 'capabilities\.suspend\.keeps': .* \| take a version that was made for it: muster plugins update acme; or the host that this version was locked with$/,
+    )
+  })
+
   it('takes one in a folder for another when a file of it is, which for one that an interpreter runs are all that are packed', async () => {
     const digest = async (interpreter: string | undefined, more: Record<string, string> = {}): Promise<string> => {
       const root = join(folder, 'loose')

@@ -1,13 +1,13 @@
 /** Every plugin of the registry manifest, opened and checked without being run. */
 import { readdir, readFile, stat } from 'node:fs/promises'
 import { join, relative, resolve, sep } from 'node:path'
-import { isDeepStrictEqual } from 'node:util'
 import { type PluginManifest, pluginManifestSchema } from '@muster/core'
 import semver from 'semver'
 import { z } from 'zod'
 import { type Loaded, loadDocument } from '../config/document.ts'
 import type { NetworkSettings } from '../config/network.ts'
 import type { Problem } from '../config/problem.ts'
+import { checkAccepted, ofOtherShape } from './accepted.ts'
 import { bundleDigest, filesDigest } from './build.ts'
 import { hostContracts, negotiate } from './contract.ts'
 import { openLocked } from './fetch.ts'
@@ -15,9 +15,10 @@ import { type LoadedLock, loadLock, type LockedPlugin, lockedFor, lockFileOf } f
 import { bareGround, type Ground } from './ground.ts'
 import { demandLevel, dependsOnGround, type Isolation, isolationOf } from './isolation.ts'
 import type { OriginDeps } from './origins.ts'
+import type { Signer } from './provenance.ts'
 import { PluginRefusal } from './refusal.ts'
 import { keepsTrust } from './trust.ts'
-import { type LoadedRegistry, loadRegistry, pathOf, type PluginEntry } from './registry.ts'
+import { type LoadedRegistry, loadRegistry, pathOf, type PluginEntry, type TrustPolicy } from './registry.ts'
 import { remembered } from './remembered.ts'
 
 export interface DiscoveredPlugin {
@@ -36,6 +37,8 @@ export interface DiscoveredPlugin {
   tree?: string
   /** One and the same for one and the same plugin. */
   digest: string
+  /** Who signed it, as the lock has it; absent: somebody's word is for it. */
+  signer?: Signer
 }
 
 export interface Discovery {
@@ -43,6 +46,8 @@ export interface Discovery {
   /** Every alias of the file, the broken ones too. */
   aliases: string[]
   problems: Problem[]
+  /** Who must have signed what. Absent: nobody. */
+  trust?: TrustPolicy
 }
 
 interface PackageFile {
@@ -97,6 +102,7 @@ export async function discover(file: string, { stores, shown, network, ground = 
   return {
     plugins,
     aliases: registry.entries.map((entry) => entry.alias),
+    trust: registry.trust,
     problems: [
       ...registry.problems,
       ...lock.problems,
@@ -155,7 +161,7 @@ export interface OpenPackage {
   /** Asked where it depends on it. Absent: nobody has looked. */
   ground?: () => Promise<Ground>
   /** Absent: a folder under development. */
-  locked?: Pick<LockedPlugin, 'version' | 'tree'> & Partial<Pick<LockedPlugin, 'permissions'>>
+  locked?: Pick<LockedPlugin, 'version' | 'tree'> & Partial<Pick<LockedPlugin, 'permissions' | 'signer'>>
 }
 
 /** Reads what a package says of itself, and checks it. Error: PluginRefusal `other-permissions`. */
@@ -178,13 +184,16 @@ export async function openPackage(
       ],
     }
   const manifest = await readDocument(join(root, manifestName), shown(manifestName), pluginManifestSchema)
-  if (manifest.value === undefined) return { problems: [...problems, ...manifest.problems] }
+  if (manifest.value === undefined) {
+    const told = locked === undefined || manifest.unread ? manifest.problems : ofOtherShape(entry, manifest.problems)
+    return { problems: [...problems, ...told] }
+  }
   problems.push(...(await checkManifest(manifest.value, { pack: pack.value, at: manifest.problem, root })))
   const contract = negotiate(hostContracts, manifest.value.contract)
   if (problems.length > 0 || contract === undefined) return { problems }
   checkAccepted(entry, manifest.value, locked?.permissions)
   const main = resolve(root, manifest.value.entry)
-  const { tree } = locked ?? {}
+  const { tree, signer } = locked ?? {}
   const { permissions, interpreter } = manifest.value
   const where = { entry, interpreter }
   const given = dependsOnGround(permissions, where) ? await ground() : bareGround
@@ -194,28 +203,12 @@ export async function openPackage(
       ...{ alias: entry.alias, entry, manifest: manifest.value, root, main, contract },
       isolation: isolationOf(permissions, { ...where, ground: given }),
       ...(tree === undefined ? {} : { tree }),
+      ...(signer === undefined ? {} : { signer }),
       digest:
         tree ??
         (await (interpreter === undefined ? bundleDigest : filesDigest)({ root, main, files: filesIn(pack.value, root) })),
     },
   }
-}
-
-/** What somebody has seen and accepted is what it may do; a lock that was changed by hand or by a merge says something else. Error: PluginRefusal. */
-export function checkAccepted(
-  { alias }: Pick<PluginEntry, 'alias'>,
-  { name, version, permissions }: PluginManifest,
-  accepted: PluginManifest['permissions'] | undefined,
-): void {
-  if (accepted === undefined) return
-  const keys = Object.keys(permissions) as (keyof PluginManifest['permissions'])[]
-  const differ = keys.filter((key) => !isDeepStrictEqual(permissions[key], accepted[key]))
-  if (differ.length === 0) return
-  throw new PluginRefusal(
-    'other-permissions',
-    `the lock of '${alias}' accepts other permissions than ${name}@${version} asks for (${differ.join(', ')})`,
-    `find out who changed the lock; if it is meant, run: muster plugins remove ${alias}, and add it again`,
-  )
 }
 
 /** Two aliases may be two versions of one package, or the same bytes twice; never the same version with different bytes. */
@@ -236,15 +229,15 @@ function clashes(plugins: readonly DiscoveredPlugin[], at: Loaded<unknown>['prob
   })
 }
 
-async function readDocument<T>(path: string, shown: string, schema: z.ZodType<T>): Promise<Loaded<T>> {
-  const refused = (reason: string, fix: string): Loaded<T> => {
+async function readDocument<T>(path: string, shown: string, schema: z.ZodType<T>): Promise<Loaded<T> & { unread: boolean }> {
+  const refused = (reason: string, fix: string): Loaded<T> & { unread: boolean } => {
     const problem: Problem = { file: shown, line: 1, column: 1, reason, fix }
-    return { problems: [problem], problem: () => problem }
+    return { problems: [problem], problem: () => problem, unread: true }
   }
   try {
     if ((await stat(path)).size > maxDocumentBytes)
       return refused(`the file has more than ${maxDocumentBytes} bytes`, 'use another version, and tell its publisher')
-    return loadDocument(shown, await readFile(path, 'utf8'), schema)
+    return { ...loadDocument(shown, await readFile(path, 'utf8'), schema), unread: false }
   } catch {
     return refused('the file is missing or cannot be read', 'pack the plugin with this file in it')
   }

@@ -59,7 +59,7 @@ export function isolationOf(
     ...{ level, ...hosts, ownUser: level === 'L3' },
     ...(because === undefined ? {} : { because }),
     enforced: [...always, ...(level === 'L3' ? byUser(where.ground) : []), ...byNode(permissions, folder)],
-    advisory: advisoryOf(permissions, level),
+    advisory: advisoryOf(permissions, { level, folder }),
   }
 }
 
@@ -106,8 +106,9 @@ function ofOther(
 /** As the host is. */
 const hosts = { ownUser: false, ownNetwork: false }
 const anyNetwork = 'network, whether it asks for it or not'
-/** Its mode keeps other users out; who opens it is admin, and may have programs run by it. */
-const ownSocket = 'that it keeps away from the socket of the daemon, whose user it has and which takes that user for an admin'
+/** Who may list the data folder knows its name, and who opens it is admin. */
+const ownSocket =
+  'that it keeps away from the socket of the daemon, whose user it has and whose name is among the files it may read'
 const whichHosts = 'which hosts, ports and sockets it connects to, and that it does not listen'
 
 /**
@@ -145,10 +146,13 @@ function byNode({ net, unix, childProcess }: PluginPermissions, folder: boolean)
   ]
 }
 
-function advisoryOf({ net, unix, childProcess }: PluginPermissions, level: IsolationLevel): string[] {
+function advisoryOf(
+  { net, unix, childProcess }: PluginPermissions,
+  { level, folder }: { level: IsolationLevel; folder: boolean },
+): string[] {
   return [
     // The model of Node knows no more of the network than yes or no.
-    ...(net.length + unix.length > 0 ? [whichHosts, ...(level === 'L3' ? [] : [ownSocket])] : []),
+    ...(net.length + unix.length > 0 ? [whichHosts, ...(folder ? [ownSocket] : [])] : []),
     ...(childProcess ? [`files and network for its child processes${level === 'L3' ? ', which its user alone holds' : ''}`] : []),
   ]
 }

@@ -152,7 +152,12 @@ export async function loadLock(file: string, shown: string): Promise<LoadedLock>
   const text = await textOf(file)
   const nothing: Problem = { file: shown, line: 1, column: 1, reason: 'the lock does not exist', fix: 'run: muster plugins lock' }
   if (text === undefined) return { lock: { plugins: {} }, problems: [], problem: () => nothing, text }
-  const { value, problems, problem } = loadDocument(shown, text, lockSchema)
+  const { value, problems: found, problem } = loadDocument(shown, text, lockSchema)
+  // Commands write it: what another version of them wrote is written anew, and not mended by hand.
+  const problems = found.map((one) => ({
+    ...one,
+    fix: `${one.fix}; where another version of Muster wrote this file: use that one, or put the file aside and run muster plugins lock`,
+  }))
   return { lock: value ?? { plugins: {} }, problems, problem, text }
 }
 

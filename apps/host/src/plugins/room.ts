@@ -225,10 +225,10 @@ export function startPlugins(deps: RoomDeps): StartedRoom {
     leaving: () => [...leaving],
     roots: () => [...all.values()].map((one) => one.target().plugin.root).concat(kept.roots()),
     clean: (name, text) => all.get(name)?.redactor.clean(text) ?? text,
-    async drop(name) {
+    async drop(name, { left = false } = {}) {
       if (!leaving.delete(name)) return
       const found = all.get(name)
-      const known = ['ready', 'degraded'].includes(found?.provider.status().state ?? '')
+      const known = !left && ['ready', 'degraded'].includes(found?.provider.status().state ?? '')
       all.delete(name)
       faces.delete(name)
       kept.letGo(name)

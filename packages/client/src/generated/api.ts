@@ -991,6 +991,23 @@ export interface Operations {
     body: ExecRequest
     answer: Run
   }
+  /** Gives up a provider that is named no longer. For one that is `leaving`, or cannot be opened again: its plugin ends, and the next daemon does not open it. It must have no worker with a record; orphans and what was prepared for pools stay at its vendor, and the answer says what is known of them. */
+  forgetProvider: {
+    params: {
+      name: string
+    }
+    query: undefined
+    body: {
+      /** For whoever finds it so, and for the journal. */
+      reason: string
+    }
+    answer: {
+      /** Workers without a record that were known there. */
+      orphans: number
+      /** Pools for which something was prepared there, as a network. */
+      prepared: string[]
+    }
+  }
   /** Closes a record that cannot be closed otherwise. For a worker whose end was asked for and cannot be confirmed, or whose provider has failed or is configured no longer; of others it says what to do first. Its lease ends, and the record closes as `disowned`. If the vendor still has it, it is an orphan, and is removed as one. */
   forgetWorker: {
     params: {
@@ -1528,6 +1545,7 @@ export const operations: { readonly [K in keyof Operations]: { method: string; p
   drainPool: { method: 'POST', path: '/v1/pools/{name}/drain' },
   enableProvider: { method: 'POST', path: '/v1/providers/{name}/enable' },
   execInWorker: { method: 'POST', path: '/v1/workers/{id}/exec' },
+  forgetProvider: { method: 'POST', path: '/v1/providers/{name}/forget' },
   forgetWorker: { method: 'POST', path: '/v1/workers/{id}/forget' },
   forwardPort: { method: 'POST', path: '/v1/workers/{id}/forward/{port}' },
   getCrash: { method: 'GET', path: '/v1/crashes/{id}' },

@@ -33,10 +33,10 @@ async function openSite(): Promise<Site> {
   // What it is built from is in this package's own.
   await symlink(join(import.meta.dirname, '../../node_modules'), at('plugin/node_modules'))
   await mkdir(at('host'))
-  const host = { data: 'data', listen: '127.0.0.1:0', development: true }
+  const host = { data: 'data', listen: '127.0.0.1:0', socket: { path: at('muster.sock') }, development: true }
   await writeFile(at('host/muster.yaml'), JSON.stringify({ host, providers: {}, pools: {} }))
   await writeFile(at('host/plugins.json'), JSON.stringify({ plugins: {} }))
-  const client = connect({ socket: at('host/data/muster.sock') }, { patienceMs: timeoutMs })
+  const client = connect({ socket: at('muster.sock') }, { patienceMs: timeoutMs })
   const started: RunningProcess[] = []
   const start = async (...command: string[]): Promise<RunningProcess> => {
     const env = { ...process.env, MUSTER_SOURCE: '1', NO_COLOR: '1' }

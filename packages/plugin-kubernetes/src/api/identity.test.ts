@@ -115,7 +115,11 @@ test('the service account of a pod', async () => {
   expect(identity.namespace).toBe('workers')
   expect(identity.headers['Authorization']).toBe('Bearer pod-token')
   expect(String(identity.tls.ca)).toBe('authority')
-  await expect(createIdentities({ from: 'pod', folder, env: {} }).current(never)).rejects.toThrow('in no pod')
+  // The environment of a plugin is empty.
+  const byName = await createIdentities({ from: 'pod', folder, env: {} }).current(never)
+  expect(byName.server.href).toBe('https://kubernetes.default.svc/')
+  const elsewhere = join(folder, 'none')
+  await expect(createIdentities({ from: 'pod', folder: elsewhere, env }).current(never)).rejects.toThrow('in no pod')
 })
 
 const text = (document: string, context?: string): Promise<Identity> =>

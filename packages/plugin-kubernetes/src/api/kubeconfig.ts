@@ -33,6 +33,9 @@ export interface ChosenContext {
   clusterInfo: object
 }
 
+/** What every cluster calls its API server. A plugin has nothing of the environment that names its address. */
+const API_SERVER = 'kubernetes.default.svc'
+
 const SERVICE_ACCOUNT = '/var/run/secrets/kubernetes.io/serviceaccount'
 
 /** The same source with a context of its own choice from then on. */
@@ -51,9 +54,10 @@ export async function readSource(source: ClusterSource): Promise<ChosenContext> 
 }
 
 async function podDocument({ folder = SERVICE_ACCOUNT, env = process.env }: ClusterSource & { from: 'pod' }): Promise<string> {
-  const { KUBERNETES_SERVICE_HOST: host, KUBERNETES_SERVICE_PORT: port } = env
-  if (!host || !port) throw bad('this process is in no pod: KUBERNETES_SERVICE_HOST and KUBERNETES_SERVICE_PORT are not set')
-  const namespace = await readFile(join(folder, 'namespace'), 'utf8').catch(() => undefined)
+  const namespace = await readFile(join(folder, 'namespace'), 'utf8').catch((error: NodeJS.ErrnoException) => {
+    throw bad(`this process is in no pod with a service account: ${join(folder, 'namespace')}: ${error.code ?? error.message}`)
+  })
+  const { KUBERNETES_SERVICE_HOST: host = API_SERVER, KUBERNETES_SERVICE_PORT: port = '443' } = env
   const server = `https://${host.includes(':') ? `[${host}]` : host}:${port}`
   return JSON.stringify({
     clusters: [{ name: 'pod', cluster: { server, 'certificate-authority': join(folder, 'ca.crt') } }],

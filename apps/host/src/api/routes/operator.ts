@@ -20,6 +20,7 @@ function wishing(request: FastifyRequest, body: { reason?: string }): Wishing {
 export function operatorRoutes(app: App, deps: AppDeps): void {
   poolWishes(app, deps)
   providerWishes(app, deps)
+  providerEnd(app, deps)
   workerWishes(app, deps)
 }
 
@@ -111,6 +112,31 @@ function providerWishes(app: App, { engine }: AppDeps): void {
       const { name } = request.params
       return providerView(await engine.providers.enable(name, wishing(request, request.body)), engine.providers.wish(name))
     },
+  )
+}
+
+function providerEnd(app: App, { engine }: AppDeps): void {
+  app.post(
+    '/v1/providers/:name/forget',
+    {
+      ...needs('admin', 'not-found', 'conflict'),
+      schema: {
+        operationId: 'forgetProvider',
+        summary: 'Gives up a provider that is named no longer',
+        description:
+          'For one that is `leaving`, or cannot be opened again: its plugin ends, and the next daemon does not open it. It must have no worker with a record; orphans and what was prepared for pools stay at its vendor, and the answer says what is known of them.',
+        params: byName,
+        body: z.strictObject({ reason }),
+        response: {
+          200: z.object({
+            orphans: z.int().describe('Workers without a record that were known there.'),
+            prepared: z.array(z.string()).describe('Pools for which something was prepared there, as a network.'),
+          }),
+        },
+      },
+    },
+    async (request) =>
+      engine.providers.forget(request.params.name, { principal: principalOf(request), reason: request.body.reason }),
   )
 }
 

@@ -10,6 +10,8 @@ export interface Fate {
   reason?: RegExp
   /** What became of what it tried, as it tells itself: for what is refused while the plugin lives on. */
   outcome?: RegExp
+  /** How it tells that it did not come to do it, ready as it is then: the machine was too slow for it. */
+  hindered?: RegExp
   /** Held by the plugin's own user, which only a host under root can give; cage: by a control group, which it cannot make everywhere. */
   needs?: 'root' | 'cage'
   /** What comes of it where there is no defence, in words, and what must be seen then. Absent: nothing is held back. */
@@ -222,6 +224,8 @@ export const faults: Readonly<Record<Fault, Fate>> = {
     defence: 'what a plugin sends unasked has a limit in each second: quarantine',
     state: 'quarantined',
     reason: /^it broke the protocol: more than 20000 messages in a second$/,
+    // A host that has less of its machine takes fewer, and the plugin waits.
+    hindered: /^slower than the limit$/,
     harm: { is: 'the host takes all of them', shows: /^took: 40000\d messages$/ },
   },
   'spoils-prototypes': {

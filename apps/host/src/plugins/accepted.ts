@@ -1,0 +1,34 @@
+/** What a plugin says of itself against what was accepted of it, and against what this host can read. */
+import { isDeepStrictEqual } from 'node:util'
+import type { PluginManifest } from '@muster/core'
+import type { Problem } from '../config/problem.ts'
+import { hostContracts } from './contract.ts'
+import { PluginRefusal } from './refusal.ts'
+import type { PluginEntry } from './registry.ts'
+
+/** What somebody has seen and accepted is what it may do; a lock that was changed by hand or by a merge says something else. Error: PluginRefusal. */
+export function checkAccepted(
+  { alias }: Pick<PluginEntry, 'alias'>,
+  { name, version, permissions }: PluginManifest,
+  accepted: PluginManifest['permissions'] | undefined,
+): void {
+  if (accepted === undefined) return
+  const keys = Object.keys(permissions) as (keyof PluginManifest['permissions'])[]
+  const differ = keys.filter((key) => !isDeepStrictEqual(permissions[key], accepted[key]))
+  if (differ.length === 0) return
+  throw new PluginRefusal(
+    'other-permissions',
+    `the lock of '${alias}' accepts other permissions than ${name}@${version} asks for (${differ.join(', ')})`,
+    `find out who changed the lock; if it is meant, run: muster plugins remove ${alias}, and add it again`,
+  )
+}
+
+/** Problems of the manifest of a packed version: whoever runs it cannot mend it, another version is the way out. */
+export function ofOtherShape({ alias }: Pick<PluginEntry, 'alias'>, problems: readonly Problem[]): Problem[] {
+  const ours = `contract ${hostContracts.join(', ')}`
+  return problems.map(({ reason, ...at }) => ({
+    ...at,
+    reason: `it is no manifest of ${ours}, as this host speaks it: ${reason}`,
+    fix: `take a version that was made for it: muster plugins update ${alias}; or the host that this version was locked with`,
+  }))
+}
