@@ -9,6 +9,7 @@ import type { ProviderEntry } from './engine/entries.ts'
 import { type Examined, examine } from './examine.ts'
 import type { Discovery } from './plugins/discover.ts'
 import type { Candidate, Staged, StartedRoom } from './plugins/room.ts'
+import type { Target } from './plugins/target.ts'
 import type { Running, RunningState } from './running.ts'
 import { accountAll, versionOf } from './upgrade.ts'
 
@@ -142,7 +143,7 @@ function isElsewhere({ provider }: Candidate, { config }: Running, next: MusterC
 }
 
 /** Of what says where a provider is and as whom: not of what the secrets are. Each record of a worker has one: 64 bits tell a provider's few apart. */
-export function configDigest({ config, secrets }: Pick<ProviderConfig, 'config' | 'secrets'>): string {
+function configDigest({ config, secrets }: Pick<ProviderConfig, 'config' | 'secrets'>): string {
   return createHash('sha256')
     .update(JSON.stringify([config, secrets]))
     .digest('hex')
@@ -153,15 +154,20 @@ function revival(name: string): Change {
   return { path: `providers.${name}`, kind: 'changed', effect: 'it was given up and is well now: a new process takes over' }
 }
 
-/** The parts of a configuration that the engine goes by. */
-export function engineConfig(config: MusterConfig): Parameters<Engine['configure']>[0] {
+/** The parts of a configuration that the engine goes by. `left`: what else is started, as it was configured last. */
+export function engineConfig(
+  config: MusterConfig,
+  left: readonly Pick<Target, 'provider'>[] = [],
+): Parameters<Engine['configure']>[0] {
   const { pools, providers, reconcileMs, orphanGraceMs, retention } = config
   const urls = providers.flatMap((provider) => {
     const url = urlFor(provider, config)
     return url === undefined ? [] : [[provider.name, url] as const]
   })
   const kept = { ...retention, recordsMs: retention.runsMs }
-  const configs = Object.fromEntries(providers.map((one) => [one.name, configDigest(one)]))
+  const configs = Object.fromEntries(
+    [...left.map((one) => one.provider), ...providers].map((one) => [one.name, configDigest(one)]),
+  )
   return { pools, configs, reconcileMs, orphanGraceMs, urls: Object.fromEntries(urls), retention: kept }
 }
 

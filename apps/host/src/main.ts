@@ -5,7 +5,7 @@ import { join } from 'node:path'
 import type { Logger } from 'pino'
 import { DoorError } from './api/door-error.ts'
 import { type Api, startApi } from './api/server.ts'
-import { type Apply, applyOf, configDigest, engineConfig } from './apply.ts'
+import { type Apply, applyOf, engineConfig } from './apply.ts'
 import { isLoopback } from './config/address.ts'
 import type { MusterConfig } from './config/load.ts'
 import { makeFolders } from './config/places.ts'
@@ -162,7 +162,6 @@ async function startRooms({ config: own, found, log, restore }: Start): Promise<
       log[bad ? 'warn' : 'info']({ provider: name, state, reason, hint }, 'provider')
     })
     plugins.onKept((name) => log.info({ provider: name, ...plugins.find(name)?.status().kept }, 'kept version'))
-    const started = engineConfig(config)
     const engine = await startEngine({
       store,
       sealer: seals,
@@ -170,11 +169,7 @@ async function startRooms({ config: own, found, log, restore }: Start): Promise<
       fence: term,
       plugins,
       unopened: left.unopened,
-      ...started,
-      configs: {
-        ...Object.fromEntries(left.opened.map(({ provider }) => [provider.name, configDigest(provider)])),
-        ...started.configs,
-      },
+      ...engineConfig(config, left.opened),
       tracing: observe.tracing,
       report: (message, error) => log.error({ err: error }, message),
     })

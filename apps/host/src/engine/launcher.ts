@@ -4,7 +4,7 @@ import type { GuardedProvider } from '../plugins/api.ts'
 import type { TraceSpan } from '../observe/trace.ts'
 import { askedPause, fullJitter, terminateBackoff } from './backoff.ts'
 import { type CallQueues, callQueues } from './calls.ts'
-import { background, type Context, persist } from './context.ts'
+import { type Context, persist } from './context.ts'
 import { isMisplaced, placeLaunch } from './elsewhere.ts'
 import { giveUp, quotaCondition } from './failures.ts'
 import type { Follower } from './follow.ts'
@@ -18,7 +18,7 @@ import { withTicket } from './proofs.ts'
 import { reactToLaunch } from './react.ts'
 import { changeWorker, journal, writing } from './records.ts'
 import type { Traces } from './traces.ts'
-import { betterPlace, takeBackLaunch } from './takeback.ts'
+import { betterPlace, takeBackLaunch, takeBackUnsent } from './takeback.ts'
 import { brief, minutes, targetOf } from './words.ts'
 
 export interface Launcher {
@@ -120,31 +120,6 @@ export function launcherOf(context: Context, parts: LauncherParts): Launcher {
 
   async function takeBack(worker: LiveWorker, reason: string): Promise<void> {
     await takeBackLaunch(context, { id: worker.id, reason, doubt: calls.inDoubt(worker.id) })
-  }
-
-  let lookAgain = (): void => undefined
-  context.stopping.addEventListener('abort', () => lookAgain())
-
-  /** Now, and once those that are away for a moment were given their time. */
-  function takeBackAll(): void {
-    background(context, 'launches could not be taken back', takeBackUnsent)
-    const now = clock.now()
-    const times = context.plugins.list().flatMap(({ name }) => memory.standing(name).backBy ?? [])
-    const next = Math.min(...times.filter((at) => at > now))
-    lookAgain()
-    lookAgain = next === Infinity ? () => undefined : clock.after(next - now, takeBackAll)
-  }
-
-  async function takeBackUnsent(): Promise<void> {
-    const unsent = [...state.workers.values()].filter((one) => one.phase === 'launching' && !calls.isOpen(one.id))
-    await Promise.all(
-      unsent.map(async (worker) => {
-        const reason = elsewhere(worker)
-        if (reason === undefined) return
-        calls.withdraw(worker.provider, { kind: 'launch', id: worker.id })
-        await takeBack(worker, reason)
-      }),
-    )
   }
 
   async function launch(provider: GuardedProvider, id: string, signal: AbortSignal): Promise<void> {
@@ -354,6 +329,6 @@ export function launcherOf(context: Context, parts: LauncherParts): Launcher {
   return {
     calls,
     remember: (id, spec) => specs.set(id, spec),
-    takeBack: takeBackAll,
+    takeBack: takeBackUnsent(context, memory, { calls, reason: elsewhere }),
   }
 }
