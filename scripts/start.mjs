@@ -99,7 +99,7 @@ async function stay(running, { config, code }) {
   const kept = idle.length === 0 ? '' : `; pool local keeps ${idle.length} warm for the next run`
   console.error(`
 muster: the pipeline ended with ${code}${kept}.
-muster: the daemon serves http://${config.listen} ${socket}
+muster: the daemon serves http://${config.listen}${socket}
 muster: its token is in ${join(config.data, 'admin.token')}, its log in ${running.log}
 
 Try, in another terminal in this folder:

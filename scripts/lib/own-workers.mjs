@@ -44,7 +44,7 @@ export async function withOwnWorkers(use) {
 /** A short path: the temporary folder of a worker lies below, and the path of a socket in it has 107 bytes at most. */
 function makeFolder() {
   try {
-    return mkdtempSync('/tmp/muster-check-')
+    return mkdtempSync('/tmp/muster-ck-')
   } catch {
     return mkdtempSync(join(tmpdir(), 'muster-check-'))
   }

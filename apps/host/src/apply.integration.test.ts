@@ -207,7 +207,8 @@ test('what a provider prepared for a pool goes with the pool', { timeout }, asyn
   }
   expect([control.count('prepare'), control.count('unprepare')]).toEqual([2, 0])
   await edit(site, (text) => text.replace(/^ *cold: .*\n/m, ''))
-  expect((await apply(site)).code).toBe(0)
+  const applied = await apply(site)
+  expect({ code: applied.code, stderr: applied.code === 0 ? '' : applied.stderr }).toEqual({ code: 0, stderr: '' })
   await waitFor('the pool to be prepared no longer', () => control.count('unprepare') === 1, { timeoutMs: patienceMs })
   const told = await site.client.why('pool', 'cold')
   expect(told.map((one) => one.rule)).toContain('pool-unprepared')

@@ -22,6 +22,9 @@ export interface BegunAgain {
 /** What was written last is stamped a little later than the end; a runtime needs longer than that to make the next process. */
 const LATE_MS = 20
 
+/** Workers that somebody else removes are never forgotten: the longest known goes first. More do not run on one engine. */
+const MOST_STARTS = 10_000
+
 export function begunAgain(): BegunAgain {
   const again = new Set<WorkerId>()
   const ends = new Map<WorkerId, number>()
@@ -48,7 +51,10 @@ export function begunAgain(): BegunAgain {
     started(id, start) {
       const before = starts.get(id)
       if (before?.container === start.container && before.timeNano !== start.timeNano) add(id)
+      starts.delete(id)
       starts.set(id, start)
+      const [oldest] = starts.keys()
+      if (starts.size > MOST_STARTS && oldest !== undefined) starts.delete(oldest)
     },
     forget(id) {
       again.delete(id)

@@ -4,7 +4,7 @@ import * as tar from 'tar-stream'
 import { expect, test } from 'vitest'
 import type { EngineRequest } from './client.ts'
 import { callOf } from './harness.test.helper.ts'
-import { id, scriptedEngine, specOf, tags } from './scripted.test.helper.ts'
+import { failure, id, scriptedEngine, specOf, tags } from './scripted.test.helper.ts'
 
 const FOLDER = 2 ** 31
 
@@ -24,6 +24,26 @@ function archive({ rootMode, asked }: { rootMode: number; asked: string[] }): (r
     return Object.assign(Readable.from([]), { headers })
   }
 }
+
+test('a mount that hides the shell of an image hides it of its own worker alone', async () => {
+  const asked: string[] = []
+  const answers = archive({ rootMode: 0o755, asked })
+  let hidden = true
+  const { provider } = scriptedEngine((request) => {
+    const shell = request.path.endsWith('/archive') && String(request.query?.['path']) === '/bin/sh'
+    if (shell && hidden) throw failure(404, 'Could not find the file /bin/sh')
+    return answers(request)
+  })
+  const launch = (index: number, parts: Partial<LaunchSpec>) => {
+    const own = `${id.slice(0, -1)}${index}`
+    const spec = specOf({ id: own, tags: { ...tags, 'muster-worker': own }, work: { mode: 'hold' }, ...parts })
+    return provider.launch(spec, callOf())
+  }
+  const mounts = [{ target: '/bin', source: { kind: 'tmpfs' as const } }]
+  await expect(launch(0, { mounts })).rejects.toMatchObject({ code: 'unsupported' })
+  hidden = false
+  await launch(1, {})
+})
 
 async function launches(specs: readonly Partial<LaunchSpec>[], rootMode: number): Promise<string[][]> {
   let asked: string[] = []

@@ -14,7 +14,7 @@ export interface ImageLook {
 
 export interface ImageLooks {
   /** `fresh`: it was looked at just now, which took a while. */
-  of(place: Place, container: ContainerInspect): Promise<ImageLook & { fresh: boolean }>
+  of(place: Place, container: ContainerInspect, spec: Pick<LaunchSpec, 'mounts'>): Promise<ImageLook & { fresh: boolean }>
   /** User and group of the worker's processes. To read an image's accounts takes an engine some 60 ms, once for each user of an image. */
   owner(place: Place, container: ContainerInspect, spec: Pick<LaunchSpec, 'mounts'>): Promise<Ids>
 }
@@ -28,13 +28,14 @@ export function createImageLooks(): ImageLooks {
   const looks = new Map<string, ImageLook>()
   const owners = new Map<string, Ids>()
   return {
-    async of(place, { Image }) {
+    async of(place, { Image }, { mounts = [] }) {
       const known = looks.get(Image)
       if (known !== undefined) return { ...known, fresh: false }
       const shell = await statPath(place, '/bin/sh')
       const root = await statPath(place, '/')
       const look = { shell: shell !== undefined, closed: root?.ownerWrites !== true }
-      keep(looks, Image, look)
+      // What a mount hides or closes is there for all others of the image.
+      if (look.shell || mounts.length === 0) keep(looks, Image, look)
       return { ...look, fresh: true }
     },
     async owner(place, container, { mounts = [] }) {

@@ -164,7 +164,7 @@ export function createLauncher({
   /** Puts what must be there before the first process. Answers whether that took a while. */
   async function prepare({ spec, place, facts }: Attempt, container: ContainerInspect): Promise<boolean> {
     const holds = spec.work.mode === 'hold'
-    const look = holds ? await images.of(place, container) : undefined
+    const look = holds ? await images.of(place, container, spec) : undefined
     if (look?.shell === false) throw noShell()
     if (spec.workdir === undefined && spec.files === undefined && !holds) return false
     const owner = await images.owner(place, container, spec)

@@ -1,6 +1,7 @@
 import type { OutputStream } from '@muster/core'
 import * as fc from 'fast-check'
 import { expect, test } from 'vitest'
+import { createLogLeap } from './log-leap.ts'
 import { createLogOrder } from './log-order.ts'
 import { createLogPosition, type LogEntry } from './log-position.ts'
 
@@ -9,12 +10,12 @@ function served(log: readonly LogEntry[], since: number): LogEntry[] {
   return log.filter(({ time }) => Date.parse(`${time.slice(0, 19)}Z`) / 1000 >= since)
 }
 
-const files = { order: createLogOrder(), live: false }
+const files = { order: createLogOrder(), leap: createLogLeap(Infinity), by: 'files' } as const
 
 type Read = Record<OutputStream, string> & { cursor: string }
 
 function read(log: readonly LogEntry[], cursor: string | undefined, most: number = Number.MAX_SAFE_INTEGER): Read {
-  const position = createLogPosition(cursor, { order: createLogOrder(), live: false })
+  const position = createLogPosition(cursor, { ...files, order: createLogOrder() })
   const out = { stdout: '', stderr: '' }
   let taken = 0
   for (const entry of served(log, position.since)) {
@@ -23,6 +24,7 @@ function read(log: readonly LogEntry[], cursor: string | undefined, most: number
     out[entry.stream] += Buffer.concat(parts).toString('latin1')
     if (taken === most) break
   }
+  if (taken < most) expect({ whole: position.end(), gap: position.gap }).toEqual({ whole: true, gap: false })
   return { ...out, cursor: position.cursor() }
 }
 
@@ -96,17 +98,21 @@ test('read in any pieces, each byte comes once: many entries of one time, clocks
 function follow(log: readonly LogEntry[], send: (since: number, had: number) => LogEntry[]): Record<OutputStream, string> {
   let had = 0
   const order = createLogOrder()
+  // Each step of the clock may leave out a file.
+  const leap = createLogLeap(1)
   const out = { stdout: '', stderr: '' }
   let cursor: string | undefined
-  for (let back = false; ;) {
+  for (let back = false, times = 0; ;) {
+    expect(times++).toBeLessThan(1000)
     const live: boolean = !back
-    const position = createLogPosition(cursor, { order, live })
+    const position = createLogPosition(cursor, { order, leap, by: live ? 'live' : 'files' })
     back = !(live ? send(position.since, had) : served(log, position.since)).every((entry) => {
       const parts = position.take(entry)
       out[entry.stream] += Buffer.concat(parts ?? []).toString('latin1')
       if ((parts?.length ?? 0) > 0) had++
       return parts !== undefined
     })
+    expect(position.gap).toBe(false)
     cursor = position.cursor()
     if (live && !back) return out
   }

@@ -5,8 +5,9 @@ import type { LogChunk, LogOptions, OutputStream } from '@muster/core'
 import { type ContainerInspect, type Engine, toFailure } from './client.ts'
 import { EngineFailure } from './errors.ts'
 import { createFrameReader, type Frame } from './frames.ts'
+import { createLogLeap, fileBytesOf, type LogLeap } from './log-leap.ts'
 import { createLogOrder } from './log-order.ts'
-import { createLogPosition, type LogPosition } from './log-position.ts'
+import { createLogPosition, type LogPosition, type Reading } from './log-position.ts'
 import { pause } from './waiting.ts'
 
 /** The contract's limit for one chunk. */
@@ -20,6 +21,9 @@ const GATHER_MS = 2
 /** So much at once is worth its costs: the engine is ahead of us, and a wait would only slow it down. */
 const ENOUGH_BYTES = 8 * 1024
 
+/** Where its files brought nothing new either, an engine that goes astray is followed again after a while. */
+const AGAIN_MS = 1000
+
 export interface LogSource {
   engine: Engine
   /** Path of the container, as `/containers/name`. */
@@ -30,6 +34,8 @@ export interface LogSource {
   endOf(state: ContainerInspect['State']): number | undefined
   /** Told when that gets known; what is returned ends it. */
   onAgain(listener: () => void): () => void
+  /** Told when entries are missing in what was handed on. */
+  onGap(): void
   signal: AbortSignal
 }
 
@@ -37,19 +43,32 @@ export interface LogSource {
 export async function* readLogs(source: LogSource, options: LogOptions): AsyncGenerator<LogChunk> {
   let cursor = options.cursor
   const order = createLogOrder()
-  let back = false
+  let leap: LogLeap | undefined
+  let trust: Reading['by'] = 'live'
   for (;;) {
     const before = await mustExist(source)
-    // Where the engine went back, the files say what comes next.
+    leap ??= createLogLeap(fileBytesOf(before.HostConfig.LogConfig))
     const until = source.endOf(before.State)
-    const live: boolean = options.follow && isLive(before) && until === undefined && !back
-    const position = createLogPosition(cursor, { order, live })
-    const again = back
-    back = (yield* readOnce(source, position, { follow: live, until })) === 'back'
+    const open = options.follow && isLive(before) && until === undefined
+    const by: Reading['by'] = trust === 'live' && !open ? 'files' : trust
+    const from = cursor
+    const position = createLogPosition(cursor, { order, leap, by })
+    const end = yield* readOnce(source, position, { leap, follow: by === 'live', until })
     cursor = position.cursor()
-    if (back || again) continue
+    if (position.gap) source.onGap()
+    if (end === 'astray') {
+      // Where the engine goes astray in what it sends, its files say what comes next; where they are not as they were, time does.
+      trust = by === 'live' ? 'files' : 'times'
+      continue
+    }
+    const asked = trust
+    trust = 'live'
     // What was read after the end is whole.
-    if (!live) return
+    if (!open) return
+    if (asked !== 'live') {
+      if (cursor === from) await pause(AGAIN_MS, source.signal)
+      continue
+    }
     // A followed stream also ends when the container vanishes, and may end before the last lines: look, then read the rest.
     const after = await mustExist(source)
     if (isLive(after) && source.endOf(after.State) === undefined)
@@ -67,13 +86,13 @@ function isLive({ State: state }: ContainerInspect): boolean {
   return state.Running || state.Paused || state.Restarting
 }
 
-/** How a read ended: with what the engine sent, or where it went back in the log. */
-type ReadEnd = 'end' | 'back'
+/** How a read ended: with what the engine sent, or at an entry that cannot come next. */
+type ReadEnd = 'end' | 'astray'
 
 async function* readOnce(
   source: LogSource,
   position: LogPosition,
-  { follow, until }: { follow: boolean; until: number | undefined },
+  { leap, follow, until }: { leap: LogLeap; follow: boolean; until: number | undefined },
 ): AsyncGenerator<LogChunk, ReadEnd> {
   const { engine, path, signal } = source
   const end = until === undefined ? {} : { until: (until / 1000).toFixed(9) }
@@ -88,17 +107,21 @@ async function* readOnce(
   })
   try {
     let flows = false
+    let asked = performance.now()
     for await (const chunk of reply as AsyncIterable<Buffer>) {
+      leap.waited(performance.now() - asked)
       const bytes = takeAll(reply, chunk)
-      if ((yield* chunksOf(reader.push(bytes), position)) === 'back') return 'back'
+      if ((yield* chunksOf(reader.push(bytes), position)) === 'astray') return 'astray'
       // After much of it there is more at the next turn of the loop, of which this was the first to come.
       if (bytes.length < ENOUGH_BYTES) await (flows ? nextTurn() : pause(GATHER_MS, signal))
       const rest = takeAll(reply)
-      if ((yield* chunksOf(reader.push(rest), position)) === 'back') return 'back'
+      if ((yield* chunksOf(reader.push(rest), position)) === 'astray') return 'astray'
       flows = bytes.length + rest.length >= ENOUGH_BYTES
+      asked = performance.now()
     }
     reader.end()
-    return 'end'
+    // What ended before its output may have fewer than were read of its next run.
+    return position.end() || follow || until !== undefined ? 'end' : 'astray'
   } catch (error) {
     if (over) return 'end'
     throw toFailure(error)
@@ -134,7 +157,7 @@ function* chunksOf(frames: readonly Frame[], position: LogPosition): Generator<L
     const taken = position.take({ stream: frame.stream, time, data })
     if (taken === undefined) {
       yield* flush()
-      return 'back'
+      return 'astray'
     }
     stream = frame.stream
     for (const part of taken) {

@@ -212,7 +212,9 @@ export function dockerProvider({
         const path = containerPath(id)
         const endOf = (state: ContainerInspect['State']): number | undefined => containers.again.endOf(id, state)
         const onAgain = (listener: () => void): (() => void) => containers.again.hear(id, listener)
-        yield* readLogs({ engine, path, inspect, endOf, onAgain, signal: call.signal }, options)
+        const onGap = (): void =>
+          call.log.warn('a part of the log is lost: the engine left it out, or has removed it', { worker: id })
+        yield* readLogs({ engine, path, inspect, endOf, onAgain, onGap, signal: call.signal }, options)
       }),
 
     exec: ({ id }, command, call) =>

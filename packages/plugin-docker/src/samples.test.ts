@@ -42,7 +42,18 @@ test('stats leave out what the kernel could give back at once, on either cgroup 
 test('a container that has ended has no stats', () => {
   const ended = { read: '0001-01-01T00:00:00Z', memory_stats: {}, cpu_stats: { cpu_usage: { total_usage: 0 } } }
   expect(statsOf(id, ended as unknown as ContainerStats)).toBeUndefined()
-  expect(statsOf(id, { ...ended, read: '2026-01-31T09:30:00Z' } as unknown as ContainerStats)).toBeUndefined()
+})
+
+test('where nobody counts memory, or not yet, the rest is told', () => {
+  const sample = {
+    read: '2026-01-31T09:30:00Z',
+    memory_stats: {},
+    cpu_stats: { cpu_usage: { total_usage: 3e9 } },
+    pids_stats: { current: 2 },
+  }
+  const { at, ...stats } = statsOf(id, sample as unknown as ContainerStats)!
+  expect(at).toBe('2026-01-31T09:30:00.000Z')
+  expect(stats).toEqual({ id, cpuSeconds: 3, memoryBytes: 0, pids: 2 })
 })
 
 test('a worker is told of when its time has come, its last sample at its end, and a slow taker finds one', async () => {

@@ -27,6 +27,9 @@ const AGAIN_MOST_MS = 30_000
 /** An engine's second is not ours to the millisecond: a sample that comes so much too early is in time. */
 const EARLY_MS = 300
 
+/** Of workers that somebody else removes nobody tells; who was not sampled for longest goes first. More do not run on one engine. */
+const MOST_PEAKS = 10_000
+
 export function createSampler(containers: Containers): Sampler {
   const { engine } = containers
   const peaks = new Map<WorkerId, number>()
@@ -43,9 +46,8 @@ export function createSampler(containers: Containers): Sampler {
             // Of one that has ended an engine goes on to tell nothing, once a second.
             if (stats === undefined) return
             failures = 0
-            const peak = Math.max(peaks.get(id) ?? 0, stats.memoryPeakBytes ?? stats.memoryBytes)
-            peaks.set(id, peak)
-            due.add({ ...stats, memoryPeakBytes: peak })
+            const told = withPeakOf(stats)
+            if (told !== undefined) due.add(told)
           }
         } finally {
           reply.destroy()
@@ -54,9 +56,29 @@ export function createSampler(containers: Containers): Sampler {
         if (signal.aborted || isGone(error) || isStatus(error, 409)) return
       }
       await pause(Math.min(AGAIN_MOST_MS, AGAIN_MS * 2 ** failures), signal)
-      const { State: state } = (await containers.find(id, signal))?.container ?? {}
-      if (state?.Running !== true) return
+      if (!(await mayRun(id, signal))) return
     }
+  }
+
+  /** An engine that does not say is asked for samples all the same. */
+  async function mayRun(id: WorkerId, signal: AbortSignal): Promise<boolean> {
+    try {
+      return (await containers.find(id, signal))?.container.State.Running === true
+    } catch {
+      return !signal.aborted
+    }
+  }
+
+  /** With the most memory that was seen of it; undefined: what is counted of it is taken down already, or not yet there. */
+  function withPeakOf(stats: WorkerStats): WorkerStats | undefined {
+    const known = peaks.get(stats.id)
+    if (stats.memoryPeakBytes === undefined) return known === undefined ? stats : undefined
+    const peak = Math.max(known ?? 0, stats.memoryPeakBytes)
+    peaks.delete(stats.id)
+    peaks.set(stats.id, peak)
+    const [oldest] = peaks.keys()
+    if (peaks.size > MOST_PEAKS && oldest !== undefined) peaks.delete(oldest)
+    return { ...stats, memoryPeakBytes: peak }
   }
 
   async function* samples({ tags, everyMs }: StatsQuery, call: Call): AsyncGenerator<WorkerStats> {
@@ -68,15 +90,17 @@ export function createSampler(containers: Containers): Sampler {
     const streams = new Map<WorkerId, AbortController>()
 
     function open(id: WorkerId): void {
-      if (streams.has(id)) return
+      // One that was started again at once has its end and its start in one piece of the events.
+      streams.get(id)?.abort()
       const mine = new AbortController()
       streams.set(id, mine)
       follow(id, due, AbortSignal.any([signal, mine.signal]))
         // What is no trouble of the engine's ends with the stream of events, which tells of it.
         .catch(() => undefined)
         .finally(() => {
+          if (streams.get(id) !== mine) return
           due.end(id)
-          if (streams.get(id) === mine) streams.delete(id)
+          streams.delete(id)
         })
     }
 

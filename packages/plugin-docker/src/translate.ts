@@ -270,11 +270,11 @@ export function instantOf(time: string): Instant | undefined {
   return Number.isNaN(at.getTime()) || at.getUTCFullYear() <= 1 ? undefined : at.toISOString()
 }
 
-/** One sample; undefined: of a container that does not run. The page cache that could be given back at once is not counted, as `docker stats` does. */
+/** One sample; undefined: of a container that does not run. Without a peak: nobody counted its memory. The page cache that could be given back at once is not counted, as `docker stats` does. */
 export function statsOf(id: WorkerId, sample: ContainerStats): WorkerStats | undefined {
   const at = instantOf(sample.read)
   const { usage, max_usage: peak, stats } = sample.memory_stats as Partial<ContainerStats['memory_stats']>
-  if (at === undefined || usage === undefined) return undefined
+  if (at === undefined) return undefined
   const detail = stats as unknown as Record<string, number> | undefined
   // cgroup v1 and v2 name the same thing differently.
   const cache = detail?.['total_inactive_file'] ?? detail?.['inactive_file'] ?? 0
@@ -287,9 +287,9 @@ export function statsOf(id: WorkerId, sample: ContainerStats): WorkerStats | und
     id,
     at,
     cpuSeconds: sample.cpu_stats.cpu_usage.total_usage / 1e9,
-    memoryBytes: Math.max(0, usage - cache),
+    memoryBytes: Math.max(0, (usage ?? 0) - cache),
     // Version 2 keeps it where an engine does not look: then it is the most that was seen.
-    memoryPeakBytes: peak ?? usage,
+    ...(usage === undefined ? {} : { memoryPeakBytes: peak ?? usage }),
     ...(pids === undefined ? {} : { pids }),
     ...(networks.length === 0
       ? {}

@@ -20,6 +20,19 @@ describe('a race with a signal', () => {
     await pause(1, live)
   })
 
+  test('a promise that fails after the race was given up ends nothing', async () => {
+    const heard: unknown[] = []
+    const hear = (reason: unknown): void => void heard.push(reason)
+    process.on('unhandledRejection', hear)
+    const { promise, reject } = Promise.withResolvers<never>()
+    await expect(raceAbort(promise, AbortSignal.abort(new Error('early')))).rejects.toThrow('early')
+    reject(new Error('late'))
+    // Node tells of it once the turn is over.
+    await new Promise((resolve) => setImmediate(resolve))
+    process.off('unhandledRejection', hear)
+    expect(heard).toEqual([])
+  })
+
   test('a reason that is no error becomes one', () => {
     expect(abortReason(AbortSignal.abort('words'))).toMatchObject({ name: 'AbortError' })
   })

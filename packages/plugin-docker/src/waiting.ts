@@ -2,6 +2,8 @@
 
 /** Settles as the promise does, or rejects with the signal's reason once it aborts. The promise itself goes on. */
 export async function raceAbort<T>(promise: Promise<T>, signal: AbortSignal): Promise<T> {
+  // Whoever gives up does not hear of it; without this an unheard rejection would end the process.
+  promise.catch(() => {})
   signal.throwIfAborted()
   const { promise: aborted, reject } = Promise.withResolvers<never>()
   const onAbort = (): void => reject(abortReason(signal))

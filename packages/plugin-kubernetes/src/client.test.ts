@@ -33,6 +33,6 @@ test('a conflict over a quota is no worker of this name', async () => {
   const message = 'Operation cannot be fulfilled on resourcequotas "q": the object has been modified'
   await using server = await startServer([refuse(409, { reason: 'Conflict', message })])
   const cluster = createCluster({ ...server, close: () => {} }, 'team')
-  await expect(launchWorker({ cluster, fields }, specOf(), newCall())).rejects.toMatchObject({ status: 409 })
+  await expect(launchWorker({ cluster, fields, network: {} }, specOf(), newCall())).rejects.toMatchObject({ status: 409 })
   expect(server.seen).toHaveLength(1)
 })

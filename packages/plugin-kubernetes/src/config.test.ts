@@ -9,7 +9,7 @@ import { roleOf } from './rbac.ts'
 import { settingsSchema } from './settings.ts'
 import { envBytes } from './translate.ts'
 
-const usual = { namespace: 'muster', rate: { rate: 50, burst: 100 } }
+const usual = { namespace: 'muster', rate: { rate: 50, burst: 100 }, copies: { bytes: 64 * 2 ** 30, entries: 1_000_000 } }
 
 test.each([
   [{ kubeconfig: '/a' }, { ...usual, source: { from: 'file', path: '/a' } }],
@@ -22,11 +22,31 @@ test.each([
     { ...usual, namespace: 'ci', source: { from: 'pod' } },
   ],
   [
+    { inCluster: true, copies: { size: '2MiB' } },
+    { ...usual, copies: { ...usual.copies, bytes: 2 * 2 ** 20 }, source: { from: 'pod' } },
+  ],
+  [
     { inCluster: true, rate: { burst: 5 } },
     { ...usual, rate: { rate: 50, burst: 5 }, source: { from: 'pod' } },
   ],
+  [
+    { inCluster: true, gate: { image: 'a' }, resolvers: ['10.0.0.10', 'fd00::/64'] },
+    {
+      ...usual,
+      source: { from: 'pod' },
+      network: { gate: { image: 'a', seconds: 60 }, resolvers: ['10.0.0.10/32', 'fd00::/64'] },
+    },
+  ],
+  [
+    { inCluster: true, gate: { image: 'a', address: '10.0.0.1:443', seconds: 5 } },
+    {
+      ...usual,
+      source: { from: 'pod' },
+      network: { gate: { image: 'a', address: { host: '10.0.0.1', port: 443 }, seconds: 5 } },
+    },
+  ],
 ])('%j is %j', (input, checked) => {
-  expect(parseConfig(input)).toEqual(checked)
+  expect(parseConfig(input)).toEqual({ network: {}, ...checked })
 })
 
 test.each([
@@ -37,7 +57,11 @@ test.each([
   [{ context: 'a', inCluster: true }, 'config.context'],
   [{ inCluster: true, namespace: 'A' }, 'config.namespace'],
   [{ inCluster: true, rate: { perSecond: 0 } }, 'config.rate.perSecond'],
+  [{ inCluster: true, copies: { size: '1GB' } }, 'config.copies.size'],
   [{ inCluster: true, token: 'x' }, 'config'],
+  // A name would need a resolver, and not finding it would look like a refusal.
+  [{ inCluster: true, gate: { image: 'a', address: 'api.example:443' } }, 'config.gate.address'],
+  [{ inCluster: true, resolvers: ['kube-dns'] }, 'config.resolvers.0'],
 ])('%j is refused at %s', (input, path) => {
   expect(() => parseConfig(input)).toThrow(expect.objectContaining({ code: 'invalid-spec', effect: 'none', path }) as Error)
 })
@@ -54,10 +78,31 @@ test('the provider has the methods that the manifest declares, and no others', a
   const context = { provider: 'kubernetes', owner: 'owner', dataDir: '/nonexistent', log, now: Date.now }
   const provider = await plugin.create({ inCluster: true }, context)
   const { capabilities } = plugin.manifest
-  expect(capabilities).toMatchObject({ watch: true, exec: { tty: false }, logs: {}, preparePool: false, forward: false })
-  expect(capabilities).not.toHaveProperty('copy')
+  expect(capabilities).toMatchObject({ watch: true, exec: { tty: true }, logs: {}, preparePool: true, quote: false })
+  expect(capabilities).toMatchObject({
+    copy: { in: true, out: true, afterExit: false },
+    forward: true,
+    stats: true,
+    headroom: true,
+  })
+  expect(capabilities).not.toHaveProperty('suspend')
   expect(Object.keys(provider)).toEqual([
-    ...['probe', 'launch', 'terminate', 'list', 'inspect', 'watch', 'logs', 'exec', 'execState', 'execKill'],
+    ...[
+      'probe',
+      'preparePool',
+      'unpreparePool',
+      'launch',
+      'terminate',
+      'list',
+      'inspect',
+      'watch',
+      'logs',
+      'exec',
+      'execState',
+      'execKill',
+      'execResize',
+    ],
+    ...['copyIn', 'copyOut', 'forward', 'stats', 'headroom'],
   ])
 })
 
@@ -71,6 +116,15 @@ test('the Role has the rights of the calls that are made, and no others', () => 
       { apiGroups: [''], resources: ['pods'], verbs: ['create', 'delete', 'get', 'list', 'watch'] },
       { apiGroups: [''], resources: ['pods/exec'], verbs: ['create', 'get'] },
       { apiGroups: [''], resources: ['pods/log'], verbs: ['get'] },
+      { apiGroups: [''], resources: ['pods/portforward'], verbs: ['create', 'get'] },
+      { apiGroups: [''], resources: ['resourcequotas'], verbs: ['list'] },
+      { apiGroups: [''], resources: ['secrets'], verbs: ['create'] },
+      { apiGroups: [''], resources: ['services'], verbs: ['create', 'delete', 'get', 'list', 'patch'] },
+      {
+        apiGroups: ['networking.k8s.io'],
+        resources: ['networkpolicies'],
+        verbs: ['create', 'delete', 'get', 'list', 'patch'],
+      },
     ],
   })
 })

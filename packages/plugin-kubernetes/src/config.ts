@@ -1,7 +1,10 @@
 /** The configuration of one provider that uses this plugin (`providers.<name>.config` in `muster.yaml`). */
 import { ProviderError } from '@muster/core'
 import * as z from 'zod'
+import { addressOf, cidrOf } from './addresses.ts'
 import type { ClusterSource } from './api/kubeconfig.ts'
+import { type CopiesConfig, copiesSchema, type CopyLimits, copyLimitsOf } from './copies.ts'
+import type { NetworkConfig } from './network.ts'
 
 export interface KubernetesConfig {
   readonly kubeconfig?: string
@@ -9,6 +12,9 @@ export interface KubernetesConfig {
   readonly inCluster?: boolean
   readonly namespace?: string
   readonly rate?: { readonly perSecond?: number; readonly burst?: number }
+  readonly copies?: CopiesConfig
+  readonly gate?: { readonly image: string; readonly address?: string; readonly seconds?: number }
+  readonly resolvers?: readonly string[]
 }
 
 /** A configuration that was checked. */
@@ -16,6 +22,8 @@ export interface CheckedConfig {
   readonly source: ClusterSource
   readonly namespace: string
   readonly rate: { readonly rate: number; readonly burst: number }
+  readonly copies: CopyLimits
+  readonly network: NetworkConfig
 }
 
 /** A namespace of its own: what else is in one has a part in its quota and its rights. */
@@ -23,6 +31,9 @@ const NAMESPACE = 'muster'
 
 /** client-go's defaults are 5 and 10, made for controllers that do little; kubectl's are 50 and 300. The server's own fairness decides in the end. */
 const RATE = { perSecond: 50, burst: 100 }
+
+/** Engines of policies take about a second, and longer on a node that has just come. */
+const GATE_SECONDS = 60
 
 const count = z.number().positive()
 
@@ -42,6 +53,28 @@ export const configSchema: z.ZodType<KubernetesConfig> = z.strictObject({
     })
     .describe('Most requests of this provider.')
     .exactOptional(),
+  copies: copiesSchema.exactOptional(),
+  gate: z
+    .strictObject({
+      image: z.string().min(1).describe('Has /bin/sh and nc, as busybox.'),
+      address: z
+        .string()
+        .refine((text) => addressOf(text) !== undefined, 'an address with a port')
+        .describe('ADDRESS:PORT that answers every Pod whose way is open. Default: the API server.')
+        .exactOptional(),
+      seconds: z
+        .int()
+        .min(1)
+        .max(600)
+        .describe('So long after a Pod runs its network may still be open. Default: 60.')
+        .exactOptional(),
+    })
+    .describe('A container before each worker with egress none or restricted, which ends once the way out is closed.')
+    .exactOptional(),
+  resolvers: z
+    .array(z.string().refine((text) => cidrOf(text) !== undefined, 'an address or a CIDR'))
+    .describe('Where the cluster resolves names: addresses or CIDRs. Default: the Pods k8s-app=kube-dns of kube-system.')
+    .exactOptional(),
 })
 
 /** Checks a configuration. An error is `invalid-spec` with the field's path. */
@@ -51,8 +84,23 @@ export function parseConfig(input: unknown): CheckedConfig {
     const [issue] = parsed.error.issues
     throw refused(issue?.message ?? 'the configuration is not valid', issue?.path.map(String) ?? [])
   }
-  const { namespace = NAMESPACE, rate: { perSecond = RATE.perSecond, burst = RATE.burst } = {} } = parsed.data
-  return Object.freeze({ source: sourceOf(parsed.data), namespace, rate: { rate: perSecond, burst } })
+  const { namespace = NAMESPACE, rate: { perSecond = RATE.perSecond, burst = RATE.burst } = {}, copies = {} } = parsed.data
+  return Object.freeze({
+    source: sourceOf(parsed.data),
+    namespace,
+    rate: { rate: perSecond, burst },
+    copies: copyLimitsOf(copies),
+    network: networkOf(parsed.data),
+  })
+}
+
+function networkOf({ gate, resolvers }: KubernetesConfig): NetworkConfig {
+  return {
+    ...(gate === undefined
+      ? {}
+      : { gate: { image: gate.image, address: addressOf(gate.address ?? ''), seconds: gate.seconds ?? GATE_SECONDS } }),
+    ...(resolvers === undefined ? {} : { resolvers: resolvers.map((text) => cidrOf(text) ?? text) }),
+  }
 }
 
 function sourceOf({ kubeconfig, context, inCluster = false }: KubernetesConfig): ClusterSource {

@@ -6,9 +6,11 @@ import { CLUSTER_IMAGES, type KubernetesCluster } from '@muster/test/systems/kub
 import manifest from '../muster-plugin.json' with { type: 'json' }
 import type { Place } from './cluster.test.helper.ts'
 import { userPrefix } from './labels.ts'
-import type { Pod, PodList } from './objects.ts'
+import type { NetworkPolicy, Pod, PodList } from './objects.ts'
 
 const MiB = 1024 * 1024
+
+const base64 = (text: string): string => Buffer.from(text).toString('base64')
 
 type Asks = Pick<KubernetesCluster, 'ask'>
 
@@ -19,7 +21,7 @@ export function kubernetesSetup(cluster: Asks, { namespace, kubeconfig, context 
   return {
     manifest: manifest as unknown as WorkerPluginManifest,
     start: processPlugin([process.execPath, '--conditions=@muster/source', entry]),
-    config: { kubeconfig, context, namespace },
+    config: { kubeconfig, context, namespace, gate: { image } },
     spec: { image },
     // A node of tests makes two or three Pods a second.
     many: 8,
@@ -33,8 +35,13 @@ export function kubernetesSetup(cluster: Asks, { namespace, kubeconfig, context 
     },
     fields: fieldChecks(cluster, { namespace, image }),
     leftovers: async (ids) => {
-      const { items } = await cluster.ask<PodList>({ path: `/api/v1/namespaces/${namespace}/pods` })
-      return items.filter(({ metadata }) => ids.includes(metadata.name)).map(({ metadata }) => `pod ${metadata.name}`)
+      const groups = { pod: 'api/v1', policy: 'apis/networking.k8s.io/v1' }
+      const found = Object.entries(groups).map(async ([what, group]) => {
+        const resource = what === 'pod' ? 'pods' : 'networkpolicies'
+        const { items } = await cluster.ask<PodList>({ path: `/${group}/namespaces/${namespace}/${resource}` })
+        return items.filter(({ metadata }) => ids.includes(metadata.name)).map(({ metadata }) => `${what} ${metadata.name}`)
+      })
+      return (await Promise.all(found)).flat()
     },
     hooks: {
       lateProblem: (bench) => Promise.resolve({ spec: bench.hold({ image: 'not/valid:::' }), code: 'invalid-spec' }),
@@ -62,6 +69,17 @@ export function fieldChecks(
   const worker = (pod: Pod): Pod['spec']['containers'][number] | undefined => pod.spec.containers[0]
   return {
     image: { spec: { image }, look: look((pod) => worker(pod)?.image), expect: image },
+    // One in a folder of the worker's own, one over what a read-only image has.
+    files: {
+      spec: {
+        files: [
+          { path: 'own/file', base64: base64('own') },
+          { path: '/etc/passwd', base64: base64(' image'), mode: 0o444 },
+        ],
+      },
+      script: 'cat own/file /etc/passwd',
+      expect: 'own image',
+    },
     env: { spec: { env: { A: '$(B) $$ $C' } }, script: 'printf %s "$A"', expect: '$(B) $$ $C' },
     'resources.cpu': {
       spec: { resources: { cpu: 0.25 } },
@@ -98,6 +116,19 @@ export function fieldChecks(
       spec: { mounts: [{ target: '/mnt/volume', source: { kind: 'volume', name: 'data' } }] },
       script: 'echo kept >/mnt/volume/file && cat /mnt/volume/file; grep -c " /mnt/volume " /proc/self/mountinfo',
       expect: 'kept\n1',
+    },
+    'network.egress.none': { spec: { network: { egress: 'none' } }, script: forbidden, expect: 'refused' },
+    'network.egress.restricted': { spec: { network: { egress: 'restricted' } }, script: forbidden, expect: 'refused' },
+    'network.egress.full': { spec: { network: { egress: 'full' } }, script: forbidden, expect: 'answered' },
+    'network.allow': {
+      spec: { network: { egress: 'restricted', allow: ['192.0.2.0/24:443'] } },
+      look: async (id) => {
+        const path = `/apis/networking.k8s.io/v1/namespaces/${namespace}/networkpolicies/${id}`
+        const [rule] = (await cluster.ask<NetworkPolicy>({ path })).spec.egress ?? []
+        const ports = rule?.ports?.map(({ protocol, port }) => `${protocol} ${port}`)
+        return [...(rule?.to ?? []).map(({ ipBlock }) => ipBlock?.cidr), ...(ports ?? [])].join(', ')
+      },
+      expect: '192.0.2.0/24, TCP 443, UDP 443',
     },
     'network.ports': {
       spec: { network: { ports: [8080, 9090] } },
@@ -144,6 +175,10 @@ export function fieldChecks(
     },
   }
 }
+
+/** The API server answers every Pod whose way is open. */
+const forbidden =
+  'if nc -w 5 $KUBERNETES_SERVICE_HOST $KUBERNETES_SERVICE_PORT </dev/null >/dev/null 2>&1; then echo answered; else echo refused; fi'
 
 /** Fields that a pool's settings may refuse. */
 export const refusable: readonly SpecField[] = ['security.privileged']

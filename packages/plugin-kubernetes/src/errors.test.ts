@@ -24,7 +24,8 @@ test.each([
   ['spec.tolerations[0].operator', 'settings.tolerations'],
   ['spec.nodeSelector', 'settings.nodeSelector'],
   ['spec.dnsPolicy', 'settings.template'],
-  ['metadata.annotations', 'settings.template'],
+  ['metadata.annotations', 'labels'],
+  ['metadata.annotations[a b]', 'settings.template'],
   ['settings.priorityClass', 'settings.priorityClass'],
   ['security', 'security'],
 ])('the field %s is %s of a spec', (field, path) => {

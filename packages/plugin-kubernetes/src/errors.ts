@@ -28,6 +28,11 @@ const paths: readonly [RegExp, string][] = [
   [/^spec\.topologySpreadConstraints/, 'settings.spread'],
   [/^spec\.imagePullSecrets/, 'settings.pullSecrets'],
   [/^spec\.activeDeadlineSeconds/, 'lifetimeMs'],
+  // Annotations have a bound together, and of all that are ours only the user's labels may be long.
+  [/^metadata\.annotations$/, 'labels'],
+  // These two of what is beside the Pod.
+  [/^spec\.egress/, 'network.allow'],
+  [/^spec\.ports/, 'settings.service'],
   [/^(?:spec|metadata)\./, 'settings.template'],
 ]
 

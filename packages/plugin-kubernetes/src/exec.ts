@@ -1,6 +1,8 @@
 /** Commands in a running worker: the cluster's exec, lent to the runner of core, which makes them outlive whoever started them. */
 import { createRunner, type RawChunk, type RawExec, type Runner } from '@muster/core'
 import { openStream } from './api/exec.ts'
+import { ApiFailure } from './api/failure.ts'
+import { toKubernetesError } from './api/verdict.ts'
 import type { Cluster } from './client.ts'
 import { workerContainer } from './translate.ts'
 import { stateRoot } from './volumes.ts'
@@ -21,6 +23,22 @@ export function rawExecOf({ client, namespace }: Cluster, pod: string): RawExec 
       signal,
       ...(stdin === undefined ? {} : { stdin }),
     })
-    return { output: output as AsyncIterable<RawChunk>, exit: exit.then((code) => ({ code })) }
+    return { output: told(output, exit), exit: exit.then((code) => ({ code }), codeless) }
   }
+}
+
+/** As shells say it: by that the runner knows. */
+const NO_PROGRAM = 127
+
+function codeless(error: unknown): { code: number } {
+  const absent =
+    error instanceof ApiFailure && toKubernetesError(error, { doing: 'run it', mutates: true }).code === 'unsupported'
+  if (absent) return { code: NO_PROGRAM }
+  throw error
+}
+
+/** A program that does not begin, as where the image has none of its name, ends without a word: the refusal is the output's own end. */
+async function* told(output: AsyncIterable<RawChunk>, exit: Promise<number>): AsyncGenerator<RawChunk> {
+  yield* output
+  await exit
 }

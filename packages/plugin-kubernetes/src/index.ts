@@ -12,9 +12,15 @@ const declared = manifest as unknown as WorkerPluginManifest
 export const plugin: WorkerPlugin = definePlugin({
   manifest: declared,
   create: async (input, context) => {
-    const { source, namespace, rate } = parseConfig(input)
+    const { source, namespace, rate, copies, network } = parseConfig(input)
     const client = connect(source, { userAgent: `muster/${declared.version}`, bucket: createBucket(rate) })
-    return kubernetesProvider({ cluster: createCluster(client, namespace), context, fields: declared.capabilities.fields })
+    return kubernetesProvider({
+      cluster: createCluster(client, namespace),
+      context,
+      fields: declared.capabilities.fields,
+      copies,
+      network,
+    })
   },
 })
 

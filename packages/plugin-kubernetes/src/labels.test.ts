@@ -1,7 +1,7 @@
 import { ownerTagsSchema } from '@muster/core'
 import fc from 'fast-check'
 import { expect, test } from 'vitest'
-import { annotationsOf, labelsOf, ownerSelector, specDigest, tagsOf } from './labels.ts'
+import { annotationsOf, changedName, labelsOf, ownerSelector, specDigest, tagsOf } from './labels.ts'
 import { id, specOf } from './pure.test.helper.ts'
 
 const labelValue = /^(?:[A-Za-z0-9](?:[A-Za-z0-9_.-]{0,61}[A-Za-z0-9])?)?$/
@@ -38,6 +38,23 @@ test.each([
   ['half of them', { name: id, labels: { 'muster-owner': 'owner', 'muster-worker': id } }],
 ])('an object with %s is none of ours', (_what, meta) => {
   expect(tagsOf(meta)).toBeUndefined()
+})
+
+test('whose it is stands in the annotations too, whatever becomes of its labels', () => {
+  const spec = specOf()
+  const annotations = annotationsOf(spec)
+  expect(tagsOf({ name: id, annotations })).toEqual(spec.tags)
+  expect(tagsOf({ name: id, annotations, labels: { ...labelsOf(spec), 'muster-owner': 'other' } })).toEqual(spec.tags)
+  expect(tagsOf({ name: 'w00000000000000000000000002', annotations })).toBeUndefined()
+  expect(tagsOf({ name: id, annotations: { ...annotations, 'muster.dev/tags': '{' }, labels: labelsOf(spec) })).toEqual(spec.tags)
+})
+
+test('of what was sent, the first name of ours that came back otherwise is told', () => {
+  const spec = specOf({ labels: { colour: 'blue' } })
+  const sent = { name: id, labels: { ...labelsOf(spec), mine: '1' }, annotations: annotationsOf(spec) }
+  expect(changedName(sent, { ...sent, labels: { ...sent.labels, mine: '2', more: '3' } })).toBeUndefined()
+  expect(changedName(sent, { ...sent, labels: { ...sent.labels, 'muster-pool': 'other' } })).toBe('muster-pool')
+  expect(changedName(sent, { ...sent, annotations: {} })).toBe('muster.dev/spec')
 })
 
 test('the selector names owner and provider exactly, and asks for a worker', () => {

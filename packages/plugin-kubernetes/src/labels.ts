@@ -1,23 +1,42 @@
 /** Names, labels and annotations of our objects: how they are found again, and by whom. Pure. */
 import { createHash } from 'node:crypto'
-import { type LaunchSpec, type ListQuery, type OwnerTags, ownerTagsSchema, type WorkerId, workerIdSchema } from '@muster/core'
+import { type LaunchSpec, type ListQuery, type OwnerTags, ownerTagsSchema, type PoolRef, workerIdSchema } from '@muster/core'
 import type { Meta } from './objects.ts'
 
 /** The group of our names in the cluster: the prefix of annotations and of the user's labels. */
 const group = 'muster.dev'
 
 /** Annotations of a worker's Pod. */
-export const annotation: Readonly<Record<'spec' | 'labels', string>> = {
+export const annotation: Readonly<Record<'spec' | 'tags' | 'labels' | 'hosts', string>> = {
   /** Digest of the spec: the same id with another spec is a conflict. */
   spec: `${group}/spec`,
+  /** The owner tags as JSON: labels are found by, and changed by many. */
+  tags: `${group}/tags`,
   /** The user's labels as JSON: names and values may be anything. */
   labels: `${group}/labels`,
+  /** Of a worker's policy: the names that were put before the worker, as `hostAliases`. */
+  hosts: `${group}/hosts`,
+}
+
+/** Labels of ours beside the tags. */
+export const label: Readonly<Record<'part' | 'egress' | 'prepared' | 'service', string>> = {
+  /** What an object is: `worker`, or what of a pool. */
+  part: `${group}/part`,
+  /** How far the packets of a Pod may go. */
+  egress: `${group}/egress`,
+  /** Of what a pool has: digest of the preparation that made it, or needed it last. */
+  prepared: `${group}/prepared`,
+  /** The workers behind one Service. */
+  service: `${group}/service`,
 }
 
 /** The user's labels stand below this prefix where the cluster takes them. */
 export const userPrefix: string = `label.${group}/`
 
 const tagNames: readonly (keyof OwnerTags)[] = ['muster-owner', 'muster-provider', 'muster-pool', 'muster-worker', 'muster-epoch']
+
+/** By which an object says whose it is. */
+export const markNames: readonly string[] = [...tagNames, annotation.tags]
 
 /** A tag may begin and end with a hyphen, a label's value may not: such a one stands between two of these, which no tag has. */
 const FENCE = 'Z'
@@ -47,6 +66,7 @@ export function annotationsOf(spec: LaunchSpec): Record<string, string> {
   const { labels } = spec
   return {
     [annotation.spec]: specDigest(spec),
+    [annotation.tags]: JSON.stringify(spec.tags),
     ...(labels === undefined ? {} : { [annotation.labels]: JSON.stringify(labels) }),
     // Who moves Pods to save nodes would end a worker in the middle of its job: these are the words that they heed.
     'cluster-autoscaler.kubernetes.io/safe-to-evict': 'false',
@@ -54,16 +74,65 @@ export function annotationsOf(spec: LaunchSpec): Record<string, string> {
   }
 }
 
-/** The owner tags among an object's labels; undefined when it is none of ours. A worker's object has its id as its name. */
-export function tagsOf({ name, labels = {} }: Meta): OwnerTags | undefined {
-  const found = tagNames.flatMap((tag) => (labels[tag] === undefined ? [] : [[tag, tagValue(labels[tag])]]))
-  const parsed = ownerTagsSchema.safeParse(Object.fromEntries(found))
+/** The owner tags of an object; undefined when it is none of ours. A worker's object has its id as its name. */
+export function tagsOf({ name, labels = {}, annotations = {} }: Meta): OwnerTags | undefined {
+  const labelled = tagNames.flatMap((tag) => (labels[tag] === undefined ? [] : [[tag, tagValue(labels[tag])]]))
+  return checkedTags(writtenTags(annotations[annotation.tags]), name) ?? checkedTags(Object.fromEntries(labelled), name)
+}
+
+function checkedTags(found: unknown, name: string): OwnerTags | undefined {
+  const parsed = ownerTagsSchema.safeParse(found)
   if (!parsed.success || parsed.data['muster-worker'] !== name) return undefined
   return workerIdSchema.safeParse(name).success ? parsed.data : undefined
 }
 
+function writtenTags(text: string | undefined): unknown {
+  try {
+    return JSON.parse(text ?? '')
+  } catch {
+    return undefined
+  }
+}
+
+/** Is it the worker of this provider of this owner? */
+export function isOwn(tags: OwnerTags | undefined, of: ListQuery['tags']): tags is OwnerTags {
+  return tags?.['muster-owner'] === of['muster-owner'] && tags['muster-provider'] === of['muster-provider']
+}
+
+/** The first of our labels and annotations that an object does not have as they were sent; undefined when it has all of them. */
+export function changedName(sent: Meta, made: Meta): string | undefined {
+  const lost = (from: Meta['labels'] = {}, now: Meta['labels'] = {}): string | undefined =>
+    Object.keys(from).find(
+      (name) => (tagNames.some((tag) => tag === name) || name.startsWith(`${group}/`)) && now[name] !== from[name],
+    )
+  return lost(sent.labels, made.labels) ?? lost(sent.annotations, made.annotations)
+}
+
+/** Tags of a pool, as labels. */
+export function poolLabels(tags: PoolRef['tags']): Record<string, string> {
+  const names = ['muster-owner', 'muster-provider', 'muster-pool'] as const
+  return Object.fromEntries(names.map((name) => [name, labelValue(tags[name])]))
+}
+
+/** What is a pool's has these labels; whoever has made it otherwise is a stranger. */
+export function isPools({ labels = {} }: Meta, tags: PoolRef['tags']): boolean {
+  return Object.entries(poolLabels(tags)).every(([name, value]) => labels[name] === value)
+}
+
+/** The selector for everything of a pool. */
+export function poolSelector(tags: PoolRef['tags']): string {
+  return Object.entries(poolLabels(tags))
+    .map(([name, value]) => `${name}=${value}`)
+    .join(',')
+}
+
+/** What a pool's own objects are called: a label of DNS, which readers know by the pool's name. */
+export function poolName({ 'muster-owner': owner, 'muster-provider': provider, 'muster-pool': pool }: PoolRef['tags']): string {
+  return `muster-${pool}-${digestOf([owner, provider, pool]).slice(0, 8)}`
+}
+
 /** The selector for the workers of one provider of one owner; of some of them only, when ids are given. */
-export function ownerSelector(tags: ListQuery['tags'], ids?: readonly WorkerId[]): string {
+export function ownerSelector(tags: ListQuery['tags'], ids?: readonly string[]): string {
   return [
     `muster-owner=${labelValue(tags['muster-owner'])}`,
     `muster-provider=${labelValue(tags['muster-provider'])}`,
@@ -74,7 +143,12 @@ export function ownerSelector(tags: ListQuery['tags'], ids?: readonly WorkerId[]
 
 /** sha256 over the spec with its names in order, cut to 128 bits: enough to tell specs apart. */
 export function specDigest(spec: LaunchSpec): string {
-  return createHash('sha256').update(canonical(spec)).digest('hex').slice(0, 32)
+  return digestOf(spec)
+}
+
+/** The same for anything of JSON. */
+export function digestOf(value: unknown): string {
+  return createHash('sha256').update(canonical(value)).digest('hex').slice(0, 32)
 }
 
 function canonical(value: unknown): string {

@@ -3,17 +3,23 @@ import type { Call, LogChunk, LogOptions } from '@muster/core'
 import { formatPosition, parsePosition } from './api/log-position.ts'
 import { followLog } from './api/logs.ts'
 import type { Cluster } from './client.ts'
+import type { Pod } from './objects.ts'
 import { workerContainer } from './translate.ts'
 
 export async function* readLogs(
   { client, namespace }: Cluster,
-  { pod, options }: { pod: string; options: LogOptions },
+  { pod, options, check }: { pod: string; options: LogOptions; check(pod: Pod): void },
   call: Call,
 ): AsyncGenerator<LogChunk> {
   const { cursor, follow } = options
   const from = cursor === undefined ? {} : { from: parsePosition(cursor) }
   const target = { namespace, pod, container: workerContainer }
-  for await (const { bytes, position, gap } of followLog(client.requests, target, { ...from, follow, signal: call.signal })) {
+  for await (const { bytes, position, gap } of followLog(client.requests, target, {
+    ...from,
+    follow,
+    check: (seen) => check(seen as unknown as Pod),
+    signal: call.signal,
+  })) {
     if (gap) call.log.warn('a part of the log is lost: the node has removed it', { worker: pod })
     yield { stream: 'stdout', cursor: formatPosition(position), data: bytes }
   }

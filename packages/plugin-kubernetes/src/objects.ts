@@ -72,6 +72,11 @@ export interface Toleration {
   tolerationSeconds?: number
 }
 
+export interface HostAlias {
+  ip: string
+  hostnames: string[]
+}
+
 export interface PodSpec {
   containers: Container[]
   initContainers?: Container[]
@@ -89,7 +94,9 @@ export interface PodSpec {
   enableServiceLinks?: boolean
   shareProcessNamespace?: boolean
   imagePullSecrets?: { name: string }[]
-  hostAliases?: { ip: string; hostnames: string[] }[]
+  hostAliases?: HostAlias[]
+  hostname?: string
+  subdomain?: string
   activeDeadlineSeconds?: number
   terminationGracePeriodSeconds?: number
   securityContext?: Record<string, unknown>
@@ -140,16 +147,81 @@ export interface PodManifest {
   spec: PodSpec
 }
 
+export interface SecretManifest {
+  apiVersion: 'v1'
+  kind: 'Secret'
+  metadata: Meta
+  immutable?: boolean
+  /** In base64, by key. */
+  data: Record<string, string>
+}
+
 export interface Pod {
   metadata: Meta
   spec: PodSpec
   status?: PodStatus
 }
 
+/** Bounds what all objects of a namespace have together. */
+export interface ResourceQuota {
+  metadata: Meta
+  spec?: { scopes?: string[]; scopeSelector?: unknown }
+  status?: { hard?: Record<string, string>; used?: Record<string, string> }
+}
+
+export interface NodeObject {
+  metadata: Meta
+  spec?: { unschedulable?: boolean; taints?: { effect?: string }[] }
+  status?: { allocatable?: Record<string, string>; conditions?: Condition[] }
+}
+
 export interface PodList {
   metadata: { resourceVersion?: string; continue?: string }
   items: Pod[]
 }
+
+export interface LabelSelector {
+  matchLabels?: Record<string, string>
+  matchExpressions?: { key: string; operator: 'In'; values: string[] }[]
+}
+
+/** All that is given must fit; an empty selector fits everything. */
+export interface PolicyPeer {
+  ipBlock?: { cidr: string }
+  namespaceSelector?: LabelSelector
+  podSelector?: LabelSelector
+}
+
+export interface PolicyPort {
+  protocol: 'TCP' | 'UDP'
+  port: number
+}
+
+export interface NetworkPolicy {
+  apiVersion: 'networking.k8s.io/v1'
+  kind: 'NetworkPolicy'
+  metadata: Meta
+  spec: {
+    podSelector: LabelSelector
+    policyTypes: ('Ingress' | 'Egress')[]
+    ingress?: { from?: PolicyPeer[]; ports?: PolicyPort[] }[]
+    egress?: { to?: PolicyPeer[]; ports?: PolicyPort[] }[]
+  }
+}
+
+export interface ServiceManifest {
+  apiVersion: 'v1'
+  kind: 'Service'
+  metadata: Meta
+  spec: {
+    clusterIP?: 'None'
+    selector: Record<string, string>
+    ports?: { name: string; port: number; targetPort: number; protocol: 'TCP' | 'UDP' }[]
+  }
+}
+
+/** What a pool or a worker has beside its Pods. */
+export type Beside = NetworkPolicy | ServiceManifest
 
 /** An Event about an object; of a series only the last is kept. */
 export interface ClusterEvent {

@@ -1,7 +1,8 @@
 import type { OwnerTags } from '@muster/core'
 import { expect, test } from 'vitest'
 import type { ClusterEvent, Pod, PodStatus } from './objects.ts'
-import { needsEvents, observe } from './observe.ts'
+import { briefOf } from './brief.ts'
+import { LOST_MS, needsEvents, observe } from './observe.ts'
 import { mountFailed, recorded } from './recorded.test.helper.ts'
 
 const id = 'w00000000000000000000000001'
@@ -21,8 +22,15 @@ function podOf(status: PodStatus, deletionTimestamp?: string): Pod {
   }
 }
 
-const seen = (status: PodStatus, events?: readonly ClusterEvent[]): ReturnType<typeof observe> =>
-  observe(podOf(status), tags, events)
+/** Some seconds after what was recorded. */
+const now = Date.parse('2026-11-30T01:08:30Z')
+const seen = (status: PodStatus, events?: readonly ClusterEvent[]): ReturnType<typeof observe> => {
+  const pod = podOf(status)
+  const whole = observe(pod, tags, { now, events })
+  // What a watch keeps of it says the same.
+  expect(observe(briefOf(pod), tags, { now, events })).toEqual(whole)
+  return whole
+}
 
 test.each([
   ['registryDown', { code: 'transient', final: false }, /connection refused/],
@@ -63,9 +71,9 @@ test.each([
 
 test('what is on its way is no problem, and only then Events are asked for', () => {
   expect(seen(recorded.mounting).problem).toBeUndefined()
-  expect(needsEvents(podOf(recorded.mounting))).toBe(true)
+  expect(needsEvents(podOf(recorded.mounting), now)).toBe(true)
   for (const name of ['noCpu', 'registryDown', 'runs', 'passed'] as const)
-    expect({ name, needs: needsEvents(podOf(recorded[name])) }).toEqual({ name, needs: false })
+    expect({ name, needs: needsEvents(podOf(recorded[name]), now) }).toEqual({ name, needs: false })
 })
 
 test('what Events tell of a Pod in the making is its problem', () => {
@@ -77,6 +85,8 @@ test('what Events tell of a Pod in the making is its problem', () => {
   const attach = { ...mountFailed, reason: 'FailedAttachVolume', message: 'timed out', lastTimestamp: '2026-11-30T01:08:00Z' }
   expect(seen(recorded.mounting, [attach, mountFailed]).problem).toMatchObject({ code: 'transient', final: false })
   expect(seen(recorded.mounting, [{ ...mountFailed, reason: 'Unhealthy' }]).problem).toBeUndefined()
+  // Tried again since, and not failed.
+  expect(seen(recorded.mounting, [{ ...mountFailed, lastTimestamp: '2026-11-30T01:05:00Z' }]).problem).toBeUndefined()
 })
 
 test.each([
@@ -111,8 +121,8 @@ test('a worker is ready as its own container is', () => {
 })
 
 test('one that is deleted stops, and its disruption is told before it ends', () => {
-  expect(observe(podOf(recorded.runs, '2026-11-30T01:10:00Z'), tags)).toMatchObject({ phase: 'stopping', ready: false })
-  expect(observe(podOf(recorded.preempted, '2026-11-30T01:10:00Z'), tags)).toMatchObject({
+  expect(observe(podOf(recorded.runs, '2026-11-30T01:10:00Z'), tags, { now })).toMatchObject({ phase: 'stopping', ready: false })
+  expect(observe(podOf(recorded.preempted, '2026-11-30T01:10:00Z'), tags, { now })).toMatchObject({
     phase: 'stopping',
     problem: { code: 'capacity', final: true, message: expect.stringMatching(/^preempted: /) as string },
   })
@@ -135,6 +145,44 @@ test('one whose node is gone is lost, without an exit code', () => {
   const status = { ...recorded.runs, phase: 'Failed', containerStatuses: [{ name: 'worker', state: { terminated: unknown } }] }
   expect(seen(status).exit?.code).toBeUndefined()
   expect(seen(status).phase).toBe('lost')
+})
+
+test('one whose node does not end it is lost a while after its grace, and not before', () => {
+  const until = '2026-11-30T01:10:00Z'
+  const after = (ms: number, status = recorded.runs): ReturnType<typeof observe> =>
+    observe(podOf(status, until), tags, { now: Date.parse(until) + ms })
+  expect(after(LOST_MS - 1)).toMatchObject({ phase: 'stopping' })
+  expect(after(LOST_MS)).toMatchObject({ phase: 'lost', ready: false, exit: { reason: 'lost: its node does not answer' } })
+  expect(after(LOST_MS, recorded.mounting)).toMatchObject({ phase: 'lost' })
+  expect(after(LOST_MS).exit?.code).toBeUndefined()
+  // Only somebody's finalizer holds this one.
+  expect(after(LOST_MS, recorded.passed)).toMatchObject({ phase: 'stopping' })
+})
+
+test('one whose node is silent is not ready, and says so', () => {
+  const conditions = [
+    { type: 'ContainersReady', status: 'True' },
+    { type: 'Ready', status: 'False' },
+  ]
+  expect(seen({ ...recorded.runs, conditions })).toMatchObject({
+    phase: 'running',
+    ready: false,
+    problem: { code: 'transient', message: 'its node does not answer', final: false },
+  })
+})
+
+test('a lifetime that ends before the worker began is that, whatever else was in its way', () => {
+  const over = { ...recorded.overdue, containerStatuses: [] }
+  const exit = { reason: 'its lifetime is over: Pod was active on the node longer than the specified deadline' }
+  const killed = { name: 's-db', restartCount: 0, state: { terminated: { exitCode: 137 } } }
+  const unknown = { name: 'worker', state: { terminated: { exitCode: 137, reason: 'ContainerStatusUnknown' } } }
+  for (const status of [
+    { ...over, initContainerStatuses: [killed] },
+    { ...over, containerStatuses: [unknown] },
+  ]) {
+    const { phase, problem, exit: told } = seen(status)
+    expect({ phase, problem, exit: told }).toEqual({ phase: 'exited', problem: undefined, exit })
+  }
 })
 
 test('a node that refuses what it was given has no room', () => {

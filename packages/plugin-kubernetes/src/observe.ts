@@ -4,18 +4,27 @@ import type { ClusterEvent, Condition, ContainerStatus, Pod, TerminatedState } f
 import { beforeProblem, eventProblem, rejectedProblem, scheduleProblem, waitingProblem } from './problems.ts'
 import { handleOf, workerContainer } from './translate.ts'
 
-/** `events`: those about this Pod; only a Pod that has not come to run needs them. */
-export function observe(pod: Pod, tags: OwnerTags, events: readonly ClusterEvent[] = []): WorkerObservation {
+export interface Sight {
+  /** By the cluster's clock. */
+  now: number
+  /** Those about this Pod; only one that has not come to run needs them. */
+  events?: readonly ClusterEvent[] | undefined
+}
+
+/** A kubelet that works has ended a Pod some seconds after its grace; a cluster itself gives a node up after 50 s of silence. */
+export const LOST_MS = 60_000
+
+export function observe(pod: Pod, tags: OwnerTags, { now, events = [] }: Sight): WorkerObservation {
   const { metadata, spec } = pod
-  const phase = phaseOf(pod)
-  const problem = problemOf(pod, phase, events)
-  const exit = phase === 'exited' || phase === 'lost' ? exitOf(pod) : undefined
+  const phase = phaseOf(pod, now)
+  const problem = problemOf(pod, phase, eventProblem(events, now))
+  const exit = phase === 'exited' || phase === 'lost' ? exitOf(pod, phase) : undefined
   return {
     id: tags['muster-worker'],
     handle: handleOf(metadata.uid ?? ''),
     tags,
     phase,
-    ready: phase === 'running' && workerOf(pod)?.ready === true,
+    ready: phase === 'running' && workerOf(pod)?.ready === true && !isUnheard(pod),
     ...(spec.nodeName === undefined ? {} : { part: spec.nodeName }),
     ...(problem === undefined ? {} : { problem }),
     ...(exit === undefined ? {} : { exit }),
@@ -23,8 +32,14 @@ export function observe(pod: Pod, tags: OwnerTags, events: readonly ClusterEvent
 }
 
 /** Is there something about it that only Events tell? What is being made has no other voice. */
-export function needsEvents(pod: Pod): boolean {
-  return phaseOf(pod) === 'provisioning' && problemOf(pod, 'provisioning', []) === undefined && scheduled(pod)?.status === 'True'
+export function needsEvents(pod: Pod, now: number): boolean {
+  const made = phaseOf(pod, now) === 'provisioning' && scheduled(pod)?.status === 'True'
+  return made && problemOf(pod, 'provisioning', undefined) === undefined
+}
+
+/** Does its worker's own container run? */
+export function runsInside(pod: Pod): boolean {
+  return workerOf(pod)?.state?.running !== undefined
 }
 
 function workerOf({ status }: Pod): ContainerStatus | undefined {
@@ -59,12 +74,13 @@ function withDetail(message: string, detail: string | undefined): string {
 }
 
 /** In which phase a Pod's worker is. */
-export function phaseOf(pod: Pod): ProviderPhase {
+export function phaseOf(pod: Pod, now: number): ProviderPhase {
   const { phase, reason = '' } = pod.status ?? {}
   if (phase === 'Unknown' || lostReasons.has(reason)) return 'lost'
   const state = workerOf(pod)?.state
-  if (state?.terminated?.reason === 'ContainerStatusUnknown') return 'lost'
-  if (pod.metadata.deletionTimestamp !== undefined) return isLost(pod) ? 'lost' : 'stopping'
+  // A lifetime may end while the image is still on its way.
+  if (state?.terminated?.reason === 'ContainerStatusUnknown' && reason !== OVERDUE) return 'lost'
+  if (pod.metadata.deletionTimestamp !== undefined) return isLost(pod) || isLeftOver(pod, now) ? 'lost' : 'stopping'
   if (phase === 'Failed' && isLost(pod)) return 'lost'
   if (state?.terminated !== undefined || phase === 'Succeeded' || phase === 'Failed') return 'exited'
   return state?.running === undefined ? 'provisioning' : 'running'
@@ -75,10 +91,22 @@ function isLost(pod: Pod): boolean {
   return conditionOf(pod, 'DisruptionTarget')?.reason === 'DeletionByPodGC'
 }
 
-function problemOf(pod: Pod, phase: ProviderPhase, events: readonly ClusterEvent[]): WorkerProblem | undefined {
+/** It was to end long ago, and its node has not said so: nobody will. */
+function isLeftOver(pod: Pod, now: number): boolean {
+  const until = Date.parse(pod.metadata.deletionTimestamp ?? '')
+  return now >= until + LOST_MS && pod.spec.nodeName !== undefined && workerOf(pod)?.state?.terminated === undefined
+}
+
+/** Of a node that is silent the cluster says so, beside what the node has said last: that all containers are ready. */
+function isUnheard(pod: Pod): boolean {
+  return conditionOf(pod, 'Ready')?.status === 'False' && conditionOf(pod, 'ContainersReady')?.status === 'True'
+}
+
+function problemOf(pod: Pod, phase: ProviderPhase, told: WorkerProblem | undefined): WorkerProblem | undefined {
   const disruption = disruptionOf(pod)
   if (disruption !== undefined) return disruption
-  if (phase === 'exited') return startProblem(pod)
+  if (phase === 'exited') return pod.status?.reason === OVERDUE ? undefined : startProblem(pod)
+  if (phase === 'running' && isUnheard(pod)) return { code: 'transient', message: 'its node does not answer', final: false }
   if (phase !== 'provisioning') return undefined
   const place = scheduled(pod)
   if (place !== undefined && place.status !== 'True') return scheduleProblem(place)
@@ -91,7 +119,7 @@ function problemOf(pod: Pod, phase: ProviderPhase, events: readonly ClusterEvent
     const problem = state?.waiting === undefined ? undefined : waitingProblem(name, state.waiting)
     if (problem !== undefined) return problem
   }
-  return eventProblem(events)
+  return told
 }
 
 /** An end before the command began is no end of the command's. */
@@ -107,19 +135,22 @@ function startProblem(pod: Pod): WorkerProblem | undefined {
 
 const neverRan = ({ reason }: TerminatedState): boolean => reason === 'StartError' || reason === 'ContainerCannotRun'
 
+const OVERDUE = 'DeadlineExceeded'
+
 /** Ends that the cluster caused: what the command answered to that is no exit code of its own. */
 const forced: Readonly<Record<string, string>> = {
   Evicted: 'evicted',
   Preempting: 'preempted',
-  DeadlineExceeded: 'its lifetime is over',
+  [OVERDUE]: 'its lifetime is over',
 }
 
-function exitOf(pod: Pod): WorkerExit {
+function exitOf(pod: Pod, phase: ProviderPhase): WorkerExit {
   const { reason = '', message } = pod.status ?? {}
   const ended = workerOf(pod)?.state?.terminated
   const at = instantOf(ended?.finishedAt)
   const when = at === undefined ? {} : { at }
-  if (phaseOf(pod) === 'lost') return { reason: withDetail('lost', disruptionOf(pod)?.message ?? message ?? reason), ...when }
+  const why = disruptionOf(pod)?.message ?? message ?? (reason === '' ? 'its node does not answer' : reason)
+  if (phase === 'lost') return { reason: withDetail('lost', why), ...when }
   const cause = forced[reason]
   if (cause !== undefined) return { reason: withDetail(cause, message), ...when }
   const disruption = disruptionOf(pod)

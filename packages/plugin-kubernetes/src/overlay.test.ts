@@ -49,6 +49,8 @@ test.each<[string, Record<string, unknown>]>([
   ['spec.automountServiceAccountToken', { spec: { automountServiceAccountToken: true } }],
   ['spec.containers.*.image', { spec: { containers: [{ name: 'worker', image: 'other' }] } }],
   ['spec.containers.*.image', { spec: { containers: null } }],
+  ['spec.containers.*.restartPolicy', { spec: { containers: [{ name: 'worker', restartPolicy: 'Always' }] } }],
+  ['spec.containers.*.restartPolicyRules', { spec: { containers: [{ name: 'worker', restartPolicyRules: [] }] } }],
   ['spec.containers.*.command', { spec: { containers: [{ name: 'worker', command: ['x'] }] } }],
   ['spec.containers.*.securityContext', { spec: { containers: [{ name: 'worker', securityContext: { privileged: true } }] } }],
   [

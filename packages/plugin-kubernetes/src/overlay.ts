@@ -20,6 +20,8 @@ const needed: readonly string[] = [
   ...['spec.restartPolicy', 'spec.activeDeadlineSeconds', 'spec.shareProcessNamespace', 'spec.nodeName'],
   ...['spec.containers.*.image', 'spec.containers.*.command', 'spec.containers.*.args', 'spec.containers.*.workingDir'],
   ...['spec.containers.*.tty', 'spec.containers.*.stdin', 'spec.initContainers.*.restartPolicy'],
+  // What ended may not begin anew.
+  ...['spec.containers.*.restartPolicy', 'spec.containers.*.restartPolicyRules', 'spec.initContainers.*.restartPolicyRules'],
 ]
 
 /** What only a pool whose level is `privileged` may change. */

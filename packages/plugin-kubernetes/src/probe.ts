@@ -1,22 +1,60 @@
 /** Is the cluster there, and may we do what we need to? Changes nothing. */
-import type { Probe } from '@muster/core'
+import type { ListQuery, Probe } from '@muster/core'
 import type { Right } from './api/calls.ts'
 import { isStatus } from './api/failure.ts'
 import type { Cluster } from './client.ts'
+import { type Verdict, verdictOf } from './gate.ts'
+import { changedName, labelValue } from './labels.ts'
+import { rewrittenWords } from './launch.ts'
 import type { PodManifest } from './objects.ts'
+import { gateSelector, type Tried } from './pools.ts'
 import { roleOf, roleText } from './rbac.ts'
 
+/** Commands get their input and its end since then. */
+const LEAST_MINOR = 30
+
+export interface ProbeParts {
+  cluster: Cluster
+  tags: ListQuery['tags']
+  tried: Tried
+}
+
 /** A failure throws: the caller says what it means. */
-export async function probeCluster(cluster: Cluster, signal: AbortSignal): Promise<Probe> {
+export async function probeCluster(parts: ProbeParts, signal: AbortSignal): Promise<Probe> {
+  const { cluster, tags } = parts
   const version = await cluster.version(signal)
-  const facts = { kubernetes: version, namespace: cluster.namespace }
+  const known = { kubernetes: version, namespace: cluster.namespace }
   const missing = await cluster.missing(signal)
-  if (missing.length > 0) return { ...lacking(missing, cluster.namespace), facts }
-  const refused = await tryPod(cluster, signal)
-  if (refused === undefined) return { state: 'ready', facts }
-  const { message, final } = refused
-  if (!final) return { state: 'ready', facts, notes: [`a plain worker would be refused: ${message}`] }
-  return { state: 'failed', message, hint: "Make the namespace, or correct `namespace` in the provider's config.", facts }
+  if (missing.length > 0) return { ...lacking(missing, cluster.namespace), facts: known }
+  const verdict = await lastVerdict(parts, signal)
+  const facts = {
+    ...known,
+    networkPolicies: verdict === undefined ? 'not tried' : verdict.enforced ? 'enforced' : 'not enforced',
+  }
+  const open = verdict?.enforced === false ? [`workers with egress none or restricted do not begin: ${verdict.message}`] : []
+  const tried = await tryPod(cluster, tags, signal)
+  if (tried.failure !== undefined) return { state: 'failed', ...tried.failure, facts }
+  const notes = [
+    ...(isOld(version) ? [`commands in workers need Kubernetes 1.${LEAST_MINOR} or newer`] : []),
+    ...tried.notes,
+    ...open,
+  ]
+  return { state: 'ready', facts, ...(notes.length === 0 ? {} : { notes }) }
+}
+
+function isOld(version: string): boolean {
+  const [, major, minor] = /^v(\d+)\.(\d+)/.exec(version) ?? []
+  return major === '1' && Number(minor) < LEAST_MINOR
+}
+
+/** Gates to read: more than one page of a busy provider tells no more. */
+const GATES = 100
+
+/** What the gate that ended last has seen: of a worker, or of the Pod that tries policies when a pool is prepared. */
+async function lastVerdict({ cluster, tags, tried }: ProbeParts, signal: AbortSignal): Promise<Verdict | undefined> {
+  const { items } = await cluster.listPods({ selector: gateSelector(tags), limit: GATES }, signal)
+  const verdicts = [tried.verdict, ...items.map(verdictOf)].filter((one) => one !== undefined)
+  return verdicts.toSorted((left, right) => left.at - right.at).at(-1)
 }
 
 function lacking(missing: readonly Right[], namespace: string): Probe {
@@ -28,21 +66,36 @@ function lacking(missing: readonly Right[], namespace: string): Probe {
   }
 }
 
+interface Attempt {
+  failure?: { message: string; hint: string }
+  notes: string[]
+}
+
 /** What the cluster says to the plainest worker of the level `restricted`; what only some pools meet is no failure of the provider. */
-async function tryPod(cluster: Cluster, signal: AbortSignal): Promise<{ message: string; final: boolean } | undefined> {
+async function tryPod(cluster: Cluster, tags: ListQuery['tags'], signal: AbortSignal): Promise<Attempt> {
+  const pod = plainPod(cluster.namespace, tags)
   try {
-    await cluster.createPod(plainPod(cluster.namespace), { dryRun: true, signal })
-    return undefined
+    const changed = changedName(pod.metadata, (await cluster.createPod(pod, { dryRun: true, signal })).metadata)
+    if (changed === undefined) return { notes: [] }
+    return { failure: rewrittenWords(changed), notes: [] }
   } catch (error) {
-    if (!isStatus(error, 403) && !isStatus(error, 404) && !isStatus(error, 422)) throw error
-    return { message: (error as Error).message, final: isStatus(error, 404) }
+    const { message } = error as Error
+    if (isStatus(error, 400) && /does not support dry run/i.test(message))
+      return { notes: [`whether a plain worker is taken is not known: ${message}`] }
+    if (isStatus(error, 403) || isStatus(error, 422)) return { notes: [`a plain worker would be refused: ${message}`] }
+    if (!isStatus(error, 404)) throw error
+    return { failure: { message, hint: "Make the namespace, or correct `namespace` in the provider's config." }, notes: [] }
   }
 }
 
-const plainPod = (namespace: string): PodManifest => ({
+const plainPod = (namespace: string, tags: ListQuery['tags']): PodManifest => ({
   apiVersion: 'v1',
   kind: 'Pod',
-  metadata: { name: 'muster-probe', namespace },
+  metadata: {
+    name: 'muster-probe',
+    namespace,
+    labels: Object.fromEntries(Object.entries(tags).map(([name, tag]) => [name, labelValue(tag)])),
+  },
   spec: {
     containers: [
       {

@@ -1,5 +1,7 @@
 /** Why a Pod does not come to run, in the contract's words: what a scheduler, a kubelet and a registry say. Pure. */
 import type { ProviderErrorCode, WorkerProblem } from '@muster/core'
+import { filesContainer } from './files.ts'
+import { gateContainer, gateProblem } from './gate.ts'
 import type { ClusterEvent, Condition, ContainerStatus, PodStatus } from './objects.ts'
 
 /** One row: what to look for, and what it means. The first row that fits wins. */
@@ -124,9 +126,13 @@ export function beforeProblem(
 ): WorkerProblem | undefined {
   const ended = state?.terminated ?? lastState?.terminated
   if (ended !== undefined && ended.exitCode !== 0 && (over || restartCount >= RESTARTS)) {
-    const what = name.startsWith('s-')
-      ? `the service ${name.slice(2)} does not get ready: it`
-      : `the program ${name.slice(2)} before it`
+    if (name === gateContainer) return gateProblem(ended)
+    const what =
+      name === filesContainer
+        ? 'its files cannot be put in their places: what copies them'
+        : name.startsWith('s-')
+          ? `the service ${name.slice(2)} does not get ready: it`
+          : `the program ${name.slice(2)} before it`
     return { code: 'invalid-spec', message: `${what} ended with code ${ended.exitCode}`, final: true }
   }
   return state?.waiting === undefined ? undefined : waitingProblem(name, state.waiting)
@@ -140,9 +146,14 @@ export function rejectedProblem(status: PodStatus | undefined): WorkerProblem | 
   return row === undefined ? undefined : problem(`its node refused it: ${message === '' ? reason : message}`, row)
 }
 
+/** A kubelet tries again, and says so, every two minutes: what is older was overcome. */
+const STALE_MS = 180_000
+
 /** What Events tell of a Pod in the making: the newest warning that says what it waits for. */
-export function eventProblem(events: readonly ClusterEvent[]): WorkerProblem | undefined {
-  const known = events.filter(({ type, reason = '' }) => type !== 'Normal' && troubles[reason] !== undefined)
+export function eventProblem(events: readonly ClusterEvent[], now: number): WorkerProblem | undefined {
+  const known = events.filter(
+    (event) => event.type !== 'Normal' && troubles[event.reason ?? ''] !== undefined && now - timeOf(event) < STALE_MS,
+  )
   const newest = known.toSorted((left, right) => timeOf(left) - timeOf(right)).at(-1)
   const trouble = troubles[newest?.reason ?? '']
   if (newest === undefined || trouble === undefined) return undefined

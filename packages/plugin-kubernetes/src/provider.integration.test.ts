@@ -8,9 +8,11 @@ import { afterAll, beforeAll, expect, test } from 'vitest'
 import { connect } from './api/client.ts'
 import { createCluster } from './client.ts'
 import { makePlace, type Place } from './cluster.test.helper.ts'
+import type { Pod } from './objects.ts'
 import { type KubernetesProvider, kubernetesProvider } from './provider.ts'
 import { fields, newCall } from './pure.test.helper.ts'
 import { roleOf } from './rbac.ts'
+import { podOf } from './translate.ts'
 
 const owner = { owner: 'owner', provider: 'kubernetes' }
 
@@ -43,10 +45,12 @@ suiteWith(await findStartKubernetes(), 'the Kubernetes provider on a cluster', (
   const problemOf = async (id: WorkerId): Promise<WorkerObservation['problem']> =>
     (await waitFor('a problem', () => look(id), { until: (seen) => seen?.problem !== undefined }))?.problem
 
+  // Its parts may take 90 s each to come up.
+  const startMs = 300_000
   beforeAll(async () => {
     cluster = await start()
     provider = providerAt(await makePlace(cluster, 'workers'))
-  })
+  }, startMs)
   afterAll(() => cluster?.stop())
 
   test('a right that is missing is named, with the Role that grants it', async () => {
@@ -101,7 +105,7 @@ suiteWith(await findStartKubernetes(), 'the Kubernetes provider on a cluster', (
     const command = ['sh', '-c', 'while :; do echo served | nc -l -p 7000; done']
     const id = await launch({
       services: [{ name: 'db', image, command, readiness }],
-      work: { mode: 'command', command: ['sh', '-c', 'nc -w 5 db 7000 </dev/null'] },
+      work: { mode: 'command', command: ['sh', '-c', 'until nc -w 5 db 7000 </dev/null; do sleep 0.1; done'] },
     })
     const ended = await waitFor('its end', () => look(id), { until: (seen) => seen?.exit !== undefined })
     expect(ended?.exit).toMatchObject({ code: 0 })
@@ -109,6 +113,47 @@ suiteWith(await findStartKubernetes(), 'the Kubernetes provider on a cluster', (
     for await (const { data } of provider.logs({ id }, { follow: true }, newCall())) said += Buffer.from(data).toString()
     expect(said).toBe('served\n')
     await provider.terminate({ id }, { graceMs: 0, force: true, reason: 'done' }, newCall())
+  })
+
+  test('a cluster takes all that settings say of place and room, and reserves by it', async () => {
+    const group = (name: string, kind: string): string => `/apis/${name}.k8s.io/v1/${kind}`
+    await cluster.ask({
+      method: 'POST',
+      path: group('scheduling', 'priorityclasses'),
+      body: { metadata: { name: 'ci' }, value: 7 },
+    })
+    await cluster.ask({
+      method: 'POST',
+      path: group('node', 'runtimeclasses'),
+      body: { metadata: { name: 'ci' }, handler: 'runc' },
+    })
+    const dry = createCluster(connect({ from: 'file', path: cluster.kubeconfig, context: cluster.context }), 'workers')
+    const tried = async (over: Partial<LaunchSpec>): Promise<Pod> =>
+      dry.createPod(podOf(specOf(over), 'workers'), { dryRun: true, signal: newCall().signal })
+    const zone = 'topology.kubernetes.io/zone'
+    const nodeSelectorTerms = [{ matchExpressions: [{ key: zone, operator: 'Exists' }] }]
+    const made = await tried({
+      resources: { cpu: 0.5, memoryBytes: 2 ** 26, gpus: 1 },
+      mounts: ['own', 'shared'].map((name) => ({ target: `/${name}`, source: { kind: 'volume', name } })),
+      settings: {
+        ...{ priorityClass: 'ci', runtimeClass: 'ci', extended: { 'muster.test/fpga': 2 }, nodeSelector: { a: 'b' } },
+        affinity: { nodeAffinity: { requiredDuringSchedulingIgnoredDuringExecution: { nodeSelectorTerms } } },
+        tolerations: [{ key: 'ci', operator: 'Exists', effect: 'NoExecute', tolerationSeconds: 5 }],
+        spread: [{ topologyKey: zone, hard: true }],
+        volumes: { own: { sizeBytes: 2 ** 20, accessMode: 'ReadWriteOncePod' }, shared: { claim: 'cache' } },
+        ...{ serviceAccount: 'muster', tokens: [{ path: '/run/vault/token', audience: 'vault', expirySeconds: 600 }] },
+      },
+    })
+    expect(made.spec).toMatchObject({
+      priority: 7,
+      runtimeClassName: 'ci',
+      nodeSelector: { a: 'b', 'kubernetes.io/os': 'linux' },
+    })
+    expect(made.spec.containers[0]?.resources?.limits).toMatchObject({ 'muster.test/fpga': '2', 'nvidia.com/gpu': '1' })
+    expect(made.status?.qosClass).toBe('Guaranteed')
+    const room = { cpu: 0.5, memoryBytes: 2 ** 26 }
+    expect((await tried({ resources: room, settings: { limits: { cpu: 'none' } } })).status?.qosClass).toBe('Burstable')
+    expect((await tried({})).status?.qosClass).toBe('BestEffort')
   })
 
   test('a worker whose node is drained says so before it ends', async () => {

@@ -1,4 +1,5 @@
 /** Workers as Pods of one namespace of a Kubernetes cluster: the contract's methods, in its order. */
+import { posix } from 'node:path'
 import {
   type Call,
   type PluginContext,
@@ -9,15 +10,26 @@ import {
   type WorkerProvider,
 } from '@muster/core'
 import type { Cluster } from './client.ts'
+import { type CopyLimits, copyLimitsOf } from './copies.ts'
+import { type Copying, packed, unpack } from './copy.ts'
 import { asProviderError, changes, guarded, guardedStream, reads } from './errors.ts'
-import { runnerOf } from './exec.ts'
-import { ownerSelector } from './labels.ts'
+import { rawExecOf, runnerOf } from './exec.ts'
+import { forwardTo } from './forward.ts'
+import { headroomOf } from './headroom.ts'
+import { isOwn, ownerSelector, tagsOf } from './labels.ts'
 import { launchWorker } from './launch.ts'
 import { readLogs } from './logs.ts'
-import { phaseOf } from './observe.ts'
-import { observeAll } from './observing.ts'
+import type { NetworkConfig } from './network.ts'
+import type { Pod } from './objects.ts'
+import { phaseOf, runsInside } from './observe.ts'
+import { createObserver } from './observing.ts'
+import { type Lookup, releasePolicy } from './policies.ts'
+import { preparePool, type Tried, unpreparePool } from './pools.ts'
 import { probeCluster } from './probe.ts'
+import { sampleWorkers } from './samples.ts'
 import { stopWorker } from './stop.ts'
+import { createTerminals } from './terminal.ts'
+import { uidOf, workerContainer } from './translate.ts'
 import { createTurns } from './turns.ts'
 import { watchWorkers } from './watch.ts'
 
@@ -25,7 +37,22 @@ import { watchWorkers } from './watch.ts'
 export type KubernetesProvider = Required<
   Pick<
     WorkerProvider,
-    'probe' | 'launch' | 'terminate' | 'list' | 'inspect' | 'watch' | 'logs' | 'exec' | 'execState' | 'execKill'
+    | (
+        | 'probe'
+        | 'preparePool'
+        | 'unpreparePool'
+        | 'launch'
+        | 'terminate'
+        | 'list'
+        | 'inspect'
+        | 'watch'
+        | 'logs'
+        | 'exec'
+        | 'execState'
+        | 'execKill'
+        | 'execResize'
+      )
+    | ('copyIn' | 'copyOut' | 'forward' | 'stats' | 'headroom')
   >
 >
 
@@ -34,25 +61,56 @@ export interface KubernetesProviderOptions {
   context: Pick<PluginContext, 'owner' | 'provider'>
   /** The optional spec fields that the manifest declares. */
   fields: readonly SpecField[]
+  /** Absent: the usual ones. */
+  copies?: CopyLimits
+  network?: NetworkConfig
+  /** Finds the addresses of names in `network.allow`; default: this machine's resolver. */
+  lookup?: Lookup
 }
 
-export function kubernetesProvider({ cluster, context, fields }: KubernetesProviderOptions): KubernetesProvider {
+export function kubernetesProvider(options: KubernetesProviderOptions): KubernetesProvider {
+  const { cluster, context, fields, copies = copyLimitsOf({}), network = {}, lookup } = options
   const tags = { 'muster-owner': context.owner, 'muster-provider': context.provider }
+  const tried: Tried = {}
+  const observer = createObserver(cluster)
   const turns = createTurns()
   const removed = createRecent(REMEMBERED)
+  const terminals = createTerminals(cluster)
 
-  /** A cluster tells of a Pod that does not run in many words. */
-  async function running(id: WorkerId, { signal }: Call): Promise<void> {
-    const pod = await cluster.readPod(id, signal)
-    if (pod === undefined) throw new ProviderError('not-found', 'there is no such worker', { effect: 'none' })
-    const phase = phaseOf(pod)
-    if (phase !== 'running') throw new ProviderError('conflict', `the worker does not run: it is ${phase}`, { effect: 'none' })
+  function checkOwn({ metadata }: Pod): void {
+    if (!isOwn(tagsOf(metadata), tags)) throw new ProviderError('not-found', 'there is no such worker', { effect: 'none' })
+  }
+
+  /** The Pod of a worker whose container runs, also while it is to end. A cluster tells of one that does not in many words. */
+  const running = (id: WorkerId, call: Call): Promise<Pod> =>
+    guarded(call, reads('look at the worker'), async () => {
+      const pod = await cluster.readPod(id, call.signal)
+      if (pod === undefined) throw new ProviderError('not-found', 'there is no such worker', { effect: 'none' })
+      checkOwn(pod)
+      if (!runsInside(pod))
+        throw new ProviderError('conflict', `the worker does not run: it is ${phaseOf(pod, cluster.now())}`, { effect: 'none' })
+      return pod
+    })
+
+  /** A label may have been taken from it: whoever is not found by labels is asked for by name. */
+  async function find(ids: readonly WorkerId[], signal: AbortSignal): Promise<Pod[]> {
+    const found = ids.length <= FEW ? [] : (await cluster.listPods({ selector: ownerSelector(tags, ids) }, signal)).items
+    const seen = new Set(found.map(({ metadata }) => metadata.name))
+    const others = ids.filter((id) => !seen.has(id)).map((id) => cluster.readPod(id, signal))
+    return [...found, ...(await Promise.all(others)).filter((pod) => pod !== undefined)]
+  }
+
+  /** A path of a copy, from where the worker works. */
+  async function copying(id: WorkerId, path: string, call: Call): Promise<Copying> {
+    const pod = await running(id, call)
+    const workdir = pod.spec.containers.find(({ name }) => name === workerContainer)?.workingDir ?? '/'
+    return { raw: rawExecOf(cluster, id), at: posix.resolve(workdir, path), path, limits: copies, signal: call.signal }
   }
 
   return {
     async probe(call) {
       try {
-        return await probeCluster(cluster, call.signal)
+        return await probeCluster({ cluster, tags, tried }, call.signal)
       } catch (error) {
         const judged = asProviderError(error, call, reads('reach the cluster'))
         if (call.signal.aborted) throw judged
@@ -61,62 +119,105 @@ export function kubernetesProvider({ cluster, context, fields }: KubernetesProvi
       }
     },
 
+    preparePool: (pool, call) =>
+      guarded(call, changes('prepare the pool'), () => preparePool({ cluster, network, tried }, pool, call)),
+
+    unpreparePool: (target, call) => guarded(call, changes('take the pool away'), () => unpreparePool(cluster, target, call)),
+
     launch: (spec, call) =>
       guarded(call, changes('launch the worker'), () =>
-        turns.take(spec.id, call.signal, () => launchWorker({ cluster, fields }, spec, call)),
+        turns.take(spec.id, call.signal, () => launchWorker({ cluster, fields, network, lookup }, spec, call)),
       ),
 
     terminate: (target, how, call) =>
       guarded(call, changes('terminate the worker'), () =>
-        turns.take(target.id, call.signal, () => {
+        turns.take(target.id, call.signal, async () => {
           removed.add(target.id)
-          return stopWorker({ cluster, tags }, { target, how }, call)
+          const ended = await stopWorker({ cluster, tags }, { target, how }, call)
+          // The end of a Pod ends its policy; a launch that was broken off may have left one alone.
+          if (ended.state === 'gone' && uidOf(target.handle) === undefined)
+            await releasePolicy(cluster, { id: target.id, tags }, call.signal)
+          return ended
         }),
       ),
 
     list: (query, call) =>
       guarded(call, reads('list the workers'), async (): Promise<WorkerPage> => {
-        const { asOf, rest } = placeOf(query.cursor) ?? { asOf: call.now(), rest: undefined }
-        const { signal } = call
-        const page = await cluster.listPods({ selector: ownerSelector(query.tags), limit: query.limit, rest }, signal)
-        const workers = await observeAll(cluster, page.items, { tags: query.tags, now: call.now(), signal })
+        const { asOf, rest } = query.cursor === undefined ? { asOf: call.now(), rest: undefined } : placeOf(query.cursor)
+        const page = await cluster.listPods({ selector: ownerSelector(query.tags), limit: query.limit, rest }, call.signal)
+        const workers = await observer.observe(page.items, query.tags, call)
         const next = page.metadata.continue ?? ''
         return { workers, asOf: new Date(asOf).toISOString(), ...(next === '' ? {} : { next: `${asOf}.${next}` }) }
       }),
 
-    // One question for all of them, answered by a quorum.
+    // Answered by a quorum.
     inspect: (targets, call) =>
       guarded(call, reads('inspect workers'), async () => {
-        const ids = targets.map(({ id }) => id)
-        const { items } = await cluster.listPods({ selector: ownerSelector(tags, ids) }, call.signal)
-        return observeAll(cluster, items, { tags, ids, now: call.now(), signal: call.signal })
+        const pods = await find(
+          targets.map(({ id }) => id),
+          call.signal,
+        )
+        return observer.observe(pods, tags, call)
       }),
 
     watch: (query, call) =>
       guardedStream(call, reads('watch the workers'), () => watchWorkers({ cluster, removed: removed.has }, query, call)),
 
     logs: ({ id }, options, call) =>
-      guardedStream(call, reads('read the log'), () => readLogs(cluster, { pod: id, options }, call)),
+      guardedStream(call, reads('read the log'), () => readLogs(cluster, { pod: id, options, check: checkOwn }, call)),
 
     exec: ({ id }, command, call) =>
       guarded(call, changes('start the command'), async () => {
         await running(id, call)
+        if (command.tty !== undefined) return terminals.open(id, { ...command, tty: command.tty }, call)
         return runnerOf(cluster, id).exec(command, call.signal)
       }),
 
     execState: ({ id }, exec, call) =>
       guarded(call, reads('ask for the command'), async () => {
         await running(id, call)
+        if (terminals.has(exec)) return { state: 'running' }
         return runnerOf(cluster, id).state(exec, call.signal)
       }),
 
     execKill: ({ id }, { id: exec, signal: name }, call) =>
       guarded(call, changes('end the command'), async () => {
         await running(id, call)
+        if (await terminals.kill(exec, name, call.signal)) return
         await runnerOf(cluster, id).kill(exec, name, call.signal)
+      }),
+
+    execResize: ({ id }, { id: exec, ...size }, call) =>
+      guarded(call, changes('resize the terminal'), async () => {
+        await running(id, call)
+        await terminals.resize(exec, size)
+      }),
+
+    copyIn: ({ id }, { path, tar }, call) =>
+      guarded(call, changes('copy into the worker'), async () => unpack(await copying(id, path, call), tar)),
+
+    copyOut: ({ id }, path, call) =>
+      guardedStream(call, reads('copy out of the worker'), async function* () {
+        yield* packed(await copying(id, path, call))
+      }),
+
+    forward: ({ id }, input, call) =>
+      guardedStream(call, reads('forward to the worker'), async function* () {
+        yield* forwardTo(cluster, { ...input, pod: await running(id, call) }, call.signal)
+      }),
+
+    stats: (query, call) => guardedStream(call, reads('measure the workers'), () => sampleWorkers(cluster, query, call)),
+
+    headroom: (call) =>
+      guarded(call, reads('ask for headroom'), async () => {
+        const [quotas, seen] = await Promise.all([cluster.listQuotas(call.signal), cluster.listNodes(call.signal)])
+        return headroomOf(quotas, seen)
       }),
   }
 }
+
+/** So many are asked for one by one: each costs what a list costs, and is sure whatever became of labels. */
+const FEW = 3
 
 /** So many workers that were ended are remembered: more than a namespace has Pods at once. */
 const REMEMBERED = 10_000
@@ -135,7 +236,9 @@ function createRecent(most: number): { add(id: WorkerId): void; has(id: WorkerId
 }
 
 /** All pages of a walk are of the state at its beginning, whose time goes along in the cursor. */
-function placeOf(cursor: string | undefined): { asOf: number; rest: string } | undefined {
-  const [, asOf, rest = ''] = /^(\d+)\.(.+)$/s.exec(cursor ?? '') ?? []
-  return asOf === undefined ? undefined : { asOf: Number(asOf), rest }
+function placeOf(cursor: string): { asOf: number; rest: string } {
+  const [, asOf, rest] = /^(\d+)\.(.+)$/s.exec(cursor) ?? []
+  if (asOf === undefined || rest === undefined)
+    throw new ProviderError('invalid-spec', 'the cursor is none of a list', { effect: 'none', path: 'cursor' })
+  return { asOf: Number(asOf), rest }
 }

@@ -30,6 +30,8 @@ export function checkSecurity({ security = {}, services = [] }: LaunchSpec, sett
   if (security.noNewPrivileges === false) needs('baseline', 'security.noNewPrivileges')
   if (security.noNewPrivileges === true && security.privileged === true)
     throw refuse('invalid-spec', 'security.noNewPrivileges', 'a privileged worker may have new ones')
+  if (security.noNewPrivileges === true && security.capabilitiesAdd?.includes('SYS_ADMIN') === true)
+    throw refuse('invalid-spec', 'security.noNewPrivileges', 'a worker with SYS_ADMIN may have new ones')
   if (security.user !== undefined) checkUser(security.user, 'security.user', level)
   for (const { name } of services) {
     const user = settings.services?.[name]?.user

@@ -1,7 +1,7 @@
 /** Databases and the like beside a worker: sidecars of its Pod, each ready before the next and before the job. Pure. */
 import type { LaunchSpec, ServiceSpec } from '@muster/core'
 import { literal, probeOf, pullPolicyOf } from './containers.ts'
-import type { Container, PodSpec } from './objects.ts'
+import type { Container, HostAlias, PodSpec } from './objects.ts'
 import { besideOf } from './security.ts'
 import { type KubernetesSettings, refuse } from './settings.ts'
 import type { Folders } from './volumes.ts'
@@ -60,7 +60,11 @@ function sidecar({ name, image, env = {}, command, readiness }: ServiceSpec, set
   }
 }
 
-/** The names of the services as names of hosts: they share the worker's loopback. */
-export function aliasesOf({ services = [] }: LaunchSpec): Pick<PodSpec, 'hostAliases'> {
-  return services.length === 0 ? {} : { hostAliases: [{ ip: '127.0.0.1', hostnames: services.map(({ name }) => name) }] }
+/** The names of the services as names of hosts: they share the worker's loopback. `hosts`: more of them. */
+export function aliasesOf({ services = [] }: LaunchSpec, hosts: readonly HostAlias[] = []): Pick<PodSpec, 'hostAliases'> {
+  const own = services.length === 0 ? [] : [{ ip: '127.0.0.1', hostnames: services.map(({ name }) => name) }]
+  // Each address once.
+  const byAddress = Map.groupBy([...own, ...hosts], ({ ip }) => ip)
+  const hostAliases = [...byAddress].map(([ip, same]) => ({ ip, hostnames: same.flatMap(({ hostnames }) => hostnames) }))
+  return hostAliases.length === 0 ? {} : { hostAliases }
 }

@@ -34,6 +34,11 @@ export interface ServiceSettings {
   readonly memoryBytes?: number
 }
 
+export interface GroupSettings {
+  readonly name: string
+  readonly ports: readonly { readonly port: number; readonly target?: number; readonly protocol?: 'TCP' | 'UDP' }[]
+}
+
 export interface KubernetesSettings {
   readonly security?: SecurityLevel
   readonly user?: 'image'
@@ -58,6 +63,7 @@ export interface KubernetesSettings {
   readonly workspace?: 'empty' | 'image'
   readonly init?: readonly InitSettings[]
   readonly services?: Record<string, ServiceSettings>
+  readonly service?: GroupSettings
   readonly graceSeconds?: number
   readonly preStop?: string[]
   readonly template?: Record<string, unknown>
@@ -68,6 +74,7 @@ const objectName = z.string().regex(/^[a-z0-9](?:[a-z0-9.-]{0,251}[a-z0-9])?$/)
 const dnsLabel = z.string().regex(/^[a-z0-9](?:[a-z0-9-]{0,58}[a-z0-9])?$/)
 const count = z.int().min(1)
 const seconds = z.int().min(0).max(86_400)
+const port = z.int().min(1).max(65_535)
 const anyObject = z.record(z.string(), z.unknown())
 const userPattern = /^\d+(?::\d+)?$/
 
@@ -183,6 +190,21 @@ const shape = {
       }),
     )
     .describe('More about services, by name.')
+    .exactOptional(),
+  service: z
+    .strictObject({
+      name: dnsLabel.regex(/^[a-z]/),
+      ports: z
+        .array(
+          z.strictObject({
+            port,
+            target: port.describe('Port of the workers. Absent: the same.').exactOptional(),
+            protocol: z.enum(['TCP', 'UDP']).exactOptional(),
+          }),
+        )
+        .min(1),
+    })
+    .describe('A Service of this name in front of the workers of the pool that are ready.')
     .exactOptional(),
   graceSeconds: seconds.describe('Between stop and kill where the cluster ends it by itself. Default: 30.').exactOptional(),
   preStop: z.array(z.string()).min(1).describe('A command that runs in the worker before it is told to stop.').exactOptional(),

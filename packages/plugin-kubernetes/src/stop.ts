@@ -1,27 +1,24 @@
 /** Ends a worker: its Pod is asked for, with the grace that there is, and let go of when its node is lost. */
-import { type Call, type OwnerTags, ProviderError, type Terminated, type TerminateHow, type WorkerTarget } from '@muster/core'
+import { type Call, type ListQuery, ProviderError, type Terminated, type TerminateHow, type WorkerTarget } from '@muster/core'
 import type { Cluster } from './client.ts'
 import { secondsOf } from './containers.ts'
 import { rawExecOf } from './exec.ts'
-import { tagsOf } from './labels.ts'
+import { isOwn, tagsOf } from './labels.ts'
 import type { Pod } from './objects.ts'
-import { instantOf, phaseOf } from './observe.ts'
+import { instantOf, LOST_MS, runsInside } from './observe.ts'
 import { uidOf } from './translate.ts'
 
 export interface StopParts {
   cluster: Cluster
   /** Whose workers we may end. */
-  tags: Pick<OwnerTags, 'muster-owner' | 'muster-provider'>
+  tags: ListQuery['tags']
 }
-
-/** A kubelet that works has ended a Pod some seconds after its grace; a cluster itself gives a node up after 50 s of silence. */
-const LOST_MS = 60_000
 
 /**
  * With no grace at all a Pod would be struck off while its processes still run: the least is a second, in which a kubelet that works
  * ends it and says so.
  */
-const LEAST_SECONDS = 1
+export const LEAST_SECONDS = 1
 
 /** A command that runs in a container on a node that works begins within that. */
 const KILL_MS = 5_000
@@ -45,7 +42,7 @@ export async function stopWorker(
   const by = instantOf(ending.metadata.deletionTimestamp)
   const told = { state: 'terminating', ...(by === undefined ? {} : { by }) } as const
   if (found === undefined || !isLeft(found)) return told
-  if (by !== undefined && call.now() >= Date.parse(by) + LOST_MS) {
+  if (by !== undefined && parts.cluster.now() >= Date.parse(by) + LOST_MS) {
     call.log.warn('a worker whose node does not answer is let go', { worker: id, node: ending.spec.nodeName })
     const struck = await ask(0)
     return struck === undefined || isOver(struck) ? { state: 'gone' } : told
@@ -54,17 +51,20 @@ export async function stopWorker(
   return told
 }
 
+/** Whatever became of its labels, the Pod with the handle's uid is ours; without a handle it says itself whose it is. */
 async function ownPod({ cluster, tags }: StopParts, { id, handle }: WorkerTarget, signal: AbortSignal): Promise<Pod | undefined> {
   const pod = await cluster.readPod(id, signal)
-  const found = pod === undefined ? undefined : tagsOf(pod.metadata)
-  if (pod === undefined || found === undefined) return undefined
-  if (found['muster-owner'] !== tags['muster-owner'] || found['muster-provider'] !== tags['muster-provider'])
-    throw new ProviderError('conflict', "the worker of this id is another provider's", { effect: 'none' })
-  return pod.metadata.uid === (uidOf(handle) ?? pod.metadata.uid) ? pod : undefined
+  if (pod === undefined) return undefined
+  const uid = uidOf(handle)
+  if (uid !== undefined) return pod.metadata.uid === uid ? pod : undefined
+  const found = tagsOf(pod.metadata)
+  if (isOwn(found, tags)) return pod
+  const whose = found === undefined ? 'says no more whose it is' : "is another provider's"
+  throw new ProviderError('conflict', `the worker of this id ${whose}`, { effect: 'none' })
 }
 
 /** What nobody waits for is struck off at once: one that has ended, or never had a node. */
-function isOver({ metadata }: Pod): boolean {
+export function isOver({ metadata }: Pod): boolean {
   return metadata.deletionGracePeriodSeconds === 0 && (metadata.finalizers ?? []).length === 0
 }
 
@@ -78,7 +78,7 @@ function isLeft({ metadata }: Pod): boolean {
  * an image without a shell it ends with its grace.
  */
 async function killInside(cluster: Cluster, pod: Pod, { signal, log }: Call): Promise<void> {
-  if (phaseOf(pod) !== 'stopping' || (pod.metadata.deletionGracePeriodSeconds ?? 0) <= LEAST_SECONDS) return
+  if (!runsInside(pod) || (pod.metadata.deletionGracePeriodSeconds ?? 0) <= LEAST_SECONDS) return
   const bounded = AbortSignal.any([signal, AbortSignal.timeout(KILL_MS)])
   try {
     const argv = ['/bin/sh', '-c', 'kill -KILL -1']

@@ -90,6 +90,7 @@ test('what is rounded up is told', () => {
 })
 
 test.each<[string, Partial<LaunchSpec>, Partial<PodSpec>]>([
+  ['system', {}, { nodeSelector: { 'kubernetes.io/os': 'linux' } }],
   ['lifetime', { lifetimeMs: 1500 }, { activeDeadlineSeconds: 2 }],
   ['grace', { settings: { graceSeconds: 7 } }, { terminationGracePeriodSeconds: 7 }],
   [
@@ -164,6 +165,13 @@ test('tokens are for one audience, in a folder of their own', () => {
     projected: { sources: [{ serviceAccountToken: { path: 'token', audience: 'vault', expirationSeconds: 600 } }] },
   })
   expect(worker({ settings }).volumeMounts).toContainEqual({ name: 'muster-token-0', mountPath: '/run/vault', readOnly: true })
+  const two = ['/run/a', '/run/b'].map((path) => ({ path, audience: path }))
+  const both = { serviceAccount: 's', tokens: two }
+  checkSpec(specOf({ settings: both }), fields)
+  expect(worker({ settings: both }).volumeMounts?.filter(({ mountPath }) => mountPath === '/run')).toHaveLength(1)
+  expect(podSpec({ settings: both }).volumes?.at(-1)).toMatchObject({
+    projected: { sources: [{ serviceAccountToken: { path: 'a' } }, { serviceAccountToken: { path: 'b' } }] },
+  })
 })
 
 test('services are sidecars in their order, known by name, each ready before the next', () => {
@@ -191,6 +199,12 @@ test('services are sidecars in their order, known by name, each ready before the
   expect(initContainers?.[2]?.securityContext?.runAsUser).toBeUndefined()
 })
 
+const tokensAt = (...paths: string[]): object[] => paths.map((path) => ({ path, audience: 'a' }))
+const adminWith = (security: object): Partial<LaunchSpec> => ({
+  security: { capabilitiesAdd: ['SYS_ADMIN'], ...security },
+  settings: { security: 'privileged' },
+})
+
 test.each<[string, string, Partial<LaunchSpec>]>([
   ['unsupported', 'work.mode', { work: { mode: 'agent', ticket: { $secret: 'x' }, url: 'http://a' } }],
   ['unsupported', 'mounts.bind', { mounts: [{ target: '/a', source: { kind: 'bind', path: '/a' } }] }],
@@ -210,6 +224,19 @@ test.each<[string, string, Partial<LaunchSpec>]>([
   ['invalid-spec', 'services.1.name', { services: ['a', 'a'].map((name) => ({ name, image: 'x' })) }],
   ['invalid-spec', 'settings.services.b', { services: [{ name: 'a', image: 'x' }], settings: { services: { b: {} } } }],
   ['invalid-spec', 'mounts.0.target', { mounts: [{ target: '/.muster', source: { kind: 'tmpfs' } }] }],
+  ['invalid-spec', 'security.noNewPrivileges', adminWith({ noNewPrivileges: true })],
+  ['invalid-spec', 'settings.serviceAccount', { settings: { tokens: tokensAt('/run/a/b') } }],
+  ...['/token', '/run/', '/workspace/token', '/tmp/token', '/.muster/x', '/m/token'].map(
+    (path): [string, string, Partial<LaunchSpec>] => [
+      'invalid-spec',
+      'settings.tokens.0.path',
+      {
+        mounts: [{ target: '/m/', source: { kind: 'tmpfs' } }],
+        settings: { serviceAccount: 's', tokens: tokensAt(path) },
+      },
+    ],
+  ),
+  ['invalid-spec', 'settings.tokens.1.path', { settings: { serviceAccount: 's', tokens: tokensAt('/run/a', '/run//a') } }],
   ['invalid-spec', 'settings.volumes.a.claim', { settings: { volumes: { a: { claim: 'c', sizeBytes: 1 } } } }],
   ['invalid-spec', 'settings.volumes.a.sizeBytes', { settings: { volumes: { a: { storageClass: 'c' } } } }],
 ])('%s at %s', (code, path, over) => {

@@ -1,8 +1,11 @@
 /** From the contract's spec to a worker's Pod. Pure. */
-import { fieldsOf, type Handle, type LaunchSpec, type Resources, type SpecField } from '@muster/core'
+import { fieldsOf, type Handle, type LaunchSpec, type PoolRef, type Resources, type SpecField } from '@muster/core'
 import { literal, probeOf, pullPolicyOf, secondsOf } from './containers.ts'
+import { checkFiles, filesOf } from './files.ts'
 import { annotationsOf, labelsOf, labelValue } from './labels.ts'
-import type { Container, PodManifest, PodSpec } from './objects.ts'
+import { gateOf } from './gate.ts'
+import { type GateConfig, nameOf, networkLabels } from './network.ts'
+import type { Container, HostAlias, PodManifest, PodSpec } from './objects.ts'
 import { overlay } from './overlay.ts'
 import { checkSecurity, isNobody, podSecurityOf, securityOf } from './security.ts'
 import { aliasesOf, beforeOf, checkServices } from './services.ts'
@@ -46,21 +49,36 @@ export function checkSpec(spec: LaunchSpec, fields: readonly SpecField[]): void 
   checkSecurity(spec, settings)
   checkServices(spec, settings)
   checkMounts(spec, settings)
+  checkFiles(spec)
+}
+
+/** What of its network a Pod's spec does not say. */
+export interface PodNetwork {
+  /** Before the services and the worker. */
+  gate?: GateConfig | undefined
+  /** Names that the worker knows without asking. */
+  hosts?: readonly HostAlias[]
 }
 
 /** The Pod of a worker. Its name is the worker's id: a namespace gives each name once, which makes launch idempotent. */
-export function podOf(spec: LaunchSpec, namespace: string): PodManifest {
+export function podOf(spec: LaunchSpec, namespace: string, network: PodNetwork = {}): PodManifest {
   const settings = settingsOf(spec)
   const folders = foldersOf(spec, settings)
-  const before = beforeOf(spec, settings, folders)
+  const files = filesOf(spec, settings, folders)
+  const before = [...files.containers, ...beforeOf(spec, settings, folders)]
   const pod: PodManifest = {
     apiVersion: 'v1',
     kind: 'Pod',
-    metadata: { name: spec.id, namespace, labels: labelsOf(spec), annotations: annotationsOf(spec) },
+    metadata: {
+      name: spec.id,
+      namespace,
+      labels: { ...labelsOf(spec), ...networkLabels(spec, settings) },
+      annotations: annotationsOf(spec),
+    },
     spec: {
-      containers: [workerOf(spec, settings, folders.mounts)],
+      containers: [workerOf(spec, settings, [...folders.mounts, ...files.mounts])],
       ...(before.length === 0 ? {} : { initContainers: before }),
-      volumes: folders.volumes,
+      volumes: [...folders.volumes, ...files.volumes],
       // A worker stays listed with its exit until terminate.
       restartPolicy: 'Never',
       // Reaps orphans, and lets a command die of a signal: process 1 would not.
@@ -70,13 +88,21 @@ export function podOf(spec: LaunchSpec, namespace: string): PodManifest {
       terminationGracePeriodSeconds: settings.graceSeconds ?? GRACE_SECONDS,
       ...(spec.lifetimeMs === undefined ? {} : { activeDeadlineSeconds: secondsOf(spec.lifetimeMs) }),
       securityContext: podSecurityOf(spec, settings),
-      ...aliasesOf(spec),
+      ...nameOf(spec),
+      ...aliasesOf(spec, network.hosts),
       ...placeOf(spec, settings),
       ...(settings.serviceAccount === undefined ? {} : { serviceAccountName: settings.serviceAccount }),
       ...(settings.pullSecrets === undefined ? {} : { imagePullSecrets: settings.pullSecrets.map((name) => ({ name })) }),
     },
   }
-  return overlay(pod, settings)
+  return behindGate(overlay(pod, settings), network.gate)
+}
+
+/** Last, so that no template changes it: a second container of its name is refused. */
+function behindGate(pod: PodManifest, gate: GateConfig | undefined): PodManifest {
+  if (gate === undefined) return pod
+  const resources = pod.spec.containers.find(({ name }) => name === workerContainer)?.resources
+  return { ...pod, spec: { ...pod.spec, initContainers: [gateOf(gate, resources), ...(pod.spec.initContainers ?? [])] } }
 }
 
 function workerOf(spec: LaunchSpec, settings: KubernetesSettings, volumeMounts: Container['volumeMounts']): Container {
@@ -148,16 +174,20 @@ export function grantedOf({ resources }: LaunchSpec): Resources | undefined {
 }
 
 /** Where the Pod may run, and before whom. */
-function placeOf({ os, arch, tags }: LaunchSpec, settings: KubernetesSettings): Partial<PodSpec> {
+export function placeOf(
+  { arch, tags }: Pick<LaunchSpec, 'arch'> & Pick<PoolRef, 'tags'>,
+  settings: KubernetesSettings,
+): Partial<PodSpec> {
   const { nodeSelector = {}, affinity, tolerations, spread, priorityClass, runtimeClass } = settings
   const selector = {
     ...nodeSelector,
-    ...(os === undefined ? {} : { 'kubernetes.io/os': os }),
+    // A cluster may have nodes of another system, which no worker knows.
+    'kubernetes.io/os': 'linux',
     ...(arch === undefined ? {} : { 'kubernetes.io/arch': arch }),
   }
   const pool = { 'muster-owner': labelValue(tags['muster-owner']), 'muster-pool': labelValue(tags['muster-pool']) }
   return {
-    ...(Object.keys(selector).length === 0 ? {} : { nodeSelector: selector }),
+    nodeSelector: selector,
     ...(affinity === undefined ? {} : { affinity }),
     ...(tolerations === undefined ? {} : { tolerations: [...tolerations] }),
     ...(priorityClass === undefined ? {} : { priorityClassName: priorityClass }),

@@ -1,4 +1,6 @@
 /** One at a time for each worker: what is asked of it second waits for the first, or for its own signal. */
+import { raceAbort } from './api/waiting.ts'
+
 export interface Turns {
   take<T>(key: string, signal: AbortSignal, work: () => Promise<T>): Promise<T>
 }
@@ -22,18 +24,5 @@ export function createTurns(): Turns {
         })
       }
     },
-  }
-}
-
-/** Settles as the promise does, or rejects with the signal's reason once it aborts. The promise itself goes on. */
-async function raceAbort<T>(promise: Promise<T>, signal: AbortSignal): Promise<T> {
-  signal.throwIfAborted()
-  const { promise: aborted, reject } = Promise.withResolvers<never>()
-  const onAbort = (): void => reject(signal.reason instanceof Error ? signal.reason : new DOMException('aborted', 'AbortError'))
-  signal.addEventListener('abort', onAbort, { once: true })
-  try {
-    return await Promise.race([promise, aborted])
-  } finally {
-    signal.removeEventListener('abort', onAbort)
   }
 }

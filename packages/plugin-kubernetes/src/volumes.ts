@@ -25,11 +25,12 @@ export function workdirOf({ workdir = WORKSPACE }: Pick<LaunchSpec, 'workdir'>):
 }
 
 /** Refuses mounts that no Pod can have. */
-export function checkMounts(spec: LaunchSpec, { volumes = {} }: KubernetesSettings): void {
+export function checkMounts(spec: LaunchSpec, settings: KubernetesSettings): void {
+  const { volumes = {} } = settings
   const targets = new Set<string>([stateRoot])
   for (const [index, { target, source }] of (spec.mounts ?? []).entries()) {
     const at = `mounts.${index}`
-    const path = posix.normalize(target).replace(/\/+$/, '')
+    const path = pathOf(target)
     if (!path.startsWith('/') || path.includes(':')) throw refuse('invalid-spec', `${at}.target`, 'it is no absolute path')
     if (targets.has(path)) throw refuse('invalid-spec', `${at}.target`, 'something else is mounted there')
     targets.add(path)
@@ -43,24 +44,48 @@ export function checkMounts(spec: LaunchSpec, { volumes = {} }: KubernetesSettin
     if (sizeBytes === undefined && (storageClass ?? accessMode) !== undefined)
       throw refuse('invalid-spec', `${at}.sizeBytes`, 'a claim of its own has a size')
   }
+  checkTokens(spec, settings)
+}
+
+function checkTokens(spec: LaunchSpec, settings: KubernetesSettings): void {
+  const { tokens = [], serviceAccount } = settings
+  if (tokens.length > 0 && serviceAccount === undefined)
+    throw refuse('invalid-spec', 'settings.serviceAccount', "whose tokens? A namespace's own account is nobody's in particular")
+  const folders = new Set(ownFolders(spec, settings).map(([, path]) => path))
+  for (const { target } of spec.mounts ?? []) folders.add(pathOf(target))
+  const files = new Set<string>()
+  for (const [index, { path }] of tokens.entries()) {
+    const at = `settings.tokens.${index}.path`
+    const file = posix.normalize(path)
+    const folder = posix.dirname(file)
+    if (file.endsWith('/') || folder === '/') throw refuse('invalid-spec', at, 'it is a file in a folder of its own')
+    if (folders.has(folder)) throw refuse('invalid-spec', at, 'something else is mounted at its folder')
+    if (files.has(file)) throw refuse('invalid-spec', at, 'another token is there')
+    files.add(file)
+  }
+}
+
+const pathOf = (target: string): string => posix.normalize(target).replace(/\/+$/, '')
+
+/** Folders that a worker has in any case, by the names of their volumes, unless it mounts something else there. */
+function ownFolders(spec: LaunchSpec, { workspace = 'empty' }: KubernetesSettings): [string, string][] {
+  const workdir = workdirOf(spec)
+  const folders: [string, string][] = [['state', stateRoot]]
+  if (spec.security?.readOnlyRoot !== false) folders.push(['tmp', '/tmp'])
+  // At the root itself nothing can be mounted.
+  if (workspace !== 'image' && workdir !== '/' && workdir !== '/tmp') folders.push(['workspace', workdir])
+  return folders
 }
 
 /** All volumes of a Pod, and where its worker has them. */
 export function foldersOf(spec: LaunchSpec, settings: KubernetesSettings): Folders {
-  const { workspace = 'empty', tokens = [] } = settings
-  const workdir = workdirOf(spec)
+  const { tokens = [] } = settings
   const mounts = spec.mounts ?? []
-  const taken = new Set(mounts.map(({ target }) => posix.normalize(target).replace(/\/+$/, '')))
-  const folders = [
-    ['state', stateRoot],
-    ...(spec.security?.readOnlyRoot === false ? [] : [['tmp', '/tmp']]),
-    // At the root itself nothing can be mounted.
-    ...(workspace === 'image' || workdir === '/' || workdir === '/tmp' ? [] : [['workspace', workdir]]),
-  ] as [string, string][]
-  const parts = folders
+  const taken = new Set(mounts.map(({ target }) => pathOf(target)))
+  const parts = ownFolders(spec, settings)
     .filter(([, path]) => !taken.has(path))
     .map(([name, mountPath]) => ({ volume: { name: own + name, emptyDir: {} }, mount: { name: own + name, mountPath } }))
-  return join([...parts, ...mountedOf(mounts, settings), ...tokens.map(tokenPart)])
+  return join([...parts, ...mountedOf(mounts, settings), ...tokenParts(tokens)])
 }
 
 interface Part {
@@ -113,16 +138,18 @@ function sourceOf({ claim, sizeBytes, storageClass, accessMode = 'ReadWriteOnce'
   return { ephemeral: { volumeClaimTemplate: { spec } } }
 }
 
-function tokenPart({ path, audience, expirySeconds }: NonNullable<KubernetesSettings['tokens']>[number], index: number): Part {
-  const name = `${own}token-${index}`
-  const [folder, file] = [posix.dirname(path), posix.basename(path)]
-  const serviceAccountToken = {
-    path: file,
-    audience,
-    ...(expirySeconds === undefined ? {} : { expirationSeconds: expirySeconds }),
-  }
-  return {
-    volume: { name, projected: { sources: [{ serviceAccountToken }] } },
-    mount: { name, mountPath: folder, readOnly: true },
-  }
+/** Tokens of one folder are one volume. */
+function tokenParts(tokens: NonNullable<KubernetesSettings['tokens']>): Part[] {
+  const byFolder = Map.groupBy(tokens, ({ path }) => posix.dirname(posix.normalize(path)))
+  return [...byFolder].map(([mountPath, inFolder], index) => {
+    const name = `${own}token-${index}`
+    const sources = inFolder.map(({ path, audience, expirySeconds }) => ({
+      serviceAccountToken: {
+        path: posix.basename(path),
+        audience,
+        ...(expirySeconds === undefined ? {} : { expirationSeconds: expirySeconds }),
+      },
+    }))
+    return { volume: { name, projected: { sources } }, mount: { name, mountPath, readOnly: true } }
+  })
 }

@@ -1,10 +1,12 @@
 /** Hints of change: first every worker that is there, then each one whose Pod changes. */
-import type { Call, ListQuery, OwnerTags, WorkerId, WorkerObservation } from '@muster/core'
+import type { Call, ListQuery, WorkerId, WorkerObservation } from '@muster/core'
 import { calls } from './api/calls.ts'
+import { isStatus } from './api/failure.ts'
 import { createReflector } from './api/reflector.ts'
 import type { Change } from './api/store.ts'
+import { briefOf } from './brief.ts'
 import type { Cluster } from './client.ts'
-import { ownerSelector, tagsOf } from './labels.ts'
+import { isOwn, ownerSelector, tagsOf } from './labels.ts'
 import type { Pod } from './objects.ts'
 import { observe } from './observe.ts'
 
@@ -12,29 +14,49 @@ export interface WatchParts {
   cluster: Cluster
   /** Did we ask for its end ourselves? */
   removed(id: WorkerId): boolean
+  backOff?: { firstMs: number; mostMs: number }
 }
+
+/** Rights and tokens may be missing for a moment while somebody renews them. */
+const REFUSALS = 3
 
 /** Several changes of one worker that nobody has taken yet become one, so that a slow taker holds no more than one entry a worker. */
 export async function* watchWorkers(parts: WatchParts, { tags }: ListQuery, call: Call): AsyncGenerator<WorkerObservation> {
-  const { client, namespace } = parts.cluster
+  const { cluster, backOff } = parts
+  const { client, namespace } = cluster
   const what = { list: calls.listPods, call: calls.watchPods, place: { namespace }, labelSelector: ownerSelector(tags) }
   const pods = createReflector<Pod>(client.requests, what, {
+    pick: briefOf,
+    ...(backOff === undefined ? {} : { backOff }),
     onFailure: (error) => call.log.debug('the watch is opened again', { reason: error.message }),
+    givesUp: (error, times) => times >= REFUSALS && (isStatus(error, 401) || isStatus(error, 403)),
   })
   try {
     for await (const change of pods.changes(call.signal)) {
-      const observation = look(change)
+      const observation = change.type === 'set' ? look(change.object) : await lookAfter(change)
       if (observation !== undefined) yield observation
     }
   } finally {
     await pods.stop()
   }
 
-  function look({ type, object }: Change<Pod>): WorkerObservation | undefined {
-    const found: OwnerTags | undefined = tagsOf(object.metadata)
-    if (found === undefined) return undefined
-    const observation = observe(object, found)
-    if (type === 'set') return observation
-    return parts.removed(found['muster-worker']) ? undefined : { ...observation, phase: 'lost', ready: false }
+  function look(pod: Pod): WorkerObservation | undefined {
+    const found = tagsOf(pod.metadata)
+    return isOwn(found, tags) ? observe(pod, found, { now: cluster.now() }) : undefined
+  }
+
+  /** What the watch shows no more is gone, or has lost the label that it was seen by. */
+  async function lookAfter({ object }: Change<Pod>): Promise<WorkerObservation | undefined> {
+    const before = look(object)
+    if (before === undefined || parts.removed(before.id)) return undefined
+    try {
+      const now = await cluster.readPod(before.id, call.signal)
+      if (now !== undefined && now.metadata.uid === object.metadata.uid) return look(now)
+      return { ...before, phase: 'lost', ready: false }
+    } catch (error) {
+      call.signal.throwIfAborted()
+      call.log.debug('what became of a worker is not known', { worker: before.id, reason: (error as Error).message })
+      return undefined
+    }
   }
 }

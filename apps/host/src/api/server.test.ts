@@ -55,7 +55,7 @@ test('the name of the socket is known to whoever may read the data folder, the s
   const named = (one: TestDaemon): string => basename(one.api.socket ?? '')
   const before = named(daemon)
   // As the guide has it for curl.
-  expect(readdirSync(daemon.dir).filter((name) => /^muster-[\w-]{12}\.sock$/.test(name))).toEqual([before])
+  expect(readdirSync(daemon.dir).filter((name) => /^muster-[\w-]{8}\.sock$/.test(name))).toEqual([before])
   expect(readFileSync('/proc/net/unix', 'utf8')).not.toContain(before)
   await daemon.stop()
   await daemon.start()

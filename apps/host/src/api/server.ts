@@ -72,10 +72,10 @@ const SWEEP_MS = KEEP_MS / 24
 
 /**
  * In the data folder, under a name that only whoever may list it or read its key knows, the same at each start: the file mode lets in the daemon's
- * user, and a plugin of that user that has the network and no files could open any name it knew. 72 bits: nobody guesses them.
+ * user, and a plugin of that user that has the network and no files could open any name it knew. 48 bits: nobody guesses them, and a path of a socket has 107 bytes at most.
  */
 export function socketPath(dataDir: string, sealer: Pick<Sealer, 'derive'>): string {
-  return join(dataDir, `muster-${sealer.derive('socket').subarray(0, 9).toString('base64url')}.sock`)
+  return join(dataDir, `muster-${sealer.derive('socket').subarray(0, 6).toString('base64url')}.sock`)
 }
 
 /** Where clients of this machine find a running daemon: `{ pid, url, socket }`. */

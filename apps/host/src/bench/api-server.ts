@@ -87,7 +87,8 @@ process.once('message', ({ url, ca, cert, key }) => {
   const counts = {}
   const server = createServer((asked, answer) => {
     const { pathname, searchParams } = new URL(asked.url, url)
-    const kind = /\\/namespaces\\/[^/]+\\/([^/]+)/.exec(pathname)?.[1] ?? pathname.split('/').at(-1)
+    const [, of, below] = /\\/namespaces\\/[^/]+\\/([^/]+)(?:\\/[^/]+\\/([^/]+))?/.exec(pathname) ?? []
+    const kind = below ?? of ?? pathname.split('/').at(-1)
     const name = (searchParams.get('watch') === 'true' ? 'WATCH' : asked.method) + ' ' + kind
     counts[name] = (counts[name] ?? 0) + 1
     const { host, connection, ...headers } = asked.headers

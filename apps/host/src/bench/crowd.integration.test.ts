@@ -11,6 +11,9 @@ suiteWith(await findStartKubernetes(), 'a crowd of workers on a cluster', (start
     const facts = await crowdOn(cluster, { nodes: 20, workers, image: CLUSTER_IMAGES.busybox })
     expect(facts).toMatchObject({ there: workers, left: 0 })
     expect(facts.requests).toMatchObject({ 'POST pods': workers })
-    expect({ ...facts, most: total(facts.requests) <= 4 * workers }).toMatchObject({ most: true })
+    expect({ requests: facts.requests, most: total(facts.requests) <= 4 * workers }).toEqual({
+      requests: facts.requests,
+      most: true,
+    })
   }, 600_000)
 })

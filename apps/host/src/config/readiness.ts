@@ -32,10 +32,13 @@ export const readinessSchema: z.ZodType<ReadinessFile> = strict({
   interval: durationSchema.exactOptional(),
   timeout: durationSchema.exactOptional(),
   failures: z.int().min(1).exactOptional(),
-}).refine(
-  (value) => [value.exec, value.tcp, value.http].filter((check) => check !== undefined).length === 1,
-  'give exactly one of exec, tcp and http',
-)
+})
+  .refine(
+    (value) => [value.exec, value.tcp, value.http].filter((check) => check !== undefined).length === 1,
+    'give exactly one of exec, tcp and http',
+  )
+  // The same, for whoever reads the schema and not this code.
+  .meta({ oneOf: [{ required: ['exec'] }, { required: ['tcp'] }, { required: ['http'] }] })
 
 export const serviceSchema: z.ZodType<ServiceFile> = strict({
   name: z.string().regex(namePattern, 'a name has 1 to 40 of a-z, 0-9 and -').describe('What the worker reaches it by.'),

@@ -60,10 +60,14 @@ const pool = strict({
   queue: atLeast('1s').exactOptional().describe('Longest wait for a worker. Default 1h.'),
   keepFailed: durationSchema
     .refine((value) => value <= maxKeepMs, 'it is at most 24h: a kept worker costs as one that works')
+    .meta({ formatMaximum: '24h' })
     .exactOptional()
     .describe('How long a worker whose run failed is kept for a look. Its workers hold then. Default: not at all.'),
   credentials: z.array(name).exactOptional(),
 })
+
+/** One entry of `pools`. */
+export const poolSchema: z.ZodType<PoolFile> = pool
 
 const provider = strict({
   plugin: name.describe('Alias in the registry manifest.'),

@@ -40,6 +40,7 @@ const LONGEST_MS = 3650 * 86_400_000
 /** A duration in a file: text with a unit. A bare number is refused, since nobody can tell its unit. */
 export const durationSchema: z.ZodType<number> = z
   .string({ error: 'a duration is text with a unit, as 30s, 5m or 2h' })
+  .meta({ pattern: String.raw`^\d+(\.\d+)?(ms|s|m|h|d)$` })
   .transform((text, context) => {
     const value = parseDuration(text)
     if (value !== undefined && value <= LONGEST_MS) return value
@@ -54,13 +55,15 @@ export const durationSchema: z.ZodType<number> = z
 /** A duration that is no shorter than makes sense: less would only burn the machine. */
 export function atLeast(least: string): z.ZodType<number> {
   const minimum = parseDuration(least) ?? 0
-  return durationSchema.refine((value) => value >= minimum, `it is at least ${least}`)
+  return durationSchema.refine((value) => value >= minimum, `it is at least ${least}`).meta({ formatMinimum: least })
 }
 
 /** A size in a file: bytes as a number, or text with a unit. */
-export const sizeSchema: z.ZodType<number> = z.union([z.number().int().min(1), z.string()]).transform((given, context) => {
-  const value = typeof given === 'number' ? given : parseSize(given)
-  if (value !== undefined && value >= 1 && Number.isSafeInteger(value)) return value
-  context.addIssue({ code: 'custom', message: `'${String(given)}' is no size: write 512Mi, 4Gi or a number of bytes` })
-  return z.NEVER
-})
+export const sizeSchema: z.ZodType<number> = z
+  .union([z.number().int().min(1), z.string().meta({ pattern: String.raw`^\d+(\.\d+)?\s*([KMGT](i|iB)?)?$` })])
+  .transform((given, context) => {
+    const value = typeof given === 'number' ? given : parseSize(given)
+    if (value !== undefined && value >= 1 && Number.isSafeInteger(value)) return value
+    context.addIssue({ code: 'custom', message: `'${String(given)}' is no size: write 512Mi, 4Gi or a number of bytes` })
+    return z.NEVER
+  })

@@ -190,8 +190,10 @@ export function followerOf(context: Context, parts: FollowerParts): Follower {
   /** From when on an inspect shows whatever there is of a worker: calls have settled, and the declared lag has passed. */
   function showsBy(worker: LiveWorker, provider: GuardedProvider): number {
     const calls = parts.calls()
+    // One that is to end, and was seen since its launch, is unseen no more.
+    const seen = worker.phase === 'terminating' && worker.observed_at !== null
     const made =
-      worker.launched_at === null
+      worker.launched_at === null || seen
         ? 0
         : worker.launched_at + (context.plugins.find(provider.name, worker.id) ?? provider).capabilities.visibility.launchMs
     return Math.max(made, calls.settledAt(worker.id) ?? 0, calls.lateUntil(worker.id))

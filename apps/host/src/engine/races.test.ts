@@ -110,6 +110,21 @@ test('release, expiry and loss in one turn: the lease ends once', async () => {
   expect(h.provider().vendor.workers.size).toBe(0)
 })
 
+test('a worker that was seen is gone as soon as nobody shows it any more, however long a launch may stay unseen', async () => {
+  await open({ providers: [{ name: 'one', capabilities: { watch: false, visibility: { launchMs: 50_000, goneMs: 0 } } }] })
+  const { id } = await h.engine.leases.request(leaseRequest())
+  await h.pass(2000)
+  expect(phases()).toEqual(['leased'])
+  const { terminate } = h.provider()
+  h.provider().terminate = async (...how) => {
+    await terminate(...how)
+    return { state: 'terminating' }
+  }
+  await h.engine.leases.release(id, { reason: 'enough' })
+  await h.pass(10_000)
+  expect(phases()).toEqual([])
+})
+
 describe('a launch whose effect comes late', () => {
   const slow = (given: Partial<Fault>): HarnessOptions['providers'] => [
     {

@@ -16,12 +16,16 @@ export interface ApiCall {
 }
 
 const pods = { group: '', version: 'v1', resource: 'pods', namespaced: true } as const
+const policies = { group: 'networking.k8s.io', version: 'v1', resource: 'networkpolicies', namespaced: true } as const
+const services = { group: '', version: 'v1', resource: 'services', namespaced: true } as const
 /** A WebSocket begins with GET, which is the verb `get`; servers from 1.35 on want `create` too, as for every way to run something. */
 const stream = { ...pods, verb: 'get', also: ['create'] } as const
 
 type CallName =
   | ('getPod' | 'listPods' | 'watchPods' | 'createPod' | 'applyPod' | 'deletePod')
-  | ('readLog' | 'exec' | 'attach' | 'forward' | 'listEvents' | 'reviewAccess')
+  | ('getPolicy' | 'listPolicies' | 'createPolicy' | 'applyPolicy' | 'deletePolicy')
+  | ('getService' | 'listServices' | 'createService' | 'applyService' | 'deleteService')
+  | ('readLog' | 'exec' | 'attach' | 'forward' | 'listEvents' | 'reviewAccess' | 'createSecret' | 'listQuotas' | 'listNodes')
 
 export const calls: Readonly<Record<CallName, ApiCall>> = {
   getPod: { ...pods, verb: 'get' },
@@ -30,11 +34,25 @@ export const calls: Readonly<Record<CallName, ApiCall>> = {
   createPod: { ...pods, verb: 'create' },
   applyPod: { ...pods, verb: 'patch' },
   deletePod: { ...pods, verb: 'delete' },
+  getPolicy: { ...policies, verb: 'get' },
+  listPolicies: { ...policies, verb: 'list' },
+  createPolicy: { ...policies, verb: 'create' },
+  applyPolicy: { ...policies, verb: 'patch' },
+  deletePolicy: { ...policies, verb: 'delete' },
+  getService: { ...services, verb: 'get' },
+  listServices: { ...services, verb: 'list' },
+  // An apply of what is not there yet is a creation too.
+  createService: { ...services, verb: 'create' },
+  applyService: { ...services, verb: 'patch' },
+  deleteService: { ...services, verb: 'delete' },
   readLog: { ...pods, verb: 'get', subresource: 'log' },
   exec: { ...stream, subresource: 'exec' },
   attach: { ...stream, subresource: 'attach' },
   forward: { ...stream, subresource: 'portforward' },
   listEvents: { group: '', version: 'v1', resource: 'events', namespaced: true, verb: 'list' },
+  createSecret: { group: '', version: 'v1', resource: 'secrets', namespaced: true, verb: 'create' },
+  listQuotas: { group: '', version: 'v1', resource: 'resourcequotas', namespaced: true, verb: 'list' },
+  listNodes: { group: '', version: 'v1', resource: 'nodes', namespaced: false, verb: 'list' },
   reviewAccess: {
     verb: 'create',
     group: 'authorization.k8s.io',

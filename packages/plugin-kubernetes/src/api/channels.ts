@@ -13,6 +13,9 @@ export interface Frame {
 export interface Channels {
   /** Which of the offered ones the server took. */
   readonly protocol: string
+  readonly limits: Limits
+  /** Is more to come than its reader has taken? */
+  isHeld(): boolean
   /** Settles once the bytes are on their way: a receiver that does not read holds the sender. Rejects when the connection is gone. */
   send(channel: number, data: Uint8Array): Promise<void>
   /** What comes, in its order; ends when the server closes in order, rejects when the connection is lost. To be read by one. */
@@ -36,12 +39,17 @@ export interface Limits {
   /** The same, while the other side may be held by what it was sent: it reads pings only after that. */
   heldMs: number
   handshakeMs: number
+  /** A command's end was told: its last output is on its way, and the server closes after it. */
+  lingerMs: number
   /** Bytes that wait for their reader before nothing more is read. */
   buffer: number
 }
 
 /** Load balancers drop what is silent for a minute: three pings in it, and two of them may be lost. */
-const LIMITS: Limits = { pingMs: 15_000, silenceMs: 50_000, heldMs: 600_000, handshakeMs: 30_000, buffer: 1024 * 1024 }
+const LIMITS: Limits = {
+  ...{ pingMs: 15_000, silenceMs: 50_000, heldMs: 600_000 },
+  ...{ handshakeMs: 30_000, lingerMs: 10_000, buffer: 1024 * 1024 },
+}
 /** A frame of more than that is no frame of a kubelet, which copies 32 KiB at a time. */
 const MAX_FRAME = 16 * 1024 * 1024
 /** As large as what kubelets send. */
@@ -130,6 +138,8 @@ function wrap(socket: WebSocket, signal: AbortSignal, limits: Limits): Channels 
     get protocol() {
       return socket.protocol
     },
+    limits,
+    isHeld: () => socket.isPaused,
     send: (channel, data) =>
       new Promise((resolve, reject) => {
         if (end !== undefined) return reject(gone(end.failure))

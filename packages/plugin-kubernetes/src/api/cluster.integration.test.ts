@@ -20,6 +20,8 @@ suiteWith(await findStartKubernetes(), 'the client layer on a cluster', (start) 
   let cluster: KubernetesCluster
   let client: ClusterClient
 
+  // Its start may take 90 s, and each of the two pods as long.
+  const startMs = 300_000
   beforeAll(async () => {
     cluster = await start()
     client = connect({ from: 'file', path: cluster.kubeconfig, context: cluster.context })
@@ -27,7 +29,7 @@ suiteWith(await findStartKubernetes(), 'the client layer on a cluster', (start) 
     await create('server', ['probe', 'serve', ':8080'])
     await runs('tools')
     await runs('server')
-  })
+  }, startMs)
   afterAll(async () => {
     client?.close()
     await cluster?.stop()

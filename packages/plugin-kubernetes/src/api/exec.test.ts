@@ -151,6 +151,31 @@ test('a reader that does not read holds the server', async () => {
   expect(await session.exit).toBe(0)
 })
 
+test('the end does not wait for a server that does not close, but for a reader that is slow', async () => {
+  await using open = await kubelet((ws) => ws.send(exited(0)))
+  const quick = await open.open({ limits: { lingerMs: 10 } })
+  await drain(quick)
+  expect(await quick.exit).toBe(0)
+
+  const chunk = Buffer.alloc(256 * 1024, 'x')
+  await using pod = await kubelet((ws) => {
+    ws.send(exited(0))
+    for (let at = 0; at < 8; at++) ws.send(Buffer.concat([Buffer.of(1), chunk]))
+    ws.send(Buffer.concat([Buffer.of(2)]), () => ws.close(1000))
+  })
+  const limits = { buffer: chunk.length, lingerMs: 50 }
+  const session = await pod.open({ limits })
+  let [size, rested] = [0, false]
+  for await (const { data } of session.output) {
+    size += data.length
+    // paced: the reader rests for longer than the linger
+    if (!rested) await new Promise((resolve) => setTimeout(resolve, 4 * limits.lingerMs))
+    rested = true
+  }
+  expect(size).toBe(8 * chunk.length)
+  expect(await session.exit).toBe(0)
+})
+
 test('the input has its end; a server that cannot tell it is not given one', async () => {
   async function* input(): AsyncGenerator<Uint8Array> {
     yield Buffer.from('in')

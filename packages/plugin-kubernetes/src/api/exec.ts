@@ -46,8 +46,6 @@ const STDERR = 2
 const STATUS = 3
 const RESIZE = 4
 const END = 255
-/** The end was told: the last bytes of the output are on their way, and the server closes after them. */
-const LINGER_MS = 10_000
 
 export async function openStream(transport: Transport, target: StreamTarget): Promise<StreamSession> {
   const { namespace, pod, container, command, tty = false, stdin, signal, limits } = target
@@ -86,7 +84,8 @@ async function* readOutput(channels: Channels, exit: PromiseWithResolvers<number
       if (channel === STATUS && data.length > 0) {
         told = true
         settle(data, exit)
-        linger = setTimeout(() => channels.close(), LINGER_MS)
+        // What a slow reader has not taken yet is still with the socket.
+        linger = setTimeout(() => (channels.isHeld() ? linger?.refresh() : channels.close()), channels.limits.lingerMs)
       } else if ((channel === STDOUT || channel === STDERR) && data.length > 0)
         yield { stream: channel === STDOUT ? 'stdout' : 'stderr', data }
     }

@@ -97,6 +97,11 @@ export function isExpired(thrown: unknown): boolean {
   return isStatus(thrown, 410) || (thrown instanceof ApiFailure && thrown.reason === 'Expired')
 }
 
+/** Was the answer larger than what is taken at once? */
+export function isTooLarge(thrown: unknown): boolean {
+  return thrown instanceof ApiFailure && thrown.code === 'TOO_LARGE'
+}
+
 type Said = Omit<FailureFacts, 'sent' | 'code'> & { message?: string }
 
 function statusOf(body: string): Said | undefined {

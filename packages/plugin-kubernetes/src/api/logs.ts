@@ -28,6 +28,8 @@ export interface FollowOptions {
   /** False: what there is now. */
   follow: boolean
   signal: AbortSignal
+  /** Told each sight of the pod: what it throws ends the reading. */
+  check?: (pod: V1Pod) => void
   quietMs?: number
   backOff?: { firstMs: number; mostMs: number }
 }
@@ -55,7 +57,7 @@ export async function* followLog(requests: Requests, target: LogTarget, options:
   for (;;) {
     let look: ContainerLook | undefined
     try {
-      look = await lookAt(requests, target, signal)
+      look = await lookAt(requests, target, options)
       position ??= startOf(Math.max(0, look.instance - 1))
       if (look.instance > position.instance + 1) {
         // Only one earlier start is kept.
@@ -180,8 +182,13 @@ function carryTo(position: LogPosition, instance: number): LogPosition {
   return position.seen === 0 ? startOf(instance) : { ...position, instance }
 }
 
-async function lookAt(requests: Requests, { namespace, pod, container }: LogTarget, signal: AbortSignal): Promise<ContainerLook> {
+async function lookAt(
+  requests: Requests,
+  { namespace, pod, container }: LogTarget,
+  { signal, check }: Pick<FollowOptions, 'signal' | 'check'>,
+): Promise<ContainerLook> {
   const seen = await requests.get<V1Pod>(calls.getPod, { namespace, name: pod }, { signal })
+  check?.(seen)
   return lookOf(seen, container)
 }
 

@@ -1,6 +1,7 @@
 import * as fc from 'fast-check'
 import { expect, test } from 'vitest'
 import { calls } from './calls.ts'
+import { isStatus } from './failure.ts'
 import { createReflector, type Reflector, type ReflectorOptions } from './reflector.ts'
 import { type Answer, drop, hang, json, refuse, seen, startServer, stream, type TestServer } from './server.test.helper.ts'
 import { type Change, createStore } from './store.ts'
@@ -17,7 +18,7 @@ const list = (version: number, ...items: Thing[]): Answer => json({ metadata: { 
 const event = (type: string, object: unknown): string => `${JSON.stringify({ type, object })}\n`
 const bookmark = (version: number): string => event('BOOKMARK', { metadata: { resourceVersion: String(version) } })
 
-function reflect(server: TestServer, options: ReflectorOptions = {}): Reflector<Thing> {
+function reflect(server: TestServer, options: ReflectorOptions<Thing> = {}): Reflector<Thing> {
   const what = { list: calls.listPods, call: calls.watchPods, place: { namespace: 'n' } }
   return createReflector<Thing>(server.requests, what, { backOff: { firstMs: 1, mostMs: 5 }, random: () => 0.5, ...options })
 }
@@ -187,4 +188,28 @@ test('whatever is repeated or late, the store is what the events say', () => {
       expect(mirror).toEqual(expected)
     }),
   )
+})
+
+test('one that nobody lets in any more ends with the refusal, and only when it does not pass', async () => {
+  const refused = refuse(403, { reason: 'Forbidden' })
+  const watched = stream([event('ADDED', thing('a', 11))], 'end')
+  await using server = await startServer([list(10), refused, refused, watched, refused])
+  const reflector = reflect(server, { givesUp: (error, times) => isStatus(error, 403) && times >= 3 })
+  const changes: string[] = []
+  const taking = (async () => {
+    for await (const { object } of reflector.changes(never)) changes.push(object.metadata.name)
+  })()
+  await expect(taking).rejects.toMatchObject({ status: 403 })
+  expect(changes).toEqual(['a'])
+  expect(server.seen).toHaveLength(7)
+  await reflector.stop()
+})
+
+test('of each object only what is asked for is kept', async () => {
+  const large = (name: string, version: number): Thing => ({ ...thing(name, version), spec: 'x'.repeat(1000) }) as Thing
+  await using server = await startServer([list(10, large('a', 9)), stream([event('ADDED', large('b', 11))], 'hang')])
+  const reflector = reflect(server, { pick: ({ metadata }) => ({ metadata }) })
+  await seen(() => expect(names(reflector)).toEqual(['a@9', 'b@11']))
+  expect([...reflector.store.values()].flatMap(Object.keys)).toEqual(['metadata', 'metadata'])
+  await reflector.stop()
 })

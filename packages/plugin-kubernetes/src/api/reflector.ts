@@ -33,7 +33,11 @@ export interface Reflector<T> {
   stop(): Promise<void>
 }
 
-export interface ReflectorOptions {
+export interface ReflectorOptions<T> {
+  /** What of each object is kept. A uid, a version and a name are needed. */
+  pick?: (object: T) => T
+  /** `times`: so often in a row. True: it ends, and whoever waits for changes is rejected with this error. */
+  givesUp?: (error: Error, times: number) => boolean
   /** Of [0, 1). */
   random?: () => number
   /** Milliseconds of a clock that never goes back. */
@@ -54,8 +58,9 @@ const SHORT_MS = 1_000
 export function createReflector<T extends ApiObject>(
   requests: Requests,
   what: ReflectorWhat,
-  options: ReflectorOptions = {},
+  options: ReflectorOptions<T> = {},
 ): Reflector<T> {
+  const { pick = (object: T) => object } = options
   const { random = Math.random, clock = () => performance.now(), silenceMs = SILENCE_MS, watchSeconds = WATCH_SECONDS } = options
   const store = createStore<T>()
   const takers = new Set<Taker<T>>()
@@ -67,6 +72,7 @@ export function createReflector<T extends ApiObject>(
   const backOff = createBackOff({ random, ...options.backOff })
   /** The list is asked for again only when the version is lost: it is what costs a server most. */
   let listed = false
+  let inARow = 0
   const running = run()
 
   return {
@@ -97,7 +103,13 @@ export function createReflector<T extends ApiObject>(
         await follow()
       } catch (error) {
         if (signal.aborted) return
-        await rest(error instanceof Error ? error : new Error(String(error))).catch(() => {})
+        const failure = error instanceof Error ? error : new Error(String(error))
+        if (options.givesUp?.(failure, ++inARow) === true) {
+          state.failure = failure
+          first.reject(failure)
+          return stopping.abort(failure)
+        }
+        await rest(failure).catch(() => {})
       }
     }
   }
@@ -105,12 +117,13 @@ export function createReflector<T extends ApiObject>(
   async function list(): Promise<void> {
     const { list: call, place, labelSelector, fieldSelector } = what
     const began = clock()
-    const all = await requests.all<T>(call, place, { signal, query: { labelSelector, fieldSelector } })
+    const all = await requests.all<T>(call, place, { signal, pick, query: { labelSelector, fieldSelector } })
     const { resourceVersion } = all.metadata
     if (resourceVersion === undefined) throw new ApiFailure('a list without a version', { code: 'BAD_ANSWER', sent: true })
     tell(store.replace(all.items, resourceVersion))
     Object.assign(state, { synced: true, freshAt: began, failure: undefined })
     listed = true
+    inARow = 0
     first.resolve()
   }
 
@@ -122,9 +135,10 @@ export function createReflector<T extends ApiObject>(
     const how = { resourceVersion: store.version ?? '', timeoutSeconds, silenceMs, signal }
     for await (const { type, object } of watchOnce<T>(requests, what, how)) {
       events++
+      inARow = 0
       backOff.reset()
       Object.assign(state, { freshAt: clock(), failure: undefined })
-      tell(store.apply(type, object))
+      tell(store.apply(type, pick(object)))
     }
     if (events === 0 && clock() - began < SHORT_MS) throw new ApiFailure('a watch ended at once', { code: 'SHORT', sent: true })
   }

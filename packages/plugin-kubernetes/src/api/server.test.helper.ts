@@ -27,11 +27,12 @@ export interface TestServer {
 export interface ServerOptions {
   text?: (url: string) => Promise<string>
   maxBody?: number
+  pageBytes?: number
 }
 
 /** Answers the requests one after the other; the last answer stands for all that follow. */
 export async function startServer(answers: readonly Answer[], options: ServerOptions = {}): Promise<TestServer> {
-  const { text = async (url) => kubeconfig(url, { token: 'secret' }), maxBody } = options
+  const { text = async (url) => kubeconfig(url, { token: 'secret' }), maxBody, pageBytes } = options
   const seen: string[] = []
   const tokens: (string | undefined)[] = []
   const server = createServer((request, response) => {
@@ -53,7 +54,7 @@ export async function startServer(answers: readonly Answer[], options: ServerOpt
     seen,
     tokens,
     transport,
-    requests: createRequests(transport),
+    requests: createRequests(transport, pageBytes === undefined ? {} : { pageBytes }),
     onUpgrade: (handle) => void server.on('upgrade', handle),
     async [Symbol.asyncDispose]() {
       transport.close()

@@ -46,7 +46,7 @@ test.each<[string, Answer, object]>([
   ['not JSON', (_, response) => void response.end('{"half'), { code: 'BAD_ANSWER', sent: true }],
   ['a redirect', (_, response) => void response.writeHead(307, { Location: 'http://127.0.0.1:1/' }).end(), { status: 307 }],
   ['half of it, then nothing', stream(['{"half'], 'drop'), { code: 'ECONNRESET', sent: true }],
-  ['too much', json('x'.repeat(2000)), { code: 'BAD_ANSWER' }],
+  ['too much', json('x'.repeat(2000)), { code: 'TOO_LARGE' }],
 ])('an answer that is %s is a failure of that kind', async (_, answer, facts) => {
   await using server = await startServer([answer], { maxBody: 1000 })
   await expect(create(server)).rejects.toMatchObject({ name: 'ApiFailure', ...facts })
@@ -142,6 +142,24 @@ test('pages that are always forgotten: in the end everything at once', async () 
   const list = await server.requests.all(calls.listPods, {}, { signal: never })
   expect(list.items).toEqual(['a', 'b'])
   expect(server.seen.at(-1)).toBe('GET /api/v1/pods')
+})
+
+test('a page that is too large is asked for again in smaller ones, once', async () => {
+  const names = Array.from({ length: 150 }, (_, at) => `${at}`.padStart(1000, '-'))
+  const page: Answer = (request, response, url) => {
+    const [from, limit] = [Number(url.searchParams.get('continue') ?? '0'), Number(url.searchParams.get('limit'))]
+    const next = from + limit < names.length ? { continue: String(from + limit) } : {}
+    json({ metadata: { resourceVersion: '7', ...next }, items: names.slice(from, from + limit) })(request, response, url)
+  }
+  await using server = await startServer([page], { pageBytes: 110_000 })
+  const list = await server.requests.all<string>(calls.listPods, {}, { signal: never, pick: (name) => name.replaceAll('-', '') })
+  expect(list.items).toEqual(names.map((name) => name.replaceAll('-', '')))
+  expect(server.seen.map((one) => one.split('?')[1])).toEqual(['limit=500', 'limit=100', 'limit=100&continue=100'])
+  await server.requests.page(calls.listPods, {}, { signal: never, query: { limit: 400 } })
+  expect(server.seen.at(-1)).toContain('limit=100')
+  // What does not go into a page of its own is told.
+  await using small = await startServer([page], { pageBytes: 10 })
+  await expect(small.requests.all(calls.listPods, {}, { signal: never })).rejects.toMatchObject({ code: 'TOO_LARGE' })
 })
 
 test('what is no list is no empty list', async () => {

@@ -20,6 +20,8 @@ export interface ApiRequest {
   signal: AbortSignal
   /** Until the answer begins and, of a whole one, has ended; default 30 s. */
   timeoutMs?: number
+  /** A larger answer is `TOO_LARGE`. */
+  maxBytes?: number
 }
 
 export interface Transport {
@@ -29,6 +31,8 @@ export interface Transport {
   json<T>(request: ApiRequest): Promise<T>
   /** Runs `dial` as {@link open} does a request: in its turn, and once more with fresh credentials when the first were refused. */
   dial<T>(signal: AbortSignal, dial: (way: Way) => Promise<T>): Promise<T>
+  /** The API server's clock, in milliseconds since 1970, as its last answer told it: its times are not compared with another one's. */
+  now(): number
   /** The namespace of the context. */
   namespace(signal: AbortSignal): Promise<string | undefined>
   close(): void
@@ -42,7 +46,7 @@ export interface Way {
 
 /** API servers give up on what is no stream after 60 s; half of it leaves time for another try within most calls. */
 const TIMEOUT_MS = 30_000
-/** A page of 500 pods is 5 MB at 10 KB each; a pod's own bound is etcd's, 1.5 MB. */
+/** All pods of a namespace that is not asked for in pages: 5,000 of 10 KB each. */
 const MAX_BODY = 64 * 1024 * 1024
 /** A Status is a few KB; what a proxy says instead is shown by its begin. */
 const MAX_REFUSAL = 256 * 1024
@@ -60,15 +64,22 @@ export interface TransportParts {
 export function createTransport(parts: TransportParts): Transport {
   const { identities, bucket, userAgent = 'muster-plugin-kubernetes', maxBody = MAX_BODY } = parts
   const agents = createAgents()
+  /** How far the server is ahead of us. */
+  let aheadMs = 0
   return {
     open: (request) => withTimeout(request, (bounded) => opened(bounded)),
-    json: (request) => withTimeout(request, async (bounded) => parse(await readWhole(await opened(bounded), maxBody)) as never),
+    json: (request) =>
+      withTimeout(
+        request,
+        async (bounded) => parse(await readWhole(await opened(bounded), Math.min(request.maxBytes ?? maxBody, maxBody))) as never,
+      ),
     async dial(signal, dial) {
       return asked(signal, async (identity) => {
         const options = { agent: await agents.single(identity), headers: { ...identity.headers, 'User-Agent': userAgent } }
         return dial({ server: identity.server, options })
       })
     },
+    now: () => Date.now() + aheadMs,
     namespace: async (signal) => (await identities.current(signal)).namespace,
     close: () => agents.close(),
   }
@@ -114,6 +125,8 @@ export function createTransport(parts: TransportParts): Transport {
     }
     const answer = await begin(urlOf(identity.server, request), { method: request.method, headers, agent }, { request, body })
     const status = answer.statusCode ?? 0
+    const told = Date.parse(answer.headers.date ?? '')
+    if (!Number.isNaN(told)) aheadMs = told - Date.now()
     if (status >= 200 && status < 300) return answer
     // A redirect is no answer of an API server: to follow it would carry the token elsewhere.
     const said = await readWhole(answer, MAX_REFUSAL).catch(() => '')
@@ -178,7 +191,7 @@ async function readWhole(answer: IncomingMessage, most: number): Promise<string>
   try {
     for await (const chunk of answer) {
       size += (chunk as Buffer).length
-      if (size > most) throw new ApiFailure(`an answer of more than ${most} bytes`, { code: 'BAD_ANSWER', sent: true })
+      if (size > most) throw new ApiFailure(`an answer of more than ${most} bytes`, { code: 'TOO_LARGE', sent: true })
       chunks.push(chunk as Buffer)
     }
   } catch (error) {

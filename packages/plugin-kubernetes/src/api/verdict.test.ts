@@ -24,6 +24,28 @@ test.each<[string, Error, object]>([
   ['an unknown user', refused(401, 'Unauthorized', 'Unauthorized'), { code: 'auth', effect: 'none' }],
   ['a missing right', forbidden('pods is forbidden: User "u" cannot create resource "pods"'), { code: 'auth', effect: 'none' }],
   ['a quota', forbidden(quota), { code: 'quota', effect: 'none', quota: 'team' }],
+  ['a gateway that lets nobody in', refusal({ status: 403, body: '<html>' }), { code: 'auth', effect: 'none' }],
+  [
+    'a path that is nobody’s to ask',
+    forbidden('forbidden: User "system:anonymous" cannot get path "/version"'),
+    { code: 'auth', effect: 'none' },
+  ],
+  [
+    'a quota that wants to know what a worker needs',
+    forbidden('pods "w1" is forbidden: failed quota: team: must specify limits.cpu for: worker; limits.memory for: worker'),
+    { code: 'invalid-spec', effect: 'none', path: 'resources' },
+  ],
+  [
+    'selectors that the namespace does not take',
+    forbidden('pods "w1" is forbidden: pod node label selector conflicts with its namespace node label selector'),
+    { code: 'invalid-spec', effect: 'none' },
+  ],
+  [
+    'a constraint of OpenShift',
+    forbidden('pods "w1" is forbidden: unable to validate against any security context constraint: [...]'),
+    { code: 'unsupported', path: 'security' },
+  ],
+  ['a place in a log that is none', broken('BAD_POSITION', { sent: false }), { code: 'invalid-spec', path: 'cursor' }],
   ['a limit range', forbidden(range), { code: 'invalid-spec', path: 'resources' }],
   [
     'pod security',

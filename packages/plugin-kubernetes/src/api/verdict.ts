@@ -47,6 +47,13 @@ const verdicts: readonly VerdictRow[] = [
   },
   { systemCode: ['EPROTO', 'ERR_SSL_WRONG_VERSION_NUMBER'], code: 'transient', hint: 'What listens there does not speak TLS.' },
 
+  {
+    systemCode: ['BAD_POSITION'],
+    code: 'invalid-spec',
+    path: 'cursor',
+    hint: 'A place in a log is one that an earlier part of it was given with.',
+  },
+
   // Who asks, and what of.
   {
     status: [401],
@@ -70,10 +77,16 @@ const verdicts: readonly VerdictRow[] = [
     hint: 'The namespace is being deleted: create it again, or use another one.',
   },
   {
-    words: /violates PodSecurity/,
+    words: /violates PodSecurity|unable to validate against any security context constraint/,
     code: 'unsupported',
     path: 'security',
     hint: 'The namespace enforces a Pod Security level: weaken it there, or strengthen the security of the pool.',
+  },
+  {
+    words: /failed quota: [^:]+: must specify/,
+    code: 'invalid-spec',
+    path: 'resources',
+    hint: 'A ResourceQuota of the namespace wants each worker to say what it needs: give the pool `resources`, or the namespace a LimitRange.',
   },
   {
     words: /(?:maximum|minimum) \S+ usage per|max limit to request ratio/i,
@@ -101,7 +114,24 @@ const verdicts: readonly VerdictRow[] = [
     effect: 'none',
     hint: 'A webhook of the cluster does not answer: its service is down, or slow.',
   },
+  // Rights are judged before the object is looked at, and in words that begin with the user.
+  {
+    status: [403],
+    words: / is forbidden: (?!User ")/,
+    code: 'invalid-spec',
+    effect: 'none',
+    hint: 'A rule of the cluster or of the namespace does not take this worker; its words say which.',
+  },
   { status: [403], code: 'auth', hint: 'Grant what the words name: the plugin prints the Role that it needs.' },
+
+  // What a container runtime says of an image without a shell.
+  {
+    words: /exec: "\/bin\/sh": stat \/bin\/sh: no such file/,
+    code: 'unsupported',
+    effect: 'none',
+    path: 'image',
+    hint: 'Use an image with /bin/sh: what reaches into a worker needs it there.',
+  },
 
   // Load.
   { status: [429], code: 'throttled', effect: 'none', scope: 'all', retryAfterMs: THROTTLED_RETRY_MS },

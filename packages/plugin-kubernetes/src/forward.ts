@@ -1,0 +1,34 @@
+/** A TCP stream to a port inside a worker: through a program of its image, else through the API server's port-forward. */
+import { type ForwardInput, ProviderError } from '@muster/core'
+import { ApiFailure } from './api/failure.ts'
+import { forwardPort } from './api/port-forward.ts'
+import type { Cluster } from './client.ts'
+import { rawExecOf } from './exec.ts'
+import type { Pod } from './objects.ts'
+import { nothingThere, openRelay } from './relay.ts'
+import { workerContainer } from './translate.ts'
+
+/** Ends when the worker has ended its half. */
+export async function* forwardTo(
+  cluster: Cluster,
+  { pod, port, input }: ForwardInput & { pod: Pod },
+  signal: AbortSignal,
+): AsyncGenerator<Uint8Array> {
+  const own = pod.spec.containers.find(({ name }) => name === workerContainer)?.ports ?? []
+  if (own.length > 0 && !own.some(({ containerPort }) => containerPort === port))
+    throw new ProviderError('invalid-spec', `port ${port} is none of the worker's network.ports`, {
+      effect: 'none',
+      path: 'port',
+    })
+  const { name } = pod.metadata
+  const relayed = await openRelay(rawExecOf(cluster, name), { port, input }, signal)
+  if (relayed !== undefined) {
+    yield* relayed
+    return
+  }
+  try {
+    yield* forwardPort(cluster.client.transport, { namespace: cluster.namespace, pod: name, port, input, signal })
+  } catch (error) {
+    throw error instanceof ApiFailure && error.code === 'REFUSED' ? nothingThere(port, error) : error
+  }
+}

@@ -1,0 +1,51 @@
+/** Terminals at a server that answers as a kubelet does. */
+import { afterEach, expect, test } from 'vitest'
+import { type WebSocket, WebSocketServer } from 'ws'
+import { refuse, startServer } from './api/server.test.helper.ts'
+import { createCluster } from './client.ts'
+import { newCall } from './pure.test.helper.ts'
+import { createTerminals } from './terminal.ts'
+
+const frame = (channel: number, text: string): Buffer => Buffer.concat([Buffer.of(channel), Buffer.from(text)])
+const exited = (code: number): Buffer =>
+  frame(
+    3,
+    JSON.stringify(
+      code === 0
+        ? { status: 'Success' }
+        : { status: 'Failure', reason: 'NonZeroExitCode', details: { causes: [{ reason: 'ExitCode', message: String(code) }] } },
+    ),
+  )
+
+const upgrades = new WebSocketServer({ noServer: true, handleProtocols: () => 'v5.channel.k8s.io' })
+afterEach(() => upgrades.close())
+
+/** First the file goes in, then the shell at the terminal has said all and is gone before anybody asks it for anything. */
+function kubelet(ws: WebSocket, { tty }: { tty: boolean }): void {
+  ws.on('error', () => {})
+  if (tty) {
+    ws.send(frame(1, '42\r\nterminal\r\n'))
+    ws.send(exited(3))
+    ws.close(1000)
+    return
+  }
+  // The end of its input.
+  ws.on('message', (data: Buffer) => {
+    if (data[0] !== 255) return
+    ws.send(exited(0))
+    ws.close(1000)
+  })
+}
+
+test('a command that is over before its terminal was given its size has said what it said', async () => {
+  await using server = await startServer([refuse(404)])
+  server.onUpgrade((request, socket, head) =>
+    upgrades.handleUpgrade(request, socket, head, (ws) => kubelet(ws, { tty: request.url?.includes('tty=true') === true })),
+  )
+  const terminals = createTerminals(createCluster({ ...server, close: () => {} }, 'team'))
+  const command = { id: 'x1', command: ['true'], from: { stdout: 0, stderr: 0 }, tty: { columns: 91, rows: 31 } }
+  const session = await terminals.open('w', command as Parameters<typeof terminals.open>[1], newCall())
+  let text = ''
+  for await (const { data } of session.output) text += Buffer.from(data).toString()
+  expect([text, (await session.exit).code]).toEqual(['terminal\r\n', 3])
+})
