@@ -9,6 +9,7 @@ import type { ProviderEntry } from './engine/entries.ts'
 import { type Examined, examine } from './examine.ts'
 import type { Discovery } from './plugins/discover.ts'
 import type { Candidate, Staged, StartedRoom } from './plugins/room.ts'
+import type { Target } from './plugins/target.ts'
 import type { Running, RunningState } from './running.ts'
 import { accountAll, versionOf } from './upgrade.ts'
 
@@ -57,10 +58,10 @@ export function applyOf({ running, store, engine, plugins, fallen, entries, appl
     // Also when only looked at: a plugin that cannot start with it is what one wants to know.
     const staged = await plugins.stage(whole, at)
     if ('problems' in staged) return { changes: differs, problems: staged.problems, applied: false }
-    const unaccounted = await lostBy(staged, { now, next: whole.config, at })
-    if (unaccounted.length > 0) {
+    const { known, problems: lost } = await askAll(staged, { now, next: whole.config, at })
+    if (lost.length > 0) {
       await staged.discard()
-      return { changes: differs, problems: unaccounted, applied: false }
+      return { changes: differs, problems: lost, applied: false }
     }
     const changes = [...differs, ...staged.revived.map(revival)]
     if (dryRun || changes.length === 0) {
@@ -71,7 +72,7 @@ export function applyOf({ running, store, engine, plugins, fallen, entries, appl
       const taken = staged.candidates.filter((one) => isOther(one, now))
       const versions = Object.fromEntries(taken.map(({ provider, plugin }) => [provider, versionOf(plugin)]))
       const noted = { entries: entries(next), commit: () => staged.commit() }
-      await engine.configure(engineConfig(whole.config), { principal, changes, versions, ...noted })
+      await engine.configure(engineConfig(whole.config), { principal, changes, versions, known, ...noted })
     } catch (error) {
       await staged.discard()
       throw error
@@ -82,41 +83,49 @@ export function applyOf({ running, store, engine, plugins, fallen, entries, appl
   }
 
   /** Another version of a plugin, or another place, that does not know the workers of the one before would let go of them. */
-  async function lostBy(
+  async function askAll(
     staged: Staged,
     { now, next, at }: { now: Running; next: MusterConfig; at: LoadedConfig['problem'] },
-  ): Promise<Problem[]> {
+  ): Promise<Asked> {
     const versions = staged.candidates.filter((one) => isOther(one, now))
     const places = staged.candidates.filter(
       (one) => !versions.includes(one) && isElsewhere(one, now, next) && engine.upgrades.hasLive(one.provider),
     )
-    return [
-      ...(await unaccounted(versions, {
+    const asked = [
+      await ask(versions, {
         at,
         which: 'the other version of its plugin',
         fix: 'end these workers, or keep the version that runs; muster plugins upgrade ALIAS --rehearse says more',
-      })),
-      ...(await unaccounted(places, {
+      }),
+      await ask(places, {
         at,
         which: 'with its other configuration it',
         fix: 'give the other place a provider of its own and take this one out, which leaves with its last worker; or end these workers first',
-      })),
+      }),
     ]
+    return { known: Object.assign({}, ...asked.map((one) => one.known)), problems: asked.flatMap((one) => one.problems) }
   }
 
-  async function unaccounted(
+  async function ask(
     candidates: readonly Candidate[],
     { at, which, fix }: { at: LoadedConfig['problem']; which: string; fix: string },
-  ): Promise<Problem[]> {
-    const { lost, failed } = await accountAll(candidates, engine)
+  ): Promise<Asked> {
+    const { known, lost, failed } = await accountAll(candidates, engine)
     const told = (provider: string, reason: string): Problem => at(['providers', provider], { at: 'key', reason, fix })
-    return [
+    const problems = [
       ...lost.map(({ provider, worker, why }) => told(provider, `${which} does not account for ${worker}: ${why}`)),
       ...(failed === undefined ? [] : [told(candidates[0]?.provider ?? '', failed)]),
     ]
+    return { known, problems }
   }
 
   return (how) => running.inTurn(() => apply(how))
+}
+
+interface Asked {
+  /** Ids of the workers that are accounted for, by provider. */
+  known: Record<string, string[]>
+  problems: Problem[]
 }
 
 /** Than what this provider runs now, under whichever alias. One that the configuration does not name now runs what it did before. */
@@ -133,26 +142,32 @@ function isElsewhere({ provider }: Candidate, { config }: Running, next: MusterC
   return is !== undefined && (was === undefined || configDigest(was) !== configDigest(is))
 }
 
-/** Of what says where a provider is and as whom: not of what the secrets are. */
-function configDigest({ config, secrets }: ProviderConfig): string {
+/** Of what says where a provider is and as whom: not of what the secrets are. Each record of a worker has one: 64 bits tell a provider's few apart. */
+function configDigest({ config, secrets }: Pick<ProviderConfig, 'config' | 'secrets'>): string {
   return createHash('sha256')
     .update(JSON.stringify([config, secrets]))
     .digest('hex')
+    .slice(0, 16)
 }
 
 function revival(name: string): Change {
   return { path: `providers.${name}`, kind: 'changed', effect: 'it was given up and is well now: a new process takes over' }
 }
 
-/** The parts of a configuration that the engine goes by. */
-export function engineConfig(config: MusterConfig): Parameters<Engine['configure']>[0] {
+/** The parts of a configuration that the engine goes by. `left`: what else is started, as it was configured last. */
+export function engineConfig(
+  config: MusterConfig,
+  left: readonly Pick<Target, 'provider'>[] = [],
+): Parameters<Engine['configure']>[0] {
   const { pools, providers, reconcileMs, orphanGraceMs, retention } = config
   const urls = providers.flatMap((provider) => {
     const url = urlFor(provider, config)
     return url === undefined ? [] : [[provider.name, url] as const]
   })
   const kept = { ...retention, recordsMs: retention.runsMs }
-  const configs = Object.fromEntries(providers.map((one) => [one.name, configDigest(one)]))
+  const configs = Object.fromEntries(
+    [...left.map((one) => one.provider), ...providers].map((one) => [one.name, configDigest(one)]),
+  )
   return { pools, configs, reconcileMs, orphanGraceMs, urls: Object.fromEntries(urls), retention: kept }
 }
 

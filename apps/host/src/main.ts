@@ -169,7 +169,7 @@ async function startRooms({ config: own, found, log, restore }: Start): Promise<
       fence: term,
       plugins,
       unopened: left.unopened,
-      ...engineConfig(config),
+      ...engineConfig(config, left.opened),
       tracing: observe.tracing,
       report: (message, error) => log.error({ err: error }, message),
     })

@@ -44,6 +44,55 @@ test('under root a place follows its owner when the data folder is moved, also o
   expect(await machine.find(after)).toBe(nameOf(after))
 })
 
+test('where it was moved to it is found at each start, and a new deployment at the old path has a place of its own', async () => {
+  await using machine = await openMachine()
+  const [before, after] = ['before', 'after'].map((name) => join(machine.path, '..', name)) as [string, string]
+  /** As a start leaves it. */
+  const start = async (data: string, owner: string): Promise<string> => {
+    await mkdir(data, { recursive: true })
+    const name = await machine.find(data, owner)
+    const place = join(machine.path, name)
+    await mkdir(join(place, 'workers'), { recursive: true })
+    await writeFile(join(place, 'home'), data)
+    await writeFile(join(place, 'owner'), owner)
+    return name
+  }
+  const ours = await start(before, 'ours')
+  await worker(join(machine.path, ours), 'ours')
+  await rename(before, after)
+  expect([await start(after, 'ours'), await start(after, 'ours')]).toEqual([ours, ours])
+  const theirs = await start(before, 'theirs')
+  expect(theirs).not.toBe(ours)
+  expect(theirs).toMatch(/^local-[0-9a-f]{12}$/)
+  await worker(join(machine.path, theirs), 'theirs')
+  expect([await start(after, 'ours'), await start(before, 'theirs')]).toEqual([ours, theirs])
+  // A link from the old path leads to the same.
+  const linked = join(machine.path, '..', 'linked')
+  await rename(after, linked)
+  await symlink(linked, after)
+  expect([await start(linked, 'ours'), await start(linked, 'ours')]).toEqual([ours, ours])
+  // Moved in its turn, it takes its own along.
+  const third = join(machine.path, '..', 'third')
+  await rename(before, third)
+  expect(await start(third, 'theirs')).toBe(theirs)
+  // A third one is neither, whoever is started first.
+  const another = await start(before, 'third')
+  expect([ours, theirs]).not.toContain(another)
+  await worker(join(machine.path, another), 'third')
+  await rename(before, join(machine.path, '..', 'fourth'))
+  expect([ours, theirs, another]).not.toContain(await start(before, 'fourth'))
+  expect(await start(join(machine.path, '..', 'fourth'), 'third')).toBe(another)
+})
+
+test('a place whose workers have all ended is taken over by whoever comes to its path', async () => {
+  await using machine = await openMachine()
+  const data = join(machine.path, '..', 'data')
+  const place = join(machine.path, nameOf(data))
+  await mkdir(join(place, 'workers'), { recursive: true })
+  await writeFile(join(place, 'owner'), 'theirs')
+  expect(await machine.find(data)).toBe(nameOf(data))
+})
+
 test('a data folder that is still there keeps its place: a copy of it is refused while it has workers', async () => {
   await using machine = await openMachine()
   const [before, copy] = ['before', 'copy'].map((name) => join(machine.path, '..', name)) as [string, string]

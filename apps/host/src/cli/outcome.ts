@@ -40,9 +40,10 @@ export function outcomeOf(run: Run): Told {
 export function tookMs({ startedAt, endedAt, exit }: Run, now: number): number | undefined {
   if (startedAt === undefined) return undefined
   const seen = endedAt === undefined ? now : Date.parse(endedAt)
+  const began = Date.parse(startedAt)
   // By the clock of the worker's machine: it is not believed beyond what was seen here.
-  const end = exit?.at === undefined ? seen : Math.min(Date.parse(exit.at), seen)
-  return Math.max(0, end - Date.parse(startedAt))
+  const told = exit?.at === undefined ? seen : Date.parse(exit.at)
+  return Math.max(0, (told > began && told < seen ? told : seen) - began)
 }
 
 function failed({ exit, reason = 'nothing was told' }: Run): Told {

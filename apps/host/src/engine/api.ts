@@ -78,7 +78,7 @@ export interface EngineSettings {
   owner: string
   /** How the workers of each provider reach this host; agents are told. */
   urls?: Readonly<Record<string, string>>
-  /** Digest of the configuration of each provider: two that are alike mean the same place. */
+  /** Digest of the configuration of each provider, also of one that leaves: two that are alike mean the same place. */
   configs?: Readonly<Record<string, string>>
   reconcileMs: number
   orphanGraceMs: number
@@ -95,6 +95,8 @@ export interface ConfigureHow {
   changes: readonly unknown[]
   /** Versions that take over from others, by provider: all its workers are accounted for. Absent: none. */
   versions?: Readonly<Record<string, PluginVersion>>
+  /** Ids of workers that the next process of their provider was asked for and knows, by provider. Absent: none was. */
+  known?: Readonly<Record<string, readonly string[]>>
   /** How the providers that it names are configured, for the daemons to come. Absent: as before. */
   entries?: readonly ProviderEntry[]
   /** Lets the providers of the next configuration take over. */

@@ -48,15 +48,17 @@ interface Lane {
 /** A call that was given up settles within a second, as the contract says; what it still set off shows after the declared lag. */
 const SETTLE_MS = 1000
 
+/** What says who can be asked for a worker. */
+const owning = ['plugin_version', 'plugin_package', 'provider_config'] as const
+
 /** Makes one call; resolves when its outcome is stored. */
 export type MakeCall = (provider: GuardedProvider, id: string, signal: AbortSignal) => Promise<void>
 
 export function callQueues(context: Context, memory: Memory, make: Record<CallKind, MakeCall>): CallQueues {
-  const { clock } = context
+  const { clock, doubtful } = context
   const lanes = new Map<string, Lane>()
   const open = new Map<string, AbortController>()
   const settled = new Map<string, number>()
-  const doubtful = new Set<string>()
   const late = new Map<string, number>()
   let onIdle: (() => void)[] = []
 
@@ -153,7 +155,7 @@ export function callQueues(context: Context, memory: Memory, make: Record<CallKi
 
   context.state.onWorker((now, before) => {
     if (before === undefined) return
-    if (before.plugin_version === now.plugin_version && before.plugin_package === now.plugin_package) return
+    if (owning.every((key) => before[key] === now[key])) return
     pump(now.provider, 'launch')
     pump(now.provider, 'terminate')
   })

@@ -1,7 +1,7 @@
 /** Another configuration while the engine runs: pools and settings change between two plans, and what is no longer named is drained. */
 import { type ConfigureHow, type EngineConfig, EngineError } from './api.ts'
 import { background, type Context, mutate, persist } from './context.ts'
-import { settle } from './elsewhere.ts'
+import { configsOf, moveTo } from './elsewhere.ts'
 import { beginEnd } from './ending.ts'
 import { forgetEntry, noteEntries } from './entries.ts'
 import { endFallBacks } from './fallback.ts'
@@ -123,10 +123,17 @@ export function configureOf(context: Context, parts: ConfigureParts): Configure 
     )
   }
 
+  /** One that leaves goes on as it is. */
+  function configsWith(next: EngineConfig['configs']): NonNullable<EngineConfig['configs']> {
+    const before = context.settings.configs
+    const left = plugins.leaving().flatMap((name) => (before?.[name] === undefined ? [] : [[name, before[name]] as const]))
+    return { ...Object.fromEntries(left), ...next }
+  }
+
   // Of a daemon before this one, or of a file that was edited while there was none.
   for (const name of plugins.leaving()) lookAfter(name)
 
-  return async (next, { principal, changes, versions = {}, entries = [], commit }) => {
+  return async (next, { principal, changes, versions = {}, known = {}, entries = [], commit }) => {
     await mutate(context, async (tx, after) => {
       if (context.stopping.aborted) throw new EngineError('stopping', 'the daemon is stopping')
       await journal(writing(context, tx, after), {
@@ -138,14 +145,7 @@ export function configureOf(context: Context, parts: ConfigureParts): Configure 
       after(() => {
         commit()
         const { pools, ...settings } = next
-        const before = context.settings.configs
-        context.settings = { ...context.settings, ...settings }
-        // Whoever asked for it has asked each of these for all its workers.
-        const others = Object.entries(settings.configs ?? {}).filter(([name, config]) => before?.[name] !== config)
-        settle(
-          context,
-          others.map(([name]) => name),
-        )
+        context.settings = { ...context.settings, ...settings, configs: configsWith(settings.configs) }
         const changed = state.configure(pools)
         parts.memory.reconfigured(changed)
         parts.preparation.reconfigured(changed)
@@ -157,6 +157,12 @@ export function configureOf(context: Context, parts: ConfigureParts): Configure 
         parts.passes.poke()
       })
       await noteEntries(tx, entries)
+      for (const [provider, ids] of Object.entries(known)) {
+        const now = next.configs?.[provider]
+        const made = configsOf(context, ids)
+        if (now !== undefined && [...made].some((one) => one !== now))
+          await moveTo(writing(context, tx, after), { provider, made, now })
+      }
       for (const [provider, by] of Object.entries(versions)) {
         await parts.kept.takeAll(writing(context, tx, after), provider, by)
         // The next start goes by what was chosen here.

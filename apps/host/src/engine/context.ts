@@ -26,8 +26,8 @@ export interface Context {
   wishes: Wishes
   /** By provider; changed by `kept.ts` alone. */
   kept: Map<string, KeptPlugin>
-  /** Of workers that may be where their provider was before its configuration changed: that of each, by id and provider; changed by `elsewhere.ts` alone. */
-  elsewhere: Map<string, ReadonlyMap<string, string>>
+  /** Ids of workers whose launch may have had an effect, and was not answered; changed by `calls.ts` alone. */
+  doubtful: Set<string>
   killpoint: PassKillPoint
   tracing: Tracing
   /** Aborts when the engine stops. */

@@ -1,17 +1,21 @@
 /** A start with another configuration of a provider, which means another place: what that does not show is neither lost nor gone. */
+import { ProviderError } from '@muster/core'
 import { afterEach, beforeEach, expect, test } from 'vitest'
 import { type Harness, leaseRequest, openHarness, poolConfig } from './testing/harness.ts'
-import type { VendorWorker } from './testing/vendor.ts'
+import type { Fault, VendorWorker } from './testing/vendor.ts'
 
 let h: Harness
 let configs: Record<string, string>
 let left: Map<string, VendorWorker>
+/** By method. */
+let faults: Record<string, Fault>
 beforeEach(async () => {
+  faults = {}
   configs = { one: 'here' }
   left = new Map()
   h = await openHarness({
     pools: [poolConfig({ work: 'hold' })],
-    providers: [{ name: 'one' }],
+    providers: [{ name: 'one', readyMs: 0, fault: (method) => faults[method] }],
     engine: {
       get configs() {
         return configs
@@ -23,6 +27,14 @@ afterEach(async () => {
   expect(h.reports).toEqual([])
   await h.close()
 })
+
+/** Configured to be there from now on, while the engine runs; `known`: what that place was asked for and has. */
+async function applied(place: string, known: string[] = []): Promise<void> {
+  configs = { one: place }
+  const settings = { configs, reconcileMs: 30_000, orphanGraceMs: 120_000, retention: { recordsMs: 1e12, journalMs: 1e12 } }
+  const how = { principal: 'ann', changes: [], known: { one: known }, commit: () => undefined }
+  await h.engine.configure({ pools: [poolConfig({ work: 'hold' })], ...settings }, how)
+}
 
 async function leased(): Promise<string> {
   const { id } = await h.engine.leases.request(leaseRequest())
@@ -77,17 +89,7 @@ test('with the same configuration absence means what it always does', async () =
 
 test('a configuration that was applied had to account for all workers: they are where it is', async () => {
   const id = await leased()
-  configs = { one: 'applied' }
-  await h.engine.configure(
-    {
-      pools: [poolConfig({ work: 'hold' })],
-      configs,
-      reconcileMs: 30_000,
-      orphanGraceMs: 120_000,
-      retention: { recordsMs: 1e12, journalMs: 1e12 },
-    },
-    { principal: 'ann', changes: [], commit: () => undefined },
-  )
+  await applied('applied', [id])
   await h.settle()
   await startAt('applied')
   expect([phase(id), conditions()]).toEqual([undefined, []])
@@ -120,5 +122,102 @@ test('of a provider that the configuration names no longer they are as little go
   configs = {}
   await h.crash(1000)
   await h.pass(100_000)
+  expect([phase(id), conditions()]).toEqual(['leased', ['stranded']])
+})
+
+test('what an apply did not find there is not gone, and as little handed out: of a provider that was missing, say', async () => {
+  const id = await leased()
+  h.provider().vendor.workers.clear()
+  await applied('elsewhere')
+  await h.pass(100_000)
+  expect([phase(id), conditions()]).toEqual(['leased', ['stranded']])
+})
+
+test('a launch under way while another place is applied ends where it began', async () => {
+  const { vendor } = h.provider()
+  faults['launch'] = { delayMs: 20_000, early: true }
+  const { id: lease } = await h.engine.leases.request(leaseRequest())
+  await h.pass(100)
+  const [id = ''] = vendor.made
+  const there = new Map(vendor.workers)
+  await applied('elsewhere')
+  vendor.workers.clear()
+  await h.pass(100_000)
+  // Nobody has asked the new place for it, and nobody made another in its name.
+  expect([vendor.made, vendor.calls.filter((one) => one.method === 'terminate')]).toEqual([[id], []])
+  expect([h.engine.workers.get(id)?.handle, conditions()]).toEqual([expect.any(String), ['stranded']])
+  for (const [key, worker] of there) vendor.workers.set(key, worker)
+  await applied('here')
+  await h.pass(100_000)
+  expect([vendor.workers.size, h.engine.leases.get(lease)?.state, conditions()]).toEqual([1, 'active', []])
+})
+
+test('a launch that may have had an effect is repeated in no other place: after an apply, and after a start', async () => {
+  const { vendor } = h.provider()
+  faults['launch'] = { effect: true, error: new ProviderError('transient', 'the line broke', { effect: 'possible' }) }
+  await h.engine.leases.request(leaseRequest())
+  await h.pass(0)
+  const [id = ''] = vendor.made
+  const here = new Map(vendor.workers)
+  await applied('elsewhere')
+  vendor.workers.clear()
+  faults = {}
+  await h.pass(30_000)
+  expect([vendor.made, vendor.workers.size, phase(id)]).toEqual([[id], 0, 'launching'])
+  await h.crash(1000)
+  await h.pass(20_000)
+  expect([vendor.made, vendor.workers.size, conditions()]).toEqual([[id], 0, ['stranded']])
+  await startAt('here', here)
+  expect([vendor.made, phase(id), conditions()]).toEqual([[id], 'leased', []])
+})
+
+test('the end of a launch in doubt waits for its place', async () => {
+  const { vendor } = h.provider()
+  faults['launch'] = { effect: true, error: new ProviderError('transient', 'the line broke', { effect: 'possible' }) }
+  const { id: lease } = await h.engine.leases.request(leaseRequest({ queueTimeoutMs: 1_000_000 }))
+  await h.pass(0)
+  const [id = ''] = vendor.made
+  await startAt('elsewhere')
+  const here = left
+  await h.engine.leases.release(lease, { reason: 'over' })
+  await h.pass(100_000)
+  expect([phase(id), conditions()]).toEqual(['terminating', ['stranded']])
+  await startAt('here', here)
+  expect([phase(id), vendor.workers.size, conditions()]).toEqual([undefined, 0, []])
+})
+
+test('a launch that was not sent yet goes to the place that is configured by then, and is looked for there', async () => {
+  const { vendor } = h.provider()
+  h.provider().setState('starting')
+  const { id: lease } = await h.engine.leases.request(leaseRequest())
+  await h.pass(100)
+  await applied('elsewhere')
+  h.provider().setState('ready')
+  await h.pass(1000)
+  const { worker_id: id = '' } = h.engine.leases.get(lease) ?? {}
+  expect([vendor.made, phase(id ?? '')]).toEqual([[id], 'leased'])
+  await startAt('elsewhere')
+  expect([phase(id ?? ''), conditions()]).toEqual([undefined, []])
+})
+
+test('a list that was asked of the place before says nothing of the one that is applied meanwhile', async () => {
+  const id = await leased()
+  faults['list-page'] = { delayMs: 1000, early: true }
+  const list = h.engine.reconcile('one')
+  await h.settle()
+  await applied('elsewhere')
+  h.provider().vendor.workers.clear()
+  faults = {}
+  await h.pass(100_000)
+  await list
+  expect([phase(id), conditions()]).toEqual(['leased', ['stranded']])
+})
+
+test('workers of a host that did not note where they are count as being where they are looked for first', async () => {
+  const id = await leased()
+  await h.engine.store.write(async (tx) => void (await tx.updateTable('workers').set({ provider_config: null }).execute()))
+  await h.crash(1000)
+  await h.pass(1000)
+  await startAt('elsewhere')
   expect([phase(id), conditions()]).toEqual(['leased', ['stranded']])
 })

@@ -14,7 +14,7 @@ import { type Follower, followerOf } from './follow.ts'
 import { giveUpOf } from './give-up.ts'
 import { handOf } from './hand.ts'
 import { openJournal } from './journal.ts'
-import { openElsewhere } from './elsewhere.ts'
+import { noteWhere } from './elsewhere.ts'
 import { keptPlugins, keptVersions } from './kept.ts'
 import { killpoint, type PassKillPoint } from './killpoint.ts'
 import { type Launcher, launcherOf } from './launcher.ts'
@@ -78,7 +78,7 @@ export async function startEngine(options: EngineOptions): Promise<Engine> {
     conditions: await openConditions(store, clock, journal),
     wishes: await openWishes(store),
     kept: await keptPlugins(store),
-    elsewhere: new Map(),
+    doubtful: new Set(),
     killpoint: options.killpoint ?? killpoint,
     tracing: options.tracing ?? untraced,
     stopping: stop.signal,
@@ -90,7 +90,7 @@ export async function startEngine(options: EngineOptions): Promise<Engine> {
   }
   const parts = await assemble(context)
   await load(context, parts.launcher, options.unopened)
-  await openElsewhere(context)
+  noteWhere(context)
   const kept = keptVersions(context, parts)
   const { state } = context
   const showHeld = (): void =>

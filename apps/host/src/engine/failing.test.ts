@@ -262,6 +262,8 @@ describe('a provider that', () => {
     await open()
     h.provider('one').setState('degraded')
     const first = await ask()
+    // For longer than a moment.
+    await h.pass(6000)
     expect(h.engine.workers.get(h.engine.leases.get(first)?.worker_id ?? '')?.provider).toBe('two')
     h.provider('two').setState('failed')
     const second = await ask()

@@ -2,6 +2,7 @@
 import type { Store } from '../store/store.ts'
 import { background, type Context, persist } from './context.ts'
 import type { Deadlines } from './deadlines.ts'
+import { isElsewhere } from './elsewhere.ts'
 import { entriesOf } from './entries.ts'
 import { helpless } from './forget.ts'
 import type { LiveWorker } from './model.ts'
@@ -40,19 +41,19 @@ export function laneOf(context: Context, { provider, plugin_version: owner }: Li
  * it so, and one with another configuration. What the one that runs does not show of these proves nothing; what it shows is its own.
  * `package`: it is of another one.
  */
-export function strandedBy(
-  { plugins, kept, elsewhere }: Pick<Context, 'plugins' | 'kept' | 'elsewhere'>,
-  { id, provider, plugin_version: owner, plugin_package: ownerPackage, launched_at: launchedAt }: Owned & { id?: string },
-): Stranded | undefined {
+export function strandedBy(context: Asked, worker: Owned & { id?: string }): Stranded | undefined {
+  const { plugins, kept } = context
+  const { provider, plugin_version: owner, plugin_package: ownerPackage, launched_at: launchedAt } = worker
   const running = plugins.find(provider)?.manifest
-  if (id !== undefined && elsewhere.get(provider)?.has(id) === true)
-    return { version: owner ?? running?.version ?? '', elsewhere: true }
+  if (isElsewhere(context, worker)) return { version: owner ?? running?.version ?? '', elsewhere: true }
   if (owner === null || launchedAt === null || running === undefined) return undefined
   // Of a kept version too: that is an older one of the package that runs.
   if (ownerPackage !== null && ownerPackage !== running.name) return { version: owner, package: ownerPackage }
   if (owner === kept.get(provider)?.version) return undefined
   return owner === running.version ? undefined : { version: owner }
 }
+
+type Asked = Pick<Context, 'plugins' | 'kept' | 'settings' | 'doubtful'>
 
 interface Stranded {
   version: string
@@ -64,8 +65,7 @@ interface Stranded {
 /** Ids by shape, without stranded ones: whether they are there at all, and fit for work, nobody who runs can say. */
 export function knownOf(context: Context, idle: ReadonlyMap<string, readonly string[]>): ReadonlyMap<string, readonly string[]> {
   // With ten thousand idle workers each pass would look at all of them.
-  if (context.elsewhere.size === 0 && context.state.owners().every((owned) => strandedBy(context, owned) === undefined))
-    return idle
+  if (context.state.owners().every((owned) => strandedBy(context, owned) === undefined)) return idle
   const known = (id: string): boolean => {
     const worker = context.state.workers.get(id)
     return worker !== undefined && strandedBy(context, worker) === undefined
@@ -76,13 +76,11 @@ export function knownOf(context: Context, idle: ReadonlyMap<string, readonly str
 }
 
 /** What the version that runs makes of a worker which it knows. */
-export function takenOver(
-  context: Pick<Context, 'plugins' | 'kept' | 'elsewhere'>,
-  worker: LiveWorker,
-): Pick<WorkerChange, 'plugin_version' | 'plugin_package'> {
+export function takenOver(context: Asked, worker: LiveWorker): Pick<WorkerChange, 'plugin_version' | 'plugin_package'> {
   const running = context.plugins.find(worker.provider)?.manifest
   if (running === undefined || strandedBy(context, worker) === undefined) return {}
-  return { plugin_version: running.version, plugin_package: running.name }
+  const taken = { plugin_version: running.version, plugin_package: running.name }
+  return isOf(worker, taken) ? {} : taken
 }
 
 export interface KeptParts {

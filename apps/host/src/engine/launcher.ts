@@ -4,10 +4,12 @@ import type { GuardedProvider } from '../plugins/api.ts'
 import type { TraceSpan } from '../observe/trace.ts'
 import { askedPause, fullJitter, terminateBackoff } from './backoff.ts'
 import { type CallQueues, callQueues } from './calls.ts'
-import { background, type Context, persist } from './context.ts'
+import { type Context, persist } from './context.ts'
+import { isMisplaced, placeLaunch } from './elsewhere.ts'
 import { giveUp, quotaCondition } from './failures.ts'
 import type { Follower } from './follow.ts'
 import type { JournalRule } from './journal-rules.ts'
+import { strandedBy } from './kept.ts'
 import { type Memory, throttle } from './memory.ts'
 import type { LiveWorker } from './model.ts'
 import type { PoolRoom } from './pool.ts'
@@ -16,7 +18,7 @@ import { withTicket } from './proofs.ts'
 import { reactToLaunch } from './react.ts'
 import { changeWorker, journal, writing } from './records.ts'
 import type { Traces } from './traces.ts'
-import { betterPlace, takeBackLaunch } from './takeback.ts'
+import { betterPlace, takeBackLaunch, takeBackUnsent } from './takeback.ts'
 import { brief, minutes, targetOf } from './words.ts'
 
 export interface Launcher {
@@ -110,20 +112,14 @@ export function launcherOf(context: Context, parts: LauncherParts): Launcher {
     return heldBack(worker) ?? (calls.inDoubt(worker.id) ? undefined : betterPlace(context, memory, worker))
   }
 
-  async function takeBack(worker: LiveWorker, reason: string): Promise<void> {
-    await takeBackLaunch(context, { id: worker.id, reason, doubt: calls.inDoubt(worker.id) })
+  /** Since its call was begun. Whoever does not know it is not asked: the call waits again. */
+  function isStranded(id: string): boolean {
+    const worker = state.workers.get(id)
+    return worker !== undefined && strandedBy(context, worker) !== undefined
   }
 
-  async function takeBackUnsent(): Promise<void> {
-    const unsent = [...state.workers.values()].filter((one) => one.phase === 'launching' && !calls.isOpen(one.id))
-    await Promise.all(
-      unsent.map(async (worker) => {
-        const reason = elsewhere(worker)
-        if (reason === undefined) return
-        calls.withdraw(worker.provider, { kind: 'launch', id: worker.id })
-        await takeBack(worker, reason)
-      }),
-    )
+  async function takeBack(worker: LiveWorker, reason: string): Promise<void> {
+    await takeBackLaunch(context, { id: worker.id, reason, doubt: calls.inDoubt(worker.id) })
   }
 
   async function launch(provider: GuardedProvider, id: string, signal: AbortSignal): Promise<void> {
@@ -141,6 +137,8 @@ export function launcherOf(context: Context, parts: LauncherParts): Launcher {
       // Preparing may have taken its time.
       reason = heldBack(worker)
       if (reason !== undefined) return await takeBack(worker, reason)
+      while (!doubt && isMisplaced(context, id)) await placeLaunch(context, id)
+      if (isStranded(id)) return calls.put(provider.name, { kind: 'launch', id })
       const left = parts.startDue(worker) - clock.now()
       calls.setDoubt(id, true)
       const answer = provider.launch(spec, {
@@ -248,6 +246,7 @@ export function launcherOf(context: Context, parts: LauncherParts): Launcher {
     const force = await forced(worker)
     let ended: Terminated
     const span = spanOf('terminate', worker, await parts.traces.find(id))
+    if (isStranded(id)) return calls.put(provider.name, { kind: 'terminate', id })
     try {
       const answer = provider.terminate(
         targetOf(worker),
@@ -330,6 +329,6 @@ export function launcherOf(context: Context, parts: LauncherParts): Launcher {
   return {
     calls,
     remember: (id, spec) => specs.set(id, spec),
-    takeBack: () => background(context, 'launches could not be taken back', takeBackUnsent),
+    takeBack: takeBackUnsent(context, memory, { calls, reason: elsewhere }),
   }
 }

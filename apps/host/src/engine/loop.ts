@@ -12,7 +12,7 @@ import type { CallQueues } from './calls.ts'
 import { background, type Context, pause } from './context.ts'
 import type { Follower } from './follow.ts'
 import { type Memory, throttle } from './memory.ts'
-import { shown } from './elsewhere.ts'
+import { configOf, shown } from './elsewhere.ts'
 import { strandedBy } from './kept.ts'
 import type { LiveWorker } from './model.ts'
 import type { Orphans } from './orphans.ts'
@@ -88,8 +88,9 @@ export function observerOf(context: Context, provider: GuardedProvider, parts: O
     const held = parts.memory.heldUntil(name, 'read') - clock.now()
     if (held > 0) await pause(context, held)
     if (over.aborted) return
+    const asked = configOf(context, name)
     const { facts, seen } = await readAll()
-    shown(context, name, seen.keys())
+    shown(context, name, { ids: seen.keys(), asked })
     const suspects: string[] = []
     for (const id of state.ofProvider(name)) {
       const worker = state.workers.get(id)
@@ -98,11 +99,7 @@ export function observerOf(context: Context, provider: GuardedProvider, parts: O
       if (isStranded(worker) || (settledPhase(worker) && excuse(worker, facts) === undefined)) suspects.push(id)
     }
     const answers = suspects.length === 0 ? [] : await parts.follower.verify(provider, suspects)
-    shown(
-      context,
-      name,
-      answers.flatMap(({ id, seen: found }) => (found === undefined ? [] : [id])),
-    )
+    shown(context, name, { ids: answers.flatMap(({ id, seen: found }) => (found === undefined ? [] : [id])), asked })
     await Promise.all(
       answers.map(async ({ id, seen: found, askedAt }) => {
         const worker = state.workers.get(id)

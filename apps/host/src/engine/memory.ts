@@ -11,6 +11,8 @@ import { type Demand, demandOf, modeOf } from './spec.ts'
 
 export interface Memory {
   candidates(pool: PoolConfig, demand: Demand, leaseId?: string): Candidate[]
+  /** How a provider does. Asked with each change of it, so that it knows since when one is away. */
+  standing(provider: string): Pick<Candidate, 'state' | 'backBy'>
   /** What a lease asks for, read from its row once. */
   demand(lease: LeaseRecord): Demand
   request(lease: LeaseRecord): LeaseRequest
@@ -46,6 +48,9 @@ interface LeaseMemory {
   faults: number
 }
 
+/** A process that fell, or is started with the daemon, is back within a second or two: the next placement may be the dear one. */
+const AWAY_MS = 5000
+
 export function engineMemory(context: Context): Memory {
   const { clock, sealer } = context
   const exhausted = new Map<string, Exhausted>()
@@ -55,6 +60,8 @@ export function engineMemory(context: Context): Memory {
   const leases = new Map<string, LeaseMemory>()
   const stocks = new Map<string, Demand | undefined>()
   const stockHolds = new Map<string, { until: number; times: number }>()
+  /** When a provider was first seen away. */
+  const away = new Map<string, number>()
 
   const ofLease = (id: string): LeaseMemory => {
     const known = leases.get(id)
@@ -79,6 +86,17 @@ export function engineMemory(context: Context): Memory {
     return without ? 'agents: no url says how its workers reach this host' : undefined
   }
 
+  function standing(name: string): Pick<Candidate, 'state' | 'backBy'> {
+    const state = context.plugins.find(name)?.status().state ?? 'stopped'
+    if (state !== 'starting' && state !== 'degraded') {
+      away.delete(name)
+      return { state }
+    }
+    const since = away.get(name) ?? clock.now()
+    away.set(name, since)
+    return { state, backBy: since + AWAY_MS }
+  }
+
   function candidates(pool: PoolConfig, demand: Demand, leaseId?: string): Candidate[] {
     const avoid = leaseId === undefined ? undefined : leases.get(leaseId)?.avoid
     return pool.placement.map((name) => {
@@ -89,7 +107,7 @@ export function engineMemory(context: Context): Memory {
       const disabled = context.wishes.disabled(name)
       return {
         name,
-        state: provider?.status().state ?? 'stopped',
+        ...standing(name),
         heldUntil: heldUntil(name, 'launch'),
         backlog: memory.backlog.of(name),
         backlogLimit: memory.backlog.limit(name),
@@ -103,6 +121,7 @@ export function engineMemory(context: Context): Memory {
   }
 
   const memory: Memory = {
+    standing,
     candidates,
     request,
     demand: (lease) => {

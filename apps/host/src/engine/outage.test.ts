@@ -4,7 +4,7 @@ import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { ProviderError } from '@muster/core'
 import { waitFor } from '@muster/test/systems/wait'
-import { afterEach, describe, expect, test } from 'vitest'
+import { afterEach, beforeEach, describe, expect, test } from 'vitest'
 import type { Runs } from './runs-api.ts'
 import { startRuns } from './runs/index.ts'
 import { type Commands, commandsIn } from './testing/commands.ts'
@@ -222,10 +222,14 @@ test.each([
 })
 
 describe('with another placement that is ready', () => {
+  let down: () => boolean
+  beforeEach(() => {
+    down = () => true
+  })
   async function two(effect: 'none' | 'possible'): Promise<Harness> {
     const error = new ProviderError('transient', 'the engine does not answer', { effect })
     const fault = (method: string): Fault | undefined =>
-      method === 'launch' ? { error, effect: effect === 'possible' } : undefined
+      method === 'launch' && down() ? { error, effect: effect === 'possible' } : undefined
     const h = await openHarness({
       pools: [poolConfig({ placement: ['one', 'two'] })],
       providers: [{ name: 'one', fault }, { name: 'two' }],
@@ -241,7 +245,7 @@ describe('with another placement that is ready', () => {
     await h.pass(2000)
     expect(h.engine.leases.get(id)).toMatchObject({ state: 'assigned', tries: 0 })
     h.provider('one').setState('degraded', { reason: 'it does not answer' })
-    await h.pass(1000)
+    await h.pass(6000)
     expect(h.engine.leases.get(id)).toMatchObject({ state: 'active', tries: 0 })
     expect(made(h)).toEqual([0, 1])
     const told = (await h.engine.journal.why('lease', id)).find(({ rule }) => rule === 'launch-taken-back')
@@ -249,6 +253,34 @@ describe('with another placement that is ready', () => {
     expect(await h.engine.workers.list({ ended: true })).toEqual(
       expect.arrayContaining([expect.objectContaining({ provider: 'one', end: 'never-made' })]),
     )
+    expect(h.reports).toEqual([])
+  })
+
+  test('one that is back in a moment keeps its launches, and gets those that come meanwhile', async () => {
+    const h = await two('none')
+    let isDown = true
+    down = () => isDown
+    const { id } = await h.engine.leases.request(leaseRequest())
+    await h.pass(500)
+    h.provider('one').setState('degraded')
+    const { id: later } = await h.engine.leases.request(leaseRequest())
+    h.provider('one').setState('starting')
+    await h.pass(3000)
+    expect([id, later].map((one) => h.engine.leases.get(one)?.state)).toEqual(['assigned', 'queued'])
+    isDown = false
+    h.provider('one').setState('ready')
+    await h.pass(3000)
+    expect([id, later].map((one) => h.engine.leases.get(one)?.state)).toEqual(['active', 'active'])
+    expect(made(h)).toEqual([2, 0])
+    // It was well in between.
+    await h.pass(3000)
+    h.provider('one').setState('starting')
+    const { id: third } = await h.engine.leases.request(leaseRequest())
+    await h.pass(4000)
+    expect(h.engine.leases.get(third)).toMatchObject({ state: 'queued' })
+    await h.pass(2000)
+    expect(h.engine.leases.get(third)).toMatchObject({ state: 'active' })
+    expect(made(h)).toEqual([2, 1])
     expect(h.reports).toEqual([])
   })
 

@@ -1,6 +1,7 @@
 /** Plan passes: a pool that changed is planned once the current events are through, and its decisions are written. */
 import { newId } from '../store/ids.ts'
 import { background, type Context, mutate } from './context.ts'
+import { configOf } from './elsewhere.ts'
 import { beginEnd } from './ending.ts'
 import { knownOf } from './kept.ts'
 import type { Launcher } from './launcher.ts'
@@ -260,6 +261,7 @@ export function passesOf(context: Context, parts: { memory: Memory; launcher: La
       grace_ms: config.graceMs,
       plugin_version: manifest.version,
       plugin_package: manifest.name,
+      provider_config: configOf(context, provider),
       ticket_hash: ticket === undefined ? null : proofHash(ticket, epoch),
     }
   }

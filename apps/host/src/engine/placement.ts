@@ -52,6 +52,8 @@ export interface Candidate {
   /** Absent: the configuration names it, but no such provider runs. */
   capabilities?: WorkerCapabilities
   state: ProviderState
+  /** It is away, and may be back by itself until then: what comes after it in the order is not taken before. */
+  backBy?: number
   /** Remembered as without capacity for this size until then. */
   exhaustedUntil?: number
   /** This lease, or this pool's stock, failed there and shall not go back before. */
@@ -74,6 +76,8 @@ export interface Turned {
   until?: number
   /** It never will for this demand. */
   never?: true
+  /** Those after it wait until then too: their order is an operator's word. */
+  first?: true
 }
 
 export type Choice =
@@ -87,6 +91,7 @@ export function choose(demand: Demand, candidates: readonly Candidate[], now: nu
     const reason = turnedDown(demand, candidate, now)
     if (reason === undefined) return { provider: candidate.name, turned }
     turned.push({ provider: candidate.name, ...reason })
+    if (reason.first === true) break
   }
   const times = turned.flatMap((one) => (one.until === undefined ? [] : [one.until]))
   return {
@@ -103,14 +108,19 @@ function turnedDown(demand: Demand, candidate: Candidate, now: number): Omit<Tur
   if (lacks !== undefined) return { reason: `${lacks.field}: asked ${lacks.asked}, has ${lacks.has}`, never: true }
   if (candidate.unsupported !== undefined) return { reason: `it does not support ${candidate.unsupported}`, never: true }
   if (candidate.disabled !== undefined) return { reason: candidate.disabled }
-  if (candidate.state !== 'ready') return { reason: `it is ${candidate.state}` }
+  const { state, backBy } = candidate
   const timed = (until: number | undefined, reason: string): Omit<Turned, 'provider'> | undefined =>
     until !== undefined && until > now ? { reason, until } : undefined
-  return (
+  const held =
     timed(candidate.exhaustedUntil, 'it had no capacity for this size') ??
     timed(candidate.avoidUntil, 'the last try there failed') ??
-    timed(candidate.heldUntil, 'its launches are held') ??
-    (candidate.backlog >= candidate.backlogLimit ? { reason: 'its launches under way are at their limit' } : undefined)
+    timed(candidate.heldUntil, 'its launches are held')
+  if (state !== 'ready') {
+    const reason = `it is ${state}`
+    return held === undefined && backBy !== undefined && backBy > now ? { reason, until: backBy, first: true } : { reason }
+  }
+  return (
+    held ?? (candidate.backlog >= candidate.backlogLimit ? { reason: 'its launches under way are at their limit' } : undefined)
   )
 }
 

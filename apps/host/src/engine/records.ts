@@ -124,4 +124,5 @@ export const newWorkerColumns = {
   agent_at: null,
   plugin_version: null,
   plugin_package: null,
+  provider_config: null,
 } as const

@@ -53,6 +53,7 @@ export const liveColumns: readonly (keyof LiveWorker)[] = [
   'agent_at',
   'plugin_version',
   'plugin_package',
+  'provider_config',
 ]
 
 export function workerRoom(context: Context): Workers {

@@ -82,6 +82,8 @@ export interface WorkerTable {
   plugin_version: string | null
   /** The package of that version. Null: one of before this was noted, or of before versions were. */
   plugin_package: string | null
+  /** Digest of what its provider was configured to be when it was launched, or when it was last known to be there. Null: one of before this was noted. */
+  provider_config: string | null
 }
 
 /** An older version of a provider's plugin that goes on for workers which the one that runs does not account for. */

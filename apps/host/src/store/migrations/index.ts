@@ -9,6 +9,7 @@ import { up as keptPlugins } from './0006-kept-plugins.ts'
 import { up as fallbacks } from './0007-fallbacks.ts'
 import { up as pluginPackages } from './0008-plugin-packages.ts'
 import { up as logEnds } from './0009-log-ends.ts'
+import { up as providerConfigs } from './0010-provider-configs.ts'
 
 export const migrations: Readonly<Record<string, Migration>> = {
   '0001-initial': { up: initial },
@@ -20,4 +21,5 @@ export const migrations: Readonly<Record<string, Migration>> = {
   '0007-fallbacks': { up: fallbacks },
   '0008-plugin-packages': { up: pluginPackages },
   '0009-log-ends': { up: logEnds },
+  '0010-provider-configs': { up: providerConfigs },
 }
