@@ -3,6 +3,7 @@ import { afterEach, beforeEach, describe, expect, it, vi } from 'vitest'
 import { ProviderError } from '../errors.ts'
 import { answerGraceMs, settleMs, unresponsiveMs } from './limits.ts'
 import { collect, connect, execId, failure, id, link, options, query, spec } from './link.test.helper.ts'
+import { type OpenCall, openCall } from './serve-call.ts'
 
 const target = { id }
 const how = { graceMs: 0, force: false, reason: 'test' }
@@ -50,7 +51,7 @@ describe('time', () => {
     await raw.request('worker.launch')
     const before = performance.now()
     await vi.advanceTimersByTimeAsync(3999)
-    expect(await failed).toMatchObject({ code: 'deadline', effect: 'possible' })
+    expect(await failed).toMatchObject({ code: 'deadline', effect: 'possible', message: 'launch: the deadline has passed' })
     expect(performance.now() - before).toBeLessThan(4000)
   })
 
@@ -91,6 +92,18 @@ describe('time', () => {
     await vi.advanceTimersByTimeAsync(unresponsiveMs)
     expect(await host.closed).toMatchObject({ kind: 'unresponsive' })
     expect(await failed).toMatchObject({ code: 'internal' })
+  })
+
+  it('the signal of a call says why it aborts', async () => {
+    const log = { debug: () => undefined, info: () => undefined, warn: () => undefined, error: () => undefined }
+    const secret = (): Promise<never> => Promise.reject(new Error('none'))
+    const params = { deadlineMs: 1000, idempotencyKey: 'k', epoch: 3, attempt: 1, traceparent: options().traceparent }
+    const open = (): OpenCall => openCall(params, { method: 'launch', log, now: Date.now, secret })
+    const [over, left] = [open(), open()]
+    left.abort('cancelled')
+    await vi.advanceTimersByTimeAsync(1000)
+    expect([over, left].map(({ call }) => (call.signal.reason as Error).name)).toEqual(['TimeoutError', 'AbortError'])
+    for (const one of [over, left]) one.end()
   })
 
   it('author code that ignores its signal is answered for: cancelled, deadline, late result dropped', async () => {

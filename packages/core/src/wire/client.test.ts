@@ -3,6 +3,7 @@ import type { ExecChunk } from '../provider.ts'
 import { toCallOptions } from './call-options.ts'
 import { connectPlugin, type PluginConnection } from './client.ts'
 import { type GatedDuplex, gatedDuplex } from './gated.test.helper.ts'
+import { envelopeBytes, maxFrameBytes } from './limits.ts'
 import { collect, configuration, connect, execId, failure, id, link, options, query, spec } from './link.test.helper.ts'
 
 const target = { id }
@@ -303,6 +304,18 @@ describe('life', () => {
     for (const config of ['x'.repeat(1_100_000), JSON.parse('{"__proto__":1}'), 1n])
       expect(await failure(configure(config))).toMatchObject({ code: 'invalid-spec', effect: 'none' })
     expect(host.stats().asked).toBe(0)
+  })
+
+  it('sends a configuration that fills its frame, and is told nothing but that it was taken', async () => {
+    const { host, raw } = connect()
+    const bytesOf = (config: string): number => Buffer.byteLength(JSON.stringify({ ...configuration, config }))
+    const most = 'x'.repeat(maxFrameBytes - envelopeBytes - bytesOf(''))
+    const life = { deadlineMs: 1000 }
+    expect(await failure(host.configure({ ...configuration, config: `${most}x` }, life))).toMatchObject({ code: 'invalid-spec' })
+    const done = host.configure({ ...configuration, config: most }, life)
+    const { id: call } = await raw.request('configure')
+    raw.message({ id: call, result: {} })
+    expect(await done).toBeUndefined()
   })
 
   it('takes the end of the connection for the answer to retire, and no other reason', async () => {

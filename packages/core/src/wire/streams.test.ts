@@ -1,3 +1,4 @@
+import { getEventListeners } from 'node:events'
 import { duplexPair } from 'node:stream'
 import fc from 'fast-check'
 import { describe, expect, it, vi } from 'vitest'
@@ -301,5 +302,20 @@ describe('pump', () => {
     const messy = { [Symbol.asyncIterator]: () => ({ next, return: () => Promise.reject(new Error('messy')) }) }
     await pump(messy, sender, encodeBytes)
     expect(next).not.toHaveBeenCalled()
+  })
+
+  it('lets go of a source that has ended by itself, and of its reader’s signal after each value', async () => {
+    const over = new AbortController()
+    const listening: number[] = []
+    const sender = {
+      signal: over.signal,
+      write: async () => listening.push(getEventListeners(over.signal, 'abort').length) > 0,
+    } as unknown as Sender
+    const clean = vi.fn(async () => ({ done: true as const, value: undefined }))
+    const values = source(Array.from({ length: 5 }, () => new Uint8Array(1)))
+    await pump({ [Symbol.asyncIterator]: () => ({ next: () => values.next(), return: clean }) }, sender, encodeBytes)
+    expect(clean).not.toHaveBeenCalled()
+    await vi.waitFor(() => expect(getEventListeners(over.signal, 'abort')).toEqual([]))
+    expect(Math.max(...listening)).toBeLessThanOrEqual(1)
   })
 })
