@@ -1,5 +1,8 @@
+import { symlink } from 'node:fs/promises'
+import { join } from 'node:path'
+import { tempFolder } from '@muster/test/systems/temp'
 import { expect, test } from 'vitest'
-import { cageLimits, placesOf } from './cage.ts'
+import { cageLimits, placesOf, switchedOn } from './cage.ts'
 import { plainManifest } from './testing/manifest.ts'
 
 const v1 = (controllers: string): string =>
@@ -22,4 +25,13 @@ test('who starts programs has room for them', () => {
   expect(cageLimits(plain)).toEqual({ memoryMb: 256, pids: 64 })
   const permissions = { ...plain.permissions, childProcess: true }
   expect(cageLimits({ ...plain, permissions })).toEqual({ memoryMb: 1280, pids: 576 })
+})
+
+test('a folder has the controllers that it names, all of those that are asked for; one that says nothing has none', async () => {
+  await using temp = await tempFolder('cage')
+  expect(await switchedOn({ folder: join(temp.path, 'none'), controllers: ['memory'] })).toBe(false)
+  // Nobody writes there: it says what it says.
+  await symlink('/proc/sys/kernel/ostype', join(temp.path, 'cgroup.subtree_control'))
+  const has = (...controllers: string[]): Promise<boolean> => switchedOn({ folder: temp.path, controllers })
+  expect([await has('Linux'), await has('Linux', 'memory'), await has('memory')]).toEqual([true, false, false])
 })

@@ -128,7 +128,7 @@ describe('a lock', () => {
     await site.lock({ acme, other: acme })
     const { lock, changes } = await site.lock({ other: acme })
     expect(Object.keys(lock.plugins)).toEqual(['other'])
-    expect(changes).toMatchObject([{ alias: 'acme', kind: 'removed', before: { version: '1.0.0' } }])
+    expect(changes).toMatchObject([{ alias: 'acme', kind: 'removed', before: { version: '1.0.0' }, compared: true }])
   })
 
   it('never has a plugin in a folder', async () => {

@@ -106,6 +106,14 @@ test('what it says without end is not taken in', async () => {
   await expect(origin.attestations('p', '1.0.0')).rejects.toMatchObject(refused)
 })
 
+test('what it says may be as long as that', async () => {
+  await using registry = await answering((_, reply) => void reply.end(Buffer.alloc(maxTarballBytes, ' ')))
+  const origin = await npmOrigin({ url: registry.url }, undefined)
+  // Which is no answer: nothing but blanks.
+  await expect(origin.versions('p')).rejects.toMatchObject({ message: expect.stringContaining('cannot be read') as string })
+  expect(await origin.attestations('p', '1.0.0')).toBeUndefined()
+})
+
 test('a tarball is what the registry itself says that it is', async () => {
   let integrity = sha512Of(tarball)
   await using registry = await answering((path, reply) => {

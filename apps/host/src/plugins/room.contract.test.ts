@@ -370,7 +370,16 @@ describe('the guard', () => {
 
 describe('checkPlugins', () => {
   it('says nothing against a good plugin and shows its notes', async () => {
-    expect(await checkPlugins(await configured({}))).toEqual({ problems: [], notes: [{ provider: 'p', text: 'a note' }] })
+    const starts = join(data, 'starts')
+    const good = await configured({ starts })
+    expect(await checkPlugins(good)).toEqual({ problems: [], notes: [{ provider: 'p', text: 'a note' }] })
+    const pid = Number(await readFile(starts, 'utf8'))
+    expect(() => process.kill(pid, 0)).toThrow(/ESRCH/)
+  })
+
+  it('says what to do where the plugin that refuses its config does not', async () => {
+    const { problems } = await checkPlugins(await configured({ create: 'misfit' }))
+    expect(problems).toMatchObject([{ fix: 'correct the config of this provider' }])
   })
 
   it('starts no plugin of a provider that is refused already', async () => {

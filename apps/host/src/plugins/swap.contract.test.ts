@@ -146,6 +146,20 @@ it('what is discarded leaves no process and no change', async () => {
   expect(pid()).toBe(before)
 })
 
+it('what is staged of one plugin alone is that, and says what it knows before it takes over', async () => {
+  await open({})
+  const next = await site({ p: { knobs: { starts: join(data, 'starts') } } })
+  const candidates: (string | undefined)[][] = []
+  for (const only of ['another', 'fix']) {
+    const staged = await room.stage({ ...next, only }, next.at)
+    if ('problems' in staged) throw new Error('it should start')
+    candidates.push(staged.candidates.map((one) => one.provider))
+    for (const { ask } of staged.candidates) expect(await ask.list({ limit: 1 })).toMatchObject({ workers: [] })
+    await staged.discard()
+  }
+  expect(candidates).toEqual([[], ['p']])
+})
+
 it('what is named no longer runs until it is dropped, and may come back before that', async () => {
   await open({})
   const before = pid()

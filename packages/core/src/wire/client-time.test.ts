@@ -83,6 +83,21 @@ describe('time', () => {
     expect(host.stats().asked).toBe(0)
   })
 
+  it('a stream whose plugin hears of nothing ends with its deadline, and what came before can be read', async () => {
+    const { host, raw } = connect()
+    const seen: number[] = []
+    const failed = failure(
+      (async () => {
+        for await (const part of host.worker.copyOut(target, '/x', options({ deadlineMs: 1000 }))) seen.push(part.length)
+      })(),
+    )
+    const { params } = await raw.request('worker.copyOut')
+    raw.frame(params['out'] as number, Buffer.alloc(7))
+    await vi.waitFor(() => expect(seen).toEqual([7]))
+    await vi.advanceTimersByTimeAsync(1000 + answerGraceMs)
+    expect(await failed).toMatchObject({ code: 'deadline' })
+  })
+
   it('a plugin that leaves a stream unfinished is unresponsive', async () => {
     const { host, raw } = connect()
     const failed = failure(collect(host.worker.copyOut(target, '/x', options())))

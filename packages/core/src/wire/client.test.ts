@@ -20,6 +20,11 @@ describe('the host refuses by itself, and nothing is sent', () => {
       { code: 'invalid-spec', path: 'files' },
     ],
     [
+      'large names in env',
+      (host) => host.worker.launch({ ...spec, env: { [`A${'x'.repeat(300_000)}`]: '' } }, options()),
+      { code: 'invalid-spec', path: 'files' },
+    ],
+    [
       'a large env of a service',
       (host) =>
         host.worker.launch({ ...spec, services: [{ name: 's', image: 'i', env: { A: 'x'.repeat(300_000) } }] }, options()),

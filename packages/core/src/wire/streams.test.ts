@@ -318,4 +318,18 @@ describe('pump', () => {
     await vi.waitFor(() => expect(getEventListeners(over.signal, 'abort')).toEqual([]))
     expect(Math.max(...listening)).toBeLessThanOrEqual(1)
   })
+
+  it('lets a source clean up that gave what cannot be sent, and one that failed has done so', async () => {
+    const sender = { signal: new AbortController().signal, write: async () => true } as unknown as Sender
+    const clean = vi.fn(async () => ({ done: true as const, value: undefined }))
+    const of = (next: () => Promise<IteratorResult<unknown>>): AsyncIterable<unknown> => ({
+      [Symbol.asyncIterator]: () => ({ next, return: clean }),
+    })
+    const fails = of(() => Promise.reject(new Error('dry')))
+    await expect(pump(fails, sender, encodeBytes)).rejects.toThrow('dry')
+    expect(clean).not.toHaveBeenCalled()
+    const odd = of(async () => ({ done: false, value: 'text' }))
+    await expect(pump(odd, sender, encodeBytes)).rejects.toThrow('no Uint8Array')
+    expect(clean).toHaveBeenCalledOnce()
+  })
 })
