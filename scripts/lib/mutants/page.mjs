@@ -16,8 +16,12 @@ Written by \`pnpm prove\`.
 
 A mutant is a source file with one wrong change, made from its syntax by the operators of Stryker's table; texts and patterns are left as
 they are. It is killed when a unit test of its room fails with it, or never ends; in plugins tests against plugin processes are asked as
-well. Tests that take longer than one and a half seconds are not asked, those that do not reach it need not be. The score is the share of those that were tried. They are chosen by the seed, so that
-the same seed tries the same ones, and a larger share tries more; a room has no score before all are tried.
+well. Tests that take longer than one and a half seconds are not asked, those that do not reach it need not be.
+
+All of them take hours, and a part was tried: the seed chooses which, so that the same seed tries the same ones of the same sources, and
+a larger part holds the smaller one. The score is the share of those that were killed among those that were tried, an estimate of all, and
+is written once the whole part has been tried. A row is of the sources at its commit. Tests are written after what lives: a seed that was
+tried before scores better than a new one. What lives stands below with the reason why it may; \`a test is missing\` is none.
 
 | room | commit | seed | mutants | tried | killed | by time | alive | score |
 | --- | --- | --- | --- | --- | --- | --- | --- | --- |
