@@ -82,7 +82,7 @@ const deeds: Record<Fault, Deed> = {
       sent += 1000
       most = Math.max(most, sent)
     }
-    return most <= mostUnnoticed ? 'slower than the limit' : `${most} in a second`
+    return `${most <= mostUnnoticed ? 'slower than the limit: ' : ''}${most} in a second`
   },
   'asks-the-host-for-more': () =>
     writeSync(3, frame('{"jsonrpc":"2.0","id":1,"method":"host.exec","params":{"command":["id"]}}')),

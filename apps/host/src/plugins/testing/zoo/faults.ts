@@ -236,7 +236,7 @@ export const faults: Readonly<Record<Fault, Fate>> = {
     reason: /^it broke the protocol: more than 20000 messages in a second$/,
     // Both are right: a host that has less of its machine takes fewer than the limit in each second, so that there was no flood. It tells how many
     // it sent, and what a turn took is bounded then too. That the limit itself ends it is shown without a machine, in the wire's own tests.
-    hindered: /^slower than the limit$/,
+    hindered: /^slower than the limit: \d+ in a second$/,
     harm: { is: 'the host takes all of them', shows: /^took: 40000\d messages$/ },
   },
   'spoils-prototypes': {
