@@ -62,7 +62,8 @@ describe('time', () => {
     await vi.advanceTimersByTimeAsync(answerGraceMs + 60)
     await failed
     await vi.advanceTimersByTimeAsync(unresponsiveMs)
-    expect(await host.closed).toMatchObject({ kind: 'unresponsive' })
+    const message = `launch was past its deadline: nothing for ${unresponsiveMs} ms`
+    expect(await host.closed).toEqual({ kind: 'unresponsive', message })
   })
 
   it('a plugin that stood still with the host, as with their machine, is not: it has the whole time once more', async () => {
@@ -118,6 +119,10 @@ describe('time', () => {
     left.abort('cancelled')
     await vi.advanceTimersByTimeAsync(1000)
     expect([over, left].map(({ call }) => (call.signal.reason as Error).name)).toEqual(['TimeoutError', 'AbortError'])
+    expect([over, left].map((one) => one.failure(new Error('odd')).message)).toEqual([
+      'launch: the deadline has passed',
+      'launch: cancelled',
+    ])
     for (const one of [over, left]) one.end()
   })
 

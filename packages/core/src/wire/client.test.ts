@@ -162,7 +162,9 @@ describe('places', () => {
 describe('iterables', () => {
   it('start at the first next, and never when they are returned before', async () => {
     const { host, raw } = connect()
-    await host.worker.watch(query, options())[Symbol.asyncIterator]().return?.()
+    const never = host.worker.watch(query, options())[Symbol.asyncIterator]()
+    await never.return?.()
+    expect((await never.next()).done).toBe(true)
     const iterator = host.worker.watch(query, options())[Symbol.asyncIterator]()
     expect(host.stats().asked).toBe(0)
     const next = iterator.next()
@@ -384,5 +386,6 @@ describe('toCallOptions', () => {
     const outer = await link({ probe: async (call) => await inner.host.worker.probe(toCallOptions(call)) })
     const secret = vi.fn(async () => ({ value: 'v', version: '2' }))
     expect(await outer.host.worker.probe(options({ secret }))).toEqual({ state: 'ready', message: 'v' })
+    expect(secret).toHaveBeenCalledWith('token', expect.objectContaining({ refused: '1' }))
   })
 })

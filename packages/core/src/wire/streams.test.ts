@@ -247,6 +247,9 @@ describe('a receiver', () => {
     late.receiver.data(Buffer.from('abc'))
     expect(() => late.receiver.end(2, undefined)).toThrow(code('over-end'))
     expect(() => late.receiver.end(streamWindowBytes * 2, undefined)).toThrow(code('over-credit'))
+    const full = receiver()
+    expect(() => full.receiver.end(streamWindowBytes + 1, undefined)).toThrow(code('over-credit'))
+    full.receiver.end(streamWindowBytes, undefined)
   })
 
   it('drops what comes after it was cancelled, and says so once', async () => {
@@ -261,6 +264,11 @@ describe('a receiver', () => {
     expect(seen).toMatchObject({ cancelled: 1, complete: 1 })
     seen.receiver.cancel()
     expect(seen.cancelled).toBe(1)
+    // Whoever has said how much there is sends no more for it.
+    const ended = receiver()
+    ended.receiver.end(3, undefined)
+    ended.receiver.cancel()
+    expect(ended.cancelled).toBe(0)
   })
 
   it('keeps no view of a large block for a small payload', async () => {
