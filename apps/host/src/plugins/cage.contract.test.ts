@@ -42,6 +42,7 @@ test('what a host that was killed has left goes, and what a live one has stays',
     `muster-plugin-${space}-${process.pid}-9999`,
     `muster-plugin-1${space}-${gone.pid}-1`,
     `muster-plugin-x-${gone.pid}`,
+    `muster-plugin-${space}-x-${gone.pid}`,
   ]
   const ours = async (): Promise<string[]> =>
     (await readdir(folder)).filter((name) => name.includes(`-${process.pid}-`) || name.includes(`-${gone.pid}`)).sort()

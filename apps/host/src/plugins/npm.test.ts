@@ -128,6 +128,14 @@ test('a tarball is what the registry itself says that it is', async () => {
   })
 })
 
+test('what it says by another hash is no word against a tarball', async () => {
+  await using registry = await answering((path, reply) => {
+    if (path === '/p') reply.end(packumentOf(`${registry.url}p.tgz`, { integrity: 'sha1-2jmj7l5rSw0yVb/vlWAYkK/YBwk=' }))
+    else reply.end(tarball)
+  })
+  expect(await (await npmOrigin({ url: registry.url }, undefined)).tarball('p', '1.0.0')).toEqual(tarball)
+})
+
 test('a registry that stumbles is asked again, without a word', async () => {
   await using registry = await startTestRegistry()
   registry.publish('p', '1.0.0', { tarball })

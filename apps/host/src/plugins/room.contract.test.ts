@@ -116,6 +116,17 @@ describe('a provider process', () => {
     await room.drop('none')
   })
 
+  it('tells whoever listens of each change, and nobody who has left', async () => {
+    const room = startPlugins({ ...(await configured({})), owner: 'me', fence: { epoch: () => 3, mayAct: () => true }, log })
+    stops.push(() => room.stop())
+    const [heard, left]: string[][] = [[], []]
+    room.onChange(({ state }) => void left?.push(state))()
+    room.onChange(({ state }) => void heard?.push(state))
+    await room.settled()
+    await waitFor('it to be ready', () => heard?.includes('ready') === true)
+    expect(left).toEqual([])
+  })
+
   it('becomes ready, answers, shows notes and facts, and ends with the room', async () => {
     const { provider, until } = await start({})
     const status = await until(ready)
