@@ -28,6 +28,8 @@ interface Site extends AsyncDisposable {
     more?: { range?: string; reason?: string | null; update?: string[] },
   ): Promise<{ told: string; locked: unknown }>
   start(): Promise<string>
+  /** Of the plugin that is found at a start. */
+  signer(): Promise<Signer | undefined>
 }
 
 async function openSite(): Promise<Site> {
@@ -37,6 +39,7 @@ async function openSite(): Promise<Site> {
   await writeFile(join(temp.path, 'root.json'), JSON.stringify(sigstore.root))
   const told = (problems: { reason: string; fix: string }[]): string =>
     problems.map((one) => `${one.reason} | ${one.fix}`).join('\n')
+  const found = (): ReturnType<typeof discover> => discover(file, { stores: [join(temp.path, 'store')], shown: 'plugins.json' })
   return {
     registry,
     async publish(version, by = {}) {
@@ -52,7 +55,8 @@ async function openSite(): Promise<Site> {
       const { problems, lock } = await lockHere(file, { reason, update })
       return { told: told(problems), locked: lock.plugins['acme'] }
     },
-    start: async () => told((await discover(file, { stores: [join(temp.path, 'store')], shown: 'plugins.json' })).problems),
+    start: async () => told((await found()).problems),
+    signer: async () => (await found()).plugins[0]?.signer,
     async [Symbol.asyncDispose]() {
       await registry[Symbol.asyncDispose]()
       await temp[Symbol.asyncDispose]()
@@ -68,7 +72,7 @@ describe('a registry', () => {
     expect(told).toBe('')
     expect(locked).toMatchObject({ version: '1.0.0', signer: { ...rightSigner, ref: 'refs/tags/v1.0.0' } })
     expect(locked).not.toHaveProperty('waiver')
-    expect(await site.start()).toBe('')
+    expect([await site.start(), await site.signer()]).toMatchObject(['', rightSigner])
   })
 
   it('that strips the attestation is refused, whoever vouches', async () => {
