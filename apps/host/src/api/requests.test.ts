@@ -78,7 +78,7 @@ test('bodies are bounded, and of the right kind', async () => {
   ] as const) {
     const headers = { 'content-type': 'application/json', [header]: value }
     const other = await daemon.ask('POST', '/v1/runs', { body: Buffer.from(JSON.stringify(run)), headers })
-    expect(other.json, value).toMatchObject({ status: 415, code: 'unsupported-media', detail })
+    expect(other.json, `${header}: ${value}`).toMatchObject({ status: 415, code: 'unsupported-media', detail })
   }
   for (const type of ['application/json; charset=UTF-8', 'application/json; charset="utf8"']) {
     const headers = { 'content-type': type, 'content-encoding': 'Identity' }

@@ -49,7 +49,8 @@ test('what comes out of a worker does not go through a link, which may have come
   for (const [name, leads] of Object.entries({ link: 'elsewhere', plain: 'file', nowhere: 'none' }))
     await symlink(leads, at(name))
   const told = `is a link to the folder ${at('elsewhere')}, and nothing is copied through a link`
-  for (const spelled of ['link', 'link/', 'link//', 'link/.']) expect(() => placeHere('q', at(spelled)), spelled).toThrow(told)
+  for (const spelled of ['link', 'link/', 'link//', 'link/.'])
+    expect(() => placeHere('q', at(spelled)), `as ${spelled}`).toThrow(told)
   // The link itself gives way to what comes.
   for (const name of ['plain', 'nowhere']) expect(placeHere('q', at(name))).toBe(at(name))
   expect(placeHere('q', at('elsewhere'))).toBe(at('elsewhere/q'))
