@@ -64,8 +64,8 @@ test('a thousand `muster run` at once, Ctrl-C on half of them', { timeout: 600_0
   for (const one of all.slice(0, 2)) begin(one, WORKERS / 2)
   await until('the workers to be taken', async () => (await runsIn(client, 'running')).length === WORKERS)
   for (const one of all) begin(one, EACH - (ends.get(one)?.length ?? 0))
-  const waiting = PROCESSES * EACH - WORKERS
-  await until('all others to wait', async () => (await runsIn(client, 'queued')).length === waiting)
+  await until('each to follow its run', async () => (await heldBy(site)).streams === before.streams + PROCESSES * EACH)
+  expect(await client.pools.get('cold')).toMatchObject({ leases: WORKERS, queued: PROCESSES * EACH - WORKERS })
 
   const leaving = all.filter((_, n) => n % 2 === 0)
   for (const one of leaving) one.kill('SIGINT')
