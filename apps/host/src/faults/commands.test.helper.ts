@@ -57,7 +57,7 @@ export function startCommands({ cwd }: { cwd: string }): Commands {
   }
 }
 
-/** A closed gate: commands that begin, and end once it is opened; any user may look at it. */
+/** A closed gate: commands that begin, and end once it is opened or is no more; any user may look at it. */
 export interface Gate {
   /** The words behind `--`; the key is written at the begin and at the end. */
   command(key: string): string[]
@@ -71,7 +71,7 @@ export async function makeGate(): Promise<Gate> {
   const folder = await tempFolder('gate')
   await chmod(folder.path, 0o755)
   const file = join(folder.path, 'open')
-  const script = `echo "$0 begun"; while [ ! -e ${file} ]; do sleep 0.2; done; echo "$0 over"`
+  const script = `echo "$0 begun"; while [ -d ${folder.path} ] && [ ! -e ${file} ]; do sleep 0.2; done; echo "$0 over"`
   return {
     command: (key) => ['/bin/sh', '-c', script, key],
     whole: (key) => `${key} begun\n${key} over\n`,

@@ -188,7 +188,7 @@ function commands(): string {
   return `## Commands
 
 ${all} \`muster run\` of one shell, each a process of its own, ${atOnce} at once (as many as this machine has memory for), on a pool of eight local
-workers; half of them get SIGINT: some at any moment from their start on, some while all wait. ${passed} were left alone, ended with 0 and had their own output
+workers; half of them get SIGINT: some at any moment while all begin, some while all wait. ${passed} were left alone, ended with 0 and had their own output
 whole. Of the interrupted, ${cancelled} had a run, and each of those ended cancelled; ${unasked} had not asked for one yet. All of them were 130 to the shell, no worker, lease or run
 was left, and the daemon held as many files, processes and streams as before.`
 }

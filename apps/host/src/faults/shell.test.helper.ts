@@ -6,7 +6,6 @@ import { createHash } from 'node:crypto'
 import { readFileSync } from 'node:fs'
 import { mkdir, readFile } from 'node:fs/promises'
 import { join } from 'node:path'
-import { setTimeout as sleep } from 'node:timers/promises'
 import { startProcess } from '@muster/test/systems/process'
 import { waitFor } from '@muster/test/systems/wait'
 import { heldBy, makeGate, runsIn } from './commands.test.helper.ts'
@@ -39,8 +38,6 @@ const bin = join(import.meta.dirname, '../../bin/muster.mjs')
 const EACH_BYTES = 40 * 2 ** 20
 /** Of the memory that is free: the daemon, its workers and whoever else works here need some. */
 const SHARE = 0.6
-/** An interrupt comes at most so long after its command was started: some are being loaded then, some have asked, some wait. */
-const EARLY_MS = 20_000
 
 /** How many `muster run` this machine has memory for. */
 export function roomFor(): number {
@@ -121,15 +118,21 @@ async function oneWave(site: Site, { keys, seed }: Wave, proved: ShellProved): P
   }
   const pace = { timeoutMs: patienceMs, everyMs: 500 }
   try {
-    // Half of them at any moment from their start on, the others once all wait.
+    // Half of them while all begin: some are being loaded then, some ask or have asked. The others once all wait.
     const [early, late] = [interrupted.filter((_, n) => n % 2 === 0), interrupted.filter((_, n) => n % 2 === 1)]
-    await Promise.all(
-      early.map(async (key) => {
-        await waitFor('it to be begun', () => pidOf(key), { timeoutMs: patienceMs })
-        // paced: at whatever it is at then
-        await sleep(EARLY_MS * fraction(`${seed} ${key}`))
-        send(pidOf(key), 'SIGINT')
-      }),
+    const due = new Map(early.map((key) => [key, fraction(`${seed} ${key}`) * (late.length + others.length)]))
+    await waitFor(
+      'those to be interrupted that are while all begin',
+      async () => {
+        const { size } = await asked()
+        for (const [key, from] of due)
+          if (size >= from && pidOf(key) > 0) {
+            due.delete(key)
+            send(pidOf(key), 'SIGINT')
+          }
+        return due.size === 0
+      },
+      pace,
     )
     await waitFor(
       'all others to have asked',
