@@ -12,6 +12,7 @@ export interface ConditionKind {
 
 const raised = [
   'disk-low',
+  'output-waits',
   'certificate',
   'auth',
   'silent',
@@ -57,8 +58,15 @@ export const conditionKinds: Readonly<Record<(typeof raised | typeof others)[num
   'disk-low': {
     scope: 'host',
     meaning: 'The disk of the data folder is nearly full.',
-    meanwhile: 'Everything works, until it is full.',
+    meanwhile: 'Everything works, until the last of it is left: see `output-waits`.',
     mend: 'Make room, or keep less: `muster storage` shows what takes it, `retention` of the configuration says what is kept.',
+  },
+  'output-waits': {
+    scope: 'host',
+    meaning: 'What is left of the disk of the data folder (256 MiB, or 2 % of a smaller disk) is kept for the store.',
+    meanwhile:
+      'Commands go on in their workers, and lose nothing. What they print is not stored yet, and a run with output, inputs or stdin does not end before it is, cancelled or not. Not ready.',
+    mend: 'Make room on that disk. Runs try twice a second and go on by themselves.',
   },
   certificate: {
     scope: 'host',
