@@ -13,6 +13,7 @@ export interface ConditionKind {
 const raised = [
   'disk-low',
   'output-waits',
+  'clock-differs',
   'certificate',
   'auth',
   'silent',
@@ -67,6 +68,13 @@ export const conditionKinds: Readonly<Record<(typeof raised | typeof others)[num
     meanwhile:
       'Commands go on in their workers, and lose nothing. What they print is not stored yet, and a run with output, inputs or stdin does not end before it is, cancelled or not. Not ready.',
     mend: 'Make room on that disk. Runs try twice a second and go on by themselves.',
+  },
+  'clock-differs': {
+    scope: 'host',
+    meaning: 'Times of records, events and ages differ from the machine’s clock: that was set, or the daemon or its machine stood still.',
+    meanwhile:
+      'The daemon counts each second that it watches as one, so that no lease, lifetime or deadline ends early; times in which nobody watched count later. Lines of its log have the machine’s time.',
+    mend: 'It is made up for by three seconds a minute, or by a restart of the daemon at once.',
   },
   certificate: {
     scope: 'host',
