@@ -56,6 +56,8 @@ export interface Supervised {
   readonly first: Promise<void>
   readonly redactor: Redactor
   target(): Target
+  /** Starts it now where it is left alone after a fault; settles when that start has ended, well or not. */
+  wake(): Promise<void>
   /** A process that runs and was found well takes over at once. The one before it takes no more calls, and ends when its open ones have. */
   swap(target: Target, process: PluginProcess): void
   /** As {@link swap}, and the process before it, where there is one, is handed out instead of ended. */
@@ -94,6 +96,8 @@ export function supervise(deps: SuperviseDeps): Supervised {
   /** What shall run next, when it runs already. */
   let incoming = deps.process
   let swapped = new AbortController()
+  let woken = new AbortController()
+  let tried = Promise.withResolvers<void>()
   const retiring = new Set<Promise<void>>()
   const handedOut = new WeakSet<PluginProcess>()
 
@@ -159,10 +163,13 @@ export function supervise(deps: SuperviseDeps): Supervised {
     while (!stopping.signal.aborted) {
       const started = await next()
       first.resolve()
-      if (started === 'given-up') await until(Infinity)
-      else if (started !== undefined) await live(started)
+      const over = started === 'given-up' ? until(Infinity) : started === undefined ? undefined : live(started)
+      tried.resolve()
+      await over
       if (stopping.signal.aborted) return
       if (incoming !== undefined) continue
+      tried = Promise.withResolvers()
+      woken = new AbortController()
       await until(retryAt - deps.now())
       if (incoming === undefined) status.restarts += 1
     }
@@ -240,7 +247,7 @@ export function supervise(deps: SuperviseDeps): Supervised {
     retryAt = deps.now() + quarantineMs(violations)
     set('quarantined', {
       reason: text,
-      hint: `it is tried again at ${new Date(retryAt).toISOString()}; tell the author of ${manifest().name}`,
+      hint: `it is tried again at ${new Date(retryAt).toISOString()}, or now by: muster providers reconcile ${name}; tell the author of ${manifest().name}`,
     })
   }
 
@@ -280,7 +287,7 @@ export function supervise(deps: SuperviseDeps): Supervised {
 
   /** Waits, at most until the process is swapped or the host stops. */
   async function until(ms: number): Promise<void> {
-    const signal = AbortSignal.any([stopping.signal, swapped.signal])
+    const signal = AbortSignal.any([stopping.signal, swapped.signal, ...(ms === Infinity ? [] : [woken.signal])])
     if (ms === Infinity) await once(signal)
     else if (ms > 0) await sleep(ms, undefined, { signal }).catch(() => undefined)
   }
@@ -301,6 +308,11 @@ export function supervise(deps: SuperviseDeps): Supervised {
     first: first.promise,
     redactor,
     target: () => target,
+    async wake() {
+      if (child !== undefined) return
+      woken.abort()
+      await Promise.race([tried.promise, done])
+    },
     swap,
     takeOver(next, process) {
       const before = child
