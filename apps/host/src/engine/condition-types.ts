@@ -71,7 +71,8 @@ export const conditionKinds: Readonly<Record<(typeof raised | typeof others)[num
   },
   'clock-differs': {
     scope: 'host',
-    meaning: 'Times of records, events and ages differ from the machine’s clock: that was set, or the daemon or its machine stood still.',
+    meaning:
+      'Times of records, events and ages differ from the machine’s clock: that was set, or the daemon or its machine stood still.',
     meanwhile:
       'The daemon counts each second that it watches as one, so that no lease, lifetime or deadline ends early; times in which nobody watched count later. Lines of its log have the machine’s time.',
     mend: 'It is made up for by three seconds a minute, or by a restart of the daemon at once.',

@@ -1,5 +1,4 @@
 /** Keeps one provider's process running: start, probe, restart with back-off, quarantine after a violation, crash bundles. */
-import { setTimeout as sleep } from 'node:timers/promises'
 import type { CloseReason, WorkerPluginManifest } from '@muster/core'
 import type { CallWitness, Fence, GuardedProvider, ProviderState, ProviderStatus } from './api.ts'
 import { type BundleLimits, writeBundle } from './bundle.ts'
@@ -11,6 +10,7 @@ import { quarantineMs, restartPauseMs } from './pauses.ts'
 import type { PluginProcess } from './process.ts'
 import { openPulse, type PulseDeps, type PulseTimes } from './pulse.ts'
 import type { Redactor } from './redactor.ts'
+import { openRest } from './rest.ts'
 import { once, retire } from './retire.ts'
 import { type SecretReader, secretReader } from './secrets.ts'
 import { describeEnd, startSession, StartFault } from './session.ts'
@@ -96,8 +96,7 @@ export function supervise(deps: SuperviseDeps): Supervised {
   /** What shall run next, when it runs already. */
   let incoming = deps.process
   let swapped = new AbortController()
-  let woken = new AbortController()
-  let tried = Promise.withResolvers<void>()
+  const rest = openRest(() => AbortSignal.any([stopping.signal, swapped.signal]))
   const retiring = new Set<Promise<void>>()
   const handedOut = new WeakSet<PluginProcess>()
 
@@ -163,14 +162,12 @@ export function supervise(deps: SuperviseDeps): Supervised {
     while (!stopping.signal.aborted) {
       const started = await next()
       first.resolve()
-      const over = started === 'given-up' ? until(Infinity) : started === undefined ? undefined : live(started)
-      tried.resolve()
+      const over = started === 'given-up' ? rest.lasting() : started === undefined ? undefined : live(started)
+      rest.over()
       await over
       if (stopping.signal.aborted) return
       if (incoming !== undefined) continue
-      tried = Promise.withResolvers()
-      woken = new AbortController()
-      await until(retryAt - deps.now())
+      await rest.pause(retryAt - deps.now())
       if (incoming === undefined) status.restarts += 1
     }
   }
@@ -285,13 +282,6 @@ export function supervise(deps: SuperviseDeps): Supervised {
     retiring.add(retired)
   }
 
-  /** Waits, at most until the process is swapped or the host stops. */
-  async function until(ms: number): Promise<void> {
-    const signal = AbortSignal.any([stopping.signal, swapped.signal, ...(ms === Infinity ? [] : [woken.signal])])
-    if (ms === Infinity) await once(signal)
-    else if (ms > 0) await sleep(ms, undefined, { signal }).catch(() => undefined)
-  }
-
   const done = main().finally(() => first.resolve())
   return {
     provider: {
@@ -308,11 +298,7 @@ export function supervise(deps: SuperviseDeps): Supervised {
     first: first.promise,
     redactor,
     target: () => target,
-    async wake() {
-      if (child !== undefined) return
-      woken.abort()
-      await Promise.race([tried.promise, done])
-    },
+    wake: () => (child === undefined ? Promise.race([rest.wake(), done]) : Promise.resolve()),
     swap,
     takeOver(next, process) {
       const before = child

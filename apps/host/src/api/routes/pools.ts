@@ -98,7 +98,8 @@ export function poolRoutes(app: App, { engine }: AppDeps): void {
       schema: {
         operationId: 'reconcileProvider',
         summary: 'Looks at a provider now',
-        description: 'Starts its plugin at once where that is left alone after a fault, lists its workers instead of at the next interval, and answers when the pass has been applied.',
+        description:
+          'Starts its plugin at once where that is left alone after a fault, lists its workers instead of at the next interval, and answers when the pass has been applied.',
         params: byName,
         response: { 200: z.object({ orphansReclaimed: z.int() }) },
         querystring: z.strictObject({

@@ -30,7 +30,7 @@ test('a disk that cannot be asked has room', () => {
   const fails = (): never => {
     throw new Error('no such disk')
   }
-  expect(reserveOf({ clock: testClock(), room: fails, told: () => undefined })).not.toThrow()
+  expect(reserveOf({ clock: testClock(), room: fails })).not.toThrow()
 })
 
 test('what is on its way to a file stops where the reserve begins, and its source is closed', async () => {

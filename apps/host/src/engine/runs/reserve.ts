@@ -13,8 +13,8 @@ export type Reserve = () => void
 export interface ReserveOptions {
   clock: Clock
   room(): DiskRoom
-  /** Told at each look. */
-  told(tight: boolean): void
+  /** Called with each look. */
+  told?(tight: boolean): void
 }
 
 export function reserveOf({ clock, room, told }: ReserveOptions): Reserve {
@@ -23,7 +23,7 @@ export function reserveOf({ clock, room, told }: ReserveOptions): Reserve {
     if (clock.now() - lookedAt >= LOOK_MS) {
       lookedAt = clock.now()
       tight = isTight(room)
-      told(tight)
+      told?.(tight)
     }
     if (tight)
       throw new StoreError('full', 'what is left of the disk of the data folder is kept for the store: output of runs waits', {
