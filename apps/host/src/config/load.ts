@@ -19,6 +19,8 @@ export interface ProviderConfig {
   alias: string
   config: unknown
   url?: string
+  /** How often what its workers use is looked at. Absent: the usual. */
+  stats?: number | 'off'
   secrets: Record<string, { env: string } | { file: string }>
 }
 
@@ -151,6 +153,7 @@ function resolveConfig(file: string, value: MusterFile): MusterConfig {
       config: given.config ?? {},
       secrets: given.secrets ?? {},
       ...(given.url === undefined ? {} : { url: given.url }),
+      ...(given.stats === undefined ? {} : { stats: given.stats }),
     })),
     pools: Object.entries(value.pools).map(([name, given]) => resolvePool(name, given)),
     retention: {

@@ -76,6 +76,12 @@ const provider = strict({
     .url({ protocol: /^https?$/ })
     .exactOptional()
     .describe('How workers of this provider reach the host. Default: `host.url`.'),
+  stats: z
+    .union([z.literal('off'), atLeast('1s')])
+    .exactOptional()
+    .describe(
+      'How often what each worker of this provider uses is looked at, or off: no stream of it is opened then. Default 2s, and more rarely of more than 200 workers.',
+    ),
   secrets: z
     .record(name, z.union([strict({ env: text }), strict({ file: text })]))
     .exactOptional()
@@ -278,6 +284,7 @@ export interface ProviderFile {
   plugin: string
   config?: unknown
   url?: string
+  stats?: number | 'off'
   secrets?: Record<string, { env: string } | { file: string }>
 }
 
