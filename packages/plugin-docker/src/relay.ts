@@ -10,7 +10,7 @@ import { containerPath } from './labels.ts'
 import { feed } from './exec.ts'
 import { createFrameReader } from './frames.ts'
 import { exitCodeOf, runProgram } from './programs.ts'
-import { pause } from './waiting.ts'
+import { pause } from '@muster/provider-parts/waiting'
 
 export interface Relay {
   engine: Engine

@@ -6,7 +6,8 @@ import { containerPath, label } from './labels.ts'
 import { runProgram } from './programs.ts'
 import { refuse } from './settings.ts'
 import { isOnDisk, suspendSignal, suspendTrap } from './translate.ts'
-import { pause, type Turns } from './waiting.ts'
+import { pause } from '@muster/provider-parts/waiting'
+import type { Turns } from './turns.ts'
 
 export interface Suspender {
   suspend(id: WorkerId, how: SuspendHow, call: Call): Promise<void>
