@@ -41,7 +41,9 @@ test('what follows from two samples: vCPUs between them, and the highest peak of
 })
 
 test('a hundred samples a second at most, however many workers there are', () => {
-  expect([0, 1, 200, 201, 1000, 10_000].map((workers) => sampleEveryMs(workers))).toEqual([2000, 2000, 2000, 2010, 10_000, 100_000])
+  expect([0, 1, 200, 201, 1000, 10_000].map((workers) => sampleEveryMs(workers))).toEqual([
+    2000, 2000, 2000, 2010, 10_000, 100_000,
+  ])
   expect([0, 10_000].map((workers) => sampleEveryMs(workers, 30_000))).toEqual([30_000, 100_000])
 })
 
