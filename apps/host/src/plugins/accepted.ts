@@ -19,16 +19,16 @@ export function checkAccepted(
   throw new PluginRefusal(
     'other-permissions',
     `the lock of '${alias}' accepts other permissions than ${name}@${version} asks for (${differ.join(', ')})`,
-    `find out who changed the lock; if it is meant, run: muster plugins remove ${alias}, and add it again`,
+    `run: muster plugins update ${alias}, which shows what differs and asks; find out who changed the lock`,
   )
 }
 
-/** Problems of the manifest of a packed version: whoever runs it cannot mend it, another version is the way out. */
-export function ofOtherShape({ alias }: Pick<PluginEntry, 'alias'>, problems: readonly Problem[]): Problem[] {
+/** Problems of the manifest of a packed version: it may be made for another host. */
+export function ofOtherShape(problems: readonly Problem[]): Problem[] {
   const ours = `contract ${hostContracts.join(', ')}`
   return problems.map(({ reason, ...at }) => ({
     ...at,
     reason: `it is no manifest of ${ours}, as this host speaks it: ${reason}`,
-    fix: `take a version that was made for it: muster plugins update ${alias}; or the host that this version was locked with`,
+    fix: 'take a version that was made for it, or the host that this version was locked with',
   }))
 }

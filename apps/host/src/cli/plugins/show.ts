@@ -2,7 +2,7 @@
 import type { Provider } from '@muster/client'
 import { formatProblem } from '../../config/problem.ts'
 import { findContent } from '../../plugins/content.ts'
-import { type DiscoveredPlugin, openPackage } from '../../plugins/discover.ts'
+import { type DiscoveredPlugin, openPackage } from '../../plugins/package.ts'
 import { levelName, reasonOf } from '../../plugins/isolation.ts'
 import { type LockedPlugin, lockedFor } from '../../plugins/lock.ts'
 import type { PluginRefusal } from '../../plugins/refusal.ts'
