@@ -1,8 +1,11 @@
 /** What a plugin says of itself against what was accepted of it, and against what this host can read. */
 import { isDeepStrictEqual } from 'node:util'
 import type { PluginManifest } from '@muster/core'
+import { conformanceOf, reportFile } from '@muster/packed/conformance'
+import { sha512Of } from '@muster/packed/digest'
 import type { Problem } from '../config/problem.ts'
 import { hostContracts } from './contract.ts'
+import type { LockedPlugin } from './lock.ts'
 import { PluginRefusal } from './refusal.ts'
 import type { PluginEntry } from './registry.ts'
 
@@ -20,6 +23,27 @@ export function checkAccepted(
     'other-permissions',
     `the lock of '${alias}' accepts other permissions than ${name}@${version} asks for (${differ.join(', ')})`,
     `run: muster plugins update ${alias}, which shows what differs and asks; find out who changed the lock`,
+  )
+}
+
+/** The report is among the locked bytes: what a lock says of it is what it says. Error: PluginRefusal. */
+export function checkReport(
+  { alias }: Pick<PluginEntry, 'alias'>,
+  { package: name, version, conformance }: Pick<LockedPlugin, 'package' | 'version' | 'conformance'>,
+  files: ReadonlyMap<string, Uint8Array>,
+): void {
+  const found = conformanceOf(files, { name, version })
+  if (isDeepStrictEqual(found, conformance)) return
+  // Of one that was locked before the digest was kept, the rest is what there is to compare.
+  if (found !== undefined && conformance !== undefined && 'report' in found && !('report' in conformance)) {
+    const { report: _report, ...rest } = found
+    if (isDeepStrictEqual(rest, conformance)) return
+  }
+  const digest = files.get(reportFile)
+  throw new PluginRefusal(
+    'other-report',
+    `the lock of '${alias}' says something else of the conformance report of ${name}@${version} than that says: ${digest === undefined ? 'there is none' : `it is ${sha512Of(digest)}`}`,
+    `run: muster plugins update ${alias}, which reads it anew; find out who changed the lock`,
   )
 }
 

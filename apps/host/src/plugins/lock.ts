@@ -69,6 +69,7 @@ const conformance = z.union([
     passed: count,
     failed: count,
     notDeclared: count,
+    report: digest.exactOptional(),
   }),
   strict({ result: z.literal('unfit'), reason: z.string() }),
 ])

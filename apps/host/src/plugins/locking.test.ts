@@ -101,7 +101,19 @@ describe('a lock', () => {
   })
 
   it.each<[string, { report?: object }, object]>([
-    ['of all tests', {}, { result: 'pass', passed: 2, failed: 0, notDeclared: 1, suite: '@muster/core@0.1.0', contract: '1.0' }],
+    [
+      'of all tests',
+      {},
+      {
+        result: 'pass',
+        passed: 2,
+        failed: 0,
+        notDeclared: 1,
+        suite: '@muster/core@0.1.0',
+        contract: '1.0',
+        report: expect.stringMatching(/^sha512-/),
+      },
+    ],
     ['of other files', { report: { artifact: { package: '@acme/plugin', version: '1.0.0', tree: 'x' } } }, { result: 'unfit' }],
   ])('has what a report %s says that is packed with it', async (_name, { report = {} }, wanted) => {
     await using site = await openSite()

@@ -18,6 +18,7 @@ const own = {
   'other-version': 'The source holds another version.',
   'other-bytes': 'The bytes are not those of the lock, or not those that their source says.',
   'other-files': 'The unpacked files are not those of the lock.',
+  'other-report': 'The lock says something else of its conformance report than that says.',
   'other-permissions': 'The lock accepts other permissions than it asks for.',
   'no-trust': 'Its bytes are not vouched for by anybody.',
   'no-attestation': 'A rule says who signs it, and there is no attestation of its provenance.',

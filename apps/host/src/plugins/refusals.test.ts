@@ -7,6 +7,7 @@ import { addPlugin } from '../cli/plugins/add.ts'
 import { demandKept } from '../cli/plugins/kept.ts'
 import { openSite as openDeployment } from '../cli/plugins/site.ts'
 import { sha512Of } from '@muster/packed/digest'
+import { checkReport } from './accepted.ts'
 import { alone } from './alone.ts'
 import { addContent, treeOfFolder, verifyTree } from './content.ts'
 import { checkBytes } from './fetch.ts'
@@ -133,6 +134,8 @@ test('every refusal says what is, and what to do (write it anew: `pnpm vitest ru
       }
       await openPackage(entry, { root, registry: { problem }, locked: accepted })
     },
+    'other-report': () =>
+      checkReport(entry, { ...locked, conformance: { result: 'unfit', reason: 'it is of other files than these' } }, new Map()),
     'bad-archive': async () =>
       addContent(await packPlugin({ more: [[{ name: 'package/l', type: 'symlink', linkname: '/x' }]] }), at('bad')),
     'no-trust': () => trustOf({ ...attested, attestations: () => Promise.resolve(undefined) }, { rules: [] }),

@@ -5,7 +5,7 @@ import { treeOf } from '@muster/packed/digest'
 import { formatProblem } from '../../config/problem.ts'
 import { filesOf } from '../../plugins/archive.ts'
 import { findContent, verifyTree } from '../../plugins/content.ts'
-import { checkAccepted } from '../../plugins/accepted.ts'
+import { checkAccepted, checkReport } from '../../plugins/accepted.ts'
 import { checkBytes, lockedAttestations, lockedBytes } from '../../plugins/fetch.ts'
 import { type LockedPlugin, lockedFor } from '../../plugins/lock.ts'
 import { mirrored, mirrorOrigin, type ToMirror, writeMirror } from '../../plugins/mirror.ts'
@@ -126,6 +126,7 @@ async function verifyInside(locked: LockedPlugin, { alias, tarball }: { alias: s
   const pack = jsonOf(files.get('package.json')?.toString() ?? '') as { muster?: string } | undefined
   const manifest = pluginManifestSchema.safeParse(jsonOf(files.get(normalize(pack?.muster ?? ''))?.toString() ?? ''))
   if (manifest.success) checkAccepted({ alias }, manifest.data, locked.permissions)
+  checkReport({ alias }, locked, files)
 }
 
 function sourcesOf({ registry, network }: Site): OriginDeps {
