@@ -222,7 +222,9 @@ describe('muster plugins', () => {
     await writeFile(join(site.path, 'plugins.json'), text)
     expect(told(await site.plugins('add', '@acme/plugin-cloud', ...waived))).toEqual([
       1,
-      expect.stringMatching(/is no plain JSON.*\n.*change it by hand, then run: muster plugins lock/),
+      expect.stringMatching(
+        /is no plain JSON.*\n.*run: \$\{EDITOR:-vi\} plugins\.json, and change it by hand; then: muster plugins lock/,
+      ),
     ])
     expect(told(await site.plugins('lock', ...waived))).toEqual([0, expect.stringContaining('written')])
     expect(await site.file('plugins.json')).toBe(text)
