@@ -10,6 +10,7 @@ import { entriesOf, forgetEntry, noteEntries, type ProviderEntry } from './engin
 import { holdingProviders } from './engine/working.ts'
 import { previousOf } from './examine.ts'
 import { targetOf, targetsOf } from './plugins/check.ts'
+import { demandHeap } from './plugins/accepted.ts'
 import { verifyTree } from './plugins/content.ts'
 import type { Stores } from './plugins/discover.ts'
 import { type DiscoveredPlugin, openPackage } from './plugins/package.ts'
@@ -181,5 +182,6 @@ async function pluginOf(name: string, note: Noted, { config, discovery, stores }
       problems[0]?.fix ?? '',
     )
   demandLevel(entry, plugin.isolation)
+  demandHeap(entry, plugin.manifest, config.isolation.maxHeapMb)
   return plugin
 }

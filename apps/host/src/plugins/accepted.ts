@@ -8,6 +8,7 @@ import { hostContracts } from './contract.ts'
 import type { LockedPlugin } from './lock.ts'
 import { PluginRefusal } from './refusal.ts'
 import type { PluginEntry } from './registry.ts'
+import { byHand } from './way-out.ts'
 
 /** What somebody has seen and accepted is what it may do; a lock that was changed by hand or by a merge says something else. Error: PluginRefusal. */
 export function checkAccepted(
@@ -23,6 +24,20 @@ export function checkAccepted(
     'other-permissions',
     `the lock of '${alias}' accepts other permissions than ${name}@${version} asks for (${differ.join(', ')})`,
     `run: muster plugins update ${alias}, which shows what differs and asks; find out who changed the lock`,
+  )
+}
+
+/** What a plugin takes of the machine has a bound that its operator has set. Error: PluginRefusal `over-limit`. */
+export function demandHeap(
+  { alias }: Pick<PluginEntry, 'alias'>,
+  { limits: { heapMb } }: PluginManifest,
+  most: number | undefined,
+): void {
+  if (most === undefined || heapMb <= most) return
+  throw new PluginRefusal(
+    'over-limit',
+    `'${alias}' asks for a heap of ${heapMb} MiB, and the configuration gives at most ${most}`,
+    byHand(`write at least ${heapMb} as host.isolation.maxHeapMb, if it may`, 'muster.yaml'),
   )
 }
 

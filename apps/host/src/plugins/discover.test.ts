@@ -230,6 +230,19 @@ describe('discover', () => {
     expect((await look({ plugins: { acme: entry(await put('b.tgz'), { isolation: 'L2' }) } })).texts).toEqual([])
   })
 
+  it('refuses a plugin that asks for a larger heap than is given', async () => {
+    const now = await put('a.tgz')
+    await look({ plugins: { acme: entry(now) } })
+    const opened = async (maxHeapMb: number): Promise<string> =>
+      (await discover(join(folder, 'plugins.json'), { stores: [store], shown: 'plugins.json', maxHeapMb })).problems
+        .map(text)
+        .join()
+    expect(await opened(64)).toBe('')
+    expect(await opened(63)).toMatch(
+      /^plugins\.json:3:\d+ over-limit: 'acme' asks for a heap of 64 MiB, and the configuration gives at most 63 \| run: /,
+    )
+  })
+
   it('refuses a lock that accepts other permissions than the plugin asks for: nobody has seen those', async () => {
     const { permissions } = plainManifest('x')
     const asks = await put('a.tgz', {

@@ -3,6 +3,7 @@ import { stat } from 'node:fs/promises'
 import type { Loaded } from '../config/document.ts'
 import type { NetworkSettings } from '../config/network.ts'
 import type { Problem } from '../config/problem.ts'
+import { demandHeap } from './accepted.ts'
 import { openLocked } from './fetch.ts'
 import { type LoadedLock, loadLock, lockedFor, lockFileOf } from './lock.ts'
 import type { Ground } from './ground.ts'
@@ -33,15 +34,20 @@ export interface DiscoverOptions {
   shown: string
   /** Asked once, where a plugin depends on it. Absent: a user of its own is given to none. */
   ground?: () => Promise<Ground>
+  /** The largest heap that one may ask for. Absent: any. */
+  maxHeapMb?: number
   /** By which locked bytes are fetched that are not here. */
   network?: NetworkSettings
 }
 
 /** Reads the registry manifest, its lock and all its plugins; finds all problems, not the first. Resolves nothing, writes no lock. */
-export async function discover(file: string, { stores, shown, network, ground = nowhere }: DiscoverOptions): Promise<Discovery> {
+export async function discover(
+  file: string,
+  { stores, shown, network, maxHeapMb, ground = nowhere }: DiscoverOptions,
+): Promise<Discovery> {
   const registry = await loadRegistry(file, shown)
   const lock = await loadLock(lockFileOf(file), lockFileOf(shown))
-  const from = { registry, lock, stores, ground: remembered(ground), ...(network === undefined ? {} : { network }) }
+  const from = { registry, lock, stores, ground: remembered(ground), maxHeapMb, ...(network === undefined ? {} : { network }) }
   const results = await Promise.all(registry.entries.map((entry) => openPlugin(entry, from)))
   const plugins = results.flatMap((result) => (result.plugin === undefined ? [] : [result.plugin]))
   return {
@@ -62,6 +68,7 @@ interface OpenFrom extends OriginDeps {
   lock: LoadedLock
   stores: Stores
   ground: () => Promise<Ground>
+  maxHeapMb: number | undefined
 }
 
 async function openPlugin(entry: PluginEntry, from: OpenFrom): Promise<Opened> {
@@ -72,7 +79,10 @@ async function openPlugin(entry: PluginEntry, from: OpenFrom): Promise<Opened> {
   const mended = (problem: Problem): Problem => ({ ...problem, fix: wayOfLocked(problem, { entry, locked }) })
   try {
     const opened = await openSource(entry, from)
-    if (opened.plugin !== undefined) demandLevel(entry, opened.plugin.isolation)
+    if (opened.plugin !== undefined) {
+      demandLevel(entry, opened.plugin.isolation)
+      demandHeap(entry, opened.plugin.manifest, from.maxHeapMb)
+    }
     return { ...opened, problems: opened.problems.map(mended) }
   } catch (error) {
     return { problems: [mended(problemOf(error, { alias: entry.alias, at: registry.problem }))] }

@@ -2,6 +2,7 @@
 import { type Problem, reasonOf } from '../config/problem.ts'
 import type { DiscoverOptions } from './discover.ts'
 import { type DiscoveredPlugin, openPackage } from './package.ts'
+import { demandHeap } from './accepted.ts'
 import { openLocked } from './fetch.ts'
 import { demandLevel } from './isolation.ts'
 import type { Refused } from './kept.ts'
@@ -15,7 +16,7 @@ export type Previous = { plugin: DiscoveredPlugin; currentTree: string } | { ref
 export async function discoverPrevious(
   file: string,
   alias: string,
-  { stores, shown, network, ground }: DiscoverOptions,
+  { stores, shown, network, ground, maxHeapMb }: DiscoverOptions,
 ): Promise<Previous> {
   const registry = await loadRegistry(file, shown)
   const { lock, problems } = await loadLock(lockFileOf(file), lockFileOf(shown))
@@ -42,6 +43,7 @@ export async function discoverPrevious(
     })
     if (plugin === undefined) return refusedBy(found[0])
     demandLevel(named, plugin.isolation)
+    demandHeap(named, plugin.manifest, maxHeapMb)
     return { plugin, currentTree: locked.tree }
   } catch (error) {
     if (!(error instanceof PluginRefusal)) throw error

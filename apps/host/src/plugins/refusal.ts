@@ -41,6 +41,7 @@ const own = {
   clash: 'Two of them cannot stand beside each other.',
   'still-needed': 'Live workers need a version that the lock would hold no longer.',
   'below-level': 'The registry manifest demands more isolation than it has on this machine.',
+  'over-limit': 'It asks for more of the machine than the configuration gives.',
   conflict: 'Another command is at the same files.',
   'changed-meanwhile': 'Somebody else changed the file meanwhile.',
 }

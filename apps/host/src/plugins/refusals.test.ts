@@ -7,7 +7,7 @@ import { addPlugin } from '../cli/plugins/add.ts'
 import { demandKept } from '../cli/plugins/kept.ts'
 import { openSite as openDeployment } from '../cli/plugins/site.ts'
 import { sha512Of } from '@muster/packed/digest'
-import { checkReport } from './accepted.ts'
+import { checkReport, demandHeap } from './accepted.ts'
 import { alone } from './alone.ts'
 import { addContent, treeOfFolder, verifyTree } from './content.ts'
 import { checkBytes } from './fetch.ts'
@@ -23,6 +23,7 @@ import { openSqliteStore } from '../store/open.ts'
 import { openPackage } from './package.ts'
 import { chooseVersion } from './resolve.ts'
 import { startTestRegistry } from './testing/npm-registry.ts'
+import { plainManifest } from './testing/manifest.ts'
 import { packPlugin, type Packed } from './testing/pack.ts'
 import { type About, rightSigner, startTestSigstore } from './testing/sigstore.ts'
 import { trustOf } from './trust.ts'
@@ -185,6 +186,7 @@ test('every refusal says what is, and what to do (write it anew: `pnpm vitest ru
       demandKept({ ...site, lock }, none)
     },
     'below-level': () => demandLevel({ ...entry, isolation: 'L3' }, isolationOf(locked.permissions, { entry, ground })),
+    'over-limit': () => demandHeap(entry, plainManifest(name), 32),
     conflict: async () => {
       await using _held = await alone(at('plugins.json'))
       return await alone(at('plugins.json'))

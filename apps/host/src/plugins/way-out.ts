@@ -10,7 +10,7 @@ const ofVersion: ReadonlySet<string> = new Set<RefusalCode>([
   ...(['other-version', 'other-bytes', 'no-attestation', 'bad-bundle', 'other-subject', 'other-digest'] as const),
   ...(['untrusted-certificate', 'expired-certificate', 'unlogged-certificate', 'no-log-entry', 'bad-log-promise'] as const),
   ...(['bad-log-proof', 'other-log-entry', 'bad-timestamp', 'bad-signature', 'other-issuer', 'other-repository'] as const),
-  ...(['other-workflow', 'other-signer'] as const),
+  ...(['other-workflow', 'other-signer', 'over-limit'] as const),
 ])
 
 /** May another version of the plugin be free of it? */
