@@ -1,5 +1,5 @@
 import { once } from 'node:events'
-import { createServer } from 'node:net'
+import { connect, createServer } from 'node:net'
 import { join } from 'node:path'
 import { tempFolder } from '@muster/test/systems/temp'
 import { expect, test } from 'vitest'
@@ -14,6 +14,18 @@ test('one is alone with the files until it is done; another is told which proces
       code: 'conflict',
       message: `another command (process ${process.pid}) is changing ${file} and its lock right now`,
     })
+  }
+  await using _again = await alone(file)
+})
+
+test('nobody keeps it from its end by coming to it', async () => {
+  await using folder = await tempFolder('alone')
+  const file = join(folder.path, 'plugins.json')
+  {
+    await using _held = await alone(file)
+    const guest = connect(await nameOf(file))
+    guest.on('error', () => undefined)
+    await once(guest, 'close')
   }
   await using _again = await alone(file)
 })

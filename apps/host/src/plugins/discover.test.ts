@@ -79,7 +79,7 @@ describe('discover', () => {
       return found.plugins[0]?.digest ?? ''
     }
     const first = await digest('python3', { 'lib/one.py': '1', 'more.py': '1', 'notes/x': '1' })
-    expect(await digest('python3', { 'notes/x': '2', 'lib/__pycache__/one.pyc': '1' })).toBe(first)
+    expect(await digest('python3', { 'notes/x': '2', 'lib/__pycache__/one.pyc': '1', '../outside/x.py': '1' })).toBe(first)
     const second = await digest('python3', { 'lib/one.py': '2' })
     const third = await digest('python3', { 'more.py': '2' })
     expect(new Set([first, second, third, await digest('python3', { 'dist/plugin.js': '2' })]).size).toBe(4)
@@ -107,6 +107,15 @@ describe('discover', () => {
     expect(named.texts).toEqual([
       expect.stringMatching(/plugins\.json:4:\d+ other-package: the source holds '@acme\/plugin', not '@acme\/other'/),
     ])
+  })
+
+  it('takes a manifest that is just as long as it may be', async () => {
+    await mkdir(join(folder, 'dev/dist'), { recursive: true })
+    for (const [name, body = ''] of pluginFiles()) {
+      const path = (typeof name === 'string' ? name : name.name).replace('package/', '')
+      await writeFile(join(folder, 'dev', path), path === 'muster-plugin.json' ? String(body).padEnd(2 ** 20) : body)
+    }
+    expect((await look({ plugins: { acme: entry({ folder: 'dev' }) } })).texts).toEqual([])
   })
 
   it('opens a folder where it is', async () => {

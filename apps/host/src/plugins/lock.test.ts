@@ -148,6 +148,8 @@ test('what an entry has in it, it has for that package, source and range alone',
   const entry = { alias: 'a', package: '@a/p', version: '^1.0.0', source: { registry: 'default' } }
   const lock = lockOf({ a: plugin() })
   expect(lockedFor(entry, lock)).toEqual(plugin())
+  const early = { ...plugin(), version: '1.1.0-rc.1' }
+  expect(lockedFor(entry, lockOf({ a: early }))).toEqual(early)
   const refused = (over: object): string => {
     try {
       lockedFor({ ...entry, ...over }, lock)

@@ -1,10 +1,11 @@
-import { readdir, readFile, writeFile } from 'node:fs/promises'
+import { chmod, readdir, readFile, writeFile } from 'node:fs/promises'
 import { join } from 'node:path'
 import { treeOf } from '@muster/packed/digest'
 import { tempFolder } from '@muster/test/systems/temp'
 import { describe, expect, it } from 'vitest'
 import { reasonOf } from '../config/problem.ts'
 import { filesOf } from './archive.ts'
+import { findContent, treeOfFolder } from './content.ts'
 import { discover } from './discover.ts'
 import { lockedFolders } from './lock.ts'
 import type { Locking } from './locking.ts'
@@ -141,7 +142,7 @@ describe('a lock', () => {
     await site.lock({ acme, other: acme })
     const { lock, changes } = await site.lock({ other: acme })
     expect(Object.keys(lock.plugins)).toEqual(['other'])
-    expect(changes).toMatchObject([{ alias: 'acme', kind: 'removed', before: { version: '1.0.0' } }])
+    expect(changes).toMatchObject([{ alias: 'acme', kind: 'removed', before: { version: '1.0.0' }, compared: true }])
   })
 
   it('never has a plugin in a folder', async () => {
@@ -224,6 +225,27 @@ describe('a lock', () => {
     expect((await site.lock(back, { file: { trust: { rules: [rule] } } })).told).toMatch(/lock-stale: a rule of trust asks/)
     const { told, changes } = await site.lock(back)
     expect([told, changes.map(({ kind, compared }) => [kind, compared])]).toEqual(['', [['changed', true]]])
+  })
+
+  it('does not go back to what this host cannot run, though its bytes are here', async () => {
+    await using site = await openSite()
+    await site.publish('1.0.0')
+    await site.lock({ acme })
+    await site.publish('1.1.0')
+    await site.lock({ acme }, { update: ['acme'] })
+    // As if it had been locked by another host.
+    const file = join(site.path, 'plugins.lock.json')
+    const lock = JSON.parse(await readFile(file, 'utf8')) as { plugins: { acme: { previous: { sha512: string; tree: string } } } }
+    const { previous } = lock.plugins.acme
+    const root = (await findContent(previous.sha512, [join(site.path, 'store')])) ?? ''
+    const manifest = join(root, 'muster-plugin.json')
+    const text = (await readFile(manifest, 'utf8')).replace('"1.0"', '"2.0"')
+    await chmod(manifest, 0o600)
+    await writeFile(manifest, text)
+    previous.tree = await treeOfFolder(root)
+    await writeFile(file, JSON.stringify(lock))
+    const { told, changes } = await site.lock({ acme: { ...acme, version: '1.0.0' } })
+    expect([told, changes]).toEqual([expect.stringMatching(/it speaks contract 2\.0, this host 1\.0/), []])
   })
 
   it('shows what a new version asks for and offers that the one before did not', async () => {

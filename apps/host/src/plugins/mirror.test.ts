@@ -47,6 +47,7 @@ test.each(['none', 'constructor', 'toString'])('a package that it has not is tol
 test('without an index there is no mirror, and one that is none is not written over', async () => {
   await expect(mirrorOrigin(dir).versions('a')).rejects.toMatchObject({
     code: 'no-source',
+    message: expect.stringMatching(/muster-mirror\.json: ENOENT$/) as string,
     fix: expect.stringContaining(dir) as string,
   })
   await writeMirror(dir, [{ package: 'a', version: '1.0.0', tarball: bytes('a1') }])

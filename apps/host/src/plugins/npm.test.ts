@@ -108,6 +108,14 @@ test('what it says without end is not taken in', async () => {
   await expect(origin.attestations('p', '1.0.0')).rejects.toMatchObject(refused)
 })
 
+test('what it says may be as long as that', async () => {
+  await using registry = await answering((_, reply) => void reply.end(Buffer.alloc(maxTarballBytes, ' ')))
+  const origin = await npmOrigin({ url: registry.url }, undefined)
+  // Which is no answer: nothing but blanks.
+  await expect(origin.versions('p')).rejects.toMatchObject({ message: expect.stringContaining('cannot be read') as string })
+  expect(await origin.attestations('p', '1.0.0')).toBeUndefined()
+})
+
 test('a tarball is what the registry itself says that it is', async () => {
   let integrity = sha512Of(tarball)
   await using registry = await answering((path, reply) => {
@@ -120,6 +128,14 @@ test('a tarball is what the registry itself says that it is', async () => {
     code: 'other-bytes',
     message: expect.stringContaining(`its registry says ${integrity}`) as string,
   })
+})
+
+test('what it says by another hash is no word against a tarball', async () => {
+  await using registry = await answering((path, reply) => {
+    if (path === '/p') reply.end(packumentOf(`${registry.url}p.tgz`, { integrity: 'sha1-2jmj7l5rSw0yVb/vlWAYkK/YBwk=' }))
+    else reply.end(tarball)
+  })
+  expect(await (await npmOrigin({ url: registry.url }, undefined)).tarball('p', '1.0.0')).toEqual(tarball)
 })
 
 test('a registry that stumbles is asked again, without a word', async () => {

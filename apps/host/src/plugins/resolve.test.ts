@@ -53,6 +53,14 @@ describe('the version of a range', () => {
 
   it.each<[string, { range: string; found: Published[]; refusal: object }]>([
     [
+      'nobody knows when the newest was published: the other that counts soonest is named',
+      {
+        range: '^1.0.0',
+        found: [{ version: '1.2.0', published: 'some day' }, at('1.1.0', 1), at('1.0.0', 2)],
+        refusal: { code: 'too-new', message: expect.stringContaining('@acme/p@1.0.0 was published') as string },
+      },
+    ],
+    [
       'there is none: the nearest is named',
       {
         range: '^3.0.0',

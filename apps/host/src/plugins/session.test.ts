@@ -1,11 +1,12 @@
 /** Why a plugin's process does not come about, before there is one. Those that there are have tests of their own. */
 import { mkdir, writeFile } from 'node:fs/promises'
 import { join } from 'node:path'
+import type { PluginManifest } from '@muster/core'
 import { treeOf } from '@muster/packed/digest'
 import { tempFolder, type TempFolder } from '@muster/test/systems/temp'
 import { afterEach, beforeEach, expect, test, vi } from 'vitest'
 import { createRedactor } from './redactor.ts'
-import { describeEnd, startSession, type StartFault, type StartOptions } from './session.ts'
+import { describeEnd, firstDifference, startSession, type StartFault, type StartOptions } from './session.ts'
 import { shutStore, strawTarget } from './testing/straw.ts'
 import { openUsers } from './users.ts'
 
@@ -102,3 +103,16 @@ function entered(told: string[]): (own: string, as: string) => () => Promise<voi
     return async () => void told.push('left')
   }
 }
+
+test('where two manifests differ is told as far as both have something there', () => {
+  const [one, other] = [
+    { limits: { heapMb: 1, inFlight: 1 }, secrets: ['a'] },
+    { limits: { heapMb: 2, inFlight: 1 }, secrets: ['a'] },
+  ]
+  const of = (left: object, right: object): string | undefined =>
+    firstDifference(left as unknown as PluginManifest, right as unknown as PluginManifest)
+  expect(of(one, one)).toBeUndefined()
+  expect(of(one, other)).toBe('limits.heapMb')
+  expect([of(one, { ...one, limits: undefined }), of({ ...one, limits: 'none' }, one)]).toEqual(['limits', 'limits'])
+  expect(of(one, { ...one, secrets: ['b'] })).toBe('secrets')
+})

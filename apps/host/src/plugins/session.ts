@@ -182,7 +182,7 @@ export function describeEnd({ code, signal }: { code: number | null; signal: str
 }
 
 /** The first key in which two manifests differ; undefined when they are equal. */
-function firstDifference(manifest: PluginManifest, said: PluginManifest): string | undefined {
+export function firstDifference(manifest: PluginManifest, said: PluginManifest): string | undefined {
   const left = manifest as unknown as Record<string, unknown>
   const right = said as unknown as Record<string, unknown>
   const keys = new Set([...Object.keys(left), ...Object.keys(right)])

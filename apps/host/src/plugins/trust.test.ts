@@ -32,6 +32,8 @@ interface Site extends AsyncDisposable {
   ): Promise<{ told: string; locked: unknown }>
   start(): Promise<string>
   store: string
+  /** Of the plugin that is found at a start. */
+  signer(): Promise<Signer | undefined>
 }
 
 async function openSite(): Promise<Site> {
@@ -41,6 +43,7 @@ async function openSite(): Promise<Site> {
   await writeFile(join(temp.path, 'root.json'), JSON.stringify(sigstore.root))
   const told = (problems: { reason: string; fix: string }[]): string =>
     problems.map((one) => `${reasonOf(one)} | ${one.fix}`).join('\n')
+  const found = (): ReturnType<typeof discover> => discover(file, { stores: [join(temp.path, 'store')], shown: 'plugins.json' })
   return {
     registry,
     store: join(temp.path, 'store'),
@@ -57,7 +60,8 @@ async function openSite(): Promise<Site> {
       const { problems, lock } = await lockHere(file, { reason, update })
       return { told: told(problems), locked: lock.plugins['acme'] }
     },
-    start: async () => told((await discover(file, { stores: [join(temp.path, 'store')], shown: 'plugins.json' })).problems),
+    start: async () => told((await found()).problems),
+    signer: async () => (await found()).plugins[0]?.signer,
     async [Symbol.asyncDispose]() {
       await registry[Symbol.asyncDispose]()
       await temp[Symbol.asyncDispose]()
@@ -73,7 +77,7 @@ describe('a registry', () => {
     expect(told).toBe('')
     expect(locked).toMatchObject({ version: '1.0.0', signer: { ...rightSigner, ref: 'refs/tags/v1.0.0' } })
     expect(locked).not.toHaveProperty('waiver')
-    expect(await site.start()).toBe('')
+    expect([await site.start(), await site.signer()]).toMatchObject(['', rightSigner])
     // What it was locked by is here, for a mirror that is made where no registry is.
     const { registries } = { registries: { default: { url: 'http://127.0.0.1:1/' } } }
     const asked = { registry: { base: '/', registries }, stores: [site.store] }
