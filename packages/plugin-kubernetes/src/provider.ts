@@ -212,7 +212,7 @@ export function kubernetesProvider(options: KubernetesProviderOptions): Kubernet
         yield* forwardTo(cluster, { ...input, pod: await running(id, call) }, call.signal)
       }),
 
-    stats: (query, call) => guardedStream(call, reads('measure the workers'), () => sampleWorkers(cluster, query, call)),
+    stats: (query, call) => guardedStream(call, reads('measure the workers'), () => sampleWorkers({ cluster }, query, call)),
 
     headroom: (call) =>
       guarded(call, reads('ask for headroom'), async () => {
