@@ -12,6 +12,7 @@ import { takenOver } from './kept.ts'
 import type { LeaseRecord, LiveWorker } from './model.ts'
 import { activateLease, changeWorker, endLease, journal, leaseOf, type WorkerChange, writing, type Writing } from './records.ts'
 import { isKept } from './state.ts'
+import { tellTaken } from './taken.ts'
 import { brief, modeOfSpec } from './words.ts'
 
 export interface PoolRoom {
@@ -283,6 +284,7 @@ async function leased(w: Writing, worker: LiveWorker, given: News): Promise<void
   }
   const lease = leaseOf(w.context, worker)
   if (news.exit === undefined || news.exit === null) {
+    await tellTaken(w, worker, seen)
     await changeWorker(w, worker, news)
     return
   }
