@@ -1,4 +1,4 @@
-import { setImmediate as turnOver } from 'node:timers/promises'
+import { waitFor } from '@muster/test/systems/wait'
 import { expect, test } from 'vitest'
 import { createAsking, type Turn } from './asking.ts'
 
@@ -18,12 +18,12 @@ function begin(asking: ReturnType<typeof createAsking>, nodes: readonly string[]
 
 /** All that can go on without anybody's doing has. */
 async function settled(): Promise<void> {
-  for (let n = 0; n < 20; n++) await turnOver()
+  for (let n = 0; n < 20; n++) await new Promise((resolve) => setImmediate(resolve))
 }
 
 /** Those that rest have rested: their pauses are of no length here. */
 async function rested(came: readonly Turn[], many: number): Promise<void> {
-  while (came.length < many) await new Promise((resolve) => setTimeout(resolve, 0))
+  await waitFor('turns', () => came.length, { until: (seen) => seen >= many })
   await settled()
 }
 

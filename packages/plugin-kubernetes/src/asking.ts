@@ -1,5 +1,6 @@
 /** Who may ask a worker for its samples, and when: no more connections than a number, and no node again and again that gives none. */
-import { createBackOff, pause, raceAbort } from './api/waiting.ts'
+import { pause, raceAbort } from '@muster/provider-parts/waiting'
+import { createBackOff } from './api/back-off.ts'
 
 export interface Asking {
   /** Resolves when this node may be asked by one more, with what ends that. */

@@ -6,7 +6,8 @@ import { budgetOf } from './budget.ts'
 import type { Cluster } from './client.ts'
 import { groupServiceOf, poolServiceOf } from './discovery.ts'
 import { gateOf, type Verdict, verdictOf } from './gate.ts'
-import { digestOf, isPools, label, ownerSelector, poolLabels, poolName, poolSelector } from './labels.ts'
+import { digestOf } from '@muster/provider-parts/digest'
+import { isPools, label, ownerSelector, poolLabels, poolName, poolSelector } from './labels.ts'
 import { checkGate, type Closed, closedOf, type GateConfig, type NetworkConfig, poolPolicyOf } from './network.ts'
 import type { Beside, Pod, PodManifest } from './objects.ts'
 import { waitingProblem } from './problems.ts'
@@ -38,7 +39,7 @@ export async function preparePool(
   const services = [poolServiceOf(tags, namespace), ...(group === undefined ? [] : [group])]
   const budget = budgetOf(tags, settings, namespace)
   const beside = [...services, ...(budget === undefined ? [] : [budget])]
-  const digest = digestOf([policy, beside])
+  const digest = digestOf([policy, beside]).slice(0, 32)
   const closed = closedOf(egress === undefined ? {} : { egress })
   if (closed !== undefined) checkGate(closed, network.gate)
   const made: Beside[] = []

@@ -162,7 +162,7 @@ suiteWith(await findStartKubernetes(), 'the Kubernetes provider on a cluster', (
 
   test('a drain waits for the workers of a pool that says so, and for no others; the budget goes with the pool', async () => {
     const { tags } = specOf({})
-    const pool = { name: 'pool', tags }
+    const pool = { pool: 'pool', tags }
     const settings = { drain: 'waits' }
     const { handle } = await provider.preparePool({ ...pool, settings }, newCall())
     const [kept, free] = [await launch({ settings }), await launch({})]

@@ -11,7 +11,7 @@ import {
 } from '@muster/core'
 import type { Cluster } from './client.ts'
 import { secondsOf } from './containers.ts'
-import { type CopyLimits, copyLimitsOf } from './copies.ts'
+import { type CopyLimits, copyLimitsOf } from '@muster/provider-parts/copies'
 import { type Copying, packed, unpack } from './copy.ts'
 import { createEnds } from './ends.ts'
 import { asProviderError, changes, guarded, guardedStream, reads } from './errors.ts'

@@ -1,6 +1,6 @@
 /** Ends a worker: its Pod is asked for, with the grace that there is, and let go of when its node is lost. */
 import { type Call, type ListQuery, ProviderError, type Terminated, type TerminateHow, type WorkerTarget } from '@muster/core'
-import { pause, raceAbort } from './api/waiting.ts'
+import { pause, raceAbort } from '@muster/provider-parts/waiting'
 import type { Cluster } from './client.ts'
 import { secondsOf } from './containers.ts'
 import type { Ends, Expected } from './ends.ts'

@@ -13,7 +13,7 @@ import type { LeaseRecord, LiveWorker } from './model.ts'
 import { activateLease, changeWorker, endLease, journal, leaseOf, type WorkerChange, writing, type Writing } from './records.ts'
 import { isKept } from './state.ts'
 import { tellTaken } from './taken.ts'
-import { brief, modeOfSpec } from './words.ts'
+import { brief, exitText, modeOfSpec } from './words.ts'
 
 export interface PoolRoom {
   /** The provider durably has the worker. */
@@ -322,13 +322,6 @@ async function loseWorker(
     change: "Whoever removed it leaves it: the provider's own records may name them.",
     also: { ...given.also, observed_phase: 'lost' },
   })
-}
-
-function exitText(exit: WorkerExit | undefined): string {
-  if (exit === undefined) return 'no exit given'
-  if (exit.oomKilled === true) return 'out of memory'
-  if (exit.signal !== undefined) return exit.signal
-  return exit.code === undefined ? exit.reason : `exit ${exit.code}`
 }
 
 function namesOf(worker: LiveWorker): { pool: string; provider: string; workerId: string; leaseId?: string } {
