@@ -1,12 +1,8 @@
 /** The daemon in a cluster, by the manifests that are published: what it makes there, and what of it survives its own Pod. */
-import { once } from 'node:events'
-import { createWriteStream } from 'node:fs'
 import { cp, mkdir, readFile, writeFile } from 'node:fs/promises'
-import { type IncomingMessage, request } from 'node:http'
 import { join } from 'node:path'
-import { pipeline } from 'node:stream/promises'
 import { findDocker } from '@muster/test/systems/docker'
-import { removeImage, TEST_IMAGES } from '@muster/test/systems/images'
+import { removeImage, saveImages, TEST_IMAGES } from '@muster/test/systems/images'
 import { findStartKubernetes, type KubernetesCluster } from '@muster/test/systems/kubernetes'
 import { suiteWith } from '@muster/test/systems/presence'
 import type { runProcess } from '@muster/test/systems/process'
@@ -36,7 +32,7 @@ suiteWith(await findDocker(), 'an image of the daemon', ({ socket }) => {
       temp = await tempFolder('in-cluster')
       await buildDaemonImage(socket, tag, temp.path)
       const archive = join(temp.path, 'images.tar')
-      await save(socket, [tag, TEST_IMAGES.node], archive)
+      await saveImages(socket, [tag, TEST_IMAGES.node], archive)
       cluster = await start()
       await cluster.importImages(archive)
       await makeDisk()
@@ -127,12 +123,3 @@ suiteWith(await findDocker(), 'an image of the daemon', ({ socket }) => {
     }, 300_000)
   })
 })
-
-async function save(socketPath: string, names: readonly string[], file: string): Promise<void> {
-  const search = new URLSearchParams(names.map((name): [string, string] => ['names', name]))
-  const sent = request({ socketPath, path: `/images/get?${search.toString()}`, agent: false })
-  sent.end()
-  const [answer] = (await once(sent, 'response')) as [IncomingMessage]
-  expect(answer.statusCode).toBe(200)
-  await pipeline(answer, createWriteStream(file))
-}
