@@ -5,10 +5,11 @@ import { newWorkerId } from '@muster/core/testing'
 import { CLUSTER_IMAGES, findStartKubernetes, type KubernetesCluster } from '@muster/test/systems/kubernetes'
 import { suiteWith } from '@muster/test/systems/presence'
 import { waitFor } from '@muster/test/systems/wait'
-import { afterAll, beforeAll, expect, test } from 'vitest'
+import { afterAll, beforeAll, describe, expect, test } from 'vitest'
 import { connect } from './api/client.ts'
 import { createCluster } from './client.ts'
 import { makePlace, type Place } from './cluster.test.helper.ts'
+import { faultsUnderDaemon } from './daemon.test.helper.ts'
 import { type KubernetesProvider, kubernetesProvider } from './provider.ts'
 import { fields, newCall } from './pure.test.helper.ts'
 import { type Deed, startWebhook, type Webhook } from './webhook.test.helper.ts'
@@ -163,6 +164,10 @@ suiteWith(await findStartKubernetes(), 'the Kubernetes provider on a cluster tha
     await writeFile(place.kubeconfig, good)
     expect(await other.inspect([{ id }], newCall())).toMatchObject([{ id, phase: 'running' }])
     await provider.terminate({ id }, forced, newCall())
+  })
+
+  describe('under a daemon with leases', () => {
+    faultsUnderDaemon(() => cluster)
   })
 
   test('a node that is killed, whose object stays: not ready, and told when it is taken away', async () => {
