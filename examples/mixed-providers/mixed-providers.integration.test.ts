@@ -1,7 +1,7 @@
 /** The example as its README has it, on an engine and a cluster of the tests. */
 import { cp, readFile, writeFile } from 'node:fs/promises'
 import { join } from 'node:path'
-import { findDocker } from '@muster/test/systems/docker'
+import { type DockerEngine, findStartDocker } from '@muster/test/systems/docker'
 import { ensureImage, TEST_IMAGES } from '@muster/test/systems/images'
 import { findStartKubernetes, type KubernetesCluster } from '@muster/test/systems/kubernetes'
 import { type MusterDaemon, type MusterOptions, startMuster } from '@muster/test/systems/muster'
@@ -16,33 +16,33 @@ const here = import.meta.dirname
 const root = join(here, '../..')
 const clusters = await findStartKubernetes()
 
-suiteWith(await findDocker(), 'the example of a pool on Docker', ({ socket }) => {
+// An engine of its own: its room is counted over all that runs there, other tests' workers too.
+suiteWith(findStartDocker(), 'the example of a pool on Docker', (startDocker) => {
   suiteWith(clusters, 'and on Kubernetes', (start) => {
+    const ending = new AsyncDisposableStack()
     let folder: TempFolder
+    let engine: DockerEngine
     let cluster: KubernetesCluster
     let daemon: MusterDaemon
 
     beforeAll(async () => {
-      await ensureImage(socket, 'busybox')
-      folder = await tempFolder('mixed')
+      folder = ending.adopt(await tempFolder('mixed'), (made) => made.remove())
       await cp(here, folder.path, { recursive: true })
-      cluster = await start()
+      engine = ending.adopt(await startDocker(), (made) => made.stop())
+      await ensureImage(engine.socket, 'busybox')
+      cluster = ending.adopt(await start(), (made) => made.stop())
       await cluster.kubectl(['create', 'namespace', 'muster'])
       await change('muster.yaml', (text) =>
         text
-          .replace('/var/run/docker.sock', socket)
+          .replace('/var/run/docker.sock', engine.socket)
           .replace('/etc/muster/kubeconfig', cluster.kubeconfig)
           .replace('busybox:1', TEST_IMAGES.busybox),
       )
       await change('plugins.json', (text) => text.replaceAll('../../packages', join(root, 'packages')))
       const { providers, pools } = parse(await readFile(join(folder.path, 'muster.yaml'), 'utf8')) as MusterOptions
-      daemon = await startMuster({ providers, pools })
+      daemon = ending.use(await startMuster({ providers, pools }))
     }, 300_000)
-    afterAll(async () => {
-      await daemon?.[Symbol.asyncDispose]()
-      await cluster?.stop()
-      await folder?.remove()
-    })
+    afterAll(() => ending.disposeAsync())
 
     async function change(name: string, how: (text: string) => string): Promise<void> {
       const file = join(folder.path, name)

@@ -19,6 +19,8 @@ interface Site extends AsyncDisposable {
   lost: Account['lost']
   /** Versions that took over, and from which all workers are theirs. */
   readonly taken: unknown[]
+  /** Workers of which it was said that what takes over knows them. */
+  readonly told: unknown[]
 }
 
 /** Two versions side by side, and a provider that uses one of them. */
@@ -44,10 +46,10 @@ async function openSite(aliases: Record<string, string>): Promise<Site> {
   await write(first)
   const { found, problems } = await examine(at('muster.yaml'), () => [at('store')])
   if (found === undefined) throw new Error(JSON.stringify(problems))
-  const site: Pick<Site, 'lost' | 'taken' | 'live'> = { lost: [], taken: [], live: true }
+  const site: Pick<Site, 'lost' | 'taken' | 'told' | 'live'> = { lost: [], taken: [], told: [], live: true }
   const upgrades: Pick<Upgrades, 'account' | 'hasLive'> = {
     hasLive: () => site.live,
-    account: async () => ({ known: [], lost: site.lost }),
+    account: async () => ({ known: ['w0'], lost: site.lost }),
   }
   const candidates = ({ config, discovery }: Wanted): Candidate[] =>
     config.providers.flatMap(({ name, alias }) => {
@@ -60,8 +62,9 @@ async function openSite(aliases: Record<string, string>): Promise<Site> {
     store: at('store'),
     engine: {
       upgrades: upgrades as Upgrades,
-      configure: async (_next, { versions, commit }) => {
+      configure: async (_next, { versions, known, commit }) => {
         site.taken.push(versions)
+        site.told.push(known)
         commit()
       },
     },
@@ -99,6 +102,7 @@ test('a provider that uses another of the plugins from now on is accounted for a
   site.lost = []
   expect(await site.apply('cloud2')).toMatchObject({ applied: true, problems: [] })
   expect(site.taken).toMatchObject([{ p: { version: '2.0.0' } }])
+  expect(site.told).toEqual([{ p: ['w0'] }])
   // The way back is no other way.
   site.lost = [{ worker: 'w2', why: 'it does not know it' }]
   expect(await site.apply('cloud1')).toMatchObject({

@@ -1,5 +1,5 @@
 /** One pass after the other: after what woke it, and every so often without. */
-import { pause } from '@muster/plugin-kubernetes/api/waiting'
+import { pause } from '@muster/provider-parts/waiting'
 
 export interface Loop {
   /** There is something to look at. */

@@ -1,7 +1,7 @@
 /** The two ways to be in a cluster, from start to end: {@link runInCluster}. */
 import type { MusterClient } from '@muster/client'
 import type { ClusterClient } from '@muster/plugin-kubernetes/api/client'
-import { pause } from '@muster/plugin-kubernetes/api/waiting'
+import { pause } from '@muster/provider-parts/waiting'
 import { ourCluster } from './cluster.ts'
 import type { Term } from './election/election.ts'
 import { createLoop } from './loop.ts'

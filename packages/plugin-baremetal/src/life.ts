@@ -1,3 +1,4 @@
+import { digestOf } from '@muster/provider-parts/digest'
 /** How a worker begins and ends: steps that may be taken again from anywhere, by this process or another. */
 import { setTimeout as delay } from 'node:timers/promises'
 import {
@@ -12,7 +13,7 @@ import {
 import { type Client, newMark } from './client.ts'
 import type { WorkerState } from './folder.ts'
 import type { Site } from './site.ts'
-import { digestOf, handleOf, type Plan, planOf } from './translate.ts'
+import { handleOf, type Plan, planOf } from './translate.ts'
 
 export interface Life {
   site: Site

@@ -1,3 +1,5 @@
+import { digestOf } from '@muster/provider-parts/digest'
+import { quote } from '@muster/provider-parts/quote'
 import type { LaunchSpec, Resources } from '@muster/core'
 import { execFileSync } from 'node:child_process'
 import fc from 'fast-check'
@@ -9,13 +11,11 @@ import {
   checkTarget,
   commandText,
   copyPath,
-  digestOf,
   envBytes,
   envText,
   handleOf,
   observationOf,
   planOf,
-  quote,
   type Surroundings,
 } from './translate.ts'
 

@@ -1,5 +1,4 @@
 /** From a launch spec to what a worker's folder holds, and from the folder to an observation. Pure. */
-import { createHash } from 'node:crypto'
 import { isAbsolute, join, normalize, relative, resolve } from 'node:path'
 import {
   fieldsOf,
@@ -10,6 +9,7 @@ import {
   type WorkerObservation,
   type WorkerTarget,
 } from '@muster/core'
+import { quote } from '@muster/provider-parts/quote'
 import type { Controller, Limits } from './cgroup.ts'
 import { settingsSchema } from './config.ts'
 import { refused } from './errors.ts'
@@ -231,21 +231,6 @@ function checkedText(text: string, path: string, extra: number): string {
       message: `longer than the ${WORD_BYTES} bytes that Linux passes to a process in one piece`,
     })
   return text
-}
-
-/** SHA-256 of a spec, the same for equal values whatever the order of their keys. */
-export function digestOf(spec: LaunchSpec): string {
-  const text = JSON.stringify(spec, (_key, part: unknown) =>
-    typeof part === 'object' && part !== null && !Array.isArray(part)
-      ? Object.fromEntries(Object.entries(part).sort(([a], [b]) => (a < b ? -1 : 1)))
-      : part,
-  )
-  return createHash('sha256').update(text).digest('hex')
-}
-
-/** One word for a POSIX shell, whatever is in it. */
-export function quote(text: string): string {
-  return `'${text.replaceAll("'", `'\\''`)}'`
 }
 
 /** `W/env`: read by the worker's own shell, so that no value is ever in a process list. */

@@ -15,7 +15,7 @@ import { wayTo } from './connect.ts'
 import type { Connector } from './connector.ts'
 import { currentTrace } from './current.ts'
 import { EngineFailure } from './errors.ts'
-import { raceAbort } from './waiting.ts'
+import { raceAbort } from '@muster/provider-parts/waiting'
 
 /** The newest API this plugin was written for, and the oldest it works with (one-shot stats came with 1.41). */
 export const apiRange: { readonly oldest: string; readonly newest: string } = { oldest: '1.41', newest: '1.47' }

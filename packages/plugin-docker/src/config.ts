@@ -1,7 +1,7 @@
 /** The configuration of one provider that uses this plugin (`providers.<name>.config` in `muster.yaml`). */
 import { ProviderError } from '@muster/core'
 import * as z from 'zod'
-import { type CopiesConfig, type CopyLimits, copiesSchema, copyLimitsOf } from './copies.ts'
+import { type CopiesConfig, type CopyLimits, copiesSchema, copyLimitsOf } from '@muster/provider-parts/copies'
 import { type HostKey, parseHostKey } from './host-keys.ts'
 import { imageRulesOf, type ImageRules, type ImagesConfig, imagesSchema } from './image-rules.ts'
 import { type RoomConfig, type RoomLimits, roomLimitsOf, roomSchema } from './room.ts'

@@ -11,7 +11,8 @@ import { killedForMemory } from './memory-kill.ts'
 import { giveNameBack } from './renamed.ts'
 import { exitInDoubt, exitOf, handleOf, instantOf, isDoubtful, observe, observedAgain, phaseOf, withPeak } from './translate.ts'
 import { wasResumed } from './run-folder.ts'
-import { mapWide, raceAbort } from './waiting.ts'
+import { raceAbort } from '@muster/provider-parts/waiting'
+import { mapWide } from './turns.ts'
 
 export interface Found {
   container: ContainerInspect

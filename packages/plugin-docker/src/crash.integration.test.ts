@@ -7,7 +7,7 @@ import { afterAll, beforeAll, expect, test } from 'vitest'
 import { createEngine, type Engine, type EngineRequest } from './client.ts'
 import { busybox, callOf, createHarness, type Harness } from './harness.test.helper.ts'
 import { rulesOf } from './rules.ts'
-import { mapWide } from './waiting.ts'
+import { mapWide } from './turns.ts'
 
 /** An engine that hears nothing more of us after so many changes: all that a death of the plugin's process leaves. */
 function mortal(engine: Engine, changes: number): { engine: Engine; requests: string[] } {

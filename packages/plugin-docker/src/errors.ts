@@ -1,5 +1,6 @@
 /** What the engine's failures mean: one table from status and words to the contract's codes. */
 import { type Effect, ProviderError, type ProviderErrorCode, type ThrottleScope } from '@muster/core'
+import { CERTIFICATE_CODES, NO_TLS_CODES } from '@muster/provider-parts/tls'
 
 /** A failure of one request to the engine, before it is judged. */
 export class EngineFailure extends Error {
@@ -93,11 +94,7 @@ export const errorTable: readonly ErrorRow[] = [
     hint: 'What listens at `ssh.url` does not speak as an OpenSSH server.',
   },
   {
-    systemCode: [
-      ...['ERR_TLS_CERT_ALTNAME_INVALID', 'CERT_HAS_EXPIRED', 'CERT_NOT_YET_VALID', 'DEPTH_ZERO_SELF_SIGNED_CERT'],
-      ...['SELF_SIGNED_CERT_IN_CHAIN', 'UNABLE_TO_VERIFY_LEAF_SIGNATURE', 'UNABLE_TO_GET_ISSUER_CERT'],
-      ...['UNABLE_TO_GET_ISSUER_CERT_LOCALLY', 'CERT_SIGNATURE_FAILURE', 'CERT_UNTRUSTED', 'CERT_REVOKED'],
-    ],
+    systemCode: CERTIFICATE_CODES,
     code: 'auth',
     effect: 'none',
     hint: "The engine's certificate is not the one that `address`, `tls.name` and the secret `tls-ca` stand for.",
@@ -109,7 +106,7 @@ export const errorTable: readonly ErrorRow[] = [
     hint: 'The engine wants a certificate that its own authority signed: see the secrets `tls-cert` and `tls-key`.',
   },
   {
-    systemCode: ['EPROTO', 'ERR_SSL_WRONG_VERSION_NUMBER'],
+    systemCode: NO_TLS_CODES,
     code: 'transient',
     effect: 'none',
     hint: 'What listens at `address` does not speak TLS.',

@@ -5,7 +5,7 @@ import { type ForwardInput, ProviderError, type WorkerId } from '@muster/core'
 import type { ContainerInspect, Engine } from './client.ts'
 import { label } from './labels.ts'
 import { relayPort } from './relay.ts'
-import { raceAbort } from './waiting.ts'
+import { raceAbort } from '@muster/provider-parts/waiting'
 
 /** A bridge is on this machine: an address that does not answer by then is not reachable from here. */
 const CONNECT_TIMEOUT_MS = 5_000

@@ -12,7 +12,7 @@ import { startServices } from './services.ts'
 import { settingsOf } from './settings.ts'
 import { type Cache, cachesOf, partLabel } from './storage.ts'
 import type { Supply, Supplying } from './supply.ts'
-import { raceAbort } from './waiting.ts'
+import { raceAbort } from '@muster/provider-parts/waiting'
 
 /** What one provider remembers between launches. */
 export interface Furnished {

@@ -12,7 +12,7 @@ import { addressed, endpointOf, exposedPorts, type NetworkPlan, noResolver } fro
 import { runProgram } from './programs.ts'
 import type { DockerSettings } from './settings.ts'
 import { partLabel } from './storage.ts'
-import { raceAbort } from './waiting.ts'
+import { raceAbort } from '@muster/provider-parts/waiting'
 
 export interface GateParts {
   engine: Engine

@@ -18,7 +18,7 @@ import { pack } from 'tar-stream'
 import manifest from '../muster-plugin.json' with { type: 'json' }
 import type { Engine } from './client.ts'
 import type { Endpoint } from './config.ts'
-import { type CopiesConfig, copyLimitsOf } from './copies.ts'
+import { type CopiesConfig, copyLimitsOf } from '@muster/provider-parts/copies'
 import { imageRulesOf, type ImagesConfig } from './image-rules.ts'
 import { type DockerProvider, dockerProvider } from './provider.ts'
 import { type HostRules, rulesOf } from './rules.ts'

@@ -3,7 +3,7 @@ import { type LaunchSpec, ProviderError } from '@muster/core'
 import type { ContainerInspect, Engine } from './client.ts'
 import { isNameTaken, isStatus } from './errors.ts'
 import { tagsOf } from './labels.ts'
-import { pause } from './waiting.ts'
+import { pause } from '@muster/provider-parts/waiting'
 
 /** A name that is taken though nobody has it is being given to a container by somebody else: that is over within a second or two. */
 const NAME_WAIT_MS = 10_000

@@ -1,6 +1,6 @@
 /** What an operator says of images: mirrors, how long a pull may take, what is kept. Parsed once. */
 import * as z from 'zod'
-import { durationPattern, sizePattern, amountOf } from './sizes.ts'
+import { durationPattern, sizePattern, amountOf } from '@muster/provider-parts/sizes'
 
 /** `always`: before each launch; `missing` (default): when the engine has it not; `never`: it must be there. */
 export type PullPolicy = 'always' | 'missing' | 'never'

@@ -9,7 +9,7 @@ import { canonical, isImageName, mirrored, nameHere, partsOf, pullQuery, registr
 import type { ImageRules } from './image-rules.ts'
 import { jsonLines } from './lines.ts'
 import { refuse } from './settings.ts'
-import { raceAbort } from './waiting.ts'
+import { raceAbort } from '@muster/provider-parts/waiting'
 
 export interface ImageRequest {
   image: string

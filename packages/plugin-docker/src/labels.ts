@@ -1,6 +1,6 @@
 /** Names and labels of our containers: how they are found again, and by whom. Pure. */
-import { createHash } from 'node:crypto'
 import { type LaunchSpec, type OwnerTags, ownerTagsSchema, type WorkerId, workerIdSchema } from '@muster/core'
+import { digestOf } from '@muster/provider-parts/digest'
 
 /** A container's name: an engine gives each name once, which makes launch idempotent. */
 export function containerName(id: WorkerId): string {
@@ -90,14 +90,5 @@ export function ownerFilter(tags: Pick<OwnerTags, 'muster-owner' | 'muster-provi
 
 /** sha256 over the spec with its names in order, cut to 128 bits: enough to tell specs apart. */
 export function specDigest(spec: LaunchSpec): string {
-  return createHash('sha256').update(canonical(spec)).digest('hex').slice(0, 32)
-}
-
-function canonical(value: unknown): string {
-  if (Array.isArray(value)) return `[${value.map(canonical).join(',')}]`
-  if (typeof value !== 'object' || value === null) return JSON.stringify(value)
-  const entries = Object.entries(value)
-    .filter(([, inner]) => inner !== undefined)
-    .sort(([left], [right]) => (left < right ? -1 : 1))
-  return `{${entries.map(([name, inner]) => `${JSON.stringify(name)}:${canonical(inner)}`).join(',')}}`
+  return digestOf(spec).slice(0, 32)
 }

@@ -19,7 +19,8 @@ import { refuse, settingsOf } from './settings.ts'
 import { absent, createSupply } from './supply.ts'
 import { checkHidden, checkSpec, createBody, handleOf, platformOf } from './translate.ts'
 import type { Ids } from './users.ts'
-import { pause, type Turns } from './waiting.ts'
+import { pause } from '@muster/provider-parts/waiting'
+import { type Turns } from './turns.ts'
 
 export interface LauncherParts {
   containers: Containers

@@ -8,7 +8,7 @@ import { createFrameReader, type Frame } from './frames.ts'
 import { createLogLeap, fileBytesOf, type LogLeap } from './log-leap.ts'
 import { createLogOrder } from './log-order.ts'
 import { createLogPosition, type LogPosition, type Reading } from './log-position.ts'
-import { pause } from './waiting.ts'
+import { pause } from '@muster/provider-parts/waiting'
 
 /** The contract's limit for one chunk. */
 const CHUNK_BYTES = 64 * 1024

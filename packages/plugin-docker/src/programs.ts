@@ -3,7 +3,7 @@ import type { Duplex } from 'node:stream'
 import { type Engine, toFailure } from './client.ts'
 import { EngineFailure } from './errors.ts'
 import { createFrameReader } from './frames.ts'
-import { pause } from './waiting.ts'
+import { pause } from '@muster/provider-parts/waiting'
 
 /** The end of the output comes a moment before an engine knows the end of the program. */
 const POLL_MS = 50

@@ -27,7 +27,7 @@ import {
   type Observing,
   type Row,
 } from './containers.ts'
-import { type CopyLimits, copyLimitsOf, countCopy } from './copies.ts'
+import { type CopyLimits, copyLimitsOf, countCopy } from '@muster/provider-parts/copies'
 import { inCall } from './current.ts'
 import { EngineFailure, toDockerError } from './errors.ts'
 import { describe, headroomOf } from './engine-state.ts'
@@ -50,7 +50,7 @@ import { createStopper } from './stop.ts'
 import { createSuspender } from './suspend.ts'
 import { watched } from './tar-owner.ts'
 import { createTerminals } from './terminal.ts'
-import { createTurns } from './waiting.ts'
+import { createTurns } from './turns.ts'
 import { watchWorkers } from './watch.ts'
 import { containerPath } from './labels.ts'
 

@@ -5,7 +5,7 @@ import type { Engine } from './client.ts'
 import { listRows, type Row } from './containers.ts'
 import { type Need, needOf } from './labels.ts'
 import { refuse } from './settings.ts'
-import { sizePattern, amountOf } from './sizes.ts'
+import { sizePattern, amountOf } from '@muster/provider-parts/sizes'
 
 export interface RoomConfig {
   readonly slots?: number

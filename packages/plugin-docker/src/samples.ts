@@ -9,7 +9,7 @@ import { EngineFailure, isGone, isStatus } from './errors.ts'
 import { containerName, containerPath, ownerFilter, tagsOf } from './labels.ts'
 import { jsonLines } from './lines.ts'
 import { statsOf } from './translate.ts'
-import { pause, raceAbort } from './waiting.ts'
+import { pause, raceAbort } from '@muster/provider-parts/waiting'
 import type { EngineEvent } from './watch.ts'
 
 export interface Sampler {

@@ -11,7 +11,7 @@ import { limitsOf } from './limits.ts'
 import { noResolver } from './network.ts'
 import { settingsOf } from './settings.ts'
 import { partLabel } from './storage.ts'
-import { pause, raceAbort } from './waiting.ts'
+import { pause, raceAbort } from '@muster/provider-parts/waiting'
 
 export interface ServicesParts {
   engine: Engine

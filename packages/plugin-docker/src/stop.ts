@@ -3,7 +3,8 @@ import type { Call, Terminated, TerminateHow, WorkerId } from '@muster/core'
 import type { Containers, Found } from './containers.ts'
 import { isEnding, isGone, isStatus } from './errors.ts'
 import { containerPath, label } from './labels.ts'
-import { pause, raceAbort, type Turns } from './waiting.ts'
+import { pause, raceAbort } from '@muster/provider-parts/waiting'
+import { type Turns } from './turns.ts'
 
 export interface Stopper {
   terminate(id: WorkerId, how: TerminateHow, call: Call): Promise<Terminated>

@@ -17,6 +17,7 @@ import {
   type TerminalSize,
   type WorkerExit,
 } from '@muster/core'
+import { HANG_UP, SIGNAL_SESSION } from '@muster/provider-parts/session-signals'
 import { type Place, statPath } from './archive.ts'
 import { type ContainerInspect, type Engine, toFailure } from './client.ts'
 import { EngineFailure } from './errors.ts'
@@ -67,36 +68,6 @@ const BEGIN = 'printf "%s\\n" "$$"; read -r _m; exec "$@"'
 
 /** What the shell before a command is called, until it is the command. */
 const beginner = (id: ExecId): string => `muster-terminal-${id}`
-
-/** Signals every process of a session: SESSION, or what the shell before the command is called, SIGNAL. */
-const SIGNAL_SESSION = `
-[ "$1" ] || for _f in /proc/[0-9]*; do
-  if grep -q "muster-terminal-$2" "$_f/cmdline" 2>/dev/null; then set -- "\${_f#/proc/}" "$2" "$3"; break; fi
-done
-[ "$1" ] || exit 0
-_all=
-for _f in /proc/[0-9]*; do
-  _s=$(cat "$_f/stat" 2>/dev/null) || continue
-  _s=\${_s##*) }
-  _n=0
-  # state, parent, group, session
-  for _w in $_s; do _n=$((_n + 1)); [ $_n != 4 ] || { [ "$_w" != "$1" ] || _all="$_all \${_f#/proc/}"; break; }; done
-done
-[ -z "$_all" ] || kill -s "$3" $_all 2>/dev/null
-exit 0`
-
-const signalled = (name: string): string => `(
-set -- "$1" "$2" ${name}
-${SIGNAL_SESSION}
-)`
-
-/**
- * Hangs up, and kills what is left after two seconds: programs that put things in order first do so within a moment. One program in the
- * worker, which goes on when ours has ended meanwhile.
- */
-const HANG_UP = `${signalled('HUP')}
-sleep 2
-${signalled('KILL')}`
 
 export function createTerminals(): Terminals {
   const opened = new Map<ExecId, Terminal>()

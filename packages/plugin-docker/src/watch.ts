@@ -6,7 +6,7 @@ import { EngineFailure } from './errors.ts'
 import { containerName, ownerFilter, tagsOf } from './labels.ts'
 import { jsonLines } from './lines.ts'
 import { handleOf } from './translate.ts'
-import { raceAbort } from './waiting.ts'
+import { raceAbort } from '@muster/provider-parts/waiting'
 
 /** The part of an event that is used. */
 export interface EngineEvent {

@@ -3,7 +3,7 @@ import { ProviderError } from '@muster/core'
 import * as z from 'zod'
 import { addressOf, cidrOf } from './addresses.ts'
 import type { ClusterSource } from './api/kubeconfig.ts'
-import { type CopiesConfig, copiesSchema, type CopyLimits, copyLimitsOf } from './copies.ts'
+import { type CopiesConfig, copiesSchema, type CopyLimits, copyLimitsOf } from '@muster/provider-parts/copies'
 import type { NetworkConfig } from './network.ts'
 
 export interface KubernetesConfig {

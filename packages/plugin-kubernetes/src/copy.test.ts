@@ -7,7 +7,7 @@ import { type TempFolder, tempFolder } from '@muster/test/systems/temp'
 import { extract } from 'tar-stream'
 import { afterEach, beforeEach, describe, expect, test } from 'vitest'
 import { type Copying, packed, unpack } from './copy.ts'
-import { copyLimitsOf } from './copies.ts'
+import { copyLimitsOf } from '@muster/provider-parts/copies'
 import { localExec } from './local.test.helper.ts'
 
 const plainest = ['mkdir', 'chmod', 'ln', 'rm', 'dd', 'ls', 'wc', 'head', 'readlink', 'sh']

@@ -6,9 +6,9 @@ import { posix } from 'node:path'
 import { ProviderError, type RawExec, type RawExecSession } from '@muster/core'
 import { ApiFailure } from './api/failure.ts'
 import { type Asker, openAsker } from './asker.ts'
-import { type CopyLimits, countCopy } from './copies.ts'
+import { type CopyLimits, countCopy } from '@muster/provider-parts/copies'
 import { asPlain, fromPlain, GIVE_PLAINLY, stdoutOf, TAKE_PLAINLY } from './plain.ts'
-import { checkedTar } from './tar-check.ts'
+import { checkedTar } from '@muster/provider-parts/tar-check'
 
 export interface Copying {
   raw: RawExec

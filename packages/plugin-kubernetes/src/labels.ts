@@ -1,6 +1,6 @@
 /** Names, labels and annotations of our objects: how they are found again, and by whom. Pure. */
-import { createHash } from 'node:crypto'
 import { type LaunchSpec, type ListQuery, type OwnerTags, ownerTagsSchema, type PoolRef, workerIdSchema } from '@muster/core'
+import { digestOf } from '@muster/provider-parts/digest'
 import type { Meta } from './objects.ts'
 
 /** The group of our names in the cluster: the prefix of annotations and of the user's labels. */
@@ -143,19 +143,5 @@ export function ownerSelector(tags: ListQuery['tags'], ids?: readonly string[]):
 
 /** sha256 over the spec with its names in order, cut to 128 bits: enough to tell specs apart. */
 export function specDigest(spec: LaunchSpec): string {
-  return digestOf(spec)
-}
-
-/** The same for anything of JSON. */
-export function digestOf(value: unknown): string {
-  return createHash('sha256').update(canonical(value)).digest('hex').slice(0, 32)
-}
-
-function canonical(value: unknown): string {
-  if (Array.isArray(value)) return `[${value.map(canonical).join(',')}]`
-  if (typeof value !== 'object' || value === null) return JSON.stringify(value)
-  const entries = Object.entries(value)
-    .filter(([, inner]) => inner !== undefined)
-    .sort(([left], [right]) => (left < right ? -1 : 1))
-  return `{${entries.map(([name, inner]) => `${JSON.stringify(name)}:${canonical(inner)}`).join(',')}}`
+  return digestOf(spec).slice(0, 32)
 }

@@ -1,6 +1,6 @@
 /** Pods as observations: those of one answer, with the Events that some of them need. */
 import type { Call, ListQuery, WorkerObservation } from '@muster/core'
-import { raceAbort } from './api/waiting.ts'
+import { raceAbort } from '@muster/provider-parts/waiting'
 import type { Cluster } from './client.ts'
 import { isOwn, tagsOf } from './labels.ts'
 import type { ClusterEvent, Pod } from './objects.ts'

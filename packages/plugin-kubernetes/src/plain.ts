@@ -8,7 +8,7 @@ import { pipeline } from 'node:stream/promises'
 import type { RawExecSession } from '@muster/core'
 import { extract, type Header, pack } from 'tar-stream'
 import { ApiFailure } from './api/failure.ts'
-import { quote } from './quote.ts'
+import { quote } from '@muster/provider-parts/quote'
 
 /** Exit status of a step that failed: none of the programs' own. */
 const FAILED = 47

@@ -5,7 +5,8 @@ import { isStatus } from './api/failure.ts'
 import type { Cluster } from './client.ts'
 import { groupServiceOf, poolServiceOf } from './discovery.ts'
 import { gateOf, type Verdict, verdictOf } from './gate.ts'
-import { digestOf, isPools, label, ownerSelector, poolLabels, poolName, poolSelector } from './labels.ts'
+import { digestOf } from '@muster/provider-parts/digest'
+import { isPools, label, ownerSelector, poolLabels, poolName, poolSelector } from './labels.ts'
 import { checkGate, type Closed, closedOf, type GateConfig, type NetworkConfig, poolPolicyOf } from './network.ts'
 import type { Beside, Pod, PodManifest } from './objects.ts'
 import { waitingProblem } from './problems.ts'
@@ -35,7 +36,7 @@ export async function preparePool(
   const policy = poolPolicyOf(tags, settings, namespace)
   const group = groupServiceOf(tags, settings, namespace)
   const services = [poolServiceOf(tags, namespace), ...(group === undefined ? [] : [group])]
-  const digest = digestOf([policy, services])
+  const digest = digestOf([policy, services]).slice(0, 32)
   const closed = closedOf(egress === undefined ? {} : { egress })
   if (closed !== undefined) checkGate(closed, network.gate)
   const made: Beside[] = []

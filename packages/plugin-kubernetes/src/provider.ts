@@ -10,7 +10,7 @@ import {
   type WorkerProvider,
 } from '@muster/core'
 import type { Cluster } from './client.ts'
-import { type CopyLimits, copyLimitsOf } from './copies.ts'
+import { type CopyLimits, copyLimitsOf } from '@muster/provider-parts/copies'
 import { type Copying, packed, unpack } from './copy.ts'
 import { asProviderError, changes, guarded, guardedStream, reads } from './errors.ts'
 import { rawExecOf, runnerOf } from './exec.ts'

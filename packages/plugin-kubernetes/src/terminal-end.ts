@@ -1,5 +1,6 @@
 /** Signals for what runs at a terminal: all of its session, found in the worker's /proc. */
 import type { ExecId, RawExec } from '@muster/core'
+import { HANG_UP, SIGNAL_SESSION } from '@muster/provider-parts/session-signals'
 import { stateRoot } from './volumes.ts'
 
 export interface SessionOf {
@@ -11,36 +12,9 @@ export interface SessionOf {
 /** For the hang-up and the end by force, on a busy machine. */
 const END_TIMEOUT_MS = 30_000
 
-/** Signals every process of a session: SESSION, the command's id, SIGNAL. */
-const SIGNAL_SESSION = `
-[ "$1" ] || for _f in /proc/[0-9]*; do
-  if grep -q "muster-terminal-$2" "$_f/cmdline" 2>/dev/null; then set -- "\${_f#/proc/}" "$2" "$3"; break; fi
-done
-[ "$1" ] || exit 0
-_all=
-for _f in /proc/[0-9]*; do
-  _s=$(cat "$_f/stat" 2>/dev/null) || continue
-  _s=\${_s##*) }
-  _n=0
-  # state, parent, group, session
-  for _w in $_s; do _n=$((_n + 1)); [ $_n != 4 ] || { [ "$_w" != "$1" ] || _all="$_all \${_f#/proc/}"; break; }; done
-done
-[ -z "$_all" ] || kill -s "$3" $_all 2>/dev/null
-exit 0`
-
-const signalled = (name: string): string => `(
-set -- "$1" "$2" ${name}
-${SIGNAL_SESSION}
-)`
-
-/**
- * Hangs up, and kills what is left after two seconds: programs that put things in order first do so within a moment. One program in the
- * worker, which goes on when ours has ended meanwhile.
- */
-const HANG_UP = `rm -f -- "${stateRoot}/terminal-$2"
-${signalled('HUP')}
-sleep 2
-${signalled('KILL')}`
+/** The file goes too, of a command that did not begin. Words: as {@link HANG_UP}. */
+const END = `rm -f -- "${stateRoot}/terminal-$2"
+${HANG_UP}`
 
 export async function signalSession(
   raw: RawExec,
@@ -51,7 +25,7 @@ export async function signalSession(
 }
 
 export async function hangUp(raw: RawExec, { id, session = '' }: SessionOf): Promise<void> {
-  await run(raw, ['/bin/sh', '-c', HANG_UP, 'sh', session, id], AbortSignal.timeout(END_TIMEOUT_MS))
+  await run(raw, ['/bin/sh', '-c', END, 'sh', session, id], AbortSignal.timeout(END_TIMEOUT_MS))
 }
 
 async function run(raw: RawExec, argv: readonly string[], signal: AbortSignal): Promise<void> {

@@ -1,8 +1,10 @@
 /** Terminals at a server that answers as a kubelet does. */
-import { afterEach, expect, test } from 'vitest'
+import type { Socket } from 'node:net'
+import { afterAll, expect, test } from 'vitest'
 import { type WebSocket, WebSocketServer } from 'ws'
 import { refuse, startServer } from './api/server.test.helper.ts'
 import { createCluster } from './client.ts'
+import { changes, guarded } from './errors.ts'
 import { newCall } from './pure.test.helper.ts'
 import { createTerminals } from './terminal.ts'
 
@@ -17,8 +19,20 @@ const exited = (code: number): Buffer =>
     ),
   )
 
+const command = { id: 'x1', command: ['true'], from: { stdout: 0, stderr: 0 }, tty: { columns: 91, rows: 31 } }
+type Command = Parameters<ReturnType<typeof createTerminals>['open']>[1]
+const noShell = frame(
+  3,
+  JSON.stringify({
+    status: 'Failure',
+    reason: 'InternalError',
+    code: 500,
+    message: 'exec: "/bin/sh": stat /bin/sh: no such file or directory',
+  }),
+)
+
 const upgrades = new WebSocketServer({ noServer: true, handleProtocols: () => 'v5.channel.k8s.io' })
-afterEach(() => upgrades.close())
+afterAll(() => upgrades.close())
 
 /** First the file goes in, then the shell at the terminal has said all and is gone before anybody asks it for anything. */
 function kubelet(ws: WebSocket, { tty }: { tty: boolean }): void {
@@ -43,9 +57,27 @@ test('a command that is over before its terminal was given its size has said wha
     upgrades.handleUpgrade(request, socket, head, (ws) => kubelet(ws, { tty: request.url?.includes('tty=true') === true })),
   )
   const terminals = createTerminals(createCluster({ ...server, close: () => {} }, 'team'))
-  const command = { id: 'x1', command: ['true'], from: { stdout: 0, stderr: 0 }, tty: { columns: 91, rows: 31 } }
-  const session = await terminals.open('w', command as Parameters<typeof terminals.open>[1], newCall())
+  const session = await terminals.open('w', command as Command, newCall())
   let text = ''
   for await (const { data } of session.output) text += Buffer.from(data).toString()
   expect([text, (await session.exit).code]).toEqual(['terminal\r\n', 3])
+})
+
+test.each([
+  { lost: 2, told: { code: 'unsupported', effect: 'none', path: 'image' } },
+  { lost: 3, told: { code: 'transient', effect: 'none' } },
+])('words that are lost with $lost connections: $told.code', async ({ lost, told }) => {
+  await using server = await startServer([refuse(404)])
+  let seen = 0
+  server.onUpgrade((request, socket, head) =>
+    upgrades.handleUpgrade(request, socket, head, (ws) => {
+      ws.on('error', () => {})
+      if (seen++ < lost) (socket as Socket).resetAndDestroy()
+      else ws.send(noShell, () => ws.close(1000))
+    }),
+  )
+  const terminals = createTerminals(createCluster({ ...server, close: () => {} }, 'team'))
+  const opened = guarded(newCall(), changes('start the command'), () => terminals.open('w', command as Command, newCall()))
+  await expect(opened).rejects.toMatchObject(told)
+  expect(seen).toBe(3)
 })

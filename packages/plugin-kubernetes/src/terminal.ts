@@ -12,13 +12,15 @@ import {
   type ExecInput,
   type ExecSession,
   ProviderError,
+  type RawExec,
   type TerminalSize,
   type WorkerExit,
 } from '@muster/core'
 import { openStream, type StreamSession } from './api/exec.ts'
+import { toKubernetesError } from './api/verdict.ts'
 import type { Cluster } from './client.ts'
 import { rawExecOf } from './exec.ts'
-import { quote } from './quote.ts'
+import { quote } from '@muster/provider-parts/quote'
 import { hangUp, signalSession } from './terminal-end.ts'
 import { workerContainer } from './translate.ts'
 import { stateRoot } from './volumes.ts'
@@ -51,23 +53,11 @@ const END_OF_INPUT = '\u0004'
 const NO_FOLDER = 'muster: no such folder'
 
 const PUT = 'umask 077 && cat >"$1"'
+/** A loss is one packet late; the next is another connection. */
+const PUT_TRIES = 3
 
 export function createTerminals(cluster: Cluster): Terminals {
   const opened = new Map<ExecId, Terminal>()
-
-  async function put(pod: string, { file, text }: { file: string; text: string }, signal: AbortSignal): Promise<void> {
-    async function* content(): AsyncGenerator<Uint8Array> {
-      yield Buffer.from(text)
-    }
-    const argv = ['/bin/sh', '-c', PUT, 'sh', file]
-    const { output, exit } = await rawExecOf(cluster, pod)({ argv, stdin: content(), signal })
-    exit.catch(() => undefined)
-    let noise = ''
-    for await (const { data } of output) noise += Buffer.from(data).toString()
-    const { code } = await exit
-    if (code !== 0)
-      throw new ProviderError('transient', `cannot begin a terminal: ${noise.trim() || `code ${code}`}`, { effect: 'none' })
-  }
 
   return {
     has: (id) => opened.has(id),
@@ -92,7 +82,7 @@ export function createTerminals(cluster: Cluster): Terminals {
         )
       }
       try {
-        await put(pod, { file, text }, signal)
+        await put(rawExecOf(cluster, pod), { file, text }, signal)
         begun = true
         terminal.stream = await openStream(cluster.client.transport, {
           ...{ namespace: cluster.namespace, pod, container: workerContainer, tty: true, signal },
@@ -128,6 +118,34 @@ export function createTerminals(cluster: Cluster): Terminals {
       return true
     },
   }
+}
+
+/**
+ * Writes the file. A node that cannot begin a program ends the connection while its input is still on the way, by which the words of the refusal may
+ * be lost: nothing has begun, and the same again says them.
+ */
+async function put(raw: RawExec, { file, text }: { file: string; text: string }, signal: AbortSignal): Promise<void> {
+  for (let left = PUT_TRIES - 1; ; left--)
+    try {
+      return await putOnce(raw, { file, text }, signal)
+    } catch (error) {
+      const judged = toKubernetesError(error, { doing: 'begin a terminal', mutates: false })
+      if (signal.aborted || left === 0 || judged.code !== 'transient') throw judged
+    }
+}
+
+async function putOnce(raw: RawExec, { file, text }: { file: string; text: string }, signal: AbortSignal): Promise<void> {
+  async function* content(): AsyncGenerator<Uint8Array> {
+    yield Buffer.from(text)
+  }
+  const argv = ['/bin/sh', '-c', PUT, 'sh', file]
+  const { output, exit } = await raw({ argv, stdin: content(), signal })
+  exit.catch(() => undefined)
+  let noise = ''
+  for await (const { data } of output) noise += Buffer.from(data).toString()
+  const { code } = await exit
+  if (code !== 0)
+    throw new ProviderError('transient', `cannot begin a terminal: ${noise.trim() || `code ${code}`}`, { effect: 'none' })
 }
 
 /** What the shell at the terminal reads. A size has a way of its own through the kubelet, and may come late: hence `stty`, where the image has it. */

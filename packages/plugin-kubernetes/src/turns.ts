@@ -1,5 +1,5 @@
 /** One at a time for each worker: what is asked of it second waits for the first, or for its own signal. */
-import { raceAbort } from './api/waiting.ts'
+import { raceAbort } from '@muster/provider-parts/waiting'
 
 export interface Turns {
   take<T>(key: string, signal: AbortSignal, work: () => Promise<T>): Promise<T>

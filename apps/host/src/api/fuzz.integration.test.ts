@@ -36,8 +36,9 @@ test(`${REQUESTS} requests from the document`, { timeout: 900_000 }, async () =>
   if (REQUESTS < 20_000) return
   for (const status of [200, 201, 204, 400, 401, 403, 404, 409, 413, 415, 422])
     expect([status, told.statuses[status]]).not.toEqual([status, undefined])
-  // A command of this vendor seldom gets to leave an output, no worker's end is ever stuck, its plugin never falls back, and it has no terminals.
-  const rare = ['getOutput', 'forgetWorker', 'acknowledgePlugin', 'openTerminal']
+  // A command of this vendor seldom gets to leave an output, no worker's end is ever stuck, no provider is leaving, its plugin never falls back, and it has no
+  // terminals.
+  const rare = ['getOutput', 'forgetWorker', 'forgetProvider', 'acknowledgePlugin', 'openTerminal']
   expect(Object.keys(told.perOperation).filter((one) => !told.done.has(one) && !rare.includes(one))).toEqual([])
 })
 

@@ -122,7 +122,8 @@ export const problemKinds: Readonly<Record<ProblemCode, ProblemKind>> = {
   'unsupported-media': {
     status: 415,
     title: 'Wrong media type',
-    meaning: 'The Content-Type is not the one this resource takes.',
+    meaning:
+      'The Content-Type is not the one this resource takes, or the body is not sent plain: JSON is UTF-8, and no Content-Encoding is undone.',
   },
   'bad-offset': {
     status: 416,

@@ -218,6 +218,7 @@ export function startPlugins(deps: RoomDeps): StartedRoom {
       ownerOf = owner
     },
     letGo: kept.letGo,
+    wake: async (name) => all.get(name)?.wake(),
     onChange(listener) {
       listeners.add(listener)
       return () => void listeners.delete(listener)

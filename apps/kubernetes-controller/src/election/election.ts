@@ -1,5 +1,5 @@
 /** Of several processes one works at a time, by a Lease that they share: {@link whileElected}. */
-import { abortReason, pause } from '@muster/plugin-kubernetes/api/waiting'
+import { abortReason, pause } from '@muster/provider-parts/waiting'
 import type { Leases, LeaseObject } from './leases.ts'
 
 /** A time in which this process is the one that works. */

@@ -1,6 +1,6 @@
 /** A token bucket for the requests of one client, which yields to what the API server says of its load. */
 import { ApiFailure } from './failure.ts'
-import { pause } from './waiting.ts'
+import { pause } from '@muster/provider-parts/waiting'
 
 export interface Bucket {
   /**

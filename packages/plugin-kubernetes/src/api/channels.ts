@@ -3,7 +3,7 @@ import { WebSocket } from 'ws'
 import { ApiFailure, refusal, toFailure } from './failure.ts'
 import type { QueryValue, Transport } from './transport.ts'
 import { urlOf } from './transport.ts'
-import { abortReason } from './waiting.ts'
+import { abortReason } from '@muster/provider-parts/waiting'
 
 export interface Frame {
   channel: number

@@ -4,7 +4,7 @@ import type { KubeConfig } from '@kubernetes/client-node/dist/config.js'
 import { type ExecCredential, runExecCredential } from './exec-credential.ts'
 import { bad, type ChosenContext, type ClusterSource, readSource, withContext } from './kubeconfig.ts'
 import { ApiFailure } from './failure.ts'
-import { raceAbort } from './waiting.ts'
+import { raceAbort } from '@muster/provider-parts/waiting'
 
 export interface TlsMaterial {
   ca?: string | Buffer

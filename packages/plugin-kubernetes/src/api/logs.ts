@@ -5,7 +5,8 @@ import { ApiFailure, isStatus } from './failure.ts'
 import { type LogPiece, readLog } from './log-lines.ts'
 import { type LogPart, type LogPosition, type Resumption, resumeFrom, startOf } from './log-position.ts'
 import type { Requests } from './requests.ts'
-import { createBackOff, pause, raceAbort } from './waiting.ts'
+import { pause, raceAbort } from '@muster/provider-parts/waiting'
+import { createBackOff } from './back-off.ts'
 
 /** What a container is at. */
 interface ContainerLook {

@@ -2,7 +2,8 @@
 import { ApiFailure, isExpired } from './failure.ts'
 import type { ApiObject, Requests } from './requests.ts'
 import { type Change, createStore, type Store, uidOf } from './store.ts'
-import { createBackOff, pause, raceAbort } from './waiting.ts'
+import { pause, raceAbort } from '@muster/provider-parts/waiting'
+import { createBackOff } from './back-off.ts'
 import { watchOnce, type WatchWhat } from './watch.ts'
 import type { ApiCall } from './calls.ts'
 

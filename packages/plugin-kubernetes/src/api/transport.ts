@@ -7,7 +7,7 @@ import type { Bucket } from './bucket.ts'
 import { ApiFailure, isStatus, refusal, toFailure } from './failure.ts'
 import type { Method } from './calls.ts'
 import type { Identities, Identity } from './identity.ts'
-import { abortReason } from './waiting.ts'
+import { abortReason } from '@muster/provider-parts/waiting'
 
 export type QueryValue = string | number | boolean | readonly string[] | undefined
 

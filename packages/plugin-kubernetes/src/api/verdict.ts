@@ -1,5 +1,6 @@
 /** What an API server's failures mean: one table from status, reason and words to the contract's codes. */
 import { type Effect, ProviderError, type ProviderErrorCode, type ThrottleScope } from '@muster/core'
+import { CERTIFICATE_CODES, NO_TLS_CODES } from '@muster/provider-parts/tls'
 import { ApiFailure, isAbort } from './failure.ts'
 
 /** One row: what to look for, and what it means. The first row that fits wins. */
@@ -36,16 +37,12 @@ const verdicts: readonly VerdictRow[] = [
     hint: "Run the kubeconfig's exec command by hand: it must print an ExecCredential.",
   },
   {
-    systemCode: [
-      ...['ERR_TLS_CERT_ALTNAME_INVALID', 'CERT_HAS_EXPIRED', 'CERT_NOT_YET_VALID', 'DEPTH_ZERO_SELF_SIGNED_CERT'],
-      ...['SELF_SIGNED_CERT_IN_CHAIN', 'UNABLE_TO_VERIFY_LEAF_SIGNATURE', 'UNABLE_TO_GET_ISSUER_CERT'],
-      ...['UNABLE_TO_GET_ISSUER_CERT_LOCALLY', 'CERT_SIGNATURE_FAILURE', 'CERT_UNTRUSTED', 'CERT_REVOKED'],
-    ],
+    systemCode: CERTIFICATE_CODES,
     code: 'auth',
     effect: 'none',
     hint: "The API server's certificate is not one of the kubeconfig's authority, or not for this address.",
   },
-  { systemCode: ['EPROTO', 'ERR_SSL_WRONG_VERSION_NUMBER'], code: 'transient', hint: 'What listens there does not speak TLS.' },
+  { systemCode: NO_TLS_CODES, code: 'transient', hint: 'What listens there does not speak TLS.' },
 
   {
     systemCode: ['BAD_POSITION'],

@@ -13,7 +13,7 @@ const SMALL_BYTES = 65_536
 export type KeptHeader = Pick<Header, 'name' | 'type'> & Partial<Header>
 
 /** Refuses entries that lead out of the folder they are unpacked in: one for each archive. */
-function createTarCheck(): (header: Header) => KeptHeader {
+export function createTarCheck(): (header: Header) => KeptHeader {
   const links = new Set<string>()
   const files = new Set<string>()
 

@@ -1,4 +1,4 @@
-/** Waiting with an end: for a promise until a signal, for a time, for longer after each failure. */
+/** Waiting with an end: for a promise until a signal, for a time. */
 
 /** Settles as the promise does, or rejects with the signal's reason once it aborts. The promise itself goes on. */
 export async function raceAbort<T>(promise: Promise<T>, signal: AbortSignal): Promise<T> {
@@ -27,35 +27,5 @@ export async function pause(ms: number, signal: AbortSignal): Promise<void> {
     await raceAbort(new Promise<void>((resolve) => (timer = setTimeout(resolve, ms))), signal)
   } finally {
     clearTimeout(timer)
-  }
-}
-
-export interface BackOff {
-  /** How long to wait after one more failure: at least what the server asked for. */
-  next(retryAfterMs?: number): number
-  reset(): void
-}
-
-/** Half a second doubled up to 30 s, as the clients of client-go do, with full jitter: many that lost one server do not come back as one. */
-const FIRST_MS = 500
-const MOST_MS = 30_000
-
-export interface BackOffOptions {
-  /** Of [0, 1). */
-  random?: () => number
-  firstMs?: number
-  mostMs?: number
-}
-
-export function createBackOff({ random = Math.random, firstMs = FIRST_MS, mostMs = MOST_MS }: BackOffOptions = {}): BackOff {
-  let failures = 0
-  return {
-    next(retryAfterMs = 0) {
-      const most = Math.min(mostMs, firstMs * 2 ** Math.min(failures++, 16))
-      return retryAfterMs + random() * most
-    },
-    reset() {
-      failures = 0
-    },
   }
 }
