@@ -5,6 +5,7 @@ import { removeLocalPlace } from '@muster/test/systems/muster'
 import { tempFolder } from '@muster/test/systems/temp'
 import { waitFor } from '@muster/test/systems/wait'
 import { expect, test } from 'vitest'
+import { musterBin } from './lib/paths.mjs'
 
 async function start(folder: string, ...args: string[]): Promise<RunningProcess> {
   const script = join(import.meta.dirname, 'start.mjs')
@@ -90,6 +91,16 @@ test(
     first.kill('SIGINT')
     await first.expectExit(0)
     expect(await processesOf(temp.path)).toEqual([])
+    // The pool was drained for the end, and works again with the next start.
+    await using third = await start(temp.path)
+    await waitFor('the third start', () => third.stderr().includes('Ctrl-C stops the daemon'), { timeoutMs: slow })
+    const pools = await startProcess([process.execPath, musterBin, 'pools', '-c', join(temp.path, 'muster.yaml')], {
+      env: { ...process.env, MUSTER_SOURCE: '1' },
+    })
+    await pools.expectExit(0)
+    expect(pools.stdout()).toMatch(/\nlocal +active /)
+    third.kill('SIGINT')
+    await third.expectExit(0)
   },
   slow,
 )

@@ -58,6 +58,7 @@ export async function startDaemon({ file, data }) {
   const deadline = performance.now() + readyMs
   for (;;) {
     const client = await find(file)
+    if (client) await openPools(client)
     if (client) return { client, ours: true, log, ended, empty: () => emptyPools(client), stop }
     if (!alive()) throw new Error(`the daemon ended before it was ready:\n${lastLines(log)}`)
     if (performance.now() > deadline) {
@@ -79,13 +80,23 @@ async function find(file) {
   }
 }
 
+/** Why pools are drained at an end; the next start knows them by it, and leaves what a person drained. */
+const leaving = 'npm start has ended'
+
+/** @param {import('@muster/client').MusterClient} client */
+async function openPools(client) {
+  for (const { name, state, wish } of await client.pools.list())
+    if (state === 'draining' && wish?.reason === leaving) await client.pools.resume(name)
+}
+
 /**
  * Drains all pools and waits until nothing of them is left but what somebody holds.
  * @param {import('@muster/client').MusterClient} client
  */
 async function emptyPools(client) {
   const pools = await client.pools.list()
-  for (const { name } of pools) await client.pools.drain(name)
+  for (const { name, state } of pools)
+    if (state !== 'draining') await client.pools.drain(name, state === 'active' ? { reason: leaving } : {})
   const deadline = performance.now() + emptyMs
   for (;;) {
     const { items } = await client.workers.list({ limit: 500 })

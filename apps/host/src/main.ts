@@ -12,6 +12,7 @@ import { makeFolders } from './config/places.ts'
 import { formatProblem } from './config/problem.ts'
 import { devOf } from './dev.ts'
 import { type Deployment, devFile, readDev, withDev } from './dev-parts.ts'
+import { startClockWatch } from './engine/clock-watch.ts'
 import { startDiskWatch } from './engine/disk.ts'
 import { startEngine } from './engine/engine.ts'
 import { givenBefore } from './engine/given.ts'
@@ -187,6 +188,7 @@ async function startRooms({ config: own, found, log, restore }: Start): Promise<
       report: (message, data) => log.error(data, message),
     })
     stops.push(leftovers.stop)
+    stops.push(startClockWatch({ conditions: engine.conditions, clock: engine.clock }))
     stops.push(startDiskWatch({ dataDir, conditions: engine.conditions, clock: engine.clock }))
     const runs = await startRuns({
       engine,

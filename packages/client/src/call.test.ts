@@ -293,6 +293,25 @@ test('a connection that is refused while bytes go there takes no more of them', 
   await waitFor('the sender to stop', async () => over)
 })
 
+test('a terminal that is cut off in the middle says so', async () => {
+  await using server = await startServer((_, response) => {
+    response.writeHead(200, { 'content-type': 'application/vnd.muster.terminal' })
+    response.write(Buffer.from([1, 0, 0, 0, 1, 0x24]), () => response.destroy())
+  })
+  const client = connect({ url: server.url })
+  async function* nothing(): AsyncGenerator<Uint8Array> {}
+  const terminal = await client.workers.terminal('w1', { command: ['sh'], input: nothing(), rows: 24, columns: 80 })
+  const all = (async () => {
+    for await (const shown of terminal.output) expect(Buffer.from(shown).toString()).toBe('$')
+  })()
+  await expect(all).rejects.toMatchObject({
+    code: 'unreachable',
+    message: 'the connection to the terminal was cut off',
+    hint: expect.stringContaining('revoked'),
+  })
+  client.close()
+})
+
 test('a terminal whose daemon takes the call and never answers is given up', async () => {
   await using server = await startServer(() => undefined)
   const transport = openTransport({ url: server.url })

@@ -3,7 +3,7 @@ import type { IncomingMessage } from 'node:http'
 import { setTimeout as pause } from 'node:timers/promises'
 import { fromProblem, MusterError } from './errors.ts'
 import { type Operations, operations } from './generated/api.ts'
-import type { Outgoing, Transport } from './transport.ts'
+import { isFile, mendFile, type Outgoing, type Transport } from './transport.ts'
 
 export type OperationName = keyof Operations
 type Given<T> = T extends undefined ? object : T
@@ -98,7 +98,7 @@ export function createCaller(transport: Transport, options: ConnectOptions = {})
         const answer = await transport.send(requestOf(name, { ...input, headers }))
         met = true
         if ((answer.statusCode ?? 0) < 400) return answer
-        throw fromProblem(answer.statusCode ?? 0, await textOf(answer), answer.headers['retry-after'])
+        throw ofToken(fromProblem(answer.statusCode ?? 0, await textOf(answer), answer.headers['retry-after']), transport)
       } catch (error) {
         if (input.duplex === true) throw explain(error, transport.name)
         await again(error)
@@ -151,6 +151,17 @@ function requestOf<K extends OperationName>(name: K, input: CallInput<K>): Outgo
     ...(input.duplex === undefined ? {} : { duplex: input.duplex }),
     ...(input.signal === undefined ? {} : { signal: input.signal }),
   }
+}
+
+/** A token that is refused is found by where it was read. */
+function ofToken(error: MusterError, { tokenFrom }: Transport): MusterError {
+  if (error.code !== 'unauthorized' || tokenFrom === undefined) return error
+  const { status, problem, hint } = error
+  return new MusterError('unauthorized', error.message.replace(/^the token /, `the token in ${tokenFrom} `), {
+    ...(status === undefined ? {} : { status }),
+    ...(problem === undefined ? {} : { problem }),
+    ...(isFile(tokenFrom) ? { hint: mendFile(tokenFrom) } : hint === undefined ? {} : { hint }),
+  })
 }
 
 /** The daemon is away, or about to be; the same call may succeed in a moment. */

@@ -2,7 +2,10 @@ import { mkdirSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { expect, test } from 'vitest'
 import { tempFolder } from '@muster/test/systems/temp'
+import { connect } from './client.ts'
 import { dataFolder, discover } from './discover.ts'
+import type { MusterError } from './errors.ts'
+import { problem, startServer } from './serve.test.helper.ts'
 
 const env = {}
 
@@ -35,7 +38,7 @@ test('a configuration or a data folder that is named comes first; a variable whe
   expect(await dataFolder({ cwd: path, config: 'other.yaml' })).toBe('/abs/data')
   expect(await dataFolder({ cwd: path, config: 'other.yaml', data: 'mine' })).toBe(join(path, 'mine'))
   const away = { MUSTER_URL: 'http://elsewhere:1', MUSTER_TOKEN: 't' }
-  expect(await discover({ cwd: path, env: away })).toEqual({ url: 'http://elsewhere:1', token: 't' })
+  expect(await discover({ cwd: path, env: away })).toEqual({ url: 'http://elsewhere:1', token: 't', tokenFrom: 'MUSTER_TOKEN' })
   expect(await discover({ cwd: path, env: { MUSTER_URL: 'http://elsewhere:1' } })).toEqual({ url: 'http://elsewhere:1' })
   endpoint(join(path, 'mine'))
   expect(await discover({ cwd: path, data: 'mine', env: away })).toEqual({ socket: join(path, 'mine/muster.sock') })
@@ -46,9 +49,46 @@ test('without a socket: the URL with the token of the folder, or the variable', 
   const { path } = folder
   endpoint(path, {})
   expect(await discover({ data: path, env })).toEqual({ url: 'http://127.0.0.1:1' })
-  expect(await discover({ data: path, env: { MUSTER_TOKEN: 't' } })).toEqual({ url: 'http://127.0.0.1:1', token: 't' })
-  writeFileSync(join(path, 'admin.token'), 'own\n')
-  expect(await discover({ data: path, env })).toEqual({ url: 'http://127.0.0.1:1', token: 'own' })
+  expect(await discover({ data: path, env: { MUSTER_TOKEN: 't' } })).toEqual({
+    url: 'http://127.0.0.1:1',
+    token: 't',
+    tokenFrom: 'MUSTER_TOKEN',
+  })
+  const file = join(path, 'admin.token')
+  writeFileSync(file, 'own\n')
+  expect(await discover({ data: path, env })).toEqual({ url: 'http://127.0.0.1:1', token: 'own', tokenFrom: file })
+  // One that holds nothing is none.
+  writeFileSync(file, '\n')
+  expect(await discover({ data: path, env: { MUSTER_TOKEN: 't' } })).toMatchObject({ token: 't' })
+})
+
+test('a token that is refused is told by where it was read, and what to do about it', async () => {
+  await using folder = await tempFolder('client')
+  const { path } = folder
+  const refused = {
+    code: 'unauthorized',
+    detail: 'the token is unknown, expired or revoked',
+    hint: 'Ask an admin for a new one.',
+  }
+  await using server = await startServer((_request, response) => problem(response, 401, refused))
+  writeFileSync(join(path, 'endpoint.json'), JSON.stringify({ url: server.url }))
+  const asking = async (env: NodeJS.ProcessEnv): Promise<unknown> => connect(await discover({ data: path, env })).pools.list()
+  await expect(asking({ MUSTER_TOKEN: 'mst_t' })).rejects.toMatchObject({
+    message: 'the token in MUSTER_TOKEN is unknown, expired or revoked',
+    hint: 'Ask an admin for a new one.',
+  })
+  await expect(asking({})).rejects.toMatchObject({ message: refused.detail, hint: refused.hint })
+  const file = join(path, 'admin.token')
+  for (const [text, reason] of [
+    ['mst_dead', 'is unknown, expired or revoked'],
+    ['mst_dead\nmst_other', 'holds a newline, a blank or another character that no token has'],
+  ] as const) {
+    writeFileSync(file, `${text}\n`)
+    const failure = (await asking({}).catch((error: unknown) => error)) as MusterError
+    expect(failure.message).toBe(`the token in ${file} ${reason}`)
+    expect(failure.hint).toMatch(`Remove ${file} and set MUSTER_TOKEN`)
+    expect(failure.hint).toContain('host.socket.path')
+  }
 })
 
 test('a configuration that cannot be read or understood is said', async () => {

@@ -28,7 +28,7 @@ export async function discover(options: DiscoverOptions = {}): Promise<Address> 
       ? { socket: url.slice('unix:'.length).replace(/^\/\/(?=\/)/, '') }
       : {
           url,
-          ...(token === undefined || token === '' ? {} : { token }),
+          ...tokenOf(token, 'MUSTER_TOKEN'),
           ...(ca === undefined || ca === '' ? {} : { ca: await readCa(ca) }),
         }
   const data = await dataFolder(options)
@@ -40,8 +40,13 @@ export async function discover(options: DiscoverOptions = {}): Promise<Address> 
   })
   const endpoint = JSON.parse(text) as { url: string; socket?: string }
   if (endpoint.socket !== undefined) return { socket: endpoint.socket }
-  const own = await readFile(join(data, 'admin.token'), 'utf8').catch(() => token ?? '')
-  return { url: endpoint.url, ...(own.trim() === '' ? {} : { token: own.trim() }) }
+  const file = join(data, 'admin.token')
+  const own = (await readFile(file, 'utf8').catch(() => '')).trim()
+  return { url: endpoint.url, ...(own === '' ? tokenOf(token, 'MUSTER_TOKEN') : tokenOf(own, file)) }
+}
+
+function tokenOf(token = '', tokenFrom: string): { token?: string; tokenFrom?: string } {
+  return token === '' ? {} : { token, tokenFrom }
 }
 
 async function readCa(file: string): Promise<string> {

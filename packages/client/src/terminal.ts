@@ -78,7 +78,7 @@ function shown(answer: IncomingMessage): Terminal {
 
   async function* output(): AsyncGenerator<Uint8Array, void, undefined> {
     let rest = Buffer.alloc(0)
-    for await (const chunk of answer as AsyncIterable<Buffer>) {
+    for await (const chunk of whileOpen(answer)) {
       rest = Buffer.concat([rest, chunk])
       while (rest.length >= HEAD_BYTES) {
         const length = rest.readUInt32BE(1)
@@ -91,10 +91,7 @@ function shown(answer: IncomingMessage): Terminal {
         if (kind === down.end) exit = exitIn(data.toString())
       }
     }
-    if (exit === undefined)
-      throw new MusterError('unreachable', 'the connection to the terminal was cut off', {
-        hint: 'What ran there has ended with it.',
-      })
+    if (exit === undefined) throw cutOff()
   }
 
   return {
@@ -104,6 +101,21 @@ function shown(answer: IncomingMessage): Terminal {
       return exit
     },
   }
+}
+
+async function* whileOpen(answer: IncomingMessage): AsyncGenerator<Buffer, void, undefined> {
+  try {
+    yield* answer as AsyncIterable<Buffer>
+  } catch (cause) {
+    throw cutOff({ cause })
+  }
+}
+
+function cutOff(why?: { cause: unknown }): MusterError {
+  return new MusterError('unreachable', 'the connection to the terminal was cut off', {
+    hint: 'What ran there has ended with it. The daemon was stopped, or the token was revoked or ran out.',
+    ...why,
+  })
 }
 
 function exitIn(text: string): NonNullable<Run['exit']> {

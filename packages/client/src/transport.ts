@@ -4,8 +4,11 @@ import * as https from 'node:https'
 import { getCACertificates } from 'node:tls'
 import { MusterError } from './errors.ts'
 
-/** Where a daemon is: a URL with a token (`ca`: PEM of who signed its certificate, besides the usual ones), or its unix socket. */
-export type Address = { url: string; token?: string; ca?: string } | { socket: string; token?: string }
+/**
+ * Where a daemon is: a URL with a token (`ca`: PEM of who signed its certificate, besides the usual ones), or its unix socket. `tokenFrom`: the variable
+ * or the file that the token was read from, for messages.
+ */
+export type Address = { tokenFrom?: string; token?: string } & ({ url: string; ca?: string } | { socket: string })
 
 export interface Outgoing {
   method: string
@@ -27,15 +30,18 @@ export interface Transport {
   close(): void
   /** For messages. */
   readonly name: string
+  /** Likewise; absent: nobody knows. */
+  readonly tokenFrom?: string
 }
 
 export function openTransport(address: Address): Transport {
   const target = targetOf(address)
   const { module } = target
   const agent = new module.Agent({ keepAlive: true, ...target.trust })
-  const auth = address.token === undefined ? {} : { authorization: `Bearer ${checked(address.token)}` }
+  const auth = address.token === undefined ? {} : { authorization: `Bearer ${checked(address.token, address.tokenFrom)}` }
   return {
     name: target.name,
+    ...(address.tokenFrom === undefined ? {} : { tokenFrom: address.tokenFrom }),
     close: () => agent.destroy(),
     send: (request) =>
       new Promise((resolve, reject) => {
@@ -69,11 +75,22 @@ export function openTransport(address: Address): Transport {
 }
 
 /** Node would refuse the header with a fault of ours. The token itself is in no message. */
-function checked(token: string): string {
+function checked(token: string, from?: string): string {
   if (/^[\x21-\x7e]+$/.test(token)) return token
-  throw new MusterError('local', 'the token holds a newline, a blank or another character that no token has', {
-    hint: 'Set MUSTER_TOKEN to the token alone, as it was printed.',
+  const which = from === undefined ? 'the token' : `the token in ${from}`
+  throw new MusterError('local', `${which} holds a newline, a blank or another character that no token has`, {
+    hint: isFile(from) ? mendFile(from) : 'Set MUSTER_TOKEN to the token alone, as it was printed.',
   })
+}
+
+/** What can be done about a file whose token is worth nothing. */
+export function mendFile(file: string): string {
+  return `Remove ${file} and set MUSTER_TOKEN to a token that an admin makes; without any, name a short host.socket.path: who may open that socket is an admin.`
+}
+
+/** A path, and no variable. */
+export function isFile(tokenFrom: string | undefined): tokenFrom is string {
+  return tokenFrom?.includes('/') === true
 }
 
 interface Target {

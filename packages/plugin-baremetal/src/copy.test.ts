@@ -58,7 +58,7 @@ async function into(folder: string, entries: readonly TarEntry[]): Promise<numbe
     return write.apply(asked.stdin, given)
   }) as typeof write
   const child = spawn('/bin/sh', [...unpackWords.slice(1), folder], { stdio: 'pipe' })
-  await unpack({ child, asker: asker(asked, { folder, path: '/in' }) }, tarStream(entries), never)
+  await unpack({ child, asker: asker(asked, { folder, path: '/in' }), path: '/in' }, tarStream(entries), never)
   return writes
 }
 
@@ -70,6 +70,19 @@ describe('unpacking', () => {
     folder = await mkdtemp(join(tmpdir(), 'muster-unpack-'))
   })
   afterEach(() => rm(folder, { recursive: true, force: true }))
+
+  test('a place that is closed to the worker is named whole', async () => {
+    const asked = spawn('/bin/sh', [], { stdio: 'pipe' })
+    const script = 'cat >/dev/null; echo "tar: pwned: Cannot open: Permission denied" >&2; exit 2'
+    const child = spawn('/bin/sh', ['-c', script], { stdio: 'pipe' })
+    const tar = tarStream([file('pwned')])
+    await expect(
+      unpack({ child, asker: asker(asked, { folder, path: 'evil' }), path: 'evil' }, tar, never),
+    ).rejects.toMatchObject({
+      code: 'invalid-spec',
+      message: 'cannot unpack the tar in evil: tar: pwned: Cannot open: Permission denied',
+    })
+  })
 
   test('many small files cost a question for hundreds, and come whole with large ones between them', async () => {
     const large = Buffer.alloc(3_000_000, 'large')

@@ -31,14 +31,19 @@ export const packWords: readonly string[] = [
   'sh',
 ]
 
-/** `child` is {@link unpackWords}, `asker` asks for its folder. */
+/** `child` is {@link unpackWords}, `asker` asks for its folder; `path` is that folder as it was asked for. */
 export interface Unpacking {
+  path: string
   child: ChildProcess
   asker: Asker
 }
 
 /** Sends a checked tar into `tar -x`. */
-export async function unpack({ child, asker }: Unpacking, source: AsyncIterable<Uint8Array>, signal: AbortSignal): Promise<void> {
+export async function unpack(
+  { child, asker, path }: Unpacking,
+  source: AsyncIterable<Uint8Array>,
+  signal: AbortSignal,
+): Promise<void> {
   const { noise, ended } = follow(child, signal)
   child.stdout?.resume()
   const sent = pipeline(
@@ -53,7 +58,7 @@ export async function unpack({ child, asker }: Unpacking, source: AsyncIterable<
   })
   const [code] = await Promise.all([ended, sent]).finally(() => asker.close())
   signal.throwIfAborted()
-  if (code !== 0) throw failure(noise(), 'unpack the tar')
+  if (code !== 0) throw failure(noise(), `unpack the tar in ${path}`)
 }
 
 /** What `tar -c` sends. Nothing of a small tree is sent that could not be read whole. */

@@ -206,7 +206,8 @@ export function createProvider(options: ProviderOptions): WorkerProvider {
         const { client, state, verb } = await readable(target)
         const folder = copyPath(state, path)
         const child = client.enter(state.id, [...unpackWords, folder], verb)
-        await unpack({ child, asker: asker(client.enter(state.id, askWords, verb), { folder, path }) }, tar, call.signal)
+        const asked = asker(client.enter(state.id, askWords, verb), { folder, path })
+        await unpack({ child, asker: asked, path }, tar, call.signal)
       })
     },
 

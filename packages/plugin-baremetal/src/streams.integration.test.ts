@@ -271,7 +271,7 @@ describe('copies', () => {
     }
     for (let time = 1; time <= 3; time += 1) {
       await expect(must(provider.copyIn)({ id }, { path: '/proc/none', tar: slowly() }, callOf())).rejects.toMatchObject({
-        message: expect.stringContaining('cannot unpack the tar') as string,
+        message: expect.stringContaining('cannot unpack the tar in /proc/none: ') as string,
       })
       await waitFor('the source to be let go', async () => ended === time)
     }

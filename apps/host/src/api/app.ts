@@ -6,7 +6,7 @@ import { newId } from '../store/ids.ts'
 import { checkAccess, checkStill } from './access.ts'
 import type { App, AppDeps } from './deps.ts'
 import { rawBody } from './describe.ts'
-import { readJsonBodies } from './json-bodies.ts'
+import { readJsonBodies, refuseEncoded } from './json-bodies.ts'
 import { observeRequests } from './observing.ts'
 import { describeRoute } from './openapi.ts'
 import { ApiProblem } from './problems.ts'
@@ -63,6 +63,7 @@ export async function buildApp(deps: AppDeps): Promise<App> {
     // Before a body is read: anybody may ask for what is not there.
     if (request.is404) nowhere(request)
   })
+  refuseEncoded(app)
   boundBodies(app, deps.access)
   // A POST that says nothing more needs no body at all.
   app.addHook('preValidation', async (request) => {
@@ -82,7 +83,12 @@ export async function buildApp(deps: AppDeps): Promise<App> {
   await app.register(swagger, {
     openapi: {
       openapi: '3.1.0',
-      info: { title: 'Muster', version: 'v1', description: 'Workers for CI/CD: pools, leases, runs, logs and decisions.' },
+      info: {
+        title: 'Muster',
+        version: 'v1',
+        description:
+          'Workers for CI/CD: pools, leases, runs, logs and decisions. Bodies are sent plain, without a Content-Encoding; JSON is UTF-8.',
+      },
       components: {
         securitySchemes: {
           token: { type: 'http', scheme: 'bearer' },

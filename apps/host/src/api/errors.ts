@@ -55,8 +55,10 @@ const ofFastify: Readonly<Record<string, ProblemCode>> = {
 /** A client that asks again sooner only adds to the load it waits for. */
 const RETRY_MS = 1000
 
-/** What the client is told; `internal` for everything that nobody threw on purpose. */
-export function toProblem(error: unknown): ApiProblem {
+/**
+ * What the client is told; `internal` for everything that nobody threw on purpose. `query`: the names that the resource knows there.
+ */
+export function toProblem(error: unknown, query: readonly string[] = []): ApiProblem {
   if (error instanceof ApiProblem) return error
   if (error instanceof EngineError)
     return new ApiProblem(ofEngine[error.code], error.message, {
@@ -80,7 +82,7 @@ export function toProblem(error: unknown): ApiProblem {
     return new ApiProblem('invalid-request', 'The request fails its schema.', {
       errors: error.validation.map((issue) => ({
         path: pathOf(error.validationContext ?? '', issue.instancePath),
-        message: issue.message ?? 'is wrong',
+        message: `${issue.message ?? 'is wrong'}${isStrange(issue, error.validationContext) ? namesOf(query) : ''}`,
       })),
     })
   if (['EMFILE', 'ENFILE'].includes((error as NodeJS.ErrnoException | undefined)?.code ?? ''))
@@ -91,6 +93,14 @@ export function toProblem(error: unknown): ApiProblem {
   const code = ofFastify[(error as FastifyError | undefined)?.code ?? '']
   if (code !== undefined) return new ApiProblem(code, (error as FastifyError).message)
   return new ApiProblem('internal', 'Something went wrong inside the daemon.')
+}
+
+function isStrange({ keyword }: { keyword: string }, context: string | undefined): boolean {
+  return context === 'querystring' && keyword === 'unrecognized_keys'
+}
+
+function namesOf(query: readonly string[]): string {
+  return query.length === 0 ? '; nothing is asked for there' : `; known: ${query.join(', ')}`
 }
 
 function ofStore(error: StoreError): ApiProblem {

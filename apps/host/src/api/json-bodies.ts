@@ -1,6 +1,32 @@
-/** Bodies of JSON. A name that could stand for the prototype of all objects is refused, and told by its place. */
+/** Bodies, as they are sent: none is decoded, and JSON is UTF-8. A name that could stand for the prototype of all objects is refused, and told by its place. */
+import type { FastifyRequest } from 'fastify'
 import type { App } from './deps.ts'
 import { ApiProblem } from './problems.ts'
+
+/** Refuses what would be read as something else than was sent: another encoding, another charset. */
+export function refuseEncoded(app: App): void {
+  app.addHook('preParsing', async ({ raw: { headers, method } }: FastifyRequest) => {
+    if (method === 'GET' || method === 'HEAD') return
+    const { 'content-encoding': encoding = 'identity', 'content-type': type = '' } = headers
+    if (encoding.trim().toLowerCase() !== 'identity')
+      throw new ApiProblem('unsupported-media', `a body with the Content-Encoding ${shown(encoding)} is not taken`, {
+        hint: 'Send it plain, without that header.',
+      })
+    const [, charset] = CHARSET.exec(type) ?? []
+    if (charset !== undefined && !/^utf-?8$/i.test(charset))
+      throw new ApiProblem('unsupported-media', `a body in the charset ${shown(charset)} is not taken`, {
+        hint: 'Send it in UTF-8.',
+      })
+  })
+}
+
+/** The parameter of a media type (RFC 9110, 8.3.1), quoted or not. */
+const CHARSET = /;\s*charset\s*=\s*"?([^\s";]*)/i
+
+/** A header may be as long as the whole head. */
+function shown(text: string): string {
+  return `'${text.slice(0, 40)}'`
+}
 
 export function readJsonBodies(app: App): void {
   const parse = app.getDefaultJsonParser('error', 'error')

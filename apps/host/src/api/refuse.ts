@@ -17,7 +17,7 @@ export function noteAnswer(reply: FastifyReply): void {
 /** Answers a request with the problem that `error` is. */
 export function refuse(error: unknown, request: FastifyRequest, reply: FastifyReply): void {
   noteAnswer(reply)
-  const problem = toProblem(error)
+  const problem = toProblem(error, queryNames(request))
   const fault = problem.code === 'internal'
   if (fault && !reply.raw.destroyed) request.log.error({ err: error, id: request.id }, 'a request failed inside the daemon')
   const seconds = retrySeconds(problem)
@@ -30,6 +30,12 @@ export function refuse(error: unknown, request: FastifyRequest, reply: FastifyRe
     .type('application/problem+json')
     .serializer(JSON.stringify)
     .send(problemBody(problem, fault ? request.id : undefined))
+}
+
+/** What may be asked for behind the `?` of this resource. */
+function queryNames({ routeOptions }: FastifyRequest): string[] {
+  const { querystring } = (routeOptions?.schema ?? {}) as { querystring?: { shape?: object } }
+  return Object.keys(querystring?.shape ?? {})
 }
 
 /** What the parser of node:http does not let through: answered in the same words, on whichever of the addresses it came. */

@@ -70,6 +70,20 @@ test('bodies are bounded, and of the right kind', async () => {
     headers: { 'content-type': 'application/yaml' },
   })
   expect([text.status, text.json['code']]).toEqual([415, 'unsupported-media'])
+  for (const [header, value, detail] of [
+    ['content-encoding', 'gzip', "a body with the Content-Encoding 'gzip' is not taken"],
+    ['content-encoding', 'identity, br', "a body with the Content-Encoding 'identity, br' is not taken"],
+    ['content-type', 'application/json; charset=utf-16', "a body in the charset 'utf-16' is not taken"],
+    ['content-type', 'application/json;x=1; charset="ISO-8859-1"', "a body in the charset 'ISO-8859-1' is not taken"],
+  ] as const) {
+    const headers = { 'content-type': 'application/json', [header]: value }
+    const other = await daemon.ask('POST', '/v1/runs', { body: Buffer.from(JSON.stringify(run)), headers })
+    expect(other.json, `${header}: ${value}`).toMatchObject({ status: 415, code: 'unsupported-media', detail })
+  }
+  for (const type of ['application/json; charset=UTF-8', 'application/json; charset="utf8"']) {
+    const headers = { 'content-type': type, 'content-encoding': 'Identity' }
+    expect((await daemon.ask('POST', '/v1/runs', { body: Buffer.from(JSON.stringify(run)), headers })).status).toBe(201)
+  }
   const broken = await daemon.ask('POST', '/v1/runs', {
     body: Buffer.from('{"pool"'),
     headers: { 'content-type': 'application/json' },

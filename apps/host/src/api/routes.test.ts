@@ -235,7 +235,12 @@ test('a query or body that nobody could serve is refused by name', async () => {
       (json['errors'] as { path: string; message: string }[] | undefined)?.map(({ path: at, message }) => `${at}: ${message}`),
     ]
   }
-  expect(await asked('GET', '/v1/runs?pol=ci')).toEqual([400, [expect.stringMatching(/^query: .*"pol"/)]])
+  expect(await asked('GET', '/v1/runs?pol=ci')).toEqual([400, [expect.stringMatching(/^query: .*"pol"; known: .*\bpool\b/)]])
+  expect(await asked('GET', '/v1/events?after=3')).toEqual([400, [expect.stringMatching(/^query: .*"after"; known: .*\bfrom\b/)]])
+  expect(await asked('POST', '/v1/runs', { pol: 'ci', pool: 'ci', command: ['true'] })).toEqual([
+    400,
+    ['body: Unrecognized key: "pol"'],
+  ])
   expect(await asked('GET', '/v1/why/run/nope')).toEqual([404, undefined])
   expect(await asked('GET', '/v1/why/pool/nope')).toEqual([404, undefined])
   expect(await asked('GET', '/v1/why/pool/full')).toEqual([200, undefined])

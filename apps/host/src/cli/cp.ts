@@ -1,6 +1,6 @@
 /** `muster cp`: files and folders into a worker that lives, and out of it. */
-import { basename, join, posix } from 'node:path'
-import { statSync } from 'node:fs'
+import { basename, join, posix, resolve } from 'node:path'
+import { lstatSync, readlinkSync, realpathSync, statSync } from 'node:fs'
 import { isMusterError, type MusterClient, MusterError } from '@muster/client'
 import { type Command, InvalidArgumentError } from 'commander'
 import { acting, openClient, subcommand, withProgress } from './context.ts'
@@ -28,8 +28,17 @@ export function targetOf(target: string, source: string): { folder: string; name
 
 /** The path here that what comes from a worker is saved as, and whose place it takes. */
 export function placeHere(source: string, target: string): string {
-  const into = isNameless(target) || statSync(target, { throwIfNoEntry: false })?.isDirectory() === true
-  if (!into) return target
+  const isFolder = statSync(target, { throwIfNoEntry: false })?.isDirectory() === true
+  if (!isNameless(target) && !isFolder) return target
+  // It may be what an earlier copy brought: then a worker chose where this one goes.
+  if (isFolder && linkAt(target) !== undefined)
+    throw new MusterError(
+      'local',
+      `${target} is a link to the folder ${realpathSync(target)}, and nothing is copied through a link`,
+      {
+        hint: 'Name that folder itself, or remove the link.',
+      },
+    )
   const name = posix.basename(source)
   // The folder itself would be replaced, with all that is in it.
   if (isNameless(name))
@@ -37,6 +46,13 @@ export function placeHere(source: string, target: string): string {
       hint: `Give it one that is not taken, as ${join(target, 'copy')}.`,
     })
   return join(target, name)
+}
+
+/** Where a link leads, as it is written there; undefined for everything else. */
+export function linkAt(path: string): string | undefined {
+  // Without the slash at its end, by which a link would be followed.
+  const at = resolve(path)
+  return lstatSync(at, { throwIfNoEntry: false })?.isSymbolicLink() === true ? readlinkSync(at) : undefined
 }
 
 /** Is it a folder by its spelling: `x/`, `.`, `x/..`? */
@@ -55,7 +71,8 @@ A relative path in a worker is below its workspace. What is there is replaced, f
 that name, a folder never takes the place of a file. The daemon takes in all of it before it touches the worker: cut off
 until then, nothing changes there.
 Here it is all or nothing: a folder of the same name is replaced as a whole, with what only it had. Where something cannot
-be read, that is said with exit code 1, and what could be read is TARGET.incomplete.
+be read, that is said with exit code 1, and what could be read is TARGET.incomplete. A target that is a link to a folder is refused:
+it may be one that came out of a worker.
 
   muster cp ./dist w01m…:/srv/app        as the folder /srv/app
   muster cp w01m…:report.xml results/    as results/report.xml`,
@@ -117,7 +134,8 @@ async function copy(source: Place, { target, command }: { target: Place; command
     const onSkipped = (entry: string): void => say(`left out ${entry}`)
     const done = client.workers.saveFiles(source.worker ?? '', { path: source.path, target: place, onSkipped, signal })
     await withProgress(`copying ${source.path} from ${source.worker ?? ''} …`, done)
-    say(`copied to ${place}`)
+    const link = linkAt(place)
+    say(link === undefined ? `copied to ${place}` : `copied to ${place}, a link to ${link}`)
     return exits.ok
   } catch (error) {
     if (!signal.aborted) throw error

@@ -2,7 +2,7 @@ import type { MusterClient, Run } from '@muster/client'
 import { MusterError } from '@muster/client'
 import { waitFor } from '@muster/test/systems/wait'
 import { afterEach, expect, test, vi } from 'vitest'
-import { followRun } from './follow.ts'
+import { followRun, noteSignals } from './follow.ts'
 
 afterEach(() => {
   vi.restoreAllMocks()
@@ -37,9 +37,9 @@ function clientOf({ run, provider = { state: 'ready' }, logs, cancel = async () 
   } as unknown as MusterClient
 }
 
-function following(told: Told): { done: Promise<number>; said: () => string } {
+function following(told: Told, early?: ReturnType<typeof noteSignals>): { done: Promise<number>; said: () => string } {
   const spy = vi.spyOn(process.stderr, 'write').mockReturnValue(true)
-  const done = followRun({ client: clientOf(told), run: base, stdin: false, quiet: true, cancels: true })
+  const done = followRun({ client: clientOf(told), run: base, stdin: false, quiet: true, cancels: true, ...(early && { early }) })
   return { done, said: () => spy.mock.calls.map(([text]) => String(text)).join('') }
 }
 
@@ -79,6 +79,16 @@ test('a cancel that is refused says that the run goes on', async () => {
   interrupt()
   expect(await done).toBe(130)
   expect(said()).toMatch(/cancelling r1[^]*the token is expired[^]*run r1 is not ended by that/)
+})
+
+test('a signal in the moment in which the run is made is not lost between the one who made it and who follows it', async () => {
+  const early = noteSignals()
+  // One that nothing else here listens for: the system has it by then, and nobody was told yet.
+  process.kill(process.pid, 'SIGHUP')
+  const { done, said } = following({ cancel: async () => Promise.reject(refused()) }, early)
+  expect(await done).toBe(130)
+  expect(said()).toMatch(/^muster: SIGHUP: cancelling r1/)
+  expect(early.signal.aborted).toBe(false)
 })
 
 test('Ctrl-C while its provider is away says what is waited for, and how to leave', async () => {

@@ -14,6 +14,8 @@ export interface FollowOptions {
   quiet: boolean
   /** Ctrl-C ends the run; else only the following. */
   cancels: boolean
+  /** Who listened for signals until now. */
+  early?: Pick<ReturnType<typeof noteSignals>, 'release'>
   /** Done once the run has ended, whatever its outcome. False: a run that passed did not give all that was asked for. */
   afterwards?: (run: Run) => Promise<boolean>
 }
@@ -28,6 +30,8 @@ export async function followRun(options: FollowOptions): Promise<number> {
   const { client, run } = options
   const ended = new AbortController()
   const stop = stopper(options)
+  // Not before: Node drops a signal that has come, and was told to nobody yet, with its last listener.
+  options.early?.release()
   const aborted = AbortSignal.any([ended.signal, stop.now])
   const waiting = options.quiet ? Promise.resolve() : tellWaiting(options, aborted)
   const input = options.stdin ? sendInput(options, aborted) : Promise.resolve()

@@ -1,3 +1,4 @@
+import { mkdir, symlink, writeFile } from 'node:fs/promises'
 import { Argument, Command, InvalidArgumentError } from 'commander'
 import { stripVTControlCharacters } from 'node:util'
 import { join } from 'node:path'
@@ -5,7 +6,7 @@ import { describe, expect, test } from 'vitest'
 import { tempFolder } from '@muster/test/systems/temp'
 import type { Pool, Run } from '@muster/client'
 import { suggest } from './completion.ts'
-import { placeHere, placeOf, targetOf } from './cp.ts'
+import { linkAt, placeHere, placeOf, targetOf } from './cp.ts'
 import { parsePorts } from './forward.ts'
 import { harmless } from './io.ts'
 import { drawn } from './top.ts'
@@ -38,6 +39,27 @@ test('what comes out of a worker never takes the place of the folder that it goe
   for (const source of ['.', '..', '/', 'a/..', 'a/.', './'])
     for (const target of [folder.path, `${folder.path}/`, `${folder.path}/new/`, '.', '..'])
       expect(() => place(source, target), `${source} to ${target}`).toThrow('has no name of its own')
+})
+
+test('what comes out of a worker does not go through a link, which may have come out of one', async () => {
+  await using folder = await tempFolder('cp')
+  const at = (name: string): string => join(folder.path, name)
+  await mkdir(at('elsewhere'))
+  await writeFile(at('file'), '')
+  for (const [name, leads] of Object.entries({ link: 'elsewhere', plain: 'file', nowhere: 'none' }))
+    await symlink(leads, at(name))
+  const told = `is a link to the folder ${at('elsewhere')}, and nothing is copied through a link`
+  for (const spelled of ['link', 'link/', 'link//', 'link/.'])
+    expect(() => placeHere('q', at(spelled)), `as ${spelled}`).toThrow(told)
+  // The link itself gives way to what comes.
+  for (const name of ['plain', 'nowhere']) expect(placeHere('q', at(name))).toBe(at(name))
+  expect(placeHere('q', at('elsewhere'))).toBe(at('elsewhere/q'))
+  expect([linkAt(at('link')), linkAt(at('link/')), linkAt(at('file')), linkAt(at('none'))]).toEqual([
+    'elsewhere',
+    'elsewhere',
+    undefined,
+    undefined,
+  ])
 })
 
 test('ports: one for both sides, or one for each', () => {

@@ -96,8 +96,8 @@ async function run(argv: string[], options: Options, command: Command): Promise<
     say('cancelled before it began')
     return exits.cancelled
   }
-  early.release()
   if (options.detach === true) {
+    early.release()
     if (options.json === true) printJson(made)
     else print(made.id)
     return exits.ok
@@ -108,6 +108,7 @@ async function run(argv: string[], options: Options, command: Command): Promise<
     stdin,
     quiet: options.quiet === true,
     cancels: true,
+    early,
     afterwards: async (ended) => {
       const saved = await saveOutputs(client, ended, options)
       await tellKept(client, ended)

@@ -139,6 +139,11 @@ const isolation = strict({
     .describe(
       'User ids of plugins under root, one for each provider; the first is their group too. No other host of this machine may have them. Default 60578 to 60599; off: they run as root.',
     ),
+  maxHeapMb: z
+    .int()
+    .min(16)
+    .exactOptional()
+    .describe('Largest heap in MiB that a plugin may ask for; it may take twice that and 128 of memory. Default 1024.'),
 })
 
 const host = strict({
@@ -270,7 +275,7 @@ export interface HostFile {
   limits?: RequestLimits
   telemetry?: { otlp?: OtlpFile }
   network?: NetworkSettings
-  isolation?: { users?: UserRange | 'off' }
+  isolation?: { users?: UserRange | 'off'; maxHeapMb?: number }
   development?: boolean
 }
 

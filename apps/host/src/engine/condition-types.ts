@@ -12,6 +12,8 @@ export interface ConditionKind {
 
 const raised = [
   'disk-low',
+  'output-waits',
+  'clock-differs',
   'certificate',
   'auth',
   'silent',
@@ -57,8 +59,23 @@ export const conditionKinds: Readonly<Record<(typeof raised | typeof others)[num
   'disk-low': {
     scope: 'host',
     meaning: 'The disk of the data folder is nearly full.',
-    meanwhile: 'Everything works, until it is full.',
+    meanwhile: 'Everything works, until the last of it is left: see `output-waits`.',
     mend: 'Make room, or keep less: `muster storage` shows what takes it, `retention` of the configuration says what is kept.',
+  },
+  'output-waits': {
+    scope: 'host',
+    meaning: 'What is left of the disk of the data folder (256 MiB, or 2 % of a smaller disk) is kept for the store.',
+    meanwhile:
+      'Commands go on in their workers, and lose nothing. What they print is not stored yet, and a run with output, inputs or stdin does not end before it is, cancelled or not. Not ready.',
+    mend: 'Make room on that disk. Runs try twice a second and go on by themselves.',
+  },
+  'clock-differs': {
+    scope: 'host',
+    meaning:
+      'Times of records, events and ages differ from the machine’s clock: that was set, or the daemon or its machine stood still.',
+    meanwhile:
+      'The daemon counts each second that it watches as one, so that no lease, lifetime or deadline ends early; times in which nobody watched count later. Lines of its log have the machine’s time.',
+    mend: 'It is made up for by three seconds a minute, or by a restart of the daemon at once.',
   },
   certificate: {
     scope: 'host',

@@ -40,5 +40,11 @@ test('little room is a condition with a hint, until there is clearly more again'
   expect(await next(3 * gib, 100 * gib)).toBe(false)
   expect(await next(1 * gib, 2 * gib)).toBe(false)
   expect(await next(0.05 * gib, 2 * gib)).toBe(true)
+  // A run that waits for the last of it tells sooner; the watch tells when it is over.
+  expect(held.has('output-waits')).toBe(false)
+  await next(0.01 * gib, 2 * gib)
+  expect(held.get('output-waits')).toContain('by themselves')
+  await next(1 * gib, 2 * gib)
+  expect([...held]).toEqual([])
   await stop()
 })

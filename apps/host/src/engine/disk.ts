@@ -24,14 +24,36 @@ const LOW_BYTES = 2 * 2 ** 30
 /** It is over only when somewhat more is free, so that it does not come and go. */
 const CLEAR = 1.2
 
+/** What no output of runs may take; the smaller of both: days of records, and little of a small disk. */
+const RESERVE_BYTES = 256 * 2 ** 20
+const RESERVE_SHARE = 0.02
+
 const key = { scope: 'host', name: 'disk', type: 'disk-low' } as const
+const waits = { scope: 'host', name: 'disk', type: 'output-waits' } as const
+
+export function isReserved({ free, total }: DiskRoom): boolean {
+  return free < Math.min(RESERVE_BYTES, RESERVE_SHARE * total)
+}
+
+/** Of the condition `output-waits`. */
+export function tellReserved(conditions: Pick<Conditions, 'raise' | 'clear'>, tight: boolean): void {
+  if (!tight) return conditions.clear(waits)
+  conditions.raise({
+    ...waits,
+    message: 'what is left of the disk of the data folder is kept for the store: output of runs waits, and so do their ends',
+    hint: 'Free room there; runs go on by themselves. `muster storage` shows what Muster has.',
+  })
+}
 
 /** Looks now and each minute. Returns what stops it. */
 export function startDiskWatch({ dataDir, conditions, clock, room = roomOf }: DiskWatchOptions): () => Promise<void> {
   let cancel = (): void => undefined
   let stopped = false
   async function look(): Promise<void> {
-    const { free, total } = await room(dataDir)
+    const left = await room(dataDir)
+    const { free, total } = left
+    // Runs tell it at once; that it is over also where none is left that looks.
+    tellReserved(conditions, isReserved(left))
     if (free < LOW_BYTES && free < LOW_SHARE * total)
       conditions.raise({
         ...key,

@@ -188,7 +188,11 @@ export async function startEngine(options: EngineOptions): Promise<Engine> {
       forget: giveUpOf(context, { ...parts, kept, observe }),
     },
     providerOf: (worker) => plugins.find(worker.provider, worker.id),
-    reconcile: async (name) => void (await listAll(name)),
+    reconcile: async (name) => {
+      // Whoever asks for a look has mended something, or wants to know.
+      if (name !== undefined) await plugins.wake(name)
+      await listAll(name)
+    },
     orphans: (name) => parts.orphans.list(name),
     reclaimOrphans: async (name) => {
       const before = parts.orphans.count(name)

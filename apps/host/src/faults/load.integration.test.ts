@@ -6,7 +6,6 @@ import { readFileSync, readdirSync } from 'node:fs'
 import { request } from 'node:http'
 import { join } from 'node:path'
 import { afterEach, expect, test } from 'vitest'
-import { startMuster } from '../cli/muster.test.helper.ts'
 import { makeSite, patienceMs, type Site } from './daemon.test.helper.ts'
 import { fakeVendor, type Vendor } from './vendors.test.helper.ts'
 
@@ -75,40 +74,6 @@ test(
     await waitFor('the files to be closed', () => openFiles(endpoint().pid) <= before + 5, { timeoutMs: patienceMs })
   },
 )
-
-test('sixty commands from one shell, Ctrl-C on half of them', { timeout }, async () => {
-  const opened = await openSite()
-  const { site } = opened
-  await site.start()
-  await site.ready()
-  const command = ['run', '-q', '-c', site.config, '--pool', 'cold', '--', '/bin/sh', '-c', 'echo begun; sleep 1; echo over']
-  const all = Array.from({ length: 60 }, () => startMuster(command, { cwd: site.dir }))
-  disposals.push(async () => {
-    for (const one of all) one.kill('SIGKILL')
-    await Promise.all(all.map((one) => one.exited))
-  })
-  const ends = await Promise.all(
-    all.map(async (one, index) => {
-      if (index % 2 === 1) {
-        // A signal to a program that has not set itself up yet is no Ctrl-C at the command.
-        await waitFor(
-          'it to have begun',
-          async () => one.stdout().includes('begun') || (await site.client.runs.list({ limit: 500 })).items.length > index / 2,
-          {
-            timeoutMs: patienceMs,
-          },
-        )
-        one.kill('SIGINT')
-      }
-      return one.exited
-    }),
-  )
-  for (const [index, { code, stdout }] of ends.entries())
-    if (index % 2 === 0) expect([code, stdout.text]).toEqual([0, 'begun\nover\n'])
-    else expect([0, 130, null]).toContain(code)
-  expect(ends.filter(({ code }) => code === 130).length).toBeGreaterThan(0)
-  await nothingLeft(opened)
-})
 
 test(
   'three hundred streams where 256 files may be open: each is served or refused in words, and all works after it',

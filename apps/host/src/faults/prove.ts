@@ -1,9 +1,9 @@
 /**
  * `pnpm prove`: the long form of the proofs that CI takes in short: the conformance suite against every seeded defect, processes that
- * stand still for two minutes, callers under upgrades of their plugin, and the kill proofs. Resumable; the last result, with seed and commit, is written to docs/proofs.md.
+ * stand still for two minutes, callers under upgrades of their plugin, a thousand commands of one shell, and the kill proofs. Resumable; the last result, with seed and commit, is written to docs/proofs.md.
  *
  * Kills per point: fake 100, local 50, Docker 20. `MUSTER_PROVE_SHARE=0.1` takes a tenth. What was proved at this commit is not proved
- * again; a failure stops and names the point. With the word `upgrades` only those are proved, and put into the page as it is.
+ * again; a failure stops and names the point. With the word `upgrades` or `commands` only those are proved, and put into the page as it is.
  */
 import { execFileSync, spawnSync } from 'node:child_process'
 import { mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
@@ -12,6 +12,7 @@ import { dirname, join } from 'node:path'
 import { findDocker } from '@muster/test/systems/docker'
 import { type KillPoint, killPoints } from '../engine/killpoint.ts'
 import { limited, prove } from './kill.test.helper.ts'
+import { proveShell, roomFor, type ShellProved } from './shell.test.helper.ts'
 import { proveStop, type Stop } from './stop.test.helper.ts'
 import { proveSwitch, type SwitchProved } from './switch.test.helper.ts'
 import { dockerVendor, fakeVendor, localVendor, type OpenVendor } from './vendors.test.helper.ts'
@@ -36,12 +37,15 @@ interface State {
   stops?: string[]
   /** Callers of a provider whose plugin was switched, and killed. */
   switch?: SwitchProved
+  /** Commands of one shell, half of them interrupted. */
+  shell?: ShellProved
   seconds: number
 }
 
 const state = readState()
 const begin = performance.now()
 const none = { calls: 0, failed: 0, times: 0 }
+const nothing: ShellProved = { commands: 0, atOnce: 0, passed: 0, cancelled: 0, unasked: 0 }
 const docker = await findDocker()
 const vendors: [string, number, OpenVendor][] = [
   ['fake', 100, fakeVendor],
@@ -52,14 +56,19 @@ const vendors: [string, number, OpenVendor][] = [
 ]
 
 const file = join(root, 'docs/proofs.md')
-if (process.argv.includes('upgrades')) {
-  await proveSwitches()
-  writeFileSync(file, withUpgrades(readFileSync(file, 'utf8')))
+const alone = { upgrades: { prove: proveSwitches, text: upgrades }, commands: { prove: proveCommands, text: commands } }
+const asked = Object.entries(alone).filter(([word]) => process.argv.includes(word))
+if (asked.length > 0) {
+  for (const [, { prove: proveIt, text }] of asked) {
+    await proveIt()
+    writeFileSync(file, withPart(readFileSync(file, 'utf8'), text()))
+  }
 } else {
   state.defects ??= proveDefects()
   save()
   await proveStops()
   await proveSwitches()
+  await proveCommands()
   for (const [name, full, vendor] of vendors)
     for (const point of killPoints)
       await provePoint(`${name} ${point}`, { point, vendor, count: Math.max(1, Math.round(full * share)) })
@@ -91,6 +100,15 @@ async function proveSwitches(): Promise<void> {
   const { switched, killed } = proved
   if (switched.failed > 0) throw new Error(`${switched.failed} calls failed by an upgrade: ${switched.said.join('; ')}`)
   process.stdout.write(`switch: 0 of ${switched.calls} calls failed; ${killed.failed} of ${killed.calls} by plain restarts\n`)
+}
+
+async function proveCommands(): Promise<void> {
+  const most = Math.min(1000, Math.max(50, roomFor()))
+  const proved = (state.shell ??= await proveShell({ commands: Math.max(50, Math.round(1000 * share)), most, seed: state.seed }))
+  save()
+  process.stdout.write(
+    `commands: ${proved.passed} passed, ${proved.cancelled + proved.unasked} of ${proved.commands} interrupted\n`,
+  )
 }
 
 async function provePoint(
@@ -158,10 +176,21 @@ function save(): void {
 }
 
 /** The page as it is, with this part anew; one that has none gets it before the kills. */
-function withUpgrades(text: string): string {
-  const parts = text.split(/\n+(?=## )/).filter((part) => !part.startsWith('## Upgrades'))
-  const at = parts.findIndex((part) => part.startsWith('## Kills'))
-  return parts.toSpliced(at, 0, `${upgrades()} Proved alone at commit ${state.commit}.`).join('\n\n')
+function withPart(text: string, part: string): string {
+  const [head = ''] = part.split('\n')
+  const parts = text.split(/\n+(?=## )/).filter((one) => !one.startsWith(head))
+  const at = parts.findIndex((one) => one.startsWith('## Kills'))
+  return parts.toSpliced(at, 0, `${part} Proved alone at commit ${state.commit}.`).join('\n\n')
+}
+
+function commands(): string {
+  const { commands: all, atOnce, passed, cancelled, unasked } = state.shell ?? nothing
+  return `## Commands
+
+${all} \`muster run\` of one shell, each a process of its own, ${atOnce} at once (as many as this machine has memory for), on a pool of eight local
+workers; half of them get SIGINT: some at any moment while all begin, some while all wait. ${passed} were left alone, ended with 0 and had their own output
+whole. Of the interrupted, ${cancelled} had a run, and each of those ended cancelled; ${unasked} had not asked for one yet. All of them were 130 to the shell, no worker, lease or run
+was left, and the daemon held as many files, processes and streams as before.`
 }
 
 function upgrades(): string {
@@ -199,6 +228,8 @@ time-out is as long as the stop, and goes on (SIGCONT): ${(state.stops ?? []).jo
 with its own exit and every line of its log once, in the worker that it began in, and that nothing was left.
 
 ${upgrades()}
+
+${commands()}
 
 ## Kills
 

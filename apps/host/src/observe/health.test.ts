@@ -1,6 +1,7 @@
 import { ProviderError } from '@muster/core'
 import { afterEach, expect, test } from 'vitest'
 import { type Harness, type HarnessOptions, openHarness, poolConfig } from '../engine/testing/harness.ts'
+import { tellReserved } from '../engine/disk.ts'
 import { healthOf, type HealthPart, readinessOf } from './health.ts'
 
 let h: Harness
@@ -30,6 +31,16 @@ test('all is well: every part says so', async () => {
   expect(ready.parts.map(({ name, state }) => [name, state])).toEqual(
     ['store', 'term', 'provider one', 'provider two', 'pool ci', 'pool both'].map((name) => [name, 'ok']),
   )
+})
+
+test('not ready while what runs print cannot be stored, and well all the same', async () => {
+  await open()
+  tellReserved(h.engine.conditions, true)
+  expect(readinessOf(h.engine).ok).toBe(false)
+  expect(part('disk')).toMatchObject({ state: 'failed', reason: expect.stringContaining('output of runs waits') })
+  expect(healthOf(h.engine).ok).toBe(true)
+  tellReserved(h.engine.conditions, false)
+  expect(readinessOf(h.engine).ok).toBe(true)
 })
 
 test('not ready before every provider that answers was looked at once; a look that fails counts, with its reason', async () => {

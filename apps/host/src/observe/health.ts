@@ -2,7 +2,7 @@
 import type { Engine } from '../engine/api.ts'
 
 export interface HealthPart {
-  /** `store`, `term`, `provider NAME`, `pool NAME`. */
+  /** `store`, `term`, `disk` (only while output of runs waits), `provider NAME`, `pool NAME`. */
   name: string
   /** pending: not known yet · degraded: worse than it should be, and others go on · failed: nothing goes without it */
   state: 'ok' | 'pending' | 'degraded' | 'failed'
@@ -17,6 +17,7 @@ export interface Health {
 }
 
 type Rooms = Pick<Engine, 'acting' | 'looked'> & {
+  conditions: Pick<Engine['conditions'], 'list'>
   store: Pick<Engine['store'], 'health'>
   plugins: Pick<Engine['plugins'], 'list'>
   pools: Pick<Engine['pools'], 'list'>
@@ -42,6 +43,8 @@ export function healthOf(engine: Rooms): Health {
  */
 export function readinessOf(engine: Rooms): Health {
   const { parts } = healthOf(engine)
+  for (const { type, message, hint } of engine.conditions.list())
+    if (type === 'output-waits') parts.push(bad({ name: 'disk', state: 'failed', reason: message, hint }))
   const providers = engine.plugins.list().map((one) => one.status())
   for (const { name, state, reason, hint } of providers) {
     const { looked, failed, late } = engine.looked(name)

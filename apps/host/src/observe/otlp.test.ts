@@ -126,6 +126,7 @@ test.each([
   [500, '500'],
   [503, 'it asks for another try later, and again'],
   ['never', 'it does not answer in time'],
+  ['endless', 'its answer is longer than is read'],
 ] as const)('a collector that answers with %s is told by that', async (how, reason) => {
   await using collector = await startCollector()
   collector.answer(how)

@@ -218,11 +218,17 @@ const own: Readonly<Record<string, string>> = {
   'Request timed out': 'it does not answer in time',
   'Export failed with retryable status': 'it asks for another try later, and again',
   'Concurrent export limit reached': 'batches before are still on their way',
+  'Export failed with unknown error': 'the exporter gives no reason',
 }
+/** With the number of bytes. */
+const TOO_LONG = /^OTLP export response body exceeded size limit/
 
 /** What the collector answers may echo what was sent to it. */
 function briefly(error: Error | undefined): string {
   const { code } = (error ?? {}) as { code?: unknown }
   if (typeof code === 'string' || typeof code === 'number') return String(code)
-  return own[error?.message ?? ''] ?? error?.name ?? 'unknown'
+  const message = error?.message ?? ''
+  if (TOO_LONG.test(message)) return 'its answer is longer than is read'
+  // `Error` says nothing.
+  return own[message] ?? (error === undefined || error.name === 'Error' ? 'the exporter gives no reason' : error.name)
 }

@@ -183,6 +183,8 @@ export interface PluginRoom {
   /** With a worker: as the version of its plugin that serves this one. */
   find(name: string, worker?: string): GuardedProvider | undefined
   list(): readonly GuardedProvider[]
+  /** Starts the process of a provider now where it is left alone after a fault; settles when that start has ended, well or not. */
+  wake(name: string): Promise<void>
   /** Told after each change of a provider's status. Returns the unsubscriber. */
   onChange(listener: (status: ProviderStatus) => void): () => void
   /** Told when the older version that was kept for a provider does better or worse. Returns the unsubscriber. */

@@ -1,9 +1,11 @@
-import { readdir, readFile, writeFile } from 'node:fs/promises'
+import { chmod, readdir, readFile, writeFile } from 'node:fs/promises'
 import { join } from 'node:path'
 import { treeOf } from '@muster/packed/digest'
 import { tempFolder } from '@muster/test/systems/temp'
 import { describe, expect, it } from 'vitest'
+import { reasonOf } from '../config/problem.ts'
 import { filesOf } from './archive.ts'
+import { findContent, treeOfFolder } from './content.ts'
 import { discover } from './discover.ts'
 import { lockedFolders } from './lock.ts'
 import type { Locking } from './locking.ts'
@@ -30,7 +32,7 @@ async function openSite(): Promise<Site> {
   const registry = await startTestRegistry()
   const file = join(temp.path, 'plugins.json')
   const told = (problems: Locking['problems']): string =>
-    problems.map((one) => `${one.line} ${one.reason} | ${one.fix}`).join('\n')
+    problems.map((one) => `${one.line} ${reasonOf(one)} | ${one.fix}`).join('\n')
   return {
     registry,
     path: temp.path,
@@ -91,7 +93,7 @@ describe('a lock', () => {
     expect(updated.lock.plugins['acme']).toMatchObject({ version: '1.1.0', previous: { version: '1.0.0' } })
     expect(updated.changes).toMatchObject([{ kind: 'changed', before: { version: '1.0.0' }, after: { version: '1.1.0' } }])
     expect((await lockedFolders(join(site.path, 'plugins.json'))).sort()).toEqual(
-      (await readdir(join(site.path, 'store'))).sort(),
+      (await readdir(join(site.path, 'store'))).filter((name) => name !== '.packed').sort(),
     )
     site.registry.unpublish('@acme/plugin')
     const back = await site.lock({ acme: { ...acme, version: '1.0.0' } }, { reason: null })
@@ -100,7 +102,19 @@ describe('a lock', () => {
   })
 
   it.each<[string, { report?: object }, object]>([
-    ['of all tests', {}, { result: 'pass', passed: 2, failed: 0, notDeclared: 1, suite: '@muster/core@0.1.0', contract: '1.0' }],
+    [
+      'of all tests',
+      {},
+      {
+        result: 'pass',
+        passed: 2,
+        failed: 0,
+        notDeclared: 1,
+        suite: '@muster/core@0.1.0',
+        contract: '1.0',
+        report: expect.stringMatching(/^sha512-/),
+      },
+    ],
     ['of other files', { report: { artifact: { package: '@acme/plugin', version: '1.0.0', tree: 'x' } } }, { result: 'unfit' }],
   ])('has what a report %s says that is packed with it', async (_name, { report = {} }, wanted) => {
     await using site = await openSite()
@@ -128,7 +142,7 @@ describe('a lock', () => {
     await site.lock({ acme, other: acme })
     const { lock, changes } = await site.lock({ other: acme })
     expect(Object.keys(lock.plugins)).toEqual(['other'])
-    expect(changes).toMatchObject([{ alias: 'acme', kind: 'removed', before: { version: '1.0.0' } }])
+    expect(changes).toMatchObject([{ alias: 'acme', kind: 'removed', before: { version: '1.0.0' }, compared: true }])
   })
 
   it('never has a plugin in a folder', async () => {
@@ -213,6 +227,27 @@ describe('a lock', () => {
     expect([told, changes.map(({ kind, compared }) => [kind, compared])]).toEqual(['', [['changed', true]]])
   })
 
+  it('does not go back to what this host cannot run, though its bytes are here', async () => {
+    await using site = await openSite()
+    await site.publish('1.0.0')
+    await site.lock({ acme })
+    await site.publish('1.1.0')
+    await site.lock({ acme }, { update: ['acme'] })
+    // As if it had been locked by another host.
+    const file = join(site.path, 'plugins.lock.json')
+    const lock = JSON.parse(await readFile(file, 'utf8')) as { plugins: { acme: { previous: { sha512: string; tree: string } } } }
+    const { previous } = lock.plugins.acme
+    const root = (await findContent(previous.sha512, [join(site.path, 'store')])) ?? ''
+    const manifest = join(root, 'muster-plugin.json')
+    const text = (await readFile(manifest, 'utf8')).replace('"1.0"', '"2.0"')
+    await chmod(manifest, 0o600)
+    await writeFile(manifest, text)
+    previous.tree = await treeOfFolder(root)
+    await writeFile(file, JSON.stringify(lock))
+    const { told, changes } = await site.lock({ acme: { ...acme, version: '1.0.0' } })
+    expect([told, changes]).toEqual([expect.stringMatching(/it speaks contract 2\.0, this host 1\.0/), []])
+  })
+
   it('shows what a new version asks for and offers that the one before did not', async () => {
     await using site = await openSite()
     await site.publish('1.0.0', { manifest: { config: { type: 'object', properties: { url: { type: 'string' }, old: {} } } } })
@@ -253,7 +288,7 @@ describe('a lock is refused', () => {
     await site.lock({ acme })
     site.registry.tamper('@acme/plugin', '1.0.0', await packPlugin({ version: '1.0.0', more: [['package/evil', 'x']] }))
     expect((await site.lock({ acme }, { update: ['acme'] })).told).toMatch(
-      /other-bytes: @acme\/plugin@1\.0\.0 has other bytes now: .*\| ask its publisher; .*muster plugins remove acme/,
+      /other-bytes: @acme\/plugin@1\.0\.0 has other bytes now: .*\| run: muster plugins remove acme, .*ask its publisher/,
     )
   })
 
@@ -284,9 +319,43 @@ describe('a lock is refused', () => {
     expect((await site.lock({ acme }, { file: { policy: { minReleaseAge: '30m' } } })).told).toBe('')
   })
 
+  it('where it accepts other permissions than its bytes ask for; update shows what differs, and writes it anew', async () => {
+    await using site = await openSite()
+    await site.publish('1.0.0')
+    await site.lock({ acme })
+    await site.publish('1.1.0', { manifest: { permissions: permissions({ net: ['api.acme.test:443'] }) } })
+    const { lock } = await site.lock({ acme }, { update: ['acme'] })
+    const file = join(site.path, 'plugins.lock.json')
+    await writeFile(file, (await readFile(file, 'utf8')).replace('"api.acme.test:443"', ''))
+    expect(await site.start()).toMatch(/^\d+ other-permissions: .* \| run: muster plugins update acme, /)
+    const again = await site.lock({ acme }, { update: ['acme'], reason: null })
+    expect(again.changes[0]?.differences).toEqual([{ path: 'permissions.net', kind: 'added', after: 'api.acme.test:443' }])
+    expect([again.lock, again.told, await site.start()]).toEqual([lock, '', ''])
+  })
+
+  it('for a version that is no good, with the nearest that works: each is tried as a whole', async () => {
+    await using site = await openSite()
+    await site.publish('1.0.0')
+    await site.publish('1.1.0', { manifest: { entry: 'dist/none.js' } })
+    await site.publish('1.2.0', { more: [['package/x.node', '']] })
+    const { told } = await site.lock({ acme })
+    expect(told).toMatch(/^\d+ native: .* \| run: muster plugins add @acme\/plugin@1\.0\.0 --as acme; or /)
+    expect((await site.lock({ acme: { ...acme, version: '1.0.0' } })).told).toBe('')
+  })
+
+  it('for a version that is no good, with those that would be no better', async () => {
+    await using site = await openSite()
+    for (const version of ['1.0.0', '1.1.0']) await site.publish(version, { pkg: { gypfile: true } })
+    expect((await site.lock({ acme })).told).toMatch(/^\d+ native: .* \| run: npx tsup .*; 1\.0\.0 would not do either$/)
+  })
+
   it.each<[string, (site: Site) => void, RegExp]>([
     ['has no such package', ({ registry }) => registry.unpublish('@acme/plugin'), /no-package: .* has no package @acme\/plugin/],
-    ['wants a token', ({ registry }) => registry.demand('good'), /unauthorized: .*401 \| see token in registries/],
+    [
+      'wants a token',
+      ({ registry }) => registry.demand('good'),
+      /unauthorized: .*401 \| run: curl --head http:\S+\/@acme%2Fplugin, .*see token in registries/,
+    ],
     ['is ill', ({ registry }) => registry.fail(400), /unreachable: .*400/],
   ])('when the registry %s', async (_name, spoil, wanted) => {
     await using site = await openSite()

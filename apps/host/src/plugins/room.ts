@@ -6,7 +6,8 @@ import type { Problem } from '../config/problem.ts'
 import type { CallWitness, Fence, GuardedProvider, PluginRoom, ProviderStatus } from './api.ts'
 import { type BundleLimits, dropBundles } from './bundle.ts'
 import { faultProblem, startProbed, targetOf, targetsOf, usersOf } from './check.ts'
-import type { DiscoveredPlugin, Discovery } from './discover.ts'
+import type { Discovery } from './discover.ts'
+import type { DiscoveredPlugin } from './package.ts'
 import { createGuard } from './guard.ts'
 import { openHolds } from './holds.ts'
 import { joined, type Joined } from './joined.ts'
@@ -218,6 +219,7 @@ export function startPlugins(deps: RoomDeps): StartedRoom {
       ownerOf = owner
     },
     letGo: kept.letGo,
+    wake: async (name) => all.get(name)?.wake(),
     onChange(listener) {
       listeners.add(listener)
       return () => void listeners.delete(listener)

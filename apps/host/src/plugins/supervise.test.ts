@@ -161,12 +161,24 @@ test.each([
   await until('quarantined')
   expect(status()).toMatchObject({
     reason: 'it broke the protocol: oh',
-    hint: `it is tried again at ${new Date(now + 300_000).toISOString()}; tell the author of @acme/straw`,
+    hint: `it is tried again at ${new Date(now + 300_000).toISOString()}, or now by: muster providers reconcile p; tell the author of @acme/straw`,
   })
   expect(unfit).toEqual(['it broke the protocol: oh'])
   expect(paused.ms.at(-1)).toBe(300_000)
   const bundle = JSON.parse(await readFile(join(folder.path, status().crashBundle ?? ''), 'utf8')) as object
   expect(bundle).toMatchObject('violation' in more ? { violation: 'bad-json' } : { restarts: 0 })
+})
+
+test('one that is left alone for minutes is started when somebody asks for it', async () => {
+  const one = straw()
+  open(one)
+  await until('ready')
+  one.end({ kind: 'violation', message: 'oh' })
+  await until('quarantined')
+  // The next start fails here: no place for its process. It was tried all the same.
+  await supervised.wake()
+  await waitFor('the pause after that start', () => paused.ms.length > 1, { everyMs: 1 })
+  expect(status()).toMatchObject({ restarts: 1, state: 'degraded' })
 })
 
 test('what a process took too much of is why it ended, and no violation', async () => {
@@ -205,6 +217,15 @@ test('one that is handed out goes on; one that never came to its turn ends', asy
   await waitFor('the third', () => status().notes[0] === 'third', { everyMs: 1 })
   await waitFor('the second to go', () => status().retiring === 0, { everyMs: 1 })
   expect([one.told, two.told, three.told]).toEqual([[], ['retire', 'close retired'], []])
+})
+
+test('one that comes new is asked by nobody before it was asked how it does', async () => {
+  const one = straw({ state: 'ready' })
+  open(one)
+  expect(status()).toMatchObject({ state: 'starting' })
+  expect(status().pid).toBeUndefined()
+  await until('ready')
+  expect(status().pid).toBe(one.process.pid)
 })
 
 test('one that was handed over has worked until now; without one, nothing is handed out', async () => {

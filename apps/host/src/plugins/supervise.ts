@@ -1,5 +1,4 @@
 /** Keeps one provider's process running: start, probe, restart with back-off, quarantine after a violation, crash bundles. */
-import { setTimeout as sleep } from 'node:timers/promises'
 import type { CloseReason, WorkerPluginManifest } from '@muster/core'
 import type { CallWitness, Fence, GuardedProvider, ProviderState, ProviderStatus } from './api.ts'
 import { type BundleLimits, writeBundle } from './bundle.ts'
@@ -11,6 +10,7 @@ import { quarantineMs, restartPauseMs } from './pauses.ts'
 import type { PluginProcess } from './process.ts'
 import { openPulse, type PulseDeps, type PulseTimes } from './pulse.ts'
 import type { Redactor } from './redactor.ts'
+import { openRest } from './rest.ts'
 import { once, retire } from './retire.ts'
 import { type SecretReader, secretReader } from './secrets.ts'
 import { describeEnd, startSession, StartFault } from './session.ts'
@@ -56,6 +56,8 @@ export interface Supervised {
   readonly first: Promise<void>
   readonly redactor: Redactor
   target(): Target
+  /** Starts it now where it is left alone after a fault; settles when that start has ended, well or not. */
+  wake(): Promise<void>
   /** A process that runs and was found well takes over at once. The one before it takes no more calls, and ends when its open ones have. */
   swap(target: Target, process: PluginProcess): void
   /** As {@link swap}, and the process before it, where there is one, is handed out instead of ended. */
@@ -94,6 +96,7 @@ export function supervise(deps: SuperviseDeps): Supervised {
   /** What shall run next, when it runs already. */
   let incoming = deps.process
   let swapped = new AbortController()
+  const rest = openRest(() => AbortSignal.any([stopping.signal, swapped.signal]))
   const retiring = new Set<Promise<void>>()
   const handedOut = new WeakSet<PluginProcess>()
 
@@ -159,11 +162,12 @@ export function supervise(deps: SuperviseDeps): Supervised {
     while (!stopping.signal.aborted) {
       const started = await next()
       first.resolve()
-      if (started === 'given-up') await until(Infinity)
-      else if (started !== undefined) await live(started)
+      const over = started === 'given-up' ? rest.lasting() : started === undefined ? undefined : live(started)
+      rest.over()
+      await over
       if (stopping.signal.aborted) return
       if (incoming !== undefined) continue
-      await until(retryAt - deps.now())
+      await rest.pause(retryAt - deps.now())
       if (incoming === undefined) status.restarts += 1
     }
   }
@@ -240,7 +244,7 @@ export function supervise(deps: SuperviseDeps): Supervised {
     retryAt = deps.now() + quarantineMs(violations)
     set('quarantined', {
       reason: text,
-      hint: `it is tried again at ${new Date(retryAt).toISOString()}; tell the author of ${manifest().name}`,
+      hint: `it is tried again at ${new Date(retryAt).toISOString()}, or now by: muster providers reconcile ${name}; tell the author of ${manifest().name}`,
     })
   }
 
@@ -278,13 +282,6 @@ export function supervise(deps: SuperviseDeps): Supervised {
     retiring.add(retired)
   }
 
-  /** Waits, at most until the process is swapped or the host stops. */
-  async function until(ms: number): Promise<void> {
-    const signal = AbortSignal.any([stopping.signal, swapped.signal])
-    if (ms === Infinity) await once(signal)
-    else if (ms > 0) await sleep(ms, undefined, { signal }).catch(() => undefined)
-  }
-
   const done = main().finally(() => first.resolve())
   return {
     provider: {
@@ -301,6 +298,7 @@ export function supervise(deps: SuperviseDeps): Supervised {
     first: first.promise,
     redactor,
     target: () => target,
+    wake: () => (child === undefined ? Promise.race([rest.wake(), done]) : Promise.resolve()),
     swap,
     takeOver(next, process) {
       const before = child

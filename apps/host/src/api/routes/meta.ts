@@ -26,7 +26,7 @@ const health = named(
     parts: z
       .array(
         z.object({
-          name: z.string().describe('store, term, `provider NAME`, `pool NAME`.'),
+          name: z.string().describe('store, term, disk (only while output of runs waits), `provider NAME`, `pool NAME`.'),
           state: z
             .enum(['ok', 'pending', 'degraded', 'failed'])
             .describe('pending: not known yet · degraded: others go on · failed: nothing goes without it.'),

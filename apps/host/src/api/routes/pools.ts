@@ -98,7 +98,8 @@ export function poolRoutes(app: App, { engine }: AppDeps): void {
       schema: {
         operationId: 'reconcileProvider',
         summary: 'Looks at a provider now',
-        description: 'Lists its workers at once instead of at the next interval, and answers when the pass has been applied.',
+        description:
+          'Starts its plugin at once where that is left alone after a fault, lists its workers instead of at the next interval, and answers when the pass has been applied.',
         params: byName,
         response: { 200: z.object({ orphansReclaimed: z.int() }) },
         querystring: z.strictObject({
@@ -128,7 +129,7 @@ export function poolRoutes(app: App, { engine }: AppDeps): void {
       const { looked, failed } = engine.looked(params.name)
       if (failed !== undefined || !looked)
         throw new ApiProblem('provider-failed', `${params.name} could not be listed: ${failed ?? 'its plugin is starting'}`, {
-          hint: `\`muster providers ${params.name}\` says how its plugin is.`,
+          hint: '`muster providers` says how its plugin is.',
         })
       return { orphansReclaimed: query.reclaimOrphans === 'true' ? await engine.reclaimOrphans(params.name) : 0 }
     },

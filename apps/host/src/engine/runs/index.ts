@@ -12,7 +12,7 @@ import { createDesk } from './desk.ts'
 import { driveRun } from './driver.ts'
 import { inputsAndOutputs } from './exchange.ts'
 import { keepRefusal, withKeep } from './keep.ts'
-import { type DiskRoom, roomNow } from '../disk.ts'
+import { type DiskRoom, roomNow, tellReserved } from '../disk.ts'
 import { reserveOf } from './reserve.ts'
 import { leaseRefusal, leaseRequestOf, workRefusal } from './lease-request.ts'
 import { createLogs } from './logs.ts'
@@ -65,7 +65,11 @@ export async function startRuns(options: RunsOptions): Promise<Runs> {
     stopping: stopping.signal,
     desk,
     logGrown: logs.grown,
-    reserve: reserveOf({ clock: engine.clock, room: options.room ?? (() => roomNow(dataDir)) }),
+    reserve: reserveOf({
+      clock: engine.clock,
+      room: options.room ?? (() => roomNow(dataDir)),
+      told: (tight) => tellReserved(engine.conditions, tight),
+    }),
     spool(id) {
       const known = spools.get(id)
       if (known !== undefined) return known

@@ -8,7 +8,8 @@ test('the reserve is 256 MiB, or 2 % of a smaller disk; the disk is looked at on
   const clock = testClock()
   let room = { free: 300 * MiB, total: 1e12 }
   let looks = 0
-  const reserve = reserveOf({ clock, room: () => ((looks += 1), room) })
+  const told: boolean[] = []
+  const reserve = reserveOf({ clock, room: () => ((looks += 1), room), told: (tight) => void told.push(tight) })
   reserve()
   room = { free: 255 * MiB, total: 1e12 }
   reserve()
@@ -22,6 +23,7 @@ test('the reserve is 256 MiB, or 2 % of a smaller disk; the disk is looked at on
   clock.step(clock.now() + 1000)
   expect(reserve).toThrow('kept for the store')
   expect(looks).toBe(4)
+  expect(told).toEqual([false, true, false, true])
 })
 
 test('a disk that cannot be asked has room', () => {

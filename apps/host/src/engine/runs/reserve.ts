@@ -1,24 +1,29 @@
 /** Room on the disk that no output of runs may take: one job that writes without end must not stop the store, and with it all others. */
 import { StoreError } from '../../store/store.ts'
 import type { Clock } from '../clock.ts'
-import type { DiskRoom } from '../disk.ts'
+import { type DiskRoom, isReserved } from '../disk.ts'
 import type { LogWriter } from './log-file.ts'
 
-/** The smaller of both: days of records, and little of a small disk. */
-const RESERVE_BYTES = 256 * 2 ** 20
-const RESERVE_SHARE = 0.02
 /** Between two looks at the disk. */
 const LOOK_MS = 1000
 
 /** Does nothing while there is more than the reserve. Error: StoreError `full`, as of a disk that is: it is waited for. */
 export type Reserve = () => void
 
-export function reserveOf({ clock, room }: { clock: Clock; room(): DiskRoom }): Reserve {
+export interface ReserveOptions {
+  clock: Clock
+  room(): DiskRoom
+  /** Called with each look. */
+  told?(tight: boolean): void
+}
+
+export function reserveOf({ clock, room, told }: ReserveOptions): Reserve {
   let [tight, lookedAt] = [false, -Infinity]
   return () => {
     if (clock.now() - lookedAt >= LOOK_MS) {
       lookedAt = clock.now()
       tight = isTight(room)
+      told?.(tight)
     }
     if (tight)
       throw new StoreError('full', 'what is left of the disk of the data folder is kept for the store: output of runs waits', {
@@ -29,8 +34,7 @@ export function reserveOf({ clock, room }: { clock: Clock; room(): DiskRoom }): 
 
 function isTight(room: () => DiskRoom): boolean {
   try {
-    const { free, total } = room()
-    return free < Math.min(RESERVE_BYTES, RESERVE_SHARE * total)
+    return isReserved(room())
   } catch {
     // A disk that cannot be asked tells by itself when it is full.
     return false

@@ -295,6 +295,7 @@ function roomOf(
     ownedBy: (owner) => {
       ownerOf = owner
     },
+    wake: async () => undefined,
     letGo: (name) => {
       kept.delete(name)
       face(name)?.changed()

@@ -2,6 +2,7 @@
 import { createServer, type IncomingHttpHeaders, type RequestListener } from 'node:http'
 import { createServer as createTlsServer } from 'node:https'
 import type { AddressInfo } from 'node:net'
+import { pipeline, Readable } from 'node:stream'
 
 export interface CollectedSpan {
   name: string
@@ -30,8 +31,8 @@ export interface Collector extends AsyncDisposable {
   text(): string
   headers(): IncomingHttpHeaders[]
   asked(): number
-  /** From now on it answers so; `never`: not at all. */
-  answer(how: number | 'never'): void
+  /** From now on it answers so; `never`: not at all; `endless`: with a body that does not end. */
+  answer(how: number | 'never' | 'endless'): void
 }
 
 interface Sent {
@@ -54,13 +55,14 @@ export async function startCollector({ tls, host = '127.0.0.1' }: CollectorOptio
   const bodies: string[] = []
   const headers: IncomingHttpHeaders[] = []
   let asked = 0
-  let how: number | 'never' = 200
+  let how: number | 'never' | 'endless' = 200
   const take: RequestListener = (request, response) => {
     const chunks: Buffer[] = []
     request.on('data', (chunk: Buffer) => chunks.push(chunk))
     request.on('end', () => {
       asked += 1
       if (how === 'never') return
+      if (how === 'endless') return void pipeline(Readable.from(endless()), response.writeHead(400), () => undefined)
       if (how === 200 && request.url === '/v1/traces') {
         bodies.push(Buffer.concat(chunks).toString())
         headers.push(request.headers)
@@ -100,4 +102,8 @@ function spansOf(body: string): CollectedSpan[] {
       ms: Number((BigInt(one.endTimeUnixNano) - BigInt(one.startTimeUnixNano)) / 1_000_000n),
       facts: Object.fromEntries(one.attributes.map(({ key, value }) => [key, Object.values(value)[0]])),
     }))
+}
+
+function* endless(): Generator<Buffer> {
+  for (const piece = Buffer.alloc(65_536, 'x'); ;) yield piece
 }
