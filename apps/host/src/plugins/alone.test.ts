@@ -27,7 +27,8 @@ test('nobody keeps it from its end by coming to it', async () => {
     guest.on('error', () => undefined)
     await once(guest, 'close')
   }
-  await using _again = await alone(file)
+  await using again = await alone(file)
+  expect(again).toBeDefined()
 })
 
 test('who only keeps others away, as any process of the machine may, is named as well', async () => {

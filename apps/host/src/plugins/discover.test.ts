@@ -113,7 +113,7 @@ describe('discover', () => {
     await mkdir(join(folder, 'dev/dist'), { recursive: true })
     for (const [name, body = ''] of pluginFiles()) {
       const path = (typeof name === 'string' ? name : name.name).replace('package/', '')
-      await writeFile(join(folder, 'dev', path), path === 'muster-plugin.json' ? String(body).padEnd(2 ** 20) : body)
+      await writeFile(join(folder, 'dev', path), path === 'muster-plugin.json' ? body.padEnd(2 ** 20) : body)
     }
     expect((await look({ plugins: { acme: entry({ folder: 'dev' }) } })).texts).toEqual([])
   })

@@ -1,59 +1,12 @@
 import { chmod, readdir, readFile, writeFile } from 'node:fs/promises'
 import { join } from 'node:path'
 import { treeOf } from '@muster/packed/digest'
-import { tempFolder } from '@muster/test/systems/temp'
 import { describe, expect, it } from 'vitest'
-import { reasonOf } from '../config/problem.ts'
 import { filesOf } from './archive.ts'
 import { findContent, treeOfFolder } from './content.ts'
-import { discover } from './discover.ts'
 import { lockedFolders } from './lock.ts'
-import type { Locking } from './locking.ts'
-import { mirrored, writeMirror } from './mirror.ts'
-import { lockHere, type LockHere } from './testing/lock.ts'
-import { startTestRegistry, type TestRegistry } from './testing/npm-registry.ts'
-import { packPlugin, type Packed } from './testing/pack.ts'
-
-const now = Date.parse('2026-01-10T00:00:00Z')
-const old = '2026-01-01T00:00:00.000Z'
-
-interface Site extends AsyncDisposable {
-  registry: TestRegistry
-  path: string
-  publish(version: string, packed?: Packed, published?: string): Promise<Buffer>
-  /** Writes the registry manifest, and locks it. */
-  lock(plugins: object, more?: LockHere & { file?: object }): Promise<Locking & { told: string }>
-  /** What a start says. */
-  start(): Promise<string>
-}
-
-async function openSite(): Promise<Site> {
-  const temp = await tempFolder('locking')
-  const registry = await startTestRegistry()
-  const file = join(temp.path, 'plugins.json')
-  const told = (problems: Locking['problems']): string =>
-    problems.map((one) => `${one.line} ${reasonOf(one)} | ${one.fix}`).join('\n')
-  return {
-    registry,
-    path: temp.path,
-    async publish(version, packed = {}, published = old) {
-      const tarball = await packPlugin({ version, ...packed })
-      registry.publish(packed.name ?? '@acme/plugin', version, { tarball, published })
-      return tarball
-    },
-    async lock(plugins, { file: more = {}, ...options } = {}) {
-      const all = { registries: { default: { url: registry.url } }, ...more, plugins }
-      await writeFile(file, JSON.stringify(all, null, 2))
-      const done = await lockHere(file, { now, ...options })
-      return { ...done, told: told(done.problems) }
-    },
-    start: async () => told((await discover(file, { stores: [join(temp.path, 'store')], shown: 'plugins.json' })).problems),
-    async [Symbol.asyncDispose]() {
-      await registry[Symbol.asyncDispose]()
-      await temp[Symbol.asyncDispose]()
-    },
-  }
-}
+import { type LockingSite, old, openSite } from './testing/locking-site.ts'
+import { packPlugin } from './testing/pack.ts'
 
 const acme = { package: '@acme/plugin', version: '^1.0.0' }
 
@@ -349,7 +302,7 @@ describe('a lock is refused', () => {
     expect((await site.lock({ acme })).told).toMatch(/^\d+ native: .* \| run: npx tsup .*; 1\.0\.0 would not do either$/)
   })
 
-  it.each<[string, (site: Site) => void, RegExp]>([
+  it.each<[string, (site: LockingSite) => void, RegExp]>([
     ['has no such package', ({ registry }) => registry.unpublish('@acme/plugin'), /no-package: .* has no package @acme\/plugin/],
     [
       'wants a token',
@@ -369,73 +322,6 @@ describe('a lock is refused', () => {
     await site.publish('1.0.0')
     const { told } = await site.lock({ acme: { ...acme, version: '^9.0.0' }, none: { package: 'none', version: '*' } })
     expect(told).toMatch(/no-version[^]*no-package/)
-  })
-})
-
-describe('a registry', () => {
-  it('gets the token of its own address, and no other', async () => {
-    await using site = await openSite()
-    await using other = await startTestRegistry()
-    await site.publish('1.0.0')
-    site.registry.demand('good')
-    const tarball = await packPlugin({ name: '@corp/plugin', version: '1.0.0' })
-    other.publish('@corp/plugin', '1.0.0', { tarball, published: old })
-    other.demand('of the other')
-    await writeFile(join(site.path, 'token'), 'good\n')
-    await writeFile(join(site.path, 'other-token'), 'of the other')
-    const registries = {
-      default: { url: site.registry.url, token: { file: 'token' } },
-      '@corp': { url: other.url, token: { file: 'other-token' } },
-    }
-    const { lock, told } = await site.lock(
-      { acme, corp: { package: '@corp/plugin', version: '1.0.0' } },
-      { file: { registries } },
-    )
-    expect(told).toBe('')
-    expect(lock.plugins['corp']?.source).toEqual({ registry: '@corp' })
-    const lockText = await readFile(join(site.path, 'plugins.lock.json'), 'utf8')
-    expect(lockText).not.toMatch(/good|of the other|127\.0\.0\.1/)
-  })
-})
-
-describe('a mirror', () => {
-  it('has the locked bytes for a start without a registry, before the source is asked', async () => {
-    await using site = await openSite()
-    const tarball = await site.publish('1.0.0')
-    await site.lock({ acme }, { stores: [join(site.path, 'elsewhere')], file: { mirror: 'mirror' } })
-    await writeMirror(join(site.path, 'mirror'), [{ package: '@acme/plugin', version: '1.0.0', published: old, tarball }])
-    expect(await mirrored(join(site.path, 'mirror'), { name: '@acme/plugin', version: '1.0.0' })).toEqual(tarball)
-    site.registry.unpublish('@acme/plugin')
-    expect(await site.start()).toBe('')
-  })
-
-  it('may be where plugins come from, by version, with its own age', async () => {
-    await using site = await openSite()
-    const all = await Promise.all(
-      ['1.0.0', '1.1.0'].map(async (version) => ({
-        package: '@acme/plugin',
-        version,
-        published: version === '1.0.0' ? old : '2026-01-09T23:00:00.000Z',
-        tarball: await packPlugin({ version }),
-      })),
-    )
-    await writeMirror(join(site.path, 'mirror'), all.slice(0, 1))
-    await writeMirror(join(site.path, 'mirror'), all.slice(1))
-    const { lock, told } = await site.lock({ acme: { ...acme, source: { mirror: 'mirror' } } })
-    expect(told).toBe('')
-    expect(lock.plugins['acme']?.version).toBe('1.0.0')
-    expect((await site.lock({ acme: { ...acme, source: { mirror: 'none' } } })).told).toMatch(
-      /no-source: the mirror '.*none' cannot be read/,
-    )
-  })
-
-  it('of other bytes is not taken for the locked ones', async () => {
-    await using site = await openSite()
-    await site.publish('1.0.0')
-    await site.lock({ acme }, { stores: [join(site.path, 'elsewhere')], file: { mirror: 'mirror' } })
-    const tarball = await packPlugin({ version: '1.0.0', more: [['package/evil', 'x']] })
-    await writeMirror(join(site.path, 'mirror'), [{ package: '@acme/plugin', version: '1.0.0', tarball }])
-    expect(await site.start()).toMatch(/is not the locked one/)
   })
 })
 
