@@ -1,6 +1,6 @@
 // `node scripts/image.mjs FOLDER`: what `docker build` needs for the image of the daemon, from the packages as they would be published.
 import { execFileSync } from 'node:child_process'
-import { cpSync, mkdirSync, readdirSync, renameSync, rmSync } from 'node:fs'
+import { cpSync, mkdirSync, renameSync, rmSync } from 'node:fs'
 import { join, resolve } from 'node:path'
 import { pnpm, root } from './lib/paths.mjs'
 import { installFirstParty } from './lib/plugins.mjs'
@@ -16,9 +16,15 @@ mkdirSync(join(folder, 'opt/plugins'), { recursive: true })
 mkdirSync(join(folder, 'etc'))
 const packed = join(folder, 'packed')
 mkdirSync(packed)
-execFileSync(pnpm, ['pack', '--pack-destination', packed], { cwd: join(root, 'apps/host'), stdio: 'pipe' })
-for (const tarball of readdirSync(packed)) execFileSync('tar', ['-xzf', join(packed, tarball), '-C', packed])
-renameSync(join(packed, 'package'), join(folder, 'opt/host'))
+for (const [app, place] of [
+  ['host', 'host'],
+  ['kubernetes-controller', 'kubernetes'],
+]) {
+  const answer = execFileSync(pnpm, ['pack', '--json', '--pack-destination', packed], { cwd: join(root, `apps/${app}`) })
+  const { filename } = JSON.parse(answer.toString())
+  execFileSync('tar', ['-xzf', resolve(packed, filename), '-C', packed])
+  renameSync(join(packed, 'package'), join(folder, `opt/${place}`))
+}
 rmSync(packed, { recursive: true })
 const plugins = join(folder, 'opt/plugins')
 const names = await installFirstParty({ folder: plugins, registry: join(plugins, 'plugins.json') })

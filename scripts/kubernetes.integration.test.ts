@@ -1,12 +1,8 @@
 /** The daemon in a cluster, by the manifests that are published: what it makes there, and what of it survives its own Pod. */
-import { once } from 'node:events'
-import { createWriteStream } from 'node:fs'
 import { cp, mkdir, readFile, writeFile } from 'node:fs/promises'
-import { type IncomingMessage, request } from 'node:http'
 import { join } from 'node:path'
-import { pipeline } from 'node:stream/promises'
 import { findDocker } from '@muster/test/systems/docker'
-import { removeImage, TEST_IMAGES } from '@muster/test/systems/images'
+import { removeImage, saveImages, TEST_IMAGES } from '@muster/test/systems/images'
 import { findStartKubernetes, type KubernetesCluster } from '@muster/test/systems/kubernetes'
 import { suiteWith } from '@muster/test/systems/presence'
 import type { runProcess } from '@muster/test/systems/process'
@@ -15,7 +11,9 @@ import { waitFor } from '@muster/test/systems/wait'
 import { afterAll, beforeAll, expect, test } from 'vitest'
 import { buildDaemonImage, ensureBuilt } from './lib/daemon-image.test.helper.ts'
 
-const manifests = join(import.meta.dirname, '../packaging/kubernetes')
+const root = join(import.meta.dirname, '..')
+const manifests = 'packaging/kubernetes'
+const kinds = 'apps/kubernetes-controller'
 const tag = 'muster-test/daemon:2'
 const patience = { timeoutMs: 180_000 }
 
@@ -36,7 +34,7 @@ suiteWith(await findDocker(), 'an image of the daemon', ({ socket }) => {
       temp = await tempFolder('in-cluster')
       await buildDaemonImage(socket, tag, temp.path)
       const archive = join(temp.path, 'images.tar')
-      await save(socket, [tag, TEST_IMAGES.node], archive)
+      await saveImages(socket, [tag, TEST_IMAGES.node], archive)
       cluster = await start()
       await cluster.importImages(archive)
       await makeDisk()
@@ -64,16 +62,18 @@ suiteWith(await findDocker(), 'an image of the daemon', ({ socket }) => {
 
     /** What an operator says for himself. */
     async function overlay(): Promise<void> {
-      await cp(manifests, temp.path, { recursive: true })
-      const change = async (name: string, how: (text: string) => string): Promise<void> => {
-        const file = join(temp.path, 'overlay', name)
-        await writeFile(file, how(await readFile(file, 'utf8')))
-      }
+      for (const part of [manifests, `${kinds}/crds`, `${kinds}/kustomization.yaml`])
+        await cp(join(root, part), join(temp.path, part), { recursive: true })
       const [name = '', version = ''] = tag.split(':')
       await change('kustomization.yaml', (text) => text.replace('registry.example/muster', name).replace('0.1.0', `'${version}'`))
       await change('muster.yaml', (text) => text.replace('busybox:1', TEST_IMAGES.node))
     }
 
+    const own = (): string => join(temp.path, manifests, 'overlay')
+    const change = async (name: string, how: (text: string) => string): Promise<void> => {
+      const file = join(own(), name)
+      await writeFile(file, how(await readFile(file, 'utf8')))
+    }
     const kubectl = async (...args: string[]): Promise<string> => {
       const { code, stdout, stderr } = await cluster.kubectl(['-n', 'muster', ...args])
       expect({ args, code, stderr: code === 0 ? '' : stderr + stdout }).toEqual({ args, code: 0, stderr: '' })
@@ -93,7 +93,7 @@ suiteWith(await findDocker(), 'an image of the daemon', ({ socket }) => {
       })
 
     test('becomes Ready, and runs a command on a Pod of its own making', async () => {
-      await kubectl('apply', '-k', join(temp.path, 'overlay'))
+      await kubectl('apply', '-k', own())
       await readyPod()
       const ran = await muster('run', '--pool', 'cluster', '--', 'node', '-p', 'process.getuid()')
       expect({ code: ran.code, stdout: ran.stdout, stderr: ran.code === 0 ? '' : ran.stderr }).toEqual({
@@ -120,19 +120,52 @@ suiteWith(await findDocker(), 'an image of the daemon', ({ socket }) => {
       expect(run).toMatchObject({ state: 'ended', exit: { code: 3 } })
     }, 300_000)
 
+    test('with the program of objects beside it: a WorkerPool that is applied is a pool, and its workers are objects', async () => {
+      const { metadata } = await readyPod()
+      await change('kustomization.yaml', (text) => `${text}components: [../objects]\n`)
+      await kubectl('apply', '-k', own())
+      await readyPod(metadata.uid)
+      const spec = {
+        placement: ['cluster'],
+        worker: { work: 'hold', image: TEST_IMAGES.node, lifetime: '1h' },
+        scale: { max: 2 },
+      }
+      const pool = {
+        apiVersion: 'muster.dev/v1alpha1',
+        kind: 'WorkerPool',
+        metadata: { name: 'applied', namespace: 'muster' },
+        spec,
+      }
+      expect(await cluster.kubectl(['apply', '-f', '-'], JSON.stringify(pool))).toMatchObject({ code: 0 })
+      const ready = (): Promise<string> =>
+        kubectl('get', 'workerpool/applied', '-o', 'jsonpath={.status.conditions[?(@.type=="Ready")].status}')
+      await waitFor('the pool to be ready', ready, { until: (status) => status === 'True', ...patience })
+      const { stdout } = await muster(
+        'run',
+        '--detach',
+        '--pool',
+        'applied',
+        '--',
+        'sh',
+        '-c',
+        'until test -e /tmp/end; do sleep 0.1; done',
+      )
+      const named = (): Promise<string> => kubectl('get', 'workers', '-l', 'muster.dev/pool=applied', '-o', 'name')
+      const name = await waitFor('its worker as an object', async () => (await named()).trim())
+      expect(name).toMatch(/^worker\.muster\.dev\/w[0-9a-z]{26}$/)
+      await waitFor('its Pod', workers, {
+        until: (there) => there.includes(`pod/${name.slice(name.indexOf('/') + 1)}`),
+        ...patience,
+      })
+      expect((await muster('runs', 'cancel', stdout.trim())).code).toBe(0)
+      await kubectl('delete', 'workerpool/applied')
+      expect(await named()).toBe('')
+    }, 300_000)
+
     test('leaves no worker, and goes as a whole', async () => {
       await waitFor('the workers to be gone', workers, { until: (left) => left.length === 0, ...patience })
-      await kubectl('delete', '-k', join(temp.path, 'overlay'))
+      await kubectl('delete', '-k', own())
       expect((await cluster.kubectl(['get', 'namespace', 'muster'])).code).toBe(1)
     }, 300_000)
   })
 })
-
-async function save(socketPath: string, names: readonly string[], file: string): Promise<void> {
-  const search = new URLSearchParams(names.map((name): [string, string] => ['names', name]))
-  const sent = request({ socketPath, path: `/images/get?${search.toString()}`, agent: false })
-  sent.end()
-  const [answer] = (await once(sent, 'response')) as [IncomingMessage]
-  expect(answer.statusCode).toBe(200)
-  await pipeline(answer, createWriteStream(file))
-}

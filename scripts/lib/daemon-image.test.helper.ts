@@ -12,7 +12,8 @@ export const pnpm = join(root, '.tools/node_modules/.bin/pnpm')
 /** In CI the stage before has built; elsewhere nobody may have. */
 export function ensureBuilt(): void {
   const build = (name: string): Buffer => execFileSync(pnpm, ['-r', '--filter', `./${name}`, 'run', 'build'], { cwd: root })
-  if (!existsSync(join(root, 'apps/host/dist/cli.js'))) build('apps/host')
+  for (const app of ['host', 'kubernetes-controller'])
+    if (!existsSync(join(root, `apps/${app}/dist/cli.js`))) build(`apps/${app}`)
   for (const name of ['baremetal', 'docker', 'kubernetes'])
     if (!existsSync(join(root, `packages/plugin-${name}/dist/plugin.js`))) build(`packages/plugin-${name}`)
 }

@@ -22,29 +22,45 @@ const newKey = ['-newkey', 'ec', '-pkeyopt', 'ec_paramgen_curve:prime256v1', '-n
 
 /** Files go into `folder`, named after `name`. */
 export async function makeAuthority(folder: string, name: string): Promise<Authority> {
-  const at = (file: string): string => join(folder, `${name}-${file}`)
-  const made = async (
-    file: string,
-    more: readonly string[],
-    subject = `/CN=${name} ${file}`,
-  ): Promise<{ cert: string; key: string }> => {
-    const [cert, key] = [at(`${file}.crt`), at(`${file}.key`)]
-    const { code, stderr } = await runProcess(
-      ['openssl', 'req', '-x509', ...newKey, '-keyout', key, '-out', cert, '-days', '2', '-subj', subject, ...more],
-      {},
-    )
-    if (code !== 0) throw new Error(`openssl: ${stderr}`)
-    return { cert, key }
-  }
-  const own = await made('ca', [])
+  await make(folder, name, { file: 'ca' })
+  return openAuthority(folder, name)
+}
+
+/** The one that was made so before. */
+export function openAuthority(folder: string, name: string): Authority {
+  const own = pairOf(folder, name, 'ca')
   return {
     file: own.cert,
     key: own.key,
     issue: (file, names, subject) => {
       const alternatives = names.length === 0 ? [] : ['-addext', `subjectAltName=${names.join(',')}`]
-      return made(file, ['-CA', own.cert, '-CAkey', own.key, ...alternatives], subject)
+      return make(folder, name, { file, subject, more: ['-CA', own.cert, '-CAkey', own.key, ...alternatives] })
     },
   }
+}
+
+interface Pair {
+  cert: string
+  key: string
+}
+
+function pairOf(folder: string, name: string, file: string): Pair {
+  const at = (ending: string): string => join(folder, `${name}-${file}.${ending}`)
+  return { cert: at('crt'), key: at('key') }
+}
+
+async function make(
+  folder: string,
+  name: string,
+  { file, subject = `/CN=${name} ${file}`, more = [] }: { file: string; subject?: string | undefined; more?: string[] },
+): Promise<Pair> {
+  const pair = pairOf(folder, name, file)
+  const { code, stderr } = await runProcess(
+    ['openssl', 'req', '-x509', ...newKey, '-keyout', pair.key, '-out', pair.cert, '-days', '2', '-subj', subject, ...more],
+    {},
+  )
+  if (code !== 0) throw new Error(`openssl: ${stderr}`)
+  return pair
 }
 
 /** For `requireSystem`. */

@@ -1,7 +1,10 @@
 /** Images for tests, made on this machine without any registry: of Debian's static busybox and the running Node. */
 import { createHash } from 'node:crypto'
-import { createReadStream } from 'node:fs'
+import { once } from 'node:events'
+import { createReadStream, createWriteStream } from 'node:fs'
 import { access, realpath } from 'node:fs/promises'
+import { type IncomingMessage, request } from 'node:http'
+import { pipeline } from 'node:stream/promises'
 
 import { askEngine, engineProgress } from './engine.ts'
 import { postgresTree } from './postgres.ts'
@@ -93,6 +96,15 @@ export async function pullImage(socket: string, tag: string, auth = 'e30='): Pro
     query: { fromImage: path, tag: version },
     headers: { 'x-registry-auth': auth },
   })
+}
+
+/** Writes images into an archive, as a cluster imports it. */
+export async function saveImages(socketPath: string, tags: readonly string[], file: string): Promise<void> {
+  const search = new URLSearchParams(tags.map((tag): [string, string] => ['names', tag]))
+  const asked = request({ socketPath, path: `/images/get?${search.toString()}`, agent: false }).end()
+  const [answer] = (await once(asked, 'response')) as [IncomingMessage]
+  if (answer.statusCode !== 200) throw new Error(`cannot save ${tags.join(', ')}: ${answer.statusCode}`)
+  await pipeline(answer, createWriteStream(file))
 }
 
 /** Gives an image a second name. */

@@ -22,6 +22,8 @@ import {
   onImages,
   placeOf,
   removeCluster,
+  resume,
+  suspend,
   sweepClusters,
 } from './kubernetes/cluster.ts'
 import type { Component } from './kubernetes/components.ts'
@@ -62,6 +64,9 @@ export interface KubernetesCluster extends KubernetesAddress {
   halt(component: Component): Promise<void>
   /** SIGKILLs a component. */
   kill(component: Component): Promise<void>
+  /** SIGSTOPs a component: its connections stay, and nobody answers. It is the test's to let it go on, before the cluster is stopped. */
+  suspend(component: Component): void
+  resume(component: Component): Promise<void>
   /** Lets etcd forget all but the present. The API server itself remembers more until it is started again; then older versions are answered 410. */
   compact(): Promise<void>
   /** The command that runs another one on the node. */
@@ -161,6 +166,8 @@ function clusterOf(state: ClusterState): KubernetesCluster {
     },
     halt: (component) => end(state, component, HALT_MS),
     kill: (component) => end(state, component, 0),
+    suspend: (component) => suspend(state, component),
+    resume: (component) => resume(state, component),
     compact: () => compact(link.node),
     inside: (command) => inside(groundOf(state), command),
     importImages: (archive) => importImages(state, archive),

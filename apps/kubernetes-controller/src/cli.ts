@@ -1,14 +1,18 @@
 #!/usr/bin/env node
 /** `muster-kubernetes view`, `controller`, `crds`, `role`. */
+import { randomUUID } from 'node:crypto'
+import { hostname } from 'node:os'
 import { resolve } from 'node:path'
 import { connect as connectMuster, discover, type MusterClient } from '@muster/client'
 import { connect as connectCluster } from '@muster/plugin-kubernetes/api/client'
 import type { ClusterSource } from '@muster/plugin-kubernetes/api/kubeconfig'
+import { roleText } from '@muster/plugin-kubernetes/rbac'
 import { pause } from '@muster/provider-parts/waiting'
-import { roleOf, roleText } from '@muster/plugin-kubernetes/rbac'
 import { Argument, Command } from 'commander'
-import { rightsFor } from './cluster.ts'
+import { roleFor } from './cluster.ts'
 import { definitions, definitionText } from './crd/definitions.ts'
+import { TermOver, whileElected } from './election/election.ts'
+import { clusterLeases, leaseName } from './election/leases.ts'
 import { openPoolsFile, type PoolsFile } from './pools/file.ts'
 import { runInCluster } from './run.ts'
 
@@ -26,6 +30,10 @@ interface Flags {
 const NAMESPACE = 'default'
 /** A daemon that starts beside it takes a second or two. */
 const ABSENT_MS = 500
+/** One that is away for longer is told of in the status of each pool; a restart is shorter. */
+const PATIENCE_MS = 5_000
+/** What fails again and again is told once a minute. */
+const QUIET_MS = 60_000
 
 await program().parseAsync()
 
@@ -51,7 +59,7 @@ function program(): Command {
     .addArgument(new Argument('<mode>').choices(['view', 'controller']))
     .option('-n, --namespace <name>', 'the namespace', NAMESPACE)
     .action((mode: 'view' | 'controller', { namespace }: { namespace: string }) =>
-      console.log(roleText(roleOf(namespace, rightsFor(mode)))),
+      console.log(roleText(roleFor(mode, namespace))),
     )
   return all
 }
@@ -69,15 +77,24 @@ async function run(flags: Flags, pools: PoolsFile | undefined): Promise<void> {
   const { signal } = stopping
   for (const name of ['SIGINT', 'SIGTERM'] as const) process.once(name, () => stopping.abort())
   const onFailure = teller()
-  // Without the file no daemon can start.
-  await pools?.begin()
+  await pools?.make()
   const cluster = connectCluster(sourceOf(flags), { userAgent: 'muster-kubernetes' })
   try {
     const namespace = flags.namespace ?? (await cluster.transport.namespace(signal)) ?? NAMESPACE
     const client = await reach(flags, signal, onFailure)
-    const shared = { client, cluster, namespace, host: flags.host, signal, onFailure }
-    console.error(`muster-kubernetes: ${client.address} in namespace ${namespace}`)
-    await runInCluster({ ...shared, ...(pools === undefined ? {} : { pools }) })
+    const shared = { client, cluster, namespace, host: flags.host, onFailure }
+    const leases = clusterLeases(cluster, { namespace, name: leaseName(flags.host) })
+    const identity = `${hostname()}_${randomUUID()}`
+    console.error(`muster-kubernetes: ${client.address} in namespace ${namespace}, as ${identity}`)
+    while (!signal.aborted) {
+      await whileElected({ leases, identity, signal, onFailure }, async (term) => {
+        console.error('muster-kubernetes: works')
+        await runInCluster({ ...shared, term, ...(pools === undefined ? {} : { pools }) })
+      }).catch((error: unknown) => {
+        if (!(error instanceof TermOver)) throw error
+        onFailure(error)
+      })
+    }
     client.close()
   } catch (error) {
     if (!signal.aborted) throw error
@@ -97,6 +114,7 @@ async function reach({ config, data }: Flags, signal: AbortSignal, onFailure: (e
     try {
       const client = connectMuster(
         await discover({ ...(config === undefined ? {} : { config }), ...(data === undefined ? {} : { data }) }),
+        { patienceMs: PATIENCE_MS },
       )
       await client.version({ signal })
       return client
@@ -107,9 +125,6 @@ async function reach({ config, data }: Flags, signal: AbortSignal, onFailure: (e
     }
   }
 }
-
-/** What fails again and again is told once a minute. */
-const QUIET_MS = 60_000
 
 function teller(): (error: unknown) => void {
   const told = new Map<string, number>()

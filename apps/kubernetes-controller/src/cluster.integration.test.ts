@@ -6,6 +6,7 @@ import { waitFor } from '@muster/test/systems/wait'
 import { afterAll, beforeAll, describe } from 'vitest'
 import { definitionsOnServer } from './crd/server.test.helper.ts'
 import { poolsFromCluster } from './pools/pools.test.helper.ts'
+import { programOnCluster } from './program.test.helper.ts'
 import { workersInCluster } from './view/view.test.helper.ts'
 
 const crds = join(import.meta.dirname, '../crds')
@@ -37,5 +38,9 @@ suiteWith(await findStartKubernetes(), 'Muster in a cluster', (start) => {
   })
   describe('the pools', () => {
     poolsFromCluster(() => cluster)
+  })
+  // Last: it takes the API server away for a while.
+  describe('the program', () => {
+    programOnCluster(() => cluster)
   })
 })

@@ -3,6 +3,9 @@ import { type ApiCall, pathOf, type Right, rightsOf } from '@muster/plugin-kuber
 import type { ClusterClient } from '@muster/plugin-kubernetes/api/client'
 import { isStatus } from '@muster/plugin-kubernetes/api/failure'
 import { createReflector, type Reflector } from '@muster/plugin-kubernetes/api/reflector'
+import { type Role, roleOf } from '@muster/plugin-kubernetes/rbac'
+import type { Term } from './election/election.ts'
+import { leaseCalls } from './election/leases.ts'
 import { API_VERSION, FINALIZER, GROUP, VERSION } from './group.ts'
 import type { ObjectMeta, WorkerClassObject, WorkerObject, WorkerPoolObject } from './objects.ts'
 
@@ -54,8 +57,12 @@ function callsOf(resource: Plural): Record<'list' | 'watch' | 'patch' | 'status'
   }
 }
 
-/** Of a view, and of a controller. */
-export function rightsFor(mode: 'view' | 'controller'): Right[] {
+/** Of a view, and of a controller. Its name is not that of the plugin's Role, which may be in the same namespace. */
+export function roleFor(mode: 'view' | 'controller', namespace: string): Role {
+  return roleOf(namespace, rightsFor(mode), 'muster-objects')
+}
+
+function rightsFor(mode: 'view' | 'controller'): Right[] {
   const given = (plural: Plural): ApiCall[] => {
     const { patch, ...same } = callsOf(plural)
     if (plural === 'workers') return [patch, ...Object.values(same)]
@@ -63,10 +70,10 @@ export function rightsFor(mode: 'view' | 'controller'): Right[] {
     return [change, same.list, same.watch, same.status]
   }
   const kinds: Plural[] = mode === 'view' ? ['workers'] : ['workers', 'workerpools', 'workerclasses']
-  return rightsOf(kinds.flatMap(given))
+  return rightsOf([...kinds.flatMap(given), ...leaseCalls])
 }
 
-export function ourCluster(client: ClusterClient, namespace: string, signal: AbortSignal): OurCluster {
+export function ourCluster(client: ClusterClient, namespace: string, { signal, check }: Term): OurCluster {
   return {
     namespace,
     pools: objectsOf<WorkerPoolObject>('workerpools'),
@@ -76,8 +83,9 @@ export function ourCluster(client: ClusterClient, namespace: string, signal: Abo
 
   function objectsOf<T extends AnyObject>(plural: Plural): Objects<T> {
     const calls = callsOf(plural)
-    const patch = (call: ApiCall, object: AnyObject, force: boolean): Promise<T> =>
-      client.transport.json<T>({
+    const patch = async (call: ApiCall, object: AnyObject, force: boolean): Promise<T> => {
+      check()
+      return client.transport.json<T>({
         method: 'PATCH',
         path: pathOf(call, { namespace, name: object.metadata.name }),
         query: { fieldManager: FIELD_MANAGER, force },
@@ -85,6 +93,7 @@ export function ourCluster(client: ClusterClient, namespace: string, signal: Abo
         body: object,
         signal,
       })
+    }
     const bare = ({ kind, metadata: { name, uid } }: T): AnyObject => ({
       apiVersion: API_VERSION,
       kind,

@@ -3,17 +3,19 @@ import { readFile, writeFile } from 'node:fs/promises'
 import { join } from 'node:path'
 import { connect as connectMuster, discover, type MusterClient } from '@muster/client'
 import { connect as connectCluster } from '@muster/plugin-kubernetes/api/client'
-import { roleOf } from '@muster/plugin-kubernetes/rbac'
 import type { KubernetesCluster } from '@muster/test/systems/kubernetes'
 import { type MusterDaemon, startMuster } from '@muster/test/systems/muster'
 import { waitFor } from '@muster/test/systems/wait'
 import { expect } from 'vitest'
-import { rightsFor } from './cluster.ts'
+import { roleFor } from './cluster.ts'
 import { openPoolsFile } from './pools/file.ts'
 import { runInCluster } from './run.ts'
 
 export interface Site {
   daemon: MusterDaemon
+  /** Files of the controller: what an operator writes, and a kubeconfig of somebody with its Role and nothing else. */
+  base: string
+  kubeconfig: string
   client: MusterClient
   /** Runs kubectl in the namespace; its output. A failure is an error. */
   kubectl(args: readonly string[], input?: object): Promise<string>
@@ -39,6 +41,8 @@ export async function openSite(cluster: KubernetesCluster, namespace: string, mo
   const base = join(daemon.folder, 'base.yaml')
   await writeFile(base, await readFile(daemon.config))
   const text = await asServiceAccount(cluster, namespace, mode)
+  const kubeconfig = join(daemon.folder, 'kubeconfig')
+  await writeFile(kubeconfig, text, { mode: 0o600 })
   const client = connectMuster(await discover({ config: daemon.config }))
   const failures: string[] = []
   let running: { stop: AbortController; ended: Promise<void>; close: () => void } | undefined
@@ -57,7 +61,7 @@ export async function openSite(cluster: KubernetesCluster, namespace: string, mo
     running = undefined
   }
   return {
-    daemon,
+    ...{ daemon, base, kubeconfig },
     client,
     tried,
     kubectl,
@@ -71,7 +75,7 @@ export async function openSite(cluster: KubernetesCluster, namespace: string, mo
       const connected = connectCluster({ from: 'text', text: () => Promise.resolve(text) })
       const aborting = new AbortController()
       const ended = runInCluster({
-        ...{ client, cluster: connected, namespace, host: 'h', signal: aborting.signal },
+        ...{ client, cluster: connected, namespace, host: 'h', term: { signal: aborting.signal, check: () => {} } },
         onFailure: (error) => failures.push(String(error)),
         ...(mode === 'view' ? {} : { pools: openPoolsFile(daemon.config, base) }),
       }).catch((error: unknown) => {
@@ -90,7 +94,7 @@ export async function openSite(cluster: KubernetesCluster, namespace: string, mo
 
 /** The administrator's kubeconfig, as somebody with the generated Role and nothing else. */
 async function asServiceAccount(cluster: KubernetesCluster, namespace: string, mode: 'view' | 'controller'): Promise<string> {
-  const role = roleOf(namespace, rightsFor(mode))
+  const role = roleFor(mode, namespace)
   const account = { kind: 'ServiceAccount', name: 'muster', namespace }
   const items = [
     { apiVersion: 'v1', kind: 'Namespace', metadata: { name: namespace } },

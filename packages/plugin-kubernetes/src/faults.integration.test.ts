@@ -5,10 +5,11 @@ import { newWorkerId } from '@muster/core/testing'
 import { CLUSTER_IMAGES, findStartKubernetes, type KubernetesCluster } from '@muster/test/systems/kubernetes'
 import { suiteWith } from '@muster/test/systems/presence'
 import { waitFor } from '@muster/test/systems/wait'
-import { afterAll, beforeAll, expect, test } from 'vitest'
+import { afterAll, beforeAll, describe, expect, test } from 'vitest'
 import { connect } from './api/client.ts'
 import { createCluster } from './client.ts'
 import { makePlace, type Place } from './cluster.test.helper.ts'
+import { faultsUnderDaemon } from './daemon.test.helper.ts'
 import { type KubernetesProvider, kubernetesProvider } from './provider.ts'
 import { fields, newCall } from './pure.test.helper.ts'
 import { type Deed, startWebhook, type Webhook } from './webhook.test.helper.ts'
@@ -101,8 +102,18 @@ suiteWith(await findStartKubernetes(), 'the Kubernetes provider on a cluster tha
     leaving.abort()
   })
 
-  test('an API server that is away for a while: a command goes on, and is read from where it was', async () => {
+  test('an API server that is away, and has forgotten: a command goes on and is read from where it was, a watch begins anew', async () => {
     const id = await runs()
+    const told: string[] = []
+    const reasons: unknown[] = []
+    const leaving = new AbortController()
+    const watching = (async () => {
+      const log = { ...newCall().log, debug: (_: string, data?: { reason?: unknown }) => void reasons.push(data?.reason) }
+      const call = { ...newCall(), log, signal: leaving.signal }
+      for await (const seen of provider.watch({ tags: query, limit: 500 }, call)) if (seen.id === id) told.push(seen.phase)
+    })()
+    watching.catch(() => {})
+    await waitFor('the watch', () => told.includes('running'))
     const count = 'i=0; while [ $i -lt 60 ]; do i=$((i+1)); echo $i; sleep 0.2; done'
     const command = { id: `x${id}`, command: ['sh', '-c', count], stdin: false, from: { stdout: 0, stderr: 0 } }
     let text = ''
@@ -123,6 +134,7 @@ suiteWith(await findStartKubernetes(), 'the Kubernetes provider on a cluster tha
     })
     const spec = specOf()
     expect(await failure(provider.launch(spec, newCall()))).toMatchObject({ code: 'transient', effect: 'none' })
+    await cluster.compact()
     await cluster.start('apiserver', ['--max-requests-inflight=20', '--max-mutating-requests-inflight=10'])
     const exit = await waitFor('the end of the command', read)
     expect(exit).toMatchObject({ code: 0 })
@@ -133,7 +145,11 @@ suiteWith(await findStartKubernetes(), 'the Kubernetes provider on a cluster tha
     const others = all.filter((told) => told !== 'no failure')
     for (const told of others) expect(told).toMatchObject({ code: 'throttled', scope: 'all' })
     expect(await waitFor('an answer', () => look(id))).toMatchObject({ phase: 'running' })
-    await provider.terminate({ id }, forced, newCall())
+
+    await waitFor('what was watched to be forgotten', () => reasons.some((one) => /too old resource version/.test(String(one))))
+    await cluster.ask({ method: 'DELETE', path: pod(id), body: { gracePeriodSeconds: 0 } })
+    await waitFor('the loss to be told', () => told.includes('lost'))
+    leaving.abort()
   })
 
   test('a token that is worth nothing any more is told, and a new one is taken up from the file', async () => {
@@ -148,6 +164,10 @@ suiteWith(await findStartKubernetes(), 'the Kubernetes provider on a cluster tha
     await writeFile(place.kubeconfig, good)
     expect(await other.inspect([{ id }], newCall())).toMatchObject([{ id, phase: 'running' }])
     await provider.terminate({ id }, forced, newCall())
+  })
+
+  describe('under a daemon with leases', () => {
+    faultsUnderDaemon(() => cluster)
   })
 
   test('a node that is killed, whose object stays: not ready, and told when it is taken away', async () => {

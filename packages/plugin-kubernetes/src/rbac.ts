@@ -10,14 +10,14 @@ export interface Role {
 }
 
 /** One rule for each resource. */
-export function roleOf(namespace: string, needed: readonly Right[] = rights): Role {
+export function roleOf(namespace: string, needed: readonly Right[] = rights, name = 'muster'): Role {
   const byResource = Map.groupBy(needed, ({ group, resource }) => `${group}/${resource}`)
   const rules = [...byResource.values()].map((same) => ({
     apiGroups: [same[0]?.group ?? ''],
     resources: [same[0]?.resource ?? ''],
     verbs: same.map(({ verb }) => verb),
   }))
-  return { apiVersion: 'rbac.authorization.k8s.io/v1', kind: 'Role', metadata: { name: 'muster', namespace }, rules }
+  return { apiVersion: 'rbac.authorization.k8s.io/v1', kind: 'Role', metadata: { name, namespace }, rules }
 }
 
 /** As a file for `kubectl apply -f`. */

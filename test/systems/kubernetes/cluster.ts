@@ -192,6 +192,21 @@ export async function end(state: ClusterState, component: Component, graceMs: nu
   await save(state)
 }
 
+/** SIGSTOPs a component: its connections stay, and nobody answers. */
+export function suspend({ running }: ClusterState, component: Component): void {
+  const pid = running[component]?.pid
+  if (pid === undefined) throw new Error(`${component} does not run`)
+  process.kill(pid, 'SIGSTOP')
+}
+
+/** Lets it go on, and with it who waits for it outside its namespace: nsenter stops when its child does. */
+export async function resume({ running }: ClusterState, component: Component): Promise<void> {
+  const pid = running[component]?.pid
+  if (pid === undefined) return
+  const [, parent] = /^PPid:\t(\d+)$/m.exec(await readFile(`/proc/${pid}/status`, 'utf8')) ?? []
+  for (const one of [Number(parent), pid]) process.kill(one, 'SIGCONT')
+}
+
 /** Runs containerd's own client on the images of the node. */
 export async function onImages(state: ClusterState, ...command: string[]): Promise<string> {
   const socket = join(state.folder, 'containerd.sock')

@@ -38,7 +38,7 @@ test('who only keeps others away, as any process of the machine may, is named as
   server.listen(await nameOf(file))
   await once(server, 'listening')
   try {
-    await expect(alone(file)).rejects.toMatchObject({ fix: expect.stringContaining(`process ${process.pid}`) as string })
+    await expect(alone(file)).rejects.toMatchObject({ fix: expect.stringContaining(`run: ps -fp ${process.pid},`) as string })
   } finally {
     server.close()
   }

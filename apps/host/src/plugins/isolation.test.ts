@@ -147,10 +147,10 @@ test('a level that is not there says what mends that, and what else would do', (
     }
   }
   const other = (level: string): string =>
-    `write "isolation": "${level}" if that will do; what it may do then: muster plugins show a`
+    `run: muster plugins show a, which says what it may do with ${level}; write "isolation": "${level}" if that will do`
   expect(said({ level: 'L2', because: { fact: 'f', mend: 'do it' }, ...by })).toMatchObject({
     message: "'a' must have isolation L3, and has L2 here: f",
-    fix: `do it; or ${other('L2')}`,
+    fix: `${other('L2')}; or do it`,
   })
   expect(said({ level: 'L1', because: { fact: 'f' }, ...by })).toMatchObject({ fix: other('L1') })
 })

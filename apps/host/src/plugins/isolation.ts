@@ -184,8 +184,9 @@ export function demandLevel({ alias, isolation: wanted }: PluginEntry, { level, 
     'below-level',
     `'${alias}' must have isolation ${wanted}, and has ${level} here: ${fact}`,
     [
-      ...(mend === undefined ? [] : [`${mend};`, 'or']),
-      `write "isolation": "${level}" if that will do; what it may do then: muster plugins show ${alias}`,
-    ].join(' '),
+      `run: muster plugins show ${alias}, which says what it may do with ${level}`,
+      `write "isolation": "${level}" if that will do`,
+      ...(mend === undefined ? [] : [`or ${mend}`]),
+    ].join('; '),
   )
 }

@@ -3,7 +3,7 @@ import { chmod, mkdir, readdir, readFile, stat, writeFile } from 'node:fs/promis
 import { join } from 'node:path'
 import { tempFolder, type TempFolder } from '@muster/test/systems/temp'
 import { afterEach, beforeEach, expect, test } from 'vitest'
-import { hexOf } from './content.ts'
+import { hexOf } from './hex.ts'
 import {
   candidateFileOf,
   dropCandidates,

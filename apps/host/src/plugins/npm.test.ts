@@ -30,7 +30,9 @@ test('versions have their time where it is one, and why nobody should use them',
   for (const version of ['9.9.9', 'toString'])
     await expect(origin.tarball('@a/p', version)).rejects.toMatchObject({
       code: 'no-version',
-      message: `the registry has no @a/p@${version} any more`,
+      message: expect.stringMatching(
+        /^the registry has no @a\/p@\S+ any more; the nearest that it has is \d+\.\d+\.\d+$/,
+      ) as string,
     })
 })
 
@@ -159,7 +161,7 @@ test('a token is that of its address alone, whether it ends in a slash or not; o
   await expect(npmOrigin({ url: registry.url, token }, undefined)).rejects.toMatchObject({
     code: 'unauthorized',
     message: `the token of the registry ${registry.url} cannot be read: the secret 'token' cannot be read: the variable MUSTER_TEST_TOKEN is empty`,
-    fix: 'see token in registries',
+    fix: 'run: printenv MUSTER_TEST_TOKEN | wc -c, which has to find it; see token in registries of plugins.json',
   })
 })
 

@@ -80,7 +80,7 @@ describe('the version of a range', () => {
         refusal: {
           code: 'too-new',
           message: '@acme/p@1.0.0 was published 2026-01-09T04:00:00.000Z, and counts from 2026-01-10T04:00:00.000Z on',
-          fix: 'wait until then, or add "@acme/p" to policy.exempt in the registry manifest',
+          fix: 'run: muster plugins add @acme/p@1.0.0 --as a, once that is; or add "@acme/p" to policy.exempt in the registry manifest',
         },
       },
     ],
@@ -98,6 +98,22 @@ describe('the version of a range', () => {
         range: '^1.0.0',
         found: [at('1.0.0', null)],
         refusal: { code: 'no-release-time', message: 'the source does not say when @acme/p@1.0.0 was published' },
+      },
+    ],
+    [
+      'what counts already is before it: the nearest of that is named',
+      {
+        range: '^2.0.0',
+        found: [at('2.0.0', null), at('1.0.0', 48), at('1.1.0', 48), { ...at('1.2.0', 48), deprecated: 'no' }, at('3.0.0', 48)],
+        refusal: { code: 'no-release-time', fix: expect.stringMatching(/^run: muster plugins add @acme\/p@1\.1\.0 --as a; or /) },
+      },
+    ],
+    [
+      'nothing is before it: the nearest after it is named',
+      {
+        range: '^2.0.0',
+        found: [at('2.0.0', 1), at('3.1.0', 48), at('3.0.0', 48)],
+        refusal: { code: 'too-new', fix: expect.stringMatching(/^run: muster plugins add @acme\/p@3\.0\.0 --as a; or /) },
       },
     ],
     [

@@ -1,5 +1,7 @@
 import { join } from 'node:path'
 import { expect, test } from 'vitest'
+import { roleText } from '@muster/plugin-kubernetes/rbac'
+import { roleFor } from '../cluster.ts'
 import { definitions, definitionText } from './definitions.ts'
 
 const folder = join(import.meta.dirname, '../../crds')
@@ -10,3 +12,8 @@ test.each(Object.entries(definitions()))(
     await expect(definitionText(definition)).toMatchFileSnapshot(join(folder, `${plural}.yaml`))
   },
 )
+
+test('the Role that is published has the rights of the calls that a controller makes, and no others', async () => {
+  const role = join(import.meta.dirname, '../../../../packaging/kubernetes/objects/role.yaml')
+  await expect(`${roleText(roleFor('controller', 'muster'))}\n`).toMatchFileSnapshot(role)
+})

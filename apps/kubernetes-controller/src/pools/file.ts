@@ -20,7 +20,9 @@ export interface PoolsFile {
   base(): Promise<Base>
   /** The text of the file, with these pools beside those of the base. */
   compose(base: Base, pools: ReadonlyMap<string, PoolEntry>): string
-  /** Ends a trial that nobody ended, and makes the file, without pools of ours, where there is none. Answers what is in it. */
+  /** Makes the file, without pools of ours, where there is none: no daemon starts without one. Answers what is in it. */
+  make(): Promise<string>
+  /** The same, and ends a trial that nobody ended. */
   begin(): Promise<string>
   /** The pools in such a text that are not those of the base. */
   poolsIn(text: string, base: Base): Map<string, PoolEntry>
@@ -43,8 +45,10 @@ export function openPoolsFile(path: string, basePath: string): PoolsFile {
     })
   /** Whole or not at all: a daemon may read it at any moment. */
   const replace = async (file: string, text: string): Promise<void> => {
-    await writeFile(`${file}.part`, text, { mode: 0o600 })
-    await rename(`${file}.part`, file)
+    // Others may wait for their turn beside this one, and make the first file too.
+    const part = `${file}.${process.pid}.part`
+    await writeFile(part, text, { mode: 0o600 })
+    await rename(part, file)
   }
 
   const file: PoolsFile = {
@@ -70,6 +74,9 @@ export function openPoolsFile(path: string, basePath: string): PoolsFile {
     },
     async begin() {
       await file.recover()
+      return file.make()
+    },
+    async make() {
       const text = await readOr(path)
       if (text !== undefined) return text
       const fresh = file.compose(await file.base(), new Map())
