@@ -1,6 +1,6 @@
 // `node scripts/image.mjs FOLDER`: what `docker build` needs for the image of the daemon, from the packages as they would be published.
 import { execFileSync } from 'node:child_process'
-import { cpSync, mkdirSync, readdirSync, renameSync, rmSync } from 'node:fs'
+import { cpSync, mkdirSync, renameSync, rmSync } from 'node:fs'
 import { join, resolve } from 'node:path'
 import { pnpm, root } from './lib/paths.mjs'
 import { installFirstParty } from './lib/plugins.mjs'

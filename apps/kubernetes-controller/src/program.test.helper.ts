@@ -32,7 +32,8 @@ export function programOnCluster(clusterOf: () => KubernetesCluster): void {
 
   const program = (): Promise<RunningProcess> =>
     startProcess([
-      ...[process.execPath, '--conditions=@muster/source', join(import.meta.dirname, 'cli.ts'), 'controller'],
+      process.execPath,
+      ...['--conditions=@muster/source', join(import.meta.dirname, 'cli.ts'), 'controller'],
       ...['--base', site.base, '-c', site.daemon.config, '--kubeconfig', site.kubeconfig, '-n', namespace],
     ])
   /** How often it was its turn. */
