@@ -37,13 +37,23 @@ suiteWith(await findDocker(), 'the example of a Docker pool', ({ socket }) => {
       )
       await change('plugins.json', (text) => text.replace('../../packages', join(root, 'packages')))
       const { providers, pools } = parse(await readFile(join(folder.path, 'muster.yaml'), 'utf8')) as MusterOptions
-      daemon = await startMuster({ providers, pools })
+      // As `muster compose` gives it, of a project that has such a file.
+      const compose = join(root, 'apps/host/src/config/testing/compose-database.yaml')
+      const imported = await muster('compose', compose)
+      expect({ code: imported.code, stderr: imported.code === 0 ? '' : imported.stderr }).toEqual({ code: 0, stderr: '' })
+      const { services } = parse(imported.stdout.replace('postgres:18', TEST_IMAGES.postgres)) as { services: object[] }
+      const composed = { placement: ['docker'], worker: { image: TEST_IMAGES.postgres, network: { egress: 'none' }, services } }
+      daemon = await startMuster({ providers, pools: { ...pools, composed } })
     })
     afterAll(async () => {
       await daemon[Symbol.asyncDispose]()
       await folder.remove()
     })
 
+    const muster = (...words: string[]): ReturnType<typeof runProcess> =>
+      runProcess([process.execPath, join(root, 'apps/host/bin/muster.mjs'), ...words], {
+        env: { ...process.env, MUSTER_SOURCE: '1' },
+      })
     async function change(name: string, how: (text: string) => string): Promise<void> {
       const file = join(folder.path, name)
       await writeFile(file, how(await readFile(file, 'utf8')))
@@ -58,16 +68,16 @@ suiteWith(await findDocker(), 'the example of a Docker pool', ({ socket }) => {
       )
     /** What the engine has of these pools, as their names. */
     const held = async (): Promise<string[]> => {
-      const of = await Promise.all(['build', 'with-postgres'].map((pool) => inventoryOf(socket, [`muster-pool=${pool}`])))
+      const of = await Promise.all(
+        ['build', 'with-postgres', 'composed'].map((pool) => inventoryOf(socket, [`muster-pool=${pool}`])),
+      )
       return of.flat().map((line) => line.replace(/^(\w+) \S+ muster-w[0-9a-z]{26}/, '$1 '))
     }
     const nothingLeft = (): Promise<string[]> => waitFor('nothing of it to be left', held, { until: (left) => left.length === 0 })
 
     test('its configuration passes `muster check`', async () => {
       const config = join(folder.path, 'muster.yaml')
-      const checked = await runProcess([process.execPath, join(root, 'apps/host/bin/muster.mjs'), 'check', '-c', config], {
-        env: { ...process.env, MUSTER_SOURCE: '1' },
-      })
+      const checked = await muster('check', '-c', config)
       expect({ code: checked.code, problems: checked.stdout }).toEqual({ code: 0, problems: '' })
     })
 
@@ -85,6 +95,15 @@ suiteWith(await findDocker(), 'the example of a Docker pool', ({ socket }) => {
       expect([out, into]).toEqual(Array.from({ length: 2 }, () => createHash('sha256').update(kept).digest('hex')))
       expect(run.stdout()).toMatch(/^build +\| [0-9a-f]{64} {2}migrations\/1-items\.sql$/m)
       expect(run.stdout()).toContain('\nleft: nothing\n')
+      await nothingLeft()
+    })
+
+    test('a database of a Compose file is reached by its name and port, and goes with its worker', async () => {
+      const script =
+        'until psql postgres://postgres:secret@db:5432/app -Atc "show server_version_num" >/tmp/out; do sleep 0.1; done; cat /tmp/out'
+      const run = await muster('run', '-q', '-c', daemon.config, '--pool', 'composed', '--', 'sh', '-c', script)
+      expect({ code: run.code, stderr: run.code === 0 ? '' : run.stderr }).toEqual({ code: 0, stderr: '' })
+      expect(run.stdout).toMatch(/^1[0-9]{5}$/m)
       await nothingLeft()
     })
 

@@ -27,6 +27,11 @@ const lineRules = [
     reason: "sleeps: wait for a cause with waitFor of @muster/test/systems/wait, or give the reason in a comment '// paced: …'",
     only: /\.test\.ts$/,
   },
+  {
+    pattern: /\brequireSystem\(\w+, root\)/,
+    reason: 'is never there: CI runs unit tests as an ordinary user. Name the file .contract.test.ts or .integration.test.ts',
+    only: /(?<!\.contract|\.integration)\.test\.ts$/,
+  },
 ]
 
 const lockfiles = /(?:^|\/)(?:pnpm-lock\.yaml|package-lock\.json)$/

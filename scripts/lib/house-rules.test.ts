@@ -24,6 +24,7 @@ const bad: [string, string, RegExp][] = [
   ['a.sh', 'ls \n', /^1: .*white space/],
   ['a.yaml', 'a: 1', /^1: the file does not end/],
   ['a.test.ts', whole('await new Pro|mise((r) => setTimeout(r, 50))\n'), /^1: .*wait for a cause/],
+  ['a.test.ts', whole('await require|System(context, root)\n'), /^1: .*as an ordinary user/],
   ['a.ts', 'export class Worker {}\n', /^1: the export 'Worker'/],
   ['a.ts', 'export const fetch = 1\n', /^1: the export 'fetch'/],
   ['pnpm-lock.yaml', 'resolution: {tarball: x}\n', /^1: .*download address/],
@@ -35,6 +36,7 @@ const bad: [string, string, RegExp][] = [
 
 const good: [string, string][] = [
   ['a.ts', "fetch('https://registry.example.com/x')\nconst hidden = this.#one\n"],
+  ['a.contract.test.ts', whole('await require|System(context, root)\n')],
   ['a.ts', "mount('/work/inputs')\nexport function launch(): void {}\n"],
   ['a.test.ts', '// paced: a slow reader is the case under test\nawait new Promise((r) => setTimeout(r, 50))\n'],
   [

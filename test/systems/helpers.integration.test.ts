@@ -8,6 +8,7 @@ import { buffer } from 'node:stream/consumers'
 
 import { describe, expect, test } from 'vitest'
 
+import { requireSystem, root } from '../require.ts'
 import { freePort, portAnswers } from './ports.ts'
 import { identityOf, isRunning, mustRun, runProcess, startProcess, stopIdentity } from './process.ts'
 import { tarStream } from './tar.ts'
@@ -15,7 +16,7 @@ import { mountsBelow, tempFolder } from './temp.ts'
 import { ordinaryUser } from './unprivileged.ts'
 import { waitFor } from './wait.ts'
 
-const root = process.getuid?.() === 0
+const isRoot = process.getuid?.() === 0
 
 describe('processes', () => {
   test('input goes in, output and exit come out', async () => {
@@ -76,7 +77,7 @@ describe('folders', () => {
   })
 
   test('what is mounted below is unmounted first', async (context) => {
-    context.skip(!root, 'needs root, absent: these tests run as an ordinary user')
+    await requireSystem(context, root)
     const folder = await tempFolder('mount point')
     await mustRun(['mount', '-t', 'tmpfs', '-o', 'size=64k', 'tmpfs', folder.path])
     expect(await mountsBelow(folder.path)).toEqual([folder.path])
@@ -133,7 +134,7 @@ test("an ordinary user has its home and nothing of root's", async () => {
   expect(Number(uid)).toBe(user.uid)
   expect(rest.at(-2)).toBe('mine')
   expect(rest.at(-1)).toMatch(/CapEff:\s+0+$/)
-  if (root) {
+  if (isRoot) {
     expect(groups).toBe(String(user.gid))
     expect(stderr).toContain('Permission denied')
   }

@@ -3,7 +3,8 @@ import { mkdir, writeFile } from 'node:fs/promises'
 import { dirname, join } from 'node:path'
 import { tempFolder } from '@muster/test/systems/temp'
 import { expect, test } from 'vitest'
-import { type Applied, applyOf } from './apply.ts'
+import { type Applied, applyOf, engineConfig } from './apply.ts'
+import { parseConfig } from './config/load.ts'
 import type { Account, Upgrades } from './engine/upgrade-api.ts'
 import { examine } from './examine.ts'
 import { pluginFiles } from './plugins/testing/pack.ts'
@@ -129,4 +130,16 @@ test('another configuration may be another place: it accounts for the workers, o
   site.lost = [{ worker: 'w1', why: 'it does not know it' }]
   site.live = false
   expect(await site.apply('cloud', { region: 'third' })).toMatchObject({ applied: true })
+})
+
+test('how often the use of its workers is looked at is what the file says of each provider', () => {
+  const file = (stats: string): string =>
+    `{ providers: { a: { plugin: p, stats: ${stats} }, b: { plugin: p } }, pools: { ci: { placement: [a] } } }`
+  const read = (stats: string): unknown => {
+    const { config, problems } = parseConfig('/muster.yaml', file(stats))
+    return config === undefined ? problems.map(({ line }) => line) : engineConfig(config).stats
+  }
+  expect(['off', '30s', '1s'].map(read)).toEqual([{ a: 'off' }, { a: 30_000 }, { a: 1000 }])
+  // `false` is no word of the file, and less than an engine samples only burns the machine.
+  expect(['false', '999ms', '30'].map(read)).toEqual([[1], [1], [1]])
 })

@@ -164,11 +164,12 @@ export function engineConfig(
     const url = urlFor(provider, config)
     return url === undefined ? [] : [[provider.name, url] as const]
   })
+  const stats = Object.fromEntries(providers.flatMap((one) => (one.stats === undefined ? [] : [[one.name, one.stats] as const])))
   const kept = { ...retention, recordsMs: retention.runsMs }
   const configs = Object.fromEntries(
     [...left.map((one) => one.provider), ...providers].map((one) => [one.name, configDigest(one)]),
   )
-  return { pools, configs, reconcileMs, orphanGraceMs, urls: Object.fromEntries(urls), retention: kept }
+  return { pools, configs, reconcileMs, orphanGraceMs, urls: Object.fromEntries(urls), stats, retention: kept }
 }
 
 function writtenOf({ written, discovery }: Pick<NonNullable<Examined['found']>, 'written' | 'discovery'>): Written {

@@ -97,7 +97,9 @@ async function optionsOf({ pluginsFile, network, isolation }: Manifest, stores: 
   const data = dirname(stores.at(-1) ?? '')
   return {
     stores,
-    ...(isolation === undefined ? {} : { ground: () => openGround({ data, users: isolation.users }) }),
+    ...(isolation === undefined
+      ? {}
+      : { ground: () => openGround({ data, users: isolation.users }), maxHeapMb: isolation.maxHeapMb }),
     shown: shown.startsWith('..') ? pluginsFile : shown,
     ...(network === undefined ? {} : { network }),
   }

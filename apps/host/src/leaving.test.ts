@@ -86,7 +86,7 @@ test('whose plugin is gone, or cannot be read, says what brings it back', async 
   expect(broken.unopened.get('p')?.reason).toBe('how it was configured cannot be read')
   await rm(join(site.path, 'package'), { recursive: true })
   expect((await site.left()).unopened.get('p')).toMatchObject({
-    reason: expect.stringMatching(/^its plugin cannot be opened: the file is missing/) as string,
+    reason: expect.stringMatching(/^its plugin cannot be opened: bad-package: the file is missing/) as string,
     hint: expect.stringMatching(/^bring back @acme\/plugin@\S+ as 'cloud' in the registry manifest and its lock$/) as string,
   })
 })

@@ -10,14 +10,16 @@ import { entriesOf, forgetEntry, noteEntries, type ProviderEntry } from './engin
 import { holdingProviders } from './engine/working.ts'
 import { previousOf } from './examine.ts'
 import { targetOf, targetsOf } from './plugins/check.ts'
+import { demandHeap } from './plugins/accepted.ts'
 import { verifyTree } from './plugins/content.ts'
-import { type DiscoveredPlugin, openPackage, type Stores } from './plugins/discover.ts'
+import type { Stores } from './plugins/discover.ts'
+import { type DiscoveredPlugin, openPackage } from './plugins/package.ts'
 import { openGround } from './plugins/ground.ts'
 import { demandLevel } from './plugins/isolation.ts'
 import type { Refused } from './plugins/kept.ts'
 import { jsonOf } from './plugins/origin.ts'
 import type { Signer } from './plugins/provenance.ts'
-import { PluginRefusal } from './plugins/refusal.ts'
+import { PluginRefusal, type RefusalCode } from './plugins/refusal.ts'
 import { isolationLevels, type PluginEntry } from './plugins/registry.ts'
 import type { Target } from './plugins/target.ts'
 import { keepsTrust } from './plugins/trust.ts'
@@ -132,7 +134,8 @@ async function openOne(given: ProviderEntry, deps: LeftDeps): Promise<{ target: 
     if (plugin.manifest.kind !== 'worker-provider') return { refused: { reason: 'its plugin is another one now', hint } }
     return { target: targetOf({ ...provider, name }, { plugin, config: deps.config }) }
   } catch (error) {
-    const reason = `its plugin cannot be opened: ${(error as Error).message}`
+    const code = error instanceof PluginRefusal ? `${error.code}: ` : ''
+    const reason = `its plugin cannot be opened: ${code}${(error as Error).message}`
     // Of a rule that it does not keep any more: to bring it back is no way.
     if (error instanceof PluginRefusal && error.code === 'lock-stale')
       return { refused: { reason, hint: `look at its vendor by hand, then give it up: muster providers forget ${name}` } }
@@ -172,7 +175,13 @@ async function pluginOf(name: string, note: Noted, { config, discovery, stores }
     ground: () => openGround({ data: config.data, users: config.isolation.users }),
     ...(tree === undefined ? {} : { locked: { version, tree, ...(signer === undefined ? {} : { signer }) } }),
   })
-  if (plugin === undefined) throw new PluginRefusal('no-source', problems[0]?.reason ?? 'it cannot be read', '')
+  if (plugin === undefined)
+    throw new PluginRefusal(
+      (problems[0]?.code ?? 'bad-package') as RefusalCode,
+      problems[0]?.reason ?? 'it cannot be read',
+      problems[0]?.fix ?? '',
+    )
   demandLevel(entry, plugin.isolation)
+  demandHeap(entry, plugin.manifest, config.isolation.maxHeapMb)
   return plugin
 }

@@ -1,6 +1,6 @@
 import { expect, test } from 'vitest'
 import { conformanceOf, reportFile, testedTree } from './conformance.ts'
-import { treeOf } from './digest.ts'
+import { sha512Of, treeOf } from './digest.ts'
 
 const named = { name: '@acme/plugin', version: '1.0.0' }
 const bare = new Map([
@@ -29,6 +29,7 @@ test('a report says something of the very files that it lies beside', () => {
   expect(said({})).toEqual({
     ...{ result: 'pass', passed: 1, failed: 0, notDeclared: 1 },
     ...{ contract: '1.0', suite: '@muster/core@0.1.0', at: report.startedAt },
+    report: sha512Of(Buffer.from(JSON.stringify(report))),
   })
 })
 

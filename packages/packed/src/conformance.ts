@@ -1,6 +1,6 @@
 /** The report of the conformance suite that a packed plugin brings along: what it is of, and what its author says by it. */
 import * as z from 'zod'
-import { treeOf } from './digest.ts'
+import { sha512Of, treeOf } from './digest.ts'
 
 /** Where it lies in a package. */
 export const reportFile = 'conformance-report.json'
@@ -21,6 +21,8 @@ export interface ConformanceClaim {
   passed: number
   failed: number
   notDeclared: number
+  /** SHA-512 of the report as it lies in the package; absent in a lock that was written before it was kept there. */
+  report?: string
 }
 
 /** `unfit`: it is of other files, or no report at all; it says nothing then. */
@@ -64,6 +66,7 @@ export function conformanceOf(
     suite: `${suite.package}@${suite.version}`,
     at: startedAt,
     ...{ passed, failed, notDeclared },
+    report: sha512Of(bytes),
   }
 }
 

@@ -42,6 +42,8 @@ export interface Containers {
   get(id: WorkerId, signal: AbortSignal): Promise<Found>
   /** Whatever container has the worker's name. */
   holder(id: WorkerId, signal: AbortSignal): Promise<ContainerInspect | undefined>
+  /** Was it started again, and not as one that was suspended to disk? */
+  beganAgain(id: WorkerId, container: ContainerInspect, signal: AbortSignal): Promise<boolean>
   /** Removes it with its volumes; `force`: kills it first, else one that runs is a failure. `busy`: another removal is under way. */
   remove(id: WorkerId, how: { force: boolean; signal: AbortSignal }): Promise<'gone' | 'busy'>
 }
@@ -49,8 +51,11 @@ export interface Containers {
 /** An engine answers within some 10 ms; on a machine under full load it was seen to take a second. */
 const FACTS_TIMEOUT_MS = 10_000
 
-export function createContainers(engine: Engine, owner: Pick<OwnerTags, 'muster-owner' | 'muster-provider'>): Containers {
-  const again = begunAgain()
+export function createContainers(
+  engine: Engine,
+  owner: Pick<OwnerTags, 'muster-owner' | 'muster-provider'>,
+  again: BegunAgain = begunAgain(),
+): Containers {
   let known: { agreed: AgreedVersion; facts: Promise<EngineFacts> } | undefined
 
   async function holder(id: WorkerId, signal: AbortSignal): Promise<ContainerInspect | undefined> {
@@ -94,6 +99,12 @@ export function createContainers(engine: Engine, owner: Pick<OwnerTags, 'muster-
       const found = await find(id, signal)
       if (found === undefined) throw new EngineFailure(`No such container: ${containerName(id)}`, { status: 404, sent: true })
       return found
+    },
+    async beganAgain(id, container, signal) {
+      if (!again.has(id, container.State)) return false
+      if (!(await wasResumed(container, { engine, id, signal }))) return true
+      again.resumed(id, container.State)
+      return false
     },
     async remove(id, { force, signal }) {
       try {
@@ -193,8 +204,7 @@ async function observeEach<T>(
     const { container, tags } = seen
     const id = tags['muster-worker']
     const observation = observe(container, tags, how.stopping(id))
-    const began = containers.again.has(id, container.State) && observation.phase !== 'suspended'
-    if (began && !(await wasResumed(container, { engine: containers.engine, id, signal: how.signal })))
+    if (observation.phase !== 'suspended' && (await containers.beganAgain(id, container, how.signal)))
       return observedAgain(observation, container.State)
     if (observation.exit === undefined || !isDoubtful(observation.exit)) return observation
     if (await killedForMemory(containers.engine, container, how.signal))

@@ -1,3 +1,4 @@
+import { readFile } from 'node:fs/promises'
 import type { LaunchSpec } from '@muster/core'
 import { findDocker } from '@muster/test/systems/docker'
 import { engineJson } from '@muster/test/systems/engine'
@@ -46,6 +47,37 @@ suiteWith(await findDocker(), 'limits and security on a real engine', (docker) =
     const settings = { devices: [{ path: '/dev/kmsg', target: '/dev/mine', access: 'w' }] }
     const script = '(: >/dev/mine) && echo writable; (: </dev/mine) 2>/dev/null || echo unreadable'
     expect(await inside({ settings }, script)).toBe('writable\nunreadable\n')
+  })
+
+  test('a privileged worker that the operator allows has all of it, or is refused where the machine itself has not all', async () => {
+    const settings = { allow: ['privileged'] }
+    // Beside it one that is not: the power alone gives nothing.
+    const plain = 'mkdir /m; mount -t tmpfs none /m 2>/dev/null || echo refused; [ -e /dev/kmsg ] || echo none'
+    expect(await inside({ settings }, plain)).toBe('refused\nnone\n')
+    const parts = { security: { privileged: true }, settings }
+    const last = Number(await readFile('/proc/sys/kernel/cap_last_cap', 'utf8'))
+    const bounding = /^CapBnd:\s*([0-9a-f]+)$/m.exec(await readFile('/proc/self/status', 'utf8'))?.[1] ?? ''
+    if (BigInt(`0x${bounding}`) !== (1n << BigInt(last + 1)) - 1n) {
+      const spec = harness.spec(parts)
+      const refusal = {
+        code: 'unsupported',
+        path: 'security',
+        effect: 'none',
+        message: expect.stringContaining('caps') as string,
+      }
+      await expect(harness.provider.launch(spec, callOf())).rejects.toMatchObject(refusal)
+      expect(await harness.left()).not.toContain(`/muster-${spec.id}`)
+      return
+    }
+    const script = [
+      'mkdir /m; mount -t tmpfs none /m && : >/m/f; mount | grep -c " /m "',
+      '[ -e /dev/kmsg ] && echo devices',
+      'grep -E "^(CapEff|CapBnd|NoNewPrivs|Seccomp):" /proc/self/status | tr -s "\\t" " "',
+    ].join('\n')
+    const lines = (await inside(parts, script)).trim().split('\n')
+    expect(lines.slice(0, 2)).toEqual(['1', 'devices'])
+    const of = (key: string): string => lines.find((line) => line.startsWith(key))?.split(' ')[1] ?? ''
+    expect([of('NoNewPrivs'), of('Seccomp'), of('CapEff'), of('CapBnd')]).toEqual(['0', '0', bounding, bounding])
   })
 
   test('the resolvers of a worker, and the stop timeout of its engine, are those that its pool names', async () => {

@@ -209,7 +209,7 @@ suiteWith(await findDocker(), 'the log of a worker on a real engine', (docker) =
       const { signal } = callOf()
       const inspect = () => engine.json<ContainerInspect>({ method: 'GET', path: `${path}/json`, signal })
       let gaps = 0
-      const others = { endOf: () => undefined, onAgain: () => () => undefined, onGap: () => void gaps++ }
+      const others = { endOf: () => Promise.resolve(undefined), onAgain: () => () => undefined, onGap: () => void gaps++ }
       let stdout = ''
       let cursor: string | undefined
       for (let done = false; !done;) {

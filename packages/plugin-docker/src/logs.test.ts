@@ -56,7 +56,7 @@ async function read(script: Script): Promise<{ lines: number[]; gaps: number; as
       HostConfig: { LogConfig: { Type: 'local', Config: { 'max-size': maxSize } } },
     } as unknown as ContainerInspect)
   const source = {
-    ...{ engine, path: '/containers/x', inspect, endOf: () => undefined, onAgain: () => () => undefined },
+    ...{ engine, path: '/containers/x', inspect, endOf: () => Promise.resolve(undefined), onAgain: () => () => undefined },
     onGap: () => void gaps++,
     signal: new AbortController().signal,
   }

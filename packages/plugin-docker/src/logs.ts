@@ -30,8 +30,8 @@ export interface LogSource {
   path: string
   /** Asks how the container is; undefined when it is not there any more. */
   inspect(): Promise<ContainerInspect | undefined>
-  /** Was it started again? Then when its worker's output had ended, in milliseconds since 1970. */
-  endOf(state: ContainerInspect['State']): number | undefined
+  /** Was it started again? Then when its worker's output had ended, in milliseconds since 1970. One that was resumed goes on. */
+  endOf(container: ContainerInspect): Promise<number | undefined>
   /** Told when that gets known; what is returned ends it. */
   onAgain(listener: () => void): () => void
   /** Told when entries are missing in what was handed on. */
@@ -48,7 +48,7 @@ export async function* readLogs(source: LogSource, options: LogOptions): AsyncGe
   for (;;) {
     const before = await mustExist(source)
     leap ??= createLogLeap(fileBytesOf(before.HostConfig.LogConfig))
-    const until = source.endOf(before.State)
+    const until = await source.endOf(before)
     const open = options.follow && isLive(before) && until === undefined
     const by: Reading['by'] = trust === 'live' && !open ? 'files' : trust
     const from = cursor
@@ -70,8 +70,9 @@ export async function* readLogs(source: LogSource, options: LogOptions): AsyncGe
       continue
     }
     // A followed stream also ends when the container vanishes, and may end before the last lines: look, then read the rest.
+    if (end === 'cut') continue
     const after = await mustExist(source)
-    if (isLive(after) && source.endOf(after.State) === undefined)
+    if (isLive(after) && (await source.endOf(after)) === undefined)
       throw new EngineFailure('the log ended before its worker', { code: 'ECONNRESET', sent: true })
   }
 }
@@ -86,8 +87,8 @@ function isLive({ State: state }: ContainerInspect): boolean {
   return state.Running || state.Paused || state.Restarting
 }
 
-/** How a read ended: with what the engine sent, or at an entry that cannot come next. */
-type ReadEnd = 'end' | 'astray'
+/** How a read ended: with what the engine sent, by ourselves as it was told of another start, or at an entry that cannot come next. */
+type ReadEnd = 'end' | 'cut' | 'astray'
 
 async function* readOnce(
   source: LogSource,
@@ -119,11 +120,12 @@ async function* readOnce(
       flows = bytes.length + rest.length >= ENOUGH_BYTES
       asked = performance.now()
     }
+    if (over) return 'cut'
     reader.end()
     // What ended before its output may have fewer than were read of its next run.
     return position.end() || follow || until !== undefined ? 'end' : 'astray'
   } catch (error) {
-    if (over) return 'end'
+    if (over) return 'cut'
     throw toFailure(error)
   } finally {
     deaf()
@@ -138,7 +140,7 @@ function takeAll(stream: Readable, ...pieces: Buffer[]): Buffer {
 }
 
 /** Puts neighbouring entries of one stream together: a chunk for each line would cost more than the lines. */
-function* chunksOf(frames: readonly Frame[], position: LogPosition): Generator<LogChunk, ReadEnd> {
+function* chunksOf(frames: readonly Frame[], position: LogPosition): Generator<LogChunk, 'end' | 'astray'> {
   let stream: OutputStream = 'stdout'
   let held: Buffer[] = []
   let bytes = 0

@@ -96,7 +96,7 @@ export function dockerProvider({
   const puller = createPuller({ engine, ledger, rules: images, now })
   const tender = createImageTender({ puller, sweeper: createSweeper(engine, { ledger, rules: images, now }), now })
   const stopper = createStopper(containers, turns)
-  const suspender = createSuspender(containers)
+  const suspender = createSuspender(containers, { turns, isEnding: (id) => stopper.stopping(id) || stopper.removed(id) })
   const launch = createLauncher({ containers, puller, turns, fields, rules, room: createRoom(engine, room) })
   const runners = createRunners()
   const terminals = createTerminals()
@@ -210,7 +210,8 @@ export function dockerProvider({
       guardedStream(call, reads('read the log'), async function* () {
         const inspect = async () => (await containers.find(id, call.signal))?.container
         const path = containerPath(id)
-        const endOf = (state: ContainerInspect['State']): number | undefined => containers.again.endOf(id, state)
+        const endOf = async (container: ContainerInspect): Promise<number | undefined> =>
+          (await containers.beganAgain(id, container, call.signal)) ? containers.again.endOf(id, container.State) : undefined
         const onAgain = (listener: () => void): (() => void) => containers.again.hear(id, listener)
         const onGap = (): void =>
           call.log.warn('a part of the log is lost: the engine left it out, or has removed it', { worker: id })

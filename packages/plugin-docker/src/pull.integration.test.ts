@@ -108,6 +108,22 @@ suiteWith(await findDocker(), 'pulling an image into a real engine', (docker) =>
     expect(await harness.left()).toEqual([])
   })
 
+  test.each<[string, { arch?: 'amd64' | 'arm64' }]>([
+    ['whichever is asked for', {}],
+    ["where the engine's own is asked for", { arch: process.arch === 'arm64' ? 'arm64' : 'amd64' }],
+  ])('an image of other processors alone is refused, %s', async (name, parts) => {
+    registry.only = 's390x'
+    const spec = harness.spec({ image: imageOf(`other-${name.length}:1`), ...parts })
+    await expect(harness.provider.launch(spec, callOf())).rejects.toMatchObject({
+      ...{ code: 'unsupported', path: 'arch', effect: 'none' },
+      message: expect.stringContaining('no matching manifest for linux/') as string,
+    })
+    expect(await harness.left()).toEqual([])
+    // What is listed for this one too is pulled.
+    registry.only = process.arch === 'x64' ? 'amd64' : process.arch
+    expect((await harness.run(harness.spec({ image: spec.image ?? '', ...parts }))).exit.code).toBe(0)
+  })
+
   test('a failure in the middle of the stream, after status 200, is a failure', async () => {
     registry.layers = 'corrupt'
     const launching = harness.provider.launch(harness.spec({ image: imageOf('corrupt:1') }), callOf())

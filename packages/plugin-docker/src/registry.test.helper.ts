@@ -16,6 +16,8 @@ export interface OpenRegistry {
   layers: 'good' | { bytesPerSecond: number } | 'corrupt' | 'hang'
   /** What a manifest is answered with; undefined: the image. */
   refuse: { status: number; body: object } | undefined
+  /** The image is one of a list, for that processor and no other. */
+  only: string | undefined
   stop(): Promise<void>
 }
 
@@ -39,6 +41,7 @@ export async function startOpenRegistry(socket: string, image: string): Promise<
     asked: [],
     layers: 'good',
     refuse: undefined,
+    only: undefined,
     async stop() {
       server.closeAllConnections()
       await new Promise((resolve) => server.close(resolve))
@@ -55,12 +58,15 @@ export async function startOpenRegistry(socket: string, image: string): Promise<
         reply.writeHead(registry.refuse.status, { 'content-type': 'application/json' })
         return void reply.end(JSON.stringify(registry.refuse.body))
       }
+      const listed = registry.only !== undefined && name !== digestOf(manifest)
+      const kindOf = `application/vnd.docker.distribution.manifest.${listed ? 'list.' : ''}v2+json`
+      const sent = listed ? listOf(manifest, registry.only) : manifest
       reply.writeHead(200, {
-        'content-type': 'application/vnd.docker.distribution.manifest.v2+json',
-        'docker-content-digest': digestOf(manifest),
-        'content-length': manifest.length,
+        'content-type': kindOf,
+        'docker-content-digest': digestOf(sent),
+        'content-length': sent.length,
       })
-      return void reply.end(request.method === 'HEAD' ? undefined : manifest)
+      return void reply.end(request.method === 'HEAD' ? undefined : sent)
     }
     const blob = blobs.get(name)
     if (blob === undefined) return void reply.writeHead(404).end()
@@ -80,6 +86,18 @@ export async function startOpenRegistry(socket: string, image: string): Promise<
   await new Promise<void>((resolve) => server.listen(0, '127.0.0.1', resolve))
   registry.host = `127.0.0.1:${(server.address() as AddressInfo).port}`
   return registry
+}
+
+function listOf(manifest: Buffer, architecture: string | undefined): Buffer {
+  const mediaType = 'application/vnd.docker.distribution.manifest.v2+json'
+  const platform = { os: 'linux', architecture }
+  return Buffer.from(
+    JSON.stringify({
+      schemaVersion: 2,
+      mediaType: 'application/vnd.docker.distribution.manifest.list.v2+json',
+      manifests: [{ mediaType, size: manifest.length, digest: digestOf(manifest), platform }],
+    }),
+  )
 }
 
 function digestOf(blob: Buffer): string {

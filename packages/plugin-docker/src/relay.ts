@@ -2,13 +2,15 @@
  * A way to a port of a worker where nobody here reaches the engine's bridge: a program of the worker's own image connects to the port from inside,
  * and its input and output are the stream. An engine's connection ends in one direction alone, so that each side may end first.
  */
+import { randomBytes } from 'node:crypto'
 import type { WorkerId } from '@muster/core'
 import { ProviderError } from '@muster/core'
 import { type Engine, toFailure } from './client.ts'
 import { containerPath } from './labels.ts'
 import { feed } from './exec.ts'
 import { createFrameReader } from './frames.ts'
-import { exitCodeOf } from './programs.ts'
+import { exitCodeOf, runProgram } from './programs.ts'
+import { pause } from '@muster/provider-parts/waiting'
 
 export interface Relay {
   engine: Engine
@@ -51,14 +53,26 @@ if has node; then exec node -e '${NODE}' "$1" "$2"; fi
 if has python3; then exec python3 -c '${PYTHON}' "$1" "$2"; fi
 exit ${NO_PROGRAM}`
 
+/** From MARK: ends whatever has it in its environment. A pid alone may be another program's by then. */
+const END = `
+for p in /proc/[0-9]*; do
+  if grep -q "$1" "$p/environ" 2>/dev/null; then kill -KILL "\${p#/proc/}"; fi
+done`
+
+/** An engine may still be about to start it; one that is too busy for that by then is asked no more. */
+const END_MS = 20_000
+const END_AGAIN_MS = 200
+
 /** What comes from the port, until it ends. */
 export async function* relayPort(
   { engine, id }: Relay,
   { host, port, input }: RelayTo,
   signal: AbortSignal,
 ): AsyncGenerator<Uint8Array> {
+  const mark = `MUSTER_RELAY=${randomBytes(12).toString('hex')}`
   const body = {
     Cmd: ['/bin/sh', '-c', CONNECT, 'sh', host, String(port)],
+    Env: [mark],
     ...{ AttachStdin: true, AttachStdout: true, AttachStderr: true, Tty: false },
   }
   const { Id: exec } = await engine.json<{ Id: string }>({ method: 'POST', path: `${containerPath(id)}/exec`, body, signal })
@@ -67,6 +81,7 @@ export async function* relayPort(
   void feed(connection, input)
   const reader = createFrameReader()
   let answered = false
+  let ended = false
   try {
     for await (const chunk of connection)
       for (const { stream, data } of reader.push(chunk as Buffer)) {
@@ -75,10 +90,13 @@ export async function* relayPort(
         yield data
       }
     reader.end()
+    ended = true
   } catch (error) {
     throw toFailure(error)
   } finally {
     connection.destroy()
+    // Nobody waits for that, and with its worker it ends anyway.
+    if (!ended) endRelay({ engine, id }, { exec, mark }).catch(() => {})
   }
   const code = await exitCodeOf(engine, exec, signal)
   if (code === 0) return
@@ -93,4 +111,21 @@ export async function* relayPort(
     effect: 'none',
     hint: 'Start the server first.',
   })
+}
+
+/** Without its input it would only end its own half, and the other side may never end. */
+async function endRelay({ engine, id }: Relay, { exec, mark }: { exec: string; mark: string }): Promise<void> {
+  const signal = AbortSignal.timeout(END_MS)
+  for (;;) {
+    const path = `/exec/${exec}/json`
+    const { ExitCode, Running } = await engine.json<{ ExitCode: number | null; Running: boolean }>({
+      method: 'GET',
+      path,
+      signal,
+    })
+    if (!Running && ExitCode !== null) return
+    // A worker that stands still, or is full of programs, takes no other now.
+    await runProgram({ engine, path: containerPath(id), argv: ['/bin/sh', '-c', END, 'sh', mark], signal }).catch(() => {})
+    await pause(END_AGAIN_MS, signal)
+  }
 }

@@ -1,7 +1,7 @@
 /** Workers' containers that somebody gave another name: all here goes by the name, so they get theirs back. */
 import type { OwnerTags, WorkerId } from '@muster/core'
 import type { ContainerRow, Engine } from './client.ts'
-import { isGone, isNameTaken } from './errors.ts'
+import { isGone, isNameTaken, isStatus } from './errors.ts'
 import { containerName, label } from './labels.ts'
 import { partLabel } from './storage.ts'
 
@@ -52,7 +52,9 @@ async function rename(
     await engine.json({ method: 'POST', path: `/containers/${container}/rename`, query: { name: containerName(id) }, signal })
     return true
   } catch (error) {
-    if (isGone(error) || isNameTaken(error)) return false
+    // Another process may have done it meanwhile: whoever has the name now is looked at.
+    if (isNameTaken(error) || isStatus(error, 400, /same name/i)) return true
+    if (isGone(error)) return false
     throw error
   }
 }

@@ -111,14 +111,21 @@ export function createStopper(containers: Containers, turns: Turns): Stopper {
       const { signal } = call
       // A launch under way in this process gives up first; what it has made is then there to be removed.
       turns.doom(id)
-      await turns.take(id, signal, async () => {})
-      // What bears its labels after its end is somebody's copy.
-      const found = await containers.find(id, signal, { named: removals.has(id) })
+      const found = await turns.take(id, signal, async () => {
+        // What bears its labels after its end is somebody's copy.
+        const seen = await containers.find(id, signal, { named: removals.has(id) })
+        const { Status: status, Running: running } = seen?.container.State ?? {}
+        if (seen === undefined || status === 'removing') return seen
+        // Whoever has the next turn finds it ending.
+        if (force || graceMs <= 0 || running !== true) remember(id)
+        else if (!stops.has(id)) begin(seen, Math.min(graceMs, MAX_TIMER_MS), call)
+        return seen
+      })
       if (found === undefined) return removeRest(id, call)
       const { Status: status, Running: running } = found.container.State
       if (status === 'removing') return { state: 'terminating' }
-      if (force || graceMs <= 0 || !running) return remove(found, call)
-      const stop = stops.get(id) ?? begin(found, Math.min(graceMs, MAX_TIMER_MS), call)
+      const stop = force || graceMs <= 0 || !running ? undefined : stops.get(id)
+      if (stop === undefined) return remove(found, call)
       stop.hurry(graceMs)
       const wait = Math.max(0, Math.min(WAIT_IN_CALL_MS, call.deadline - call.now() - ANSWER_MS))
       const still = pause(wait, signal).then(() => ({ state: 'terminating' as const, by: new Date(stop.until).toISOString() }))

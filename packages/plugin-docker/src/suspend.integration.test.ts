@@ -7,6 +7,9 @@ import { inventoryOf } from '@muster/test/systems/inventory'
 import { suiteWith } from '@muster/test/systems/presence'
 import { waitFor } from '@muster/test/systems/wait'
 import { afterAll, beforeAll, expect, test } from 'vitest'
+import { begunAgain } from './again.ts'
+import { createEngine, type Engine } from './client.ts'
+import { createContainers, listRows, observeMany, observeRows } from './containers.ts'
 import { callOf, createHarness, execId, type Harness } from './harness.test.helper.ts'
 import { rulesOf } from './rules.ts'
 
@@ -99,6 +102,91 @@ suiteWith(await findDocker(), 'a worker that is suspended to disk on a real engi
     await harness.provider.suspend({ id }, disk, callOf())
     await harness.gone(id, 600_000)
     await waitFor("the end of the pool's network", networks, { until: (lines) => lines.length === 0 })
+  })
+
+  test('is asked of its marks no more once they are known, and its log goes on to its end', async () => {
+    const { id } = await launched()
+    await sh(id, 'echo one >/proc/1/fd/1')
+    await harness.provider.suspend({ id }, disk, callOf())
+    await harness.provider.resume({ id }, callOf())
+    const engine = createEngine({ socketPath: docker.socket })
+    const asked: string[] = []
+    const counting: Engine = { ...engine, json: (request) => (asked.push(request.method), engine.json(request)) }
+    counting.stream = (request) => (asked.push(request.method), engine.stream(request))
+    let now = 0
+    const owner = { 'muster-owner': harness.owner, 'muster-provider': 'docker' }
+    const containers = createContainers(
+      counting,
+      owner,
+      begunAgain(() => now),
+    )
+    const look = async (): Promise<string[]> => {
+      asked.length = 0
+      const how = { stopping: () => false, signal: callOf().signal }
+      const rows = (await listRows(counting, owner, how.signal)).filter((row) => row.id === id)
+      const observations = [...(await observeRows(rows, containers, how)), ...(await observeMany([id], containers, how))]
+      expect(observations.map(({ phase }) => phase)).toEqual(['running', 'running'])
+      return asked
+    }
+    expect(await look()).toContain('HEAD')
+    now = 60_000
+    await look()
+    expect(await look()).toEqual(['GET', 'GET'])
+    engine.close()
+    await sh(id, 'echo two >/proc/1/fd/1')
+    const lines: string[] = []
+    const log = (async () => {
+      // The shell that holds it says something of its own at its end.
+      for await (const { stream, data } of harness.another().logs({ id }, { follow: true }, callOf()))
+        if (stream === 'stdout') lines.push(Buffer.from(data).toString())
+    })()
+    log.catch(() => {})
+    await waitFor('both lines', () => lines.join(''), { until: (text) => text === 'one\ntwo\n' })
+    await sh(id, 'echo three >/proc/1/fd/1')
+    await engineJson(docker.socket, { method: 'POST', path: `/containers/muster-${id}/kill` })
+    await log
+    expect(lines.join('')).toBe('one\ntwo\nthree\n')
+    await harness.gone(id, 0)
+  })
+
+  test('is one at once after its launch: nobody is told to end before it can hear what is wanted', async () => {
+    // A shell that takes its time at first, as on a machine under load.
+    const slow = '#!/bin/busybox sh\n[ -e /begun ] || { : >/begun; sleep 1; }\nexec /bin/busybox sh "$@"\n'
+    const files = [{ path: '/bin/sh', base64: Buffer.from(slow).toString('base64'), mode: 0o755 }]
+    const { id } = await launched({ files })
+    await harness.provider.suspend({ id }, disk, callOf())
+    expect(await harness.observe(id)).toMatchObject(suspended)
+    await harness.provider.resume({ id }, callOf())
+    await harness.provider.suspend({ id }, disk, callOf())
+    expect(await harness.observe(id)).toMatchObject(suspended)
+    await harness.gone(id, 0)
+  })
+
+  test('is not started by a resumption that comes while it is being removed', async () => {
+    const { id } = await launched()
+    await harness.provider.suspend({ id }, disk, callOf())
+    const engine = createEngine({ socketPath: docker.socket })
+    const removing = Promise.withResolvers<void>()
+    const goOn = Promise.withResolvers<void>()
+    const asked: string[] = []
+    const provider = harness.another({
+      ...engine,
+      async json(request) {
+        if (request.method !== 'GET') asked.push(`${request.method} ${request.path.split('/').slice(3).join('/')}`)
+        if (request.method === 'DELETE') {
+          removing.resolve()
+          await goOn.promise
+        }
+        return engine.json(request)
+      },
+    })
+    const terminated = provider.terminate({ id }, { graceMs: 60_000, force: false, reason: 'test' }, callOf())
+    await removing.promise
+    await expect(provider.resume({ id }, callOf())).rejects.toMatchObject({ code: 'conflict', effect: 'none' })
+    goOn.resolve()
+    expect(await terminated).toEqual({ state: 'gone' })
+    expect(asked).toEqual(['DELETE '])
+    engine.close()
   })
 
   test('is not one whose command would begin again, nor one that is frozen, has ended, or ends otherwise', async () => {

@@ -50,6 +50,9 @@ const SUSPEND_TRIES = 50
 /** Makes a holding worker end what runs in it, and itself, to be started again. */
 export const suspendSignal = 'SIGUSR1'
 
+/** In the script of a holding worker: from there on it waits for that signal. */
+export const suspendTrap = 'trap stay USR1'
+
 /** Has it ended only to be started again? */
 export function isOnDisk({ Config, State }: Pick<ContainerInspect, 'Config' | 'State'>): boolean {
   return State.Status === 'exited' && State.ExitCode === SUSPENDED_CODE && Config.Labels[label.holds] !== undefined
@@ -66,9 +69,10 @@ const holdScript = (runFolder: string): string =>
     'trap end TERM INT',
     // Whoever is left then ends with it.
     `stay() { trap "" TERM USR1; kill -TERM -1; wait; n=0; while kill -0 -1 && [ $n -lt ${SUSPEND_TRIES} ]; do sleep 0.1 || sleep 1; n=$((n + 1)); done; true >${runFolder}/${marks.suspended} && exit ${SUSPENDED_CODE}; exit 1; }`,
-    'trap stay USR1',
     `mkdir -m 1777 ${runFolder} 2>/dev/null`,
     `mv ${runFolder}/${marks.suspended} ${runFolder}/${marks.resumed} 2>/dev/null || rm -f ${runFolder}/${marks.resumed}`,
+    // It needs the folder.
+    suspendTrap,
     'while sleep 2147483 & wait $!; do :; done',
     'exit 127',
   ].join('\n')

@@ -28,7 +28,12 @@ export async function packAuthor(author: AuthorFolder): Promise<Artifact> {
     [author.entry, author.manifestAt(['entry'])],
   ] as const)
     if (!files.has(name))
-      throw new PluginFault({ place, reason: `'${name}' is not packed`, fix: `name it in 'files' of package.json, and build it` })
+      throw new PluginFault({
+        code: name === author.entry ? 'no-entry' : 'no-manifest',
+        place,
+        reason: `'${name}' is not packed`,
+        fix: `run: npm pkg set 'files[]=${name}', and build it`,
+      })
   return await artifactOf(`${author.pack.name.replace('@', '').replace('/', '-')}-${author.pack.version}.tgz`, await pack(files))
 }
 
@@ -63,9 +68,10 @@ async function artifactOf(file: string, tarball: Buffer): Promise<Artifact> {
   } catch (error) {
     if (!(error instanceof ArchiveFault)) throw error
     throw new PluginFault({
+      code: 'bad-archive',
       place: file,
       reason: `a host refuses it: ${error.message}`,
-      fix: 'pack it again: muster-plugin pack',
+      fix: 'run: npx muster-plugin pack',
     })
   }
 }

@@ -75,17 +75,27 @@ interface Checked<T> {
 async function readChecked<T>(root: string, name: string, schema: z.ZodType<T>): Promise<Checked<T>> {
   const text = await readFile(join(root, name), 'utf8').catch(() => undefined)
   if (text === undefined)
-    throw new PluginFault({ place: name, reason: 'the file is missing or cannot be read', fix: `write it, in ${root}` })
+    throw new PluginFault({
+      code: name === 'package.json' ? 'bad-package' : 'no-manifest',
+      place: name,
+      reason: 'the file is missing or cannot be read',
+      fix: `run: npm create @muster/plugin, which writes one; it belongs into ${root}`,
+    })
   const { value, at } = readJson(name, text)
   const parsed = schema.safeParse(value)
   if (parsed.success) return { value: parsed.data, at }
   throw new PluginFault(
     ...parsed.error.issues.map(({ path, message }): Finding => {
       const way = path.filter((key) => typeof key !== 'symbol')
+      const code = name !== 'package.json' ? 'bad-manifest' : way[0] === 'muster' ? 'no-manifest' : 'bad-package'
       return {
+        code,
         place: at(way),
         reason: `${way.join('.') || 'the file'}: ${message}`,
-        fix: 'correct it; the schema says what may stand here',
+        fix:
+          code === 'no-manifest'
+            ? 'run: npm pkg set muster=./muster-plugin.json'
+            : `run: \${EDITOR:-vi} ${name}, and correct it; the schema says what may stand here`,
       }
     }),
   )
@@ -98,5 +108,10 @@ export function insideOf(root: string, name: string): string | undefined {
 }
 
 function outside(place: string, name: string): Finding {
-  return { place, reason: `'${name}' is outside the package`, fix: 'name a file of the package' }
+  return {
+    code: 'outside',
+    place,
+    reason: `'${name}' is outside the package`,
+    fix: `run: \${EDITOR:-vi} ${place.split(':')[0]}, and name a file of the package`,
+  }
 }

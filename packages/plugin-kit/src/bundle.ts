@@ -15,9 +15,10 @@ export async function foreignImports({ folder, entry }: AuthorFolder): Promise<F
   return found
     .filter(({ name }) => !isBuiltin(name))
     .map(({ name, place }) => ({
+      code: 'foreign-import',
       place,
       reason: `it asks for '${name}', which is not in the bundle and on no host`,
-      fix: `install ${name} as a devDependency, and run: muster-plugin build`,
+      fix: `run: npm install --save-dev ${name} && npx muster-plugin build`,
     }))
 }
 

@@ -4,7 +4,7 @@ import { readFileSync } from 'node:fs'
 import { reportFile } from '@muster/packed/conformance'
 import { durationOf } from './dev.ts'
 import { print, say } from './io.ts'
-import { PluginFault } from './finding.ts'
+import { PluginFault, shownFinding } from './finding.ts'
 
 type Act = (options: never) => Promise<boolean>
 
@@ -100,8 +100,7 @@ try {
   if (error instanceof CommanderError) process.exitCode = error.exitCode === 0 ? 0 : 2
   else {
     process.exitCode = 1
-    if (error instanceof PluginFault)
-      for (const { place, reason, fix } of error.findings) print(`${place}: ${reason}\n  fix: ${fix}`)
+    if (error instanceof PluginFault) for (const finding of error.findings) print(shownFinding(finding))
     else say(error instanceof Error ? (error.stack ?? error.message) : String(error))
   }
 }

@@ -13,9 +13,10 @@ const always = /^(?:package\.json|readme(?:\..*)?|licen[cs]e(?:\..*)?)$/i
 export async function filesToPack({ folder, pack, packAt }: AuthorFolder): Promise<Map<string, Buffer>> {
   if (pack.files === undefined)
     throw new PluginFault({
+      code: 'bad-files',
       place: packAt([]),
       reason: "it has no 'files': everything that lies here would be published",
-      fix: 'name what is to be packed, as "files": ["dist/plugin.js", "muster-plugin.json"]',
+      fix: `run: npm pkg set 'files[]=dist/plugin.js' 'files[]=muster-plugin.json'; or what else is to be packed`,
     })
   const names = new Set((await readdir(folder)).filter((name) => always.test(name)))
   const findings: Finding[] = []
@@ -25,12 +26,18 @@ export async function filesToPack({ folder, pack, packAt }: AuthorFolder): Promi
     const found = way === undefined ? undefined : await filesBelow(folder, way)
     if (way === undefined)
       findings.push({
+        code: 'bad-files',
         place,
         reason: `'${name}' is no plain path inside the package`,
-        fix: 'name files and folders, without patterns',
+        fix: 'run: ${EDITOR:-vi} package.json, and name files and folders, without patterns',
       })
     else if (found === undefined)
-      findings.push({ place, reason: `'${name}' is not there`, fix: 'run: muster-plugin build; or take it out' })
+      findings.push({
+        code: 'bad-files',
+        place,
+        reason: `'${name}' is not there`,
+        fix: 'run: npx muster-plugin build; or take it out',
+      })
     for (const path of found ?? []) names.add(path)
   }
   if (findings.length > 0) throw new PluginFault(...findings)

@@ -1,7 +1,10 @@
 /** What is wrong with a plugin's files, and where. */
+import type { FindingCode } from '@muster/packed/refusals'
 import { isNode, isPair, isScalar, LineCounter, parseDocument, type Document } from 'yaml'
 
 export interface Finding {
+  /** What it is, and stays; absent where a tool only says what it lacks itself. */
+  code?: FindingCode
   /** File, and line and column where they are known: `package.json:3:5`. */
   place: string
   reason: string
@@ -16,6 +19,11 @@ export class PluginFault extends Error {
     super(findings.map(({ place, reason }) => `${place}: ${reason}`).join('\n'))
     this.findings = findings
   }
+}
+
+/** As people read it. */
+export function shownFinding({ code, place, reason, fix }: Finding): string {
+  return `${place}: ${code === undefined ? '' : `${code}: `}${reason}\n  fix: ${fix}`
 }
 
 export type Path = readonly (string | number)[]
@@ -37,9 +45,10 @@ export function readJson(file: string, text: string): ReadJson {
   const [error] = document.errors
   if (error !== undefined)
     throw new PluginFault({
+      code: 'bad-json',
       place: place(error.pos[0]),
       reason: (error.message.split('\n')[0] ?? error.message).replace(/[.:]$/, ''),
-      fix: 'mend the syntax here',
+      fix: `run: \${EDITOR:-vi} ${file}, and mend the syntax here`,
     })
   return { value: document.toJS(), at: (path) => place(offsetOf(document, path)) }
 }

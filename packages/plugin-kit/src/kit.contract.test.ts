@@ -1,9 +1,10 @@
 /** From sources to a report, on the smallest plugin there is. */
-import { readFile, writeFile } from 'node:fs/promises'
+import { mkdir, readFile, stat, writeFile } from 'node:fs/promises'
 import { join } from 'node:path'
 import { filesOf } from '@muster/packed/archive'
 import { conformanceOf } from '@muster/packed/conformance'
 import { sha512Of, treeOf } from '@muster/packed/digest'
+import { mustRun } from '@muster/test/systems/process'
 import { tempFolder, type TempFolder } from '@muster/test/systems/temp'
 import { afterAll, beforeAll, expect, test, vi } from 'vitest'
 import { kit } from './kit.test.helper.ts'
@@ -129,10 +130,15 @@ test('what a user types wrong is told with what is right, and nothing is done', 
     stdout: expect.stringMatching(/^the daemon: no daemon runs with the data folder [^]*fix: Start it/),
   })
   const nowhere = join(temp.path, 'nowhere')
-  const missing = { code: 1, stdout: expect.stringMatching(/^package\.json: the file is missing[^]*fix: write it/) }
+  const missing = {
+    code: 1,
+    stdout: expect.stringMatching(/^package\.json: bad-package: the file is missing[^]*fix: run: npm create @muster\/plugin/),
+  }
   expect(await kit('build', '-C', nowhere)).toMatchObject(missing)
   expect(await kit('lint', '-C', nowhere)).toMatchObject(missing)
-  expect(JSON.parse((await kit('lint', '-C', nowhere, '--json')).stdout)).toMatchObject([{ place: 'package.json' }])
+  expect(JSON.parse((await kit('lint', '-C', nowhere, '--json')).stdout)).toMatchObject([
+    { code: 'bad-package', place: 'package.json' },
+  ])
 })
 
 test('a plugin without a fault is told so; packed once it is no proof of anything, and a packed one can be tested', async () => {
@@ -148,4 +154,37 @@ test('a plugin without a fault is told so; packed once it is no proof of anythin
   const tested = await kit('test', '-C', folder, '--tarball', tarball, '--report', report, '--only', 'the probe', '--json')
   expect(tested.code).toBe(0)
   expect(JSON.parse(tested.stdout)).toMatchObject({ result: 'partial', artifact: { package: 'muster-plugin-minimal' } })
+})
+
+test('no script of the package runs as it is looked at and packed: its author is told of those that a host would leave out', async () => {
+  const own = join(temp.path, 'scripts')
+  const planted = join(temp.path, 'planted')
+  const names = [
+    'preinstall',
+    'install',
+    'postinstall',
+    'prepare',
+    'prepack',
+    'postpack',
+    'prepublishOnly',
+    'pretest',
+    'prebuild',
+  ]
+  const scripts = Object.fromEntries(names.map((name) => [name, `echo ${name} >> ${planted}`]))
+  const pack = JSON.parse(await readFile(join(folder, 'package.json'), 'utf8')) as object
+  const manifest = JSON.parse(await readFile(join(folder, 'muster-plugin.json'), 'utf8')) as object
+  await mkdir(join(own, 'dist'), { recursive: true })
+  await writeFile(join(own, 'package.json'), JSON.stringify({ ...pack, scripts }))
+  // One that is not built, so that it needs nothing beside it to be packed twice.
+  await writeFile(join(own, 'muster-plugin.json'), JSON.stringify({ ...manifest, interpreter: 'python3' }))
+  await writeFile(join(own, 'dist/plugin.js'), '')
+  const told = (await kit('lint', '-C', own)).stdout
+  for (const name of ['preinstall', 'install', 'postinstall', 'prepare'])
+    expect(told).toContain(`lifecycle-script: no host runs the script '${name}'\n  fix: run: npm pkg delete scripts.${name};`)
+  const args = ['-C', own, '--out', temp.path, '--report', join(temp.path, 'none.json')]
+  expect((await kit('pack', ...args)).code).toBe(0)
+  expect(await kit('pack', ...args, '--verify')).toMatchObject({ code: 1, stdout: expect.stringContaining('there is no report') })
+  await expect(stat(planted)).rejects.toThrow(/ENOENT/)
+  await mustRun(['sh', '-c', scripts['postinstall'] ?? ''])
+  expect(await readFile(planted, 'utf8')).toBe('postinstall\n')
 })

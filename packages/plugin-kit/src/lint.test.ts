@@ -13,7 +13,7 @@ interface Given {
   more?: Record<string, string>
 }
 
-/** What is found, one line each: place, reason. */
+/** What is found, one line each: place, code, reason. Each says first what to type. */
 async function found({ pack = {}, manifest = {}, bundle = 'export {}\n', more = {} }: Given): Promise<string[]> {
   await using temp = await tempFolder('lint')
   const files: Record<string, string> = {
@@ -38,7 +38,9 @@ async function found({ pack = {}, manifest = {}, bundle = 'export {}\n', more = 
     await mkdir(dirname(join(temp.path, name)), { recursive: true })
     await writeFile(join(temp.path, name), text)
   }
-  return (await lintPlugin(temp.path)).map(({ place, reason }) => `${place}: ${reason}`)
+  const all = await lintPlugin(temp.path)
+  for (const { code, fix } of all) expect([code, fix]).toEqual([code, expect.stringMatching(/^run: \S+ \S/)])
+  return all.map(({ code, place, reason }) => `${place}: ${code}: ${reason}`)
 }
 
 describe('a plugin', () => {
@@ -48,31 +50,51 @@ describe('a plugin', () => {
   })
 
   it.each<[string, Given, RegExp[]]>([
-    ['no manifest', { pack: { muster: undefined } }, [/^package\.json:\d+:\d+: muster: it names the manifest/]],
-    ['a manifest that is not there', { pack: { muster: './none.json' } }, [/^none\.json: the file is missing/]],
-    ['a manifest outside', { pack: { muster: '../x.json' } }, [/^package\.json:6:\d+: '\.\.\/x\.json' is outside/]],
-    ['a kind that is none', { manifest: { kind: 'other' } }, [/^muster-plugin\.json:\d+:\d+: kind: /]],
-    ['dependencies', { pack: { dependencies: { x: '1.0.0' } } }, [/^package\.json:\d+:\d+: a plugin has no dependencies/]],
+    ['no manifest', { pack: { muster: undefined } }, [/^package\.json:\d+:\d+: no-manifest: muster: it names the manifest/]],
+    ['a manifest that is not there', { pack: { muster: './none.json' } }, [/^none\.json: no-manifest: the file is missing/]],
+    ['a manifest outside', { pack: { muster: '../x.json' } }, [/^package\.json:6:\d+: outside: '\.\.\/x\.json' is outside/]],
+    ['a kind that is none', { manifest: { kind: 'other' } }, [/^muster-plugin\.json:\d+:\d+: bad-manifest: kind: /]],
+    [
+      'dependencies',
+      { pack: { dependencies: { x: '1.0.0' } } },
+      [/^package\.json:\d+:\d+: dependencies: a plugin has no dependencies/],
+    ],
     [
       'a script of npm',
       { pack: { scripts: { postinstall: 'x' } } },
-      [/^package\.json:\d+:\d+: no host runs the script 'postinstall'/],
+      [/^package\.json:\d+:\d+: lifecycle-script: no host runs the script 'postinstall'/],
     ],
-    ['no license', { pack: { license: undefined } }, [/names no license/]],
-    ['CommonJS', { pack: { type: undefined } }, [/not taken for ES modules/]],
-    ['another version', { manifest: { version: '0.9.0' } }, [/^muster-plugin\.json:\d+:\d+: the manifest says version 0\.9\.0/]],
-    ['another contract', { manifest: { contract: ['9.0'] } }, [/^muster-plugin\.json:\d+:\d+: it speaks contract 9\.0/]],
-    ['no files', { pack: { files: undefined } }, [/it has no 'files'/]],
-    ['a pattern', { pack: { files: ['dist/*'] } }, [/^package\.json:\d+:\d+: 'dist\/\*' is no plain path/]],
-    ['files that are not there', { pack: { files: ['dist/plugin.js', 'muster-plugin.json', 'none'] } }, [/'none' is not there/]],
-    ['an entry that is not packed', { pack: { files: ['muster-plugin.json'] } }, [/'dist\/plugin\.js' is not packed/]],
+    ['no license', { pack: { license: undefined } }, [/no-license: it names no license/]],
+    ['CommonJS', { pack: { type: undefined } }, [/no-module: its files are not taken for ES modules/]],
+    [
+      'another version',
+      { manifest: { version: '0.9.0' } },
+      [/^muster-plugin\.json:\d+:\d+: other-manifest: the manifest says version 0\.9\.0/],
+    ],
+    [
+      'another contract',
+      { manifest: { contract: ['9.0'] } },
+      [/^muster-plugin\.json:\d+:\d+: other-contract: it speaks contract 9\.0/],
+    ],
+    ['no files', { pack: { files: undefined } }, [/bad-files: it has no 'files'/]],
+    ['a pattern', { pack: { files: ['dist/*'] } }, [/^package\.json:\d+:\d+: bad-files: 'dist\/\*' is no plain path/]],
+    [
+      'files that are not there',
+      { pack: { files: ['dist/plugin.js', 'muster-plugin.json', 'none'] } },
+      [/bad-files: 'none' is not there/],
+    ],
+    ['an entry that is not packed', { pack: { files: ['muster-plugin.json'] } }, [/no-entry: 'dist\/plugin\.js' is not packed/]],
     [
       'a native addon',
       { pack: { files: ['dist', 'muster-plugin.json'] }, more: { 'dist/x.node': '' } },
-      [/^dist\/x\.node: a plugin has no native addons/],
+      [/^dist\/x\.node: native: a plugin has no native addons/],
     ],
-    ['an import', { bundle: 'import x from "left-pad"\nx()\n' }, [/^dist\/plugin\.js: it asks for 'left-pad'/]],
-    ['a require', { bundle: '\nlet x = __require("left-pad")\n' }, [/^dist\/plugin\.js:2:9: it asks for 'left-pad'/]],
+    ['an import', { bundle: 'import x from "left-pad"\nx()\n' }, [/^dist\/plugin\.js: foreign-import: it asks for 'left-pad'/]],
+    [
+      'a require',
+      { bundle: '\nlet x = __require("left-pad")\n' },
+      [/^dist\/plugin\.js:2:9: foreign-import: it asks for 'left-pad'/],
+    ],
   ])('with %s is told so', async (_name, given, wanted) => {
     expect(await found(given)).toEqual(wanted.map((one) => expect.stringMatching(one)))
   })

@@ -29,27 +29,40 @@ function packageFindings({ pack, packAt, manifest }: AuthorFolder): Finding[] {
   for (const key of ['dependencies', 'optionalDependencies'] as const)
     if (Object.keys(pack[key] ?? {}).length > 0)
       found.push({
+        code: 'dependencies',
         place: packAt([key]),
         reason: `a plugin has no ${key}: a host installs none`,
-        fix: 'move them to devDependencies: the bundle has what it uses',
+        fix: `run: npm install --save-dev ${Object.keys(pack[key] ?? {}).join(' ')}; the bundle has what it uses`,
       })
   for (const name of lifecycle)
     if (pack.scripts?.[name] !== undefined)
       found.push({
+        code: 'lifecycle-script',
         place: packAt(['scripts', name]),
         reason: `no host runs the script '${name}'`,
-        fix: 'take it out; do what it does in the build',
+        fix: `run: npm pkg delete scripts.${name}; do what it does in the build`,
       })
   if (pack.gypfile === true)
-    found.push({ place: packAt(['gypfile']), reason: 'a plugin has no native addons', fix: 'use a library without native code' })
+    found.push({
+      code: 'native',
+      place: packAt(['gypfile']),
+      reason: 'a plugin has no native addons',
+      fix: 'run: npm pkg delete gypfile, with a library without native code',
+    })
   if (pack.license === undefined)
     found.push({
+      code: 'no-license',
       place: packAt([]),
       reason: 'it names no license: nobody may use it',
-      fix: 'add one, as "license": "Apache-2.0"',
+      fix: 'run: npm pkg set license=Apache-2.0; or another one',
     })
   if (manifest.interpreter === undefined && pack.type !== 'module')
-    found.push({ place: packAt(['type']), reason: 'its files are not taken for ES modules', fix: 'write "type": "module"' })
+    found.push({
+      code: 'no-module',
+      place: packAt(['type']),
+      reason: 'its files are not taken for ES modules',
+      fix: 'run: npm pkg set type=module',
+    })
   return found
 }
 
@@ -58,16 +71,18 @@ function manifestFindings({ pack, manifest, manifestAt }: AuthorFolder): Finding
   for (const key of ['name', 'version'] as const)
     if (manifest[key] !== pack[key])
       found.push({
+        code: 'other-manifest',
         place: manifestAt([key]),
         reason: `the manifest says ${key} ${manifest[key]}, package.json says ${pack[key]}`,
-        fix: `run: muster-plugin build; or write ${pack[key]}`,
+        fix: `run: npx muster-plugin build; or write ${pack[key]}`,
       })
   const [major] = contractVersion.split('.')
   if (!manifest.contract.some((one) => one.split('.')[0] === major))
     found.push({
+      code: 'other-contract',
       place: manifestAt(['contract']),
       reason: `it speaks contract ${manifest.contract.join(', ')}, this kit ${contractVersion}`,
-      fix: `write "${contractVersion}", and let the suite run`,
+      fix: `run: npx muster-plugin test, with "${contractVersion}" written here`,
     })
   return found
 }
@@ -77,9 +92,10 @@ async function packedFindings(author: AuthorFolder): Promise<Finding[]> {
     const { files } = await packAuthor(author)
     const native = [...files.keys()].filter((name) => name.endsWith('.node') || name.endsWith('binding.gyp'))
     const found = native.map((name): Finding => ({
+      code: 'native',
       place: name,
       reason: 'a plugin has no native addons',
-      fix: 'use a library without native code',
+      fix: `run: rm ${name}, with a library without native code`,
     }))
     return author.manifest.interpreter === undefined ? [...found, ...(await foreignImports(author))] : found
   } catch (error) {

@@ -66,6 +66,7 @@ const made: readonly ApiCall[] = [
   ...[calls.createPod, calls.getPod, calls.listPods, calls.watchPods, calls.deletePod, calls.listEvents],
   ...[calls.readLog, calls.exec, calls.forward, calls.createSecret, calls.listQuotas],
   ...[calls.getPolicy, calls.listPolicies, calls.createPolicy, calls.applyPolicy, calls.deletePolicy],
+  ...[calls.getBudget, calls.listBudgets, calls.createBudget, calls.applyBudget, calls.deleteBudget],
   ...[calls.getService, calls.listServices, calls.createService, calls.applyService, calls.deleteService],
 ]
 
@@ -76,6 +77,13 @@ const beside = {
     create: calls.createPolicy,
     apply: calls.applyPolicy,
     remove: calls.deletePolicy,
+  },
+  PodDisruptionBudget: {
+    get: calls.getBudget,
+    list: calls.listBudgets,
+    create: calls.createBudget,
+    apply: calls.applyBudget,
+    remove: calls.deleteBudget,
   },
   Service: {
     get: calls.getService,

@@ -125,6 +125,7 @@ test('the Role has the rights of the calls that are made, and no others', () => 
         resources: ['networkpolicies'],
         verbs: ['create', 'delete', 'get', 'list', 'patch'],
       },
+      { apiGroups: ['policy'], resources: ['poddisruptionbudgets'], verbs: ['create', 'delete', 'get', 'list', 'patch'] },
     ],
   })
 })

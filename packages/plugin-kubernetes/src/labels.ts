@@ -19,7 +19,7 @@ export const annotation: Readonly<Record<'spec' | 'tags' | 'labels' | 'hosts', s
 }
 
 /** Labels of ours beside the tags. */
-export const label: Readonly<Record<'part' | 'egress' | 'prepared' | 'service', string>> = {
+export const label: Readonly<Record<'part' | 'egress' | 'prepared' | 'service' | 'drain', string>> = {
   /** What an object is: `worker`, or what of a pool. */
   part: `${group}/part`,
   /** How far the packets of a Pod may go. */
@@ -28,6 +28,8 @@ export const label: Readonly<Record<'part' | 'egress' | 'prepared' | 'service', 
   prepared: `${group}/prepared`,
   /** The workers behind one Service. */
   service: `${group}/service`,
+  /** The workers for which a drain waits. */
+  drain: `${group}/drain`,
 }
 
 /** The user's labels stand below this prefix where the cluster takes them. */

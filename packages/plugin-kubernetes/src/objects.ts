@@ -220,8 +220,16 @@ export interface ServiceManifest {
   }
 }
 
+/** How many of some Pods an eviction leaves at least. */
+export interface PodDisruptionBudget {
+  apiVersion: 'policy/v1'
+  kind: 'PodDisruptionBudget'
+  metadata: Meta
+  spec: { minAvailable: number; selector: LabelSelector }
+}
+
 /** What a pool or a worker has beside its Pods. */
-export type Beside = NetworkPolicy | ServiceManifest
+export type Beside = NetworkPolicy | ServiceManifest | PodDisruptionBudget
 
 /** An Event about an object; of a series only the last is kept. */
 export interface ClusterEvent {

@@ -2,6 +2,7 @@
 import { type Call, type Handle, type PoolRef, type PoolRequest, ProviderError } from '@muster/core'
 import { setTimeout as delay } from 'node:timers/promises'
 import { isStatus } from './api/failure.ts'
+import { budgetOf } from './budget.ts'
 import type { Cluster } from './client.ts'
 import { groupServiceOf, poolServiceOf } from './discovery.ts'
 import { gateOf, type Verdict, verdictOf } from './gate.ts'
@@ -36,13 +37,14 @@ export async function preparePool(
   const policy = poolPolicyOf(tags, settings, namespace)
   const group = groupServiceOf(tags, settings, namespace)
   const services = [poolServiceOf(tags, namespace), ...(group === undefined ? [] : [group])]
-  const digest = digestOf([policy, services]).slice(0, 32)
+  const budget = budgetOf(tags, settings, namespace)
+  const beside = [...services, ...(budget === undefined ? [] : [budget])]
+  const digest = digestOf([policy, beside]).slice(0, 32)
   const closed = closedOf(egress === undefined ? {} : { egress })
   if (closed !== undefined) checkGate(closed, network.gate)
   const made: Beside[] = []
   try {
-    for (const object of [policy, ...services])
-      if (await putOwn(cluster, { object, tags, digest }, call.signal)) made.push(object)
+    for (const object of [policy, ...beside]) if (await putOwn(cluster, { object, tags, digest }, call.signal)) made.push(object)
     if (closed !== undefined && network.gate !== undefined)
       await tryPolicies({ cluster, tried }, { tags, settings, closed, gate: network.gate, digest }, call)
   } catch (error) {
@@ -69,7 +71,7 @@ export async function unpreparePool(
   const selector = `${ownerSelector(tags)},${poolSelector(tags)}`
   const { items } = await cluster.listPods({ selector, limit: 1 }, signal)
   if (items.length > 0) throw new ProviderError('conflict', 'the pool still has workers', { effect: 'none' })
-  for (const kind of ['NetworkPolicy', 'Service'] as const)
+  for (const kind of ['NetworkPolicy', 'Service', 'PodDisruptionBudget'] as const)
     for (const { metadata } of await cluster.list(kind, poolSelector(tags), signal)) {
       const { name, uid, labels = {} } = metadata
       if (labels[label.prepared] === digest || labels['muster-worker'] === name) await cluster.remove(kind, { name, uid }, signal)

@@ -16,6 +16,10 @@ import { podOf } from './translate.ts'
 
 const owner = { owner: 'owner', provider: 'kubernetes' }
 
+interface Budget {
+  status?: { currentHealthy: number; expectedPods: number; disruptionsAllowed: number }
+}
+
 function specOf(over: Partial<LaunchSpec>): LaunchSpec {
   const id = newWorkerId()
   const tags: OwnerTags = {
@@ -154,6 +158,37 @@ suiteWith(await findStartKubernetes(), 'the Kubernetes provider on a cluster', (
     const room = { cpu: 0.5, memoryBytes: 2 ** 26 }
     expect((await tried({ resources: room, settings: { limits: { cpu: 'none' } } })).status?.qosClass).toBe('Burstable')
     expect((await tried({})).status?.qosClass).toBe('BestEffort')
+  })
+
+  test('a drain waits for the workers of a pool that says so, and for no others; the budget goes with the pool', async () => {
+    const { tags } = specOf({})
+    const pool = { pool: 'pool', tags }
+    const settings = { drain: 'waits' }
+    const { handle } = await provider.preparePool({ ...pool, settings }, newCall())
+    const [kept, free] = [await launch({ settings }), await launch({})]
+    for (const id of [kept, free]) await waitFor('it runs', () => look(id), { until: (seen) => seen?.ready === true })
+    const evict = (name: string): Promise<unknown> =>
+      cluster.ask({
+        method: 'POST',
+        path: `/api/v1/namespaces/workers/pods/${name}/eviction`,
+        body: { apiVersion: 'policy/v1', kind: 'Eviction', metadata: { name, namespace: 'workers' } },
+      })
+    const budgets = async (): Promise<Budget[]> => {
+      const path = '/apis/policy/v1/namespaces/workers/poddisruptionbudgets'
+      return (await cluster.ask<{ items: Budget[] }>({ path })).items
+    }
+    // Until the cluster has counted it refuses every eviction, whatever a budget says.
+    const counted = await waitFor('the budget to count', budgets, { until: ([one]) => one?.status?.currentHealthy === 1 })
+    expect(counted).toMatchObject([{ status: { expectedPods: 1, disruptionsAllowed: 0 } }])
+    await expect(evict(kept)).rejects.toMatchObject({ status: 429 })
+    await evict(free)
+    expect(await look(kept)).toMatchObject({ phase: 'running', ready: true })
+    for (const id of [kept, free]) {
+      await provider.terminate({ id }, { graceMs: 0, force: true, reason: 'done' }, newCall())
+      await waitFor('it is gone', () => look(id), { until: (seen) => seen === undefined })
+    }
+    await provider.unpreparePool({ pool, handle }, newCall())
+    expect(await budgets()).toEqual([])
   })
 
   test('a worker whose node is drained says so before it ends', async () => {

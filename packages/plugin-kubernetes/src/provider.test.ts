@@ -4,6 +4,7 @@ import { expect, test } from 'vitest'
 import { type Answer, json, refuse, seen, startServer, stream, type TestServer } from './api/server.test.helper.ts'
 import manifest from '../muster-plugin.json' with { type: 'json' }
 import { CREATE_SECONDS, createCluster } from './client.ts'
+import { createEnds } from './ends.ts'
 import { annotationsOf, labelsOf } from './labels.ts'
 import { networkLabels } from './network.ts'
 import type { Pod } from './objects.ts'
@@ -117,7 +118,7 @@ test.each<[string, Ended]>([
   ],
   [
     'all of ours is gone, but the uid',
-    { target: known, how: forced, answers: [json(bare), json(ending(-1))], outcome: 'terminating', methods: 'GET DELETE' },
+    { target: known, how: forced, answers: [json(ending(-1, { labels: {} }))], outcome: 'terminating', methods: 'DELETE' },
   ],
   [
     'it says nothing, and no handle does',
@@ -129,7 +130,13 @@ test.each<[string, Ended]>([
   ],
   [
     'another one has the name',
-    { target: known, how: forced, answers: [json(podOf({ uid: 'another' }))], outcome: 'gone', methods: 'GET' },
+    {
+      target: known,
+      how: forced,
+      answers: [refuse(409, { reason: 'Conflict' }), json(podOf({ uid: 'another' }))],
+      outcome: 'gone',
+      methods: 'DELETE GET',
+    },
   ],
   ['nobody waits for it', { target: known, answers: [json(struck)], outcome: 'gone', methods: 'DELETE' }],
   [
@@ -146,9 +153,9 @@ test.each<[string, Ended]>([
     {
       target: known,
       how: forced,
-      answers: [json(ending(90)), json(ending(90)), json(struck)],
+      answers: [json(ending(90)), json(struck)],
       outcome: 'gone',
-      methods: 'GET DELETE DELETE',
+      methods: 'DELETE DELETE',
     },
   ],
   [
@@ -156,9 +163,9 @@ test.each<[string, Ended]>([
     {
       target: known,
       how: forced,
-      answers: [json(ending(40, { deletionGracePeriodSeconds: 1 }))],
+      answers: [json({ ...ending(40, { deletionGracePeriodSeconds: 1 }), status: recorded.failed })],
       outcome: 'terminating',
-      methods: 'GET DELETE',
+      methods: 'DELETE',
     },
   ],
 ])('terminate: %s', async (_what, { target, how = gentle, answers, outcome, methods }) => {
@@ -237,7 +244,12 @@ const event = (type: string, object: Pod): string => `${JSON.stringify({ type, o
 async function watched(answers: Answer[], most: number, removed: readonly string[] = []): Promise<Partial<WorkerObservation>[]> {
   await using server = await startServer([json({ metadata: { resourceVersion: '10' }, items: [podOf()] }), ...answers])
   const cluster = createCluster({ ...server, close: () => {} }, 'team')
-  const parts = { cluster, removed: (one: string) => removed.includes(one), backOff: { firstMs: 1, mostMs: 5 } }
+  const parts = {
+    cluster,
+    removed: (one: string) => removed.includes(one),
+    ends: createEnds(1),
+    backOff: { firstMs: 1, mostMs: 5 },
+  }
   const told: Partial<WorkerObservation>[] = []
   for await (const { id: of, phase } of watchWorkers(parts, { tags: spec.tags, limit: 500 }, newCall())) {
     told.push({ id: of, phase })

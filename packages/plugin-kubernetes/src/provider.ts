@@ -10,8 +10,10 @@ import {
   type WorkerProvider,
 } from '@muster/core'
 import type { Cluster } from './client.ts'
+import { secondsOf } from './containers.ts'
 import { type CopyLimits, copyLimitsOf } from '@muster/provider-parts/copies'
 import { type Copying, packed, unpack } from './copy.ts'
+import { createEnds } from './ends.ts'
 import { asProviderError, changes, guarded, guardedStream, reads } from './errors.ts'
 import { rawExecOf, runnerOf } from './exec.ts'
 import { forwardTo } from './forward.ts'
@@ -27,7 +29,7 @@ import { type Lookup, releasePolicy } from './policies.ts'
 import { preparePool, type Tried, unpreparePool } from './pools.ts'
 import { probeCluster } from './probe.ts'
 import { sampleWorkers } from './samples.ts'
-import { stopWorker } from './stop.ts'
+import { askEnd, LEAST_SECONDS, MOST_WAITING, seeEnd } from './stop.ts'
 import { createTerminals } from './terminal.ts'
 import { uidOf, workerContainer } from './translate.ts'
 import { createTurns } from './turns.ts'
@@ -74,7 +76,8 @@ export function kubernetesProvider(options: KubernetesProviderOptions): Kubernet
   const tried: Tried = {}
   const observer = createObserver(cluster)
   const turns = createTurns()
-  const removed = createRecent(REMEMBERED)
+  const asked = createRecent<number>(REMEMBERED)
+  const ends = createEnds(MOST_WAITING)
   const terminals = createTerminals(cluster)
 
   function checkOwn({ metadata }: Pod): void {
@@ -130,16 +133,19 @@ export function kubernetesProvider(options: KubernetesProviderOptions): Kubernet
       ),
 
     terminate: (target, how, call) =>
-      guarded(call, changes('terminate the worker'), () =>
-        turns.take(target.id, call.signal, async () => {
-          removed.add(target.id)
-          const ended = await stopWorker({ cluster, tags }, { target, how }, call)
-          // The end of a Pod ends its policy; a launch that was broken off may have left one alone.
-          if (ended.state === 'gone' && uidOf(target.handle) === undefined)
-            await releasePolicy(cluster, { id: target.id, tags }, call.signal)
-          return ended
-        }),
-      ),
+      guarded(call, changes('terminate the worker'), async () => {
+        const { id } = target
+        const wish = await turns.take(id, call.signal, async () => {
+          const before = asked.get(id)
+          asked.set(id, how.force ? LEAST_SECONDS : secondsOf(how.graceMs))
+          return askEnd({ cluster, tags, ends, before }, { target, how }, call)
+        })
+        const ended = await seeEnd(cluster, { id, asked: wish }, call)
+        // The end of a Pod ends its policy; a launch that was broken off may have left one alone.
+        if (ended.state === 'gone' && uidOf(target.handle) === undefined)
+          await turns.take(id, call.signal, () => releasePolicy(cluster, { id, tags }, call.signal))
+        return ended
+      }),
 
     list: (query, call) =>
       guarded(call, reads('list the workers'), async (): Promise<WorkerPage> => {
@@ -161,7 +167,7 @@ export function kubernetesProvider(options: KubernetesProviderOptions): Kubernet
       }),
 
     watch: (query, call) =>
-      guardedStream(call, reads('watch the workers'), () => watchWorkers({ cluster, removed: removed.has }, query, call)),
+      guardedStream(call, reads('watch the workers'), () => watchWorkers({ cluster, removed: asked.has, ends }, query, call)),
 
     logs: ({ id }, options, call) =>
       guardedStream(call, reads('read the log'), () => readLogs(cluster, { pod: id, options, check: checkOwn }, call)),
@@ -206,7 +212,7 @@ export function kubernetesProvider(options: KubernetesProviderOptions): Kubernet
         yield* forwardTo(cluster, { ...input, pod: await running(id, call) }, call.signal)
       }),
 
-    stats: (query, call) => guardedStream(call, reads('measure the workers'), () => sampleWorkers(cluster, query, call)),
+    stats: (query, call) => guardedStream(call, reads('measure the workers'), () => sampleWorkers({ cluster }, query, call)),
 
     headroom: (call) =>
       guarded(call, reads('ask for headroom'), async () => {
@@ -222,16 +228,23 @@ const FEW = 3
 /** So many workers that were ended are remembered: more than a namespace has Pods at once. */
 const REMEMBERED = 10_000
 
+interface Recent<T> {
+  set(id: WorkerId, value: T): void
+  get(id: WorkerId): T | undefined
+  has(id: WorkerId): boolean
+}
+
 /** The last ones. */
-function createRecent(most: number): { add(id: WorkerId): void; has(id: WorkerId): boolean } {
-  const ids = new Set<WorkerId>()
+function createRecent<T>(most: number): Recent<T> {
+  const held = new Map<WorkerId, T>()
   return {
-    add(id) {
-      ids.add(id)
-      const [oldest] = ids
-      if (ids.size > most && oldest !== undefined) ids.delete(oldest)
+    set(id, value) {
+      held.set(id, value)
+      const [oldest] = held.keys()
+      if (held.size > most && oldest !== undefined) held.delete(oldest)
     },
-    has: (id) => ids.has(id),
+    get: (id) => held.get(id),
+    has: (id) => held.has(id),
   }
 }
 

@@ -3,6 +3,7 @@ import { once } from 'node:events'
 import { mkdir, symlink } from 'node:fs/promises'
 import { type AddressInfo, createServer, type Socket } from 'node:net'
 import { join } from 'node:path'
+import type { RawExec } from '@muster/core'
 import { tempFolder } from '@muster/test/systems/temp'
 import { expect, test } from 'vitest'
 import { createInput } from './input.ts'
@@ -36,6 +37,30 @@ test('where nobody listens is told before anything came', async () => {
   const input = createInput()
   const relayed = await openRelay(localExec(), { port: server.port, input: input.bytes }, signal)
   await expect(Array.fromAsync(relayed ?? [])).rejects.toMatchObject({ code: 'transient', effect: 'none' })
+})
+
+test('one that is left early leaves no program behind, though the other side never ends', async () => {
+  const open = new Set<Socket>()
+  using server = await serve((socket) => {
+    open.add(socket.on('error', () => undefined).resume())
+    socket.write('here')
+  })
+  const ends: Promise<unknown>[] = []
+  // As an API server does: a program goes on without whoever started it, and only its input ends.
+  const raw: RawExec = async ({ argv, signal: left, stdin }) => {
+    const input = createInput()
+    left.addEventListener('abort', () => input.end(), { once: true })
+    const session = await localExec()({ argv, signal, ...(stdin === undefined ? {} : { stdin: input.bytes }) })
+    ends.push(session.exit.catch((error: unknown) => error))
+    return session
+  }
+  const relayed = await openRelay(raw, { port: server.port, input: createInput().bytes }, signal)
+  expect(Buffer.from((await relayed?.next())?.value ?? []).toString()).toBe('here')
+  await relayed?.return(undefined)
+  // Its own exit would be a code.
+  expect(await ends[0]).toMatchObject({ message: 'the connection was lost' })
+  for (const socket of open) socket.destroy()
+  await ends[1]
 })
 
 test('an image without such a program has no relay, and nothing of the input is taken', async () => {

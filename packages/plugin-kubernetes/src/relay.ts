@@ -2,6 +2,7 @@
  * A way to a port of a worker that can end in one direction alone, which the API server's port-forward cannot: a program of the worker's own image
  * connects to the port from inside, and its input and output are the stream.
  */
+import { randomBytes } from 'node:crypto'
 import { ProviderError, type RawExec } from '@muster/core'
 import { ApiFailure } from './api/failure.ts'
 import { toKubernetesError } from './api/verdict.ts'
@@ -33,13 +34,28 @@ while True:
     while d: d = d[os.write(1, d):]
 os._exit(0)`
 
-/** From PORT to a connection, after a line. BusyBox's nc ends its half after its input; others want a word for that which it does not know. */
+/** From PORT and MARK to a connection, after a line. BusyBox's nc ends its half after its input; others want a word for that which it does not know. */
 const CONNECT = `
+export MUSTER_RELAY="$2"
 has() { command -v "$1" >/dev/null 2>&1; }
 if has nc && nc --help 2>&1 | grep -q BusyBox; then echo +; exec nc 127.0.0.1 "$1"; fi
 if has node; then echo +; exec node -e '${NODE}' "$1"; fi
 if has python3; then echo +; exec python3 -c '${PYTHON}' "$1"; fi
 exit ${NO_PROGRAM}`
+
+/** From MARK: ends what has it in its environment, which may be about to begin. A pid alone may be another program's by then. */
+const END = `
+n=0
+while [ $n -lt 10 ]; do
+  for p in /proc/[0-9]*; do
+    if grep -q "MUSTER_RELAY=$1" "$p/environ" 2>/dev/null; then kill -KILL "\${p#/proc/}" && n=10; fi
+  done
+  n=$((n + 1))
+  [ $n -ge 10 ] || sleep 0.2 || sleep 1
+done`
+
+/** An API server that cannot be asked by then is asked no more: the program ends with its worker. */
+const END_MS = 30_000
 
 /** What comes from the port, until it ends. Nothing of the input is taken before the program is there: without one it is `undefined`. */
 export async function openRelay(
@@ -54,8 +70,9 @@ export async function openRelay(
     yield* input
   }
   const over = new AbortController()
+  const mark = randomBytes(12).toString('hex')
   const session = await raw({
-    argv: ['/bin/sh', '-c', CONNECT, 'sh', String(port)],
+    argv: ['/bin/sh', '-c', CONNECT, 'sh', String(port), mark],
     stdin: gated(),
     signal: AbortSignal.any([signal, over.signal]),
   })
@@ -87,6 +104,7 @@ export async function openRelay(
 
   async function* relayed(rest: Buffer): AsyncGenerator<Uint8Array> {
     let answered = rest.length > 0
+    let ended = false
     try {
       if (answered) yield rest
       for (let next = await chunks.next(); next.done !== true; next = await chunks.next()) {
@@ -95,13 +113,23 @@ export async function openRelay(
         yield next.value.data
       }
       const { code } = await session.exit
+      ended = true
       if (code === 0) return
       if (answered) throw new ProviderError('transient', `the connection to port ${port} was lost`)
       throw nothingThere(port)
     } finally {
       close()
+      // Nobody waits for that.
+      if (!ended) endRelay(raw, mark).catch(() => undefined)
     }
   }
+}
+
+/** Without its input it would only end its own half, and the other side may never end. */
+async function endRelay(raw: RawExec, mark: string): Promise<void> {
+  const session = await raw({ argv: ['/bin/sh', '-c', END, 'sh', mark], signal: AbortSignal.timeout(END_MS) })
+  session.exit.catch(() => undefined)
+  for await (const _chunk of session.output);
 }
 
 export function nothingThere(port: number, cause?: unknown): ProviderError {

@@ -64,6 +64,7 @@ export interface KubernetesSettings {
   readonly init?: readonly InitSettings[]
   readonly services?: Record<string, ServiceSettings>
   readonly service?: GroupSettings
+  readonly drain?: 'waits'
   readonly graceSeconds?: number
   readonly preStop?: string[]
   readonly template?: Record<string, unknown>
@@ -205,6 +206,10 @@ const shape = {
         .min(1),
     })
     .describe('A Service of this name in front of the workers of the pool that are ready.')
+    .exactOptional(),
+  drain: z
+    .literal('waits')
+    .describe('Who drains a node, and asks before, waits until the worker has ended. Absent: it is evicted.')
     .exactOptional(),
   graceSeconds: seconds.describe('Between stop and kill where the cluster ends it by itself. Default: 30.').exactOptional(),
   preStop: z.array(z.string()).min(1).describe('A command that runs in the worker before it is told to stop.').exactOptional(),

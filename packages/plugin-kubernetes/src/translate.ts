@@ -1,5 +1,6 @@
 /** From the contract's spec to a worker's Pod. Pure. */
 import { fieldsOf, type Handle, type LaunchSpec, type PoolRef, type Resources, type SpecField } from '@muster/core'
+import { drainLabels } from './budget.ts'
 import { literal, probeOf, pullPolicyOf, secondsOf } from './containers.ts'
 import { checkFiles, filesOf } from './files.ts'
 import { annotationsOf, labelsOf, labelValue } from './labels.ts'
@@ -72,7 +73,7 @@ export function podOf(spec: LaunchSpec, namespace: string, network: PodNetwork =
     metadata: {
       name: spec.id,
       namespace,
-      labels: { ...labelsOf(spec), ...networkLabels(spec, settings) },
+      labels: { ...labelsOf(spec), ...networkLabels(spec, settings), ...drainLabels(settings) },
       annotations: annotationsOf(spec),
     },
     spec: {

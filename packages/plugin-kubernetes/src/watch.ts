@@ -2,10 +2,11 @@
 import type { Call, ListQuery, WorkerId, WorkerObservation } from '@muster/core'
 import { calls } from './api/calls.ts'
 import { isStatus } from './api/failure.ts'
-import { createReflector } from './api/reflector.ts'
+import { createReflector, type Reflector } from './api/reflector.ts'
 import type { Change } from './api/store.ts'
 import { briefOf } from './brief.ts'
 import type { Cluster } from './client.ts'
+import type { Ends } from './ends.ts'
 import { isOwn, ownerSelector, tagsOf } from './labels.ts'
 import type { Pod } from './objects.ts'
 import { observe } from './observe.ts'
@@ -14,6 +15,7 @@ export interface WatchParts {
   cluster: Cluster
   /** Did we ask for its end ourselves? */
   removed(id: WorkerId): boolean
+  ends: Ends
   backOff?: { firstMs: number; mostMs: number }
 }
 
@@ -31,13 +33,17 @@ export async function* watchWorkers(parts: WatchParts, { tags }: ListQuery, call
     onFailure: (error) => call.log.debug('the watch is opened again', { reason: error.message }),
     givesUp: (error, times) => times >= REFUSALS && (isStatus(error, 401) || isStatus(error, 403)),
   })
+  const over = new AbortController()
+  const telling = tellEnds(pods, parts.ends, AbortSignal.any([call.signal, over.signal]))
   try {
     for await (const change of pods.changes(call.signal)) {
       const observation = change.type === 'set' ? look(change.object) : await lookAfter(change)
       if (observation !== undefined) yield observation
     }
   } finally {
+    over.abort()
     await pods.stop()
+    await telling
   }
 
   function look(pod: Pod): WorkerObservation | undefined {
@@ -58,5 +64,19 @@ export async function* watchWorkers(parts: WatchParts, { tags }: ListQuery, call
       call.log.debug('what became of a worker is not known', { worker: before.id, reason: (error as Error).message })
       return undefined
     }
+  }
+}
+
+/** Beside whoever takes the observations, who may be slow. Never rejects: what ends the watch is told to the one who takes. */
+async function tellEnds(pods: Reflector<Pod>, ends: Ends, signal: AbortSignal): Promise<void> {
+  let close: (() => void) | undefined
+  try {
+    await pods.synced(signal)
+    close = ends.open()
+    for await (const { type, object } of pods.changes(signal)) if (type === 'gone') ends.tell(object.metadata.uid ?? '')
+  } catch {
+    // Over.
+  } finally {
+    close?.()
   }
 }

@@ -87,7 +87,7 @@ const told = (name: string, fates: Fate[]): Result => ({
 test('the page tells each one that lives, with its reason', () => {
   const given = { rooms: ['x'], results: [told('x', ['survived', 'killed'])], reasons: [], before: '' }
   const reason: Reason = { file: 'src/a.ts', from: first.from, instead: first.instead, why: 'nobody can tell' }
-  expect(mutantsPage(given)).toContain('| x | abc | 7 | 9 | 2 | 1 | 0 | 1 | 50 % |')
+  expect(mutantsPage(given)).toContain('| x | abc | 7 | 9 | 2 | 1 | 0 | 1 | 50 % | 50 % |')
   expect(mutantsPage(given)).toContain('`src/a.ts:1`: `` < `` became `` <= ``: a test is missing')
   expect(mutantsPage({ ...given, reasons: [reason] })).toContain('became `` <= ``: nobody can tell')
 })
@@ -99,7 +99,18 @@ test('rooms that were not asked for stay on the page as they are', () => {
   expect(mutantsPage({ ...one, results: [], before })).toBe(before)
   const next = { ...one, results: [told('x', ['killed'])] }
   const other = [told('xy', ['killed', 'survived'])]
-  expect(mutantsPage({ ...next, before })).toBe(mutantsPage({ ...next, results: [...next.results, ...other] }))
+  expect(mutantsPage({ ...next, before })).toBe(mutantsPage({ ...next, results: [...next.results, ...other], before }))
+})
+
+test('the first score of a seed stays beside those that come after; another seed begins anew', () => {
+  const given = { rooms: ['x'], reasons: [] }
+  const before = mutantsPage({ ...given, results: [told('x', ['survived', 'killed'])], before: '' })
+  const mended = mutantsPage({ ...given, results: [told('x', ['killed', 'killed'])], before })
+  expect(mended).toContain('| 100 % | 50 % |')
+  expect(mutantsPage({ ...given, results: [told('x', ['killed', 'killed'])], before: mended })).toBe(mended)
+  expect(mutantsPage({ ...given, results: [{ ...told('x', ['killed']), seed: 8 }], before: mended })).toContain(
+    '| 100 % | 100 % |',
+  )
 })
 
 test('every reason is about something that still stands there', () => {

@@ -1,6 +1,6 @@
 /** What the API answers when it does not do what was asked: RFC 9457 problems with closed codes. */
 import { z } from 'zod'
-import type { Problem } from '../config/problem.ts'
+import { type Problem, reasonOf } from '../config/problem.ts'
 import type { Refusal } from '../engine/model.ts'
 
 export interface ProblemKind {
@@ -286,8 +286,8 @@ export function problemBody(problem: ApiProblem, id?: string): ProblemBody {
 
 /** Each with the place that it is at, and what mends it. */
 export function errorsOf(problems: readonly Problem[]): { path: string; message: string }[] {
-  return problems.map(({ file, line, column, reason, fix }) => ({
+  return problems.map(({ file, line, column, fix, ...why }) => ({
     path: `${file}:${line}:${column}`,
-    message: `${reason}\n    fix: ${fix}`,
+    message: `${reasonOf(why)}\n    fix: ${fix}`,
   }))
 }

@@ -148,10 +148,7 @@ async function listAll(rig: Rig): Promise<void> {
   } while (cursor !== undefined)
 }
 
-/** All of them but streams: the watch that stays open, and the samples of each worker, which no played node gives and each retry asks for anew. */
+/** All of them but the watches that stay open: also the connections for samples, which no played node gives. */
 export function total(counts: Counts): number {
-  return Object.entries(counts).reduce(
-    (sum, [name, count]) => sum + (name.startsWith('WATCH') || name.endsWith(' exec') ? 0 : count),
-    0,
-  )
+  return Object.entries(counts).reduce((sum, [name, count]) => sum + (name.startsWith('WATCH') ? 0 : count), 0)
 }

@@ -2,7 +2,8 @@
 import { readFile, writeFile } from 'node:fs/promises'
 import { join } from 'node:path'
 import type { WorkerPluginManifest } from '@muster/core'
-import { type DiscoveredPlugin, discover } from '../plugins/discover.ts'
+import { discover } from '../plugins/discover.ts'
+import type { DiscoveredPlugin } from '../plugins/package.ts'
 import { lockHere } from '../plugins/testing/lock.ts'
 import { packEntries } from '../plugins/testing/pack.ts'
 

@@ -2,9 +2,8 @@
 import { type ChildProcess, fork } from 'node:child_process'
 import { once } from 'node:events'
 import { join } from 'node:path'
-import { cagesAreHere } from '../plugins/cage.ts'
-import { type Fate, type Fault, faults } from '../plugins/testing/zoo/faults.ts'
-import { type Fence, openFence } from '../plugins/testing/zoo/fence.ts'
+import { type Fault, faults } from '../plugins/testing/zoo/faults.ts'
+import { type Fence, findFence } from '../plugins/testing/zoo/fence.ts'
 import { makeZoo } from '../plugins/testing/zoo/site.ts'
 import type { Felt } from './beside.ts'
 import type { Figure } from './report.ts'
@@ -18,10 +17,11 @@ const what: Record<keyof Felt, string> = {
 }
 
 export async function benchZoo(leases: number): Promise<Figure[]> {
-  const isRoot = process.getuid?.() === 0
-  const here = { none: true, root: isRoot, cage: await cagesAreHere() }
-  const names = (Object.entries(faults) as [Fault, Fate][]).filter(([, { needs }]) => here[needs ?? 'none']).map(([name]) => name)
-  const fence = await openFence()
+  const found = await findFence()
+  if (found.absent !== undefined)
+    return [{ name: 'beside plugins of the zoo', value: 'not measured', baseline: found.absent, ratio: '', aim: '' }]
+  const names = Object.keys(faults) as Fault[]
+  const fence = await found.system()
   const [plain, zoo] = [await makeZoo([], { token: 'none' }), await makeZoo(names, { token: 'none' })]
   const hosts: Host[] = []
   try {
@@ -47,7 +47,7 @@ export async function benchZoo(leases: number): Promise<Figure[]> {
     for (const host of hosts) await host.stop()
     await zoo.dispose()
     await plain.dispose()
-    await fence?.drop()
+    await fence.drop()
   }
 }
 

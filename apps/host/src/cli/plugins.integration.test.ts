@@ -2,11 +2,14 @@
 import { mkdir, readFile, writeFile } from 'node:fs/promises'
 import { join } from 'node:path'
 import { requireSystem } from '@muster/test/require'
-import { runProcess } from '@muster/test/systems/process'
+import { runProcess, startProcess } from '@muster/test/systems/process'
 import { tempFolder } from '@muster/test/systems/temp'
+import { waitFor } from '@muster/test/systems/wait'
 import { describe, expect, test } from 'vitest'
 import { startTestRegistry, type TestRegistry } from '../plugins/testing/npm-registry.ts'
 import { packPlugin, type Packed } from '../plugins/testing/pack.ts'
+import { fixtureManifest } from '../plugins/testing/package.ts'
+import { mirrorFixture, versionText } from '../plugins/testing/versions.ts'
 import { muster as start, type MusterExit } from './muster.test.helper.ts'
 
 const timeout = 120_000
@@ -48,6 +51,34 @@ async function openSite(): Promise<Site> {
 
 const waived = ['--yes', '--waive', 'read it'] as const
 const told = ({ code, stdout, stderr }: MusterExit): [number | null, string] => [code, stdout.text + stderr.text]
+
+/** One that runs. */
+async function publishFixture({ registry, path }: Site): Promise<void> {
+  const built = join(path, 'built')
+  await mirrorFixture(built, ['1.0.0'])
+  const tarball = await readFile(join(built, fixtureManifest.name, '1.0.0.tgz'))
+  registry.publish(fixtureManifest.name, '1.0.0', { tarball, published: '2026-01-01T00:00:00.000Z' })
+}
+
+/** A daemon with nothing but its configuration, the lock and the mirror; only its own loopback is there. */
+async function startsFrom(site: Site, alone: readonly [string, ...string[]]): Promise<void> {
+  await writeFile(
+    join(site.path, 'plugins.json'),
+    JSON.stringify({ ...JSON.parse(await site.file('plugins.json')), mirror: 'mirror' }),
+  )
+  await writeFile(join(site.path, 'muster.yaml'), versionText('fresh', {}))
+  const [command, ...args] = alone
+  const script = 'ip link set lo up && exec "$@"'
+  await using daemon = await startProcess([command, ...args, 'sh', '-c', script, 'sh', process.execPath, bin, 'up'], {
+    cwd: site.path,
+    env: { ...process.env, MUSTER_SOURCE: '1', NO_COLOR: '1' },
+  })
+  const state = await waitFor('the provider is ready', async () => {
+    const { stdout } = await start(['providers', '--json'], { cwd: site.path })
+    return /"state": ?"ready"/.exec(stdout.text)?.[0]
+  })
+  expect([state, daemon.running()]).toEqual(['"state": "ready"', true])
+}
 
 describe('muster plugins', () => {
   test('from nothing to a locked plugin, a newer one, and back to nothing', { timeout }, async () => {
@@ -118,27 +149,33 @@ describe('muster plugins', () => {
       probe: async () => ((await runProcess([...alone, 'true'])).code === 0 ? undefined : 'no namespace may be made here'),
     })
     await using site = await openSite()
+    await mkdir(join(site.path, '.muster'))
     await site.publish('1.0.0')
     await site.plugins('add', '@acme/plugin-cloud', ...waived)
     await site.publish('1.1.0')
     await site.plugins('update', ...waived)
-    expect(told(await site.plugins('mirror', '--out', 'mirror'))).toEqual([
-      0,
-      expect.stringMatching(/holds .*@1\.1\.0, .*@1\.0\.0/),
-    ])
-
+    await publishFixture(site)
+    expect((await site.plugins('add', fixtureManifest.name, '--as', 'fix', ...waived)).code).toBe(0)
     const offline = (...args: string[]): ReturnType<typeof runProcess> =>
       runProcess([...alone, process.execPath, bin, ...args], {
         cwd: site.path,
         env: { ...process.env, MUSTER_SOURCE: '1', NO_COLOR: '1' },
       })
+    // Its bytes are here since they were locked.
+    const written = await offline('plugins', 'mirror', '--out', 'mirror')
+    expect([written.code, written.stderr]).toEqual([
+      0,
+      expect.stringMatching(/holds .*@1\.1\.0, .*@1\.0\.0, @muster-test\/fixture@1\.0\.0/),
+    ])
     const verified = await offline('plugins', 'verify', '--mirror', 'mirror', '--frozen')
     expect([verified.code, verified.stdout]).toEqual([
       0,
-      'cloud: @acme/plugin-cloud@1.1.0: as locked\ncloud: @acme/plugin-cloud@1.0.0: as locked\n',
+      'cloud: @acme/plugin-cloud@1.1.0: as locked\ncloud: @acme/plugin-cloud@1.0.0: as locked\nfix: @muster-test/fixture@1.0.0: as locked\n',
     ])
     const without = await offline('plugins', 'verify')
     expect([without.code, without.stdout]).toEqual([1, expect.stringMatching(/^cloud: .*: unreachable: /)])
+
+    await startsFrom(site, alone)
 
     await writeFile(join(site.path, 'mirror/@acme/plugin-cloud/1.1.0.tgz'), await packPlugin())
     const swapped = await offline('plugins', 'verify', '--mirror', 'mirror')
@@ -152,7 +189,7 @@ describe('muster plugins', () => {
     [
       'a package that is not there',
       ['add', 'none', ...waived],
-      /no-package: .* has no package none\nmuster: fix: correct the name/,
+      /no-package: .* has no package none\nmuster: fix: run: muster plugins, .*correct the name/,
     ],
     [
       'a range that has none',
@@ -185,7 +222,9 @@ describe('muster plugins', () => {
     await writeFile(join(site.path, 'plugins.json'), text)
     expect(told(await site.plugins('add', '@acme/plugin-cloud', ...waived))).toEqual([
       1,
-      expect.stringMatching(/is no plain JSON.*\n.*change it by hand, then run: muster plugins lock/),
+      expect.stringMatching(
+        /is no plain JSON.*\n.*run: \$\{EDITOR:-vi\} plugins\.json, and change it by hand; then: muster plugins lock/,
+      ),
     ])
     expect(told(await site.plugins('lock', ...waived))).toEqual([0, expect.stringContaining('written')])
     expect(await site.file('plugins.json')).toBe(text)

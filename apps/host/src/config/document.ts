@@ -14,7 +14,7 @@ export interface Loaded<T> {
   kept?: Kept<T>
   problems: Problem[]
   /** A problem at a path of this file; at its key when `at` says so, and at the nearest parent when the path is not there. */
-  problem(path: Path, text: { reason: string; fix: string; at?: 'key' | 'value' }): Problem
+  problem(path: Path, text: { reason: string; fix: string; code?: string; at?: 'key' | 'value' }): Problem
 }
 
 /** Reads `text` strictly. `file` is only named in problems. */
@@ -83,10 +83,10 @@ function syntaxFix(code: string): string {
 }
 
 function problemAt(file: string, document: Document, lines: LineCounter): Loaded<unknown>['problem'] {
-  return (path, { reason, fix, at = 'value' }) => {
+  return (path, { at = 'value', ...why }) => {
     const offset = offsetOf(document, path, at)
     const { line, col } = lines.linePos(offset)
-    return { file, line: Math.max(line, 1), column: Math.max(col, 1), reason, fix }
+    return { file, line: Math.max(line, 1), column: Math.max(col, 1), ...why }
   }
 }
 

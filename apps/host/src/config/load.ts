@@ -14,11 +14,16 @@ import { readinessOf, serviceOf } from './readiness.ts'
 import type { TlsFiles } from './tls.ts'
 import { fileSchema, type MusterFile, type OtlpFile, type PoolFile, type RequestLimits, type WorkerFile } from './schema.ts'
 
+/** Four times what each plugin of this repository asks for: room for the largest SDKs, and not for all the memory of a machine. */
+const maxHeapMb = 1024
+
 export interface ProviderConfig {
   name: string
   alias: string
   config: unknown
   url?: string
+  /** How often what its workers use is looked at. Absent: the usual. */
+  stats?: number | 'off'
   secrets: Record<string, { env: string } | { file: string }>
 }
 
@@ -38,7 +43,7 @@ export interface MusterConfig {
   otlp?: OtlpSettings
   /** Absent: directly, and by the usual authorities. */
   network?: NetworkSettings
-  isolation: { users: UserRange | 'off' }
+  isolation: { users: UserRange | 'off'; maxHeapMb: number }
   /** Plugins under development may be attached. */
   development: boolean
   /** Absolute path of the registry manifest. */
@@ -138,7 +143,7 @@ function resolveConfig(file: string, value: MusterFile): MusterConfig {
     },
     ...(host.telemetry?.otlp === undefined ? {} : { otlp: otlpOf(base, host.telemetry.otlp) }),
     ...(host.network === undefined ? {} : { network: networkOf(base, host.network) }),
-    isolation: { users: host.isolation?.users ?? defaultUsers },
+    isolation: { users: host.isolation?.users ?? defaultUsers, maxHeapMb: host.isolation?.maxHeapMb ?? maxHeapMb },
     development: host.development ?? false,
     pluginsFile: resolve(base, host.plugins ?? 'plugins.json'),
     // Watch carries most changes; the full pass repairs what it missed, so it need not be often.
@@ -151,6 +156,7 @@ function resolveConfig(file: string, value: MusterFile): MusterConfig {
       config: given.config ?? {},
       secrets: given.secrets ?? {},
       ...(given.url === undefined ? {} : { url: given.url }),
+      ...(given.stats === undefined ? {} : { stats: given.stats }),
     })),
     pools: Object.entries(value.pools).map(([name, given]) => resolvePool(name, given)),
     retention: {

@@ -5,13 +5,20 @@ export interface Problem {
   /** 1-based; 1:1 when the whole file is meant. */
   line: number
   column: number
+  /** Of a plugin that is refused, and stays. */
+  code?: string
   reason: string
   fix: string
 }
 
-/** `file:line:column: reason. Fix: …`, the form that terminals and editors make a link of. */
+/** `file:line:column: code: reason`, the form that terminals and editors make a link of. */
 export function formatProblem(problem: Problem): string {
-  return `${problem.file}:${problem.line}:${problem.column}: ${problem.reason}\n    fix: ${problem.fix}`
+  return `${problem.file}:${problem.line}:${problem.column}: ${reasonOf(problem)}\n    fix: ${problem.fix}`
+}
+
+/** The reason, with its code before it. */
+export function reasonOf({ code, reason }: Pick<Problem, 'code' | 'reason'>): string {
+  return code === undefined ? reason : `${code}: ${reason}`
 }
 
 /** By file, then by position, so that the list reads like the files. */

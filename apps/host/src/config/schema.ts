@@ -76,6 +76,12 @@ const provider = strict({
     .url({ protocol: /^https?$/ })
     .exactOptional()
     .describe('How workers of this provider reach the host. Default: `host.url`.'),
+  stats: z
+    .union([z.literal('off'), atLeast('1s')])
+    .exactOptional()
+    .describe(
+      'How often what each worker of this provider uses is looked at, or off: no stream of it is opened then. Default 2s, and more rarely of more than 200 workers.',
+    ),
   secrets: z
     .record(name, z.union([strict({ env: text }), strict({ file: text })]))
     .exactOptional()
@@ -133,6 +139,11 @@ const isolation = strict({
     .describe(
       'User ids of plugins under root, one for each provider; the first is their group too. No other host of this machine may have them. Default 60578 to 60599; off: they run as root.',
     ),
+  maxHeapMb: z
+    .int()
+    .min(16)
+    .exactOptional()
+    .describe('Largest heap in MiB that a plugin may ask for; it may take twice that and 128 of memory. Default 1024.'),
 })
 
 const host = strict({
@@ -264,7 +275,7 @@ export interface HostFile {
   limits?: RequestLimits
   telemetry?: { otlp?: OtlpFile }
   network?: NetworkSettings
-  isolation?: { users?: UserRange | 'off' }
+  isolation?: { users?: UserRange | 'off'; maxHeapMb?: number }
   development?: boolean
 }
 
@@ -278,6 +289,7 @@ export interface ProviderFile {
   plugin: string
   config?: unknown
   url?: string
+  stats?: number | 'off'
   secrets?: Record<string, { env: string } | { file: string }>
 }
 

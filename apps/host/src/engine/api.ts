@@ -80,6 +80,8 @@ export interface EngineSettings {
   urls?: Readonly<Record<string, string>>
   /** Digest of the configuration of each provider, also of one that leaves: two that are alike mean the same place. */
   configs?: Readonly<Record<string, string>>
+  /** How often what workers of each provider use is looked at, in milliseconds at least; `off`: never. Absent: the usual. */
+  stats?: Readonly<Record<string, number | 'off'>>
   reconcileMs: number
   orphanGraceMs: number
   /** Ended workers and leases, and journal rows, are dropped when older, or when more, than these; tokens when they ended so long ago. */

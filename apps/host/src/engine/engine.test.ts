@@ -275,6 +275,26 @@ describe('what can never be served', () => {
 })
 
 describe('the end of a worker', () => {
+  test('that somebody else ends is told to its lease while it still runs, once; nobody is told of an idle one', async () => {
+    await open({ pools: [poolConfig({ scale: { warm: 1 } })] })
+    await h.pass(100)
+    const id = await ask()
+    const taken = h.engine.leases.get(id)?.worker_id ?? ''
+    await h.pass(1000)
+    const { vendor, announce } = h.provider()
+    const drained = { code: 'transient', message: 'evicted: its node is drained', final: true } as const
+    const all = [...vendor.workers]
+    for (const phase of ['running', 'stopping', 'stopping'] as const)
+      for (const [one, worker] of all) {
+        Object.assign(worker, { phase, problem: drained })
+        announce(one)
+        await h.pass(100)
+      }
+    const told = (await h.engine.journal.after(0, 500)).filter(({ rule }) => rule === 'worker-taken')
+    expect(told).toMatchObject([{ lease_id: id, worker_id: taken, decision: expect.stringContaining(drained.message) as string }])
+    expect(h.engine.leases.get(id)).toMatchObject({ state: 'active', worker_id: taken })
+  })
+
   test('that exits by itself ends its lease; that of a run is kept until exit and log are stored', async () => {
     await open()
     const plain = await ask()

@@ -46,6 +46,10 @@ const rules = {
   'agent-silent': { of: 'worker', meaning: 'Its agent was not heard of for too long; it is ended, and its lease with it.' },
   'ticket-replayed': { of: 'worker', meaning: 'Its ticket, which was used before, was shown again, and refused.' },
   'worker-idle': { of: 'worker', meaning: 'It is ready and waits for a lease.' },
+  'worker-taken': {
+    of: 'worker',
+    meaning: 'It still runs for a lease, and somebody else ends it, and why: as a drained node does.',
+  },
   'worker-exited': { of: 'worker', meaning: 'It ended by itself while it was leased.' },
   'exit-ends-lease': { of: 'worker', meaning: 'Its lease ends and it is terminated, since it ended by itself.' },
   'worker-lost': { of: 'worker', meaning: 'It is gone without our doing, by which evidence; its lease ends.' },

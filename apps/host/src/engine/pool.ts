@@ -12,7 +12,8 @@ import { takenOver } from './kept.ts'
 import type { LeaseRecord, LiveWorker } from './model.ts'
 import { activateLease, changeWorker, endLease, journal, leaseOf, type WorkerChange, writing, type Writing } from './records.ts'
 import { isKept } from './state.ts'
-import { brief, modeOfSpec } from './words.ts'
+import { tellTaken } from './taken.ts'
+import { brief, exitText, modeOfSpec } from './words.ts'
 
 export interface PoolRoom {
   /** The provider durably has the worker. */
@@ -283,6 +284,7 @@ async function leased(w: Writing, worker: LiveWorker, given: News): Promise<void
   }
   const lease = leaseOf(w.context, worker)
   if (news.exit === undefined || news.exit === null) {
+    await tellTaken(w, worker, seen)
     await changeWorker(w, worker, news)
     return
   }
@@ -320,13 +322,6 @@ async function loseWorker(
     change: "Whoever removed it leaves it: the provider's own records may name them.",
     also: { ...given.also, observed_phase: 'lost' },
   })
-}
-
-function exitText(exit: WorkerExit | undefined): string {
-  if (exit === undefined) return 'no exit given'
-  if (exit.oomKilled === true) return 'out of memory'
-  if (exit.signal !== undefined) return exit.signal
-  return exit.code === undefined ? exit.reason : `exit ${exit.code}`
 }
 
 function namesOf(worker: LiveWorker): { pool: string; provider: string; workerId: string; leaseId?: string } {

@@ -41,7 +41,10 @@ test('what follows from two samples: vCPUs between them, and the highest peak of
 })
 
 test('a hundred samples a second at most, however many workers there are', () => {
-  expect([0, 1, 200, 201, 1000, 10_000].map(sampleEveryMs)).toEqual([2000, 2000, 2000, 2010, 10_000, 100_000])
+  expect([0, 1, 200, 201, 1000, 10_000].map((workers) => sampleEveryMs(workers))).toEqual([
+    2000, 2000, 2000, 2010, 10_000, 100_000,
+  ])
+  expect([0, 10_000].map((workers) => sampleEveryMs(workers, 30_000))).toEqual([30_000, 100_000])
 })
 
 test('the last sample of each worker that lives, by pool too; nothing of strangers, nothing of those that are gone', async () => {
@@ -62,6 +65,33 @@ test('the last sample of each worker that lives, by pool too; nothing of strange
   await h.pass(5000)
   expect(usage.of(id)).toBeUndefined()
   expect(h.engine.pools.get('ci')).not.toHaveProperty('usage')
+})
+
+test('one that is switched off is not asked, and nothing of its workers is known; switched on again it is, at the pace that is wanted', async () => {
+  const id = await withWorker()
+  const asked = (): (number | undefined)[] =>
+    h.provider().vendor.calls.flatMap(({ method, everyMs }) => (method === 'stats' ? [everyMs] : []))
+  const set = async (stats?: number | 'off'): Promise<void> => {
+    const settings = { reconcileMs: 30_000, orphanGraceMs: 120_000, retention: { recordsMs: 1e12, journalMs: 1e12 } }
+    const pools = [poolConfig({ scale: { max: 3 } })]
+    const next = { pools, ...settings, stats: stats === undefined ? {} : { one: stats } }
+    await h.engine.configure(next, { principal: 'tester', changes: ['it'], commit: () => undefined })
+    await h.pass(60_000)
+  }
+  h.provider().sample({ id, ...sample() })
+  await h.settle()
+  expect(h.engine.usage.of(id)).toBeDefined()
+  await set('off')
+  expect(h.engine.usage.of(id)).toBeUndefined()
+  expect(asked()).toHaveLength(1)
+  await set(10_000)
+  h.provider().sample({ id, ...sample() })
+  await h.settle()
+  expect(h.engine.usage.of(id)).toBeDefined()
+  // As it is already.
+  await set(10_000)
+  await set()
+  expect(asked()).toEqual([2000, 10_000, 2000])
 })
 
 test('a stream that breaks off is asked for again; a provider that cannot tell is never asked', async () => {

@@ -10,7 +10,7 @@ import type { PoolUsage, Usage, WorkerUsage } from './used.ts'
 
 export interface UsageRoom {
   usage: Usage
-  /** Follows a provider that can tell, until it is forgotten. Idempotent. */
+  /** Follows a provider that can tell, as the settings want it, until it is forgotten. Idempotent. */
   follow(provider: GuardedProvider): void
   forget(provider: string): void
 }
@@ -24,15 +24,15 @@ const MOST_A_SECOND = 100
 const MUCH_SLOWER = 1.5
 
 /** Between two samples of one worker, where a provider has so many. */
-export function sampleEveryMs(workers: number): number {
-  return Math.max(SAMPLE_MS, Math.ceil((workers / MOST_A_SECOND) * 1000))
+export function sampleEveryMs(workers: number, least: number = SAMPLE_MS): number {
+  return Math.max(least, Math.ceil((workers / MOST_A_SECOND) * 1000))
 }
 
 export function usageRoom(context: Context): UsageRoom {
   const { state, clock } = context
   const samples = new Map<string, WorkerUsage>()
   const listeners: Parameters<Usage['onSample']>[0][] = []
-  const followed = new Map<string, AbortController>()
+  const followed = new Map<string, { over: AbortController; wanted: number | 'off' | undefined }>()
 
   state.onWorker(({ id, ended_at: ended }) => {
     if (ended !== null) samples.delete(id)
@@ -48,7 +48,16 @@ export function usageRoom(context: Context): UsageRoom {
     for (const listener of listeners) listener(worker, now, before)
   }
 
-  async function run(provider: GuardedProvider, over: AbortSignal): Promise<void> {
+  function forget(name: string): void {
+    followed.get(name)?.over.abort()
+    followed.delete(name)
+  }
+
+  async function run(
+    provider: GuardedProvider,
+    { over, least }: { over: AbortSignal; least?: number | undefined },
+  ): Promise<void> {
+    const pace = (): number => sampleEveryMs(state.ofProvider(provider.name).size, least)
     let broken = 0
     /** At another pace than the one that was asked for, since there are many more workers than at that time. */
     let again = false
@@ -56,11 +65,12 @@ export function usageRoom(context: Context): UsageRoom {
       const began = clock.now()
       again = false
       try {
-        const everyMs = sampleEveryMs(state.ofProvider(provider.name).size)
+        const everyMs = pace()
         for await (const sample of provider.stats({ everyMs }, { signal: over })) {
+          if (over.aborted) return
           broken = 0
           take(provider.name, sample)
-          again = sampleEveryMs(state.ofProvider(provider.name).size) > MUCH_SLOWER * everyMs
+          again = pace() > MUCH_SLOWER * everyMs
           if (again) break
         }
       } catch (thrown) {
@@ -96,20 +106,25 @@ export function usageRoom(context: Context): UsageRoom {
     },
     follow(provider) {
       const { name } = provider
-      if (!provider.capabilities.stats || followed.has(name)) return
-      const mine = new AbortController()
+      const wanted = context.settings.stats?.[name]
+      const before = followed.get(name)
+      if (!provider.capabilities.stats || (before !== undefined && before.wanted === wanted)) return
+      forget(name)
+      const mine = { over: new AbortController(), wanted }
       followed.set(name, mine)
-      const over = AbortSignal.any([context.stopping, mine.signal])
+      if (wanted === 'off') {
+        // What was known goes out of date.
+        for (const id of state.ofProvider(name)) samples.delete(id)
+        return
+      }
+      const over = AbortSignal.any([context.stopping, mine.over.signal])
       background(context, 'what workers use could not be followed', () =>
-        run(provider, over).finally(() => {
+        run(provider, { over, least: wanted }).finally(() => {
           if (followed.get(name) === mine) followed.delete(name)
         }),
       )
     },
-    forget(name) {
-      followed.get(name)?.abort()
-      followed.delete(name)
-    },
+    forget,
   }
 }
 

@@ -1,5 +1,5 @@
 /** Small helpers of the engine's parts. */
-import type { Handle, WorkerTarget } from '@muster/core'
+import type { Handle, WorkerExit, WorkerTarget } from '@muster/core'
 import type { WorkMode } from './spec.ts'
 
 export function minutes(count: number): number {
@@ -34,4 +34,12 @@ export function by({ principal, reason }: { principal: string; reason: string })
 /** Messages from providers go into records and the journal: long ones are cut. */
 export function brief(message: string): string {
   return message.length <= 500 ? message : `${message.slice(0, 497)}...`
+}
+
+/** How a worker ended, in a few words. */
+export function exitText(exit: WorkerExit | undefined): string {
+  if (exit === undefined) return 'no exit given'
+  if (exit.oomKilled === true) return 'out of memory'
+  if (exit.signal !== undefined) return exit.signal
+  return exit.code === undefined ? exit.reason : `exit ${exit.code}`
 }

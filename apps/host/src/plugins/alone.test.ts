@@ -1,5 +1,5 @@
 import { once } from 'node:events'
-import { createServer } from 'node:net'
+import { connect, createServer } from 'node:net'
 import { join } from 'node:path'
 import { tempFolder } from '@muster/test/systems/temp'
 import { expect, test } from 'vitest'
@@ -18,6 +18,19 @@ test('one is alone with the files until it is done; another is told which proces
   await using _again = await alone(file)
 })
 
+test('nobody keeps it from its end by coming to it', async () => {
+  await using folder = await tempFolder('alone')
+  const file = join(folder.path, 'plugins.json')
+  {
+    await using _held = await alone(file)
+    const guest = connect(await nameOf(file))
+    guest.on('error', () => undefined)
+    await once(guest, 'close')
+  }
+  await using again = await alone(file)
+  expect(again).toBeDefined()
+})
+
 test('who only keeps others away, as any process of the machine may, is named as well', async () => {
   await using folder = await tempFolder('alone')
   const file = join(folder.path, 'plugins.json')
@@ -25,7 +38,7 @@ test('who only keeps others away, as any process of the machine may, is named as
   server.listen(await nameOf(file))
   await once(server, 'listening')
   try {
-    await expect(alone(file)).rejects.toMatchObject({ fix: expect.stringContaining(`process ${process.pid}`) as string })
+    await expect(alone(file)).rejects.toMatchObject({ fix: expect.stringContaining(`run: ps -fp ${process.pid},`) as string })
   } finally {
     server.close()
   }

@@ -25,7 +25,9 @@ export async function alone(registryFile: string): Promise<AsyncDisposable> {
       'conflict',
       `another command${who} is changing ${registryFile} and its lock right now`,
       // Any process of the machine may take such a name.
-      `run the command again once that one has ended${pid === undefined ? '' : `; if process ${pid} is none of muster, end it`}`,
+      pid === undefined
+        ? 'run: ss -xlp | grep muster-plugins, which says who has it; then the command again, once that has ended'
+        : `run: ps -fp ${pid}, which says what it is; then the command again, once that has ended`,
     )
   }
   server.unref()

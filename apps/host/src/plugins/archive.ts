@@ -11,7 +11,7 @@ export async function filesOf(tarball: Uint8Array): Promise<Map<string, Buffer>>
     throw new PluginRefusal(
       'bad-archive',
       `the tarball is refused: ${error.message}`,
-      'pack the plugin again, with npm pack or pnpm pack',
+      'run: npx muster-plugin pack, as its author, in the folder of the plugin',
     )
   }
 }

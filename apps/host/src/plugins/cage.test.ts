@@ -1,14 +1,8 @@
-import { spawn } from 'node:child_process'
-import { randomUUID } from 'node:crypto'
-import { once } from 'node:events'
-import { existsSync } from 'node:fs'
-import { mkdir, readdir, readFile, readlink, rmdir } from 'node:fs/promises'
+import { symlink } from 'node:fs/promises'
 import { join } from 'node:path'
-import { pathToFileURL } from 'node:url'
-import { requireSystem, root } from '@muster/test/require'
+import { tempFolder } from '@muster/test/systems/temp'
 import { expect, test } from 'vitest'
-import type * as cage from './cage.ts'
-import { cageLimits, cagesAreHere, openCage, placesOf } from './cage.ts'
+import { cageLimits, placesOf, switchedOn } from './cage.ts'
 import { plainManifest } from './testing/manifest.ts'
 
 const v1 = (controllers: string): string =>
@@ -33,81 +27,11 @@ test('who starts programs has room for them', () => {
   expect(cageLimits({ ...plain, permissions })).toEqual({ memoryMb: 1280, pids: 576 })
 })
 
-const here = async (): Promise<ReturnType<typeof placesOf>> =>
-  placesOf(await readFile('/proc/self/mountinfo', 'utf8'), await readFile('/proc/self/cgroup', 'utf8'))
-
-/** Seen without the room that is tested. */
-const needsGroups = {
-  name: 'control groups of version 1',
-  probe: async (): Promise<string | undefined> => {
-    const places = (await here()).filter(({ version }) => version === 1)
-    if (places.length === 0) return 'there are none'
-    const made = join(places[0]?.folder ?? '', `muster-probe-${process.pid}`)
-    return mkdir(made).then(
-      () => rmdir(made),
-      () => 'none may be made here',
-    ) as Promise<string | undefined>
-  },
-}
-
-/** As a host finds it that has just begun. */
-const begun = async (): Promise<Pick<typeof cage, 'cagesAreHere'>> =>
-  import(`${pathToFileURL(join(import.meta.dirname, 'cage.ts')).href}?${randomUUID()}`) as Promise<typeof cage>
-
-test('what a host that was killed has left goes, and what a live one has stays', async (context) => {
-  await requireSystem(context, root)
-  await requireSystem(context, needsGroups)
-  const gone = spawn('/bin/true')
-  await once(gone, 'exit')
-  const space = /\d+/.exec(await readlink('/proc/self/ns/pid'))?.[0]
-  const folder = (await here()).find(({ version }) => version === 1)?.folder ?? ''
-  const left = `muster-plugin-${space}-${gone.pid}-1`
-  const others = [
-    `muster-plugin-${space}-${process.pid}-9999`,
-    `muster-plugin-1${space}-${gone.pid}-1`,
-    `muster-plugin-x-${gone.pid}`,
-  ]
-  const ours = async (): Promise<string[]> =>
-    (await readdir(folder)).filter((name) => name.includes(`-${process.pid}-`) || name.includes(`-${gone.pid}`)).sort()
-  const before = await ours()
-  for (const name of [left, ...others]) await mkdir(join(folder, name))
-  try {
-    expect(await (await begun()).cagesAreHere()).toBe(true)
-    // Nor does what was tried out stay.
-    expect(await ours()).toEqual([...before, ...others].sort())
-  } finally {
-    for (const name of [left, ...others]) await rmdir(join(folder, name)).catch(() => undefined)
-  }
-})
-
-test('a cage holds what it is told, and ends all that is in it', async (context) => {
-  await requireSystem(context, root)
-  await requireSystem(context, needsGroups)
-  expect(await cagesAreHere()).toBe(true)
-  const cage = await openCage({ memoryMb: 64, pids: 20 })
-  const [program = '', ...args] = cage?.inside(['/bin/sh', '-c', 'sleep 600 & sleep 600 & echo up; wait']) ?? []
-  const child = spawn(program, args, { stdio: ['ignore', 'pipe', 'inherit'] })
-  const ended = once(child, 'exit')
-  await once(child.stdout, 'data')
-  const name = /muster-plugin-[\d-]+/.exec(await readFile(`/proc/${child.pid}/cgroup`, 'utf8'))?.[0] ?? ''
-  const folders = (await here()).filter(({ version }) => version === 1).map(({ folder }) => join(folder, name))
-  const limits: Record<string, string> = {}
-  for (const folder of folders) {
-    expect((await readFile(join(folder, 'cgroup.procs'), 'utf8')).trim().split('\n')).toHaveLength(3)
-    for (const file of ['pids.max', 'memory.limit_in_bytes'])
-      if (existsSync(join(folder, file))) limits[file] = (await readFile(join(folder, file), 'utf8')).trim()
-  }
-  expect(limits).toEqual({ 'pids.max': '20', 'memory.limit_in_bytes': String(64 * 2 ** 20) })
-  expect(await cage?.drop()).toBe(false)
-  expect(await ended).toEqual([null, 'SIGKILL'])
-  expect(folders.filter(existsSync)).toEqual([])
-})
-
-test('a cage says when the kernel had to end something in it for its memory', async (context) => {
-  await requireSystem(context, root)
-  await requireSystem(context, needsGroups)
-  const cage = await openCage({ memoryMb: 16, pids: 20 })
-  const [program = '', ...args] = cage?.inside(['/bin/sh', '-c', 'head -c 100000000 /dev/zero | tail']) ?? []
-  await once(spawn(program, args, { stdio: 'ignore' }), 'exit')
-  expect(await cage?.drop()).toBe(true)
+test('a folder has the controllers that it names, all of those that are asked for; one that says nothing has none', async () => {
+  await using temp = await tempFolder('cage')
+  expect(await switchedOn({ folder: join(temp.path, 'none'), controllers: ['memory'] })).toBe(false)
+  // Nobody writes there: it says what it says.
+  await symlink('/proc/sys/kernel/ostype', join(temp.path, 'cgroup.subtree_control'))
+  const has = (...controllers: string[]): Promise<boolean> => switchedOn({ folder: temp.path, controllers })
+  expect([await has('Linux'), await has('Linux', 'memory'), await has('memory')]).toEqual([true, false, false])
 })

@@ -168,7 +168,8 @@ export function placesOf(mounts: string, own: string): Place[] {
   })
 }
 
-async function switchedOn({ folder, controllers }: Place): Promise<boolean> {
+/** Of version 2: are these controllers there for the groups below? Asks for them. */
+export async function switchedOn({ folder, controllers }: Pick<Place, 'folder' | 'controllers'>): Promise<boolean> {
   const file = join(folder, 'cgroup.subtree_control')
   await writeFile(file, controllers.map((one) => `+${one}`).join(' ')).catch(() => undefined)
   const on = (await readFile(file, 'utf8').catch(() => '')).trim().split(' ')

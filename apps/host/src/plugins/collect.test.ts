@@ -3,7 +3,8 @@ import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { afterEach, beforeEach, expect, test } from 'vitest'
 import { collectContent, drop, heldMs, markContent } from './collect.ts'
-import { findContent, hexOf } from './content.ts'
+import { findContent } from './content.ts'
+import { hexOf } from './hex.ts'
 
 const now = Date.parse('2026-06-01T00:00:00Z')
 const hour = 3_600_000
@@ -46,6 +47,28 @@ test('nothing that may be the one of another host, or of a fetch under way, goes
   expect(await collect({ keepMs: 25 * hour, dryRun: true })).toEqual([])
   expect(await collect()).toEqual([draft, name('b')])
   expect(await left()).toEqual([name('a')])
+})
+
+test('a tarball goes once nothing of it is unpacked any more, and nobody needs it', async () => {
+  const packed = async (letter: string, ageMs: number): Promise<void> => {
+    await mkdir(join(store, '.packed'), { recursive: true })
+    for (const end of ['.tgz', '.tgz.attestations.json']) {
+      const file = join(store, '.packed', name(letter) + end)
+      await writeFile(file, 'x')
+      await utimes(file, new Date(now - ageMs), new Date(now - ageMs))
+    }
+  }
+  // Unpacked and needed by nobody; unpacked and in use; needed and not unpacked; fetched right now.
+  for (const letter of ['a', 'b', 'c']) await packed(letter, 500 * hour)
+  await packed('d', heldMs - 1000)
+  await folder(name('a'), 500 * hour)
+  await folder(name('b'), 1000)
+  await writeFile(join(store, '.packed/of-somebody-else'), 'x')
+  const gone = [name('a'), `.packed/${name('a')}.tgz`, `.packed/${name('a')}.tgz.attestations.json`]
+  expect(await collect({ needed: [name('c')], dryRun: true })).toEqual([name('a')])
+  expect((await readdir(join(store, '.packed'))).length).toBe(9)
+  expect(await collect({ needed: [name('c')] })).toEqual(gone)
+  expect((await readdir(join(store, '.packed'))).map((one) => one[0])).toEqual(['b', 'b', 'c', 'c', 'd', 'd', 'o'])
 })
 
 test('a host that marks what it needs keeps it from all others on its store', async () => {

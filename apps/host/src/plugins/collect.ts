@@ -3,6 +3,7 @@ import { randomBytes } from 'node:crypto'
 import { rename, rm, stat, utimes } from 'node:fs/promises'
 import { join } from 'node:path'
 import { namesIn } from '../names-in.ts'
+import { collectTarballs } from './kept-tarballs.ts'
 
 export interface CollectOptions {
   store: string
@@ -27,7 +28,7 @@ const whole = /^[0-9a-f]{128}$/
 const draft = /^\.draft-[0-9a-f]{16}$/
 const dropped = /^\.drop-[0-9a-f]{16}$/
 
-/** Names of the folders that are removed, or would be. */
+/** Names in the store of what is removed, or would be: folders, and the tarballs of which none is left. */
 export async function collectContent({ store, needed, keepMs, now, dryRun = false }: CollectOptions): Promise<string[]> {
   const used = new Set(needed)
   const before = now - Math.max(keepMs, heldMs)
@@ -40,7 +41,8 @@ export async function collectContent({ store, needed, keepMs, now, dryRun = fals
     if (!mayGo || !(await isOlder(join(store, name), before))) continue
     if (dryRun || (await drop(store, name, before))) removed.push(name)
   }
-  return removed
+  // After the folders: of these, what is left of one that went.
+  return [...removed, ...(await collectTarballs(store, { used, before, dryRun }))]
 }
 
 /** Marks what is needed as used, so that no other host takes it for nobody's. */

@@ -43,7 +43,7 @@ test('two processes at once, one of them killed at any moment: a whole folder or
     killed.kill('SIGKILL')
     await Promise.all(ends)
     expect(other.exitCode).toBe(0)
-    const whole = (await readdir(store)).filter((name) => !name.startsWith('.draft-'))
+    const whole = (await readdir(store)).filter((name) => !name.startsWith('.'))
     expect(whole).toHaveLength(1)
     expect(await treeOfFolder(join(store, whole[0] ?? ''))).toBe(tree)
   }

@@ -1,18 +1,42 @@
-import { access, mkdir, readdir, stat, symlink, writeFile } from 'node:fs/promises'
+import { access, mkdir, readdir, rm, stat, symlink, writeFile } from 'node:fs/promises'
 import { join } from 'node:path'
 import { tempFolder } from '@muster/test/systems/temp'
 import { expect, test } from 'vitest'
 import { filesOf } from './archive.ts'
 import { sha512Of, treeOf } from '@muster/packed/digest'
-import { addContent, findContent, hexOf, verifyTree } from './content.ts'
+import { addContent, findContent, verifyTree } from './content.ts'
+import { hexOf } from './hex.ts'
+import { keptTarball } from './kept-tarballs.ts'
 import { packPlugin } from './testing/pack.ts'
+
+/** Beside the tarballs. */
+async function unpackedIn(store: string): Promise<string[]> {
+  return (await readdir(store)).filter((name) => name !== '.packed')
+}
+
+test('the bytes are kept beside what is unpacked of them, and only those are given', async () => {
+  await using temp = await tempFolder('content')
+  const tarball = await packPlugin()
+  const sha512 = sha512Of(tarball)
+  expect(await keptTarball(sha512, [temp.path])).toBeUndefined()
+  // One that was unpacked before bytes were kept is given its own.
+  const root = await addContent(tarball, temp.path)
+  await rm(join(temp.path, '.packed'), { recursive: true })
+  expect(await addContent(tarball, temp.path)).toBe(root)
+  expect(await keptTarball(sha512, [join(temp.path, 'none'), temp.path])).toEqual(tarball)
+  const file = join(temp.path, '.packed', `${hexOf(sha512)}.tgz`)
+  expect((await stat(file)).mode & 0o777).toBe(0o444)
+  await rm(file)
+  await writeFile(file, 'other')
+  expect(await keptTarball(sha512, [temp.path])).toBeUndefined()
+})
 
 test('many at once unpack the same bytes to one folder', async () => {
   await using temp = await tempFolder('content')
   const tarball = await packPlugin()
   const found = await Promise.all(Array.from({ length: 8 }, () => addContent(tarball, join(temp.path, 'store'))))
   expect(new Set(found).size).toBe(1)
-  expect(await readdir(join(temp.path, 'store'))).toHaveLength(1)
+  expect(await unpackedIn(join(temp.path, 'store'))).toHaveLength(1)
   expect(await findContent(sha512Of(tarball), [join(temp.path, 'none'), join(temp.path, 'store')])).toBe(found[0])
 })
 
@@ -94,7 +118,7 @@ test('whatever this host lets others see of what it makes, the user of a plugin 
     )
     expect(modes).toEqual([0o755, 0o755, 0o755, 0o755, 0o444])
     expect(await addContent(await packPlugin({ more: [['package/deep/er/x', '']] }), join(temp.path, 'store'))).toBe(root)
-    expect(await readdir(join(temp.path, 'store'))).toHaveLength(1)
+    expect(await unpackedIn(join(temp.path, 'store'))).toHaveLength(1)
   } finally {
     process.umask(before)
   }
@@ -106,6 +130,6 @@ test('a store that cannot be written to says so, and has no half a folder', asyn
   const target = join(temp.path, hexOf(sha512Of(tarball)))
   await writeFile(target, 'in the way')
   await expect(addContent(tarball, temp.path)).rejects.toThrow(/ENOTDIR|EEXIST/)
-  expect(await readdir(temp.path)).toEqual([hexOf(sha512Of(tarball))])
+  expect(await unpackedIn(temp.path)).toEqual([hexOf(sha512Of(tarball))])
   expect(await findContent(sha512Of(tarball), [temp.path])).toBeUndefined()
 })

@@ -4,12 +4,9 @@ import { chmod, mkdir, readdir, readFile, rename, rm, stat, utimes, writeFile } 
 import { dirname, join } from 'node:path'
 import { sha512Of, treeOf } from '@muster/packed/digest'
 import { filesOf } from './archive.ts'
+import { hexOf } from './hex.ts'
+import { keepTarball } from './kept-tarballs.ts'
 import { PluginRefusal } from './refusal.ts'
-
-/** The digest in hex: the name of the folder of these bytes in a store. */
-export function hexOf(sha512: string): string {
-  return Buffer.from(sha512.replace(/^sha512-/, ''), 'base64').toString('hex')
-}
 
 /** The folder of these bytes in one of the stores. */
 export async function findContent(sha512: string, stores: readonly string[]): Promise<string | undefined> {
@@ -25,12 +22,14 @@ export async function findContent(sha512: string, stores: readonly string[]): Pr
   return undefined
 }
 
-/** Unpacks by rename, so that two hosts at once and a kill in the middle leave a whole folder or none. */
+/** Keeps the bytes, and unpacks them, each by rename, so that two hosts at once and a kill in the middle leave a whole folder or none. */
 export async function addContent(tarball: Buffer, store: string): Promise<string> {
   const target = join(store, hexOf(sha512Of(tarball)))
-  if (await isFolder(target)) return target
-  const files = await filesOf(tarball)
+  const isHere = await isFolder(target)
+  const files = isHere ? new Map<string, Buffer>() : await filesOf(tarball)
   await mkdir(store, { recursive: true, mode: 0o755 })
+  await keepTarball(tarball, store)
+  if (isHere) return target
   const draft = join(store, `.draft-${randomBytes(8).toString('hex')}`)
   try {
     for (const [path, body] of files) {
@@ -82,7 +81,7 @@ function otherFiles(root: string, fact: string): PluginRefusal {
   return new PluginRefusal(
     'other-files',
     `the unpacked files in ${root} are not those of the lock: ${fact}`,
-    `find out who changed them; then remove ${root}, and the locked bytes are unpacked anew`,
+    `run: rm -r ${root}, and the locked bytes are unpacked anew; find out first who changed them`,
   )
 }
 

@@ -42,7 +42,7 @@ test.each<[string, Partial<PluginManifest>, { found: object[]; more: boolean }]>
   [
     'a limit',
     { limits: { ...before.limits, heapMb: 65 } },
-    { found: [{ path: 'limits.heapMb', kind: 'changed', before: '64', after: '65' }], more: false },
+    { found: [{ path: 'limits.heapMb', kind: 'changed', before: '64', after: '65' }], more: true },
   ],
   [
     'a capability that changes',

@@ -38,10 +38,12 @@ function permissionDifferences(before: PluginPermissions | undefined, after: Plu
 
 /** Does it ask for more than before? Less needs nobody's consent. */
 export function asksForMore(found: readonly Difference[]): boolean {
-  return found.some(
-    ({ path, kind, after }) =>
-      (path.startsWith('permissions.') || path === 'secrets' || path === 'interpreter') &&
-      (kind === 'added' || (kind === 'changed' && after === 'true')),
+  return (
+    found.some(
+      ({ path, kind, after }) =>
+        (path.startsWith('permissions.') || path === 'secrets' || path === 'interpreter') &&
+        (kind === 'added' || (kind === 'changed' && after === 'true')),
+    ) || found.some(({ path, before, after }) => path.startsWith('limits.') && Number(after) > Number(before ?? 0))
   )
 }
 

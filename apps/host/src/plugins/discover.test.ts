@@ -2,8 +2,10 @@ import { mkdir, mkdtemp, readdir, readFile, rm, writeFile } from 'node:fs/promis
 import { tmpdir } from 'node:os'
 import { dirname, join } from 'node:path'
 import { afterEach, beforeEach, describe, expect, it } from 'vitest'
+import { reasonOf } from '../config/problem.ts'
 import { discover } from './discover.ts'
 import type { Ground } from './ground.ts'
+import { writeMirror } from './mirror.ts'
 import { lockHere } from './testing/lock.ts'
 import { plainManifest } from './testing/manifest.ts'
 import { packPlugin, type Packed, pluginFiles } from './testing/pack.ts'
@@ -22,8 +24,8 @@ async function put(name: string, packed: Packed = {}): Promise<{ tarball: string
   return { tarball: name }
 }
 
-const text = (one: { file: string; line: number; column: number; reason: string; fix: string }): string =>
-  `${one.file.replace(folder, '')}:${one.line}:${one.column} ${one.reason} | ${one.fix}`
+const text = (one: { file: string; line: number; column: number; code?: string; reason: string; fix: string }): string =>
+  `${one.file.replace(folder, '')}:${one.line}:${one.column} ${reasonOf(one)} | ${one.fix}`
 
 /** Locks what can be locked, and then reads it as the daemon does. */
 /** How often it was asked what the machine gives. */
@@ -49,7 +51,7 @@ describe('discover', () => {
     expect(found.texts).toEqual([])
     expect(found.plugins[0]).toMatchObject({ alias: 'acme', contract: '1.0', manifest: { name: '@acme/plugin' } })
     expect(await readFile(found.plugins[0]?.main ?? '', 'utf8')).toBe('export {}')
-    expect(await readdir(store)).toEqual([expect.stringMatching(/^[0-9a-f]{128}$/)])
+    expect((await readdir(store)).filter((name) => name !== '.packed')).toEqual([expect.stringMatching(/^[0-9a-f]{128}$/)])
   })
 
   it('says which version a manifest of another shape is of, and what to lock in its place', async () => {
@@ -57,7 +59,7 @@ describe('discover', () => {
     const older = { manifest: { capabilities: { ...capabilities, suspend: { keeps: 'memory' } } } } as unknown as Packed
     const { texts } = await look({ plugins: { acme: entry(await put('a.tgz', older)) } })
     expect(texts[0]).toMatch(
-      /^@acme\/plugin@1\.2\.3\/muster-plugin\.json:\d+:\d+ it is no manifest of contract 1\.0, as this host speaks it: 'capabilities\.suspend\.keeps': .* \| take a version that was made for it: muster plugins update acme; or the host that this version was locked with$/,
+      /^@acme\/plugin@1\.2\.3\/muster-plugin\.json:\d+:\d+ bad-manifest: it is no manifest of contract 1\.0, as this host speaks it: 'capabilities\.suspend\.keeps': .* \| run: npx muster-plugin lint, as its author; take a version that was made for it, or the host that this version was locked with$/,
     )
   })
 
@@ -77,7 +79,7 @@ describe('discover', () => {
       return found.plugins[0]?.digest ?? ''
     }
     const first = await digest('python3', { 'lib/one.py': '1', 'more.py': '1', 'notes/x': '1' })
-    expect(await digest('python3', { 'notes/x': '2', 'lib/__pycache__/one.pyc': '1' })).toBe(first)
+    expect(await digest('python3', { 'notes/x': '2', 'lib/__pycache__/one.pyc': '1', '../outside/x.py': '1' })).toBe(first)
     const second = await digest('python3', { 'lib/one.py': '2' })
     const third = await digest('python3', { 'more.py': '2' })
     expect(new Set([first, second, third, await digest('python3', { 'dist/plugin.js': '2' })]).size).toBe(4)
@@ -98,13 +100,22 @@ describe('discover', () => {
     const other = await look({ plugins: { acme: entry({ folder: 'dev' }, { version: '^2.0.0' }) } })
     expect(other.texts).toEqual([
       expect.stringMatching(
-        /plugins\.json:5:\d+ the source holds version 1\.2\.3, not \^2\.0\.0 \| write 1\.2\.3, or use another source/,
+        /plugins\.json:5:\d+ other-version: the source holds version 1\.2\.3, not \^2\.0\.0 \| run: muster plugins add --folder \S+\/dev --as acme; or use another source/,
       ),
     ])
     const named = await look({ plugins: { acme: entry({ folder: 'dev' }, { package: '@acme/other' }) } })
     expect(named.texts).toEqual([
-      expect.stringMatching(/plugins\.json:4:\d+ the source holds '@acme\/plugin', not '@acme\/other'/),
+      expect.stringMatching(/plugins\.json:4:\d+ other-package: the source holds '@acme\/plugin', not '@acme\/other'/),
     ])
+  })
+
+  it('takes a manifest that is just as long as it may be', async () => {
+    await mkdir(join(folder, 'dev/dist'), { recursive: true })
+    for (const [name, body = ''] of pluginFiles()) {
+      const path = (typeof name === 'string' ? name : name.name).replace('package/', '')
+      await writeFile(join(folder, 'dev', path), path === 'muster-plugin.json' ? body.padEnd(2 ** 20) : body)
+    }
+    expect((await look({ plugins: { acme: entry({ folder: 'dev' }) } })).texts).toEqual([])
   })
 
   it('opens a folder where it is', async () => {
@@ -119,7 +130,7 @@ describe('discover', () => {
     expect((await look({ plugins: { acme: entry({ folder: 'dev' }) } })).texts).toEqual([])
     await rm(join(folder, 'dev/package.json'))
     expect((await look({ plugins: { acme: entry({ folder: 'dev' }) } })).texts).toEqual([
-      '/dev/package.json:1:1 the file is missing or cannot be read | pack the plugin with this file in it',
+      `/dev/package.json:1:1 bad-package: the file is missing or cannot be read | run: npx muster-plugin lint --folder ${join(folder, 'dev')}, as its author; pack the plugin with this file in it`,
     ])
     // Its level depends on nothing that starting processes would find out.
     expect([asked, found.plugins[0]?.isolation.level]).toEqual([0, 'L2'])
@@ -129,19 +140,19 @@ describe('discover', () => {
     [
       'a runtime dependency',
       { pkg: { dependencies: { left: '1.0.0' } } },
-      /package\.json:5:\d+ a plugin has no runtime dependencies, and this one has left \| bundle it: npx tsup/,
+      /package\.json:5:\d+ dependencies: a plugin has no runtime dependencies, and this one has left \| run: npx tsup/,
     ],
     [
       'a dependency that may be missing',
       { pkg: { optionalDependencies: { left: '1.0.0', right: '1.0.0' } } },
-      /package\.json:5:\d+ a plugin has no runtime dependencies, and this one has left, right/,
+      /package\.json:5:\d+ dependencies: a plugin has no runtime dependencies, and this one has left, right/,
     ],
     [
       'such a one, beside no others',
       { pkg: { dependencies: {}, optionalDependencies: { left: '1.0.0' } } },
-      /package\.json:6:\d+ a plugin has no runtime dependencies, and this one has left/,
+      /package\.json:6:\d+ dependencies: a plugin has no runtime dependencies, and this one has left/,
     ],
-    ['a native addon', { pkg: { gypfile: true } }, /has no native addons, and this one has a gypfile/],
+    ['a native addon', { pkg: { gypfile: true } }, /native: a plugin has no native addons, and this one has a gypfile/],
     ['a built addon', { more: [['package/build/x.node', '']] }, /and this one has build\/x\.node/],
     ['one that would be built', { more: [['package/binding.gyp', '']] }, /and this one has binding\.gyp/],
     ['the folder itself as its manifest', { pkg: { muster: '.' } }, /'\.' is outside the package/],
@@ -154,34 +165,38 @@ describe('discover', () => {
     [
       'another version in the manifest',
       { manifest: { version: '9.9.9' } },
-      /muster-plugin\.json:4:\d+ the manifest says version 9\.9\.9, package\.json says 1\.2\.3 \| write 1\.2\.3/,
+      /muster-plugin\.json:4:\d+ other-manifest: the manifest says version 9\.9\.9, package\.json says 1\.2\.3 \| run: npm pkg set version=9\.9\.9, as its author; or write 1\.2\.3/,
     ],
     [
       'a manifest that is not there',
       { pkg: { muster: 'none.json' } },
-      /@acme\/plugin@1\.2\.3\/none\.json:1:1 the file is missing/,
+      /@acme\/plugin@1\.2\.3\/none\.json:1:1 no-manifest: the file is missing/,
     ],
     [
       'a manifest that could never be told over the wire',
       { manifest: { config: { description: 'x'.repeat(2 ** 20) } } },
-      /muster-plugin\.json:1:1 the file has more than 1048576 bytes \| use another version/,
+      /muster-plugin\.json:1:1 bad-manifest: the file has more than 1048576 bytes \| run: npx muster-plugin lint, as its author; make it smaller/,
     ],
-    ['no manifest', { pkg: { muster: undefined } }, /names no plugin manifest \| add "muster"/],
+    [
+      'no manifest',
+      { pkg: { muster: undefined } },
+      /no-manifest: the package names no plugin manifest \| run: npm pkg set muster=muster-plugin\.json/,
+    ],
     ['a manifest outside', { pkg: { muster: '../../etc/passwd' } }, /is outside the package/],
     [
       'a contract out of range',
       { manifest: { contract: ['2.0'] } },
-      /muster-plugin\.json:6:\d+ it speaks contract 2\.0, this host 1\.0/,
+      /muster-plugin\.json:6:\d+ other-contract: it speaks contract 2\.0, this host 1\.0/,
     ],
     ['another name in the manifest', { manifest: { name: '@acme/other' } }, /the manifest says name @acme\/other/],
-    ['an entry that is not there', { manifest: { entry: 'dist/none.js' } }, /the entry 'dist\/none.js' does not exist/],
-    ['an entry outside', { manifest: { entry: '../x.js' } }, /is outside the package/],
+    ['an entry that is not there', { manifest: { entry: 'dist/none.js' } }, /no-entry: the entry 'dist\/none.js' does not exist/],
+    ['an entry outside', { manifest: { entry: '../x.js' } }, /outside: '\.\.\/x\.js' is outside the package/],
     ['an unknown manifest key', { manifest: { capabilites: {} } }, /unknown key 'capabilites'/],
     ['a missing manifest key', { manifest: { secrets: undefined } }, /'secrets' is missing/],
     [
       'another version',
       { version: '9.9.9' },
-      /plugins\.json:3:\d+ no-version: no version of @acme\/plugin is in 1\.2\.3; there are: 9\.9\.9 \| run: muster plugins add @acme\/plugin@\^9\.9\.9 --as acme/,
+      /plugins\.json:3:\d+ no-version: no version of @acme\/plugin is in 1\.2\.3; there are: 9\.9\.9 \| run: muster plugins add --tarball \S+\/a\.tgz --as acme/,
     ],
     ['another package', { name: 'x' }, /the tarball '.*a\.tgz' holds x, not @acme\/plugin/],
   ])('refuses %s', async (_name, over, wanted) => {
@@ -218,10 +233,23 @@ describe('discover', () => {
     const refused = await look({ plugins: { acme: entry(free, { isolation: 'L2' }) } })
     expect(refused.plugins).toEqual([])
     expect(refused.texts.join('\n')).toMatch(
-      /plugins\.json:3:\d+ 'acme' must have isolation L2, and has L1 here: .* \| write "isolation": "L1"/,
+      /plugins\.json:3:\d+ below-level: 'acme' must have isolation L2, and has L1 here: .* \| run: muster plugins show acme, .*write "isolation": "L1"/,
     )
     expect((await look({ plugins: { acme: entry(free, { isolation: 'L1' }) } })).texts).toEqual([])
     expect((await look({ plugins: { acme: entry(await put('b.tgz'), { isolation: 'L2' }) } })).texts).toEqual([])
+  })
+
+  it('refuses a plugin that asks for a larger heap than is given', async () => {
+    const now = await put('a.tgz')
+    await look({ plugins: { acme: entry(now) } })
+    const opened = async (maxHeapMb: number): Promise<string> =>
+      (await discover(join(folder, 'plugins.json'), { stores: [store], shown: 'plugins.json', maxHeapMb })).problems
+        .map(text)
+        .join()
+    expect(await opened(64)).toBe('')
+    expect(await opened(63)).toMatch(
+      /^plugins\.json:3:\d+ over-limit: 'acme' asks for a heap of 64 MiB, and the configuration gives at most 63 \| run: /,
+    )
   })
 
   it('refuses a lock that accepts other permissions than the plugin asks for: nobody has seen those', async () => {
@@ -236,7 +264,7 @@ describe('discover', () => {
     expect(found.plugins).toEqual([])
     expect(found.problems.map(text)).toEqual([
       expect.stringMatching(
-        /^plugins\.json:3:\d+ the lock of 'acme' accepts other permissions than @acme\/plugin@1\.2\.3 asks for \(childProcess\) \| /,
+        /^plugins\.json:3:\d+ other-permissions: the lock of 'acme' accepts other permissions than @acme\/plugin@1\.2\.3 asks for \(childProcess\) \| /,
       ),
     ])
   })
@@ -245,7 +273,7 @@ describe('discover', () => {
     const one = await put('a.tgz')
     const two = await put('b.tgz', { more: [['package/extra', 'x']] })
     expect((await look({ plugins: { a: entry(one), b: entry(two) } })).texts.join()).toMatch(
-      /plugins\.json:10:\d+ the aliases 'a' and 'b' clash: both are @acme\/plugin@1\.2\.3/,
+      /plugins\.json:10:\d+ clash: the aliases 'a' and 'b' clash: both are @acme\/plugin@1\.2\.3/,
     )
     const other = await put('c.tgz', { version: '2.0.0' })
     expect((await look({ plugins: { a: entry(one), b: entry(other, { version: '2.0.0' }), c: entry(one) } })).texts).toEqual([])
@@ -265,11 +293,11 @@ describe('a start is frozen: it', () => {
 
   it('refuses what the lock does not have', async () => {
     await write({ acme: entry(await put('a.tgz')) })
-    expect(await start()).toMatch(/plugins\.json:3:\d+ the lock has no plugin 'acme' \| run: muster plugins lock/)
+    expect(await start()).toMatch(/plugins\.json:3:\d+ not-locked: the lock has no plugin 'acme' \| run: muster plugins lock/)
   })
 
   it.each<[string, (now: { tarball: string }) => object, RegExp]>([
-    ['range', (now) => entry(now, { version: '^2.0.0' }), /is for version 1\.2\.3, which is not in \^2\.0\.0/],
+    ['range', (now) => entry(now, { version: '^2.0.0' }), /lock-stale: .* is for version 1\.2\.3, which is not in \^2\.0\.0/],
     ['package', (now) => entry(now, { package: '@acme/other' }), /is for the package @acme\/plugin, not @acme\/other/],
     ['source', () => entry({ tarball: 'other.tgz' }), /is for tarball a\.tgz, not tarball other\.tgz/],
   ])('refuses a lock that was made for another %s', async (_name, changed, wanted) => {
@@ -285,7 +313,7 @@ describe('a start is frozen: it', () => {
     await lockHere(file(), { stores: [join(folder, 'elsewhere')] })
     await put('a.tgz', { more: [['package/extra', 'x']] })
     expect(await start()).toMatch(
-      /the tarball of @acme\/plugin@1\.2\.3 is not the locked one: its hash is sha512-.*, the lock has sha512-/,
+      /other-bytes: the tarball of @acme\/plugin@1\.2\.3 is not the locked one: its hash is sha512-.*, the lock has sha512-/,
     )
     await expect(readdir(store)).rejects.toThrow(/ENOENT/)
   })
@@ -305,11 +333,39 @@ describe('a start is frozen: it', () => {
     await write({ acme: entry(await put('a.tgz')) })
     await lockHere(file())
     expect(await start()).toBe('')
-    const [name = ''] = await readdir(store)
+    const name = (await readdir(store)).find((one) => one !== '.packed') ?? ''
     await spoil(join(store, name))
-    expect(await start()).toMatch(/the unpacked files in .* are not those of the lock.*\| find out who changed them; then remove/)
+    expect(await start()).toMatch(/other-files: the unpacked files in .* are not those of the lock.*\| run: rm -r \S+, and/)
     await rm(join(store, name), { recursive: true })
+    // Its bytes are here: no source is asked.
+    await rm(join(folder, 'a.tgz'))
     expect(await start()).toBe('')
+  })
+
+  it('names what gets out of it: the version before that the lock has, else what looks for another', async () => {
+    const mirror = (version: string): object => ({ ...entry({ mirror: 'm' }), version })
+    const tarball = await packPlugin({ version: '1.0.0' })
+    const next = await packPlugin({ version: '1.1.0' })
+    await writeMirror(join(folder, 'm'), [
+      { package: '@acme/plugin', version: '1.0.0', tarball, published: '2026-01-01T00:00:00.000Z' },
+      { package: '@acme/plugin', version: '1.1.0', tarball: next, published: '2026-01-01T00:00:00.000Z' },
+    ])
+    const swap = async (version: string): Promise<string> => {
+      await rm(store, { recursive: true })
+      await writeMirror(join(folder, 'm'), [
+        { package: '@acme/plugin', version, tarball: await packPlugin({ version, more: [['package/x', '']] }) },
+      ])
+      return start()
+    }
+    await write({ acme: mirror('1.0.0') })
+    await lockHere(file())
+    expect(await swap('1.0.0')).toMatch(
+      /other-bytes: .* \| run: muster plugins update acme, which looks for a version that would do; or /,
+    )
+    await writeMirror(join(folder, 'm'), [{ package: '@acme/plugin', version: '1.0.0', tarball }])
+    await write({ acme: mirror('1.1.0') })
+    await lockHere(file())
+    expect(await swap('1.1.0')).toMatch(/other-bytes: .* \| run: muster plugins rollback acme, back to 1\.0\.0; or /)
   })
 
   it('tells what is wrong with the lock itself, once', async () => {
@@ -319,7 +375,9 @@ describe('a start is frozen: it', () => {
     const lock = join(folder, 'plugins.lock.json')
     await writeFile(lock, (await readFile(lock, 'utf8')).replaceAll('"size"', '"sise"'))
     const told = await start()
-    expect(told).toMatch(/plugins\.lock\.json:\d+:\d+ unknown key 'sise'/)
+    expect(told).toMatch(
+      /plugins\.lock\.json:\d+:\d+ bad-lock: unknown key 'sise'.* \| run: mv plugins\.lock\.json plugins\.lock\.json\.old && muster plugins lock; or/,
+    )
     expect(told).not.toContain('plugins.json:')
   })
 })

@@ -1,8 +1,9 @@
 /** The bytes of what the lock names: from the content store, a mirror or their source; whatever they come from, they are the locked ones. */
 import { sha512Of } from '@muster/packed/digest'
 import { addContent, findContent, verifyTree } from './content.ts'
+import { keptAttestations, keptTarball } from './kept-tarballs.ts'
 import type { LockedPlugin } from './lock.ts'
-import { mirrored } from './mirror.ts'
+import { mirrored, mirrorOrigin } from './mirror.ts'
 import { openOrigin, type OriginDeps } from './origins.ts'
 import { PluginRefusal } from './refusal.ts'
 
@@ -17,23 +18,42 @@ export async function openLocked(
   return root
 }
 
-/** The tarball of a locked version, compared with the lock. Errors: PluginRefusal. */
-export async function lockedBytes(locked: LockedPlugin, deps: OriginDeps): Promise<Buffer> {
+/** The tarball of a locked version, compared with the lock: that of one of the stores, if any, a mirror's, its source's. Errors: PluginRefusal. */
+export async function lockedBytes(locked: LockedPlugin, deps: OriginDeps & { stores?: readonly string[] }): Promise<Buffer> {
   const { package: name, version, source } = locked
   const { mirror } = deps.registry
-  const here = mirror === undefined ? undefined : await mirrored(mirror, { name, version })
+  const here =
+    (await keptTarball(locked.sha512, deps.stores ?? [])) ??
+    (mirror === undefined ? undefined : await mirrored(mirror, { name, version }))
   const bytes = here ?? (await (await openOrigin(source, deps)).tarball(name, version))
   checkBytes(locked, bytes)
   return bytes
 }
 
+/** What is attested of a locked version, from the same places. Believed by nobody before it is verified. Errors: PluginRefusal. */
+export async function lockedAttestations(
+  locked: LockedPlugin,
+  deps: OriginDeps & { stores?: readonly string[] },
+): Promise<unknown> {
+  const { package: name, version, source } = locked
+  const { mirror } = deps.registry
+  return (
+    (await keptAttestations(locked.sha512, deps.stores ?? [])) ??
+    (mirror === undefined ? undefined : await mirrorOrigin(mirror).attestations(name, version)) ??
+    (await (await openOrigin(source, deps)).attestations(name, version))
+  )
+}
+
 /** Error: PluginRefusal `other-bytes`. */
-export function checkBytes({ package: name, version, sha512, size }: LockedPlugin, bytes: Buffer): void {
+export function checkBytes({ package: name, version, sha512, size, source }: LockedPlugin, bytes: Buffer): void {
   const found = sha512Of(bytes)
   if (found === sha512 && bytes.length === size) return
   throw new PluginRefusal(
     'other-bytes',
     `the tarball of ${name}@${version} is not the locked one: its hash is ${found} (${bytes.length} bytes), the lock has ${sha512} (${size} bytes)`,
-    'get the locked bytes from a mirror; or, if you trust the new ones, run: muster plugins lock',
+    // What is published never changes: of a file of one's own there may be other bytes.
+    'tarball' in source
+      ? 'run: muster plugins lock, if you trust the new ones; or put the locked ones there'
+      : 'run: muster plugins verify, which says of each whose bytes are others; get the locked ones from a mirror, and tell who runs the source',
   )
 }

@@ -45,7 +45,7 @@ test('of what no Node runs, the kernel holds what it can, and else nothing is he
   expect(isolationOf(nothing, { ...by, ground: poor })).toMatchObject({
     ...{ level: 'L1', ownUser: false, ownNetwork: false },
     because: { fact: expect.stringMatching(/python3 .*, and the host does not run as root/), mend: 'start the host as root' },
-    enforced: [expect.stringContaining('environment')],
+    enforced: [expect.stringContaining('environment'), 'number of open files'],
   })
 })
 
@@ -87,9 +87,12 @@ test('a level is told by what it is for whoever runs the plugin', () => {
 test('what is allowed is not said to be enforced', () => {
   const where = { entry: entryOf(), ground: poor }
   const { enforced } = isolationOf(nothing, where)
-  expect(enforced).toEqual(expect.arrayContaining(['no network', 'no child processes', 'files that it reads and writes']))
+  expect(enforced).toEqual(
+    expect.arrayContaining(['no network', 'no child processes', 'files that it reads and writes', 'number of open files']),
+  )
   const open = isolationOf({ ...nothing, net: ['*'], childProcess: true }, where)
   expect(open.enforced.filter((one) => one.startsWith('no '))).toEqual(['no worker threads, addons, inspector and node:sqlite'])
+  expect(open.enforced).not.toContain('number of open files')
   expect(isolationOf({ ...nothing, ...everything }, where).enforced).toEqual([
     expect.stringContaining('environment'),
     'size of its heap',
@@ -144,10 +147,10 @@ test('a level that is not there says what mends that, and what else would do', (
     }
   }
   const other = (level: string): string =>
-    `write "isolation": "${level}" if that will do; what it may do then: muster plugins show a`
+    `run: muster plugins show a, which says what it may do with ${level}; write "isolation": "${level}" if that will do`
   expect(said({ level: 'L2', because: { fact: 'f', mend: 'do it' }, ...by })).toMatchObject({
     message: "'a' must have isolation L3, and has L2 here: f",
-    fix: `do it; or ${other('L2')}`,
+    fix: `${other('L2')}; or do it`,
   })
   expect(said({ level: 'L1', because: { fact: 'f' }, ...by })).toMatchObject({ fix: other('L1') })
 })

@@ -58,7 +58,12 @@ export function isolationOf(
   return {
     ...{ level, ...hosts, ownUser: level === 'L3' },
     ...(because === undefined ? {} : { because }),
-    enforced: [...always, ...(level === 'L3' ? byUser(where.ground) : []), ...byNode(permissions, folder)],
+    enforced: [
+      ...always,
+      ...filesOf(permissions),
+      ...(level === 'L3' ? byUser(where.ground) : []),
+      ...byNode(permissions, folder),
+    ],
     advisory: advisoryOf(permissions, { level, folder }),
   }
 }
@@ -82,10 +87,10 @@ function ofOther(
     return {
       ...{ level: 'L1', ...hosts },
       because: { ...because, fact: `${interpreter} runs it, which knows nothing of permissions, and ${because.fact}` },
-      enforced: [environment],
+      enforced: [environment, ...filesOf(permissions)],
       advisory: [...rest, anyNetwork],
     }
-  const byKernel = [environment, ...byUser(where.ground)]
+  const byKernel = [environment, ...filesOf(permissions), ...byUser(where.ground)]
   const own = { ownUser: true, ownNetwork: false }
   if (permissions.net.length > 0) return { level: 'L3', ...own, enforced: byKernel, advisory: [...rest, whichHosts] }
   const { lacksNetwork } = where.ground
@@ -131,6 +136,11 @@ function belowThree(
 const environment = 'names of the environment, and size of its memory'
 const always: string[] = [environment, 'size of its heap']
 
+/** Of each process: where it may start more of them it is no bound, and is not set. */
+function filesOf({ childProcess }: PluginPermissions): string[] {
+  return childProcess ? [] : ['number of open files']
+}
+
 function byUser({ cages }: Ground): string[] {
   const caged = cages === true ? ['memory and number of processes, its children counted'] : []
   return ['no files, sockets and processes of other users', 'no groups, no capabilities and no new privileges', ...caged]
@@ -174,8 +184,9 @@ export function demandLevel({ alias, isolation: wanted }: PluginEntry, { level, 
     'below-level',
     `'${alias}' must have isolation ${wanted}, and has ${level} here: ${fact}`,
     [
-      ...(mend === undefined ? [] : [`${mend};`, 'or']),
-      `write "isolation": "${level}" if that will do; what it may do then: muster plugins show ${alias}`,
-    ].join(' '),
+      `run: muster plugins show ${alias}, which says what it may do with ${level}`,
+      `write "isolation": "${level}" if that will do`,
+      ...(mend === undefined ? [] : [`or ${mend}`]),
+    ].join('; '),
   )
 }

@@ -146,3 +146,24 @@ test('whoever asks for the next page of an older version that was let go meanwhi
   isKept = false
   expect(await both.provider.list({ limit: 9, cursor: next })).toEqual({ workers: [], asOf: expect.any(String) })
 })
+
+test('whatever is asked of a worker is asked of the version that it belongs to, with all that is said beside', async () => {
+  owners.set(id(1), '2.0.0')
+  owners.set(id(2), '1.0.0')
+  const methods = ['logs', 'exec', 'execState', 'execKill', 'copyIn', 'copyOut', 'forward', 'suspend', 'resume'] as const
+  const asked: unknown[][] = []
+  for (const [version, at] of [
+    ['2.0.0', newer],
+    ['1.0.0', older],
+  ] as const)
+    for (const method of methods)
+      Object.assign(at, { [method]: (...given: unknown[]) => void asked.push([version, method, ...given]) })
+  for (const method of methods)
+    for (const n of [1, 2]) (both.provider[method] as (...given: unknown[]) => unknown)({ id: id(n) }, 'beside', {})
+  expect(asked).toEqual(
+    methods.flatMap((method) => [
+      ['2.0.0', method, { id: id(1) }, 'beside', {}],
+      ['1.0.0', method, { id: id(2) }, 'beside', {}],
+    ]),
+  )
+})

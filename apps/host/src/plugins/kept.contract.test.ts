@@ -114,6 +114,15 @@ it('is started again when it falls, while the other knows nothing of it; with an
   await waitFor('those of before to be gone', () => !isAlive(pid) && !isAlive(again))
 })
 
+it('one that has fallen when the other takes over is not said to be well', async () => {
+  room = startPlugins({ ...(await at('1.0.0', { create: 'exit' })), ...deps })
+  const provider = room.provider('p')
+  await waitFor('it to have fallen', () => provider.status().state === 'degraded')
+  await switched()
+  expect(provider.status()).toMatchObject({ plugin: { version: '2.0.0' }, kept: { version: '1.0.0' } })
+  expect(['starting', 'degraded']).toContain(provider.status().kept?.state)
+})
+
 it('a host that starts has it again by the lock, and says why where it has not', async () => {
   await at('1.0.0')
   const two = await at('2.0.0')

@@ -1,7 +1,7 @@
 /** Older versions of plugins that were kept beside those that run, one of a provider at the most: for workers that only they account for. */
 import { createGuard } from './guard.ts'
 import type { Fence, GuardedProvider } from './api.ts'
-import type { DiscoveredPlugin } from './discover.ts'
+import type { DiscoveredPlugin } from './package.ts'
 import type { Kept } from './joined.ts'
 import type { Redactor } from './redactor.ts'
 import type { Supervised } from './supervise.ts'

@@ -5,10 +5,12 @@ import { readLines } from './lines.ts'
 import { createRedactor } from './redactor.ts'
 
 const secret = 'hunter22-and-some-more'
+/** So that what is cleaned of it is shown to its end. */
+const long = `hunter22-${'x'.repeat(991)}`
 
 async function shown(...chunks: string[]): Promise<string[]> {
   const redactor = createRedactor()
-  redactor.learn(secret)
+  for (const one of [secret, long]) redactor.learn(one)
   const lines: string[] = []
   const stream = new PassThrough()
   readLines(stream, { clean: redactor.clean, take: (line) => lines.push(line) })
@@ -37,6 +39,15 @@ test('neither does one where so much was read that the rest is not looked at', a
     const cut = `${again}${'-'.repeat(65_536 - part - again.length)}${secret}`
     for (const line of await shown(cut.slice(0, 40_000), `${cut.slice(40_000)}${'-'.repeat(9999)}\n`, 'more\n'))
       expect(line).not.toMatch(/hunt/)
+  }
+})
+
+test('neither does one at the end of what is kept of a line that has not ended yet', async () => {
+  for (const part of [1, 2, 30, 60, 63]) {
+    const line = `${'-'.repeat(65_536 - 65 * long.length - part)}${long.repeat(66)}`
+    const [begin = ''] = await shown(line, `${'-'.repeat(9999)}\n`)
+    expect(begin).toMatch(/^-+(\[secret\])+/)
+    expect(begin).not.toMatch(/hunt|h$/)
   }
 })
 

@@ -3,7 +3,7 @@ import { chmod, mkdir, readdir, readFile, stat, writeFile } from 'node:fs/promis
 import { join } from 'node:path'
 import { tempFolder, type TempFolder } from '@muster/test/systems/temp'
 import { afterEach, beforeEach, expect, test } from 'vitest'
-import { hexOf } from './content.ts'
+import { hexOf } from './hex.ts'
 import {
   candidateFileOf,
   dropCandidates,
@@ -148,6 +148,8 @@ test('what an entry has in it, it has for that package, source and range alone',
   const entry = { alias: 'a', package: '@a/p', version: '^1.0.0', source: { registry: 'default' } }
   const lock = lockOf({ a: plugin() })
   expect(lockedFor(entry, lock)).toEqual(plugin())
+  const early = { ...plugin(), version: '1.1.0-rc.1' }
+  expect(lockedFor(entry, lockOf({ a: early }))).toEqual(early)
   const refused = (over: object): string => {
     try {
       lockedFor({ ...entry, ...over }, lock)

@@ -9,9 +9,9 @@ import semver from 'semver'
 import { z } from 'zod'
 import { type Loaded, loadDocument, strict } from '../config/document.ts'
 import type { Problem } from '../config/problem.ts'
-import { hexOf } from './content.ts'
+import { hexOf } from './hex.ts'
 import type { Provenance } from './provenance.ts'
-import { PluginRefusal } from './refusal.ts'
+import { PluginRefusal, type RefusalCode } from './refusal.ts'
 import { type PluginEntry, type PluginSource, sourceName } from './registry.ts'
 
 /** Somebody vouches for the bytes without a signature. */
@@ -69,6 +69,7 @@ const conformance = z.union([
     passed: count,
     failed: count,
     notDeclared: count,
+    report: digest.exactOptional(),
   }),
   strict({ result: z.literal('unfit'), reason: z.string() }),
 ])
@@ -150,13 +151,15 @@ export async function dropCandidates(registryFile: string): Promise<void> {
 /** Reads and checks the file; `shown` is its name in problems. None is an empty one. */
 export async function loadLock(file: string, shown: string): Promise<LoadedLock> {
   const text = await textOf(file)
+  const code: RefusalCode = 'bad-lock'
   const nothing: Problem = { file: shown, line: 1, column: 1, reason: 'the lock does not exist', fix: 'run: muster plugins lock' }
   if (text === undefined) return { lock: { plugins: {} }, problems: [], problem: () => nothing, text }
   const { value, problems: found, problem } = loadDocument(shown, text, lockSchema)
   // Commands write it: what another version of them wrote is written anew, and not mended by hand.
   const problems = found.map((one) => ({
     ...one,
-    fix: `${one.fix}; where another version of Muster wrote this file: use that one, or put the file aside and run muster plugins lock`,
+    code,
+    fix: `run: mv ${shown} ${shown}.old && muster plugins lock; or, where another version of Muster wrote it, use that one; or mend it: ${one.fix}`,
   }))
   return { lock: value ?? { plugins: {} }, problems, problem, text }
 }
@@ -190,7 +193,11 @@ export async function lockedDigests(registryFile: string): Promise<Map<string, s
 /** Error: PluginRefusal `changed-meanwhile`, where a file has another text than what was read. */
 export async function checkFile(file: string, text: string | undefined): Promise<void> {
   if ((await textOf(file)) === text) return
-  throw new PluginRefusal('changed-meanwhile', `${file} was changed by somebody else meanwhile`, 'run the command again')
+  throw new PluginRefusal(
+    'changed-meanwhile',
+    `${file} was changed by somebody else meanwhile`,
+    'run: muster plugins, which reads it anew; then the command again',
+  )
 }
 
 /** Does the lock of a registry manifest hold just this version of an alias as the one to go back to? */

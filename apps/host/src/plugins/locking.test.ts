@@ -1,57 +1,12 @@
-import { readdir, readFile, writeFile } from 'node:fs/promises'
+import { chmod, readdir, readFile, writeFile } from 'node:fs/promises'
 import { join } from 'node:path'
 import { treeOf } from '@muster/packed/digest'
-import { tempFolder } from '@muster/test/systems/temp'
 import { describe, expect, it } from 'vitest'
 import { filesOf } from './archive.ts'
-import { discover } from './discover.ts'
+import { findContent, treeOfFolder } from './content.ts'
 import { lockedFolders } from './lock.ts'
-import type { Locking } from './locking.ts'
-import { mirrored, writeMirror } from './mirror.ts'
-import { lockHere, type LockHere } from './testing/lock.ts'
-import { startTestRegistry, type TestRegistry } from './testing/npm-registry.ts'
-import { packPlugin, type Packed } from './testing/pack.ts'
-
-const now = Date.parse('2026-01-10T00:00:00Z')
-const old = '2026-01-01T00:00:00.000Z'
-
-interface Site extends AsyncDisposable {
-  registry: TestRegistry
-  path: string
-  publish(version: string, packed?: Packed, published?: string): Promise<Buffer>
-  /** Writes the registry manifest, and locks it. */
-  lock(plugins: object, more?: LockHere & { file?: object }): Promise<Locking & { told: string }>
-  /** What a start says. */
-  start(): Promise<string>
-}
-
-async function openSite(): Promise<Site> {
-  const temp = await tempFolder('locking')
-  const registry = await startTestRegistry()
-  const file = join(temp.path, 'plugins.json')
-  const told = (problems: Locking['problems']): string =>
-    problems.map((one) => `${one.line} ${one.reason} | ${one.fix}`).join('\n')
-  return {
-    registry,
-    path: temp.path,
-    async publish(version, packed = {}, published = old) {
-      const tarball = await packPlugin({ version, ...packed })
-      registry.publish(packed.name ?? '@acme/plugin', version, { tarball, published })
-      return tarball
-    },
-    async lock(plugins, { file: more = {}, ...options } = {}) {
-      const all = { registries: { default: { url: registry.url } }, ...more, plugins }
-      await writeFile(file, JSON.stringify(all, null, 2))
-      const done = await lockHere(file, { now, ...options })
-      return { ...done, told: told(done.problems) }
-    },
-    start: async () => told((await discover(file, { stores: [join(temp.path, 'store')], shown: 'plugins.json' })).problems),
-    async [Symbol.asyncDispose]() {
-      await registry[Symbol.asyncDispose]()
-      await temp[Symbol.asyncDispose]()
-    },
-  }
-}
+import { type LockingSite, old, openSite } from './testing/locking-site.ts'
+import { packPlugin } from './testing/pack.ts'
 
 const acme = { package: '@acme/plugin', version: '^1.0.0' }
 
@@ -91,7 +46,7 @@ describe('a lock', () => {
     expect(updated.lock.plugins['acme']).toMatchObject({ version: '1.1.0', previous: { version: '1.0.0' } })
     expect(updated.changes).toMatchObject([{ kind: 'changed', before: { version: '1.0.0' }, after: { version: '1.1.0' } }])
     expect((await lockedFolders(join(site.path, 'plugins.json'))).sort()).toEqual(
-      (await readdir(join(site.path, 'store'))).sort(),
+      (await readdir(join(site.path, 'store'))).filter((name) => name !== '.packed').sort(),
     )
     site.registry.unpublish('@acme/plugin')
     const back = await site.lock({ acme: { ...acme, version: '1.0.0' } }, { reason: null })
@@ -100,7 +55,19 @@ describe('a lock', () => {
   })
 
   it.each<[string, { report?: object }, object]>([
-    ['of all tests', {}, { result: 'pass', passed: 2, failed: 0, notDeclared: 1, suite: '@muster/core@0.1.0', contract: '1.0' }],
+    [
+      'of all tests',
+      {},
+      {
+        result: 'pass',
+        passed: 2,
+        failed: 0,
+        notDeclared: 1,
+        suite: '@muster/core@0.1.0',
+        contract: '1.0',
+        report: expect.stringMatching(/^sha512-/),
+      },
+    ],
     ['of other files', { report: { artifact: { package: '@acme/plugin', version: '1.0.0', tree: 'x' } } }, { result: 'unfit' }],
   ])('has what a report %s says that is packed with it', async (_name, { report = {} }, wanted) => {
     await using site = await openSite()
@@ -128,7 +95,7 @@ describe('a lock', () => {
     await site.lock({ acme, other: acme })
     const { lock, changes } = await site.lock({ other: acme })
     expect(Object.keys(lock.plugins)).toEqual(['other'])
-    expect(changes).toMatchObject([{ alias: 'acme', kind: 'removed', before: { version: '1.0.0' } }])
+    expect(changes).toMatchObject([{ alias: 'acme', kind: 'removed', before: { version: '1.0.0' }, compared: true }])
   })
 
   it('never has a plugin in a folder', async () => {
@@ -213,6 +180,27 @@ describe('a lock', () => {
     expect([told, changes.map(({ kind, compared }) => [kind, compared])]).toEqual(['', [['changed', true]]])
   })
 
+  it('does not go back to what this host cannot run, though its bytes are here', async () => {
+    await using site = await openSite()
+    await site.publish('1.0.0')
+    await site.lock({ acme })
+    await site.publish('1.1.0')
+    await site.lock({ acme }, { update: ['acme'] })
+    // As if it had been locked by another host.
+    const file = join(site.path, 'plugins.lock.json')
+    const lock = JSON.parse(await readFile(file, 'utf8')) as { plugins: { acme: { previous: { sha512: string; tree: string } } } }
+    const { previous } = lock.plugins.acme
+    const root = (await findContent(previous.sha512, [join(site.path, 'store')])) ?? ''
+    const manifest = join(root, 'muster-plugin.json')
+    const text = (await readFile(manifest, 'utf8')).replace('"1.0"', '"2.0"')
+    await chmod(manifest, 0o600)
+    await writeFile(manifest, text)
+    previous.tree = await treeOfFolder(root)
+    await writeFile(file, JSON.stringify(lock))
+    const { told, changes } = await site.lock({ acme: { ...acme, version: '1.0.0' } })
+    expect([told, changes]).toEqual([expect.stringMatching(/it speaks contract 2\.0, this host 1\.0/), []])
+  })
+
   it('shows what a new version asks for and offers that the one before did not', async () => {
     await using site = await openSite()
     await site.publish('1.0.0', { manifest: { config: { type: 'object', properties: { url: { type: 'string' }, old: {} } } } })
@@ -253,7 +241,7 @@ describe('a lock is refused', () => {
     await site.lock({ acme })
     site.registry.tamper('@acme/plugin', '1.0.0', await packPlugin({ version: '1.0.0', more: [['package/evil', 'x']] }))
     expect((await site.lock({ acme }, { update: ['acme'] })).told).toMatch(
-      /other-bytes: @acme\/plugin@1\.0\.0 has other bytes now: .*\| ask its publisher; .*muster plugins remove acme/,
+      /other-bytes: @acme\/plugin@1\.0\.0 has other bytes now: .*\| run: muster plugins remove acme, .*ask its publisher/,
     )
   })
 
@@ -284,9 +272,43 @@ describe('a lock is refused', () => {
     expect((await site.lock({ acme }, { file: { policy: { minReleaseAge: '30m' } } })).told).toBe('')
   })
 
-  it.each<[string, (site: Site) => void, RegExp]>([
+  it('where it accepts other permissions than its bytes ask for; update shows what differs, and writes it anew', async () => {
+    await using site = await openSite()
+    await site.publish('1.0.0')
+    await site.lock({ acme })
+    await site.publish('1.1.0', { manifest: { permissions: permissions({ net: ['api.acme.test:443'] }) } })
+    const { lock } = await site.lock({ acme }, { update: ['acme'] })
+    const file = join(site.path, 'plugins.lock.json')
+    await writeFile(file, (await readFile(file, 'utf8')).replace('"api.acme.test:443"', ''))
+    expect(await site.start()).toMatch(/^\d+ other-permissions: .* \| run: muster plugins update acme, /)
+    const again = await site.lock({ acme }, { update: ['acme'], reason: null })
+    expect(again.changes[0]?.differences).toEqual([{ path: 'permissions.net', kind: 'added', after: 'api.acme.test:443' }])
+    expect([again.lock, again.told, await site.start()]).toEqual([lock, '', ''])
+  })
+
+  it('for a version that is no good, with the nearest that works: each is tried as a whole', async () => {
+    await using site = await openSite()
+    await site.publish('1.0.0')
+    await site.publish('1.1.0', { manifest: { entry: 'dist/none.js' } })
+    await site.publish('1.2.0', { more: [['package/x.node', '']] })
+    const { told } = await site.lock({ acme })
+    expect(told).toMatch(/^\d+ native: .* \| run: muster plugins add @acme\/plugin@1\.0\.0 --as acme; or /)
+    expect((await site.lock({ acme: { ...acme, version: '1.0.0' } })).told).toBe('')
+  })
+
+  it('for a version that is no good, with those that would be no better', async () => {
+    await using site = await openSite()
+    for (const version of ['1.0.0', '1.1.0']) await site.publish(version, { pkg: { gypfile: true } })
+    expect((await site.lock({ acme })).told).toMatch(/^\d+ native: .* \| run: npx tsup .*; 1\.0\.0 would not do either$/)
+  })
+
+  it.each<[string, (site: LockingSite) => void, RegExp]>([
     ['has no such package', ({ registry }) => registry.unpublish('@acme/plugin'), /no-package: .* has no package @acme\/plugin/],
-    ['wants a token', ({ registry }) => registry.demand('good'), /unauthorized: .*401 \| see token in registries/],
+    [
+      'wants a token',
+      ({ registry }) => registry.demand('good'),
+      /unauthorized: .*401 \| run: curl --head http:\S+\/@acme%2Fplugin, .*see token in registries/,
+    ],
     ['is ill', ({ registry }) => registry.fail(400), /unreachable: .*400/],
   ])('when the registry %s', async (_name, spoil, wanted) => {
     await using site = await openSite()
@@ -300,73 +322,6 @@ describe('a lock is refused', () => {
     await site.publish('1.0.0')
     const { told } = await site.lock({ acme: { ...acme, version: '^9.0.0' }, none: { package: 'none', version: '*' } })
     expect(told).toMatch(/no-version[^]*no-package/)
-  })
-})
-
-describe('a registry', () => {
-  it('gets the token of its own address, and no other', async () => {
-    await using site = await openSite()
-    await using other = await startTestRegistry()
-    await site.publish('1.0.0')
-    site.registry.demand('good')
-    const tarball = await packPlugin({ name: '@corp/plugin', version: '1.0.0' })
-    other.publish('@corp/plugin', '1.0.0', { tarball, published: old })
-    other.demand('of the other')
-    await writeFile(join(site.path, 'token'), 'good\n')
-    await writeFile(join(site.path, 'other-token'), 'of the other')
-    const registries = {
-      default: { url: site.registry.url, token: { file: 'token' } },
-      '@corp': { url: other.url, token: { file: 'other-token' } },
-    }
-    const { lock, told } = await site.lock(
-      { acme, corp: { package: '@corp/plugin', version: '1.0.0' } },
-      { file: { registries } },
-    )
-    expect(told).toBe('')
-    expect(lock.plugins['corp']?.source).toEqual({ registry: '@corp' })
-    const lockText = await readFile(join(site.path, 'plugins.lock.json'), 'utf8')
-    expect(lockText).not.toMatch(/good|of the other|127\.0\.0\.1/)
-  })
-})
-
-describe('a mirror', () => {
-  it('has the locked bytes for a start without a registry, before the source is asked', async () => {
-    await using site = await openSite()
-    const tarball = await site.publish('1.0.0')
-    await site.lock({ acme }, { stores: [join(site.path, 'elsewhere')], file: { mirror: 'mirror' } })
-    await writeMirror(join(site.path, 'mirror'), [{ package: '@acme/plugin', version: '1.0.0', published: old, tarball }])
-    expect(await mirrored(join(site.path, 'mirror'), { name: '@acme/plugin', version: '1.0.0' })).toEqual(tarball)
-    site.registry.unpublish('@acme/plugin')
-    expect(await site.start()).toBe('')
-  })
-
-  it('may be where plugins come from, by version, with its own age', async () => {
-    await using site = await openSite()
-    const all = await Promise.all(
-      ['1.0.0', '1.1.0'].map(async (version) => ({
-        package: '@acme/plugin',
-        version,
-        published: version === '1.0.0' ? old : '2026-01-09T23:00:00.000Z',
-        tarball: await packPlugin({ version }),
-      })),
-    )
-    await writeMirror(join(site.path, 'mirror'), all.slice(0, 1))
-    await writeMirror(join(site.path, 'mirror'), all.slice(1))
-    const { lock, told } = await site.lock({ acme: { ...acme, source: { mirror: 'mirror' } } })
-    expect(told).toBe('')
-    expect(lock.plugins['acme']?.version).toBe('1.0.0')
-    expect((await site.lock({ acme: { ...acme, source: { mirror: 'none' } } })).told).toMatch(
-      /no-source: the mirror '.*none' cannot be read/,
-    )
-  })
-
-  it('of other bytes is not taken for the locked ones', async () => {
-    await using site = await openSite()
-    await site.publish('1.0.0')
-    await site.lock({ acme }, { stores: [join(site.path, 'elsewhere')], file: { mirror: 'mirror' } })
-    const tarball = await packPlugin({ version: '1.0.0', more: [['package/evil', 'x']] })
-    await writeMirror(join(site.path, 'mirror'), [{ package: '@acme/plugin', version: '1.0.0', tarball }])
-    expect(await site.start()).toMatch(/is not the locked one/)
   })
 })
 

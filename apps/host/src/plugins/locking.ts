@@ -6,14 +6,17 @@ import { conformanceOf } from '@muster/packed/conformance'
 import { sha512Of, treeOf } from '@muster/packed/digest'
 import { addContent, filesOfFolder, findContent, verifyTree } from './content.ts'
 import { type Difference, differences } from './difference.ts'
-import { openPackage, type Stores } from './discover.ts'
+import type { Stores } from './discover.ts'
+import { openPackage } from './package.ts'
 import { openLocked } from './fetch.ts'
+import { keepAttestations } from './kept-tarballs.ts'
 import { type Lock, type LockedPlugin, lockedFor, type LockedVersion, type Waiver } from './lock.ts'
 import { openOrigin, type OriginDeps } from './origins.ts'
-import { PluginRefusal } from './refusal.ts'
+import { PluginRefusal, problemOf } from './refusal.ts'
 import type { LoadedRegistry, PluginEntry } from './registry.ts'
-import { chooseVersion } from './resolve.ts'
+import { chooseVersion, othersThan, type Wanted } from './resolve.ts'
 import { keepsTrust, trustOf } from './trust.ts'
+import { addCommand, isOfVersion, orElse } from './way-out.ts'
 
 export interface LockingOptions extends OriginDeps {
   registry: LoadedRegistry
@@ -52,13 +55,10 @@ export async function planLock(options: LockingOptions): Promise<Locking> {
   const entries = registry.entries.filter((entry) => !('folder' in entry.source))
   const all = await Promise.all(
     entries.map(async (entry): Promise<Planned> => {
-      try {
-        return await lockOne(entry, options)
-      } catch (error) {
-        if (!(error instanceof PluginRefusal)) throw error
-        const reason = `${error.code}: ${error.message}`
-        return { problems: [registry.problem(['plugins', entry.alias], { at: 'key', reason, fix: error.fix })] }
-      }
+      const planned = await tryLock(entry, options)
+      return planned.problems.some(({ code }) => isOfVersion(code))
+        ? { problems: await instead(entry, planned, options) }
+        : planned
     }),
   )
   const plugins: Lock['plugins'] = {}
@@ -83,6 +83,43 @@ interface Planned {
   problems: Problem[]
 }
 
+async function tryLock(entry: PluginEntry, options: LockingOptions): Promise<Planned> {
+  try {
+    return await lockOne(entry, options)
+  } catch (error) {
+    return { problems: [problemOf(error, { alias: entry.alias, at: options.registry.problem })] }
+  }
+}
+
+/** So many bundles are fetched by a command that fails anyhow. */
+const tries = 3
+
+/** The same problems with the nearest version that does work: each is tried as a whole, and nothing of it stays but its bytes. */
+async function instead(entry: PluginEntry, { problems }: Planned, options: LockingOptions): Promise<Problem[]> {
+  const { registry, now } = options
+  const mended = (way: (fix: string) => string): Problem[] =>
+    problems.map((one) => (isOfVersion(one.code) ? { ...one, fix: way(one.fix) } : one))
+  try {
+    const origin = await openOrigin(entry.source, options)
+    const rule = { policy: registry.policy, now, aged: origin.aged }
+    const found = await origin.versions(entry.package)
+    const refused = chooseVersion(wantedOf(entry, registry), found, rule).version
+    const others = othersThan(refused, { package: entry.package, found, rule }).slice(0, tries)
+    for (const version of others) {
+      const planned = await tryLock({ ...entry, version }, { ...options, update: new Set([entry.alias]) })
+      if (planned.problems.length === 0) return mended((fix) => orElse(addCommand(wantedOf(entry, registry), version), fix))
+    }
+    return others.length === 0 ? problems : mended((fix) => `${fix}; ${others.join(', ')} would not do either`)
+  } catch (error) {
+    if (error instanceof PluginRefusal) return problems
+    throw error
+  }
+}
+
+function wantedOf({ alias, package: name, version, source }: PluginEntry, { base }: LoadedRegistry): Wanted {
+  return { alias, package: name, range: version, source, base }
+}
+
 async function lockOne(entry: PluginEntry, options: LockingOptions): Promise<Planned> {
   const { lock, update } = options
   const before = Object.hasOwn(lock.plugins, entry.alias) ? lock.plugins[entry.alias] : undefined
@@ -92,12 +129,13 @@ async function lockOne(entry: PluginEntry, options: LockingOptions): Promise<Pla
   const back = await goBack(entry, { before, options })
   if (back !== undefined) return back
   const origin = await openOrigin(entry.source, options)
-  const wanted = { alias: entry.alias, package: entry.package, range: entry.version }
+  const wanted = wantedOf(entry, options.registry)
   const rule = { policy: options.registry.policy, now: options.now, aged: origin.aged }
   const chosen = chooseVersion(wanted, await origin.versions(entry.package), rule)
   const tarball = await origin.tarball(entry.package, chosen.version)
   const sha512 = sha512Of(tarball)
-  if (fits?.sha512 === sha512) return { locked: fits, problems: [] }
+  // The very bytes that are locked: somebody vouched for them, and only what is written of them may differ.
+  const same = fits?.sha512 === sha512 ? fits : undefined
   refuseOtherBytes(entry, { before, version: chosen.version, sha512 })
   const root = await addContent(tarball, options.stores[0])
   const files = await filesOfFolder(root)
@@ -105,15 +143,29 @@ async function lockOne(entry: PluginEntry, options: LockingOptions): Promise<Pla
   const opened = await openPackage(entry, { root, registry: options.registry, locked: { version: chosen.version, tree } })
   if (opened.plugin === undefined) return { problems: opened.problems }
   const old = before?.package === entry.package ? before : undefined
-  const trust = await trustOf(
-    {
-      ...{ package: entry.package, version: chosen.version, sha512 },
-      attestations: () => origin.attestations(entry.package, chosen.version),
-      ...(old === undefined ? {} : { before: old }),
-      ...(options.waiver === undefined ? {} : { waiver: options.waiver }),
-    },
-    options.registry.trust,
-  )
+  let attestations: unknown
+  const trust =
+    same === undefined
+      ? await trustOf(
+          {
+            ...{
+              package: entry.package,
+              version: chosen.version,
+              sha512,
+              alias: entry.alias,
+              add: addCommand(wanted, chosen.version),
+            },
+            attestations: async () => {
+              attestations = await origin.attestations(entry.package, chosen.version)
+              return attestations
+            },
+            ...(old === undefined ? {} : { before: old }),
+            ...(options.waiver === undefined ? {} : { waiver: options.waiver }),
+          },
+          options.registry.trust,
+        )
+      : vouchedBy(same)
+  await keepAttestations(sha512, { store: options.stores[0], attestations })
   const { manifest } = opened.plugin
   const conformance = conformanceOf(files, manifest)
   const after: LockedVersion = {
@@ -123,6 +175,7 @@ async function lockOne(entry: PluginEntry, options: LockingOptions): Promise<Pla
     ...(conformance === undefined ? {} : { conformance }),
     permissions: manifest.permissions,
   }
+  if (same !== undefined && isDeepStrictEqual(writtenOf(same), writtenOf(after))) return { locked: same, problems: [] }
   const told = chosen.deprecated === undefined ? {} : { deprecated: chosen.deprecated }
   return planned(entry, { before, after, manifest, told, options })
 }
@@ -159,7 +212,7 @@ async function planned(entry: PluginEntry, { before, after, manifest, told, opti
       package: entry.package,
       source: entry.source,
       ...after,
-      ...(old === undefined ? {} : { previous: versionOf(old) }),
+      ...previousTo(after, old),
     },
     change: {
       alias: entry.alias,
@@ -168,11 +221,27 @@ async function planned(entry: PluginEntry, { before, after, manifest, told, opti
       ...(before === undefined ? {} : { before: versionOf(before) }),
       after,
       ...told,
-      differences: differences(known, manifest),
+      // Against what was accepted, whoever has changed the lock since.
+      differences: differences(known && { ...known, permissions: old?.permissions ?? known.permissions }, manifest),
       compared: old === undefined || known !== undefined,
     },
     problems: [],
   }
+}
+
+/** What an operator has agreed to, or is told. */
+function writtenOf({ tree, permissions, conformance }: LockedVersion): object {
+  return { tree, permissions, conformance }
+}
+
+function vouchedBy({ signer, waiver }: LockedVersion): Pick<LockedVersion, 'signer' | 'waiver'> {
+  return { ...(signer === undefined ? {} : { signer }), ...(waiver === undefined ? {} : { waiver }) }
+}
+
+/** The same bytes, written down anew, are no version before themselves. */
+function previousTo({ sha512 }: LockedVersion, old: LockedPlugin | undefined): Pick<LockedPlugin, 'previous'> {
+  const before = old?.sha512 === sha512 ? old.previous : old && versionOf(old)
+  return before === undefined ? {} : { previous: before }
 }
 
 function fitting(entry: PluginEntry, { lock, registry }: LockingOptions): LockedPlugin | undefined {
@@ -204,7 +273,7 @@ function refuseOtherBytes(
   throw new PluginRefusal(
     'other-bytes',
     `${name}@${version} has other bytes now: ${sha512}, where the lock has ${known.sha512}; what is published never changes`,
-    `ask its publisher; if the new bytes are meant, run: muster plugins remove ${alias}, and add it again`,
+    `run: muster plugins remove ${alias}, if the new bytes are meant, and add it again; ask its publisher`,
   )
 }
 
@@ -220,7 +289,8 @@ async function manifestOf(
   try {
     const root = await openLocked(locked, { stores, registry, ...more })
     const entry = { alias: '', package: locked.package, version: locked.version, source: locked.source }
-    return (await openPackage(entry, { root, registry, locked })).plugin?.manifest
+    const { version, tree } = locked
+    return (await openPackage(entry, { root, registry, locked: { version, tree } })).plugin?.manifest
   } catch (error) {
     if (error instanceof PluginRefusal) return undefined
     throw error

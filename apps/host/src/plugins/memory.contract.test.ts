@@ -64,7 +64,7 @@ async function fallen(launch: string, wanted: Wanted): Promise<ProviderStatus> {
 }
 
 const needsCages = {
-  name: 'control groups',
+  name: 'cgroup',
   probe: async () => ((await cagesAreHere()) ? undefined : 'none may be made here'),
 }
 

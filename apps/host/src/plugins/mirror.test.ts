@@ -47,6 +47,7 @@ test.each(['none', 'constructor', 'toString'])('a package that it has not is tol
 test('without an index there is no mirror, and one that is none is not written over', async () => {
   await expect(mirrorOrigin(dir).versions('a')).rejects.toMatchObject({
     code: 'no-source',
+    message: expect.stringMatching(/muster-mirror\.json: ENOENT$/) as string,
     fix: expect.stringContaining(dir) as string,
   })
   await writeMirror(dir, [{ package: 'a', version: '1.0.0', tarball: bytes('a1') }])
@@ -63,7 +64,7 @@ test('a tarball is what the index says that it is', async () => {
   await expect(mirrorOrigin(dir).tarball('a', '1.0.0')).rejects.toMatchObject({
     code: 'other-bytes',
     message: expect.stringMatching(/^the tarball of a@1\.0\.0 is another one than the mirror '.*' says/) as string,
-    fix: `write it again with: muster plugins mirror --out ${dir}`,
+    fix: `run: muster plugins mirror --out ${dir}, where its plugins can be had`,
   })
 })
 
@@ -71,7 +72,10 @@ test('a tarball is one version of one package', async () => {
   const file = join(folder.path, 'p.tgz')
   await writeFile(file, await packPlugin({ name: '@acme/p', version: '1.2.3' }))
   expect(await tarballOrigin(file).versions('@acme/p')).toEqual([{ version: '1.2.3' }])
-  await expect(tarballOrigin(file).versions('@acme/q')).rejects.toMatchObject({ code: 'no-package', fix: 'write @acme/p' })
+  await expect(tarballOrigin(file).versions('@acme/q')).rejects.toMatchObject({
+    code: 'no-package',
+    fix: 'run: ${EDITOR:-vi} plugins.json, and write @acme/p',
+  })
   for (const entries of [[['package/x', '']], [['package/package.json', '{']], [['package/package.json', '{"name":"a"}']]]) {
     await writeFile(file, await packEntries(entries as [string, string][]))
     await expect(tarballOrigin(file).versions('a')).rejects.toMatchObject({ code: 'bad-archive' })

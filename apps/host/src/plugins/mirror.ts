@@ -42,7 +42,8 @@ export function mirrorOrigin(dir: string): Origin {
       }))
     },
     async tarball(name, version) {
-      const bytes = await readTarball(tarballOf(dir, { name, version }))
+      const bytes = await mirrored(dir, { name, version })
+      if (bytes === undefined) throw noPackage(dir, `${name}@${version}`)
       const { packages } = await readIndex(dir)
       const said = Object.hasOwn(packages, name) ? packages[name] : undefined
       const wanted = said !== undefined && Object.hasOwn(said, version) ? said[version]?.sha512 : undefined
@@ -50,7 +51,7 @@ export function mirrorOrigin(dir: string): Origin {
       throw new PluginRefusal(
         'other-bytes',
         `the tarball of ${name}@${version} is another one than the mirror '${dir}' says: its hash is ${sha512Of(bytes)}, not ${wanted}`,
-        `write it again with: muster plugins mirror --out ${dir}`,
+        `run: muster plugins mirror --out ${dir}, where its plugins can be had`,
       )
     },
     attestations: (name, version) => readAttestations(tarballOf(dir, { name, version })),
@@ -113,7 +114,7 @@ function tarballOf(dir: string, { name, version }: { name: string; version: stri
 async function readIndex(dir: string): Promise<Index> {
   const path = join(dir, indexName)
   const text = await readFile(path, 'utf8').catch((error: NodeJS.ErrnoException) => {
-    const again = `write it with: muster plugins mirror --out ${dir}`
+    const again = `run: muster plugins mirror --out ${dir}, where its plugins can be had`
     throw new PluginRefusal('no-source', `the mirror '${dir}' cannot be read: ${path}: ${error.code ?? error.message}`, again)
   })
   const parsed = indexSchema.safeParse(jsonOf(text))
@@ -122,7 +123,7 @@ async function readIndex(dir: string): Promise<Index> {
   throw new PluginRefusal(
     'unreachable',
     `${path} is not the index of a mirror (at '${where}')`,
-    `write it again with: muster plugins mirror --out ${dir}`,
+    `run: muster plugins mirror --out ${dir}, where its plugins can be had`,
   )
 }
 
@@ -130,6 +131,6 @@ function noPackage(dir: string, name: string): PluginRefusal {
   return new PluginRefusal(
     'no-package',
     `the mirror '${dir}' has no package ${name}`,
-    `where it can be had, run: muster plugins mirror --out ${dir}`,
+    `run: muster plugins mirror --out ${dir}, where it can be had`,
   )
 }

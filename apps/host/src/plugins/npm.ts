@@ -8,6 +8,7 @@ import { sha512Of } from '@muster/packed/digest'
 import { jsonOf, type Origin, type Published } from './origin.ts'
 import { PluginRefusal } from './refusal.ts'
 import type { RegistryAddress } from './registry.ts'
+import { nearestTo } from './resolve.ts'
 import { secretReader } from './secrets.ts'
 
 /** Of a registry that keeps silent. */
@@ -51,11 +52,12 @@ export async function npmOrigin(
       throw new PluginRefusal(
         'unauthorized',
         `the token of the registry ${url ?? ''} cannot be read: ${error.message}`,
-        'see token in registries',
+        `run: ${'env' in token ? `printenv ${token.env} | wc -c` : `ls -l ${token.file}`}, which has to find it; see token in registries of plugins.json`,
       )
     })
     options[`${(url ?? '').replace(/^https?:/, '').replace(/\/?$/, '/')}:_authToken`] = value
   }
+  const home = fetch.pickRegistry('x', options).replace(/\/?$/, '/')
   const known = new Map<string, Promise<Packument>>()
 
   async function packument(name: string): Promise<Packument> {
@@ -67,7 +69,7 @@ export async function npmOrigin(
     throw new PluginRefusal(
       'unreachable',
       `what the registry says of ${name} cannot be read (at '${at}')`,
-      'see whether registries names a registry',
+      `run: curl ${home}${pathOf(name)}, which has to answer what a registry does; see registries of plugins.json`,
     )
   }
 
@@ -78,12 +80,12 @@ export async function npmOrigin(
       return await beginOf((await fetch(path, { ...options, signal })).body ?? [])
     } catch (error) {
       const late = `its answer has not ended within ${patienceMs / 1000} s`
-      throw refusalOf(signal.aborted ? new Error(late) : error, name, url)
+      throw refusalOf(signal.aborted ? new Error(late) : error, name, { url, home })
     }
   }
 
   function tooLong(name: string): PluginRefusal {
-    return refusalOf(new Error(`it says more than ${maxTarballBytes} bytes`), name, url)
+    return refusalOf(new Error(`it says more than ${maxTarballBytes} bytes`), name, { url, home })
   }
 
   const once = (name: string): Promise<Packument> => {
@@ -108,10 +110,11 @@ export async function npmOrigin(
     async tarball(name, version) {
       const { versions } = await once(name)
       const found = Object.hasOwn(versions, version) ? versions[version] : undefined
+      const [nearest] = nearestTo(version, Object.keys(versions))
       if (found === undefined)
         throw new PluginRefusal(
           'no-version',
-          `the registry has no ${name}@${version} any more`,
+          `the registry has no ${name}@${version} any more${nearest === undefined ? '' : `; the nearest that it has is ${nearest}`}`,
           'run: muster plugins update; or take it from a mirror',
         )
       const bytes = await read(name, found.dist.tarball)
@@ -119,7 +122,7 @@ export async function npmOrigin(
         throw new PluginRefusal(
           'bad-archive',
           `the tarball has more than ${maxTarballBytes} bytes`,
-          'bundle the plugin into one file',
+          'run: npx muster-plugin build, as its author, which bundles it into one file',
         )
       checkIntegrity(`${name}@${version}`, { bytes, integrity: found.dist.integrity })
       return bytes
@@ -145,7 +148,7 @@ function checkIntegrity(name: string, { bytes, integrity }: { bytes: Buffer; int
   throw new PluginRefusal(
     'other-bytes',
     `the tarball of ${name} is another one than its registry says: its hash is ${found}, its registry says ${said.join(' ')}`,
-    'get it from another registry or from a mirror, and tell who runs this one',
+    `run: npm view ${name} dist.integrity, as others see it; get it from another registry or from a mirror, and tell who runs this one`,
   )
 }
 
@@ -184,25 +187,27 @@ async function beginOf(body: AsyncIterable<string | Buffer> | Iterable<Buffer>):
   return Buffer.concat(chunks)
 }
 
-function refusalOf(error: unknown, name: string, url: string | undefined): PluginRefusal {
+/** `url`: as it is written, if it is. */
+function refusalOf(error: unknown, name: string, { url, home }: { url: string | undefined; home: string }): PluginRefusal {
   if (error instanceof PluginRefusal) return error
   const { statusCode, code, message } = error as Error & { statusCode?: number; code?: string }
   const where = url ?? 'the registry'
+  const asked = `curl --head ${home}${pathOf(name)}`
   if (statusCode === 404)
     return new PluginRefusal(
       'no-package',
       `${where} has no package ${name}`,
-      'correct the name; a private one needs the token of its registry',
+      'run: muster plugins, which lists each package with its source; correct the name, or give its registry a token',
     )
   if (statusCode === 401 || statusCode === 403)
     return new PluginRefusal(
       'unauthorized',
       `${where} does not give ${name} to this token: ${statusCode}`,
-      'see token in registries of the registry manifest',
+      `run: ${asked}, which has to answer 200; see token in registries of plugins.json`,
     )
   return new PluginRefusal(
     'unreachable',
     `${where} cannot be asked for ${name}: ${code ?? statusCode ?? message}`,
-    'see registries of the registry manifest, and host.network',
+    `run: ${asked}, which says what is in the way; see registries of plugins.json, and host.network`,
   )
 }

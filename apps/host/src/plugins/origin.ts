@@ -1,9 +1,11 @@
 /** Where packages come from: their versions, and the bytes of one. */
 import { readFile, stat } from 'node:fs/promises'
+import { dirname } from 'node:path'
 import { z } from 'zod'
 import { maxTarballBytes } from '@muster/packed/archive'
 import { filesOf } from './archive.ts'
 import { PluginRefusal } from './refusal.ts'
+import { byHand } from './way-out.ts'
 
 /** One version that a source has. */
 export interface Published {
@@ -35,9 +37,13 @@ export function tarballOrigin(path: string): Origin {
       const pack = (await filesOf(await readTarball(path))).get('package.json')
       const found = namedIn(pack?.toString() ?? '')
       if (found === undefined)
-        throw new PluginRefusal('bad-archive', `the tarball '${path}' has no package.json with name and version`, 'pack it again')
+        throw new PluginRefusal('bad-archive', `the tarball '${path}' has no package.json with name and version`, packAgain(path))
       if (found.name !== name)
-        throw new PluginRefusal('no-package', `the tarball '${path}' holds ${found.name}, not ${name}`, `write ${found.name}`)
+        throw new PluginRefusal(
+          'no-package',
+          `the tarball '${path}' holds ${found.name}, not ${name}`,
+          byHand(`write ${found.name}`),
+        )
       return [{ version: found.version }]
     },
     tarball: () => readTarball(path),
@@ -57,7 +63,7 @@ export async function readAttestations(tarball: string): Promise<unknown> {
     throw new PluginRefusal(
       'no-source',
       `${attestationsOf(tarball)} cannot be read: ${error.code}`,
-      'give this user the right to read it',
+      `run: chmod +r ${attestationsOf(tarball)}, or give this user the right to read it in another way`,
     )
   })
   return text === undefined ? undefined : jsonOf(text)
@@ -75,16 +81,19 @@ export function jsonOf(text: string): unknown {
   }
 }
 
+function packAgain(path: string): string {
+  return `run: npx muster-plugin pack --out ${dirname(path)}, in the folder of the plugin; or correct the path`
+}
+
 /** Error: PluginRefusal `no-source`, `bad-archive`. */
 export async function readTarball(path: string): Promise<Buffer> {
   const found = await stat(path).catch(() => undefined)
-  if (found?.isFile() !== true)
-    throw new PluginRefusal('no-source', `the tarball '${path}' does not exist`, 'correct the path, or pack the plugin')
+  if (found?.isFile() !== true) throw new PluginRefusal('no-source', `the tarball '${path}' does not exist`, packAgain(path))
   if (found.size > maxTarballBytes)
     throw new PluginRefusal(
       'bad-archive',
       `the tarball has ${found.size} bytes, more than ${maxTarballBytes}`,
-      'bundle the plugin into one file',
+      'run: npx muster-plugin build, as its author, which bundles it into one file',
     )
   return readFile(path)
 }

@@ -3,7 +3,8 @@ import { readFile, rm, writeFile } from 'node:fs/promises'
 import { join } from 'node:path'
 import { tempFolder, type TempFolder } from '@muster/test/systems/temp'
 import { afterEach, beforeEach, expect, test } from 'vitest'
-import { hexOf, treeOfFolder } from './content.ts'
+import { treeOfFolder } from './content.ts'
+import { hexOf } from './hex.ts'
 import { loadLock } from './lock.ts'
 import { writeMirror } from './mirror.ts'
 import { discoverPrevious, type Previous } from './previous.ts'
@@ -86,9 +87,13 @@ test('it is refused, and not thrown, where it may not or cannot be loaded', asyn
   await write('2.0.0')
   const { previous } = await lockNow()
   await rm(join(store(), hexOf(previous?.sha512 ?? '')), { recursive: true })
+  await rm(join(store(), '.packed'), { recursive: true })
   await rm(join(folder.path, 'm/@acme/plugin/1.0.0.tgz'))
   expect(await look()).toMatchObject({
-    refused: { reason: expect.stringMatching(/1\.0\.0\.tgz' does not exist/), hint: 'correct the path, or pack the plugin' },
+    refused: {
+      reason: expect.stringMatching(/^no-package: the mirror '.*' has no package @acme\/plugin@1\.0\.0$/),
+      hint: `run: muster plugins mirror --out ${join(folder.path, 'm')}, where it can be had`,
+    },
   })
 })
 

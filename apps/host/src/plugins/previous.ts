@@ -1,6 +1,8 @@
 /** The version of a plugin that the lock holds as the one before: opened and checked as any, though no range names it. */
-import type { Problem } from '../config/problem.ts'
-import { type DiscoveredPlugin, type DiscoverOptions, openPackage } from './discover.ts'
+import { type Problem, reasonOf } from '../config/problem.ts'
+import type { DiscoverOptions } from './discover.ts'
+import { type DiscoveredPlugin, openPackage } from './package.ts'
+import { demandHeap } from './accepted.ts'
 import { openLocked } from './fetch.ts'
 import { demandLevel } from './isolation.ts'
 import type { Refused } from './kept.ts'
@@ -14,7 +16,7 @@ export type Previous = { plugin: DiscoveredPlugin; currentTree: string } | { ref
 export async function discoverPrevious(
   file: string,
   alias: string,
-  { stores, shown, network, ground }: DiscoverOptions,
+  { stores, shown, network, ground, maxHeapMb }: DiscoverOptions,
 ): Promise<Previous> {
   const registry = await loadRegistry(file, shown)
   const { lock, problems } = await loadLock(lockFileOf(file), lockFileOf(shown))
@@ -23,7 +25,12 @@ export async function discoverPrevious(
   const first = [...registry.problems, ...problems][0]
   if (first !== undefined) return refusedBy(first)
   if (entry === undefined || locked?.previous === undefined)
-    return { refused: { reason: `the lock holds no version before that of '${alias}'`, hint: 'lock it again, and restart' } }
+    return {
+      refused: {
+        reason: `the lock holds no version before that of '${alias}'`,
+        hint: 'lock it again, and restart',
+      },
+    }
   const { previous } = locked
   const before = { package: locked.package, source: locked.source, ...previous }
   try {
@@ -36,13 +43,19 @@ export async function discoverPrevious(
     })
     if (plugin === undefined) return refusedBy(found[0])
     demandLevel(named, plugin.isolation)
+    demandHeap(named, plugin.manifest, maxHeapMb)
     return { plugin, currentTree: locked.tree }
   } catch (error) {
     if (!(error instanceof PluginRefusal)) throw error
-    return { refused: { reason: error.message, hint: error.fix } }
+    return { refused: { reason: `${error.code}: ${error.message}`, hint: error.fix } }
   }
 }
 
 function refusedBy(problem: Problem | undefined): Previous {
-  return { refused: { reason: problem?.reason ?? 'it cannot be opened', hint: problem?.fix ?? 'see muster plugins verify' } }
+  return {
+    refused: {
+      reason: problem === undefined ? 'it cannot be opened' : reasonOf(problem),
+      hint: problem?.fix ?? 'see muster plugins verify',
+    },
+  }
 }

@@ -11,6 +11,7 @@ import { type PluginUser, privileges, setpriv } from './ground.ts'
 import type { IsolationLevel } from './registry.ts'
 import { memoryOf, watchMemory } from './memory.ts'
 import { withoutNetwork } from './no-network.ts'
+import { withOpenFiles } from './open-files.ts'
 import type { Redactor } from './redactor.ts'
 
 export interface PluginProcess {
@@ -57,7 +58,8 @@ export async function spawnPlugin(options: SpawnOptions): Promise<PluginProcess>
   if (user !== undefined && found === undefined) throw new Error('setpriv of util-linux is missing')
   const bound = found === undefined ? own : [found, ...privileges(user), ...own]
   const away = options.ownNetwork ? await withoutNetwork(bound) : bound
-  const command = cage === undefined ? away : cage.inside(away)
+  const few = manifest.permissions.childProcess ? away : withOpenFiles(away)
+  const command = cage === undefined ? few : cage.inside(few)
   const child = spawn(command[0] ?? '', command.slice(1), {
     cwd,
     env: environment(manifest),

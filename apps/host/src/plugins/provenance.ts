@@ -8,9 +8,10 @@ import { ASN1Obj } from '@sigstore/core'
 import { TrustedRoot } from '@sigstore/protobuf-specs'
 import { toSignedEntity, toTrustMaterial, Verifier } from '@sigstore/verify'
 import { z } from 'zod'
-import { hexOf } from './content.ts'
+import { hexOf } from './hex.ts'
 import { jsonOf } from './origin.ts'
 import { PluginRefusal, type RefusalCode } from './refusal.ts'
+import { byHand } from './way-out.ts'
 
 /** Who has signed. */
 export interface Signer {
@@ -67,7 +68,11 @@ export function verifyProvenance(
 ): Provenance {
   const name = `${attested.package}@${attested.version}`
   const refuse = (code: RefusalCode, fact: string): PluginRefusal =>
-    new PluginRefusal(code, `the provenance of ${name} is refused: ${fact}`, 'use another version, and tell its publisher')
+    new PluginRefusal(
+      code,
+      `the provenance of ${name} is refused: ${fact}`,
+      'run: npm publish --provenance, as its publisher, for another version: this one stays refused',
+    )
   const bundle = bundleOf(attestations, { name, refuse })
   const identity = verified(bundle, { root, refuse })
   checkStatement(bundle, { attested, refuse })
@@ -90,7 +95,7 @@ export function expectSigner(name: string, { found, wanted }: { found: Signer; w
       throw new PluginRefusal(
         codes[key],
         `${name} is signed, but by the ${key} ${found[key]}, not ${wanted[key]}`,
-        `if that is its publisher, correct ${key} in trust of the registry manifest`,
+        byHand(`correct ${key} in trust, if that is its publisher`),
       )
 }
 
@@ -103,7 +108,7 @@ function bundleOf(attestations: unknown, { name, refuse }: { name: string; refus
     throw new PluginRefusal(
       'no-attestation',
       `a rule of trust says who signs ${name}, and its source has no attestation of its provenance`,
-      'use a version that has one; a publisher makes it with: npm publish --provenance',
+      'run: npm publish --provenance, as its publisher, for another version; or use one that has it',
     )
   if (found.length > 1) throw refuse('bad-bundle', 'there are several attestations of one kind')
   try {

@@ -1,7 +1,9 @@
 /** Why a plugin is not installed, locked or opened: a code that stays, the exact fact, and what mends it. */
+import { type PackageRefusal, packageRefusals } from '@muster/packed/refusals'
+import type { Loaded } from '../config/document.ts'
+import type { Problem } from '../config/problem.ts'
 
-/** Every code, and what it says. */
-export const refusals = {
+const own = {
   'no-package': 'The source has no package of this name.',
   'no-version': 'No version of it is in the range.',
   'too-new': 'What is in the range was published too short a time ago.',
@@ -10,11 +12,14 @@ export const refusals = {
   unauthorized: 'The source wants other credentials.',
   'no-source': 'A path of the registry manifest leads nowhere.',
   'not-locked': 'The registry manifest names it, the lock does not.',
+  'bad-lock': 'The lock cannot be read, or has another shape.',
   'lock-stale': 'The lock was made for another entry of the registry manifest.',
+  'other-package': 'The source holds another package.',
+  'other-version': 'The source holds another version.',
   'other-bytes': 'The bytes are not those of the lock, or not those that their source says.',
   'other-files': 'The unpacked files are not those of the lock.',
+  'other-report': 'The lock says something else of its conformance report than that says.',
   'other-permissions': 'The lock accepts other permissions than it asks for.',
-  'bad-archive': 'The archive holds what no plugin may have, or is none.',
   'no-trust': 'Its bytes are not vouched for by anybody.',
   'no-attestation': 'A rule says who signs it, and there is no attestation of its provenance.',
   'bad-bundle': 'The attestation cannot be read, or is of another kind.',
@@ -36,20 +41,31 @@ export const refusals = {
   clash: 'Two of them cannot stand beside each other.',
   'still-needed': 'Live workers need a version that the lock would hold no longer.',
   'below-level': 'The registry manifest demands more isolation than it has on this machine.',
+  'over-limit': 'It asks for more of the machine than the configuration gives.',
   conflict: 'Another command is at the same files.',
   'changed-meanwhile': 'Somebody else changed the file meanwhile.',
 }
 
-export type RefusalCode = keyof typeof refusals
+export type RefusalCode = keyof typeof own | PackageRefusal
+
+/** Every code, and what it says. */
+export const refusals: Readonly<Record<RefusalCode, string>> = { ...own, ...packageRefusals }
 
 export class PluginRefusal extends Error {
   override readonly name = 'PluginRefusal'
   readonly code: RefusalCode
-  /** The one thing to do. */
+  /** `run: COMMAND`; what else there is to say or to do comes after it. */
   readonly fix: string
   constructor(code: RefusalCode, message: string, fix: string) {
     super(message)
     this.code = code
     this.fix = fix
   }
+}
+
+/** A refusal at the plugin's name in the registry manifest; whatever else it is, is thrown on. */
+export function problemOf(error: unknown, { alias, at }: { alias: string; at: Loaded<unknown>['problem'] }): Problem {
+  if (!(error instanceof PluginRefusal)) throw error
+  const { code, message, fix } = error
+  return at(['plugins', alias], { at: 'key', code, reason: message, fix })
 }

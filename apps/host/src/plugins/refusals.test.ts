@@ -7,21 +7,24 @@ import { addPlugin } from '../cli/plugins/add.ts'
 import { demandKept } from '../cli/plugins/kept.ts'
 import { openSite as openDeployment } from '../cli/plugins/site.ts'
 import { sha512Of } from '@muster/packed/digest'
+import { checkReport, demandHeap } from './accepted.ts'
 import { alone } from './alone.ts'
 import { addContent, treeOfFolder, verifyTree } from './content.ts'
 import { checkBytes } from './fetch.ts'
 import { openGround } from './ground.ts'
 import { demandLevel, isolationOf } from './isolation.ts'
-import { type Lock, lockedFor, type LockedPlugin, replaceFile } from './lock.ts'
+import { type Lock, loadLock, lockedFor, type LockedPlugin, replaceFile } from './lock.ts'
 import { npmOrigin } from './npm.ts'
 import { openOrigin } from './origins.ts'
 import { expectSigner, readTrustedRoot, verifyProvenance } from './provenance.ts'
 import { type PluginRefusal, type RefusalCode, refusals } from './refusal.ts'
+import type { Problem } from '../config/problem.ts'
 import { openSqliteStore } from '../store/open.ts'
-import { openPackage } from './discover.ts'
+import { openPackage } from './package.ts'
 import { chooseVersion } from './resolve.ts'
 import { startTestRegistry } from './testing/npm-registry.ts'
-import { packPlugin } from './testing/pack.ts'
+import { plainManifest } from './testing/manifest.ts'
+import { packPlugin, type Packed } from './testing/pack.ts'
 import { type About, rightSigner, startTestSigstore } from './testing/sigstore.ts'
 import { trustOf } from './trust.ts'
 
@@ -68,6 +71,34 @@ test('every refusal says what is, and what to do (write it anew: `pnpm vitest ru
       },
     },
   })
+  /** What is wrong with a package that holds this. */
+  const problemsOf =
+    (packed: Packed, over: object = {}) =>
+    async (): Promise<Problem[]> => {
+      const root = await addContent(await packPlugin({ version: '2.0.0', ...packed }), at('packages'))
+      const asked = { ...entry, ...over }
+      const problem = (_path: unknown, text: { reason: string; fix: string }): Problem => ({
+        file: 'plugins.json',
+        line: 1,
+        column: 1,
+        ...text,
+      })
+      const opened = await openPackage(asked, { root, registry: { problem }, locked: { version: '2.0.0', tree: '' } })
+      return opened.problems
+    }
+  const faults = {
+    'bad-package': problemsOf({ pkg: { name: 1 } }),
+    'no-manifest': problemsOf({ pkg: { muster: undefined } }),
+    'bad-manifest': problemsOf({ manifest: { secrets: undefined } }),
+    'other-manifest': problemsOf({ manifest: { version: '1.0.0' } }),
+    'other-contract': problemsOf({ manifest: { contract: ['2.0'] } }),
+    'no-entry': problemsOf({ manifest: { entry: 'dist/none.js' } }),
+    outside: problemsOf({ manifest: { entry: '../x.js' } }),
+    dependencies: problemsOf({ pkg: { dependencies: { left: '1.0.0' } } }),
+    native: problemsOf({ more: [['package/build/x.node', '']] }),
+    'other-package': problemsOf({ name: '@acme/other' }),
+    'other-version': problemsOf({ version: '2.0.1' }),
+  }
   const provoke: Record<RefusalCode, () => unknown> = {
     'no-package': async () => (await npm()).versions('@acme/none'),
     'no-version': () => chooseVersion({ ...wanted, range: '^3.0.0' }, [{ version: '2.0.0' }, { version: '4.1.0' }], rule),
@@ -84,6 +115,11 @@ test('every refusal says what is, and what to do (write it anew: `pnpm vitest ru
     'no-source': async () => (await openOrigin({ tarball: 'none.tgz' }, from)).versions(name),
     'not-locked': () => lockedFor(entry, none),
     'lock-stale': () => lockedFor({ ...entry, version: '^3.0.0' }, { plugins: { cloud: locked } }),
+    'bad-lock': async () => {
+      await writeFile(at('bad.lock.json'), '{ "schema": 2, "plugins": {} }')
+      return (await loadLock(at('bad.lock.json'), 'plugins.lock.json')).problems
+    },
+    ...faults,
     'other-bytes': () => checkBytes(locked, Buffer.from('other')),
     'other-files': async () => {
       const root = await addContent(tarball, at('store'))
@@ -99,6 +135,8 @@ test('every refusal says what is, and what to do (write it anew: `pnpm vitest ru
       }
       await openPackage(entry, { root, registry: { problem }, locked: accepted })
     },
+    'other-report': () =>
+      checkReport(entry, { ...locked, conformance: { result: 'unfit', reason: 'it is of other files than these' } }, new Map()),
     'bad-archive': async () =>
       addContent(await packPlugin({ more: [[{ name: 'package/l', type: 'symlink', linkname: '/x' }]] }), at('bad')),
     'no-trust': () => trustOf({ ...attested, attestations: () => Promise.resolve(undefined) }, { rules: [] }),
@@ -125,7 +163,12 @@ test('every refusal says what is, and what to do (write it anew: `pnpm vitest ru
     'other-workflow': () => forged({ signer: { workflow: '.github/workflows/test.yml' } }),
     'other-signer': () =>
       trustOf(
-        { ...attested, before: { version: '1.0.0', signer: rightSigner }, attestations: () => Promise.resolve(undefined) },
+        {
+          ...attested,
+          alias: 'cloud',
+          before: { version: '1.0.0', signer: rightSigner },
+          attestations: () => Promise.resolve(undefined),
+        },
         { rules: [] },
       ),
     clash: async () => {
@@ -143,6 +186,7 @@ test('every refusal says what is, and what to do (write it anew: `pnpm vitest ru
       demandKept({ ...site, lock }, none)
     },
     'below-level': () => demandLevel({ ...entry, isolation: 'L3' }, isolationOf(locked.permissions, { entry, ground })),
+    'over-limit': () => demandHeap(entry, plainManifest(name), 32),
     conflict: async () => {
       await using _held = await alone(at('plugins.json'))
       return await alone(at('plugins.json'))
@@ -151,15 +195,20 @@ test('every refusal says what is, and what to do (write it anew: `pnpm vitest ru
   }
   const rows: string[] = []
   for (const [code, meaning] of Object.entries(refusals)) {
-    const error = await refusalOf(provoke[code as RefusalCode])
-    expect([code, error.code]).toEqual([code, code])
-    const said = [error.message, error.fix].map((text) => masked(text, { folder: temp.path, url: registry.url }))
+    const { found, says, fix } = await refusalOf(provoke[code as RefusalCode], code)
+    expect([code, found]).toEqual([code, code])
+    // One command, as it would be typed, and only then what else there is.
+    expect([code, fix]).toEqual([code, expect.stringMatching(/^run: (?:muster|npm|npx|curl|rm|mv|ps|\$\{EDITOR:-vi\}) \S/)])
+    const said = [says, fix].map((text) => masked(text, { folder: temp.path, url: registry.url }))
     rows.push(`| \`${code}\` | ${meaning} | ${said[0]} | ${said[1]} |`)
   }
   const text = [
     '# Why a plugin is refused',
     '',
-    'Every code with an example of what is said, and what is to be done. Written from the refusals themselves.',
+    'Every code with an example of what is said, and what is to be done: one command, and what else there is. Written from the refusals themselves.',
+    '',
+    'Where another version of the plugin is the way out, `muster plugins add`, `update` and `lock` try the nearest three as a whole, and the',
+    'command that is said first names the one that works. A daemon resolves nothing: it names the version that its lock holds as the one before.',
     '',
     '| code | meaning | says | fix |',
     '| --- | --- | --- | --- |',
@@ -169,11 +218,20 @@ test('every refusal says what is, and what to do (write it anew: `pnpm vitest ru
   await expect(text.join('\n')).toMatchFileSnapshot(committed)
 })
 
-async function refusalOf(work: () => unknown): Promise<PluginRefusal> {
+interface Refused {
+  found: string
+  says: string
+  fix: string
+}
+
+/** Thrown, or a problem of this code. */
+async function refusalOf(work: () => unknown, wanted: string): Promise<Refused> {
   try {
-    await work()
+    const problem = ((await work()) as Problem[]).find(({ code }) => code === wanted)
+    if (problem?.code !== undefined) return { found: problem.code, says: problem.reason, fix: problem.fix }
   } catch (error) {
-    return error as PluginRefusal
+    const { code, message, fix } = error as PluginRefusal
+    return { found: code, says: message, fix }
   }
   throw new Error('nothing was refused')
 }
@@ -186,6 +244,6 @@ function masked(text: string, { folder, url }: { folder: string; url: string }):
     .replaceAll(/sha512-[A-Za-z0-9+/]{86}==/g, 'sha512-…')
     .replaceAll(/[0-9a-f]{128}/g, '…')
     .replaceAll(/\(\d+ bytes\)/g, '(… bytes)')
-    .replaceAll(/process \d+/g, 'process 4711')
+    .replaceAll(/(process|-fp) \d+/g, '$1 4711')
     .replaceAll('|', '\\|')
 }

@@ -53,6 +53,14 @@ describe('the version of a range', () => {
 
   it.each<[string, { range: string; found: Published[]; refusal: object }]>([
     [
+      'nobody knows when the newest was published: the other that counts soonest is named',
+      {
+        range: '^1.0.0',
+        found: [{ version: '1.2.0', published: 'some day' }, at('1.1.0', 1), at('1.0.0', 2)],
+        refusal: { code: 'too-new', message: expect.stringContaining('@acme/p@1.0.0 was published') as string },
+      },
+    ],
+    [
       'there is none: the nearest is named',
       {
         range: '^3.0.0',
@@ -72,7 +80,7 @@ describe('the version of a range', () => {
         refusal: {
           code: 'too-new',
           message: '@acme/p@1.0.0 was published 2026-01-09T04:00:00.000Z, and counts from 2026-01-10T04:00:00.000Z on',
-          fix: 'wait until then, or add "@acme/p" to policy.exempt in the registry manifest',
+          fix: 'run: muster plugins add @acme/p@1.0.0 --as a, once that is; or add "@acme/p" to policy.exempt in the registry manifest',
         },
       },
     ],
@@ -90,6 +98,22 @@ describe('the version of a range', () => {
         range: '^1.0.0',
         found: [at('1.0.0', null)],
         refusal: { code: 'no-release-time', message: 'the source does not say when @acme/p@1.0.0 was published' },
+      },
+    ],
+    [
+      'what counts already is before it: the nearest of that is named',
+      {
+        range: '^2.0.0',
+        found: [at('2.0.0', null), at('1.0.0', 48), at('1.1.0', 48), { ...at('1.2.0', 48), deprecated: 'no' }, at('3.0.0', 48)],
+        refusal: { code: 'no-release-time', fix: expect.stringMatching(/^run: muster plugins add @acme\/p@1\.1\.0 --as a; or /) },
+      },
+    ],
+    [
+      'nothing is before it: the nearest after it is named',
+      {
+        range: '^2.0.0',
+        found: [at('2.0.0', 1), at('3.1.0', 48), at('3.0.0', 48)],
+        refusal: { code: 'too-new', fix: expect.stringMatching(/^run: muster plugins add @acme\/p@3\.0\.0 --as a; or /) },
       },
     ],
     [

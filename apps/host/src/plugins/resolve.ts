@@ -4,10 +4,9 @@ import { PluginRefusal } from './refusal.ts'
 import type { RegistryPolicy } from './registry.ts'
 import type { Published } from './origin.ts'
 import { isNamed } from './trust.ts'
+import { addCommand, byHand, orElse, type ToAdd } from './way-out.ts'
 
-export interface Wanted {
-  alias: string
-  package: string
+export interface Wanted extends ToAdd {
   range: string
 }
 
@@ -39,14 +38,55 @@ export function chooseVersion(wanted: Wanted, found: readonly Published[], rule:
     throw new PluginRefusal(
       'no-release-time',
       `the source does not say when ${name}@${newest?.version} was published`,
-      `if you trust it at any age, add "${name}" to policy.exempt in the registry manifest`,
+      instead(
+        wanted,
+        { refused: newest?.version ?? '', exact, waits },
+        byHand(`add "${name}" to policy.exempt, if you trust it at any age`),
+      ),
     )
   const soonest = inRange.reduce((one, other) => (waits(other) < waits(one) ? other : one))
   const from = new Date(rule.now + waits(soonest)).toISOString()
   throw new PluginRefusal(
     'too-new',
     `${name}@${soonest.version} was published ${soonest.published}, and counts from ${from} on`,
-    `wait until then, or add "${name}" to policy.exempt in the registry manifest`,
+    instead(
+      wanted,
+      { refused: soonest.version, exact, waits },
+      `run: ${addCommand(wanted, soonest.version)}, once that is; or add "${name}" to policy.exempt in the registry manifest`,
+    ),
+  )
+}
+
+/** The nearest that counts already first, where there is one. */
+function instead(
+  wanted: Wanted,
+  { refused, exact, waits }: { refused: string; exact: readonly Published[]; waits: (one: Published) => number },
+  fix: string,
+): string {
+  const counting = exact.filter((one) => waits(one) <= 0 && one.deprecated === undefined).map((one) => one.version)
+  const [nearest] = nearestTo(refused, counting)
+  return nearest === undefined ? fix : orElse(addCommand(wanted, nearest), fix)
+}
+
+/** Other versions, the nearest first: those before it, as what a version brought along is not in them, then those after it. */
+export function nearestTo(version: string, others: readonly string[]): string[] {
+  const exact = others.filter((one) => semver.valid(one) === one && one !== version)
+  if (semver.valid(version) === null) return semver.rsort(exact)
+  return [
+    ...semver.rsort(exact.filter((one) => semver.lt(one, version))),
+    ...semver.sort(exact.filter((one) => semver.gte(one, version))),
+  ]
+}
+
+/** Those that count, the nearest to one first; what its publisher advises against is none of them. */
+export function othersThan(
+  version: string,
+  { package: name, found, rule }: { package: string; found: readonly Published[]; rule: Rule },
+): string[] {
+  const waits = waitOf(name, rule)
+  return nearestTo(
+    version,
+    found.filter((one) => waits(one) <= 0 && one.deprecated === undefined).map((one) => one.version),
   )
 }
 
@@ -59,17 +99,22 @@ function waitOf(name: string, { policy, now, aged }: Rule): (one: Published) => 
   }
 }
 
-function noVersion({ alias, package: name, range }: Wanted, found: readonly Published[]): PluginRefusal {
+function noVersion(wanted: Wanted, found: readonly Published[]): PluginRefusal {
+  const { package: name, range } = wanted
   const all = found.map((one) => one.version)
   const newest = semver.maxSatisfying(all, '*') ?? semver.rsort(all)[0]
   if (newest === undefined)
-    return new PluginRefusal('no-version', `${name} has no version at all`, 'publish one, or correct the name')
+    return new PluginRefusal(
+      'no-version',
+      `${name} has no version at all`,
+      'run: npm publish, as its publisher; or correct the name',
+    )
   // What begins above the range is nearer than what is far above it.
   const above = semver.sort(all.filter((one) => semver.gtr(one, range)))[0]
   return new PluginRefusal(
     'no-version',
     `no version of ${name} is in ${range}; there are: ${few(semver.rsort(all))}`,
-    `run: muster plugins add ${name}@^${above ?? newest} --as ${alias}`,
+    `run: ${addCommand(wanted, `^${above ?? newest}`)}`,
   )
 }
 

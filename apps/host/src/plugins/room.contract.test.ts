@@ -116,6 +116,17 @@ describe('a provider process', () => {
     await room.drop('none')
   })
 
+  it('tells whoever listens of each change, and nobody who has left', async () => {
+    const room = startPlugins({ ...(await configured({})), owner: 'me', fence: { epoch: () => 3, mayAct: () => true }, log })
+    stops.push(() => room.stop())
+    const [heard, left]: string[][] = [[], []]
+    room.onChange(({ state }) => void left?.push(state))()
+    room.onChange(({ state }) => void heard?.push(state))
+    await room.settled()
+    await waitFor('it to be ready', () => heard?.includes('ready') === true)
+    expect(left).toEqual([])
+  })
+
   it('becomes ready, answers, shows notes and facts, and ends with the room', async () => {
     const { provider, until } = await start({})
     const status = await until(ready)
@@ -370,7 +381,16 @@ describe('the guard', () => {
 
 describe('checkPlugins', () => {
   it('says nothing against a good plugin and shows its notes', async () => {
-    expect(await checkPlugins(await configured({}))).toEqual({ problems: [], notes: [{ provider: 'p', text: 'a note' }] })
+    const starts = join(data, 'starts')
+    const good = await configured({ starts })
+    expect(await checkPlugins(good)).toEqual({ problems: [], notes: [{ provider: 'p', text: 'a note' }] })
+    const pid = Number(await readFile(starts, 'utf8'))
+    expect(() => process.kill(pid, 0)).toThrow(/ESRCH/)
+  })
+
+  it('says what to do where the plugin that refuses its config does not', async () => {
+    const { problems } = await checkPlugins(await configured({ create: 'misfit' }))
+    expect(problems).toMatchObject([{ fix: 'correct the config of this provider' }])
   })
 
   it('starts no plugin of a provider that is refused already', async () => {

@@ -47,6 +47,12 @@ test('one that ends by itself says how, and what it said last, without secrets; 
   expect(lines).toEqual(['Error: no [secret]'])
 })
 
+test('of what it said the last lines are kept, however much that was', async () => {
+  const { fault, lines } = await faultOf(`for (let n = 1; n <= 300; n++) console.error('line ' + n); process.exitCode = 3`)
+  expect(lines).toHaveLength(300)
+  expect([fault.tail.length, fault.tail[0], fault.tail.at(-1)]).toEqual([200, 'line 101', 'line 300'])
+})
+
 test('one whose vendor is away is not to blame', async () => {
   const { fault } = await faultOf(`console.error('connect ECONNREFUSED 127.0.0.1:1'); process.exitCode = 1`)
   expect([fault.own, fault.final]).toEqual([false, false])

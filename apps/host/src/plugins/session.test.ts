@@ -1,11 +1,12 @@
 /** Why a plugin's process does not come about, before there is one. Those that there are have tests of their own. */
 import { mkdir, writeFile } from 'node:fs/promises'
 import { join } from 'node:path'
+import type { PluginManifest } from '@muster/core'
 import { treeOf } from '@muster/packed/digest'
 import { tempFolder, type TempFolder } from '@muster/test/systems/temp'
 import { afterEach, beforeEach, expect, test, vi } from 'vitest'
 import { createRedactor } from './redactor.ts'
-import { describeEnd, startSession, type StartFault, type StartOptions } from './session.ts'
+import { describeEnd, firstDifference, startSession, type StartFault, type StartOptions } from './session.ts'
 import { shutStore, strawTarget } from './testing/straw.ts'
 import { openUsers } from './users.ts'
 
@@ -51,8 +52,11 @@ test('nobody speaks before it is known what must not be said', async () => {
 test('other files than those that were hashed do not run', async () => {
   const tree = treeOf(new Map([['plugin.mjs', Buffer.from('process.exit(0)')]]))
   const fault = await faultOf({}, { tree })
-  expect(said(fault)).toMatchObject({ hint: expect.stringMatching(/^find out who changed them/), ...passing })
-  expect(fault.message).toMatch(/are not those of the lock/)
+  expect(said(fault)).toMatchObject({
+    hint: expect.stringMatching(/^run: rm -r \S+, and the locked bytes are unpacked anew; find out first who changed them$/),
+    ...passing,
+  })
+  expect(fault.message).toMatch(/^other-files: .* are not those of the lock/)
   expect(said(await faultOf({}, { root: join(root, 'none'), tree }))).toMatchObject({ hint: 'see the reason', ...passing })
 })
 
@@ -99,3 +103,16 @@ function entered(told: string[]): (own: string, as: string) => () => Promise<voi
     return async () => void told.push('left')
   }
 }
+
+test('where two manifests differ is told as far as both have something there', () => {
+  const [one, other] = [
+    { limits: { heapMb: 1, inFlight: 1 }, secrets: ['a'] },
+    { limits: { heapMb: 2, inFlight: 1 }, secrets: ['a'] },
+  ]
+  const of = (left: object, right: object): string | undefined =>
+    firstDifference(left as unknown as PluginManifest, right as unknown as PluginManifest)
+  expect(of(one, one)).toBeUndefined()
+  expect(of(one, other)).toBe('limits.heapMb')
+  expect([of(one, { ...one, limits: undefined }), of({ ...one, limits: 'none' }, one)]).toEqual(['limits', 'limits'])
+  expect(of(one, { ...one, secrets: ['b'] })).toBe('secrets')
+})

@@ -7,10 +7,10 @@ import { type NetworkFault, type NetworkSettings, readNetwork } from '../config/
 import { type Cage, cageLimits, openCage } from './cage.ts'
 import { isVendors } from './blame.ts'
 import { verifyTree } from './content.ts'
-import type { DiscoveredPlugin } from './discover.ts'
+import type { DiscoveredPlugin } from './package.ts'
 import { type PluginProcess, spawnPlugin } from './process.ts'
 import type { Redactor } from './redactor.ts'
-import type { PluginRefusal } from './refusal.ts'
+import { PluginRefusal } from './refusal.ts'
 import { tellingLine } from './telling.ts'
 import type { PluginUsers } from './users.ts'
 
@@ -125,7 +125,11 @@ async function verified({ root, tree }: DiscoveredPlugin): Promise<void> {
     await verifyTree(root, tree)
   } catch (error) {
     const { message, fix } = error as PluginRefusal
-    throw new StartFault(message, { hint: fix ?? 'see the reason', tail: [], final: false })
+    throw new StartFault(error instanceof PluginRefusal ? `${error.code}: ${message}` : message, {
+      hint: fix ?? 'see the reason',
+      tail: [],
+      final: false,
+    })
   }
 }
 
@@ -178,7 +182,7 @@ export function describeEnd({ code, signal }: { code: number | null; signal: str
 }
 
 /** The first key in which two manifests differ; undefined when they are equal. */
-function firstDifference(manifest: PluginManifest, said: PluginManifest): string | undefined {
+export function firstDifference(manifest: PluginManifest, said: PluginManifest): string | undefined {
   const left = manifest as unknown as Record<string, unknown>
   const right = said as unknown as Record<string, unknown>
   const keys = new Set([...Object.keys(left), ...Object.keys(right)])

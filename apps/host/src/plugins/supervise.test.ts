@@ -219,6 +219,15 @@ test('one that is handed out goes on; one that never came to its turn ends', asy
   expect([one.told, two.told, three.told]).toEqual([[], ['retire', 'close retired'], []])
 })
 
+test('one that comes new is asked by nobody before it was asked how it does', async () => {
+  const one = straw({ state: 'ready' })
+  open(one)
+  expect(status()).toMatchObject({ state: 'starting' })
+  expect(status().pid).toBeUndefined()
+  await until('ready')
+  expect(status().pid).toBe(one.process.pid)
+})
+
 test('one that was handed over has worked until now; without one, nothing is handed out', async () => {
   const one = straw({ state: 'initialising', message: 'once more' })
   open(one, { handed: true })

@@ -146,6 +146,20 @@ it('what is discarded leaves no process and no change', async () => {
   expect(pid()).toBe(before)
 })
 
+it('what is staged of one plugin alone is that, and says what it knows before it takes over', async () => {
+  await open({})
+  const next = await site({ p: { knobs: { starts: join(data, 'starts') } } })
+  const candidates: (string | undefined)[][] = []
+  for (const only of ['another', 'fix']) {
+    const staged = await room.stage({ ...next, only }, next.at)
+    if ('problems' in staged) throw new Error('it should start')
+    candidates.push(staged.candidates.map((one) => one.provider))
+    for (const { ask } of staged.candidates) expect(await ask.list({ limit: 1 })).toMatchObject({ workers: [] })
+    await staged.discard()
+  }
+  expect(candidates).toEqual([[], ['p']])
+})
+
 it('what is named no longer runs until it is dropped, and may come back before that', async () => {
   await open({})
   const before = pid()
@@ -183,6 +197,20 @@ it('what comes back in the moment in which its last worker goes is there', async
   expect(await room.provider('p').list({ limit: 1 })).toMatchObject({ workers: [] })
 })
 
+it('one that is still starting when another takes over is not wanted any more', async () => {
+  const [gate, starts] = [join(data, 'gate'), join(data, 'starts')]
+  const deps = await site({ p: { knobs: { create: 'wait', gate, starts } } })
+  room = startPlugins({ ...deps, owner: 'me', fence: { epoch: () => 1, mayAct: () => true }, log: silent })
+  await waitFor('it to begin', async () => existsSync(starts))
+  const slow = Number(await readFile(starts, 'utf8'))
+  const staged = await stage({ p: { knobs: {} } })
+  staged.commit()
+  await writeFile(gate, '')
+  await gone(slow)
+  await isReady('p')
+  expect(pid()).not.toBe(slow)
+})
+
 it('one that was given up for its configuration is well with another', async () => {
   const deps = await site({ p: { knobs: { create: 'refuse' } } })
   room = startPlugins({ ...deps, owner: 'me', fence: { epoch: () => 1, mayAct: () => true }, log: silent })
@@ -195,7 +223,8 @@ it('one that was given up for its configuration is well with another', async () 
 
 it('one that was given up is tried again with the next configuration, which it cannot hold up', async () => {
   const gate = join(data, 'mended')
-  const p = { knobs: { create: 'refuse', gate } }
+  const starts = join(data, 'starts')
+  const p = { knobs: { create: 'refuse', gate, starts } }
   const deps = await site({ p })
   room = startPlugins({ ...deps, owner: 'me', fence: { epoch: () => 1, mayAct: () => true }, log: silent })
   await waitFor('it to be given up', async () => room.provider('p').status().state === 'failed')
@@ -204,6 +233,8 @@ it('one that was given up is tried again with the next configuration, which it c
   other.commit()
   await isReady('q')
   expect(room.provider('p').status().state).toBe('failed')
+  // At the start, and for the other configuration: it waits for the next one.
+  expect((await readFile(starts, 'utf8')).trim().split('\n')).toHaveLength(2)
   await writeFile(gate, '')
   const staged = await stage({ p, q: { knobs: {} } })
   expect(staged.revived).toEqual(['p'])

@@ -2,7 +2,7 @@
 import type { ProviderConfig } from '../config/load.ts'
 import type { NetworkSettings } from '../config/network.ts'
 import type { ProviderStatus } from './api.ts'
-import type { DiscoveredPlugin } from './discover.ts'
+import type { DiscoveredPlugin } from './package.ts'
 
 /** What a provider is: a plugin of one version, and how it is configured. */
 export interface Target {

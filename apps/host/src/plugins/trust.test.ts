@@ -3,6 +3,9 @@ import { writeFile } from 'node:fs/promises'
 import { join } from 'node:path'
 import { tempFolder } from '@muster/test/systems/temp'
 import { beforeAll, describe, expect, it } from 'vitest'
+import { lockedAttestations } from './fetch.ts'
+import type { LockedPlugin } from './lock.ts'
+import { reasonOf } from '../config/problem.ts'
 import { discover } from './discover.ts'
 import type { Signer } from './provenance.ts'
 import { lockHere } from './testing/lock.ts'
@@ -28,6 +31,9 @@ interface Site extends AsyncDisposable {
     more?: { range?: string; reason?: string | null; update?: string[] },
   ): Promise<{ told: string; locked: unknown }>
   start(): Promise<string>
+  store: string
+  /** Of the plugin that is found at a start. */
+  signer(): Promise<Signer | undefined>
 }
 
 async function openSite(): Promise<Site> {
@@ -36,9 +42,11 @@ async function openSite(): Promise<Site> {
   const file = join(temp.path, 'plugins.json')
   await writeFile(join(temp.path, 'root.json'), JSON.stringify(sigstore.root))
   const told = (problems: { reason: string; fix: string }[]): string =>
-    problems.map((one) => `${one.reason} | ${one.fix}`).join('\n')
+    problems.map((one) => `${reasonOf(one)} | ${one.fix}`).join('\n')
+  const found = (): ReturnType<typeof discover> => discover(file, { stores: [join(temp.path, 'store')], shown: 'plugins.json' })
   return {
     registry,
+    store: join(temp.path, 'store'),
     async publish(version, by = {}) {
       const tarball = await packPlugin({ version })
       const about = { package: '@acme/plugin', version, tarball }
@@ -52,7 +60,8 @@ async function openSite(): Promise<Site> {
       const { problems, lock } = await lockHere(file, { reason, update })
       return { told: told(problems), locked: lock.plugins['acme'] }
     },
-    start: async () => told((await discover(file, { stores: [join(temp.path, 'store')], shown: 'plugins.json' })).problems),
+    start: async () => told((await found()).problems),
+    signer: async () => (await found()).plugins[0]?.signer,
     async [Symbol.asyncDispose]() {
       await registry[Symbol.asyncDispose]()
       await temp[Symbol.asyncDispose]()
@@ -68,7 +77,11 @@ describe('a registry', () => {
     expect(told).toBe('')
     expect(locked).toMatchObject({ version: '1.0.0', signer: { ...rightSigner, ref: 'refs/tags/v1.0.0' } })
     expect(locked).not.toHaveProperty('waiver')
-    expect(await site.start()).toBe('')
+    expect([await site.start(), await site.signer()]).toMatchObject(['', rightSigner])
+    // What it was locked by is here, for a mirror that is made where no registry is.
+    const { registries } = { registries: { default: { url: 'http://127.0.0.1:1/' } } }
+    const asked = { registry: { base: '/', registries }, stores: [site.store] }
+    expect(await lockedAttestations(locked as LockedPlugin, asked)).toMatchObject({ attestations: [expect.any(Object)] })
   })
 
   it('that strips the attestation is refused, whoever vouches', async () => {

@@ -5,6 +5,7 @@ import type { LockedPlugin, LockedVersion, Waiver } from './lock.ts'
 import type { Attested, Provenance, Signer } from './provenance.ts'
 import { PluginRefusal } from './refusal.ts'
 import type { TrustPolicy } from './registry.ts'
+import { byHand } from './way-out.ts'
 
 export type Trust = { signer: Provenance } | { waiver: Waiver }
 
@@ -12,6 +13,9 @@ export interface TrustQuestion extends Attested {
   /** What was locked before, of the same package. */
   before?: Pick<LockedVersion, 'signer' | 'version'>
   waiver?: Waiver
+  alias?: string
+  /** The command that would add just this. */
+  add?: string
   /** What the source attests; undefined: nothing. */
   attestations(): Promise<unknown>
 }
@@ -31,7 +35,7 @@ export async function trustOf(asked: TrustQuestion, policy: TrustPolicy): Promis
       throw new PluginRefusal(
         'no-trust',
         `nobody vouches for ${name}@${version}`,
-        'name its signer in trust of the registry manifest; or, if you have read it and trust it, run the command again with --waive "WHY"',
+        `run: ${asked.add ?? 'muster plugins lock'} --waive "I have read it", if you have and trust it; or name its signer in trust of the registry manifest`,
       )
     return { waiver }
   }
@@ -63,12 +67,13 @@ function isSame(one: Signer, other: Signer): boolean {
   return one.issuer === other.issuer && one.repository === other.repository && one.workflow === other.workflow
 }
 
-function otherSigner({ package: name, version, before }: TrustQuestion, found: Signer | undefined): PluginRefusal {
+function otherSigner(asked: TrustQuestion, found: Signer | undefined): PluginRefusal {
+  const { package: name, version, before } = asked
   const now = found === undefined ? 'no rule says who signs it now' : `this one by ${signerName(found)}`
   return new PluginRefusal(
     'other-signer',
     `${name}@${before?.version} was signed by ${before?.signer === undefined ? 'nobody' : signerName(before.signer)}, and ${now}`,
-    `if ${name}@${version} is meant, take the plugin out with muster plugins remove, and add it again`,
+    `run: muster plugins remove ${asked.alias ?? name}, if ${name}@${version} is meant, and add it again`,
   )
 }
 
@@ -86,7 +91,7 @@ async function trustedRoot({ root }: TrustPolicy): Promise<TrustedRoot> {
     throw new PluginRefusal(
       'no-source',
       `the trusted root '${root}' cannot be used: ${(error as Error).message}`,
-      'see trust.root of the registry manifest',
+      byHand('correct trust.root'),
     )
   }
 }

@@ -35,16 +35,16 @@ const least: readonly Fault[] = [
   'says-what-it-may-not',
 ]
 
-test('the zoo has them all, and whatever is held back has a harm to show', () => {
+test('the zoo has them all, and each of them has a harm to show', () => {
   expect(Object.keys(faults)).toEqual(expect.arrayContaining([...least]))
   const harmless = Object.entries<Fate>(faults).filter(([, { harm }]) => harm === undefined)
-  expect(harmless.map(([name]) => name)).toEqual(['tame', 'opens-files-without-end', 'writes-byte-by-byte'])
+  expect(harmless.map(([name]) => name)).toEqual(['tame'])
 })
 
 test('the page of hostile plugins says what is tried (write it anew: `pnpm vitest run apps/host/src/plugins/zoo.test.ts -u`)', async () => {
   const rows = Object.values(faults)
     .filter(({ defence }) => defence !== 'none')
-    .map((one) => `| ${one.does}${needs(one)} | ${one.defence} | ${endOf(one)} | ${one.harm?.is ?? 'the same'} |`)
+    .map((one) => `| ${one.does}${needs(one)} | ${one.defence} | ${endOf(one)} | ${one.harm?.is} |`)
   expect(rows.length).toBeGreaterThanOrEqual(25)
   const page = `# Hostile plugins
 

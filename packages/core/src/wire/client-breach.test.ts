@@ -1,8 +1,8 @@
 /** A plugin that breaks the contract is found out by the host, and named. */
-import { describe, expect, it } from 'vitest'
+import { describe, expect, it, vi } from 'vitest'
 import type { PluginConnection } from './client.ts'
 import type { ViolationCode } from './close.ts'
-import { maxPageBytes } from './limits.ts'
+import { envelopeBytes, maxPageBytes, maxUnaskedPerSecond } from './limits.ts'
 import { collect, connect, execId, failure, id, now, observation, options, query, spec } from './link.test.helper.ts'
 import type { RawSide } from './raw.test.helper.ts'
 
@@ -158,5 +158,31 @@ describe('the host closes a plugin that', () => {
     expect(await other).toMatchObject({ code: 'internal', effect: 'possible' })
     await raw.ended
     expect(host.stats()).toMatchObject({ asked: 0, senders: 0, receivers: 0 })
+  })
+
+  it('lists a page that is longer than a page may be by one byte; none that is just as long', async () => {
+    for (const more of [0, 1]) {
+      const { host, raw } = connect()
+      const listed = list(host).catch((error: unknown) => error)
+      const { id: call } = await raw.request('worker.list')
+      const text = JSON.stringify({ jsonrpc: '2.0', id: call, result: { workers: [], asOf: now } })
+      raw.text(text.padEnd(maxPageBytes + envelopeBytes + more))
+      if (more === 0) expect(await listed).toEqual({ workers: [], asOf: now })
+      else expect(await host.closed).toMatchObject({ violation: 'bad-answer' })
+    }
+  })
+
+  it('floods it with what nobody asked for', async () => {
+    // The clock stands still, so that a slow machine sees the same second.
+    vi.useFakeTimers()
+    try {
+      const { host, raw } = connect()
+      raw.message({ id: 1, method: 'secret', params: { call: 99, name: 'token' } })
+      for (let one = 0; one < maxUnaskedPerSecond; one++) raw.message({ method: '$/cancel', params: { id: 1 } })
+      const message = `more than ${maxUnaskedPerSecond} messages in a second`
+      expect(await host.closed).toEqual({ kind: 'violation', violation: 'flood', message })
+    } finally {
+      vi.useRealTimers()
+    }
   })
 })

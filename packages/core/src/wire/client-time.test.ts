@@ -3,6 +3,7 @@ import { afterEach, beforeEach, describe, expect, it, vi } from 'vitest'
 import { ProviderError } from '../errors.ts'
 import { answerGraceMs, settleMs, unresponsiveMs } from './limits.ts'
 import { collect, connect, execId, failure, id, link, options, query, spec } from './link.test.helper.ts'
+import { type OpenCall, openCall } from './serve-call.ts'
 
 const target = { id }
 const how = { graceMs: 0, force: false, reason: 'test' }
@@ -50,7 +51,7 @@ describe('time', () => {
     await raw.request('worker.launch')
     const before = performance.now()
     await vi.advanceTimersByTimeAsync(3999)
-    expect(await failed).toMatchObject({ code: 'deadline', effect: 'possible' })
+    expect(await failed).toMatchObject({ code: 'deadline', effect: 'possible', message: 'launch: the deadline has passed' })
     expect(performance.now() - before).toBeLessThan(4000)
   })
 
@@ -61,7 +62,8 @@ describe('time', () => {
     await vi.advanceTimersByTimeAsync(answerGraceMs + 60)
     await failed
     await vi.advanceTimersByTimeAsync(unresponsiveMs)
-    expect(await host.closed).toMatchObject({ kind: 'unresponsive' })
+    const message = `launch was past its deadline: nothing for ${unresponsiveMs} ms`
+    expect(await host.closed).toEqual({ kind: 'unresponsive', message })
   })
 
   it('a plugin that stood still with the host, as with their machine, is not: it has the whole time once more', async () => {
@@ -82,6 +84,21 @@ describe('time', () => {
     expect(host.stats().asked).toBe(0)
   })
 
+  it('a stream whose plugin hears of nothing ends with its deadline, and what came before can be read', async () => {
+    const { host, raw } = connect()
+    const seen: number[] = []
+    const failed = failure(
+      (async () => {
+        for await (const part of host.worker.copyOut(target, '/x', options({ deadlineMs: 1000 }))) seen.push(part.length)
+      })(),
+    )
+    const { params } = await raw.request('worker.copyOut')
+    raw.frame(params['out'] as number, Buffer.alloc(7))
+    await vi.waitFor(() => expect(seen).toEqual([7]))
+    await vi.advanceTimersByTimeAsync(1000 + answerGraceMs)
+    expect(await failed).toMatchObject({ code: 'deadline' })
+  })
+
   it('a plugin that leaves a stream unfinished is unresponsive', async () => {
     const { host, raw } = connect()
     const failed = failure(collect(host.worker.copyOut(target, '/x', options())))
@@ -91,6 +108,22 @@ describe('time', () => {
     await vi.advanceTimersByTimeAsync(unresponsiveMs)
     expect(await host.closed).toMatchObject({ kind: 'unresponsive' })
     expect(await failed).toMatchObject({ code: 'internal' })
+  })
+
+  it('the signal of a call says why it aborts', async () => {
+    const log = { debug: () => undefined, info: () => undefined, warn: () => undefined, error: () => undefined }
+    const secret = (): Promise<never> => Promise.reject(new Error('none'))
+    const params = { deadlineMs: 1000, idempotencyKey: 'k', epoch: 3, attempt: 1, traceparent: options().traceparent }
+    const open = (): OpenCall => openCall(params, { method: 'launch', log, now: Date.now, secret })
+    const [over, left] = [open(), open()]
+    left.abort('cancelled')
+    await vi.advanceTimersByTimeAsync(1000)
+    expect([over, left].map(({ call }) => (call.signal.reason as Error).name)).toEqual(['TimeoutError', 'AbortError'])
+    expect([over, left].map((one) => one.failure(new Error('odd')).message)).toEqual([
+      'launch: the deadline has passed',
+      'launch: cancelled',
+    ])
+    for (const one of [over, left]) one.end()
   })
 
   it('author code that ignores its signal is answered for: cancelled, deadline, late result dropped', async () => {

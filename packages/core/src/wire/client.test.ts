@@ -3,6 +3,7 @@ import type { ExecChunk } from '../provider.ts'
 import { toCallOptions } from './call-options.ts'
 import { connectPlugin, type PluginConnection } from './client.ts'
 import { type GatedDuplex, gatedDuplex } from './gated.test.helper.ts'
+import { envelopeBytes, maxFrameBytes } from './limits.ts'
 import { collect, configuration, connect, execId, failure, id, link, options, query, spec } from './link.test.helper.ts'
 
 const target = { id }
@@ -16,6 +17,11 @@ describe('the host refuses by itself, and nothing is sent', () => {
     [
       'large files',
       (host) => host.worker.launch({ ...spec, files: [{ path: '/f', base64: 'A'.repeat(400_000) }] }, options()),
+      { code: 'invalid-spec', path: 'files' },
+    ],
+    [
+      'large names in env',
+      (host) => host.worker.launch({ ...spec, env: { [`A${'x'.repeat(300_000)}`]: '' } }, options()),
       { code: 'invalid-spec', path: 'files' },
     ],
     [
@@ -156,7 +162,9 @@ describe('places', () => {
 describe('iterables', () => {
   it('start at the first next, and never when they are returned before', async () => {
     const { host, raw } = connect()
-    await host.worker.watch(query, options())[Symbol.asyncIterator]().return?.()
+    const never = host.worker.watch(query, options())[Symbol.asyncIterator]()
+    await never.return?.()
+    expect((await never.next()).done).toBe(true)
     const iterator = host.worker.watch(query, options())[Symbol.asyncIterator]()
     expect(host.stats().asked).toBe(0)
     const next = iterator.next()
@@ -305,6 +313,18 @@ describe('life', () => {
     expect(host.stats().asked).toBe(0)
   })
 
+  it('sends a configuration that fills its frame, and is told nothing but that it was taken', async () => {
+    const { host, raw } = connect()
+    const bytesOf = (config: string): number => Buffer.byteLength(JSON.stringify({ ...configuration, config }))
+    const most = 'x'.repeat(maxFrameBytes - envelopeBytes - bytesOf(''))
+    const life = { deadlineMs: 1000 }
+    expect(await failure(host.configure({ ...configuration, config: `${most}x` }, life))).toMatchObject({ code: 'invalid-spec' })
+    const done = host.configure({ ...configuration, config: most }, life)
+    const { id: call } = await raw.request('configure')
+    raw.message({ id: call, result: {} })
+    expect(await done).toBeUndefined()
+  })
+
   it('takes the end of the connection for the answer to retire, and no other reason', async () => {
     const first = connect()
     const retired = first.host.retire({ deadlineMs: 1000 })
@@ -366,5 +386,6 @@ describe('toCallOptions', () => {
     const outer = await link({ probe: async (call) => await inner.host.worker.probe(toCallOptions(call)) })
     const secret = vi.fn(async () => ({ value: 'v', version: '2' }))
     expect(await outer.host.worker.probe(options({ secret }))).toEqual({ state: 'ready', message: 'v' })
+    expect(secret).toHaveBeenCalledWith('token', expect.objectContaining({ refused: '1' }))
   })
 })

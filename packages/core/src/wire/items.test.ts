@@ -145,5 +145,7 @@ describe('splitBytes', () => {
     expect(parts.map((one) => one.length)).toEqual([maxChunkBytes, maxChunkBytes, 3])
     expect(parts.every((one) => one.buffer === data.buffer)).toBe(true)
     expect(splitBytes(new Uint8Array(0))).toEqual([])
+    const whole = new Uint8Array(maxChunkBytes)
+    expect(splitBytes(whole)[0]).toBe(whole)
   })
 })

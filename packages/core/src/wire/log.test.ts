@@ -56,7 +56,7 @@ describe('log of a plugin process', () => {
     log.info('cycle', cycle)
     log.info('long', { text: 'x'.repeat(100_000) })
     const [first, second] = target.lines.map((line) => JSON.parse(line) as Record<string, unknown>)
-    expect(first?.['unwritable']).toBeTypeOf('string')
+    expect(first?.['unwritable']).toMatch(/circular/)
     expect(second).toMatchObject({ message: 'long', cut: true })
     target.redactor.add('canary-at-the-cut')
     log.info(`${'x'.repeat(4090)}canary-at-the-cut${'y'.repeat(20_000)}`)

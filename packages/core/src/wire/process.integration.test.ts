@@ -123,7 +123,9 @@ describe('a plugin process', () => {
     const failed = failure(host.worker.launch({ ...spec, env: { CRASH: '1' } }, options()))
     expect(await failed).toMatchObject({ code: 'internal', effect: 'possible' })
     expect(await exit).toEqual({ code: 70, signal: null })
-    expect(words()).toContain('uncaught exception')
+    expect(words()).toMatch(
+      /^\{.*"plugin":"@muster\/echo".*uncaught exception|^\{.*uncaught exception.*"plugin":"@muster\/echo"/m,
+    )
     expect(words()).toContain('[secret] escapes')
     expect(words()).not.toContain('canary-escapes')
   })

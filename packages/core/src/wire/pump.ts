@@ -13,9 +13,17 @@ export type Encode = (value: unknown) => (readonly Uint8Array[])[]
 export async function pump(source: AsyncIterable<unknown>, sender: Sender, encode: Encode): Promise<void> {
   const iterator = source[Symbol.asyncIterator]()
   let over = false
+  const next = async (): Promise<IteratorResult<unknown>> => {
+    try {
+      return await iterator.next()
+    } catch (error) {
+      over = true
+      throw error
+    }
+  }
   try {
     while (!sender.signal.aborted) {
-      const step = await orAborted(Promise.resolve(iterator.next()), sender.signal)
+      const step = await orAborted(next(), sender.signal)
       if (step === undefined) return
       if (step.done === true) {
         over = true
@@ -23,9 +31,6 @@ export async function pump(source: AsyncIterable<unknown>, sender: Sender, encod
       }
       for (const payload of encode(step.value)) if (!(await sender.write(payload))) return
     }
-  } catch (error) {
-    over = true
-    throw error
   } finally {
     if (!over) await endIterator(iterator)
   }

@@ -98,6 +98,19 @@ describe("an author's fault is an internal error with method and path", () => {
       () => give({ stream: 'stdout', cursor: 'c', data: new Uint8Array(maxChunkBytes + 1) }),
       /^logs: data: 65537 bytes/,
     ],
+    [
+      'an item that throws',
+      'logs',
+      () =>
+        give({
+          stream: 'stdout',
+          cursor: 'c',
+          get data(): Uint8Array {
+            throw new Error('no bytes')
+          },
+        }),
+      'logs failed: no bytes',
+    ],
     ['a text for bytes', 'copyOut', () => give('text'), 'copyOut: a byte stream gave a value that is no Uint8Array'],
     ['no session', 'exec', async(undefined), 'exec: output: no AsyncIterable'],
     ['a session without exit', 'exec', async({ output: give() }), 'exec: exit: no Promise'],

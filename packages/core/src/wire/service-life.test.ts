@@ -3,6 +3,9 @@ import { describe, expect, it, vi } from 'vitest'
 import { ProviderError } from '../errors.ts'
 import type { ExecChunk, WorkerProvider } from '../provider.ts'
 import { echoManifest, echoProvider } from './echo.test.child.ts'
+import { rawSide } from './raw.test.helper.ts'
+import { createRedactor } from './redact.ts'
+import { createService } from './service.ts'
 import { collect, configuration, execId, id, link, linkRaw, options, query, spec } from './link.test.helper.ts'
 
 const target = { id }
@@ -31,6 +34,28 @@ describe('what a service refuses', () => {
     await expect(host.configure(configuration, { deadlineMs: 1000 })).rejects.toThrow('configured already')
     expect(await host.describe({ deadlineMs: 1000 })).toEqual(echoManifest)
     expect(host.stats()).toMatchObject({ senders: 0, receivers: 0 })
+  })
+
+  it('what is of no kind that it is', async () => {
+    const raw = rawSide()
+    createService(
+      raw.socket,
+      { manifest: echoManifest, create: async () => echoProvider() },
+      { write: () => undefined, redactor: createRedactor() },
+    )
+    for (const [id, method] of ['banker.probe', 'probe', 'worker.none', 'worker.constructor'].entries()) {
+      raw.message({ id: id + 1, method, params: {} })
+      const { error } = await raw.wait((one) => one.id === id + 1)
+      expect(error).toMatchObject({ message: `no method ${method}`, data: { code: 'unsupported', effect: 'none' } })
+    }
+  })
+
+  it('no contract of the majors that it speaks', async () => {
+    const manifest = { ...echoManifest, contract: ['1.0', '2.0'] }
+    for (const contract of ['1.3', '2.0']) {
+      const { host } = linkRaw({ manifest, create: async () => echoProvider() })
+      await expect(host.configure({ ...configuration, contract }, { deadlineMs: 1000 })).resolves.toBeUndefined()
+    }
   })
 
   it('a configuration its author refuses, and may be given another', async () => {

@@ -264,6 +264,7 @@ describe('secrets', () => {
     })
     await expect(call?.secret('token')).rejects.toMatchObject({
       code: 'internal',
+      effect: 'none',
       message: 'probe: secret(token) after the call was over',
     })
   })

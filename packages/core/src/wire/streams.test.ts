@@ -1,3 +1,4 @@
+import { getEventListeners } from 'node:events'
 import { duplexPair } from 'node:stream'
 import fc from 'fast-check'
 import { describe, expect, it, vi } from 'vitest'
@@ -246,6 +247,9 @@ describe('a receiver', () => {
     late.receiver.data(Buffer.from('abc'))
     expect(() => late.receiver.end(2, undefined)).toThrow(code('over-end'))
     expect(() => late.receiver.end(streamWindowBytes * 2, undefined)).toThrow(code('over-credit'))
+    const full = receiver()
+    expect(() => full.receiver.end(streamWindowBytes + 1, undefined)).toThrow(code('over-credit'))
+    full.receiver.end(streamWindowBytes, undefined)
   })
 
   it('drops what comes after it was cancelled, and says so once', async () => {
@@ -260,6 +264,11 @@ describe('a receiver', () => {
     expect(seen).toMatchObject({ cancelled: 1, complete: 1 })
     seen.receiver.cancel()
     expect(seen.cancelled).toBe(1)
+    // Whoever has said how much there is sends no more for it.
+    const ended = receiver()
+    ended.receiver.end(3, undefined)
+    ended.receiver.cancel()
+    expect(ended.cancelled).toBe(0)
   })
 
   it('keeps no view of a large block for a small payload', async () => {
@@ -301,5 +310,34 @@ describe('pump', () => {
     const messy = { [Symbol.asyncIterator]: () => ({ next, return: () => Promise.reject(new Error('messy')) }) }
     await pump(messy, sender, encodeBytes)
     expect(next).not.toHaveBeenCalled()
+  })
+
+  it('lets go of a source that has ended by itself, and of its reader’s signal after each value', async () => {
+    const over = new AbortController()
+    const listening: number[] = []
+    const sender = {
+      signal: over.signal,
+      write: async () => listening.push(getEventListeners(over.signal, 'abort').length) > 0,
+    } as unknown as Sender
+    const clean = vi.fn(async () => ({ done: true as const, value: undefined }))
+    const values = source(Array.from({ length: 5 }, () => new Uint8Array(1)))
+    await pump({ [Symbol.asyncIterator]: () => ({ next: () => values.next(), return: clean }) }, sender, encodeBytes)
+    expect(clean).not.toHaveBeenCalled()
+    await vi.waitFor(() => expect(getEventListeners(over.signal, 'abort')).toEqual([]))
+    expect(Math.max(...listening)).toBeLessThanOrEqual(1)
+  })
+
+  it('lets a source clean up that gave what cannot be sent, and one that failed has done so', async () => {
+    const sender = { signal: new AbortController().signal, write: async () => true } as unknown as Sender
+    const clean = vi.fn(async () => ({ done: true as const, value: undefined }))
+    const of = (next: () => Promise<IteratorResult<unknown>>): AsyncIterable<unknown> => ({
+      [Symbol.asyncIterator]: () => ({ next, return: clean }),
+    })
+    const fails = of(() => Promise.reject(new Error('dry')))
+    await expect(pump(fails, sender, encodeBytes)).rejects.toThrow('dry')
+    expect(clean).not.toHaveBeenCalled()
+    const odd = of(async () => ({ done: false, value: 'text' }))
+    await expect(pump(odd, sender, encodeBytes)).rejects.toThrow('no Uint8Array')
+    expect(clean).toHaveBeenCalledOnce()
   })
 })

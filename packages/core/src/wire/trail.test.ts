@@ -169,6 +169,7 @@ test('what no exporter could take is not told, and breaks nothing', async () => 
 test('where nobody records there are none, and work is done all the same', async () => {
   expect(await told({ launch: async () => ({ handle }) }, (host) => host.worker.launch(spec, options()))).toEqual([])
   expect(await vendorSpan('ask', async ({ traceparent }) => [traceparent])).toEqual([undefined])
+  await expect(vendorSpan('ask', () => Promise.reject(new Error('its own')))).rejects.toThrow('its own')
   expect(inTrail(undefined, () => 1)).toBe(1)
 })
 

@@ -1,3 +1,5 @@
+import { setFlagsFromString } from 'node:v8'
+import { runInNewContext } from 'node:vm'
 import { describe, expect, it, vi } from 'vitest'
 import { encodeDataHead, encodeMessage } from './frames.ts'
 import { gatedDuplex, type SeenFrame } from './gated.test.helper.ts'
@@ -65,6 +67,24 @@ describe('writer', () => {
     expect(writer.stats().dataFrames).toBeGreaterThan(96)
     open()
     expect(await Promise.all(streams)).toEqual(Array.from({ length: 100 }, () => true))
+  })
+
+  it('keeps nothing of what it has handed over', async () => {
+    setFlagsFromString('--expose-gc')
+    const collect = runInNewContext('gc') as () => void
+    const { duplex, open } = gatedDuplex()
+    open()
+    const writer = createWriter(duplex)
+    const sent = ['one', 'two', 'three'].map((name) => {
+      const bytes = text(name)
+      writer.message('other', bytes)
+      return new WeakRef(bytes)
+    })
+    await writer.flushed()
+    await vi.waitFor(() => {
+      collect()
+      expect(sent.filter((one) => one.deref() !== undefined)).toHaveLength(0)
+    })
   })
 
   it('takes streams in turn', async () => {

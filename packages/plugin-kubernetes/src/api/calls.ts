@@ -17,6 +17,7 @@ export interface ApiCall {
 
 const pods = { group: '', version: 'v1', resource: 'pods', namespaced: true } as const
 const policies = { group: 'networking.k8s.io', version: 'v1', resource: 'networkpolicies', namespaced: true } as const
+const budgets = { group: 'policy', version: 'v1', resource: 'poddisruptionbudgets', namespaced: true } as const
 const services = { group: '', version: 'v1', resource: 'services', namespaced: true } as const
 /** A WebSocket begins with GET, which is the verb `get`; servers from 1.35 on want `create` too, as for every way to run something. */
 const stream = { ...pods, verb: 'get', also: ['create'] } as const
@@ -24,6 +25,7 @@ const stream = { ...pods, verb: 'get', also: ['create'] } as const
 type CallName =
   | ('getPod' | 'listPods' | 'watchPods' | 'createPod' | 'applyPod' | 'deletePod')
   | ('getPolicy' | 'listPolicies' | 'createPolicy' | 'applyPolicy' | 'deletePolicy')
+  | ('getBudget' | 'listBudgets' | 'createBudget' | 'applyBudget' | 'deleteBudget')
   | ('getService' | 'listServices' | 'createService' | 'applyService' | 'deleteService')
   | ('readLog' | 'exec' | 'attach' | 'forward' | 'listEvents' | 'reviewAccess' | 'createSecret' | 'listQuotas' | 'listNodes')
 
@@ -39,6 +41,11 @@ export const calls: Readonly<Record<CallName, ApiCall>> = {
   createPolicy: { ...policies, verb: 'create' },
   applyPolicy: { ...policies, verb: 'patch' },
   deletePolicy: { ...policies, verb: 'delete' },
+  getBudget: { ...budgets, verb: 'get' },
+  listBudgets: { ...budgets, verb: 'list' },
+  createBudget: { ...budgets, verb: 'create' },
+  applyBudget: { ...budgets, verb: 'patch' },
+  deleteBudget: { ...budgets, verb: 'delete' },
   getService: { ...services, verb: 'get' },
   listServices: { ...services, verb: 'list' },
   // An apply of what is not there yet is a creation too.

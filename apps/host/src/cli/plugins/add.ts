@@ -6,8 +6,9 @@ import { filesOf } from '../../plugins/archive.ts'
 import { namedIn, readTarball } from '../../plugins/origin.ts'
 import { openOrigin } from '../../plugins/origins.ts'
 import { PluginRefusal } from '../../plugins/refusal.ts'
-import { type PluginSource, registryOf } from '../../plugins/registry.ts'
+import { type PluginEntry, type PluginSource, registryOf } from '../../plugins/registry.ts'
 import { chooseVersion } from '../../plugins/resolve.ts'
+import { addCommand, byHand } from '../../plugins/way-out.ts'
 import { change, type ChangeOptions, edited } from './change.ts'
 import { entryOf, type Site } from './site.ts'
 
@@ -32,13 +33,22 @@ export async function addPlugin(site: Site, spec: string | undefined, options: A
     throw new PluginRefusal(
       'no-package',
       `'${alias}' is no alias: it has 1 to 40 of a-z, 0-9 and -`,
-      'give it one with --as NAME',
+      `run: muster plugins add ${added.package}@${added.version} --as ${alias
+        .toLowerCase()
+        .replaceAll(/[^a-z0-9-]/g, '-')
+        .slice(0, 40)}`,
     )
   const known = site.registry.entries.find((one) => one.alias === alias)
   if (known !== undefined && known.package !== added.package)
-    throw new PluginRefusal('clash', `the alias '${alias}' is ${known.package} already`, 'give this one another with --as NAME')
+    throw new PluginRefusal(
+      'clash',
+      `the alias '${alias}' is ${known.package} already`,
+      `run: ${addCommand({ ...added, alias: freeAlias(site, added.package), base: site.registry.base }, added.version)}; or with another name`,
+    )
   const text = edited(site.text, (plugins) => {
-    plugins[alias] = added
+    // What is demanded of it stays, also of another version.
+    const { package: _package, version: _version, source: _source, ...demanded } = (plugins[alias] ?? {}) as Partial<PluginEntry>
+    plugins[alias] = { ...added, ...demanded }
   })
   return change(site, options, { text, update: new Set([alias]) })
 }
@@ -50,7 +60,7 @@ export async function removePlugin(site: Site, alias: string, options: ChangeOpt
     throw new PluginRefusal(
       'clash',
       `the plugin '${alias}' is used by ${users.join(', ')}`,
-      'take these providers out of the configuration first',
+      byHand('take these providers out first', 'muster.yaml'),
     )
   const text = edited(site.text, (plugins) => {
     delete plugins[alias]
@@ -72,7 +82,7 @@ export function rolledBack(site: Site, alias: string): string {
     throw new PluginRefusal(
       'no-version',
       `the lock has no version of '${alias}' before this one`,
-      'name a version: muster plugins add NAME@VERSION',
+      `run: muster plugins update ${alias}, which looks for another one; or name it: muster plugins add NAME@VERSION`,
     )
   const { version } = locked.previous
   return versioned(site, alias, version)
@@ -98,17 +108,27 @@ async function wanted(site: Site, spec: string | undefined, options: AddOptions)
     return { ...packageOf(pack, `the tarball '${options.tarball}'`), source: { tarball: at(options.tarball) } }
   }
   const [name, range] = splitSpec(spec)
-  const source = sourceOf(options, at)
+  const source = sourceOf(options, at) ?? sourceNow(site, { alias: options.as ?? aliasOf(name), name })
   if (range !== undefined) return { package: name, version: range, ...(source === undefined ? {} : { source }) }
   const from = source ?? { registry: registryOf(name, site.registry.registries) }
   const origin = await openOrigin(from, site)
   const rule = { policy: site.registry.policy, now: Date.now(), aged: origin.aged }
   const { version } = chooseVersion(
-    { alias: options.as ?? aliasOf(name), package: name, range: '*' },
+    { alias: options.as ?? aliasOf(name), package: name, range: '*', source: from, base },
     await origin.versions(name),
     rule,
   )
   return { package: name, version: `^${version}`, ...(source === undefined ? {} : { source }) }
+}
+
+/** Where it comes from already, unless that is where it would come from anyhow, or a file of one's own. */
+function sourceNow(
+  { registry: { entries, registries } }: Site,
+  { alias, name }: { alias: string; name: string },
+): PluginSource | undefined {
+  const known = entries.find((one) => one.alias === alias && one.package === name)?.source
+  if (known === undefined || 'folder' in known || 'tarball' in known) return undefined
+  return 'registry' in known && known.registry === registryOf(name, registries) ? undefined : known
 }
 
 function sourceOf({ mirror, registry }: AddOptions, at: (path: string) => string): PluginSource | undefined {
@@ -121,10 +141,20 @@ function splitSpec(spec: string | undefined): [string, string?] {
     throw new PluginRefusal(
       'no-package',
       'no package is named',
-      'run: muster plugins add PACKAGE, or add --tarball FILE or --folder DIR',
+      'run: muster plugins add --help; it is: add PACKAGE, or add --tarball FILE or --folder DIR',
     )
   const at = spec.indexOf('@', 1)
   return at === -1 ? [spec] : [spec.slice(0, at), spec.slice(at + 1)]
+}
+
+/** One that no other plugin has. */
+function freeAlias({ registry }: Site, name: string): string {
+  const taken = new Set(registry.entries.map((one) => one.alias))
+  const plain = aliasOf(name)
+  for (let at = 1; ; at++) {
+    const alias = at === 1 ? plain : `${plain}-${at}`
+    if (!taken.has(alias)) return alias
+  }
 }
 
 function aliasOf(name: string): string {
@@ -134,5 +164,9 @@ function aliasOf(name: string): string {
 function packageOf(text: string, where: string): { package: string; version: string } {
   const found = namedIn(text)
   if (found !== undefined) return { package: found.name, version: found.version }
-  throw new PluginRefusal('no-source', `${where} has no package.json with name and version`, 'correct the path')
+  throw new PluginRefusal(
+    'no-source',
+    `${where} has no package.json with name and version`,
+    'run: npm init, in the folder of the plugin; or correct the path',
+  )
 }

@@ -8,6 +8,7 @@ import { type LockChange, planLock } from '../../plugins/locking.ts'
 import { PluginRefusal } from '../../plugins/refusal.ts'
 import { readRegistry } from '../../plugins/registry.ts'
 import { signerName } from '../../plugins/trust.ts'
+import { byHand } from '../../plugins/way-out.ts'
 import { bytes, exits, oneLine, print, printJson, say } from '../io.ts'
 import { withProgress } from '../context.ts'
 import { collectAfter } from './gc.ts'
@@ -166,7 +167,7 @@ export function edited(text: string | undefined, edit: (plugins: Record<string, 
   try {
     file = JSON.parse(text ?? '{ "plugins": {} }') as typeof file
   } catch {
-    const fix = 'change it by hand, then run: muster plugins lock'
+    const fix = byHand('change it by hand; then: muster plugins lock')
     throw new PluginRefusal(
       'changed-meanwhile',
       'the registry manifest is no plain JSON, and what is written in it beside would be lost',

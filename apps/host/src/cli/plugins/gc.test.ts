@@ -3,7 +3,7 @@ import { mkdir, mkdtemp, readdir, rm, utimes, writeFile } from 'node:fs/promises
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { afterEach, beforeEach, expect, test } from 'vitest'
-import { hexOf } from '../../plugins/content.ts'
+import { hexOf } from '../../plugins/hex.ts'
 import { lockText } from '../../plugins/lock.ts'
 import { openSqliteStore } from '../../store/open.ts'
 import { noteEntries } from '../../engine/entries.ts'

@@ -22,7 +22,7 @@ export async function collectPlugins(site: Site, { dryRun, json }: { dryRun?: tr
   if (json === true) printJson({ store: site.stores[0], removed, dryRun: dryRun === true })
   else {
     for (const name of removed) print(name)
-    say(`${dryRun === true ? 'would remove' : 'removed'} ${removed.length} of the folders in ${site.stores[0]}`)
+    say(`${dryRun === true ? 'would remove' : 'removed'} ${removed.length} of what lies in ${site.stores[0]}`)
   }
   return exits.ok
 }

@@ -32,6 +32,6 @@ function refusal(alias: string, { provider, version, workers }: KeptHere): Plugi
   return new PluginRefusal(
     'still-needed',
     `version ${version} of '${alias}' is kept for workers of ${provider}, and the lock would hold it no longer${names}`,
-    `wait for the end of these workers, or end them; see: muster workers --provider ${provider}`,
+    `run: muster workers --provider ${provider}, and wait for the end of these workers, or end them`,
   )
 }

@@ -1,12 +1,15 @@
 /** What `muster plugins verify` finds by a mirror alone, before anything of it is rolled out. */
-import { readFile, rm, writeFile } from 'node:fs/promises'
+import { mkdir, readFile, rm, writeFile } from 'node:fs/promises'
 import { join } from 'node:path'
 import { tempFolder, type TempFolder } from '@muster/test/systems/temp'
 import { afterEach, beforeEach, expect, test, vi } from 'vitest'
+import { sha512Of, treeOf } from '@muster/packed/digest'
+import { filesOf } from '../../plugins/archive.ts'
 import { startTestRegistry, type TestRegistry } from '../../plugins/testing/npm-registry.ts'
 import { packPlugin } from '../../plugins/testing/pack.ts'
 import { updatePlugins } from './add.ts'
 import { mirrorPlugins, verifyPlugins } from './mirror.ts'
+import { showPlugin } from './show.ts'
 import { openSite, type Site } from './site.ts'
 
 let folder: TempFolder
@@ -16,6 +19,8 @@ beforeEach(async () => {
   folder = await tempFolder('verify')
   registry = await startTestRegistry()
   told = ''
+  // That of a daemon, which keeps what was unpacked.
+  await mkdir(at('data'))
   for (const stream of [process.stdout, process.stderr])
     vi.spyOn(stream, 'write').mockImplementation((text) => {
       told += String(text)
@@ -62,11 +67,66 @@ test('all that the lock holds is looked at, the version before too', async () =>
   )
 })
 
+test('what the lock says of the conformance report is compared with the report itself', async () => {
+  const claim = {
+    result: 'pass',
+    contract: '1.0',
+    suite: '@muster/core@0.1.0',
+    at: '2026-01-01T00:00:00.000Z',
+    passed: 41,
+    failed: 0,
+    notDeclared: 0,
+  }
+  await editLock((cloud) => Object.assign(cloud, { conformance: claim }))
+  expect(await verified()).toMatch(
+    /^1 .*1\.1\.0: other-report: .* than that says: there is none\n  fix: run: muster plugins update cloud, /,
+  )
+  told = ''
+  await withSite((site) =>
+    showPlugin(site, 'cloud', { client: () => Promise.reject(Object.assign(new Error('none runs'), { code: 'no-daemon' })) }),
+  )
+  expect(told).toMatch(/report +other-report: /)
+  await withSite((site) => updatePlugins(site, ['cloud'], { yes: true }))
+  expect(await verified()).toMatch(/^0 /)
+})
+
+test('with its digest, where there is one', async () => {
+  const files = await filesOf(await packPlugin({ version: '1.2.0' }))
+  const report = JSON.stringify({
+    ...{ schema: 1, result: 'pass', startedAt: '2026-01-01T00:00:00.000Z' },
+    artifact: { package: '@acme/plugin', version: '1.2.0', tree: treeOf(files) },
+    suite: { package: '@muster/core', version: '0.1.0', contract: '1.0' },
+    tests: [{ name: 'one', outcome: 'pass' }],
+  })
+  const tarball = await packPlugin({ version: '1.2.0', more: [['package/conformance-report.json', report]] })
+  registry.publish('@acme/plugin', '1.2.0', { tarball, published: '2026-01-01T00:00:00.000Z' })
+  await withSite((site) => updatePlugins(site, [], { yes: true, waive: 'a test' }))
+  const show = async (): Promise<string> => {
+    told = ''
+    await withSite((site) =>
+      showPlugin(site, 'cloud', { client: () => Promise.reject(Object.assign(new Error('none runs'), { code: 'no-daemon' })) }),
+    )
+    return told
+  }
+  expect(await show()).toContain(`${sha512Of(Buffer.from(report))}, as packed`)
+  await editLock((cloud) =>
+    Object.assign((cloud as unknown as { conformance: object }).conformance, { report: `sha512-${'A'.repeat(86)}==` }),
+  )
+  expect(await show()).toMatch(/report +other-report: /)
+  await withSite((site) => mirrorPlugins(site, { out: at('mirror') }))
+  expect(await verified()).toMatch(/^1 .*1\.2\.0: other-report: /)
+  // One that was locked before the digest was kept.
+  await editLock((cloud) => delete (cloud as unknown as { conformance: { report?: string } }).conformance.report)
+  expect(await verified()).toMatch(/^0 /)
+})
+
 test('a lock that would be refused by a start is refused here: its permissions, and the digest of its files', async () => {
   await editLock(({ permissions }) => {
     permissions.childProcess = true
   })
   expect(await verified()).toMatch(/^1 .*1\.1\.0: other-permissions: the lock of 'cloud' accepts other permissions/)
+  // Where nothing is unpacked that would be compared first.
+  await rm(at('data/plugins'), { recursive: true })
   await editLock((cloud) => {
     cloud.tree = `sha512-${'A'.repeat(86)}==`
   })

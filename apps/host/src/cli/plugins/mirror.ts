@@ -5,12 +5,12 @@ import { treeOf } from '@muster/packed/digest'
 import { formatProblem } from '../../config/problem.ts'
 import { filesOf } from '../../plugins/archive.ts'
 import { findContent, verifyTree } from '../../plugins/content.ts'
-import { checkAccepted } from '../../plugins/accepted.ts'
-import { checkBytes, lockedBytes } from '../../plugins/fetch.ts'
+import { checkAccepted, checkReport } from '../../plugins/accepted.ts'
+import { checkBytes, lockedAttestations, lockedBytes } from '../../plugins/fetch.ts'
 import { type LockedPlugin, lockedFor } from '../../plugins/lock.ts'
-import { mirrored, type ToMirror, writeMirror } from '../../plugins/mirror.ts'
+import { mirrored, mirrorOrigin, type ToMirror, writeMirror } from '../../plugins/mirror.ts'
 import { jsonOf } from '../../plugins/origin.ts'
-import { openOrigin } from '../../plugins/origins.ts'
+import type { OriginDeps } from '../../plugins/origins.ts'
 import { PluginRefusal } from '../../plugins/refusal.ts'
 import { trustOf } from '../../plugins/trust.ts'
 import { exits, print, printJson, say } from '../io.ts'
@@ -23,8 +23,7 @@ export async function mirrorPlugins(site: Site, { out, json }: { out: string; js
     versionsOf(site).map(async (locked): Promise<ToMirror> => {
       const { package: name, version, published } = locked
       const tarball = await lockedBytes(locked, site)
-      const attestations =
-        locked.signer === undefined ? undefined : await (await openOrigin(locked.source, site)).attestations(name, version)
+      const attestations = locked.signer === undefined ? undefined : await lockedAttestations(locked, site)
       return { package: name, version, ...(published === undefined ? {} : { published }), tarball, attestations }
     }),
   )
@@ -107,8 +106,10 @@ async function verify(locked: LockedPlugin, { alias, site, mirror }: VerifyFrom)
     tarball: await verifiedBytes(locked, { site, ...(mirror === undefined ? {} : { mirror }) }),
   })
   if (locked.signer === undefined) return
-  const origin = await openOrigin(mirror === undefined ? locked.source : { mirror: resolve(mirror) }, site)
-  const attestations = (): Promise<unknown> => origin.attestations(locked.package, locked.version)
+  const attestations = (): Promise<unknown> =>
+    mirror === undefined
+      ? lockedAttestations(locked, sourcesOf(site))
+      : mirrorOrigin(resolve(mirror)).attestations(locked.package, locked.version)
   await trustOf({ ...locked, before: locked, attestations }, site.registry.trust)
 }
 
@@ -120,22 +121,28 @@ async function verifyInside(locked: LockedPlugin, { alias, tarball }: { alias: s
     throw new PluginRefusal(
       'other-files',
       `the files in the locked bytes of ${locked.package}@${locked.version} are not those of the lock: they have the digest ${tree}, not ${locked.tree}`,
-      `find out who changed the lock; if the bytes are meant, run: muster plugins remove ${alias}, and add it again`,
+      `run: muster plugins update ${alias}, which shows what differs and asks; find out who changed the lock`,
     )
   const pack = jsonOf(files.get('package.json')?.toString() ?? '') as { muster?: string } | undefined
   const manifest = pluginManifestSchema.safeParse(jsonOf(files.get(normalize(pack?.muster ?? ''))?.toString() ?? ''))
   if (manifest.success) checkAccepted({ alias }, manifest.data, locked.permissions)
+  checkReport({ alias }, locked, files)
+}
+
+function sourcesOf({ registry, network }: Site): OriginDeps {
+  return { registry, ...(network === undefined ? {} : { network }) }
 }
 
 async function verifiedBytes(locked: LockedPlugin, { site, mirror }: { site: Site; mirror?: string }): Promise<Buffer> {
-  if (mirror === undefined) return await lockedBytes(locked, site)
+  // What is here is looked at beside; this asks whether its source still has it.
+  if (mirror === undefined) return await lockedBytes(locked, sourcesOf(site))
   const { package: name, version } = locked
   const tarball = await mirrored(mirror, { name, version })
   if (tarball === undefined)
     throw new PluginRefusal(
       'no-package',
       `the mirror '${mirror}' has no ${name}@${version}`,
-      `where it can be had, run: muster plugins mirror --out ${mirror}`,
+      `run: muster plugins mirror --out ${mirror}, where it can be had`,
     )
   checkBytes(locked, tarball)
   return tarball

@@ -1,11 +1,12 @@
 /** `muster plugins` and `muster plugins show`: what is locked, where it comes from, who vouches for it, and what it may do. */
 import type { Provider } from '@muster/client'
 import { formatProblem } from '../../config/problem.ts'
-import { findContent } from '../../plugins/content.ts'
-import { type DiscoveredPlugin, openPackage } from '../../plugins/discover.ts'
+import { checkReport } from '../../plugins/accepted.ts'
+import { filesOfFolder, findContent } from '../../plugins/content.ts'
+import { type DiscoveredPlugin, openPackage } from '../../plugins/package.ts'
 import { levelName, reasonOf } from '../../plugins/isolation.ts'
 import { type LockedPlugin, lockedFor } from '../../plugins/lock.ts'
-import type { PluginRefusal } from '../../plugins/refusal.ts'
+import { PluginRefusal } from '../../plugins/refusal.ts'
 import { pathOf, type PluginEntry, sourceName } from '../../plugins/registry.ts'
 import { bold, exits, oneLine, print, printJson, printTable, say } from '../io.ts'
 import { keptText } from '../kept-text.ts'
@@ -83,6 +84,7 @@ export async function showPlugin(site: Site, alias: string, options: Pick<Asking
     ['published', locked?.published],
     ['trust', locked && vouching(locked)],
     ['conformance', locked && conforming(locked)],
+    ['report', locked && (await reportOf(alias, locked, site))],
     ['commit', locked?.signer?.commit],
     ['before', locked?.previous?.version],
     ['providers', row.providers.join(', ')],
@@ -114,6 +116,21 @@ async function pluginOf(
   if (root === undefined || (locked === undefined && !('folder' in entry.source))) return undefined
   const from = { root, registry, ground, ...(locked === undefined ? {} : { locked }) }
   return (await openPackage(entry, from)).plugin
+}
+
+/** Its digest, compared with what is here of the plugin; an error where somebody has changed what the lock says of it. */
+async function reportOf(alias: string, locked: LockedPlugin, { stores }: Site): Promise<string | undefined> {
+  const { conformance } = locked
+  const root = await findContent(locked.sha512, stores)
+  const digest = conformance !== undefined && 'report' in conformance ? conformance.report : undefined
+  if (root === undefined) return digest
+  try {
+    checkReport({ alias }, locked, await filesOfFolder(root))
+    return digest === undefined ? undefined : `${digest}, as packed`
+  } catch (error) {
+    if (!(error instanceof PluginRefusal)) throw error
+    return `${error.code}: ${error.message}; ${error.fix}`
+  }
 }
 
 function factsOf({ manifest, isolation }: DiscoveredPlugin): [string, string][] {

@@ -90,7 +90,7 @@ export function entryOf({ registry, shown }: Site, alias: string): PluginEntry {
   const found = registry.entries.find((one) => one.alias === alias)
   if (found !== undefined) return found
   const known = registry.entries.map((one) => one.alias).join(', ')
-  const fix = known === '' ? 'see muster plugins add' : `there are: ${known}`
+  const fix = `run: muster plugins${known === '' ? ' add --help; there is none yet' : `; there are: ${known}`}`
   throw new PluginRefusal('no-package', `${shown} names no plugin '${alias}'`, fix)
 }
 

@@ -33,7 +33,7 @@ export interface Vendor {
   /** Every worker ever made, in order: two entries of one id would be a duplicate over time. */
   readonly made: string[]
   /** Every call, in order. */
-  readonly calls: { method: string; id?: string; attempt?: number; force?: boolean }[]
+  readonly calls: { method: string; id?: string; attempt?: number; force?: boolean; everyMs?: number }[]
 }
 
 /** What happens to one call; absent parts are as usual. */
@@ -227,9 +227,13 @@ export function scriptedProvider(options: ScriptOptions): ScriptedProvider {
     })
   }
 
-  async function* news<T>(method: 'watch' | 'stats', told: Told<T>, signal: AbortSignal | undefined): AsyncGenerator<T> {
-    vendor.calls.push({ method })
-    await call({ method, work: () => undefined })
+  async function* news<T>(
+    asked: { method: 'watch' | 'stats'; everyMs?: number },
+    told: Told<T>,
+    signal: AbortSignal | undefined,
+  ): AsyncGenerator<T> {
+    vendor.calls.push(asked)
+    await call({ method: asked.method, work: () => undefined })
     yield* newsOf(told, signal)
   }
 
@@ -291,7 +295,7 @@ export function scriptedProvider(options: ScriptOptions): ScriptedProvider {
       for (const { id } of targets) vendor.calls.push({ method: 'inspect', id })
       return call({ method: 'inspect', work: () => targets.flatMap(({ id }) => shown(id)) })
     },
-    watch: (given) => news('watch', watchers, given?.signal),
+    watch: (given) => news({ method: 'watch' }, watchers, given?.signal),
     logs: missing,
     exec: missing,
     execState: missing,
@@ -301,7 +305,7 @@ export function scriptedProvider(options: ScriptOptions): ScriptedProvider {
     forward: missing,
     suspend: missing,
     resume: missing,
-    stats: (_query, given) => news('stats', samplers, given?.signal),
+    stats: ({ everyMs }, given) => news({ method: 'stats', everyMs }, samplers, given?.signal),
     headroom: missing,
     quote: missing,
     preparePool: async (request) => {

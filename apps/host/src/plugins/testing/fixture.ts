@@ -23,7 +23,7 @@ declare const MANIFEST: WorkerPluginManifest
 
 interface Knobs {
   /** What `create` does. */
-  create?: 'refuse' | 'throw' | 'exit' | 'hang'
+  create?: 'refuse' | 'misfit' | 'wait' | 'throw' | 'exit' | 'hang'
   /** What the probe says, in turn; the last one again and again. */
   probes?: ('ready' | 'initialising' | 'failed')[]
   /** What `launch` does. */
@@ -45,7 +45,7 @@ interface Knobs {
     | 'fork'
   /** Files that `who` tries to read. */
   files?: string[]
-  /** `launch` answers, and `create` refuses no more, once this file is there. */
+  /** `launch` answers, and `create` refuses or waits no more, once this file is there. */
   gate?: string
   /** What `list` answers with. */
   list?: 'foreign' | 'other-provider'
@@ -65,6 +65,8 @@ const plugin = definePlugin({
     if (knobs.notes !== undefined) process.stderr.write(readFileSync(knobs.notes))
     if (knobs.create === 'refuse' && (knobs.gate === undefined || !existsSync(knobs.gate)))
       throw new ProviderError('invalid-spec', 'the zone does not exist', { effect: 'none', hint: 'use zone a' })
+    if (knobs.create === 'wait') while (!existsSync(knobs.gate ?? '')) await new Promise((resolve) => setTimeout(resolve, 10))
+    if (knobs.create === 'misfit') throw new ProviderError('invalid-spec', 'there is no such zone', { effect: 'none' })
     if (knobs.create === 'throw') throw new Error('out of luck')
     if (knobs.create === 'exit') process.exit(7)
     if (knobs.create === 'hang') await new Promise(() => setInterval(() => undefined, 1000))

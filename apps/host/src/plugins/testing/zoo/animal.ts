@@ -41,7 +41,7 @@ const deeds: Record<Fault, Deed> = {
       return 'all'
     }),
   'opens-files-without-end': () =>
-    tried(() => Array.from({ length: 5000 }, () => openSync(new URL(import.meta.url), 'r')) && 'all'),
+    tried(() => Array.from({ length: 12_000 }, () => openSync(new URL(import.meta.url), 'r')) && 'all'),
 
   'loops-for-ever': () => {
     for (;;);
@@ -82,7 +82,7 @@ const deeds: Record<Fault, Deed> = {
       sent += 1000
       most = Math.max(most, sent)
     }
-    return most <= mostUnnoticed ? 'slower than the limit' : `${most} in a second`
+    return `${most <= mostUnnoticed ? 'slower than the limit: ' : ''}${most} in a second`
   },
   'asks-the-host-for-more': () =>
     writeSync(3, frame('{"jsonrpc":"2.0","id":1,"method":"host.exec","params":{"command":["id"]}}')),
@@ -237,9 +237,16 @@ function onWire(write: (bytes: Buffer) => void): void {
   }
 }
 
+/** So slowly that whoever looks finds a part of it. */
 function byteByByte(): void {
+  let all = Promise.resolve()
   onWire((bytes) => {
-    for (const byte of bytes) writeSync(3, Buffer.from([byte]))
+    all = all.then(async () => {
+      for (const byte of bytes) {
+        writeSync(3, Buffer.from([byte]))
+        await new Promise((resolve) => setTimeout(resolve, 2))
+      }
+    })
   })
 }
 

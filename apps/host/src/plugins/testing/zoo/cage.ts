@@ -11,7 +11,7 @@ import { waitFor } from '@muster/test/systems/wait'
 import { plainManifest } from '../manifest.ts'
 import { packEntries } from '../pack.ts'
 import { bundled } from '../package.ts'
-import type { Fault } from './faults.ts'
+import type { Fate, Fault } from './faults.ts'
 import type { Fence } from './fence.ts'
 import { plainHost, type PlainHost } from './plain.ts'
 
@@ -43,7 +43,7 @@ export function packedAnimal(name: Fault, code: string, version?: string): Promi
  */
 export async function letLoose(
   name: Fault,
-  { harm, code, fence }: { harm: RegExp; code: string; fence?: Fence },
+  { harm: { shows: harm, hasty = false }, code, fence }: { harm: NonNullable<Fate['harm']>; code: string; fence: Fence },
 ): Promise<string> {
   await using temp = await tempFolder('zoo')
   const [folder, data] = [join(temp.path, 'package'), join(temp.path, 'data')]
@@ -58,7 +58,7 @@ export async function letLoose(
   const told: string[] = []
   let [bytes, late] = [0, false]
   one.stdout.on('data', (chunk: Buffer) => (bytes += chunk.length))
-  const host = plainHost(one.wire)
+  const host = plainHost(one.wire, { hasty })
   const tell = (promise: Promise<string>): void => void promise.then((text) => told.push(text))
   tell(outcomeOf(host, dataDir))
   tell(host.fell)
@@ -76,11 +76,11 @@ interface Loose extends AsyncDisposable {
   ended: Promise<string>
 }
 
-async function started({ folder, dataDir }: { folder: string; dataDir: string }, fence?: Fence): Promise<Loose> {
+async function started({ folder, dataDir }: { folder: string; dataDir: string }, fence: Fence): Promise<Loose> {
   const stdio = ['ignore', 'pipe', 'ignore', 'pipe'] as const
   const child = spawn(process.execPath, [join(folder, 'plugin.mjs')], { cwd: dataDir, stdio: [...stdio] })
   const ended = once(child, 'exit').then(([exit, signal]) => String(signal ?? exit))
-  await fence?.take(child.pid ?? -1)
+  await fence.take(child.pid ?? -1)
   return {
     wire: child.stdio[3] as Duplex,
     stdout: child.stdout as Readable,
@@ -122,7 +122,7 @@ async function outcomeOf(host: PlainHost, dataDir: string): Promise<string> {
 }
 
 /** Resolves when another one of the same kind has had its deadline, or has ended. */
-async function givenUp(place: { folder: string; dataDir: string }, fence?: Fence): Promise<void> {
+async function givenUp(place: { folder: string; dataDir: string }, fence: Fence): Promise<void> {
   await using one = await started(place, fence)
   const { worker, configure } = connectPlugin(one.wire, { inFlight: 8, secrets: ['token'] })
   const life = { deadlineMs: 3000 }

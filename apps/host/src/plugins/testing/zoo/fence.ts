@@ -2,6 +2,7 @@
 import { existsSync } from 'node:fs'
 import { mkdir, readdir, readFile, rmdir, writeFile } from 'node:fs/promises'
 import { join } from 'node:path'
+import type { Presence } from '@muster/test/systems/presence'
 import { waitFor } from '@muster/test/systems/wait'
 import { cagesAreHere, placesOf } from '../../cage.ts'
 
@@ -17,9 +18,13 @@ export interface Fence {
   drop(): Promise<void>
 }
 
-/** Undefined where control groups cannot be made. */
-export async function openFence(): Promise<Fence | undefined> {
-  if (!(await cagesAreHere())) return undefined
+/** Without one nothing of the zoo is started: on a machine that cannot hold it, it would be a danger to more than its test. */
+export async function findFence(): Promise<Presence<typeof openFence>> {
+  if (await cagesAreHere()) return { name: 'cgroup', system: openFence }
+  return { name: 'cgroup', absent: 'no limits can be set round what eats without end' }
+}
+
+async function openFence(): Promise<Fence> {
   const [mounts, own] = await Promise.all(['/proc/self/mountinfo', '/proc/self/cgroup'].map((file) => readFile(file, 'utf8')))
   const name = `muster-zoo-${process.pid}-${++count}`
   const folders = placesOf(mounts ?? '', own ?? '').map(({ folder }) => join(folder, name))

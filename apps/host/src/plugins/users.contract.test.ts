@@ -1,5 +1,5 @@
 /** Users of plugins: which one a plugin gets, and that its folder is its own. Only root may hand files over. */
-import { chmod, chown, link, lstat, mkdir, stat, symlink, writeFile } from 'node:fs/promises'
+import { chmod, chown, link, lstat, mkdir, readdir, stat, symlink, writeFile } from 'node:fs/promises'
 import { join } from 'node:path'
 import { requireSystem, root } from '@muster/test/require'
 import { tempFolder, type TempFolder } from '@muster/test/systems/temp'
@@ -117,4 +117,39 @@ test('a folder that is its own already is not gone through again', async (contex
   await writeFile(join(own('a'), 'of-the-host'), '')
   await users.settle(places('a'))
   expect(await owner(join(own('a'), 'of-the-host'))).toBe(0)
+})
+
+test('a folder of its own user, but of another group, is handed over as well; no file stays open for it', async (context) => {
+  await requireSystem(context, root)
+  await mkdir(join(own('a'), 'deep'), { recursive: true })
+  await writeFile(join(own('a'), 'deep', 'file'), '')
+  await chown(own('a'), range.to, 0)
+  const opened = async (): Promise<number> => (await readdir('/proc/self/fd')).length
+  const before = await opened()
+  const user = await openUsers({ range, data }).settle(places('a'))
+  expect([user, (await stat(own('a'))).gid, await owner(join(own('a'), 'deep', 'file'))]).toEqual([
+    { uid: range.to, gid: range.from },
+    range.from,
+    range.to,
+  ])
+  expect(await opened()).toBe(before)
+})
+
+test('what is taken back is what a plugin had: a folder of anybody else, or none, stays as it is', async (context) => {
+  await requireSystem(context, root)
+  const users = openUsers({ range, data })
+  const others = { below: range.from - 1, above: range.to + 1 }
+  for (const [name, uid] of Object.entries(others)) {
+    await mkdir(own(name))
+    await chown(own(name), uid, uid)
+    await users.unsettle(own(name))
+    expect([name, await owner(own(name))]).toEqual([name, uid])
+  }
+  await users.unsettle(own('none'))
+  for (const uid of [range.from, range.to]) {
+    await mkdir(own(`of-${uid}`))
+    await chown(own(`of-${uid}`), uid, uid)
+    await users.unsettle(own(`of-${uid}`))
+    expect(await owner(own(`of-${uid}`))).toBe(0)
+  }
 })

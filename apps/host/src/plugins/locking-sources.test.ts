@@ -1,0 +1,77 @@
+/** Where the bytes of locked plugins come from: registries with their tokens, and mirrors. */
+import { readFile, writeFile } from 'node:fs/promises'
+import { join } from 'node:path'
+import { describe, expect, it } from 'vitest'
+import { mirrored, writeMirror } from './mirror.ts'
+import { old, openSite } from './testing/locking-site.ts'
+import { startTestRegistry } from './testing/npm-registry.ts'
+import { packPlugin } from './testing/pack.ts'
+
+const acme = { package: '@acme/plugin', version: '^1.0.0' }
+
+describe('a registry', () => {
+  it('gets the token of its own address, and no other', async () => {
+    await using site = await openSite()
+    await using other = await startTestRegistry()
+    await site.publish('1.0.0')
+    site.registry.demand('good')
+    const tarball = await packPlugin({ name: '@corp/plugin', version: '1.0.0' })
+    other.publish('@corp/plugin', '1.0.0', { tarball, published: old })
+    other.demand('of the other')
+    await writeFile(join(site.path, 'token'), 'good\n')
+    await writeFile(join(site.path, 'other-token'), 'of the other')
+    const registries = {
+      default: { url: site.registry.url, token: { file: 'token' } },
+      '@corp': { url: other.url, token: { file: 'other-token' } },
+    }
+    const { lock, told } = await site.lock(
+      { acme, corp: { package: '@corp/plugin', version: '1.0.0' } },
+      { file: { registries } },
+    )
+    expect(told).toBe('')
+    expect(lock.plugins['corp']?.source).toEqual({ registry: '@corp' })
+    const lockText = await readFile(join(site.path, 'plugins.lock.json'), 'utf8')
+    expect(lockText).not.toMatch(/good|of the other|127\.0\.0\.1/)
+  })
+})
+
+describe('a mirror', () => {
+  it('has the locked bytes for a start without a registry, before the source is asked', async () => {
+    await using site = await openSite()
+    const tarball = await site.publish('1.0.0')
+    await site.lock({ acme }, { stores: [join(site.path, 'elsewhere')], file: { mirror: 'mirror' } })
+    await writeMirror(join(site.path, 'mirror'), [{ package: '@acme/plugin', version: '1.0.0', published: old, tarball }])
+    expect(await mirrored(join(site.path, 'mirror'), { name: '@acme/plugin', version: '1.0.0' })).toEqual(tarball)
+    site.registry.unpublish('@acme/plugin')
+    expect(await site.start()).toBe('')
+  })
+
+  it('may be where plugins come from, by version, with its own age', async () => {
+    await using site = await openSite()
+    const all = await Promise.all(
+      ['1.0.0', '1.1.0'].map(async (version) => ({
+        package: '@acme/plugin',
+        version,
+        published: version === '1.0.0' ? old : '2026-01-09T23:00:00.000Z',
+        tarball: await packPlugin({ version }),
+      })),
+    )
+    await writeMirror(join(site.path, 'mirror'), all.slice(0, 1))
+    await writeMirror(join(site.path, 'mirror'), all.slice(1))
+    const { lock, told } = await site.lock({ acme: { ...acme, source: { mirror: 'mirror' } } })
+    expect(told).toBe('')
+    expect(lock.plugins['acme']?.version).toBe('1.0.0')
+    expect((await site.lock({ acme: { ...acme, source: { mirror: 'none' } } })).told).toMatch(
+      /no-source: the mirror '.*none' cannot be read/,
+    )
+  })
+
+  it('of other bytes is not taken for the locked ones', async () => {
+    await using site = await openSite()
+    await site.publish('1.0.0')
+    await site.lock({ acme }, { stores: [join(site.path, 'elsewhere')], file: { mirror: 'mirror' } })
+    const tarball = await packPlugin({ version: '1.0.0', more: [['package/evil', 'x']] })
+    await writeMirror(join(site.path, 'mirror'), [{ package: '@acme/plugin', version: '1.0.0', tarball }])
+    expect(await site.start()).toMatch(/is not the locked one/)
+  })
+})
