@@ -56,6 +56,11 @@ test('roles: a viewer reads, an operator works, an admin makes tokens', async ()
   expect((await daemon.ask('POST', '/v1/runs', { token: operator, body: run })).json).toMatchObject({
     principal: 'token:operator',
   })
+  const odd = await daemon.ask('POST', '/v1/tokens', { body: { name: 'My CI', role: 'viewer' } })
+  expect([odd.status, JSON.stringify(odd.json)]).toEqual([
+    400,
+    expect.stringContaining('a name has 1 to 40 characters of a-z, 0-9 and -'),
+  ])
   expect((await daemon.ask('GET', '/v1/tokens', { token: operator })).status).toBe(403)
   expect((await daemon.ask('POST', '/v1/tokens', { token: operator, body: { name: 'x', role: 'admin' } })).status).toBe(403)
 })

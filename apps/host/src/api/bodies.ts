@@ -8,7 +8,8 @@ import { named } from './schemas.ts'
 const free = z.string().regex(/^[^\0]*$/, 'holds a NUL character')
 /** As long as the longest path of a system; no name of an image is longer. */
 const text = free.min(1).max(4096)
-const name = z.string().regex(/^[a-z0-9-]{1,40}$/)
+/** Of a pool, a provider, a token. */
+export const name: z.ZodString = z.string().regex(/^[a-z0-9-]{1,40}$/, 'a name has 1 to 40 characters of a-z, 0-9 and -')
 /** A duration that somebody asks for. 30 days: longer ones are a slip of units. */
 export const asked: z.ZodInt = z.int().min(1).max(2_592_000_000)
 /** The rule of a name: zod says no more than that it is wrong. */

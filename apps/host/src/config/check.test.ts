@@ -85,6 +85,11 @@ describe('a wrong file names place, reason and fix', () => {
       [/^4:1: Map keys must be unique \| keep one of the two/],
     ],
     ['a missing section', 'providers: {}\n', [/'pools' is missing \| add it/]],
+    [
+      'a section with nothing under it',
+      'providers:\npools: {}\n',
+      [/^1:\d+: 'providers' has nothing in it \| write an object there, or take it out$/],
+    ],
     ['an empty file', '', ['1:1: the file is empty | write at least one key']],
     [
       'a duration without a unit',

@@ -152,6 +152,8 @@ function describeIssue(raw: unknown, problem: Loaded<unknown>['problem']): Probl
   }
   if (issue.code === 'invalid_type' && issue.message.endsWith('received undefined'))
     return [problem(issue.path, { reason: `${where} is missing`, fix: `add it (${issue.expected ?? 'a value'})` })]
+  if (issue.code === 'invalid_type' && issue.message.endsWith('received null'))
+    return [problem(issue.path, { reason: `${where} has nothing in it`, fix: `${fixOf(issue)} there, or take it out` })]
   if (issue.code === 'invalid_key' && issue.issues?.[0] !== undefined)
     return [problem(issue.path, { at: 'key', reason: `${where}: ${issue.issues[0].message}`, fix: 'rename it' })]
   return [problem(issue.path, { reason: `${where}: ${issue.message}`, fix: fixOf(issue) })]

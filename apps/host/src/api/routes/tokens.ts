@@ -3,6 +3,7 @@ import { randomBytes } from 'node:crypto'
 import { z } from 'zod'
 import { newId } from '../../store/ids.ts'
 import { principalOf } from '../access.ts'
+import { name } from '../bodies.ts'
 import type { App, AppDeps } from '../deps.ts'
 import { byId, keyHeader, needs } from '../describe.ts'
 import { ApiProblem } from '../problems.ts'
@@ -39,7 +40,7 @@ export function tokenRoutes(app: App, { access: { tokens }, idempotency, engine:
           'Its text is shown this once; the store has only its hash. Its name is what records and limits know it by: no two that are good have the same one.',
         headers: keyHeader,
         body: z.strictObject({
-          name: z.string().regex(/^[a-z0-9-]{1,40}$/),
+          name,
           role: z.enum(roles),
           ttlMs: z.int().min(1).max(LONGEST_TTL_MS).describe('At most ten years. Default: until it is revoked.').exactOptional(),
         }),
