@@ -52,7 +52,7 @@ export function terminalOf(caller: Caller): Pick<MusterClient['workers'], 'termi
         headMs: BEGIN_MS,
         ...(signal === undefined ? {} : { signal }),
       })
-      return shown(answer)
+      return shown(answer, signal)
     },
   }
 }
@@ -73,12 +73,12 @@ function frame(kind: number, data: Uint8Array): Uint8Array {
   return Buffer.concat([head, data])
 }
 
-function shown(answer: IncomingMessage): Terminal {
+function shown(answer: IncomingMessage, signal?: AbortSignal): Terminal {
   let exit: NonNullable<Run['exit']> | undefined
 
   async function* output(): AsyncGenerator<Uint8Array, void, undefined> {
     let rest = Buffer.alloc(0)
-    for await (const chunk of whileOpen(answer)) {
+    for await (const chunk of whileOpen(answer, signal)) {
       rest = Buffer.concat([rest, chunk])
       while (rest.length >= HEAD_BYTES) {
         const length = rest.readUInt32BE(1)
@@ -103,10 +103,12 @@ function shown(answer: IncomingMessage): Terminal {
   }
 }
 
-async function* whileOpen(answer: IncomingMessage): AsyncGenerator<Buffer, void, undefined> {
+async function* whileOpen(answer: IncomingMessage, signal?: AbortSignal): AsyncGenerator<Buffer, void, undefined> {
   try {
     yield* answer as AsyncIterable<Buffer>
   } catch (cause) {
+    // Who gives up by himself hears his own reason.
+    signal?.throwIfAborted()
     throw cutOff({ cause })
   }
 }

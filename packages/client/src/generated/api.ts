@@ -175,7 +175,7 @@ export interface Health {
   status: 'ok' | 'failing'
   /** Only for those who show a valid token. */
   parts?: ({
-    /** store, term, `provider NAME`, `pool NAME`. */
+    /** store, term, disk (only while output of runs waits), `provider NAME`, `pool NAME`. */
     name: string
     /** pending: not known yet · degraded: others go on · failed: nothing goes without it. */
     state: 'ok' | 'pending' | 'degraded' | 'failed'
@@ -1352,7 +1352,7 @@ export interface Operations {
     body: undefined
     answer: Health
   }
-  /** Looks at a provider now. Lists its workers at once instead of at the next interval, and answers when the pass has been applied. */
+  /** Looks at a provider now. Starts its plugin at once where that is left alone after a fault, lists its workers instead of at the next interval, and answers when the pass has been applied. */
   reconcileProvider: {
     params: {
       name: string
