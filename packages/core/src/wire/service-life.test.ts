@@ -181,6 +181,7 @@ describe('after the end', () => {
       await vi.waitFor(() => expect(service.peer.stats().open).toBe(1))
       abort.abort()
       await expect(failed).rejects.toMatchObject({ code: 'cancelled' })
+      await new Promise(setImmediate)
       expect(fell).not.toHaveBeenCalled()
     } finally {
       process.off('uncaughtException', fell)
