@@ -55,7 +55,7 @@ export async function openJournal(store: Store, clock: Clock): Promise<JournalRo
     if (seq >= last) return []
     if (first !== undefined && first.seq <= seq + 1) {
       let from = recent.length
-      while (from > 0 && (recent[from - 1]?.seq ?? 0) > seq) from -= 1
+      while ((recent[from - 1]?.seq ?? 0) > seq) from -= 1
       return recent.slice(from, from + limit)
     }
     return store.read
