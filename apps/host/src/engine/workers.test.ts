@@ -122,3 +122,21 @@ test('what fails because the host stops is not told as a failure', async () => {
   expect(stopped).toBeDefined()
   expect(h.engine.leases.get(id)?.state).toBe('queued')
 })
+
+test('an answer that cannot be stored any more while the host stops is left to the next start, and nothing waits', async () => {
+  const fault = (method: string): { delayMs: number } | undefined => (method === 'launch' ? { delayMs: 500 } : undefined)
+  await open({ providers: [{ name: 'one', readyMs: 0, fault }] })
+  const { id } = await h.engine.leases.request(leaseRequest())
+  await h.settle()
+  const stopped = h.engine.stop()
+  h.ill = 'full'
+  // What sets a timer now would keep the process.
+  const { activity } = h.clock
+  await h.pass(600)
+  await stopped
+  expect(h.clock.activity).toBe(activity)
+  h.ill = undefined
+  await h.crash()
+  await h.pass(600)
+  expect([h.engine.leases.get(id)?.state, h.provider().vendor.workers.size]).toEqual(['active', 1])
+})
