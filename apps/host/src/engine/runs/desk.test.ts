@@ -11,8 +11,12 @@ test('who waits is told what comes, and leaves nothing behind at whoever waits f
   const signal = new AbortController().signal
   const looks = { first: 0, second: 0 }
   let seat: Seat | undefined
-  const first = room.until('w', () => (looks.first++, seat), signal)
-  room.until('w', () => void looks.second++, signal).catch(() => undefined)
+  const look = (who: keyof typeof looks) => (): Seat | undefined => {
+    looks[who] += 1
+    return who === 'first' ? seat : undefined
+  }
+  const first = room.until('w', look('first'), signal)
+  room.until('w', look('second'), signal).catch(() => undefined)
   seat = { runId: 'r1' } as Seat
   room.tell('w')
   expect(await first).toBe(seat)
