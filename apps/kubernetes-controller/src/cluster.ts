@@ -102,6 +102,8 @@ export function ourCluster(client: ClusterClient, namespace: string, { signal, c
 
     return {
       async follow({ labelSelector, changed, onFailure }) {
+        // Of a signal that has aborted nobody hears any more, and nothing would end it.
+        signal.throwIfAborted()
         const what = { list: calls.list, call: calls.watch, place: { namespace }, labelSelector }
         const reflector = createReflector<T>(client.requests, what, { onFailure })
         signal.addEventListener('abort', () => void reflector.stop(), { once: true })

@@ -1,5 +1,5 @@
 import { createHash } from 'node:crypto'
-import type { LogChunk } from '@muster/core'
+import type { LogChunk, WorkerExit } from '@muster/core'
 import { findDocker } from '@muster/test/systems/docker'
 import { engineJson } from '@muster/test/systems/engine'
 import { ensureImage } from '@muster/test/systems/images'
@@ -40,11 +40,18 @@ suiteWith(await findDocker(), 'the log of a worker on a real engine', (docker) =
   })
 
   test('a worker that the kernel kills for memory says so', async () => {
-    const spec = harness.spec({
-      work: { mode: 'command', command: ['tail', '/dev/zero'] },
-      resources: { memoryBytes: 16 * 1024 * 1024 },
-    })
-    expect((await harness.run(spec)).exit).toMatchObject({
+    const ends = async (): Promise<WorkerExit> => {
+      const work = { mode: 'command' as const, command: ['tail', '/dev/zero'] }
+      return (await harness.run(harness.spec({ work, resources: { memoryBytes: 16 * 1024 * 1024 } }))).exit
+    }
+    // An engine drops the kernel's word when the container's group is gone before it looks, as on a machine without a core to spare: then nobody
+    // has it any more, and nothing is claimed. It does not happen three times.
+    let exit = await ends()
+    for (let left = 2; exit.oomKilled !== true && left > 0; left--) {
+      expect(exit).toMatchObject({ code: 137, reason: 'exited with code 137' })
+      exit = await ends()
+    }
+    expect(exit).toMatchObject({
       code: 137,
       oomKilled: true,
       signal: 'SIGKILL',

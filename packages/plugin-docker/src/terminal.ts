@@ -18,6 +18,7 @@ import {
   type WorkerExit,
 } from '@muster/core'
 import { HANG_UP, SIGNAL_SESSION } from '@muster/provider-parts/session-signals'
+import { withoutEcho } from '@muster/provider-parts/terminal-echo'
 import { type Place, statPath } from './archive.ts'
 import { type ContainerInspect, type Engine, toFailure } from './client.ts'
 import { EngineFailure } from './errors.ts'
@@ -60,9 +61,6 @@ const FIRST_LINE = 2048
 const END_TIMEOUT_MS = 30_000
 /** Ctrl-D: the end of the input, as a person types it (termios(3), VEOF). */
 const END_OF_INPUT = '\u0004'
-
-/** Of the line that lets the command begin. */
-const ECHO = Buffer.from('\r\n')
 
 const BEGIN = 'printf "%s\\n" "$$"; read -r _m; exec "$@"'
 
@@ -217,21 +215,15 @@ function session({ reading, terminal, signal }: Shown, over: (ended: boolean) =>
   if (signal.aborted) giveUp()
 
   async function* output(): AsyncGenerator<ExecChunk> {
-    let [offset, begun, ended] = [0, false, false]
-    let rest = Buffer.alloc(0)
+    let [offset, ended] = [0, false]
     try {
-      for (let next = await reading.next(); next.done !== true; next = await reading.next()) {
-        rest = Buffer.concat([rest, next.value])
-        if (!begun && ECHO.subarray(0, rest.length).equals(rest.subarray(0, ECHO.length)) && rest.length < ECHO.length) continue
-        // The terminal shows what was typed to begin with.
-        if (!begun && rest.subarray(0, ECHO.length).equals(ECHO)) rest = rest.subarray(ECHO.length)
-        begun = true
-        for (; rest.length > 0; rest = rest.subarray(CHUNK_BYTES)) {
+      // The terminal shows what was typed to begin with.
+      for await (const shown of withoutEcho(reading))
+        for (let rest = shown; rest.length > 0; rest = rest.subarray(CHUNK_BYTES)) {
           const data = rest.subarray(0, CHUNK_BYTES)
           yield { stream: 'stdout', offset, data }
           offset += data.length
         }
-      }
       const code = await exitCodeOf(terminal.engine, terminal.exec, signal)
       ended = true
       exit.resolve({ code, reason: `exited with code ${code}` })

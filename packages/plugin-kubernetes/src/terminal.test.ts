@@ -63,6 +63,35 @@ test('a command that is over before its terminal was given its size has said wha
   expect([text, (await session.exit).code]).toEqual(['terminal\r\n', 3])
 })
 
+test('a command begins once its terminal is held: what is typed to begin with is neither its input nor its output', async () => {
+  await using server = await startServer([refuse(404)])
+  const typed: string[] = []
+  server.onUpgrade((request, socket, head) =>
+    upgrades.handleUpgrade(request, socket, head, (ws) => {
+      if (request.url?.includes('tty=true') !== true) return kubelet(ws, { tty: false })
+      ws.on('error', () => {})
+      ws.send(frame(1, '42\r\n'))
+      ws.on('message', (data: Buffer) => {
+        if (data[0] !== 0) return
+        typed.push(data.subarray(1).toString())
+        if (typed.length > 1) return
+        ws.send(frame(1, '\r'))
+        ws.send(frame(1, '\nterminal\r\n'))
+        ws.send(exited(0))
+        ws.close(1000)
+      })
+    }),
+  )
+  const terminals = createTerminals(createCluster({ ...server, close: () => {} }, 'team'))
+  const session = await terminals.open('w', command as Command, newCall())
+  let text = ''
+  for await (const { data, offset } of session.output) {
+    expect(offset).toBe(text.length)
+    text += Buffer.from(data).toString()
+  }
+  expect([text, (await session.exit).code, typed[0]]).toEqual(['terminal\r\n', 0, '\n'])
+})
+
 test.each([
   { lost: 2, told: { code: 'unsupported', effect: 'none', path: 'image' } },
   { lost: 3, told: { code: 'transient', effect: 'none' } },

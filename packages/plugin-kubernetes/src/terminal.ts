@@ -3,7 +3,8 @@
  * the terminal's other end, and without it the terminal hangs up.
  *
  * The command goes into the worker first, as a file that only its user may read: what is asked of an API server by address is in its audit log.
- * A shell then reads that file at the terminal, gives it its size, says its own number, which is that of the session, and becomes the command.
+ * A shell then reads that file at the terminal, gives it its size, says its own number, which is that of the session, waits for a line, and becomes
+ * the command: what ends before a node has taken hold of its output has said nothing.
  */
 import {
   type Call,
@@ -16,6 +17,7 @@ import {
   type TerminalSize,
   type WorkerExit,
 } from '@muster/core'
+import { withoutEcho } from '@muster/provider-parts/terminal-echo'
 import { openStream, type StreamSession } from './api/exec.ts'
 import { toKubernetesError } from './api/verdict.ts'
 import type { Cluster } from './client.ts'
@@ -71,10 +73,12 @@ export function createTerminals(cluster: Cluster): Terminals {
       const terminal: Terminal = { pod }
       opened.set(id, terminal)
       const typed = Promise.withResolvers<void>()
+      const ready = Promise.withResolvers<void>()
       let begun = false
       const over = (ended: boolean): void => {
         terminal.stream?.close()
         typed.resolve()
+        ready.resolve()
         if (!opened.delete(id) || ended || !begun) return
         // Nobody waits for it: a call that is given up has settled by then.
         hangUp(rawExecOf(cluster, pod), { id, session: terminal.session }).catch((error: unknown) =>
@@ -87,13 +91,14 @@ export function createTerminals(cluster: Cluster): Terminals {
         terminal.stream = await openStream(cluster.client.transport, {
           ...{ namespace: cluster.namespace, pod, container: workerContainer, tty: true, signal },
           command: ['/bin/sh', '-c', '. "$1"', `muster-terminal-${id}`, file],
-          stdin: keysOf(input, typed.promise),
+          stdin: keysOf(input, { ready: ready.promise, over: typed.promise }),
         })
         const reading = bytesOf(terminal.stream)[Symbol.asyncIterator]()
         // A command may be over by then: what it has said tells, and stands still to be read.
         await terminal.stream.resize(tty).catch(() => undefined)
         const first = await firstLine(reading)
         terminal.session = first.session
+        ready.resolve()
         return session({ reading, rest: first.rest, stream: terminal.stream, signal }, over)
       } catch (error) {
         over(false)
@@ -165,8 +170,10 @@ function textOf({ command, env = {}, workdir, user, tty }: ExecInput & { tty: Te
   return [
     `rm -f -- ${quote(file)}`,
     `stty rows ${tty.rows} cols ${tty.columns} 2>/dev/null`,
-    ...(workdir === undefined ? [] : [`cd -- ${words(workdir, 'workdir')} 2>/dev/null || { echo '${NO_FOLDER}'; exit 126; }`]),
-    `printf '%s\\n' "$$"`,
+    ...(workdir === undefined
+      ? []
+      : [`cd -- ${words(workdir, 'workdir')} 2>/dev/null || { echo '${NO_FOLDER}'; read -r _m; exit 126; }`]),
+    `printf '%s\\n' "$$"; read -r _m`,
     ...variables,
     `exec ${command.map((word, index) => words(word, `command.${index}`)).join(' ')}`,
     '',
@@ -174,7 +181,12 @@ function textOf({ command, env = {}, workdir, user, tty }: ExecInput & { tty: Te
 }
 
 /** What is typed. The input itself stays open: at its end a node would end the output too. */
-async function* keysOf(input: AsyncIterable<Uint8Array> | undefined, over: Promise<void>): AsyncGenerator<Uint8Array> {
+async function* keysOf(
+  input: AsyncIterable<Uint8Array> | undefined,
+  { ready, over }: { ready: Promise<void>; over: Promise<void> },
+): AsyncGenerator<Uint8Array> {
+  await ready
+  yield Buffer.from('\n')
   yield* input ?? []
   yield Buffer.from(END_OF_INPUT)
   await over
@@ -219,6 +231,11 @@ function session({ reading, rest, stream, signal }: Shown, over: (ended: boolean
   signal.addEventListener('abort', giveUp, { once: true })
   if (signal.aborted) giveUp()
 
+  async function* afterLine(): AsyncGenerator<Buffer> {
+    if (rest.length > 0) yield rest
+    for (let next = await reading.next(); next.done !== true; next = await reading.next()) yield next.value
+  }
+
   async function* output(): AsyncGenerator<ExecChunk> {
     let offset = 0
     let ended = false
@@ -230,8 +247,8 @@ function session({ reading, rest, stream, signal }: Shown, over: (ended: boolean
       }
     }
     try {
-      yield* chunks(rest)
-      for (let next = await reading.next(); next.done !== true; next = await reading.next()) yield* chunks(next.value)
+      // The terminal shows what was typed to begin with.
+      for await (const bytes of withoutEcho(afterLine())) yield* chunks(bytes)
       const code = await stream.exit
       ended = true
       exit.resolve({ code, reason: `exited with code ${code}` })
