@@ -56,6 +56,6 @@ export interface Exhausted {
 export function exhaust(before: Exhausted | undefined, now: number): Exhausted {
   if (before === undefined) return { until: now + exhaustion.baseMs, times: 1 }
   const quiet = now - before.until
-  const times = quiet > ceiling(exhaustion, before.times) ? Math.max(1, Math.floor(before.times / 2)) : before.times + 1
+  const times = quiet >= ceiling(exhaustion, before.times) ? Math.max(1, Math.floor(before.times / 2)) : before.times + 1
   return { until: now + ceiling(exhaustion, times), times }
 }

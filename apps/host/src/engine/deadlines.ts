@@ -46,7 +46,7 @@ export function deadlines(clock: Clock): Deadlines {
 
   /** Entries that were moved or cleared stay in the heap until they come up; many of them are swept at once. */
   function sweep(): void {
-    if (heap.length < 1024 || heap.length < live.size * 4) return
+    if (heap.length < Math.max(1024, live.size * 4)) return
     const kept = [...live.values()]
     heap = []
     for (const entry of kept) push(heap, entry)

@@ -1,7 +1,9 @@
+import { statfsSync } from 'node:fs'
+import { tmpdir } from 'node:os'
 import { expect, test } from 'vitest'
 import { waitFor } from '@muster/test/systems/wait'
 import type { Conditions } from './api.ts'
-import { startDiskWatch } from './disk.ts'
+import { roomNow, roomOf, startDiskWatch } from './disk.ts'
 import { systemClock } from './clock.ts'
 
 test('little room is a condition with a hint, until there is clearly more again', async () => {
@@ -47,4 +49,13 @@ test('little room is a condition with a hint, until there is clearly more again'
   await next(1 * gib, 2 * gib)
   expect([...held]).toEqual([])
   await stop()
+})
+
+test('room is told in bytes, however large the blocks of the disk are', async () => {
+  const { blocks, bsize } = statfsSync(tmpdir())
+  for (const { free, total } of [await roomOf(tmpdir()), roomNow(tmpdir())]) {
+    expect(total).toBe(blocks * bsize)
+    // How much is free changes from one moment to the next; that it is whole blocks does not.
+    expect(free % bsize).toBe(0)
+  }
 })

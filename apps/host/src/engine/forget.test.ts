@@ -117,6 +117,59 @@ test.each([
   expect(rows.filter((rule) => rule.startsWith('worker-gone') || rule === 'terminate-retry')).toEqual([])
 })
 
+test('a call that hangs has no place any more once its worker is forgotten, and those that wait are made', async () => {
+  let stuck = ''
+  const hangs: Fault = { delayMs: 86_400_000 }
+  const fault = (method: string, id: string | undefined): Fault | undefined =>
+    method === 'terminate' && id === stuck ? hangs : undefined
+  await open({ providers: [{ name: 'one', inFlight: 2, fault }] })
+  await ask()
+  await h.pass(100)
+  stuck = only()
+  const other = await ask()
+  await h.pass(100)
+  await h.engine.workers.terminate(stuck, { ...ann, force: true })
+  await h.engine.leases.release(other, { reason: 'done' })
+  await h.pass(60_000)
+  expect(h.provider().vendor.workers.size).toBe(2)
+  await h.engine.workers.forget(stuck, ann)
+  await h.pass(100)
+  expect([...h.provider().vendor.workers.keys()]).toEqual([stuck])
+})
+
+test('one that says gone although nobody asks any more changes nothing', async () => {
+  await open()
+  const answer = Promise.withResolvers<{ state: 'gone' }>()
+  h.provider().terminate = () => answer.promise
+  await ask()
+  await h.pass(100)
+  const id = only()
+  await h.engine.workers.terminate(id, { ...ann, force: true })
+  await h.settle()
+  const closed = await h.engine.workers.forget(id, ann)
+  answer.resolve({ state: 'gone' })
+  await h.pass(1000)
+  expect(await h.engine.workers.find(id)).toMatchObject({ end: 'disowned', rev: closed.rev })
+})
+
+test('that workers cannot be terminated is told until the last such one is forgotten', async () => {
+  await open()
+  ending = broken
+  await ask()
+  await ask()
+  await h.pass(100)
+  const ids = [...h.engine.workers.live()].map((worker) => worker.id)
+  for (const id of ids) await h.engine.workers.terminate(id, { ...ann, force: true })
+  await h.pass(60_000)
+  const told: string[][] = []
+  for (const id of ids) {
+    await h.engine.workers.forget(id, ann)
+    await h.settle()
+    told.push(conditions())
+  }
+  expect(told).toEqual([['one terminate-failing'], []])
+})
+
 test.each([false, true])(
   'what the vendor still has is an orphan, and is removed as one; with a kill between: %s',
   async (kill) => {

@@ -19,3 +19,14 @@ test('a subscriber from before what is still kept waits like any other, and gets
   abort.abort()
   await events.return?.()
 })
+
+test('what comes after a decision is all that came after it, each once, and that itself is none of it', async () => {
+  h = await openHarness({ pools: [poolConfig()], providers: [{ name: 'one' }] })
+  await h.engine.leases.request(leaseRequest())
+  await h.pass(1000)
+  const all = (await h.engine.journal.after(0, 500)).map(({ seq }) => seq)
+  expect(all.length).toBeGreaterThan(3)
+  for (const [at, seq] of all.entries())
+    expect((await h.engine.journal.after(seq, 500)).map((row) => row.seq)).toEqual(all.slice(at + 1))
+  expect((await h.engine.journal.after(all[0] ?? 0, 2)).map(({ seq }) => seq)).toEqual(all.slice(1, 3))
+})

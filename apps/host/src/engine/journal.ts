@@ -54,8 +54,7 @@ export async function openJournal(store: Store, clock: Clock): Promise<JournalRo
     const first = recent[0]
     if (seq >= last) return []
     if (first !== undefined && first.seq <= seq + 1) {
-      let from = recent.length
-      while (from > 0 && (recent[from - 1]?.seq ?? 0) > seq) from -= 1
+      const from = recent.findLastIndex((row) => row.seq <= seq) + 1
       return recent.slice(from, from + limit)
     }
     return store.read

@@ -95,7 +95,8 @@ test('exhaustion grows with each refusal and fades with quiet', () => {
   expect(first).toEqual({ until: 30_000, times: 1 })
   const second = exhaust(first, 31_000)
   expect(second).toEqual({ until: 91_000, times: 2 })
-  expect(exhaust(second, 91_000 + 60_001)).toEqual({ until: 91_000 + 60_001 + 30_000, times: 1 })
+  expect(exhaust(second, 91_000 + 60_000)).toEqual({ until: 91_000 + 60_000 + 30_000, times: 1 })
+  expect(exhaust(second, 91_000 + 59_999).times).toBe(3)
   let memory = first
   for (let i = 0; i < 20; i++) memory = exhaust(memory, memory.until)
   expect(exhaust(memory, memory.until).until - memory.until).toBe(600_000)

@@ -119,12 +119,11 @@ export async function* readOutput(deps: RunDeps, runId: string, name: string): A
 
 /** Absolute files from the root, the others from the worker's own folder. */
 function filesByFolder(files: readonly FileSpec[]): { path: string; files: FileSpec[] }[] {
-  const absolute = files.filter((file) => file.path.startsWith('/'))
-  const relative = files.filter((file) => !file.path.startsWith('/'))
-  return [
-    ...(absolute.length === 0 ? [] : [{ path: '/', files: absolute }]),
-    ...(relative.length === 0 ? [] : [{ path: '.', files: relative }]),
-  ]
+  const folders = Map.groupBy(files, ({ path }) => (path.startsWith('/') ? '/' : '.'))
+  return ['/', '.'].flatMap((path) => {
+    const own = folders.get(path)
+    return own === undefined ? [] : [{ path, files: own }]
+  })
 }
 
 function tarOf(files: readonly FileSpec[]): AsyncIterable<Uint8Array> {

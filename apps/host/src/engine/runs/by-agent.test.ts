@@ -320,3 +320,20 @@ test.each([[{ requirements: { mode: 'hold' }, stdin: true }, 'mode'] as const, [
     await expect(asked()).rejects.toMatchObject(refused)
   },
 )
+
+test('an agent that names what its run does not have is told which of both it was', async () => {
+  const { at } = await taken({ outputs: [{ name: 'out', path: 'dist' }] })
+  const told = (what: string): object => ({ code: 'not-found', message: `run ${at.runId} names no ${what}` })
+  await expect(runs.agent.putOutput(at, { name: 'in', tar: bytesOf('x') })).rejects.toMatchObject(told("output 'in'"))
+  await expect(runs.agent.openInput(at, 'out')).rejects.toMatchObject(told("input 'out'"))
+})
+
+test('an end that cannot be taken in is refused, not left without an answer', async () => {
+  const { at } = await taken({ inputs: [{ name: 'in', path: 'work' }] })
+  h.ill = 'full'
+  const end = { code: 2, reason: 'its input was refused' }
+  await expect(runs.agent.done(at, end, never)).rejects.toMatchObject({ name: 'StoreError', code: 'full' })
+  h.ill = undefined
+  await runs.agent.done(at, end, never)
+  expect(await ended(at.runId)).toMatchObject({ outcome: 'failed' })
+})

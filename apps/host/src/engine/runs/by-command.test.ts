@@ -148,3 +148,60 @@ test('of one whose log was read to its end nothing is said', async () => {
   await until('its end', () => runs.get(id) === undefined)
   expect(await runs.find(id)).toMatchObject({ outcome: 'passed', log_problem: null })
 })
+
+test('one that is cancelled has its worker ended at once, and its log read meanwhile', async () => {
+  const { id, worker } = await begun()
+  const ends = (): number => h.provider().vendor.calls.filter((call) => call.method === 'terminate' && call.id === worker).length
+  await runs.cancel(id, { principal: 'tester', reason: 'no need' })
+  // Sooner than after the grace that the worker itself has for it.
+  await h.pass(100)
+  expect(ends()).toBe(1)
+  commands.write(worker, 'bye')
+  commands.end(worker, 143)
+  await until('its end', () => runs.get(id) === undefined)
+  expect(await runs.find(id)).toMatchObject({ outcome: 'cancelled', reason: 'no need' })
+  expect(await logOf(id)).toBe('bye')
+})
+
+test('an end that nobody tells of is asked for, long before the next list', async () => {
+  const { id, worker } = await begun()
+  h.provider().announce = () => undefined
+  const lists = (): number => h.provider().vendor.calls.filter(({ method }) => method === 'list').length
+  const before = lists()
+  commands.end(worker, 3)
+  await until('its end', () => runs.get(id) === undefined)
+  expect(await runs.find(id)).toMatchObject({ outcome: 'failed', reason: 'exit 3' })
+  expect(lists()).toBe(before)
+})
+
+test('one whose worker is lost ends with it', async () => {
+  const { id, worker } = await begun()
+  h.provider().vendor.workers.delete(worker)
+  fault = new ProviderError('not-found', 'no such worker')
+  commands.cut(fault)
+  await until('its end', () => runs.get(id) === undefined, 5000)
+  expect(await runs.find(id)).toMatchObject({
+    outcome: 'infrastructure',
+    reason: expect.stringContaining('its worker was lost'),
+    log_problem: 'its worker was gone',
+  })
+})
+
+test('after a restart its log is asked for from where it was stored, not from its begin', async () => {
+  const { id, worker } = await begun()
+  commands.write(worker, 'before')
+  await until('the first of the output', async () => (await logOf(id)) === 'before')
+  await runs.stop()
+  await h.crash()
+  const { logs } = h.provider()
+  const from: (string | undefined)[] = []
+  h.provider().logs = (target, options, call) => {
+    from.push(options.cursor)
+    return logs(target, options, call)
+  }
+  await start()
+  commands.write(worker, ' after')
+  commands.end(worker, 0)
+  await until('its end', () => runs.get(id) === undefined)
+  expect([await logOf(id), new Set(from)]).toEqual(['before after', new Set(['6'])])
+})

@@ -252,3 +252,19 @@ test('a command whose worker was stopped by hand ends as its worker did, whateve
   const { outcome, reason } = (await runs.find(id)) ?? {}
   expect([outcome, reason]).toEqual(['infrastructure', expect.stringContaining('137')])
 })
+
+test('a command that ends as it was asked to is not killed on top of it', async () => {
+  const id = await create()
+  await until('the command to run', () => runs.get(id)?.state === 'running')
+  const worker = runs.get(id)?.worker_id ?? ''
+  const signals: string[] = []
+  h.provider().execKill = async (_target, { signal }) => {
+    signals.push(signal)
+    commands.end(worker, 143)
+  }
+  await runs.cancel(id, { principal: 'tester', reason: 'no need' })
+  await until('its end', () => runs.get(id) === undefined)
+  await h.pass(minute)
+  expect(signals).toEqual(['SIGTERM'])
+  expect(await runs.find(id)).toMatchObject({ outcome: 'cancelled' })
+})

@@ -135,3 +135,13 @@ it('an upload that outlives its run ends with it, and nothing of it stays', asyn
   await expect(late).rejects.toMatchObject({ code: 'ended' })
   expect(await left()).toEqual([])
 })
+
+it('an output is not there before it is collected, and is not taken for one that was left out', async () => {
+  const { id } = await runs.create(request({ outputs: [{ name: 'dist', path: 'dist' }] }), { principal: 'x' })
+  await expect(runs.openOutput(id, 'dist')).rejects.toMatchObject({ code: 'not-ready' })
+  await expect(runs.openOutput(id, 'other')).rejects.toMatchObject({ code: 'not-found' })
+  await runs.cancel(id, { principal: 'x', reason: 'enough' })
+  await runs.wait(id, () => false)
+  const left = { code: 'not-found', message: "the command left nothing at 'dist'" }
+  await expect(runs.openOutput(id, 'dist')).rejects.toMatchObject(left)
+})

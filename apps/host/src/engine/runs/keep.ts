@@ -18,16 +18,20 @@ export function withKeep({ pools }: Pick<Engine, 'pools'>, request: RunRequest):
 /** Why a worker could not be kept for this run, from why it cannot be leased at all. Others pass unchanged. */
 export function keepRefusal(request: RunRequest, refusal: Refusal | undefined): Refusal | undefined {
   if (request.keepFailedMs === undefined || request.keepFailedMs === 0) return refusal
-  const asked = request.requirements.mode === 'command'
-  if (!asked && refusal?.nearest?.field !== 'work') return refusal
-  const has = asked ? 'it asks for a worker that is its command' : `pool ${request.pool} has ${refusal?.nearest?.has}`
+  const nearest = refusal?.nearest
+  if (request.requirements.mode === 'command')
+    return notKept({ has: 'it asks for a worker that is its command', hint: 'Ask for mode hold, or for no keepFailed.', nearest })
+  if (nearest?.field !== 'work') return refusal
+  const hint = 'Ask for no keepFailed, or for a pool whose provider has workers that hold.'
+  return notKept({ has: `pool ${request.pool} has ${nearest.has}`, hint, nearest })
+}
+
+function notKept({ has, hint, nearest }: { has: string; hint: string; nearest: Refusal['nearest'] | undefined }): Refusal {
   return {
     code: 'cannot-be-kept',
     message: `a worker cannot be kept for a look after this run fails: that needs one that holds, and ${has}`,
-    hint: asked
-      ? 'Ask for mode hold, or for no keepFailed.'
-      : 'Ask for no keepFailed, or for a pool whose provider has workers that hold.',
-    ...(refusal?.nearest === undefined ? {} : { nearest: refusal.nearest }),
+    hint,
+    ...(nearest === undefined ? {} : { nearest }),
   }
 }
 

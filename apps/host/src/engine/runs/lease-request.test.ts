@@ -84,3 +84,16 @@ test('the lease of a run is nobody else’s: what is in it would be told that ru
     await h.pass(5000)
     await expect(ask({ lease: run.lease_id })).rejects.toMatchObject({ code: 'refused', refusal: { nearest: other } })
   }))
+
+test('a lease goes by the worker that it has, whatever its pool has come to make', () =>
+  inLease(async (h, ask) => {
+    const lease = await h.engine.leases.request(leaseRequest())
+    await h.pass(5000)
+    const settings = { reconcileMs: 30_000, orphanGraceMs: 120_000, retention: { recordsMs: 1e12, journalMs: 1e12 } }
+    const pools = [poolConfig({ work: 'agent', worker: { image: 'alpine' } })]
+    await h.engine.configure({ pools, ...settings }, { principal: 'tester', changes: ['it'], commit: () => undefined })
+    const asked = ask({ lease: lease.id, requirements: { image: 'alpine' } })
+    await expect(asked).rejects.toMatchObject({ message: expect.stringContaining('its worker has debian') })
+    // What an agent has not, this one has.
+    await ask({ lease: lease.id, requirements: { image: 'debian', mode: 'hold' }, stdin: true })
+  }))

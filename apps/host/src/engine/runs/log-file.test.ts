@@ -1,4 +1,4 @@
-import { appendFile, type FileHandle, mkdtemp, open, rm, stat, truncate } from 'node:fs/promises'
+import { appendFile, type FileHandle, mkdtemp, open, readFile, rm, stat, truncate } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import fc from 'fast-check'
@@ -176,4 +176,29 @@ it('holds any bytes', async () => {
     ),
     { numRuns: 50 },
   )
+})
+
+it('goes on from no position in output that only looks like the begin of a piece', async () => {
+  const log = await openLog(path, none)
+  await log.append({ stream: 'stdout', data: Buffer.from('first') })
+  const { end } = log.totals()
+  const frame = await readFile(path)
+  // A log that was printed: what stands in it says that it is elsewhere.
+  await log.append({ stream: 'stdout', data: frame })
+  await log.close()
+  await expect(contents(end + frame.length - 'first'.length)).rejects.toThrow(BadPosition)
+  expect((await contents()).stdout).toBe(`first${frame.toString('latin1')}`)
+})
+
+it('finds all of it, also where what is read at once ends in the head of a piece', async () => {
+  const log = await openLog(path, none)
+  const [piece, head, block] = [65_536, 12, 1 << 20]
+  await log.append({ stream: 'stdout', data: Buffer.alloc(15 * piece, 'x') })
+  const { end } = log.totals()
+  await log.append({ stream: 'stdout', data: Buffer.alloc(block - head / 2 - end - head, 'y') })
+  expect(log.totals().end).toBe(block - head / 2)
+  await log.append({ stream: 'stderr', data: Buffer.from('end') })
+  const { loose: _loose, ...totals } = log.totals()
+  await log.close()
+  expect(await measureLog(path)).toMatchObject(totals)
 })

@@ -117,3 +117,35 @@ test('a log whose file was removed under its run is told, and so is one that som
   await expect(readAll()).rejects.toMatchObject(told)
   await writer.close()
 })
+
+test('who reads from behind the end is told so; of a command that has not begun there is nothing to read', async () => {
+  const read = async (from: number): Promise<unknown> => {
+    for await (const piece of logs.api.readLog('r', { from, follow: false })) return piece
+    return undefined
+  }
+  run = { ...run, started_at: null }
+  expect([await read(0), await logs.api.logState('r')]).toEqual([
+    undefined,
+    { end: 0, stdoutBytes: 0, stderrBytes: 0, complete: false },
+  ])
+  run = { ...run, started_at: 1 }
+  const writer = await openLog(logPath({ dataDir }, 'r'), () => undefined)
+  await writer.append({ stream: 'stdout', data: Buffer.from('one') })
+  const { end } = writer.totals()
+  expect(await read(end)).toBe(undefined)
+  await expect(read(end + 1)).rejects.toMatchObject({ code: 'bad-offset', message: `the log of run r ends at ${end}` })
+  await writer.close()
+})
+
+test('who turns away gets nothing more, however much is there', async () => {
+  const writer = await openLog(logPath({ dataDir }, 'r'), () => undefined)
+  for (const text of ['one', 'two', 'three']) await writer.append({ stream: 'stdout', data: Buffer.from(text) })
+  const abort = new AbortController()
+  const parts: string[] = []
+  for await (const { data } of logs.api.readLog('r', { from: 0, follow: true, signal: abort.signal })) {
+    parts.push(Buffer.from(data).toString())
+    if (parts.length === 2) abort.abort()
+  }
+  expect([parts, logs.followed()]).toEqual([['one', 'two'], 0])
+  await writer.close()
+})

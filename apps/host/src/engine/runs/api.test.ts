@@ -1,0 +1,126 @@
+/** Runs as their clients see them: in workers that others hold, listed, told of in the journal, ended. */
+import { mkdtemp, rm } from 'node:fs/promises'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
+import { waitFor } from '@muster/test/systems/wait'
+import { afterEach, beforeEach, expect, test } from 'vitest'
+import type { RunRecord, RunRequest } from '../model.ts'
+import type { Runs } from '../runs-api.ts'
+import { type Commands, commandsIn } from '../testing/commands.ts'
+import { type Harness, leaseRequest, openHarness, poolConfig } from '../testing/harness.ts'
+import { startRuns } from './index.ts'
+
+let dir: string
+let h: Harness
+let runs: Runs
+let commands: Commands
+
+beforeEach(async () => {
+  dir = await mkdtemp(join(tmpdir(), 'muster-runs-'))
+  h = await openHarness({
+    pools: [poolConfig({ work: 'hold' })],
+    providers: [{ name: 'one', fault: (method) => (method === 'launch' ? { delayMs: 500 } : undefined) }],
+  })
+  commands = commandsIn(h.provider(), () => undefined)
+  await start()
+})
+afterEach(async () => {
+  await runs.stop()
+  expect(h.reports).toEqual([])
+  await h.close()
+  await rm(dir, { recursive: true, force: true })
+})
+
+async function start(): Promise<void> {
+  const report = (message: string, error: unknown): void => void h.reports.push({ message, error })
+  runs = await startRuns({ engine: h.engine, dataDir: dir, killpoint: () => undefined, report })
+}
+
+const tester = { principal: 'tester' }
+const plain: RunRequest = { pool: 'ci', command: ['make'], requirements: {}, stdin: false, inputs: [], outputs: [] }
+
+async function untilIn(state: string, id: string): Promise<RunRecord | undefined> {
+  await waitFor(`a run that is ${state}`, async () => {
+    await h.pass(100)
+    return (await runs.find(id))?.state === state
+  })
+  return runs.find(id)
+}
+
+async function running(given: Partial<RunRequest> = {}): Promise<RunRecord> {
+  const { id } = await runs.create({ ...plain, ...given }, tester)
+  const run = await untilIn('running', id)
+  if (run === undefined) throw new Error('it was not kept')
+  return run
+}
+
+async function passed(run: RunRecord): Promise<RunRecord | undefined> {
+  commands.end(run.worker_id ?? '', 0)
+  return untilIn('ended', run.id)
+}
+
+test('a command goes into a worker that somebody holds, once it is there and while it is not ending', async () => {
+  const lease = await h.engine.leases.request(leaseRequest())
+  await h.settle()
+  const [{ id: worker } = { id: '' }] = h.engine.workers.live()
+  const exec = (): Promise<RunRecord> => runs.exec(worker, { command: ['ls'], stdin: false }, tester)
+  await expect(exec()).rejects.toMatchObject({ code: 'not-ready', message: `worker ${worker} is launching` })
+  await h.pass(1000)
+  const run = await exec()
+  await untilIn('running', run.id)
+  await h.pass(5000)
+  expect(await passed(run)).toMatchObject({ kind: 'exec', outcome: 'passed', worker_id: worker })
+  expect(h.engine.leases.get(lease.id)?.state).toBe('active')
+  h.provider().terminate = async () => ({ state: 'terminating' })
+  await h.engine.leases.release(lease.id, { reason: 'done' })
+  await h.settle()
+  await expect(exec()).rejects.toMatchObject({ code: 'not-ready', message: `worker ${worker} is terminating` })
+})
+
+test('a list has as many as were asked for, the newest first, and those with the labels that were asked for', async () => {
+  const ids: string[] = []
+  for (const team of ['a', 'b', 'a']) ids.unshift((await runs.create({ ...plain, labels: { team } }, tester)).id)
+  const listed = async (how: Parameters<Runs['list']>[0]): Promise<number[]> =>
+    (await runs.list(how)).map(({ id }) => ids.indexOf(id))
+  expect([await listed({}), await listed({ limit: 2 })]).toEqual([
+    [0, 1, 2],
+    [0, 1],
+  ])
+  expect([await listed({ labels: { team: 'a' } }), await listed({ labels: { team: 'a' }, limit: 1 })]).toEqual([[0, 2], [0]])
+  expect(await listed({ labels: { team: 'a', more: 'x' } })).toEqual([])
+})
+
+test('the lease of a run knows it from its begin to its end, and ends as it does', async () => {
+  const run = await running()
+  const lease = run.lease_id ?? ''
+  expect(await passed(run)).toMatchObject({ outcome: 'passed' })
+  const rows = (await h.engine.journal.why('lease', lease)).filter((row) => row.run_id === run.id).map((row) => row.rule)
+  expect(rows).toEqual(expect.arrayContaining(['run-created', 'run-ended']))
+  expect(await h.engine.leases.find(lease)).toMatchObject({ end: 'released', end_reason: 'its run ended: passed' })
+  const other = await running()
+  h.provider().execKill = async () => commands.end(other.worker_id ?? '', 143)
+  await runs.cancel(other.id, { ...tester, reason: 'no need' })
+  await untilIn('ended', other.id)
+  expect(await h.engine.leases.find(other.lease_id ?? '')).toMatchObject({ end: 'cancelled' })
+})
+
+test('an end without an exit that was stored before a restart is the end, and no exit is made up for it', async () => {
+  const { id } = await running()
+  await runs.stop()
+  const end = { state: 'collecting', outcome: 'infrastructure', reason: 'its worker was gone', exit: null }
+  await h.engine.store.write((tx) => tx.updateTable('runs').set(end).where('id', '=', id).execute())
+  await start()
+  expect(await untilIn('ended', id)).toMatchObject({ outcome: 'infrastructure', reason: 'its worker was gone', exit: null })
+})
+
+test('one whose worker went away while no host was there ends as cancelled where that was asked for before', async () => {
+  const [unwanted, wanted] = [await running(), await running()]
+  await runs.cancel(unwanted.id, { ...tester, reason: 'changed my mind' })
+  await runs.stop()
+  h.provider().vendor.workers.clear()
+  await h.crash()
+  await h.pass(120_000)
+  await start()
+  expect(await untilIn('ended', unwanted.id)).toMatchObject({ outcome: 'cancelled', reason: 'changed my mind' })
+  expect(await untilIn('ended', wanted.id)).toMatchObject({ outcome: 'infrastructure' })
+})

@@ -1,0 +1,142 @@
+/** Workers between what a provider does and what is recorded of them. */
+import { ProviderError } from '@muster/core'
+import { afterEach, expect, test } from 'vitest'
+import type { CallOptions } from '../plugins/api.ts'
+import { type Harness, type HarnessOptions, leaseRequest, openHarness, poolConfig } from './testing/harness.ts'
+
+let h: Harness
+
+async function open(options: Partial<HarnessOptions> = {}): Promise<void> {
+  h = await openHarness({ pools: [poolConfig({ work: 'hold' })], providers: [{ name: 'one' }], ...options })
+}
+afterEach(async () => {
+  expect(h.reports).toEqual([])
+  await h.close()
+})
+
+async function leased(given: Parameters<typeof leaseRequest>[0] = {}): Promise<{ lease: string; worker: string }> {
+  const { id } = await h.engine.leases.request(leaseRequest(given))
+  await h.pass(100)
+  return { lease: id, worker: h.engine.leases.get(id)?.worker_id ?? '' }
+}
+
+test('who ends a worker by force has it killed at once; who gives its lease back does not', async () => {
+  await open()
+  const [forced, released] = [await leased(), await leased()]
+  await h.engine.workers.terminate(forced.worker, { principal: 'ann', reason: 'it hangs', force: true })
+  await h.engine.leases.release(released.lease, { reason: 'done' })
+  await h.pass(100)
+  const ends = h.provider().vendor.calls.filter(({ method }) => method === 'terminate')
+  expect(ends).toMatchObject([
+    { id: forced.worker, force: true },
+    { id: released.worker, force: false },
+  ])
+})
+
+test('a page of workers goes on where the one before it ended', async () => {
+  await open()
+  const older = (await leased()).worker
+  await h.pass(1000)
+  const newer = (await leased()).worker
+  const ids = async (before?: string): Promise<string[]> =>
+    (await h.engine.workers.list(before === undefined ? {} : { before })).map(({ id }) => id)
+  expect([await ids(), await ids(newer), await ids(older)]).toEqual([[newer, older], [older], []])
+})
+
+test('what is seen of a worker after its end is old, but that it is lost', async () => {
+  await open()
+  const { lease, worker } = await leased({ ofRun: 'r1' })
+  const see = async (phase: 'exited' | 'running' | 'lost', more: object = {}): Promise<string | null | undefined> => {
+    Object.assign(h.provider().vendor.workers.get(worker) ?? {}, { phase, ...more })
+    h.provider().announce(worker)
+    await h.settle()
+    return h.engine.workers.get(worker)?.observed_phase
+  }
+  expect(await see('exited', { exit: { code: 3, reason: 'exit 3' } })).toBe('exited')
+  expect(await see('running', { ready: true })).toBe('exited')
+  // Said again, with what its provider found out since.
+  expect(await see('exited', { part: 'm1' })).toBe('exited')
+  expect(h.engine.workers.get(worker)?.part).toBe('m1')
+  await see('lost')
+  expect(await h.engine.leases.find(lease)).toMatchObject({ end: 'lost' })
+})
+
+test('a worker that was seen ready before the answer of its launch is handed out with that answer', async () => {
+  let tries = 0
+  const fault = (method: string): { error: ProviderError; effect: boolean } | undefined =>
+    method === 'launch' && tries++ === 0 ? { error: new ProviderError('transient', 'cut off'), effect: true } : undefined
+  await open({ providers: [{ name: 'one', readyMs: 0, fault }] })
+  const { id } = await h.engine.leases.request(leaseRequest())
+  while (tries < 2) await h.pass(50)
+  await h.settle()
+  expect(h.engine.leases.get(id)?.state).toBe('active')
+  // Nobody had to ask.
+  const { calls } = h.provider().vendor
+  expect(calls.slice(calls.findLastIndex(({ method }) => method === 'launch') + 1)).toEqual([])
+})
+
+test('each try to end a worker belongs to the trace of its lease, after a kill too', async () => {
+  await open()
+  const traceparent = `00-${'a'.repeat(32)}-${'b'.repeat(16)}-01`
+  const { lease } = await leased({ traceparent })
+  const traces: (string | undefined)[] = []
+  h.provider().terminate = (_target, _how, call?: CallOptions) => {
+    traces.push(call?.traceparent?.slice(3, 35))
+    return Promise.reject(new ProviderError('transient', 'no answer'))
+  }
+  await h.engine.leases.release(lease, { reason: 'done' })
+  await h.pass(1000)
+  const before = traces.length
+  await h.crash()
+  await h.pass(10_000)
+  expect(before).toBeGreaterThan(0)
+  expect(traces.length).toBeGreaterThan(before + 1)
+  expect(new Set(traces)).toEqual(new Set(['a'.repeat(32)]))
+})
+
+test('a provider that came since the start is told apart from those that were there', async () => {
+  const pools = [poolConfig()]
+  await open({ pools, providers: [{ name: 'one' }, { name: 'two' }] })
+  h.gone.add('two')
+  await h.crash()
+  h.gone.delete('two')
+  const settings = { reconcileMs: 30_000, orphanGraceMs: 120_000, retention: { recordsMs: 1e12, journalMs: 1e12 } }
+  const how = { principal: 'tester', changes: ['two'], commit: () => undefined }
+  await h.engine.configure({ pools, ...settings }, how)
+  await h.pass(100)
+  expect([h.engine.looked('one'), h.engine.looked('two')]).toEqual([{ looked: true }, { looked: true, late: true }])
+})
+
+test('what fails because the host stops is not told as a failure', async () => {
+  let stopped: Promise<void> | undefined
+  const mayAct = (): boolean => {
+    stopped = h.engine.stop()
+    throw new Error('its term is over')
+  }
+  let going = true
+  await open({ engine: { fence: { epoch: () => 1, mayAct: () => going || mayAct() } } })
+  going = false
+  const { id } = await h.engine.leases.request(leaseRequest())
+  await h.settle()
+  await stopped
+  expect(stopped).toBeDefined()
+  expect(h.engine.leases.get(id)?.state).toBe('queued')
+})
+
+test('an answer that cannot be stored any more while the host stops is left to the next start, and nothing waits', async () => {
+  const fault = (method: string): { delayMs: number } | undefined => (method === 'launch' ? { delayMs: 500 } : undefined)
+  await open({ providers: [{ name: 'one', readyMs: 0, fault }] })
+  const { id } = await h.engine.leases.request(leaseRequest())
+  await h.settle()
+  const stopped = h.engine.stop()
+  h.ill = 'full'
+  // What sets a timer now would keep the process.
+  const { activity } = h.clock
+  await h.pass(600)
+  await stopped
+  expect(h.clock.activity).toBe(activity)
+  h.ill = undefined
+  await h.crash()
+  await h.pass(600)
+  expect([h.engine.leases.get(id)?.state, h.provider().vendor.workers.size]).toEqual(['active', 1])
+})
