@@ -27,7 +27,10 @@ test('at its start it tells how each plugin is kept, and why not better, and of 
   await lockHere(file)
   const discovery = await discover(file, { stores: [join(temp.path, 'store')], shown: 'plugins.json', ground: async () => ({}) })
   expect(discovery.problems).toEqual([])
-  const { config, problems } = parseConfig(join(temp.path, 'muster.yaml'), `host: { data: ${temp.path} }\nproviders: {}\npools: {}\n`)
+  const { config, problems } = parseConfig(
+    join(temp.path, 'muster.yaml'),
+    `host: { data: ${temp.path} }\nproviders: {}\npools: {}\n`,
+  )
   if (config === undefined) throw new Error(JSON.stringify(problems))
   const told: unknown[] = []
   const note = (data: object, message: string): void => void told.push([message, data])

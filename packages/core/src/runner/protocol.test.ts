@@ -105,10 +105,7 @@ describe('a conversation', () => {
   })
 
   test('of a stream that has ended with its mark nothing is missing, though its pump is gone', async () => {
-    const worker = fakeWorker(
-      ['muster 1 old\n'],
-      [['x 1 1 7 - 0 MARK\no 5\naMARK.\n'], ['x 0 0 7 - 0 MARK\ne 5\nbMARK.\n']],
-    )
+    const worker = fakeWorker(['muster 1 old\n'], [['x 1 1 7 - 0 MARK\no 5\naMARK.\n'], ['x 0 0 7 - 0 MARK\ne 5\nbMARK.\n']])
     const session = await createRunner(worker.raw).exec(spec, never)
     expect(await read(session)).toEqual(['stdout 0 a', 'stderr 0 b'])
     expect(await session.exit).toEqual({ code: 7, reason: 'exited with 7' })

@@ -30,7 +30,11 @@ describe('what a service refuses', () => {
     await expect(host.configure({ ...configuration, contract: '2.0' }, { deadlineMs: 1000 })).rejects.toThrow(
       'the plugin speaks contract 1.0, not 2.0',
     )
-    expect(JSON.parse(lines[0] ?? '')).toMatchObject({ plugin: '@muster/echo', message: 'call failed', data: { method: 'configure' } })
+    expect(JSON.parse(lines[0] ?? '')).toMatchObject({
+      plugin: '@muster/echo',
+      message: 'call failed',
+      data: { method: 'configure' },
+    })
     await host.configure(configuration, { deadlineMs: 1000 })
     await expect(host.configure(configuration, { deadlineMs: 1000 })).rejects.toThrow('configured already')
     expect(await host.describe({ deadlineMs: 1000 })).toEqual(echoManifest)
