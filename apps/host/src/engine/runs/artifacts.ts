@@ -120,7 +120,7 @@ export async function* readOutput(deps: RunDeps, runId: string, name: string): A
 /** Absolute files from the root, the others from the worker's own folder. */
 function filesByFolder(files: readonly FileSpec[]): { path: string; files: FileSpec[] }[] {
   const folders = Map.groupBy(files, ({ path }) => (path.startsWith('/') ? '/' : '.'))
-  return ['/', '.'].flatMap((path) => {
+  return (['/', '.'] as const).flatMap((path) => {
     const own = folders.get(path)
     return own === undefined ? [] : [{ path, files: own }]
   })
