@@ -1,8 +1,8 @@
 import { symlink } from 'node:fs/promises'
 import { join } from 'node:path'
 import { tempFolder } from '@muster/test/systems/temp'
-import { expect, test } from 'vitest'
-import { cageLimits, placesOf, switchedOn } from './cage.ts'
+import { expect, test, vi } from 'vitest'
+import { cageLimits, cagesAreHere, openCage, placesOf, switchedOn } from './cage.ts'
 import { plainManifest } from './testing/manifest.ts'
 
 const v1 = (controllers: string): string =>
@@ -18,6 +18,16 @@ test('cages lie in the own group of version 1, and at the top of version 2', () 
   expect(placesOf(v2, own)).toEqual([{ version: 2, folder: '/sys/fs/cgroup', controllers: ['memory', 'pids'] }])
   expect(placesOf('31 25 0:27 / /x rw - tmpfs tmpfs rw,memory', own)).toEqual([])
   expect(placesOf('', '')).toEqual([])
+})
+
+test('where none can be made there is no cage, rather than one that holds nothing', async () => {
+  // It is looked for once: as an ordinary user.
+  const user = vi.spyOn(process, 'getuid').mockReturnValue(1000)
+  try {
+    expect([await cagesAreHere(), await openCage({ memoryMb: 64, pids: 20 })]).toEqual([false, undefined])
+  } finally {
+    user.mockRestore()
+  }
 })
 
 test('who starts programs has room for them', () => {

@@ -1,6 +1,7 @@
 /** Where the bytes of locked plugins come from: registries with their tokens, and mirrors. */
 import { readFile, writeFile } from 'node:fs/promises'
 import { join } from 'node:path'
+import { startProxy } from '@muster/test/systems/proxy'
 import { describe, expect, it } from 'vitest'
 import { mirrored, writeMirror } from './mirror.ts'
 import { old, openSite } from './testing/locking-site.ts'
@@ -32,6 +33,16 @@ describe('a registry', () => {
     expect(lock.plugins['corp']?.source).toEqual({ registry: '@corp' })
     const lockText = await readFile(join(site.path, 'plugins.lock.json'), 'utf8')
     expect(lockText).not.toMatch(/good|of the other|127\.0\.0\.1/)
+  })
+
+  it('is asked by the network of the host at a start too', async () => {
+    await using site = await openSite()
+    await using proxy = await startProxy()
+    await site.publish('1.0.0')
+    await site.lock({ acme }, { stores: [join(site.path, 'elsewhere')] })
+    // This one makes tunnels alone.
+    expect(await site.start({ proxy: proxy.url })).toMatch(/unreachable: .*405/)
+    expect(await site.start({ proxy: proxy.url, noProxy: ['127.0.0.1'] })).toBe('')
   })
 })
 

@@ -69,6 +69,19 @@ test('an exec says from where its output goes on, and whether it has input, and 
     await expect(createRunner(raw).exec({ ...spec, from }, never)).rejects.toMatchObject({ code: 'not-found', effect: 'none' })
 })
 
+test('a connection is read to its end once its answer is here: who still writes there would never end', async () => {
+  const over = Promise.withResolvers<void>()
+  const raw: RawExec = async () => ({
+    output: (async function* () {
+      for (const text of ['muster 1 running\n', 'more', 'and more']) yield { stream: 'stdout' as const, data: Buffer.from(text) }
+      over.resolve()
+    })(),
+    exit: over.promise.then(() => ({ code: 0 })),
+  })
+  expect(await createRunner(raw).state('x1', never)).toEqual({ state: 'running' })
+  await over.promise
+})
+
 test('a connection that has ended is not cut later', async () => {
   vi.useFakeTimers()
   const { raw, signals } = worker('running')

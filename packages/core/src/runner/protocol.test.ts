@@ -1,6 +1,7 @@
 import { afterEach, beforeEach, describe, expect, test, vi } from 'vitest'
 import type { ExecInput, ExecSession } from '../provider.ts'
 import { createRunner, type RawChunk, type RawExec } from './index.ts'
+import { openLink } from './link.ts'
 
 const spec: ExecInput = { id: 'x1', command: ['true'], stdin: false, from: { stdout: 0, stderr: 0 } }
 const never = new AbortController().signal
@@ -86,14 +87,31 @@ describe('a conversation', () => {
     expect(worker.asked[0]).toMatch(/^\d+$/)
   })
 
-  test('a stream whose pump is gone ends without a mark, and the exit says so', async () => {
+  test.each([
+    ['stdout', 'o', 'e', '0 1'],
+    ['stderr', 'e', 'o', '1 0'],
+  ])('%s, whose pump is gone, ends without a mark, and the exit says so', async (...[stream, its, others, alive]) => {
     const worker = fakeWorker(
       ['muster 1 old\n'],
-      [['x 0 1 0 - 0 MARK\no 5\nlast\n', '.\n'], ['x 0 1 0 - 0 MARK\n.\n'], ['x 0 0 0 - 0 MARK\ne 4\nMARK.\n']],
+      [
+        [`x ${alive} 0 - 0 MARK\n${its} 5\nlast\n`, '.\n'],
+        [`x ${alive} 0 - 0 MARK\n.\n`],
+        [`x 0 0 0 - 0 MARK\n${others} 4\nMARK.\n`],
+      ],
     )
     const session = await createRunner(worker.raw).exec(spec, never)
-    expect(await read(session)).toEqual(['stdout 0 la', 'stdout 2 st\n'])
-    expect(await session.exit).toMatchObject({ code: 0, reason: expect.stringContaining('the end of stdout is missing') })
+    expect(await read(session)).toEqual([`${stream} 0 la`, `${stream} 2 st\n`])
+    expect(await session.exit).toMatchObject({ code: 0, reason: expect.stringContaining(`the end of ${stream} is missing`) })
+  })
+
+  test('of a stream that has ended with its mark nothing is missing, though its pump is gone', async () => {
+    const worker = fakeWorker(
+      ['muster 1 old\n'],
+      [['x 1 1 7 - 0 MARK\no 5\naMARK.\n'], ['x 0 0 7 - 0 MARK\ne 5\nbMARK.\n']],
+    )
+    const session = await createRunner(worker.raw).exec(spec, never)
+    expect(await read(session)).toEqual(['stdout 0 a', 'stderr 0 b'])
+    expect(await session.exit).toEqual({ code: 7, reason: 'exited with 7' })
   })
 })
 
@@ -179,12 +197,35 @@ describe('signals and leaving', () => {
 
   test('an abort while the raw exec is being made reaches it', async () => {
     const stop = new AbortController()
+    const reason = new DOMException('too late', 'TimeoutError')
+    let told: unknown
     const raw: RawExec = async ({ signal }) => {
-      stop.abort(new DOMException('too late', 'TimeoutError'))
-      signal.throwIfAborted()
-      throw new Error('not aborted')
+      stop.abort(reason)
+      told = signal.reason
+      throw new Error('cut')
     }
     await expect(createRunner(raw).exec(spec, stop.signal)).rejects.toMatchObject({ code: 'deadline' })
+    expect(told).toBe(reason)
+  })
+
+  test('a raw exec that is made all the same after the abort is let go of, and read to its end', async () => {
+    const stop = new AbortController()
+    const got: string[] = []
+    const over = Promise.withResolvers<void>()
+    const raw: RawExec = async ({ stdin }) => {
+      stop.abort()
+      async function* output(): AsyncGenerator<RawChunk> {
+        for await (const data of stdin ?? []) {
+          got.push(Buffer.from(data).toString())
+          yield { stream: 'stdout', data }
+        }
+        over.resolve()
+      }
+      return { output: output(), exit: over.promise.then(() => ({})) }
+    }
+    await openLink(raw, { argv: [], signal: stop.signal, answerMs: 1000 })
+    await over.promise
+    expect(got).toEqual([expect.stringMatching(/#\.\n$/), 'q\n'])
   })
 
   test('an abort settles the exit also when nobody reads', async () => {
@@ -226,6 +267,25 @@ describe('the pace', () => {
     await vi.advanceTimersByTimeAsync(200_000)
     expect(await done).toEqual([])
     expect(worker.asked.length).toBe(201)
+  })
+
+  test('ended by input that comes', async () => {
+    const worker = fakeWorker(['muster 1 old\n'], [...Array.from({ length: 200 }, () => ['. 0 0\n']), ['u\n.\n']])
+    const typed = Promise.withResolvers<void>()
+    async function* input(): AsyncGenerator<Uint8Array> {
+      await typed.promise
+      yield Buffer.from('abc')
+    }
+    const session = await createRunner(worker.raw).exec({ ...spec, stdin: true, input: input() }, never)
+    const done = read(session)
+    await vi.advanceTimersByTimeAsync(20_000)
+    expect(new Set(worker.asked)).toEqual(new Set(['t']))
+    typed.resolve()
+    // Of the second that it would wait.
+    await vi.advanceTimersByTimeAsync(1)
+    expect(worker.asked.at(-1)).toBe('w 0 3')
+    await vi.advanceTimersByTimeAsync(600_000)
+    expect(await done).toEqual([])
   })
 
   test('quick again once something has come', async () => {

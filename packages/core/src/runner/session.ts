@@ -74,7 +74,7 @@ async function* converse({ reader, channel }: Link, options: SessionOptions): As
         for await (const data of reader.bytes(Number(first))) yield* chunks(stream, tracks[stream].push(data))
       } else if (verb === 'x') {
         const { exit, mark } = parseExit(words.slice(3))
-        if (!found) for (const track of Object.values(tracks)) track.watch(mark)
+        for (const track of Object.values(tracks)) track.watch(mark)
         found = { exit, alive: { stdout: first === '1', stderr: second === '1' } }
       } else if (verb === 'u') result.lost = lostExit(Number(first))
       else if (verb === '.') {

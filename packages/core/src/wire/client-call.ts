@@ -93,7 +93,6 @@ export function startCall(core: ClientCore, request: CallRequest): HostCall {
   }
 
   function send(): void {
-    if (settled) return
     options.placed?.()
     const params = { call: callParams(options, endsAt - performance.now()), ...request.args }
     let text: string

@@ -145,7 +145,6 @@ function iterableOf(core: ClientCore, request: CallRequest, input: Bytes | undef
       }
       try {
         const step = await next()
-        if (step.done === true) over = true
         return over ? done : step
       } catch (error) {
         // After `return()` nobody asks why.

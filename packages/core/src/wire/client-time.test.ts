@@ -66,6 +66,19 @@ describe('time', () => {
     expect(await host.closed).toEqual({ kind: 'unresponsive', message })
   })
 
+  it('and is told to be so of one that was cancelled', async () => {
+    const { host, raw } = connect()
+    const abort = new AbortController()
+    const failed = failure(host.worker.launch(spec, options({ deadlineMs: unresponsiveMs * 2, signal: abort.signal })))
+    await raw.request('worker.launch')
+    abort.abort()
+    await vi.advanceTimersByTimeAsync(answerGraceMs)
+    await failed
+    await vi.advanceTimersByTimeAsync(unresponsiveMs)
+    const message = `launch was cancelled: nothing for ${unresponsiveMs} ms`
+    expect(await host.closed).toEqual({ kind: 'unresponsive', message })
+  })
+
   it('a plugin that stood still with the host, as with their machine, is not: it has the whole time once more', async () => {
     const { host, raw } = connect()
     const failed = failure(host.worker.launch(spec, options({ deadlineMs: 10 })))

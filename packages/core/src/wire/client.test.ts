@@ -190,6 +190,29 @@ describe('iterables', () => {
     await vi.waitFor(() => expect(host.stats()).toMatchObject({ asked: 0, receivers: 0 }))
   })
 
+  it('give nothing more once they are returned, not even what has come', async () => {
+    const { host, raw } = connect()
+    const iterator = host.worker.copyOut(target, '/x', options())[Symbol.asyncIterator]()
+    const first = iterator.next()
+    const { params } = await raw.request('worker.copyOut')
+    for (const text of ['a', 'b']) raw.frame(params['out'] as number, Buffer.from(text))
+    expect((await first).value).toEqual(Buffer.from('a'))
+    await vi.waitFor(() => expect(host.stats().receivedBytes).toBe(1))
+    const second = iterator.next()
+    await iterator.return?.()
+    expect((await second).done).toBe(true)
+  })
+
+  it('stay at their end', async () => {
+    const { host, raw } = connect()
+    const iterator = host.worker.copyOut(target, '/x', options())[Symbol.asyncIterator]()
+    const end = iterator.next()
+    const { id: call, params } = await raw.request('worker.copyOut')
+    raw.message({ method: '$/end', params: { stream: params['out'], bytes: 0 } })
+    raw.message({ id: call, result: {} })
+    for (const one of [end, iterator.next()]) expect((await one).done).toBe(true)
+  })
+
   it('take an answer that overtakes its data', async () => {
     const { host, raw } = connect()
     const all = collect(host.worker.copyOut(target, '/x', options()))

@@ -2,7 +2,7 @@ import fc from 'fast-check'
 import { describe, expect, it } from 'vitest'
 import type { ExecChunk, LogChunk, WorkerObservation } from '../provider.ts'
 import { execCodec, ItemFault, logsCodec, splitBytes, watchCodec } from './items.ts'
-import { maxChunkBytes } from './limits.ts'
+import { maxChunkBytes, maxHandleBytes } from './limits.ts'
 
 const observation: WorkerObservation = {
   id: `w${'a'.repeat(26)}`,
@@ -119,6 +119,21 @@ describe('items', () => {
     const header = whole.readUInt16BE(0)
     for (const bytes of [0, 1, 2, 1 + header]) expect(fault(() => logsCodec().decode(whole.subarray(0, bytes)))).toBe(cut)
     expect(logsCodec().decode(whole.subarray(0, 2 + header)).data).toHaveLength(0)
+  })
+
+  it('of a header that is no JSON are refused with what is wrong in it', () => {
+    const header = Buffer.from('{"stream":}')
+    const frame = Buffer.concat([Buffer.from([0, header.length]), header])
+    expect(fault(() => logsCodec().decode(frame))).toMatch(/^header: .*JSON/)
+  })
+
+  it('hold a handle that is just as large as it may be', () => {
+    const full = (more: number): unknown => {
+      const data = 'x'.repeat(maxHandleBytes - JSON.stringify({ v: 1, data: '' }).length + more)
+      return { ...observation, handle: { v: 1, data } }
+    }
+    expect(fault(() => watchCodec().encode(full(0)))).toBe('')
+    expect(fault(() => watchCodec().encode(full(1)))).toBe(`handle: larger than ${maxHandleBytes} bytes`)
   })
 
   it('of garbage bytes are refused, never anything else', () => {

@@ -1,10 +1,46 @@
+import { once } from 'node:events'
+import { createServer, get, type IncomingMessage, setGlobalProxyFromEnv } from 'node:http'
+import type { AddressInfo } from 'node:net'
+import { text } from 'node:stream/consumers'
 import { expect, test } from 'vitest'
 import { toProviderError } from '../errors.ts'
+import { pluginNetworkSchema } from '../plugin.ts'
 import { proxySecrets, proxyVariables, trusted, useNetwork } from './network.ts'
 import { createRedactor } from './redact.ts'
 
 test('a network that says nothing changes nothing', () => {
   expect(() => useNetwork({}, createRedactor())).not.toThrow()
+})
+
+test('a proxy is asked for what is elsewhere, and the log shows nothing of its password', async () => {
+  const server = createServer((request, reply) => {
+    reply.end(`${request.url} ${request.headers['proxy-authorization']}`)
+  }).listen(0, '127.0.0.1')
+  await once(server, 'listening')
+  // What it gives puts back what this process had before.
+  const restore = setGlobalProxyFromEnv({ HTTP_PROXY: 'http://127.0.0.1:1' })
+  try {
+    const redactor = createRedactor()
+    useNetwork({ proxy: `http://user:canary7@127.0.0.1:${(server.address() as AddressInfo).port}` }, redactor)
+    const [answer] = (await once(get('http://vendor.test/x'), 'response')) as [IncomingMessage]
+    const given = await text(answer)
+    expect(given).toBe(`http://vendor.test/x Basic ${Buffer.from('user:canary7').toString('base64')}`)
+    expect(redactor.clean(given)).toBe('http://vendor.test/x Basic [secret]')
+  } finally {
+    restore()
+    server.closeAllConnections()
+    server.close()
+  }
+})
+
+test('a proxy is one of HTTP, as the contract says: another is no network', () => {
+  const taken = (proxy: string): boolean => pluginNetworkSchema.safeParse({ proxy }).success
+  expect(['http://proxy.test:3128', 'https://proxy.test', 'socks5://proxy.test', 'file:///proxy'].map(taken)).toEqual([
+    true,
+    true,
+    false,
+    false,
+  ])
 })
 
 test('the password of a proxy is known in each of the forms in which it travels; without one there is no secret', () => {

@@ -294,8 +294,9 @@ describe('a flood', () => {
     vi.useRealTimers()
   })
 
-  it('of notifications ends the connection', async () => {
+  it.each([0, 3_600_000])('of notifications ends the connection, however long it has lasted: %i ms', async (age) => {
     const { peer, raw } = await busy()
+    await vi.advanceTimersByTimeAsync(age)
     for (let one = 0; one <= maxUnaskedPerSecond; one++) raw.message({ method: '$/cancelStream', params: { stream: 1 } })
     expect(await peer.closed).toMatchObject({ kind: 'violation', violation: 'flood' })
   })

@@ -127,7 +127,7 @@ export function createPeer(socket: Duplex, handlers: PeerHandlers, options: Peer
   }
 
   function notify<N extends NotificationName>(name: N, params: Notifications[N]): void {
-    if (closing === undefined) send('control', `{"jsonrpc":"2.0","method":"${name}","params":${encodeJson(params)}}`)
+    send('control', `{"jsonrpc":"2.0","method":"${name}","params":${encodeJson(params)}}`)
   }
 
   function close(reason: CloseReason): void {

@@ -63,6 +63,8 @@ describe('a plugin process', () => {
     expect(await host.closed).toMatchObject({ kind: 'ended' })
     expect(words()).toContain('"message":"probed"')
     expect(words()).not.toContain('canary-in-process')
+    // It is no fault.
+    expect(words()).not.toContain('connection ended')
   })
 
   it('moves large streams whole, both ways, and side by side', async () => {

@@ -4,7 +4,7 @@ import { ProviderError } from '../errors.ts'
 import type { WorkerObservation, WorkerProvider } from '../provider.ts'
 import type { PluginConnection } from './client.ts'
 import { maxChunkBytes, maxPageBytes } from './limits.ts'
-import { collect, execId, id, link, now, observation, options, query, spec } from './link.test.helper.ts'
+import { collect, execId, id, link, linkCredentials, now, observation, options, query, spec } from './link.test.helper.ts'
 
 const target = { id }
 const command = { id: execId, command: ['x'], stdin: false, from: { stdout: 0, stderr: 0 } }
@@ -157,6 +157,17 @@ describe("an author's fault is an internal error with method and path", () => {
       code: 'internal',
       effect: 'possible',
       message: typeof message === 'string' ? message : (expect.stringMatching(message) as string),
+    })
+  })
+
+  it('more scopes than were asked for (listScopes)', async () => {
+    const handle = { v: 1, data: 's' }
+    const scopes = ['a', 'b'].map((name) => ({ id: name, handle }))
+    const { host } = await linkCredentials({ listScopes: async () => ({ scopes, asOf: now }) })
+    expect((await host.credential.listScopes({ owner: 'o', limit: 2 }, options())).scopes).toEqual(scopes)
+    await expect(host.credential.listScopes({ owner: 'o', limit: 1 }, options())).rejects.toMatchObject({
+      code: 'internal',
+      message: 'listScopes: scopes: 2 scopes where the limit is 1',
     })
   })
 

@@ -17,7 +17,7 @@ async function* give<T>(...values: T[]): AsyncGenerator<T> {
 
 describe('what a service refuses', () => {
   it('a call before it is configured, a second configuration, another contract', async () => {
-    const { host } = linkRaw({ manifest: echoManifest, create: async () => echoProvider() })
+    const { host, lines } = linkRaw({ manifest: echoManifest, create: async () => echoProvider() })
     await expect(host.worker.probe(options())).rejects.toMatchObject({
       code: 'internal',
       effect: 'none',
@@ -30,6 +30,7 @@ describe('what a service refuses', () => {
     await expect(host.configure({ ...configuration, contract: '2.0' }, { deadlineMs: 1000 })).rejects.toThrow(
       'the plugin speaks contract 1.0, not 2.0',
     )
+    expect(JSON.parse(lines[0] ?? '')).toMatchObject({ plugin: '@muster/echo', message: 'call failed', data: { method: 'configure' } })
     await host.configure(configuration, { deadlineMs: 1000 })
     await expect(host.configure(configuration, { deadlineMs: 1000 })).rejects.toThrow('configured already')
     expect(await host.describe({ deadlineMs: 1000 })).toEqual(echoManifest)
@@ -48,6 +49,33 @@ describe('what a service refuses', () => {
       const { error } = await raw.wait((one) => one.id === id + 1)
       expect(error).toMatchObject({ message: `no method ${method}`, data: { code: 'unsupported', effect: 'none' } })
     }
+  })
+
+  it('params of another shape, and says where, as whoever wrote the spec knows the place', async () => {
+    const raw = rawSide()
+    const plugin = { manifest: echoManifest, create: async () => echoProvider() }
+    createService(raw.socket, plugin, { write: () => undefined, redactor: createRedactor() })
+    raw.message({ id: 1, method: 'configure', params: configuration })
+    await raw.wait((one) => one.id === 1)
+    const { deadlineMs, idempotencyKey, epoch, attempt, traceparent } = options()
+    const call = { deadlineMs, idempotencyKey, epoch, attempt, traceparent }
+    raw.message({ id: 2, method: 'worker.launch', params: { call, spec: { ...spec, id: 'short' } } })
+    raw.message({ id: 3, method: 'worker.list', params: { call, query: { ...query, limit: 0 } } })
+    for (const [id, path] of [
+      [2, 'id'],
+      [3, 'query.limit'],
+    ] as const) {
+      const { error } = await raw.wait((one) => one.id === id)
+      expect(error?.data).toEqual({ code: 'invalid-spec', effect: 'none', path })
+    }
+  })
+
+  it('a stream whose number is used already: the host numbers them, rising', async () => {
+    const raw = rawSide()
+    const plugin = { manifest: echoManifest, create: async () => echoProvider() }
+    const service = createService(raw.socket, plugin, { write: () => undefined, redactor: createRedactor() })
+    for (const id of [1, 2]) raw.message({ id, method: 'worker.watch', params: { out: 7 } })
+    expect(await service.closed).toMatchObject({ violation: 'unknown-stream', message: 'stream 7 after 7' })
   })
 
   it('no contract of the majors that it speaks', async () => {
@@ -136,6 +164,28 @@ describe('after the end', () => {
     made.resolve({ output, exit: Promise.reject(new Error('nobody hears this')) })
     await returned.promise
     await vi.waitFor(() => expect(host.stats()).toMatchObject({ asked: 0, receivers: 0 }))
+    // Nor is it told to have started: of a call that is answered that would break the protocol.
+    await expect(host.worker.headroom(options())).rejects.toMatchObject({ message: '@muster/echo has no headroom' })
+  })
+
+  it('of a call without a stream nothing is left to fall over, which would end the process', async () => {
+    const fell = vi.fn<(error: unknown) => void>()
+    process.on('uncaughtException', fell)
+    try {
+      const { host, service } = await link({
+        launch: (_spec, call) =>
+          new Promise((_resolve, reject) => call.signal.addEventListener('abort', () => reject(call.signal.reason as Error))),
+      })
+      const abort = new AbortController()
+      const failed = host.worker.launch(spec, options({ signal: abort.signal }))
+      await vi.waitFor(() => expect(service.peer.stats().open).toBe(1))
+      abort.abort()
+      await expect(failed).rejects.toMatchObject({ code: 'cancelled' })
+      await new Promise(setImmediate)
+      expect(fell).not.toHaveBeenCalled()
+    } finally {
+      process.off('uncaughtException', fell)
+    }
   })
 
   it('a call that comes while the plugin says goodbye does no harm', async () => {

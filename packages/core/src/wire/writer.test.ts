@@ -1,3 +1,4 @@
+import { Duplex } from 'node:stream'
 import { setFlagsFromString } from 'node:v8'
 import { runInNewContext } from 'node:vm'
 import { describe, expect, it, vi } from 'vitest'
@@ -142,6 +143,17 @@ describe('writer', () => {
     open()
     await done
     expect(writer.waiting('launch')).toBe(0)
+  })
+
+  it('has written a frame once the last of its bytes is, and not before', async () => {
+    let writes = 0
+    const duplex = new Duplex({
+      read: () => undefined,
+      write: (_chunk, _encoding, done) => done(++writes === 1 ? null : new Error('gone')),
+    })
+    duplex.on('error', () => undefined)
+    expect(await createWriter(duplex).data(frame(1))).toBe(false)
+    expect(writes).toBe(2)
   })
 
   it('holds one frame of a stream at a time', () => {

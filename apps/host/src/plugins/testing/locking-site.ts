@@ -2,6 +2,7 @@
 import { writeFile } from 'node:fs/promises'
 import { join } from 'node:path'
 import { tempFolder } from '@muster/test/systems/temp'
+import type { NetworkSettings } from '../../config/network.ts'
 import { reasonOf } from '../../config/problem.ts'
 import { discover } from '../discover.ts'
 import type { Locking } from '../locking.ts'
@@ -19,8 +20,8 @@ export interface LockingSite extends AsyncDisposable {
   publish(version: string, packed?: Packed, published?: string): Promise<Buffer>
   /** Writes the registry manifest, and locks it. */
   lock(plugins: object, more?: LockHere & { file?: object }): Promise<Locking & { told: string }>
-  /** What a start says. */
-  start(): Promise<string>
+  /** What a start says, on a host with such a network. */
+  start(network?: NetworkSettings): Promise<string>
 }
 
 export async function openSite(): Promise<LockingSite> {
@@ -43,7 +44,10 @@ export async function openSite(): Promise<LockingSite> {
       const done = await lockHere(file, { now, ...options })
       return { ...done, told: told(done.problems) }
     },
-    start: async () => told((await discover(file, { stores: [join(temp.path, 'store')], shown: 'plugins.json' })).problems),
+    async start(network) {
+      const by = { stores: [join(temp.path, 'store')], shown: 'plugins.json' } as const
+      return told((await discover(file, network === undefined ? by : { ...by, network })).problems)
+    },
     async [Symbol.asyncDispose]() {
       await registry[Symbol.asyncDispose]()
       await temp[Symbol.asyncDispose]()
