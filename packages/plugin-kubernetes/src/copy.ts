@@ -30,7 +30,7 @@ const HAS_TAR = 'command -v tar >/dev/null 2>&1'
 const UNPACK = `mkdir -p -- "$1" && cd -- "$1" || exit ${NO_FOLDER}
 _m=fresh
 for _f in * .[!.]* ..?*; do if [ -e "$_f" ] || [ -h "$_f" ]; then _m=full; break; fi; done
-if ${HAS_TAR}; then echo "tar $_m"; exec tar -xpof -; fi
+if ${HAS_TAR}; then echo "tar $_m"; tar -xpof - || exit; exec cat >/dev/null; fi
 echo "plain $_m"${TAKE_PLAINLY}`
 
 /** Of one tree; says how it gives it. Words: its folder and its name. */
@@ -38,6 +38,12 @@ const PACK = `cd -- "$1" 2>/dev/null && { [ -e "./$2" ] || [ -h "./$2" ]; } || e
 if ${HAS_TAR}; then echo tar; exec tar -cf - -- "$2"; fi
 echo plain
 shift${GIVE_PLAINLY}`
+
+/**
+ * Zeros behind the end of an archive, which tars allow. A node may close a program's input while the last of it is still in its pipes, which hold
+ * less than this, and a tar that ends between two entries looks whole.
+ */
+const BEHIND_BYTES = 524_288
 
 /** What came over standard error, as far as a message needs it. */
 const NOISE_CHARS = 2000
@@ -53,6 +59,7 @@ const HELD_BYTES = 1_048_576
 export async function unpack({ raw, at, path, limits, signal }: Copying, tar: AsyncIterable<Uint8Array>): Promise<void> {
   const begun = Promise.withResolvers<string>()
   begun.promise.catch(() => undefined)
+  const taken = Promise.withResolvers<void>()
   let asker: Asker | undefined
   let failure: unknown
   const look: Asker['look'] = async (entries) => asker?.look(entries)
@@ -63,6 +70,9 @@ export async function unpack({ raw, at, path, limits, signal }: Copying, tar: As
       if (there !== 'fresh') asker = await openAsker(raw, { folder: at, path }, signal)
       const checked = checkedTar(tar, { count: countCopy(limits, 'possible'), look })
       yield* way === 'tar' ? checked : asPlain(checked)
+      if (way === 'tar') yield new Uint8Array(BEHIND_BYTES)
+      // What takes it has its end in it.
+      else await taken.promise
     } catch (error) {
       failure ??= error
       throw error
@@ -87,6 +97,7 @@ export async function unpack({ raw, at, path, limits, signal }: Copying, tar: As
     // What was sent broke off before what took it.
     throw failure ?? error
   } finally {
+    taken.resolve()
     begun.reject(new Error('it did not begin'))
     asker?.close()
   }

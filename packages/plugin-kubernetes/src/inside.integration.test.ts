@@ -3,6 +3,7 @@ import { type ExecInput, type ExecSession, type LaunchSpec, type OwnerTags, type
 import { newWorkerId } from '@muster/core/testing'
 import { ApiError, CLUSTER_IMAGES, findStartKubernetes, type KubernetesCluster } from '@muster/test/systems/kubernetes'
 import { suiteWith } from '@muster/test/systems/presence'
+import { tarStream } from '@muster/test/systems/tar'
 import { waitFor } from '@muster/test/systems/wait'
 import { afterAll, beforeAll, expect, test } from 'vitest'
 import { connect } from './api/client.ts'
@@ -116,6 +117,22 @@ suiteWith(await findStartKubernetes(), 'what reaches into a worker of a cluster'
     await expect(printed(id, 'true', { tty, user: '0' })).rejects.toMatchObject({ code: 'unsupported', path: 'user' })
     await end(id)
   })
+
+  test('terminals and copies begin and are whole however many there are at once', async () => {
+    const id = await launch({})
+    const tty = { columns: 80, rows: 24 }
+    const seen: string[] = []
+    for (let round = 0; round < 8; round++)
+      seen.push(...(await Promise.all(Array.from({ length: 6 }, () => printed(id, 'echo hi', { tty })))))
+    expect(new Set(seen)).toEqual(new Set(['hi\r\n']))
+    const into = (path: string): Promise<void> => {
+      const files = Array.from({ length: 20 }, (_one, at) => ({ kind: 'file' as const, path: `f${at}`, content: `${at}` }))
+      return provider.copyIn({ id }, { path, tar: tarStream(files) }, newCall())
+    }
+    await Promise.all(Array.from({ length: 12 }, (_one, at) => into(`/tmp/c${at}`)))
+    expect(await printed(id, 'cat /tmp/c*/f19 | wc -c; ls /tmp/c*/f* | wc -l')).toBe('24\n240\n')
+    await end(id)
+  }, 120_000)
 
   test('samples have all that there is, and nothing of their making stays in the worker', async () => {
     const id = await launch({})

@@ -15,7 +15,7 @@ const FAILED = 47
 
 /**
  * Reads a line that will be the end of each command, then shell text up to such a line, does it, and goes on. The shell takes single bytes, so that
- * a command may have what follows as its input: a file's content, in reads of known size.
+ * a command may have what follows as its input: a file's content, in reads of known size. The last command ends it: an input without it was cut off.
  */
 export const TAKE_PLAINLY: string = `
 put() {
@@ -30,7 +30,7 @@ while IFS= read -r _l; do
   else _c="$_c$_l
 "; fi
 done
-[ -z "$_c" ]`
+exit ${FAILED}`
 
 /** Tells one tree, NAME below the current folder: for each entry \`KIND RIGHTS SIZE LENGTH LENGTH\`, its name, where a link leads, its content. */
 export const GIVE_PLAINLY: string = `
@@ -65,6 +65,7 @@ export async function* asPlain(tar: AsyncIterable<Uint8Array>): AsyncGenerator<U
     else entry.resume()
   }
   await read
+  yield Buffer.from(`exit 0\n${end}\n`)
 }
 
 function commandOf({ name, type, mode, linkname, size }: Header): string {

@@ -1,5 +1,6 @@
 /** Terminals at a server that answers as a kubelet does. */
 import type { Socket } from 'node:net'
+import { waitFor } from '@muster/test/systems/wait'
 import { afterAll, expect, test } from 'vitest'
 import { type WebSocket, WebSocketServer } from 'ws'
 import { refuse, startServer } from './api/server.test.helper.ts'
@@ -43,9 +44,9 @@ function kubelet(ws: WebSocket, { tty }: { tty: boolean }): void {
     ws.close(1000)
     return
   }
-  // The end of its input.
+  // Its last line.
   ws.on('message', (data: Buffer) => {
-    if (data[0] !== 255) return
+    if (data[0] !== 0 || !/^muster-end-\w+\n$/m.test(data.subarray(1).toString())) return
     ws.send(exited(0))
     ws.close(1000)
   })
@@ -90,6 +91,26 @@ test('a command begins once its terminal is held: what is typed to begin with is
     text += Buffer.from(data).toString()
   }
   expect([text, (await session.exit).code, typed[0]]).toEqual(['terminal\r\n', 0, '\n'])
+})
+
+test('a folder that is not there is told while the shell still waits', async () => {
+  await using server = await startServer([refuse(404)])
+  let cut = false
+  server.onUpgrade((request, socket, head) =>
+    upgrades.handleUpgrade(request, socket, head, (ws) => {
+      ws.on('error', () => {})
+      if (request.url?.includes('muster-end') === true) return kubelet(ws, { tty: false })
+      // What hangs it up.
+      if (request.url?.includes('tty=true') !== true) return ws.send(exited(0), () => ws.close(1000))
+      ws.on('close', () => (cut = true))
+      ws.send(frame(1, 'muster: no such '))
+      ws.send(frame(1, 'folder\r\n'))
+    }),
+  )
+  const terminals = createTerminals(createCluster({ ...server, close: () => {} }, 'team'))
+  const opened = terminals.open('w', { ...command, workdir: '/none' } as Command, newCall())
+  await expect(opened).rejects.toMatchObject({ code: 'invalid-spec', effect: 'none', path: 'workdir' })
+  await waitFor('the shell to be let go', () => cut)
 })
 
 test.each([

@@ -6,6 +6,7 @@
  * A shell then reads that file at the terminal, gives it its size, says its own number, which is that of the session, waits for a line, and becomes
  * the command: what ends before a node has taken hold of its output has said nothing.
  */
+import { randomBytes } from 'node:crypto'
 import {
   type Call,
   type ExecChunk,
@@ -54,7 +55,13 @@ const END_OF_INPUT = '\u0004'
 /** In place of the number. */
 const NO_FOLDER = 'muster: no such folder'
 
-const PUT = 'umask 077 && cat >"$1"'
+/**
+ * Takes lines up to END, and fails without it. Words: file, END. A node may close a program's input before all of it has come through, so that the
+ * end of an input is no sign that it is whole.
+ */
+const PUT = `umask 077
+while IFS= read -r _l; do [ "$_l" != "$2" ] || exit 0; printf '%s\\n' "$_l"; done >"$1"
+exit 1`
 /** A loss is one packet late; the next is another connection. */
 const PUT_TRIES = 3
 
@@ -140,17 +147,24 @@ async function put(raw: RawExec, { file, text }: { file: string; text: string },
 }
 
 async function putOnce(raw: RawExec, { file, text }: { file: string; text: string }, signal: AbortSignal): Promise<void> {
+  // No line of a command has it.
+  const end = `muster-end-${randomBytes(16).toString('hex')}`
+  const taken = Promise.withResolvers<void>()
   async function* content(): AsyncGenerator<Uint8Array> {
-    yield Buffer.from(text)
+    yield Buffer.from(`${text}${end}\n`)
+    await taken.promise
   }
-  const argv = ['/bin/sh', '-c', PUT, 'sh', file]
-  const { output, exit } = await raw({ argv, stdin: content(), signal })
-  exit.catch(() => undefined)
-  let noise = ''
-  for await (const { data } of output) noise += Buffer.from(data).toString()
-  const { code } = await exit
-  if (code !== 0)
+  try {
+    const { output, exit } = await raw({ argv: ['/bin/sh', '-c', PUT, 'sh', file, end], stdin: content(), signal })
+    exit.catch(() => undefined)
+    let noise = ''
+    for await (const { data } of output) noise += Buffer.from(data).toString()
+    const { code } = await exit
+    if (code === 0) return
     throw new ProviderError('transient', `cannot begin a terminal: ${noise.trim() || `code ${code}`}`, { effect: 'none' })
+  } finally {
+    taken.resolve()
+  }
 }
 
 /** What the shell at the terminal reads. A size has a way of its own through the kubelet, and may come late: hence `stty`, where the image has it. */
@@ -205,6 +219,8 @@ async function firstLine(reading: AsyncIterator<Buffer>): Promise<{ session: str
     said = Buffer.concat([said, next.value])
     const [line, session] = /^(\d+)\r?\n/.exec(said.toString('latin1')) ?? []
     if (line !== undefined && session !== undefined) return { session, rest: said.subarray(line.length) }
+    // Behind this line it waits.
+    if (said.toString().startsWith(`${NO_FOLDER}\r\n`)) break
   }
   const text = said.toString().trim()
   if (text.startsWith(NO_FOLDER))
