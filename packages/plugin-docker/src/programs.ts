@@ -5,6 +5,11 @@ import { EngineFailure } from './errors.ts'
 import { createFrameReader } from './frames.ts'
 import { pause } from '@muster/provider-parts/waiting'
 
+interface ProgramState {
+  ExitCode: number | null
+  Running: boolean
+}
+
 /** The end of the output comes a moment before an engine knows the end of the program. */
 const POLL_MS = 50
 
@@ -39,15 +44,15 @@ export async function runProgram(program: Program): Promise<{ code: number; outp
   return { code: await exitCodeOf(engine, Id, signal), output }
 }
 
+/** What the engine knows of a program. One that it has not started yet neither runs nor has an exit code. */
+export function programState(engine: Engine, exec: string, signal: AbortSignal): Promise<ProgramState> {
+  return engine.json<ProgramState>({ method: 'GET', path: `/exec/${exec}/json`, signal })
+}
+
 /** The exit code of a program whose output has ended. */
 export async function exitCodeOf(engine: Engine, exec: string, signal: AbortSignal): Promise<number> {
   for (;;) {
-    const path = `/exec/${exec}/json`
-    const { ExitCode, Running } = await engine.json<{ ExitCode: number | null; Running: boolean }>({
-      method: 'GET',
-      path,
-      signal,
-    })
+    const { ExitCode, Running } = await programState(engine, exec, signal)
     if (Running) await pause(POLL_MS, signal)
     else if (ExitCode !== null) return ExitCode
     else throw new EngineFailure('the engine does not say how the program ended', { sent: true })

@@ -9,7 +9,7 @@ import { type Engine, toFailure } from './client.ts'
 import { containerPath } from './labels.ts'
 import { feed } from './exec.ts'
 import { createFrameReader } from './frames.ts'
-import { exitCodeOf, runProgram } from './programs.ts'
+import { exitCodeOf, programState, runProgram } from './programs.ts'
 import { pause } from '@muster/provider-parts/waiting'
 
 export interface Relay {
@@ -117,12 +117,7 @@ export async function* relayPort(
 async function endRelay({ engine, id }: Relay, { exec, mark }: { exec: string; mark: string }): Promise<void> {
   const signal = AbortSignal.timeout(END_MS)
   for (;;) {
-    const path = `/exec/${exec}/json`
-    const { ExitCode, Running } = await engine.json<{ ExitCode: number | null; Running: boolean }>({
-      method: 'GET',
-      path,
-      signal,
-    })
+    const { ExitCode, Running } = await programState(engine, exec, signal)
     if (!Running && ExitCode !== null) return
     // A worker that stands still, or is full of programs, takes no other now.
     await runProgram({ engine, path: containerPath(id), argv: ['/bin/sh', '-c', END, 'sh', mark], signal }).catch(() => {})
