@@ -10,7 +10,7 @@ import type { Stores } from './discover.ts'
 import { openPackage } from './package.ts'
 import { openLocked } from './fetch.ts'
 import { keepAttestations } from './kept-tarballs.ts'
-import { type Lock, type LockedPlugin, lockedFor, type LockedVersion, type Waiver } from './lock.ts'
+import { type Lock, type LockedPlugin, type LockedPrevious, lockedFor, type LockedVersion, type Waiver } from './lock.ts'
 import { openOrigin, type OriginDeps } from './origins.ts'
 import { PluginRefusal, problemOf } from './refusal.ts'
 import type { LoadedRegistry, PluginEntry } from './registry.ts'
@@ -185,8 +185,10 @@ async function goBack(
   entry: PluginEntry,
   { before, options }: { before: LockedPlugin | undefined; options: LockingOptions },
 ): Promise<Planned | undefined> {
-  const after = before?.package === entry.package ? before.previous : undefined
-  if (after === undefined || after.version !== entry.version || !isDeepStrictEqual(before?.source, entry.source)) return undefined
+  const previous = before?.package === entry.package ? before.previous : undefined
+  if (before === undefined || previous === undefined || previous.version !== entry.version) return undefined
+  const { source = before.source, ...after } = previous
+  if (!isDeepStrictEqual(source, entry.source)) return undefined
   const root = await findContent(after.sha512, options.stores)
   if (root === undefined) return undefined
   await verifyTree(root, after.tree)
@@ -212,7 +214,7 @@ async function planned(entry: PluginEntry, { before, after, manifest, told, opti
       package: entry.package,
       source: entry.source,
       ...after,
-      ...previousTo(after, old),
+      ...previousTo(after, { entry, old }),
     },
     change: {
       alias: entry.alias,
@@ -239,9 +241,14 @@ function vouchedBy({ signer, waiver }: LockedVersion): Pick<LockedVersion, 'sign
 }
 
 /** The same bytes, written down anew, are no version before themselves. */
-function previousTo({ sha512 }: LockedVersion, old: LockedPlugin | undefined): Pick<LockedPlugin, 'previous'> {
+function previousTo(
+  { sha512 }: LockedVersion,
+  { entry, old }: { entry: PluginEntry; old: LockedPlugin | undefined },
+): Pick<LockedPlugin, 'previous'> {
   const before = old?.sha512 === sha512 ? old.previous : old && versionOf(old)
-  return before === undefined ? {} : { previous: before }
+  if (old === undefined || before === undefined) return {}
+  const { source = old.source, ...version }: LockedPrevious = before
+  return { previous: isDeepStrictEqual(source, entry.source) ? version : { ...version, source } }
 }
 
 function fitting(entry: PluginEntry, { lock, registry }: LockingOptions): LockedPlugin | undefined {
