@@ -180,7 +180,7 @@ async function lockOne(entry: PluginEntry, options: LockingOptions): Promise<Pla
   return planned(entry, { before, after, manifest, told, options })
 }
 
-/** To the very bytes of the version before, where these are here: nothing is asked of anybody. */
+/** To the very bytes of the version before, where these are here, unpacked or in a file of one's own: nothing is asked of anybody. */
 async function goBack(
   entry: PluginEntry,
   { before, options }: { before: LockedPlugin | undefined; options: LockingOptions },
@@ -189,13 +189,25 @@ async function goBack(
   if (before === undefined || previous === undefined || previous.version !== entry.version) return undefined
   const { source = before.source, ...after } = previous
   if (!isDeepStrictEqual(source, entry.source)) return undefined
-  const root = await findContent(after.sha512, options.stores)
+  const root =
+    (await findContent(after.sha512, options.stores)) ??
+    ('tarball' in source ? await openedAnew({ package: entry.package, source, ...after }, options) : undefined)
   if (root === undefined) return undefined
   await verifyTree(root, after.tree)
   keepsTrust({ package: entry.package, ...after }, options.registry.trust)
   const opened = await openPackage(entry, { root, registry: options.registry, locked: after })
   if (opened.plugin === undefined) return { problems: opened.problems }
   return planned(entry, { before, after, manifest: opened.plugin.manifest, told: {}, options })
+}
+
+/** Undefined where the bytes are not these any more. */
+async function openedAnew(locked: LockedPlugin, options: LockingOptions): Promise<string | undefined> {
+  try {
+    return await openLocked(locked, options)
+  } catch (error) {
+    if (error instanceof PluginRefusal) return undefined
+    throw error
+  }
 }
 
 interface NewlyLocked {
@@ -291,15 +303,11 @@ function versionOf({ package: _package, source: _source, previous: _previous, ..
 /** Of a version that was locked; undefined where its bytes cannot be had any more. */
 async function manifestOf(
   locked: LockedPlugin,
-  { stores, registry, ...more }: LockingOptions,
+  options: LockingOptions,
 ): Promise<PluginManifest | undefined> {
-  try {
-    const root = await openLocked(locked, { stores, registry, ...more })
-    const entry = { alias: '', package: locked.package, version: locked.version, source: locked.source }
-    const { version, tree } = locked
-    return (await openPackage(entry, { root, registry, locked: { version, tree } })).plugin?.manifest
-  } catch (error) {
-    if (error instanceof PluginRefusal) return undefined
-    throw error
-  }
+  const root = await openedAnew(locked, options)
+  if (root === undefined) return undefined
+  const { version, tree } = locked
+  const entry = { alias: '', package: locked.package, version, source: locked.source }
+  return (await openPackage(entry, { root, registry: options.registry, locked: { version, tree } })).plugin?.manifest
 }

@@ -54,8 +54,10 @@ export function wayOfLocked(
   { code, fix }: { code?: string; fix: string },
   { entry: { alias, source }, locked }: { entry: PluginEntry; locked: Pick<LockedPlugin, 'previous'> | undefined },
 ): string {
-  if (locked === undefined || !isOfVersion(code) || 'tarball' in source || 'folder' in source) return fix
+  if (locked === undefined || !isOfVersion(code) || 'folder' in source) return fix
   const { previous } = locked
+  // A file holds one version: the one before is in another, or nowhere.
+  if ('tarball' in source && previous?.source === undefined) return fix
   return orElse(
     previous === undefined
       ? `muster plugins update ${alias}, which looks for a version that would do`

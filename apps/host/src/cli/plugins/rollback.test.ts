@@ -1,5 +1,5 @@
 /** What a rollback writes where no daemon runs: files that a deployment can begin with anywhere. */
-import { mkdir, readFile, writeFile } from 'node:fs/promises'
+import { readFile, writeFile } from 'node:fs/promises'
 import { join } from 'node:path'
 import { MusterError } from '@muster/client'
 import { tempFolder } from '@muster/test/systems/temp'
@@ -33,8 +33,6 @@ test('the version before comes from where it came from, in both files and on a m
     await using site = await open()
     return await rollBackPlugin(site, 'cloud', { ...agreed, client })
   }
-  // That of a daemon, which keeps what was unpacked.
-  await mkdir(at('data'))
   try {
     for (const version of ['1.0.0', '1.1.0']) {
       await writeFile(at(`cloud-${version}.tgz`), await packPlugin({ version }))
