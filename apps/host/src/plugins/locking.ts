@@ -301,10 +301,7 @@ function versionOf({ package: _package, source: _source, previous: _previous, ..
 }
 
 /** Of a version that was locked; undefined where its bytes cannot be had any more. */
-async function manifestOf(
-  locked: LockedPlugin,
-  options: LockingOptions,
-): Promise<PluginManifest | undefined> {
+async function manifestOf(locked: LockedPlugin, options: LockingOptions): Promise<PluginManifest | undefined> {
   const root = await openedAnew(locked, options)
   if (root === undefined) return undefined
   const { version, tree } = locked

@@ -65,3 +65,9 @@ export function wayOfLocked(
     fix,
   )
 }
+
+/** Of a process that is not what its manifest says: its author can mend it, and whoever runs it can go back. */
+export function wayOfMisdescribed({ alias, source }: Pick<PluginEntry, 'alias' | 'source'>): string {
+  const author = 'build the plugin and its manifest from the same sources'
+  return 'folder' in source ? author : `${author}; or, where the lock has a version before: muster plugins rollback ${alias}`
+}
