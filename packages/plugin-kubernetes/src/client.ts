@@ -3,7 +3,18 @@ import { type ApiCall, calls, type Right, rightsOf } from './api/calls.ts'
 import type { ClusterClient } from './api/client.ts'
 import { isStatus } from './api/failure.ts'
 import type { MissingRight } from './api/requests.ts'
-import type { Beside, ClusterEvent, NodeObject, Pod, PodList, PodManifest, ResourceQuota, SecretManifest } from './objects.ts'
+import type {
+  Beside,
+  ClusterEvent,
+  Kept,
+  NamespaceObject,
+  NodeObject,
+  Pod,
+  PodList,
+  PodManifest,
+  ResourceQuota,
+  SecretManifest,
+} from './objects.ts'
 
 export interface PodQuery {
   selector: string
@@ -23,7 +34,7 @@ export interface Cluster {
   /** The version of the API server, as `v1.34.1`. */
   version(signal: AbortSignal): Promise<string>
   /** What we would need here, and may not. */
-  missing(signal: AbortSignal): Promise<MissingRight[]>
+  missing(needed: readonly Right[], signal: AbortSignal): Promise<MissingRight[]>
   /** `dryRun`: all checks, and nothing is made. */
   createPod(pod: PodManifest, how: { dryRun?: boolean; signal: AbortSignal }): Promise<Pod>
   /** Undefined when there is none. */
@@ -43,6 +54,12 @@ export interface Cluster {
   /** Warnings about Pods; of very many some. */
   listEvents(signal: AbortSignal): Promise<ClusterEvent[]>
   listQuotas(signal: AbortSignal): Promise<ResourceQuota[]>
+  /** Of the namespace itself; undefined when it is not there. */
+  readNamespace(signal: AbortSignal): Promise<NamespaceObject | undefined>
+  /** Only the one with this uid, with all that is in it. */
+  removeNamespace(uid: string, signal: AbortSignal): Promise<void>
+  /** Makes what bounds the namespace, or the namespace, or sets these of its fields; those that somebody else has set are answered 409. */
+  keep(object: Kept, signal: AbortSignal): Promise<void>
   /** All nodes, and all Pods on them; undefined where we may not see them. */
   listNodes(signal: AbortSignal): Promise<{ nodes: NodeObject[]; pods: Pod[] } | undefined>
   /** One of this name that is there already stays. */
@@ -96,6 +113,26 @@ const beside = {
 
 export const rights: readonly Right[] = rightsOf(made)
 
+/** Of a namespace that is looked at too: this right is one of the namespace itself, which a Role in it may grant. */
+export const checkingRights: readonly Right[] = [...rights, { verb: 'get', group: '', resource: 'namespaces', namespaced: true }]
+
+/** Of whoever makes namespaces: what is needed in them has to be granted in all of them. */
+export const makingRights: readonly Right[] = rightsOf([
+  ...made,
+  ...[calls.getNamespace, calls.createNamespace, calls.applyNamespace],
+  ...[calls.createQuota, calls.applyQuota, calls.createLimits, calls.applyLimits],
+])
+
+/** Of whoever takes them away again, too. */
+export const removingRights: readonly Right[] = [...makingRights, ...rightsOf([calls.deleteNamespace])]
+
+const keeps = {
+  Namespace: calls.applyNamespace,
+  ResourceQuota: calls.applyQuota,
+  LimitRange: calls.applyLimits,
+  NetworkPolicy: calls.applyPolicy,
+} as const satisfies Record<Kept['kind'], ApiCall>
+
 export function createCluster(client: ClusterClient, namespace: string): Cluster {
   const { requests, transport } = client
   const place = (name?: string): { namespace: string; name?: string } => ({ namespace, ...(name === undefined ? {} : { name }) })
@@ -110,7 +147,7 @@ export function createCluster(client: ClusterClient, namespace: string): Cluster
       return gitVersion
     },
 
-    missing: (signal) => requests.missing(rights, namespace, signal),
+    missing: (needed, signal) => requests.missing(needed, namespace, signal),
 
     createPod: (pod, { dryRun = false, signal }) =>
       requests.create<Pod>(calls.createPod, pod, {
@@ -176,6 +213,16 @@ export function createCluster(client: ClusterClient, namespace: string): Cluster
 
     async listQuotas(signal) {
       return (await requests.all<ResourceQuota>(calls.listQuotas, place(), { signal })).items
+    },
+
+    readNamespace: (signal) => orAbsent(requests.get<NamespaceObject>(calls.getNamespace, { name: namespace }, { signal })),
+
+    async removeNamespace(uid, signal) {
+      await orAbsent(requests.delete(calls.deleteNamespace, { name: namespace }, { uid, signal }))
+    },
+
+    async keep(object, signal) {
+      await requests.apply(keeps[object.kind], object, { signal })
     },
 
     async listNodes(signal) {

@@ -30,6 +30,8 @@ import { preparePool, type Tried, unpreparePool } from './pools.ts'
 import { probeCluster } from './probe.ts'
 import { sampleWorkers } from './samples.ts'
 import { askEnd, LEAST_SECONDS, MOST_WAITING, seeEnd } from './stop.ts'
+import type { TenantConfig } from './tenant.ts'
+import { createTenant } from './tenants.ts'
 import { createTerminals } from './terminal.ts'
 import { uidOf, workerContainer } from './translate.ts'
 import { createTurns } from './turns.ts'
@@ -66,6 +68,8 @@ export interface KubernetesProviderOptions {
   /** Absent: the usual ones. */
   copies?: CopyLimits
   network?: NetworkConfig
+  /** The namespace is a tenant's own. */
+  tenant?: TenantConfig
   /** Finds the addresses of names in `network.allow`; default: this machine's resolver. */
   lookup?: Lookup
 }
@@ -74,6 +78,10 @@ export function kubernetesProvider(options: KubernetesProviderOptions): Kubernet
   const { cluster, context, fields, copies = copyLimitsOf({}), network = {}, lookup } = options
   const tags = { 'muster-owner': context.owner, 'muster-provider': context.provider }
   const tried: Tried = {}
+  const parts = {
+    ...{ cluster, tags, tried, network },
+    ...(options.tenant === undefined ? {} : { tenant: createTenant(options.tenant) }),
+  }
   const observer = createObserver(cluster)
   const turns = createTurns()
   const asked = createRecent<number>(REMEMBERED)
@@ -113,7 +121,7 @@ export function kubernetesProvider(options: KubernetesProviderOptions): Kubernet
   return {
     async probe(call) {
       try {
-        return await probeCluster({ cluster, tags, tried }, call.signal)
+        return await probeCluster(parts, call.signal)
       } catch (error) {
         const judged = asProviderError(error, call, reads('reach the cluster'))
         if (call.signal.aborted) throw judged
@@ -122,10 +130,9 @@ export function kubernetesProvider(options: KubernetesProviderOptions): Kubernet
       }
     },
 
-    preparePool: (pool, call) =>
-      guarded(call, changes('prepare the pool'), () => preparePool({ cluster, network, tried }, pool, call)),
+    preparePool: (pool, call) => guarded(call, changes('prepare the pool'), () => preparePool(parts, pool, call)),
 
-    unpreparePool: (target, call) => guarded(call, changes('take the pool away'), () => unpreparePool(cluster, target, call)),
+    unpreparePool: (target, call) => guarded(call, changes('take the pool away'), () => unpreparePool(parts, target, call)),
 
     launch: (spec, call) =>
       guarded(call, changes('launch the worker'), () =>
