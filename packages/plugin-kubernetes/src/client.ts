@@ -3,6 +3,7 @@ import { type ApiCall, calls, type Right, rightsOf } from './api/calls.ts'
 import type { ClusterClient } from './api/client.ts'
 import { isStatus } from './api/failure.ts'
 import type { MissingRight } from './api/requests.ts'
+import { holdMarksOf } from './labels.ts'
 import type {
   Beside,
   ClusterEvent,
@@ -42,6 +43,8 @@ export interface Cluster {
   listPods(query: PodQuery, signal: AbortSignal): Promise<PodList>
   /** Asks for its end; gives it as it is then, or undefined when there is none with this uid. */
   deletePod(name: string, how: { uid: string; graceSeconds: number; signal: AbortSignal }): Promise<Pod | undefined>
+  /** Says of it whether somebody holds it; one that is not there, or not with this uid, is no failure. */
+  markPod(name: string, how: { uid: string; leased: boolean; signal: AbortSignal }): Promise<void>
   /** Makes an object beside the Pods; one of its name that is there already is answered 409. */
   create<T extends Beside>(object: T, signal: AbortSignal): Promise<T>
   /** Makes it, or sets these of its fields; those that somebody else has set are answered 409. */
@@ -80,7 +83,7 @@ const EVENT_PAGES = 2
 
 /** Every call that the provider makes and cannot do without: its Role is generated from them. Nodes are the cluster's, and seen where that is granted. */
 const made: readonly ApiCall[] = [
-  ...[calls.createPod, calls.getPod, calls.listPods, calls.watchPods, calls.deletePod, calls.listEvents],
+  ...[calls.createPod, calls.getPod, calls.listPods, calls.watchPods, calls.mergePod, calls.deletePod, calls.listEvents],
   ...[calls.readLog, calls.exec, calls.forward, calls.createSecret, calls.listQuotas],
   ...[calls.getPolicy, calls.listPolicies, calls.createPolicy, calls.applyPolicy, calls.deletePolicy],
   ...[calls.getBudget, calls.listBudgets, calls.createBudget, calls.applyBudget, calls.deleteBudget],
@@ -173,6 +176,16 @@ export function createCluster(client: ClusterClient, namespace: string): Cluster
         const now = await orAbsent(requests.get<Pod>(calls.getPod, place(name), { signal: how.signal }))
         if (now?.metadata.uid === how.uid) throw error
         return undefined
+      }
+    },
+
+    async markPod(name, { uid, leased, signal }) {
+      try {
+        const metadata = { name, namespace, uid, ...holdMarksOf(leased) }
+        await orAbsent(requests.merge(calls.mergePod, { metadata }, { signal, query: { fieldManager: 'muster' } }))
+      } catch (error) {
+        // Another one has the name.
+        if (!isStatus(error, 409) && !isStatus(error, 422)) throw error
       }
     },
 

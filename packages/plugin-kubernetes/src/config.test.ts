@@ -108,7 +108,7 @@ test('the provider has the methods that the manifest declares, and no others', a
       'execKill',
       'execResize',
     ],
-    ...['copyIn', 'copyOut', 'forward', 'stats', 'headroom'],
+    ...['copyIn', 'copyOut', 'forward', 'mark', 'stats', 'headroom'],
   ])
 })
 
@@ -119,7 +119,7 @@ test('the Role has the rights of the calls that are made, and no others', () => 
     metadata: { name: 'muster', namespace: 'ci' },
     rules: [
       { apiGroups: [''], resources: ['events'], verbs: ['list'] },
-      { apiGroups: [''], resources: ['pods'], verbs: ['create', 'delete', 'get', 'list', 'watch'] },
+      { apiGroups: [''], resources: ['pods'], verbs: ['create', 'delete', 'get', 'list', 'patch', 'watch'] },
       { apiGroups: [''], resources: ['pods/exec'], verbs: ['create', 'get'] },
       { apiGroups: [''], resources: ['pods/log'], verbs: ['get'] },
       { apiGroups: [''], resources: ['pods/portforward'], verbs: ['create', 'get'] },

@@ -18,7 +18,7 @@ import { asProviderError, changes, guarded, guardedStream, reads } from './error
 import { rawExecOf, runnerOf } from './exec.ts'
 import { forwardTo } from './forward.ts'
 import { headroomOf } from './headroom.ts'
-import { isOwn, ownerSelector, tagsOf } from './labels.ts'
+import { isMarked, isOwn, ownerSelector, tagsOf } from './labels.ts'
 import { launchWorker } from './launch.ts'
 import { readLogs } from './logs.ts'
 import type { NetworkConfig } from './network.ts'
@@ -33,7 +33,7 @@ import { askEnd, LEAST_SECONDS, MOST_WAITING, seeEnd } from './stop.ts'
 import type { TenantConfig } from './tenant.ts'
 import { createTenant } from './tenants.ts'
 import { createTerminals } from './terminal.ts'
-import { uidOf, workerContainer } from './translate.ts'
+import { isMarkedBy, uidOf, workerContainer } from './translate.ts'
 import { createTurns } from './turns.ts'
 import { watchWorkers } from './watch.ts'
 
@@ -56,7 +56,7 @@ export type KubernetesProvider = Required<
         | 'execKill'
         | 'execResize'
       )
-    | ('copyIn' | 'copyOut' | 'forward' | 'stats' | 'headroom')
+    | ('copyIn' | 'copyOut' | 'forward' | 'mark' | 'stats' | 'headroom')
   >
 >
 
@@ -217,6 +217,17 @@ export function kubernetesProvider(options: KubernetesProviderOptions): Kubernet
     forward: ({ id }, input, call) =>
       guardedStream(call, reads('forward to the worker'), async function* () {
         yield* forwardTo(cluster, { ...input, pod: await running(id, call) }, call.signal)
+      }),
+
+    mark: ({ id, handle }, { leased }, call) =>
+      guarded(call, changes('mark the worker'), async () => {
+        const known = isMarkedBy(handle)
+        if (known === false) return
+        const found = known === undefined ? await cluster.readPod(id, call.signal) : undefined
+        if (known === undefined && (found === undefined || !isMarked(found.metadata))) return
+        if (found !== undefined) checkOwn(found)
+        const uid = uidOf(handle) ?? found?.metadata.uid
+        if (uid !== undefined) await cluster.markPod(id, { uid, leased, signal: call.signal })
       }),
 
     stats: (query, call) => guardedStream(call, reads('measure the workers'), () => sampleWorkers({ cluster }, query, call)),

@@ -71,6 +71,7 @@ const deadlines: Readonly<Record<Method, number>> = {
   forward: 60 * minute,
   suspend: minute,
   resume: minute,
+  mark: 30 * second,
   stats: 10 * minute,
   headroom: 30 * second,
   quote: 30 * second,
@@ -87,6 +88,7 @@ const mutating: ReadonlySet<Method> = new Set<Method>([
   'copyIn',
   'suspend',
   'resume',
+  'mark',
   'preparePool',
   'unpreparePool',
 ])
@@ -154,6 +156,7 @@ export function createGuard(deps: GuardDeps): Guard {
       forward: (target, input, options) => door.stream('forward', (w, o) => w.forward(target, input, o), options),
       suspend: (target, how, options) => door.once('suspend', (w, o) => w.suspend(target, how, o), options),
       resume: (target, options) => door.once('resume', (w, o) => w.resume(target, o), options),
+      mark: (target, mark, options) => door.once('mark', (w, o) => w.mark(target, mark, o), options),
       stats: (query, options) => door.stream('stats', (w, o) => w.stats({ ...query, tags }, o), options),
       headroom: (options) => door.once('headroom', (w, o) => w.headroom(o), options),
       quote: (shape, options) => door.once('quote', (w, o) => w.quote(shape, o), options),

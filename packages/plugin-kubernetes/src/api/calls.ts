@@ -26,7 +26,7 @@ const namespaces = { group: '', version: 'v1', resource: 'namespaces', namespace
 const stream = { ...pods, verb: 'get', also: ['create'] } as const
 
 type CallName =
-  | ('getPod' | 'listPods' | 'watchPods' | 'createPod' | 'applyPod' | 'deletePod')
+  | ('getPod' | 'listPods' | 'watchPods' | 'createPod' | 'applyPod' | 'mergePod' | 'deletePod')
   | ('getPolicy' | 'listPolicies' | 'createPolicy' | 'applyPolicy' | 'deletePolicy')
   | ('getBudget' | 'listBudgets' | 'createBudget' | 'applyBudget' | 'deleteBudget')
   | ('getService' | 'listServices' | 'createService' | 'applyService' | 'deleteService')
@@ -40,6 +40,7 @@ export const calls: Readonly<Record<CallName, ApiCall>> = {
   watchPods: { ...pods, verb: 'watch' },
   createPod: { ...pods, verb: 'create' },
   applyPod: { ...pods, verb: 'patch' },
+  mergePod: { ...pods, verb: 'patch' },
   deletePod: { ...pods, verb: 'delete' },
   getPolicy: { ...policies, verb: 'get' },
   listPolicies: { ...policies, verb: 'list' },
