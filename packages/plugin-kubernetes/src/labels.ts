@@ -34,7 +34,7 @@ export const label: Readonly<Record<'part' | 'egress' | 'prepared' | 'service' |
 
 /** Values of `drain` of a worker whose pool lets idle ones go. */
 export const held = 'leased'
-export const idle = 'idle'
+const idle = 'idle'
 
 /** Does it say of itself whether somebody holds it? */
 export function isMarked({ labels = {} }: Meta): boolean {

@@ -11,7 +11,6 @@ import { isPools, label, ownerSelector, poolLabels, poolName, poolSelector } fro
 import { checkGate, type Closed, closedOf, type GateConfig, type NetworkConfig, poolPolicyOf } from './network.ts'
 import type { Beside, Pod, PodManifest } from './objects.ts'
 import { waitingProblem } from './problems.ts'
-import { plainPod } from './plain-pod.ts'
 import { levels, podSecurityOf } from './security.ts'
 import { type KubernetesSettings, refuse, settingsOf } from './settings.ts'
 import { inTenant, leaveTenant, type Tenant } from './tenants.ts'
@@ -38,7 +37,7 @@ export async function preparePool(parts: PoolParts, pool: PoolRequest, call: Cal
   const { security = 'restricted' } = settingsOf({ settings: pool.settings })
   if (levels[security] > levels[most])
     throw refuse('unsupported', 'settings.security', `the namespace is a tenant's, whose level is ${most}`)
-  return inTenant({ cluster, tags, tenant }, plainPod(cluster.namespace, tags), call, () => prepare(parts, pool, call))
+  return inTenant({ cluster, tags, tenant }, call, () => prepare(parts, pool, call))
 }
 
 /** Applying it again changes nothing. What an earlier preparation made, and this one needs not, stays for its own removal. */

@@ -11,14 +11,14 @@ const kindsOf = (config: TenantConfig): string[] =>
 const quotaOf = (spec: ResourceQuota['spec'] & object): ResourceQuota => ({ metadata: { name: 'a' }, spec })
 const shut: NetworkPolicy['spec'] = { podSelector: {}, policyTypes: ['Ingress', 'Egress'] }
 
-function lacking(
-  { labels = { [level]: 'restricted' }, quotas = [quotaOf({ hard: hardOf(tenant.quota) })], policies = [shut] } = {} as {
-    labels?: Record<string, string>
-    quotas?: ResourceQuota[]
-    policies?: NetworkPolicy['spec'][]
-  },
-  config = tenant,
-): string[] {
+interface Given {
+  labels?: Record<string, string>
+  quotas?: ResourceQuota[]
+  policies?: NetworkPolicy['spec'][]
+}
+
+function lacking(given: Given = {}, config = tenant): string[] {
+  const { labels = { [level]: 'restricted' }, quotas = [quotaOf({ hard: hardOf(tenant.quota) })], policies = [shut] } = given
   return lacksOf(config, {
     namespace: { metadata: { name: 'team', labels } },
     quotas,
@@ -64,7 +64,7 @@ test('only what a quota bounds has a usual amount', () => {
   expect(JSON.stringify(limits)).not.toContain('memory')
 })
 
-test.each<[string, Parameters<typeof lacking>[0] & object, RegExp | undefined]>([
+test.each<[string, Given, RegExp | undefined]>([
   ['all of it', {}, undefined],
   ['a stronger level', { labels: { [level]: 'restricted' } }, undefined],
   ['no level', { labels: {} }, /^it enforces no level of Pod Security, and is to enforce restricted$/],

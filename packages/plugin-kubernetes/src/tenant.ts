@@ -57,7 +57,7 @@ export const tenantSchema: z.ZodType<TenantConfig> = z
   .describe("The namespace is a tenant's own: a level of security, a quota, and no way in or out but for its workers.")
 
 /** Of all that is of the tenant and of none of its pools. */
-export const tenantName = 'muster-tenant'
+const tenantName = 'muster-tenant'
 /** How many objects there are of what we may not list. */
 export const countName = 'muster-tenant-count'
 
@@ -150,7 +150,7 @@ function policiesOf(meta: (name?: string) => NetworkPolicy['metadata']): Network
 }
 
 /** Whose the namespace is. */
-export function marksOf(tags: ListQuery['tags']): Record<string, string> {
+function marksOf(tags: ListQuery['tags']): Record<string, string> {
   return {
     'muster-owner': labelValue(tags['muster-owner']),
     'muster-provider': labelValue(tags['muster-provider']),

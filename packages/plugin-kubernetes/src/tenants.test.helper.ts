@@ -149,7 +149,7 @@ export function tenantsOf(found: () => KubernetesCluster): void {
     ])
     expect(told).toEqual([{ namespace: 'team-two', what: 'secrets' }])
     expect(await namespaceIs('team-two')).toBe(true)
-    await waitFor('it has gone', () => namespaceIs('team-one'), { until: (is) => is === false })
+    await waitFor('it has gone', () => namespaceIs('team-one'), { until: (is) => !(is ?? true) })
   }, 180_000)
 
   test('a namespace that somebody else has made is not taken over, and only checked where it is to be', async () => {

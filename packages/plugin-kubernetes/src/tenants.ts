@@ -3,7 +3,8 @@ import { type Call, type ListQuery, ProviderError } from '@muster/core'
 import { setTimeout as delay } from 'node:timers/promises'
 import { isStatus } from './api/failure.ts'
 import type { Cluster } from './client.ts'
-import type { NamespaceObject, NetworkPolicy, PodManifest } from './objects.ts'
+import type { NamespaceObject, NetworkPolicy } from './objects.ts'
+import { plainPod } from './plain-pod.ts'
 import { contentsOf, isKept, keptOf, lacksOf, type TenantConfig, usedOf } from './tenant.ts'
 
 export interface Tenant {
@@ -32,24 +33,25 @@ const EMPTY_MS = 10_000
 const LEAVES_MS = 2_000
 
 /** Holds the namespace for a preparation: with `make` it is there and bounded before the work begins. */
-export async function inTenant<T>(parts: TenantParts, plain: PodManifest, call: Call, work: () => Promise<T>): Promise<T> {
+export async function inTenant<T>(parts: TenantParts, call: Call, work: () => Promise<T>): Promise<T> {
   const { tenant } = parts
   if (tenant.config.make !== true) return work()
   while (tenant.leaving !== undefined) await tenant.leaving
   tenant.preparing += 1
   try {
-    await keep(parts, plain, call)
+    await keep(parts, call)
     return await work()
   } finally {
     tenant.preparing -= 1
   }
 }
 
-async function keep({ cluster, tags, tenant }: TenantParts, plain: PodManifest, { signal }: Call): Promise<void> {
+async function keep({ cluster, tags, tenant }: TenantParts, { signal }: Call): Promise<void> {
   const found = await cluster.readNamespace(signal)
   if (found !== undefined) checkKept(found, tags)
   for (const object of keptOf(tenant.config, cluster.namespace, tags)) await cluster.keep(object, signal)
   if (found !== undefined) return
+  const plain = plainPod(cluster.namespace, tags)
   const until = Date.now() + READY_MS
   for (;;) {
     try {
@@ -95,10 +97,11 @@ async function removeEmpty({ cluster, tags }: TenantParts, { signal, log }: Call
   for (;;) {
     const { items } = await cluster.listPods({ selector: '', limit: 1 }, signal)
     const contents = items.length > 0 ? ['pods'] : contentsOf(await cluster.listQuotas(signal))
-    if (contents?.length === 0) return cluster.removeNamespace(found.metadata.uid ?? '', signal)
+    if (contents?.length === 0) return await cluster.removeNamespace(found.metadata.uid ?? '', signal)
     if (Date.now() > until) {
       const what = contents?.join(', ') ?? 'what is not counted'
-      return void log.warn('the namespace of the tenant stays: it is not empty', { namespace: cluster.namespace, what })
+      log.warn('the namespace of the tenant stays: it is not empty', { namespace: cluster.namespace, what })
+      return
     }
     await delay(ASK_MS, undefined, { signal })
   }

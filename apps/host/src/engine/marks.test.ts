@@ -54,7 +54,7 @@ test('a lease waits for no word; what fails is said again, as it is by then, and
       method === 'mark' && broken ? { error: new ProviderError('transient', 'away', { effect: 'none' }) } : undefined,
   })
   const id = await lease()
-  expect(await h.engine.leases.get(id)).toMatchObject({ state: 'active' })
+  expect(h.engine.leases.get(id)).toMatchObject({ state: 'active' })
   await h.pass(3_600_000 / 12)
   const tries = marks().length
   expect(tries).toBeLessThanOrEqual(10)
@@ -69,7 +69,7 @@ test('a lease waits for no word; what fails is said again, as it is by then, and
 test('an answer that is late holds up no other change, and the last word is the one that is true', async () => {
   await warm({ fault: (method) => (method === 'mark' ? { delayMs: 10_000 } : undefined) })
   const id = await lease()
-  expect(await h.engine.leases.get(id)).toMatchObject({ state: 'active' })
+  expect(h.engine.leases.get(id)).toMatchObject({ state: 'active' })
   await h.pass(60_000)
   expect(marks()).toEqual([false, true])
 })

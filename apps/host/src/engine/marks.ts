@@ -54,10 +54,10 @@ export function followHolders(context: Context): void {
     lanes.set(name, lane)
     leave(lane, id)
     lane[state.workers.get(id)?.phase === 'leased' ? 'held' : 'idle'].add(id)
-    pump(name, lane)
+    pump(lane)
   }
 
-  function pump(name: string, lane: Lane): void {
+  function pump(lane: Lane): void {
     for (const queue of [lane.held, lane.idle])
       for (const id of queue) {
         if (lane.open >= MOST_OPEN || context.stopping.aborted) return
@@ -71,7 +71,7 @@ export function followHolders(context: Context): void {
         lane.open += 1
         void tell(worker, leased).finally(() => {
           lane.open -= 1
-          pump(name, lane)
+          pump(lane)
         })
       }
   }
