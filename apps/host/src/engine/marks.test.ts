@@ -66,6 +66,20 @@ test('a lease waits for no word; what fails is said again, as it is by then, and
   expect(marks().slice(tries)).toEqual([false])
 })
 
+test('a worker that is leased is told of at once, though a word before it failed and waits', async () => {
+  let broken = true
+  await warm({
+    fault: (method) =>
+      method === 'mark' && broken ? { error: new ProviderError('transient', 'away', { retryAfterMs: 60_000 }) } : undefined,
+  })
+  expect(marks()).toEqual([false])
+  broken = false
+  await lease()
+  expect(marks()).toEqual([false, true])
+  await h.pass(120_000)
+  expect(marks()).toEqual([false, true])
+})
+
 test('an answer that is late holds up no other change, and the last word is the one that is true', async () => {
   await warm({ fault: (method) => (method === 'mark' ? { delayMs: 10_000 } : undefined) })
   const id = await lease()

@@ -16,7 +16,7 @@ interface Told {
   /** What the provider knows: until it is told otherwise, a worker is held. Undefined: what it was told is not known. */
   leased: boolean | undefined
   failures: number
-  /** It is being told, or waits for the next try. */
+  /** It is being told. */
   busy: boolean
 }
 
@@ -86,13 +86,11 @@ export function followHolders(context: Context): void {
       enter(name, id)
     } catch (thrown) {
       const failures = (told.get(id)?.failures ?? 0) + 1
-      if (context.stopping.aborted || failures >= TRIES) return settle(id, { leased: undefined, failures })
+      // Which of the two it knows now is not known. A change is told at once.
+      settle(id, { leased: undefined, failures })
+      if (context.stopping.aborted || failures >= TRIES) return
       const pause = askedPause(toProviderError(thrown), fullJitter(providerBackoff, failures, clock.random()))
-      clock.after(pause, () => {
-        // Which it knows now is not known.
-        settle(id, { leased: undefined, failures })
-        enter(name, id)
-      })
+      clock.after(pause, () => enter(name, id))
     }
   }
 
