@@ -86,6 +86,22 @@ describe('the host refuses by itself, and nothing is sent', () => {
     expect(host.stats()).toMatchObject({ asked: 1, senders: 0, receivers: 0, waiting: 0 })
   })
 
+  it('what has no room in a frame beside its envelope', async () => {
+    const { host, raw } = connect()
+    const launch = async (bytes: number): Promise<unknown> =>
+      await host.worker.launch({ ...spec, settings: { x: 'x'.repeat(bytes) } }, options())
+    launch(1).catch(() => undefined)
+    const { params } = await raw.request('worker.launch')
+    const most = maxFrameBytes - envelopeBytes - Buffer.byteLength(JSON.stringify(params)) + 1
+    launch(most - 100).catch(() => undefined)
+    await raw.request('worker.launch')
+    await expect(launch(most + 100)).rejects.toMatchObject({
+      code: 'invalid-spec',
+      effect: 'none',
+      message: expect.stringMatching(/^launch: a call of 104\d\d\d\d bytes$/) as string,
+    })
+  })
+
   it('what is as large as it may be', async () => {
     const { host, raw } = connect()
     const file = { path: '/f', base64: Buffer.alloc(262_144 - 2).toString('base64') }
@@ -172,6 +188,13 @@ describe('iterables', () => {
     await iterator.return?.()
     expect((await next).done).toBe(true)
     expect((await iterator.next()).done).toBe(true)
+  })
+
+  it('that are refused before they begin can be returned', async () => {
+    const { host } = connect()
+    const iterator = host.worker.watch(query, options({ signal: AbortSignal.abort() }))[Symbol.asyncIterator]()
+    await expect(iterator.next()).rejects.toMatchObject({ code: 'cancelled', effect: 'none' })
+    expect(await iterator.return?.()).toEqual({ done: true, value: undefined })
   })
 
   it('cancel the other side when their consumer breaks off', async () => {

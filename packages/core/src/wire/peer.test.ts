@@ -286,6 +286,16 @@ describe('a peer', () => {
   })
 })
 
+it('counts what one turn has taken, and not what came before it', async () => {
+  const { peer, raw } = start({ request: ({ id }) => peer.answer(id, '{}') })
+  for (const id of [1, 2, 3]) {
+    raw.message({ id, method: 'secret', params: {} })
+    await raw.wait((one) => one.id === id)
+    await new Promise((resolve) => setImmediate(resolve))
+  }
+  expect(peer.stats().busiest.frames).toBe(1)
+})
+
 describe('a flood', () => {
   // The clock stands still, so that a slow machine sees the same second.
   beforeEach(() => {
