@@ -1,5 +1,5 @@
 /** A plugin that breaks the contract is found out by the host, and named. */
-import { describe, expect, it, vi } from 'vitest'
+import { describe, expect, it } from 'vitest'
 import type { PluginConnection } from './client.ts'
 import type { ViolationCode } from './close.ts'
 import { envelopeBytes, maxLate, maxPageBytes } from './limits.ts'

@@ -52,6 +52,13 @@ describe('time', () => {
     expect(raw.messages.filter((one) => one.method === '$/cancel')).toEqual([expect.objectContaining({ params: { id: call } })])
   })
 
+  it('a stream that is cancelled before it begins can be returned', async () => {
+    const { host } = connect()
+    const iterator = host.worker.watch(query, options({ signal: AbortSignal.abort() }))[Symbol.asyncIterator]()
+    await expect(iterator.next()).rejects.toMatchObject({ code: 'cancelled', effect: 'none' })
+    expect(await iterator.return?.()).toEqual({ done: true, value: undefined })
+  })
+
   it('an answer in that second counts: it says how things stand', async () => {
     const { host, raw } = connect()
     const abort = new AbortController()

@@ -95,11 +95,8 @@ describe('the host refuses by itself, and nothing is sent', () => {
     const most = maxFrameBytes - envelopeBytes - Buffer.byteLength(JSON.stringify(params)) + 1
     launch(most - 100).catch(() => undefined)
     await raw.request('worker.launch')
-    await expect(launch(most + 100)).rejects.toMatchObject({
-      code: 'invalid-spec',
-      effect: 'none',
-      message: expect.stringMatching(/^launch: a call of 104\d\d\d\d bytes$/) as string,
-    })
+    const message = expect.stringMatching(/^launch: a call of 104\d\d\d\d bytes$/) as string
+    await expect(launch(most + 100)).rejects.toMatchObject({ code: 'invalid-spec', effect: 'none', message })
   })
 
   it('what is as large as it may be', async () => {
@@ -188,13 +185,6 @@ describe('iterables', () => {
     await iterator.return?.()
     expect((await next).done).toBe(true)
     expect((await iterator.next()).done).toBe(true)
-  })
-
-  it('that are refused before they begin can be returned', async () => {
-    const { host } = connect()
-    const iterator = host.worker.watch(query, options({ signal: AbortSignal.abort() }))[Symbol.asyncIterator]()
-    await expect(iterator.next()).rejects.toMatchObject({ code: 'cancelled', effect: 'none' })
-    expect(await iterator.return?.()).toEqual({ done: true, value: undefined })
   })
 
   it('cancel the other side when their consumer breaks off', async () => {
