@@ -15,7 +15,7 @@ export interface WorkerCapabilities {
   exec?: { reattach: boolean; stdin: boolean; tty: boolean; exitCode: boolean }
   /** `afterExit`: paths can still be copied out of an exited worker. */
   copy?: { in: boolean; out: boolean; afterExit: boolean }
-  /** `split`: stdout and stderr apart. */
+  /** `split`: stdout and stderr apart. `delayMs`: at most an hour. */
   logs?: { live: boolean; delayMs: number; split: boolean }
   watch: boolean
   forward: boolean
@@ -25,7 +25,7 @@ export interface WorkerCapabilities {
   preparePool: boolean
   /** `windowMs`: how long a repeat is recognised; absent: as long as the worker exists. */
   idempotency: { by: 'id' | 'token'; windowMs?: number }
-  /** How long a launch may stay unseen by `list`, and a gone worker be still seen. */
+  /** How long a launch may stay unseen by `list`, and a gone worker be still seen. Each at most an hour. */
   visibility: { launchMs: number; goneMs: number }
   /** How long an exited worker stays listed when nobody terminates it; null: until then. */
   exitRetentionMs: number | null
@@ -64,12 +64,13 @@ export interface PluginPermissions {
 }
 
 export interface PluginLimits {
-  /** From spawn to configured. */
+  /** From spawn to configured. At most 10 minutes. */
   startMs: number
-  /** From retire to exit. */
+  /** From retire to exit. At most 5 minutes. */
   retireMs: number
+  /** From 16; at most what the deployment gives, `host.isolation.maxHeapMb`. */
   heapMb: number
-  /** Most open calls; further ones wait in the host. */
+  /** Most open calls; further ones wait in the host. At most 4096. */
   inFlight: number
 }
 
@@ -152,7 +153,19 @@ export function definePlugin<P extends Plugin>(plugin: P): P {
   return plugin
 }
 
-const names = z.array(z.string().min(1))
+/** Nothing else is done for a plugin that has not started yet, and a machine that is slow beyond this is not waited for. */
+const maxStartMs = 600_000
+/** A daemon that stops, and a version that gives way to another, waits for it. */
+const maxRetireMs = 300_000
+/** A quarter of the requests that a wire may have open: the host's own, as cancelled ones without an answer yet, have room beside. */
+const maxInFlight = 4096
+/** What nobody has seen for so long is gone: the host waits so long for a launch that got lost, and keeps an orphan so long. */
+const maxUnseenMs = 3_600_000
+/** Permissions become arguments of the plugin's process, and somebody has read them all. */
+const maxNames = 256
+const maxName = 1024
+
+const names = z.array(z.string().min(1).max(maxName)).max(maxNames)
 const jsonSchema: z.ZodType<JsonSchema> = z.record(z.string(), z.unknown())
 
 export const workerCapabilitiesSchema: z.ZodType<WorkerCapabilities> = z.strictObject({
@@ -160,7 +173,7 @@ export const workerCapabilitiesSchema: z.ZodType<WorkerCapabilities> = z.strictO
   fields: z.array(z.enum(specFields)),
   exec: z.strictObject({ reattach: z.boolean(), stdin: z.boolean(), tty: z.boolean(), exitCode: z.boolean() }).exactOptional(),
   copy: z.strictObject({ in: z.boolean(), out: z.boolean(), afterExit: z.boolean() }).exactOptional(),
-  logs: z.strictObject({ live: z.boolean(), delayMs: z.int().min(0), split: z.boolean() }).exactOptional(),
+  logs: z.strictObject({ live: z.boolean(), delayMs: z.int().min(0).max(maxUnseenMs), split: z.boolean() }).exactOptional(),
   watch: z.boolean(),
   forward: z.boolean(),
   stats: z.boolean(),
@@ -168,7 +181,10 @@ export const workerCapabilitiesSchema: z.ZodType<WorkerCapabilities> = z.strictO
   quote: z.boolean(),
   preparePool: z.boolean(),
   idempotency: z.strictObject({ by: z.enum(['id', 'token']), windowMs: z.int().min(1).exactOptional() }),
-  visibility: z.strictObject({ launchMs: z.int().min(0), goneMs: z.int().min(0) }),
+  visibility: z.strictObject({
+    launchMs: z.int().min(0).max(maxUnseenMs),
+    goneMs: z.int().min(0).max(maxUnseenMs),
+  }),
   exitRetentionMs: z.int().min(0).nullable(),
   exitCode: z.boolean(),
   maxLifetimeMs: z.int().min(1).exactOptional(),
@@ -220,10 +236,10 @@ const base = {
     childProcess: z.boolean(),
   }),
   limits: z.strictObject({
-    startMs: z.int().min(1),
-    retireMs: z.int().min(1),
+    startMs: z.int().min(1).max(maxStartMs),
+    retireMs: z.int().min(1).max(maxRetireMs),
     heapMb: z.int().min(16),
-    inFlight: z.int().min(1),
+    inFlight: z.int().min(1).max(maxInFlight),
   }),
   secrets: names,
 }

@@ -35,6 +35,13 @@ describe('a new plugin', () => {
     })
   })
 
+  it('is released by actions that are named by their commit: a tag can be moved', async () => {
+    const release = await read('packages/create-plugin/template/_github/workflows/release.yml')
+    const uses = [...release.matchAll(/uses: (.*)/g)].map(([, one]) => one)
+    expect(uses).toHaveLength(2)
+    for (const one of uses) expect(one).toMatch(/^actions\/[a-z-]+@[0-9a-f]{40} # v\d+\.\d+\.\d+$/)
+  })
+
   it('is never written over what is there', async () => {
     await using temp = await tempFolder('create')
     await writeFile(join(temp.path, 'mine'), 'mine')

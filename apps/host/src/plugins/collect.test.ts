@@ -109,6 +109,11 @@ test('what is marked in the moment of its removal is put back, whole', async () 
   expect(await drop(store, name('b'), before)).toBe(false)
 })
 
+test('what cannot be removed is told, and not taken for gone', async () => {
+  await writeFile(join(store, 'file'), '')
+  await expect(drop(join(store, 'file'), name('a'), now)).rejects.toMatchObject({ code: 'ENOTDIR' })
+})
+
 test('what went in the moment in which it was found is not found', async () => {
   const digest = `sha512-${Buffer.alloc(64, 1).toString('base64')}`
   await folder(hexOf(digest), 0)

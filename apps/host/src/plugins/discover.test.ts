@@ -275,6 +275,18 @@ describe('discover', () => {
     expect((await look({ plugins: { a: entry(one), b: entry(two) } })).texts.join()).toMatch(
       /plugins\.json:10:\d+ clash: the aliases 'a' and 'b' clash: both are @acme\/plugin@1\.2\.3/,
     )
+    const folders = await Promise.all(
+      ['x', 'y'].map(async (name) => {
+        await mkdir(join(folder, name, 'dist'), { recursive: true })
+        for (const [path, body] of pluginFiles())
+          await writeFile(join(folder, name, (typeof path === 'string' ? path : path.name).replace('package/', '')), body ?? '')
+        return entry({ folder: name })
+      }),
+    )
+    // The same now; either may be changed.
+    expect((await look({ plugins: { a: folders[0], b: folders[1] } })).texts.join()).toMatch(
+      / clash: the aliases 'a' and 'b' clash: /,
+    )
     const other = await put('c.tgz', { version: '2.0.0' })
     expect((await look({ plugins: { a: entry(one), b: entry(other, { version: '2.0.0' }), c: entry(one) } })).texts).toEqual([])
   })

@@ -114,6 +114,20 @@ it('is started again when it falls, while the other knows nothing of it; with an
   await waitFor('those of before to be gone', () => !isAlive(pid) && !isAlive(again))
 })
 
+it('says nothing of its version when it cannot start: it has had its turn', async () => {
+  const knobs = { create: 'exit', only: '1.0.0' }
+  await at('1.0.0', knobs)
+  const two = await at('2.0.0', knobs)
+  const found = await discoverPrevious(two.config.pluginsFile, 'fix', { shown: 'plugins.json', stores: [join(data, 'plugins')] })
+  room = startPlugins({ ...two, ...deps, kept: [{ provider: 'p', version: '1.0.0', found }] })
+  const unfit: string[] = []
+  room.onUnfit((_, reason) => unfit.push(reason))
+  const provider = room.provider('p')
+  // Six starts that failed: one more than make a version unfit.
+  await waitFor('it to be started again and again', () => (provider.status().kept?.restarts ?? 0) > 5)
+  expect([unfit, provider.status()]).toMatchObject([[], { state: 'ready', kept: { version: '1.0.0' } }])
+})
+
 it('one that has fallen when the other takes over is not said to be well', async () => {
   room = startPlugins({ ...(await at('1.0.0', { create: 'exit' })), ...deps })
   const provider = room.provider('p')

@@ -6,6 +6,7 @@ import { filesOf } from './archive.ts'
 import { findContent, treeOfFolder } from './content.ts'
 import { lockedFolders } from './lock.ts'
 import { type LockingSite, old, openSite } from './testing/locking-site.ts'
+import { plainManifest } from './testing/manifest.ts'
 import { packPlugin } from './testing/pack.ts'
 
 const acme = { package: '@acme/plugin', version: '^1.0.0' }
@@ -315,6 +316,36 @@ describe('a lock is refused', () => {
     await site.publish('1.0.0')
     spoil(site)
     expect((await site.lock({ acme })).told).toMatch(wanted)
+  })
+
+  it('for one that asks for a larger heap than its host gives, with the version that does not, and for what is locked so', async () => {
+    await using site = await openSite()
+    const { limits } = plainManifest('x')
+    await site.publish('1.0.0')
+    await site.publish('1.1.0', { manifest: { limits: { ...limits, heapMb: 65 } } })
+    const refused = /^\d+ over-limit: 'acme' asks for a heap of 65 MiB, and the configuration gives at most 64 \| /
+    const [gives, other] = [{ maxHeapMb: 64 }, { package: '@acme/plugin', version: '1.0.0' }]
+    expect((await site.lock({ acme }, gives)).told).toMatch(
+      new RegExp(`${refused.source}run: muster plugins add @acme/plugin@1\\.0\\.0 --as acme; or .*host\\.isolation\\.maxHeapMb`),
+    )
+    expect((await site.lock({ acme: other }, gives)).told).toBe('')
+    expect((await site.lock({ acme }, { maxHeapMb: 65, update: ['acme'] })).told).toBe('')
+    // Nothing is asked of it: its host has become smaller, or another one.
+    expect((await site.lock({ acme }, gives)).told).toMatch(refused)
+    expect((await site.lock({ acme })).told).toBe('')
+    // Nor may it be gone back to.
+    expect((await site.lock({ acme: other }, gives)).told).toBe('')
+    expect((await site.lock({ acme: { ...acme, version: '1.1.0' } }, gives)).told).toMatch(refused)
+  })
+
+  it('for one that asks for more time or calls than any host gives, as at a start', async () => {
+    await using site = await openSite()
+    const { limits } = plainManifest('x')
+    await site.publish('1.0.0', { manifest: { limits: { ...limits, startMs: 600_001, inFlight: 4097 } } })
+    const { told } = await site.lock({ acme })
+    expect(told.split('\n').filter((line) => !line.includes("'limits."))).toEqual([])
+    expect(told).toMatch(/ bad-manifest: .*'limits\.startMs': Too big: expected number to be <=600000 \| run: /)
+    expect(told).toMatch(/ bad-manifest: .*'limits\.inFlight': Too big: expected number to be <=4096 \| run: /)
   })
 
   it('for each plugin by itself: the others are looked at too', async () => {

@@ -4,6 +4,7 @@ import type { PluginManifest } from '@muster/core'
 import type { Problem } from '../config/problem.ts'
 import { conformanceOf } from '@muster/packed/conformance'
 import { sha512Of, treeOf } from '@muster/packed/digest'
+import { demandHeap } from './accepted.ts'
 import { addContent, filesOfFolder, findContent, verifyTree } from './content.ts'
 import { type Difference, differences } from './difference.ts'
 import type { Stores } from './discover.ts'
@@ -26,6 +27,8 @@ export interface LockingOptions extends OriginDeps {
   update: ReadonlySet<string>
   /** Vouches for what has no signature. */
   waiver?: Waiver
+  /** The largest heap that one may ask for, as at a start. Absent: no configuration is known. */
+  maxHeapMb?: number
   now: number
 }
 
@@ -124,8 +127,10 @@ async function lockOne(entry: PluginEntry, options: LockingOptions): Promise<Pla
   const { lock, update } = options
   const before = Object.hasOwn(lock.plugins, entry.alias) ? lock.plugins[entry.alias] : undefined
   const fits = fitting(entry, options)
-  if (fits !== undefined && !update.has(entry.alias) && !(await tarballChanged(fits, options)))
+  if (fits !== undefined && !update.has(entry.alias) && !(await tarballChanged(fits, options))) {
+    await demandHeapOf(fits, entry, options)
     return { locked: fits, problems: [] }
+  }
   const back = await goBack(entry, { before, options })
   if (back !== undefined) return back
   const origin = await openOrigin(entry.source, options)
@@ -142,6 +147,7 @@ async function lockOne(entry: PluginEntry, options: LockingOptions): Promise<Pla
   const tree = treeOf(files)
   const opened = await openPackage(entry, { root, registry: options.registry, locked: { version: chosen.version, tree } })
   if (opened.plugin === undefined) return { problems: opened.problems }
+  demandHeap(entry, opened.plugin.manifest, options.maxHeapMb)
   const old = before?.package === entry.package ? before : undefined
   let attestations: unknown
   const trust =
@@ -180,6 +186,18 @@ async function lockOne(entry: PluginEntry, options: LockingOptions): Promise<Pla
   return planned(entry, { before, after, manifest, told, options })
 }
 
+/** Of one whose lock stays, where its files are here: nothing is fetched for it. Error: PluginRefusal `over-limit`. */
+async function demandHeapOf(
+  locked: LockedPlugin,
+  entry: PluginEntry,
+  { registry, stores, maxHeapMb }: LockingOptions,
+): Promise<void> {
+  const root = maxHeapMb === undefined ? undefined : await findContent(locked.sha512, stores)
+  if (root === undefined) return
+  const { plugin } = await openPackage(entry, { root, registry, locked })
+  if (plugin !== undefined) demandHeap(entry, plugin.manifest, maxHeapMb)
+}
+
 /** To the very bytes of the version before, where these are here, unpacked or in a file of one's own: nothing is asked of anybody. */
 async function goBack(
   entry: PluginEntry,
@@ -197,6 +215,7 @@ async function goBack(
   keepsTrust({ package: entry.package, ...after }, options.registry.trust)
   const opened = await openPackage(entry, { root, registry: options.registry, locked: after })
   if (opened.plugin === undefined) return { problems: opened.problems }
+  demandHeap(entry, opened.plugin.manifest, options.maxHeapMb)
   return planned(entry, { before, after, manifest: opened.plugin.manifest, told: {}, options })
 }
 

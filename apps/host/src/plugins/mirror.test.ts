@@ -19,6 +19,15 @@ afterEach(() => folder.remove())
 const published = '2026-01-01T00:00:00.000Z'
 const bytes = (text: string): Buffer => Buffer.from(text)
 
+test('bytes that its index knows nothing of are what lies there', async () => {
+  await writeMirror(dir, [{ package: 'a', version: '1.0.0', tarball: bytes('a1') }])
+  const index = join(dir, 'muster-mirror.json')
+  for (const packages of [{}, { a: {} }]) {
+    await writeFile(index, JSON.stringify({ schema: 1, packages }))
+    expect((await mirrorOrigin(dir).tarball('a', '1.0.0')).toString()).toBe('a1')
+  }
+})
+
 test('versions are written beside those that are there, packages in the order of their names, and nothing half done stays', async () => {
   await writeMirror(dir, [{ package: 'b', version: '1.0.0', published, tarball: bytes('b1'), attestations: { of: 'b1' } }])
   await writeMirror(dir, [

@@ -245,5 +245,6 @@ function masked(text: string, { folder, url }: { folder: string; url: string }):
     .replaceAll(/[0-9a-f]{128}/g, '…')
     .replaceAll(/\(\d+ bytes\)/g, '(… bytes)')
     .replaceAll(/(process|-fp) \d+/g, '$1 4711')
+    .replaceAll(/4711 on \S+, since [^)]+/g, '4711 on build-1, since 2026-01-01T00:00:00.000Z')
     .replaceAll('|', '\\|')
 }

@@ -289,6 +289,18 @@ test('a bundle that cannot be written is told, and it is started again all the s
   expect(status().crashBundle).toBeUndefined()
 })
 
+test('what becomes of a start while it is being stopped is told by nothing but its end', async () => {
+  const reads = Promise.withResolvers<void>()
+  const shut = Promise.withResolvers<never>()
+  const next = (): Promise<never> => (reads.resolve(), shut.promise)
+  open(undefined, { redactor: createRedactor(() => ({ [Symbol.asyncIterator]: () => ({ next }) })) })
+  await reads.promise
+  const stopped = supervised.stop()
+  shut.reject(new Error('the store is shut'))
+  await stopped
+  expect(states.map(({ state }) => state)).toEqual(['stopped'])
+})
+
 test('one without a process is retired at once', async () => {
   open(undefined)
   await until('degraded')

@@ -3,7 +3,7 @@ import { writeFile } from 'node:fs/promises'
 import { join } from 'node:path'
 import { tempFolder } from '@muster/test/systems/temp'
 import { beforeAll, describe, expect, it } from 'vitest'
-import { lockedAttestations } from './fetch.ts'
+import { lockedAttestations, lockedBytes } from './fetch.ts'
 import type { LockedPlugin } from './lock.ts'
 import { reasonOf } from '../config/problem.ts'
 import { discover } from './discover.ts'
@@ -12,7 +12,10 @@ import { lockHere } from './testing/lock.ts'
 import { startTestRegistry, type TestRegistry } from './testing/npm-registry.ts'
 import { packPlugin } from './testing/pack.ts'
 import { rightSigner, startTestSigstore, type TestSigstore } from './testing/sigstore.ts'
-import { keepsTrust } from './trust.ts'
+import { writeMirror } from './mirror.ts'
+import type { OriginDeps } from './origins.ts'
+import type { PluginRefusal } from './refusal.ts'
+import { keepsTrust, trustOf } from './trust.ts'
 
 const published = '2026-01-01T00:00:00.000Z'
 const rule = { packages: ['@acme/*'], ...rightSigner }
@@ -32,6 +35,8 @@ interface Site extends AsyncDisposable {
   ): Promise<{ told: string; locked: unknown }>
   start(): Promise<string>
   store: string
+  /** Where it takes from. */
+  policy: OriginDeps['registry']
   /** Of the plugin that is found at a start. */
   signer(): Promise<Signer | undefined>
 }
@@ -47,6 +52,7 @@ async function openSite(): Promise<Site> {
   return {
     registry,
     store: join(temp.path, 'store'),
+    policy: { base: temp.path, registries: { default: { url: registry.url } } },
     async publish(version, by = {}) {
       const tarball = await packPlugin({ version })
       const about = { package: '@acme/plugin', version, tarball }
@@ -150,6 +156,51 @@ describe('a plugin that was signed once', () => {
       '',
       expect.objectContaining({ version: '1.1.0', previous: expect.objectContaining({ version: '1.0.0' }) }),
     ])
+  })
+})
+
+describe('a mirror in which locked bytes are looked for first', () => {
+  const name = '@acme/plugin'
+  /** What is attested of the locked version, by a registry and by a mirror that has its bytes; what it says of it, and who was asked. */
+  async function mirrored(attested: (tarball: Buffer) => Promise<unknown>): Promise<{ told: string; asked: string[] }> {
+    await using site = await openSite()
+    await site.publish('1.0.0')
+    const locked = { ...((await site.lock([rule])).locked as LockedPlugin), alias: 'acme' }
+    const tarball = await lockedBytes(locked, { registry: site.policy, stores: [site.store] })
+    const dir = join(site.store, '../mirror')
+    await writeMirror(dir, [{ package: name, version: '1.0.0', tarball, attestations: await attested(tarball) }])
+    site.registry.asked.length = 0
+    const deps = { registry: { ...site.policy, mirror: dir } }
+    const policy = { root: join(site.store, '../root.json'), rules: [rule] }
+    const told = await trustOf({ ...locked, before: locked, attestations: () => lockedAttestations(locked, deps) }, policy).then(
+      (trust) => JSON.stringify(trust),
+      (error: PluginRefusal) => `${error.code}: ${error.message}`,
+    )
+    return { told, asked: site.registry.asked }
+  }
+  const ofRegistry = ['-/npm/v1/attestations/@acme/plugin@1.0.0']
+  const right = expect.stringContaining(rightSigner.repository) as string
+
+  it('that has what is attested of them is believed once that is verified: no registry is asked', async () => {
+    const found = await mirrored((tarball) => sigstore.attest({ package: name, version: '1.0.0', tarball }))
+    expect(found).toEqual({ told: right, asked: [] })
+  })
+
+  it('that has the bytes alone leaves it to their registry', async () => {
+    expect(await mirrored(() => Promise.resolve(undefined))).toEqual({ told: right, asked: ofRegistry })
+  })
+
+  it.each<[string, (tarball: Buffer) => Promise<unknown>, RegExp]>([
+    ['another version', (tarball) => sigstore.attest({ package: name, version: '1.0.1', tarball }), /^other-subject: /],
+    ['other bytes', () => sigstore.attest({ package: name, version: '1.0.0', tarball: Buffer.from('x') }), /^other-digest: /],
+    [
+      'another signer',
+      (tarball) => sigstore.attest({ package: name, version: '1.0.0', tarball, signer: { workflow: '.github/workflows/x.yml' } }),
+      /^other-workflow: /,
+    ],
+    ['nothing', () => Promise.resolve({ attestations: [] }), /^no-attestation: /],
+  ])('that has what is attested of %s is refused, whatever the registry has', async (_, attested, wanted) => {
+    expect(await mirrored(attested)).toEqual({ told: expect.stringMatching(wanted) as string, asked: [] })
   })
 })
 

@@ -1,6 +1,6 @@
 /**
- * The lock of a data folder: one daemon at a time. A small SQLite file whose write lock is held for life; the kernel frees it with the
- * process, however that ends, so there is no stale lock and no pid to guess about.
+ * A lock of one process at a time, such as that of a data folder. A small SQLite file whose write lock is held for life; the kernel frees it
+ * with the process, however that ends, so there is no stale lock and no pid to guess about.
  */
 import { DatabaseSync } from 'node:sqlite'
 import { hostname } from 'node:os'
@@ -12,6 +12,8 @@ export interface Holder {
   host: string
   /** Milliseconds since 1970. */
   since: number
+  /** What it is doing, where it says so. */
+  doing?: string
 }
 
 export interface HostLock {
@@ -20,6 +22,24 @@ export interface HostLock {
 
 /** Takes the lock at `path`, or throws StoreError `held` that names the holder. Never waits. */
 export function lockHost(path: string): HostLock {
+  const taken = takeLock(path)
+  if ('release' in taken) return taken
+  const { holder, cause } = taken
+  const who =
+    holder === undefined
+      ? 'another process'
+      : `process ${holder.pid} on ${holder.host}, since ${new Date(holder.since).toISOString()}`
+  throw new StoreError('held', `the data folder is in use by ${who}`, {
+    hint: 'Stop that daemon, or give this one a data folder of its own.',
+    cause,
+  })
+}
+
+/**
+ * Takes the lock at `path`, or says who has it. Never waits. The locks of the kernel are the process's, not the connection's: nothing of this
+ * process but SQLite may open and close the file meanwhile (sqlite.org/howtocorrupt.html, section 2.2). Error: StoreError.
+ */
+export function takeLock(path: string, doing?: string): HostLock | { holder: Holder | undefined; cause: unknown } {
   let db: DatabaseSync | undefined
   try {
     makePrivate(path)
@@ -30,20 +50,17 @@ export function lockHost(path: string): HostLock {
       'create table if not exists holder (pid integer not null, host text not null, since integer not null) strict; delete from holder',
     )
     db.prepare('insert into holder values (?, ?, ?)').run(process.pid, hostname(), Date.now())
+    // A table of its own: that of data folders is as former daemons know it.
+    db.exec('create table if not exists doing (what text not null) strict; delete from doing')
+    if (doing !== undefined) db.prepare('insert into doing values (?)').run(doing)
     db.exec('commit; begin immediate')
   } catch (error) {
     const reason = storeError(error)
-    const holder = reason instanceof StoreError && reason.code === 'busy' ? readHolder(path) : undefined
+    const isHeld = reason instanceof StoreError && reason.code === 'busy'
+    const holder = isHeld ? readHolder(path) : undefined
     db?.close()
-    if (!(reason instanceof StoreError) || reason.code !== 'busy') throw reason
-    const who =
-      holder === undefined
-        ? 'another process'
-        : `process ${holder.pid} on ${holder.host}, since ${new Date(holder.since).toISOString()}`
-    throw new StoreError('held', `the data folder is in use by ${who}`, {
-      hint: 'Stop that daemon, or give this one a data folder of its own.',
-      cause: error,
-    })
+    if (!isHeld) throw reason
+    return { holder, cause: error }
   }
   const held = db
   return { release: () => held.close() }
@@ -54,8 +71,15 @@ function readHolder(path: string): Holder | undefined {
   try {
     using db = new DatabaseSync(path, { readOnly: true, timeout: 100 })
     const row = db.prepare('select pid, host, since from holder').get()
-    return row === undefined ? undefined : (row as unknown as Holder)
+    return row === undefined ? undefined : { ...(row as unknown as Holder), ...doingOf(db) }
   } catch {
     return undefined
   }
+}
+
+/** A former daemon does not say it. */
+function doingOf(db: DatabaseSync): Pick<Holder, 'doing'> {
+  if (db.prepare("select name from sqlite_schema where name = 'doing'").get() === undefined) return {}
+  const said = db.prepare('select what from doing').get()
+  return said === undefined ? {} : { doing: said['what'] as string }
 }

@@ -23,9 +23,16 @@ export interface SqliteOptions {
 /** Statements kept per connection: well above the number of different queries, a bound against generated ones. */
 const STATEMENTS = 300
 
-/** SQLite itself would make its file readable by all; those it makes beside it have the mode of this one. */
+/**
+ * SQLite itself would make its file readable by all; those it makes beside it have the mode of this one. One that is there is not opened: to
+ * close it would end the locks that this process has on it (fcntl(2), F_SETLK).
+ */
 export function makePrivate(path: string): void {
-  closeSync(openSync(path, 'a', 0o600))
+  try {
+    closeSync(openSync(path, 'wx', 0o600))
+  } catch (error) {
+    if ((error as NodeJS.ErrnoException).code !== 'EEXIST') throw error
+  }
 }
 
 export function openDatabase(options: SqliteOptions): DatabaseSync {

@@ -6,7 +6,7 @@ import { WireViolation } from './close.ts'
 import { toWireError } from './error-data.ts'
 import { createGate, type Gate } from './gate.ts'
 import { encodeJson } from './json.ts'
-import { envelopeBytes, maxFrameBytes, maxTimerMs, maxUnaskedPerSecond, unresponsiveMs } from './limits.ts'
+import { envelopeBytes, maxFrameBytes, maxLate, maxTimerMs, maxUnaskedPerSecond, unresponsiveMs } from './limits.ts'
 import { describeIssues, lifeMethods, type LifeWire, type MethodSpec, secretMethod } from './messages.ts'
 import { waitPatiently } from './patience.ts'
 import { createPeer, type Peer, type PeerAnswer, type PeerStats } from './peer.ts'
@@ -65,7 +65,7 @@ export function createClientCore(socket: Duplex, options: ConnectOptions): Clien
         one.options.spans?.(batch)
       },
     },
-    { unaskedPerSecond: maxUnaskedPerSecond },
+    { unaskedPerSecond: maxUnaskedPerSecond, late: maxLate },
   )
 
   async function serveSecret(

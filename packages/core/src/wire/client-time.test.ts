@@ -26,12 +26,37 @@ describe('time', () => {
     abort.abort()
     await raw.wait((one) => one.method === '$/cancel')
     await vi.advanceTimersByTimeAsync(answerGraceMs)
-    expect(await failed).toMatchObject({ code: 'cancelled', effect: 'possible' })
+    expect(await failed).toMatchObject({ code: 'cancelled', effect: 'possible', message: 'launch: cancelled' })
     raw.message({ id: call, result: launched })
     await vi.advanceTimersByTimeAsync(unresponsiveMs * 2)
     expect(host.stats().asked).toBe(0)
     raw.message({ id: call, result: launched })
     expect(await host.closed).toMatchObject({ violation: 'duplicate-answer' })
+  })
+
+  it('a plugin is told once that a call is cancelled, however often it is', async () => {
+    const { host, raw } = connect()
+    const abort = new AbortController()
+    const parts = host.worker.copyOut(target, '/x', options({ signal: abort.signal }))[Symbol.asyncIterator]()
+    const failed = failure(parts.next())
+    const { id: call, params } = await raw.request('worker.copyOut')
+    abort.abort()
+    await raw.wait((one) => one.method === '$/cancel')
+    await parts.return?.()
+    raw.message({ method: '$/end', params: { stream: params['out'], bytes: 0 } })
+    raw.message({ id: call, error: { code: -32_000, message: 'x', data: { code: 'cancelled', effect: 'none' } } })
+    await failed.catch(() => undefined)
+    await parts.return?.()
+    host.worker.launch(spec, options()).catch(() => undefined)
+    await raw.request('worker.launch')
+    expect(raw.messages.filter((one) => one.method === '$/cancel')).toEqual([expect.objectContaining({ params: { id: call } })])
+  })
+
+  it('a stream that is cancelled before it begins can be returned', async () => {
+    const { host } = connect()
+    const iterator = host.worker.watch(query, options({ signal: AbortSignal.abort() }))[Symbol.asyncIterator]()
+    await expect(iterator.next()).rejects.toMatchObject({ code: 'cancelled', effect: 'none' })
+    expect(await iterator.return?.()).toEqual({ done: true, value: undefined })
   })
 
   it('an answer in that second counts: it says how things stand', async () => {

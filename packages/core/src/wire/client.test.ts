@@ -86,6 +86,19 @@ describe('the host refuses by itself, and nothing is sent', () => {
     expect(host.stats()).toMatchObject({ asked: 1, senders: 0, receivers: 0, waiting: 0 })
   })
 
+  it('what has no room in a frame beside its envelope', async () => {
+    const { host, raw } = connect()
+    const launch = async (bytes: number): Promise<unknown> =>
+      await host.worker.launch({ ...spec, settings: { x: 'x'.repeat(bytes) } }, options())
+    launch(1).catch(() => undefined)
+    const { params } = await raw.request('worker.launch')
+    const most = maxFrameBytes - envelopeBytes - Buffer.byteLength(JSON.stringify(params)) + 1
+    launch(most - 100).catch(() => undefined)
+    await raw.request('worker.launch')
+    const message = expect.stringMatching(/^launch: a call of 104\d\d\d\d bytes$/) as string
+    await expect(launch(most + 100)).rejects.toMatchObject({ code: 'invalid-spec', effect: 'none', message })
+  })
+
   it('what is as large as it may be', async () => {
     const { host, raw } = connect()
     const file = { path: '/f', base64: Buffer.alloc(262_144 - 2).toString('base64') }

@@ -51,6 +51,15 @@ export const maxOpenRequests: number = 16 * KiB
 /** Most requests and notifications of a plugin in a second, a longer one counted once more per KiB: some percent of one of the host's cores. */
 export const maxUnaskedPerSecond = 20_000
 
+/**
+ * Most messages of a plugin, in all, about requests and streams that are over, beyond one for each of its requests and {@link lateOfStream} for
+ * each stream, which may cross with their ends. They do nothing, however slowly they come; half of what may come in a second is no mistake.
+ */
+export const maxLate = 10_000
+
+/** A reader grants the window in halves, and cancels once: all may cross with the end. */
+export const lateOfStream = 3
+
 /** Most spans that are kept of one call, its own included: what a call asks of a vendor is some requests; a loop that asks for hours is told by its first ones. */
 export const maxCallSpans = 64
 

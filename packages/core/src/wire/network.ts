@@ -1,8 +1,15 @@
 /** How a plugin's process reaches its vendor: through the proxy and by the authorities that the host was told of. */
-import { setGlobalProxyFromEnv } from 'node:http'
-import { getCACertificates, setDefaultCACertificates } from 'node:tls'
+import type * as Http from 'node:http'
+import type * as Tls from 'node:tls'
 import type { PluginNetwork } from '../plugin.ts'
 import type { Redactor } from './redact.ts'
+
+/**
+ * Loaded by whoever has a network. An `import` of `node:http` reads all of its names as well, and some of them load the whole of Node's fetch: a
+ * fifth of what a plugin takes to start.
+ */
+const http = (): typeof Http => process.getBuiltinModule('node:http')
+const tls = (): typeof Tls => process.getBuiltinModule('node:tls')
 
 /** A proxy has another loopback than we. Node asks for `::1` with its brackets, some libraries without. */
 const loopback = ['localhost', '127.0.0.1', '[::1]', '::1']
@@ -18,17 +25,17 @@ export function proxyVariables({ proxy, noProxy = [] }: PluginNetwork): Record<s
 
 /** The certificates that are trusted: Node's own and ours. */
 export function trusted({ ca }: PluginNetwork): string[] | undefined {
-  return ca === undefined ? undefined : [...getCACertificates('default'), ca]
+  return ca === undefined ? undefined : [...tls().getCACertificates('default'), ca]
 }
 
 /** From now on `fetch`, and `node:http` and `node:https` without an agent of their own, go by it; TLS connections trust its authorities. */
 export function useNetwork(network: PluginNetwork, redactor: Redactor): void {
   if (network.proxy !== undefined) {
     for (const secret of proxySecrets(network.proxy)) redactor.add(secret)
-    setGlobalProxyFromEnv(proxyVariables(network))
+    http().setGlobalProxyFromEnv(proxyVariables(network))
   }
   const certificates = trusted(network)
-  if (certificates !== undefined) setDefaultCACertificates(certificates)
+  if (certificates !== undefined) tls().setDefaultCACertificates(certificates)
 }
 
 /** A name as long as this, without a password, is a token. */

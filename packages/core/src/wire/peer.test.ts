@@ -6,6 +6,7 @@ import { gatedDuplex } from './gated.test.helper.ts'
 import {
   frameStallMs,
   grantBytes,
+  lateOfStream,
   maxFrameBytes,
   maxOpenRequests,
   maxQueuedControl,
@@ -285,6 +286,16 @@ describe('a peer', () => {
   })
 })
 
+it('counts what one turn has taken, and not what came before it', async () => {
+  const { peer, raw } = start({ request: ({ id }) => peer.answer(id, '{}') })
+  for (const id of [1, 2, 3]) {
+    raw.message({ id, method: 'secret', params: {} })
+    await raw.wait((one) => one.id === id)
+    await new Promise((resolve) => setImmediate(resolve))
+  }
+  expect(peer.stats().busiest.frames).toBe(1)
+})
+
 describe('a flood', () => {
   // The clock stands still, so that a slow machine sees the same second.
   beforeEach(() => {
@@ -298,7 +309,35 @@ describe('a flood', () => {
     const { peer, raw } = await busy()
     await vi.advanceTimersByTimeAsync(age)
     for (let one = 0; one <= maxUnaskedPerSecond; one++) raw.message({ method: '$/cancelStream', params: { stream: 1 } })
-    expect(await peer.closed).toMatchObject({ kind: 'violation', violation: 'flood' })
+    const message = `more than ${maxUnaskedPerSecond} messages in a second`
+    expect(await peer.closed).toEqual({ kind: 'violation', violation: 'flood', message })
+  })
+
+  it.each([
+    ['cancels of a request that is answered', '$/cancel', { id: 1 }],
+    ['cancels of a stream that is over', '$/cancelStream', { stream: 1 }],
+    ['credit of a stream that is over', '$/credit', { stream: 1, bytes: grantBytes }],
+  ])('of %s ends it, however slow: so many may be late, and those that cross with an end beside', async (_, method, params) => {
+    const raw = rawSide()
+    const peer = createPeer(raw.socket, { ...handlers, request: ({ id }) => peer.answer(id, '{}') }, { late: 5 })
+    peer.streams.openSender(1)
+    peer.streams.forget(1)
+    for (const id of [1, 2]) raw.message({ id, method: 'secret', params: {} })
+    for (let one = 0; one < 5 + 2 + lateOfStream; one++) {
+      await vi.advanceTimersByTimeAsync(2000)
+      raw.message({ method, params })
+    }
+    // It has them all, and is still there.
+    raw.message({ id: 3, method: 'secret', params: {} })
+    raw.message({ method, params })
+    await raw.wait((one) => one.id === 3)
+    expect(peer.closing).toBeUndefined()
+    raw.message({ method, params })
+    expect(await peer.closed).toEqual({
+      kind: 'violation',
+      violation: 'flood',
+      message: 'more than 5 messages about what is over',
+    })
   })
 
   it('of large notifications ends it sooner', async () => {

@@ -7,7 +7,7 @@ import { type CloseReason, closedError, WireViolation } from './close.ts'
 import { fromWireError, toWireError, type WireError } from './error-data.ts'
 import { createFrameReader, encodeMessage } from './frames.ts'
 import { decodeJson, encodeJson } from './json.ts'
-import { frameStallMs, maxOpenRequests, maxQueuedControl } from './limits.ts'
+import { frameStallMs, lateOfStream, maxOpenRequests, maxQueuedControl } from './limits.ts'
 import {
   describeIssues,
   errorMessageSchema,
@@ -37,6 +37,8 @@ export interface PeerHandlers {
 export interface PeerOptions {
   /** Most requests and notifications that the other side may send in a second; default: no limit. */
   unaskedPerSecond?: number
+  /** Most that the other side may say of what is over, beyond what may cross with its end; default: no limit. */
+  late?: number
 }
 
 export interface PeerAnswer {
@@ -102,7 +104,7 @@ interface Asked {
 }
 
 export function createPeer(socket: Duplex, handlers: PeerHandlers, options: PeerOptions = {}): Peer {
-  const { unaskedPerSecond = Number.POSITIVE_INFINITY } = options
+  const { unaskedPerSecond = Number.POSITIVE_INFINITY, late: mostLate = Number.POSITIVE_INFINITY } = options
   const writer = createWriter(socket)
   const asked = new Map<number, Asked>()
   const open = new Set<number>()
@@ -119,6 +121,8 @@ export function createPeer(socket: Duplex, handlers: PeerHandlers, options: Peer
   let lastAsked = 0
   let lastSeen = 0
   let unasked = { since: 0, cost: 0 }
+  let requests = 0
+  let late = 0
   let closing: CloseReason | undefined
   const { promise: closed, resolve: settleClosed } = Promise.withResolvers<CloseReason>()
 
@@ -167,6 +171,12 @@ export function createPeer(socket: Duplex, handlers: PeerHandlers, options: Peer
       throw new WireViolation('flood', 'it asks, and does not read what is answered')
   }
 
+  /** What does nothing has no limit in a second alone: how fast it comes depends on the machine. */
+  function countLate(): void {
+    const crossing = requests + lateOfStream * (streams.next() - 1)
+    if (++late > mostLate + crossing) throw new WireViolation('flood', `more than ${mostLate} messages about what is over`)
+  }
+
   function onRequest(message: object): void {
     const { id, method, params } = parse(requestMessageSchema, message, 'bad-message')
     // Ids rise, but lanes may re-order them.
@@ -174,6 +184,7 @@ export function createPeer(socket: Duplex, handlers: PeerHandlers, options: Peer
     if (open.size >= maxOpenRequests) throw new WireViolation('flood', `more than ${maxOpenRequests} open requests`)
     lastSeen = Math.max(lastSeen, id)
     open.add(id)
+    requests++
     handlers.request({ id, method, params })
   }
 
@@ -198,8 +209,7 @@ export function createPeer(socket: Duplex, handlers: PeerHandlers, options: Peer
       case '$/cancel': {
         const { id } = parse(notificationSchemas[method], params, 'bad-params')
         if (id > lastSeen) throw new WireViolation('unknown-id', `cancel of request ${id}, which was never made`)
-        if (open.has(id)) handlers.cancelled(id)
-        return
+        return open.has(id) ? handlers.cancelled(id) : countLate()
       }
       case '$/started': {
         const { id } = parse(notificationSchemas[method], params, 'bad-params')
@@ -213,10 +223,10 @@ export function createPeer(socket: Duplex, handlers: PeerHandlers, options: Peer
       }
       case '$/credit': {
         const { stream, bytes } = parse(notificationSchemas[method], params, 'bad-params')
-        return streams.credit(stream, bytes)
+        return streams.credit(stream, bytes) ? undefined : countLate()
       }
       case '$/cancelStream':
-        return streams.cancel(parse(notificationSchemas[method], params, 'bad-params').stream)
+        return streams.cancel(parse(notificationSchemas[method], params, 'bad-params').stream) ? undefined : countLate()
       case '$/end': {
         const { stream, bytes, error } = parse(notificationSchemas[method], params, 'bad-params')
         return streams.end(stream, { bytes, error: error === undefined ? undefined : fromWireError({ code: 0, ...error }) })

@@ -1,6 +1,5 @@
 /** The process of a plugin: {@link serve} is its whole main module. */
 import { Socket } from 'node:net'
-import process from 'node:process'
 import type { Plugin } from '../plugin.ts'
 import { createLog, type LogTarget } from './log.ts'
 import { createRedactor } from './redact.ts'

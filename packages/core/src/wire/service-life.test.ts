@@ -115,6 +115,19 @@ describe('what a service refuses', () => {
     await host.configure(configuration, { deadlineMs: 1000 })
   })
 
+  it('to be cancelled while it is configured: it goes on', async () => {
+    const raw = rawSide()
+    const made = Promise.withResolvers<WorkerProvider>()
+    const plugin = { manifest: echoManifest, create: () => made.promise }
+    createService(raw.socket, plugin, { write: () => undefined, redactor: createRedactor() })
+    raw.message({ id: 1, method: 'configure', params: configuration })
+    raw.message({ method: '$/cancel', params: { id: 1 } })
+    raw.message({ id: 2, method: 'describe', params: {} })
+    await raw.wait((one) => one.id === 2 && one.result !== undefined)
+    made.resolve(echoProvider())
+    expect(await raw.wait((one) => one.id === 1)).toMatchObject({ result: {} })
+  })
+
   it('a method the author has not', async () => {
     const { host } = await link({})
     await expect(host.worker.quote({}, options())).rejects.toMatchObject({

@@ -15,8 +15,10 @@ export interface StreamTable {
   forget(stream: number): void
   /** From the peer; each throws WireViolation when the stream is not one it may speak of. */
   data(stream: number, payload: Buffer): void
-  credit(stream: number, bytes: number): void
-  cancel(stream: number): void
+  /** False: that stream is over, as its reader may not know yet. */
+  credit(stream: number, bytes: number): boolean
+  /** As {@link StreamTable.credit}. */
+  cancel(stream: number): boolean
   end(stream: number, total: { bytes: number; error: ProviderError | undefined }): void
   /** The connection has ended. */
   fail(error: ProviderError): void
@@ -89,8 +91,16 @@ export function createStreamTable(hooks: StreamHooks): StreamTable {
       receivers.delete(stream)
     },
     data: (stream, payload) => receiverOf(stream).data(payload),
-    credit: (stream, bytes) => senderOf(stream)?.grant(bytes),
-    cancel: (stream) => senderOf(stream)?.stop(),
+    credit(stream, bytes) {
+      const sender = senderOf(stream)
+      sender?.grant(bytes)
+      return sender !== undefined
+    },
+    cancel(stream) {
+      const sender = senderOf(stream)
+      sender?.stop()
+      return sender !== undefined
+    },
     end: (stream, { bytes, error }) => receiverOf(stream).end(bytes, error),
     fail(error) {
       failed = error

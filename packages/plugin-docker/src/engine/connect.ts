@@ -1,5 +1,5 @@
 /** Ways to an engine that Node's agents do not know: TLS with secrets of the provider, and a tunnel by ssh. */
-import { Agent, type ClientRequest } from 'node:http'
+import type { Agent, ClientRequest } from 'node:http'
 import { connect as connectTcp } from 'node:net'
 import type { Duplex } from 'node:stream'
 import { callbackify, inspect } from 'node:util'
@@ -18,7 +18,9 @@ export interface Way {
 /** `onLost`: the engine has ended a connection that nobody used. It does so when it goes away, whoever comes back. */
 export function wayTo(endpoint: Endpoint, onLost: () => void = () => {}): Way {
   const connector = connectorOf(endpoint, createSecrets())
-  const agent = new Agent({ keepAlive: true })
+  // Not by `import`, which reads all names of the module: some of them load the whole of Node's fetch.
+  const http = process.getBuiltinModule('node:http')
+  const agent = new http.Agent({ keepAlive: true })
   // The modem inspects its options, agent and sockets included, before every request, also when nobody looks at the result.
   Object.assign(agent, { [inspect.custom]: () => 'Agent' })
   refuseRedirects(agent)

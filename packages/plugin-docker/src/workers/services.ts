@@ -1,6 +1,5 @@
 /** Databases, browsers and the like beside a worker: containers on its own network, each ready before the next and before the job. */
 import { once } from 'node:events'
-import { request } from 'node:http'
 import type { Duplex } from 'node:stream'
 import { type Call, type LaunchSpec, ProviderError, type Readiness, type Resources, type ServiceSpec } from '@muster/core'
 import type { ContainerInspect, CreateBody, Engine } from '../client.ts'
@@ -179,6 +178,8 @@ async function serves(
   { host, port, path }: { host: string; port: number; path: string },
   signal: AbortSignal,
 ): Promise<boolean> {
+  // Not by `import`, which reads all names of the module: some of them load the whole of Node's fetch.
+  const { request } = process.getBuiltinModule('node:http')
   const asked = request({ host, port, path, signal, createConnection: () => socket })
   asked.end()
   try {

@@ -1,7 +1,7 @@
 /** Connections to one API server, kept for the next request, until its certificates or the way to it change. */
 import { createHash } from 'node:crypto'
-import { Agent as HttpAgent } from 'node:http'
-import { Agent as HttpsAgent, type AgentOptions } from 'node:https'
+import type { Agent as HttpAgent } from 'node:http'
+import type { AgentOptions } from 'node:https'
 import type { Identity } from './identity.ts'
 
 export interface Agents {
@@ -71,7 +71,10 @@ async function agentOf(identity: Identity, keepAlive: boolean): Promise<HttpAgen
     // Only what the kubeconfig says: the process's own HTTPS_PROXY is for the way to the world, not to a cluster.
     ...(proxy === undefined ? {} : { proxyEnv: { HTTPS_PROXY: proxy, HTTP_PROXY: proxy } }),
   }
-  return server.protocol === 'https:' ? new HttpsAgent(options) : new HttpAgent(options)
+  // Not by `import`, which reads all names of the module: some of them load the whole of Node's fetch.
+  return server.protocol === 'https:'
+    ? new (process.getBuiltinModule('node:https').Agent)(options)
+    : new (process.getBuiltinModule('node:http').Agent)(options)
 }
 
 function keyOf({ server, proxy, tls }: Identity): string {

@@ -1,6 +1,5 @@
 /** One HTTP exchange with an API server: as whom, in whose turn, until when, and what a bad answer is. Nothing else here speaks HTTP. */
-import { type ClientRequest, type IncomingMessage, type RequestOptions, request as requestHttp } from 'node:http'
-import { request as requestHttps } from 'node:https'
+import type { ClientRequest, IncomingMessage, RequestOptions } from 'node:http'
 import type { TLSSocket } from 'node:tls'
 import { createAgents } from './agent.ts'
 import type { Bucket } from './bucket.ts'
@@ -144,8 +143,9 @@ function begin(
 ): Promise<IncomingMessage> {
   const { signal } = request
   return new Promise((resolve, reject) => {
-    const http = url.protocol === 'https:' ? requestHttps : requestHttp
-    const asking = http(url, { ...options, signal })
+    // Not by `import`, which reads all names of the module: some of them load the whole of Node's fetch.
+    const http = process.getBuiltinModule(url.protocol === 'https:' ? 'node:https' : 'node:http')
+    const asking = http.request(url, { ...options, signal })
     const sent = watchSent(asking)
     asking.on('error', (error: NodeJS.ErrnoException) => {
       if (signal.aborted) reject(abortReason(signal))

@@ -25,6 +25,8 @@ export interface Site extends AsyncDisposable {
   stores: Stores
   /** What is unpacked and not needed is kept for so long. */
   unpackedMs: number
+  /** The largest heap that a plugin may ask for, where a configuration says which deployment it is. */
+  maxHeapMb?: number
   /** What this machine gives to keep plugins in, as whoever runs the command. */
   ground(): Promise<Ground>
   network?: NetworkSettings
@@ -64,6 +66,7 @@ export async function openSite({ config: given, data, manifest }: SiteOptions): 
     stores: [store.path],
     unpackedMs: config?.retention.unpackedMs ?? unpackedMs,
     ground: () => openGround({ data: folder, users: config?.isolation.users ?? defaultUsers }),
+    ...(config === undefined ? {} : { maxHeapMb: config.isolation.maxHeapMb }),
     ...(config?.network === undefined ? {} : { network: config.network }),
     providers: providersOf(loaded),
     problems: [...(config === undefined ? (loaded?.problems ?? []) : []), ...registry.problems, ...lock.problems],

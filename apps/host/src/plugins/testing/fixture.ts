@@ -24,6 +24,8 @@ declare const MANIFEST: WorkerPluginManifest
 interface Knobs {
   /** What `create` does. */
   create?: 'refuse' | 'misfit' | 'wait' | 'throw' | 'exit' | 'hang'
+  /** The version that does so by `exit`. Absent: each. */
+  only?: string
   /** What the probe says, in turn; the last one again and again. */
   probes?: ('ready' | 'initialising' | 'failed')[]
   /** What `launch` does. */
@@ -68,7 +70,7 @@ const plugin = definePlugin({
     if (knobs.create === 'wait') while (!existsSync(knobs.gate ?? '')) await new Promise((resolve) => setTimeout(resolve, 10))
     if (knobs.create === 'misfit') throw new ProviderError('invalid-spec', 'there is no such zone', { effect: 'none' })
     if (knobs.create === 'throw') throw new Error('out of luck')
-    if (knobs.create === 'exit') process.exit(7)
+    if (knobs.create === 'exit' && (knobs.only ?? MANIFEST.version) === MANIFEST.version) process.exit(7)
     if (knobs.create === 'hang') await new Promise(() => setInterval(() => undefined, 1000))
     let asked = 0
     return {
