@@ -11,7 +11,7 @@ import type {
   RunRecord,
   RunState,
 } from '../engine/model.ts'
-import { toldDeadline, toldTimes, type TwoClocks } from '../engine/times.ts'
+import { aheadInSteps, toldDeadline, toldTimes, type TwoClocks } from '../engine/times.ts'
 import type { WorkerUsage } from '../engine/used.ts'
 import { traceIdOf } from '../observe/trace.ts'
 
@@ -119,7 +119,12 @@ export interface DecisionView {
   change: string
 }
 
+const SECOND_MS = 1000
+/** Of the lifetime of a worker: whoever follows thousands of them is not told each second that it moved. */
+const MINUTE_MS = 60_000
+
 export function leaseView(row: LeaseRecord, clock: TwoClocks): LeaseView {
+  const ahead = aheadInSteps(clock, SECOND_MS)
   const told = toldTimes(row, ['requested_at', 'assigned_at', 'active_at', 'ended_at'])
   const request = JSON.parse(row.request) as { requirements?: Record<string, unknown>; ofRun?: string }
   return {
@@ -135,8 +140,8 @@ export function leaseView(row: LeaseRecord, clock: TwoClocks): LeaseView {
     ...times({
       assignedAt: told.assigned_at,
       activeAt: told.active_at,
-      expiresAt: toldDeadline(row, 'expires_at', clock),
-      queueDeadline: toldDeadline(row, 'queue_deadline', clock),
+      expiresAt: toldDeadline(row, 'expires_at', ahead),
+      queueDeadline: toldDeadline(row, 'queue_deadline', ahead),
       endedAt: told.ended_at,
     }),
   }
@@ -147,6 +152,7 @@ export function leaseAnswer({ lease, worker }: EngineLease, clock: TwoClocks): {
 }
 
 export function runView(row: RunRecord, clock: TwoClocks): RunView {
+  const ahead = aheadInSteps(clock, SECOND_MS)
   const told = toldTimes(row, ['created_at', 'queued_at', 'started_at', 'ended_at'])
   const request = JSON.parse(row.request) as {
     command?: string[]
@@ -183,13 +189,14 @@ export function runView(row: RunRecord, clock: TwoClocks): RunView {
       queuedAt: told.queued_at,
       startedAt: told.started_at,
       endedAt: told.ended_at,
-      deadline: toldDeadline(row, 'deadline', clock),
+      deadline: toldDeadline(row, 'deadline', ahead),
     }),
   }
 }
 
 /** `usage`: of one that lives. */
 export function workerView(row: LiveWorker, clock: TwoClocks, usage?: WorkerUsage): WorkerView {
+  const ahead = aheadInSteps(clock, SECOND_MS)
   const told = toldTimes(row, ['created_at', 'launched_at', 'ready_at', 'ended_at'])
   const seen = toldTimes(row, ['created_at', 'observed_at'])
   return {
@@ -219,10 +226,10 @@ export function workerView(row: LiveWorker, clock: TwoClocks, usage?: WorkerUsag
     ...times({
       launchedAt: told.launched_at,
       readyAt: told.ready_at,
-      expiresAt: toldDeadline(row, 'expires_at', clock),
-      keptUntil: toldDeadline(row, 'kept_until', clock),
+      expiresAt: toldDeadline(row, 'expires_at', aheadInSteps(clock, MINUTE_MS)),
+      keptUntil: toldDeadline(row, 'kept_until', ahead),
       observedAt: seen.observed_at,
-      nextAttemptAt: toldDeadline(row, 'next_attempt_at', clock),
+      nextAttemptAt: toldDeadline(row, 'next_attempt_at', ahead),
       endedAt: told.ended_at,
     }),
   }

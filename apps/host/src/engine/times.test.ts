@@ -1,7 +1,7 @@
 import * as fc from 'fast-check'
 import { expect, test } from 'vitest'
 import { type Clock, steadyTime } from './clock.ts'
-import { noteAhead, toldDeadline, toldTimes } from './times.ts'
+import { aheadInSteps, aheadNow, noteAhead, toldDeadline, toldTimes } from './times.ts'
 
 const order = ['created_at', 'queued_at', 'started_at', 'ended_at'] as const
 type Row = Record<(typeof order)[number] | 'deadline', number | null> & { ahead: string | null }
@@ -46,7 +46,7 @@ test('two clocks that agree leave nothing in a record, and it is read as it stan
   const row = write(at, fresh, { created_at: at.now(), deadline: at.now() + 5000 })
   expect(row.ahead).toBeNull()
   expect(toldTimes(row, order)).toEqual({ created_at: row.created_at, queued_at: null, started_at: null, ended_at: null })
-  expect(toldDeadline(row, 'deadline', at)).toBe(row.deadline)
+  expect(toldDeadline(row, 'deadline', aheadNow(at))).toBe(row.deadline)
 })
 
 test('a stop of two minutes is in what is read, and in nothing that decides', () => {
@@ -60,7 +60,7 @@ test('a stop of two minutes is in what is read, and in nothing that decides', ()
   row = write(at, row, { ended_at: at.now() })
   expect(toldTimes(row, order)).toEqual({ created_at: began, queued_at: null, started_at: began, ended_at: at.wall() })
   // As it was told before it ended, not as the clocks go by now.
-  expect(toldDeadline(row, 'deadline', at)).toBe(row.deadline)
+  expect(toldDeadline(row, 'deadline', aheadNow(at))).toBe(row.deadline)
   // What was told stays so, once the difference is made up for and after a restart.
   at.pass(3_600_000)
   at.restart()
@@ -72,7 +72,7 @@ test('a deadline to come is read by the clock as it goes now', () => {
   const row = write(at, fresh, { deadline: at.now() + 60_000 })
   at.set(-3_600_000)
   const left = (row.deadline ?? 0) - at.now()
-  expect((toldDeadline(row, 'deadline', at) ?? 0) - at.wall()).toBe(left)
+  expect((toldDeadline(row, 'deadline', aheadNow(at)) ?? 0) - at.wall()).toBe(left)
 })
 
 test('a column that is written again while the clocks agree is read as it stands', () => {
@@ -83,6 +83,17 @@ test('a column that is written again while the clocks agree is read as it stands
   row = write(at, row, { queued_at: at.now() })
   expect(JSON.parse(row.ahead ?? '{}')).toEqual({ created_at: 3_600_000 })
   expect(toldTimes(row, order).queued_at).toBe(row.queued_at)
+})
+
+test('while a difference is made up for, what is shown by it changes once a step, and ends where the clocks agree', () => {
+  const at = machine()
+  at.stop(120_000)
+  const seen = new Set<number>()
+  for (let left = 3_600_000; left > 0; left -= 1000) {
+    at.pass(1000)
+    seen.add(aheadInSteps(at, 60_000))
+  }
+  expect([...seen].map((ms) => ms / 60_000)).toEqual([2, 1, 0])
 })
 
 const step = fc.oneof(

@@ -54,15 +54,22 @@ export function toldTimes<C extends string>(row: Row<C>, order: readonly C[]): R
   return told
 }
 
-/** What is to happen: by the machine's clock as it goes now; in a record that has ended, as it went when that was decided. */
+/** As {@link aheadNow}, in whole steps: what is shown by it does not change with every look while the difference is made up for. */
+export function aheadInSteps(clock: TwoClocks, stepMs: number): number {
+  return Math.round(aheadNow(clock) / stepMs) * stepMs
+}
+
+/**
+ * What is to happen, by the machine's clock, which is `aheadMs` ahead now; in a record that has ended, as it was when that was decided.
+ */
 export function toldDeadline<C extends string>(
   row: Row<C> & { ended_at: number | null },
   column: C,
-  clock: TwoClocks,
+  aheadMs: number,
 ): number | null {
   const time = row[column]
   if (time === null) return null
-  return time + (row.ended_at === null ? aheadNow(clock) : (parse(row.ahead)[column] ?? 0))
+  return time + (row.ended_at === null ? aheadMs : (parse(row.ahead)[column] ?? 0))
 }
 
 function parse(ahead: string | null): Record<string, number> {
