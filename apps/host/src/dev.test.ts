@@ -141,6 +141,7 @@ async function openSite(host: object = on, { parts, unopened = [] }: Before = {}
       },
       clock: {
         now: () => now,
+        wall: () => now,
         random: () => 0,
         after: (ms, run) => {
           next = { at: now + ms, run }

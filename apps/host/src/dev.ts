@@ -136,7 +136,7 @@ export function devOf({ running, engine, plugins, file, unopened, isWorking, log
     if (isTaken(name, running.now)) throw conflict(`the configuration has the name ${name}`, 'Use another name.')
     if (running.dev.length >= most && !running.dev.some((one) => one.asked.name === name))
       throw conflict(`there are ${most} plugins under development`, 'End one of them.')
-    if (until > engine.clock.now() + longestMs) throw conflict('its deadline is more than 24 hours away', 'Attach it for less.')
+    if (until > engine.clock.wall() + longestMs) throw conflict('its deadline is more than 24 hours away', 'Attach it for less.')
   }
 
   async function detach(name: string, principal: string): Promise<void> {
@@ -174,7 +174,7 @@ export function devOf({ running, engine, plugins, file, unopened, isWorking, log
     const tries = lost.map((one) => ({ at: one.at, work: () => retry(one) }))
     const [next] = [...ends, ...tries].toSorted((one, other) => one.at - other.at)
     if (next === undefined) return
-    cancel = engine.clock.after(Math.max(0, next.at - engine.clock.now()), () => void running.inTurn(next.work))
+    cancel = engine.clock.after(Math.max(0, next.at - engine.clock.wall()), () => void running.inTurn(next.work))
   }
 
   /** Whoever does not allow it any more has none. */
@@ -199,9 +199,9 @@ export function devOf({ running, engine, plugins, file, unopened, isWorking, log
     lost = lost.filter((other) => other !== one)
     try {
       if (await isOver(one.kept)) await keep(running.dev)
-      else lost.push({ ...one, at: engine.clock.now() + againMs })
+      else lost.push({ ...one, at: engine.clock.wall() + againMs })
     } catch (error) {
-      lost.push({ ...one, at: engine.clock.now() + againMs })
+      lost.push({ ...one, at: engine.clock.wall() + againMs })
       log.error({ plugin: name, err: error }, 'a plugin that could not be opened could not be ended; it is tried again')
     }
     watch()

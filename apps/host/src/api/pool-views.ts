@@ -2,6 +2,7 @@
 import type { Resources, WorkerCapabilities } from '@muster/core'
 import type { OrphanView, PoolStatus } from '../engine/api.ts'
 import type { WishRecord } from '../engine/model.ts'
+import { aheadNow, type TwoClocks } from '../engine/times.ts'
 import type { PoolUsage } from '../engine/used.ts'
 import type { GuardedProvider, KeptStatus, ProviderState } from '../plugins/api.ts'
 import { defined, instant } from './views.ts'
@@ -121,6 +122,8 @@ export interface OrphanItem {
   due: boolean
 }
 
-export function orphanView({ id, pool, state, firstSeen, dueAt }: OrphanView, now: number): OrphanItem {
-  return { id, pool, state, firstSeen: instant(firstSeen), dueAt: instant(dueAt), due: dueAt <= now }
+/** Seen for as long as was watched since, which is what its grace counts. */
+export function orphanView({ id, pool, state, firstSeen, dueAt }: OrphanView, clock: TwoClocks): OrphanItem {
+  const ahead = aheadNow(clock)
+  return { id, pool, state, firstSeen: instant(firstSeen + ahead), dueAt: instant(dueAt + ahead), due: dueAt <= clock.now() }
 }

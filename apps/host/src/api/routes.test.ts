@@ -172,8 +172,8 @@ test('runs: made, listed, waited for, cancelled', async () => {
   const id = made.json['id'] as string
   const running = daemon.ask('GET', `/v1/runs/${id}/wait?until=running&timeoutMs=5000`)
   await expect.poll(() => daemon.runs.given.clients).toBe(1)
-  daemon.runs.change(id, { state: 'running', started_at: 1 })
-  expect((await running).json).toMatchObject({ state: 'running', startedAt: '1970-01-01T00:00:00.001Z' })
+  daemon.runs.change(id, { state: 'running', started_at: 4_102_444_800_000 })
+  expect((await running).json).toMatchObject({ state: 'running', startedAt: '2100-01-01T00:00:00.000Z' })
   expect((await daemon.ask('POST', `/v1/runs/${id}/cancel`)).json).toMatchObject({ cancelRequested: true })
   daemon.runs.end(id, {
     outcome: 'cancelled',

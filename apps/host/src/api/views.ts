@@ -1,4 +1,4 @@
-/** What the API shows: records of the store without sealed values, times as text, structures as structures. */
+/** What the API shows: records of the store without sealed values, times as text of the machine's clock, structures as structures. */
 import type { Resources, WorkerExit, WorkerProblem } from '@muster/core'
 import type { LeaseView as EngineLease } from '../engine/api.ts'
 import type {
@@ -11,6 +11,7 @@ import type {
   RunRecord,
   RunState,
 } from '../engine/model.ts'
+import { aheadInSteps, toldDeadline, toldTimes, type TwoClocks } from '../engine/times.ts'
 import type { WorkerUsage } from '../engine/used.ts'
 import { traceIdOf } from '../observe/trace.ts'
 
@@ -118,7 +119,13 @@ export interface DecisionView {
   change: string
 }
 
-export function leaseView(row: LeaseRecord): LeaseView {
+const SECOND_MS = 1000
+/** Of the lifetime of a worker: whoever follows thousands of them is not told each second that it moved. */
+const MINUTE_MS = 60_000
+
+export function leaseView(row: LeaseRecord, clock: TwoClocks): LeaseView {
+  const ahead = aheadInSteps(clock, SECOND_MS)
+  const told = toldTimes(row, ['requested_at', 'assigned_at', 'active_at', 'ended_at'])
   const request = JSON.parse(row.request) as { requirements?: Record<string, unknown>; ofRun?: string }
   return {
     id: row.id,
@@ -128,23 +135,25 @@ export function leaseView(row: LeaseRecord): LeaseView {
     ttlMs: row.ttl_ms,
     tries: row.tries,
     requirements: request.requirements ?? {},
-    requestedAt: instant(row.requested_at),
+    requestedAt: instant(told.requested_at ?? row.requested_at),
     ...defined({ worker: row.worker_id, run: request.ofRun, end: row.end, endReason: row.end_reason }),
     ...times({
-      assignedAt: row.assigned_at,
-      activeAt: row.active_at,
-      expiresAt: row.expires_at,
-      queueDeadline: row.queue_deadline,
-      endedAt: row.ended_at,
+      assignedAt: told.assigned_at,
+      activeAt: told.active_at,
+      expiresAt: toldDeadline(row, 'expires_at', ahead),
+      queueDeadline: toldDeadline(row, 'queue_deadline', ahead),
+      endedAt: told.ended_at,
     }),
   }
 }
 
-export function leaseAnswer({ lease, worker }: EngineLease): { lease: LeaseView; worker?: WorkerView } {
-  return { lease: leaseView(lease), ...(worker === undefined ? {} : { worker: workerView(worker) }) }
+export function leaseAnswer({ lease, worker }: EngineLease, clock: TwoClocks): { lease: LeaseView; worker?: WorkerView } {
+  return { lease: leaseView(lease, clock), ...(worker === undefined ? {} : { worker: workerView(worker, clock) }) }
 }
 
-export function runView(row: RunRecord): RunView {
+export function runView(row: RunRecord, clock: TwoClocks): RunView {
+  const ahead = aheadInSteps(clock, SECOND_MS)
+  const told = toldTimes(row, ['created_at', 'queued_at', 'started_at', 'ended_at'])
   const request = JSON.parse(row.request) as {
     command?: string[]
     stdin?: boolean
@@ -164,7 +173,7 @@ export function runView(row: RunRecord): RunView {
     labels: request.labels ?? {},
     artifacts: JSON.parse(row.artifacts) as Artifact[],
     cancelRequested: row.cancel_requested !== 0,
-    createdAt: instant(row.created_at),
+    createdAt: instant(told.created_at ?? row.created_at),
     ...defined({
       lease: row.lease_id,
       worker: row.worker_id,
@@ -176,12 +185,20 @@ export function runView(row: RunRecord): RunView {
       trace: traceIdOf(request.traceparent),
       keepFailedMs: request.keepFailedMs,
     }),
-    ...times({ queuedAt: row.queued_at, startedAt: row.started_at, endedAt: row.ended_at, deadline: row.deadline }),
+    ...times({
+      queuedAt: told.queued_at,
+      startedAt: told.started_at,
+      endedAt: told.ended_at,
+      deadline: toldDeadline(row, 'deadline', ahead),
+    }),
   }
 }
 
 /** `usage`: of one that lives. */
-export function workerView(row: LiveWorker, usage?: WorkerUsage): WorkerView {
+export function workerView(row: LiveWorker, clock: TwoClocks, usage?: WorkerUsage): WorkerView {
+  const ahead = aheadInSteps(clock, SECOND_MS)
+  const told = toldTimes(row, ['created_at', 'launched_at', 'ready_at', 'ended_at'])
+  const seen = toldTimes(row, ['created_at', 'observed_at'])
   return {
     id: row.id,
     pool: row.pool,
@@ -191,7 +208,7 @@ export function workerView(row: LiveWorker, usage?: WorkerUsage): WorkerView {
     attempt: row.attempt,
     cordoned: row.cordoned !== 0,
     spec: JSON.parse(row.spec) as Record<string, unknown>,
-    createdAt: instant(row.created_at),
+    createdAt: instant(told.created_at ?? row.created_at),
     ...defined({
       lease: row.lease_id,
       part: row.part,
@@ -207,13 +224,13 @@ export function workerView(row: LiveWorker, usage?: WorkerUsage): WorkerView {
       problem: parsed(row.problem) as WorkerProblem | null,
     }),
     ...times({
-      launchedAt: row.launched_at,
-      readyAt: row.ready_at,
-      expiresAt: row.expires_at,
-      keptUntil: row.kept_until,
-      observedAt: row.observed_at,
-      nextAttemptAt: row.next_attempt_at,
-      endedAt: row.ended_at,
+      launchedAt: told.launched_at,
+      readyAt: told.ready_at,
+      expiresAt: toldDeadline(row, 'expires_at', aheadInSteps(clock, MINUTE_MS)),
+      keptUntil: toldDeadline(row, 'kept_until', ahead),
+      observedAt: seen.observed_at,
+      nextAttemptAt: toldDeadline(row, 'next_attempt_at', ahead),
+      endedAt: told.ended_at,
     }),
   }
 }

@@ -163,7 +163,7 @@ function fill(path: string, records: number): void {
 /** Copies everything, then drops it, with a writer beside it. */
 async function sweep({ data }: Site, records: number): Promise<Figure[]> {
   const store = await openSqliteStore(data)
-  const clock = { ...systemClock, now: () => Date.now() + 48 * hour }
+  const clock = { ...systemClock, now: () => Date.now() + 48 * hour, wall: () => Date.now() + 48 * hour }
   const stopping = new AbortController().signal
   const write = async (): Promise<number> => {
     const begin = performance.now()

@@ -1,7 +1,9 @@
 /** The engine's only source of time, so that tests can turn it by hand. */
 export interface Clock {
-  /** Milliseconds since 1970. */
+  /** Milliseconds since 1970 by the steady clock: what decides, and what records hold. People read it by `times.ts`. */
   now(): number
+  /** Milliseconds since 1970 by the machine's clock, which may step: what people read, and by what they name an instant. Nothing else is decided by it. */
+  wall(): number
   /** Runs once after `ms`. Returns what cancels it. */
   after(ms: number, run: () => void): () => void
   /** 0 ≤ x < 1. Here because jitter is a matter of time too. */
@@ -54,6 +56,7 @@ export const systemClock: Clock = {
     }
     return now()
   },
+  wall: Date.now,
   after: (ms, run) => {
     const timer = setTimeout(run, Math.min(Math.max(ms, 0), LONGEST_MS))
     return () => clearTimeout(timer)

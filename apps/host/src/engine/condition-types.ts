@@ -72,9 +72,9 @@ export const conditionKinds: Readonly<Record<(typeof raised | typeof others)[num
   'clock-differs': {
     scope: 'host',
     meaning:
-      'Times of records, events and ages differ from the machine’s clock: that was set, or the daemon or its machine stood still.',
+      'Deadlines are counted by a clock that differs from the machine’s: that was set, or the daemon or its machine stood still.',
     meanwhile:
-      'The daemon counts each second that it watches as one, so that no lease, lifetime or deadline ends early; times in which nobody watched count later. Lines of its log have the machine’s time.',
+      'The daemon counts each second that it watches as one, so that no lease, lifetime or deadline ends early; times in which nobody watched count later. All times that are shown are the machine’s; a deadline to come moves by it as the difference is made up for.',
     mend: 'It is made up for by three seconds a minute, or by a restart of the daemon at once.',
   },
   certificate: {

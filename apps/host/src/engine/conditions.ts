@@ -63,7 +63,7 @@ export async function openConditions(store: Store, clock: Clock, journal: Pick<J
   return {
     list: () => [...held.values(), ...ownHealth()],
     raise: ({ scope, name, type, message, hint }) => {
-      const now = clock.now()
+      const now = clock.wall()
       const before = held.get(keyOf({ scope, name, type }))
       // The same again is no news: a condition that is raised with every call costs nothing.
       if (before?.message === message && before.hint === hint) return

@@ -59,7 +59,7 @@ export function handOf(context: Context, parts: { passes: Passes; launcher: Laun
           .executeTakeFirst()
         if (before?.wish === wish && (before === undefined || before.reason === reason)) return
         const w = writing(context, tx, after)
-        const row = wish === undefined ? undefined : { scope, name, wish, reason, principal, at: w.now }
+        const row = wish === undefined ? undefined : { scope, name, wish, reason, principal, at: context.clock.wall() }
         await wishes.set({ scope, name, ...(row === undefined ? {} : { wish: row }) }, tx, after)
         await journal(w, {
           ...(wish === undefined ? toldEnd[scope] : told[wish]),

@@ -28,7 +28,7 @@ export async function openJournal(store: Store, clock: Clock): Promise<JournalRo
 
   async function append(tx: Tx, after: AfterCommit, entry: JournalEntry): Promise<void> {
     const row = {
-      at: clock.now(),
+      at: clock.wall(),
       rule: entry.rule,
       decision: entry.decision,
       pool: entry.pool ?? null,

@@ -77,6 +77,7 @@ export function leaseRoom(context: Context, parts: { watchdog: Watchdog; watcher
       expires_at: null,
       queue_deadline: w.now + (asked.queueTimeoutMs ?? config.queueTimeoutMs),
       ended_at: null,
+      ahead: null,
       end: null,
       end_reason: null,
       tries: 0,

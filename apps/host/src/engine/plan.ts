@@ -187,7 +187,7 @@ function cannotPlace(draft: Draft, lease: QueuedLease, choice: Extract<Choice, {
       change:
         choice.until === undefined
           ? 'A provider of the pool gets ready, is enabled, or has finished a launch.'
-          : `Tried again at ${new Date(choice.until).toISOString()}.`,
+          : `Tried again in ${Math.ceil((choice.until - draft.now) / 1000)} s.`,
     })
 }
 

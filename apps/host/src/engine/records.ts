@@ -3,6 +3,7 @@ import { mayFollow } from '@muster/core'
 import type { AfterCommit, Tx } from '../store/store.ts'
 import { type Context, StaleRecord } from './context.ts'
 import type { JournalEntry, LeaseRecord, LiveWorker, WorkerRecord } from './model.ts'
+import { noteAhead } from './times.ts'
 
 /** One write under way: everything that changes records takes it. */
 export interface Writing {
@@ -20,14 +21,15 @@ export async function journal(w: Writing, entry: JournalEntry): Promise<void> {
   await w.context.journal.append(w.tx, w.after, entry)
 }
 
-export async function insertWorker(w: Writing, row: WorkerRecord): Promise<LiveWorker> {
+export async function insertWorker(w: Writing, made: WorkerRecord): Promise<LiveWorker> {
+  const row = { ...made, ahead: noteAhead(w.context.clock, made) }
   await w.tx.insertInto('workers').values(row).execute()
   const { spec_sealed: _sealed, ...worker } = row
   w.after(() => w.context.state.setWorker(worker))
   return worker
 }
 
-export type WorkerChange = Partial<Omit<WorkerRecord, 'id' | 'pool' | 'provider' | 'rev' | 'spec_sealed'>> & {
+export type WorkerChange = Partial<Omit<WorkerRecord, 'id' | 'pool' | 'provider' | 'rev' | 'spec_sealed' | 'ahead'>> & {
   spec_sealed?: null
 }
 
@@ -35,33 +37,35 @@ export type WorkerChange = Partial<Omit<WorkerRecord, 'id' | 'pool' | 'provider'
 export async function changeWorker(w: Writing, worker: LiveWorker, change: WorkerChange): Promise<LiveWorker> {
   if (change.phase !== undefined && change.phase !== worker.phase && !mayFollow(worker.phase, change.phase))
     throw new Error(`a worker cannot go from ${worker.phase} to ${change.phase}`)
-  const rev = worker.rev + 1
+  const news = { rev: worker.rev + 1, ahead: noteAhead(w.context.clock, change, worker.ahead) }
   const result = await w.tx
     .updateTable('workers')
-    .set({ ...change, rev })
+    .set({ ...change, ...news })
     .where('id', '=', worker.id)
     .where('rev', '=', worker.rev)
     .executeTakeFirst()
   if (result.numUpdatedRows === 0n) throw new StaleRecord()
   const { spec_sealed: _dropped, ...open } = change
-  const next: LiveWorker = { ...worker, ...open, rev }
+  const next: LiveWorker = { ...worker, ...open, ...news }
   w.after(() => w.context.state.setWorker(next))
   return next
 }
 
-export async function insertLease(w: Writing, row: LeaseRecord): Promise<void> {
+export async function insertLease(w: Writing, made: LeaseRecord): Promise<void> {
+  const row = { ...made, ahead: noteAhead(w.context.clock, made) }
   await w.tx.insertInto('leases').values(row).execute()
   w.after(() => w.context.state.setLease(row))
 }
 
-export type LeaseChange = Partial<Omit<LeaseRecord, 'id' | 'pool' | 'rev'>>
+export type LeaseChange = Partial<Omit<LeaseRecord, 'id' | 'pool' | 'rev' | 'ahead'>>
 
 /** Errors: StaleRecord when the row is not the one that was read. */
 export async function changeLease(w: Writing, lease: LeaseRecord, change: LeaseChange): Promise<LeaseRecord> {
-  const next: LeaseRecord = { ...lease, ...change, rev: lease.rev + 1 }
+  const news = { rev: lease.rev + 1, ahead: noteAhead(w.context.clock, change, lease.ahead) }
+  const next: LeaseRecord = { ...lease, ...change, ...news }
   const result = await w.tx
     .updateTable('leases')
-    .set({ ...change, rev: next.rev })
+    .set({ ...change, ...news })
     .where('id', '=', lease.id)
     .where('rev', '=', lease.rev)
     .executeTakeFirst()
@@ -125,4 +129,5 @@ export const newWorkerColumns = {
   plugin_version: null,
   plugin_package: null,
   provider_config: null,
+  ahead: null,
 } as const

@@ -35,7 +35,8 @@ export async function dropOld(context: Context): Promise<void> {
       }),
     )
   }
-  const since = clock.now() - retention.journalMs
+  // Its rows have the machine's time: whichever is later keeps them, so that a clock which is set for a moment drops none.
+  const since = Math.min(clock.now(), clock.wall()) - retention.journalMs
   const last = context.journal.events.last() - (retention.journalRows ?? Number.MAX_SAFE_INTEGER)
   await inSlices(context, () =>
     store.write(async (tx) => {

@@ -51,6 +51,7 @@ export const liveColumns: readonly (keyof LiveWorker)[] = [
   'ticket_hash',
   'session_hash',
   'agent_at',
+  'ahead',
   'plugin_version',
   'plugin_package',
   'provider_config',

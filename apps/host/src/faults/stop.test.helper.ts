@@ -60,6 +60,7 @@ async function work(site: Site, { what, ms, ttlMs }: Stop): Promise<void> {
 
   const pid = what === 'daemon' ? daemonOf(site) : ((await client.providers.get('p')).pid ?? 0)
   const held = what === 'plugin' ? renewing(site, { id: lease.id, everyMs: ttlMs / 3 }) : undefined
+  const stood = Date.now()
   process.kill(pid, 'SIGSTOP')
   try {
     // paced: the time in which nobody watches is what is tested
@@ -67,6 +68,7 @@ async function work(site: Site, { what, ms, ttlMs }: Stop): Promise<void> {
   } finally {
     goOn(pid)
   }
+  const woke = Date.now()
   await held?.()
   const renewed = await client.leases.renew(lease.id)
   if (renewed.state !== 'active') throw new Error(`the lease is ${renewed.state}`)
@@ -92,6 +94,9 @@ async function work(site: Site, { what, ms, ttlMs }: Stop): Promise<void> {
     const gap = gapIn(text)
     if (gap !== undefined) throw new Error(gap)
   }
+  const [startedAt, endedAt] = await timesOf(site, timed.id)
+  if (startedAt > stood || endedAt < woke || endedAt > Date.now())
+    throw new Error(`the run that was cancelled after it is told to have run from ${startedAt} to ${endedAt}, not by the clock`)
   await client.leases.release(lease.id)
   await waitFor('nothing to be left', () => workersOf(site), { until: (ids) => ids.length === 0, timeoutMs: patienceMs })
 }
@@ -107,6 +112,11 @@ function goOn(pid: number): void {
 
 async function workersOf({ client }: Site): Promise<string[]> {
   return (await client.workers.list({ limit: 100 })).items.map((one) => one.id).sort()
+}
+
+async function timesOf({ client }: Site, run: string): Promise<[startedAt: number, endedAt: number]> {
+  const { startedAt, endedAt } = await client.runs.get(run)
+  return [Date.parse(startedAt ?? ''), Date.parse(endedAt ?? '')]
 }
 
 function daemonOf({ data }: Site): number {

@@ -39,6 +39,7 @@ const run = {
   created_at: 1000,
   started_at: 1500,
   ended_at: 3000,
+  ahead: null,
   request: JSON.stringify({ command: ['canary'], env: { A: '' }, traceparent }),
   reason: 'canary',
 } as RunRecord

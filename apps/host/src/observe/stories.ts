@@ -2,6 +2,7 @@
 import type { Logger } from 'pino'
 import type { Engine } from '../engine/api.ts'
 import type { JournalRow, RunRecord } from '../engine/model.ts'
+import { toldTimes } from '../engine/times.ts'
 import { traceIdOf, traceOfRequest, type Tracing } from './trace.ts'
 
 export interface StoryParts {
@@ -32,14 +33,16 @@ export function tellConditions({ engine, log }: Omit<StoryParts, 'tracing'>): vo
 export function tellRun({ log, tracing }: Omit<StoryParts, 'engine'>, run: RunRecord): void {
   const parent = traceOfRequest(run.request)
   const { id, kind, pool, outcome, worker_id: worker, lease_id: lease } = run
-  const ended = run.ended_at ?? run.created_at
+  const told = toldTimes(run, ['created_at', 'ended_at'])
+  const made = told.created_at ?? run.created_at
+  const ended = told.ended_at ?? made
   log.info(
     {
       run: id,
       kind,
       pool,
       outcome,
-      ms: ended - run.created_at,
+      ms: ended - made,
       ...(worker === null ? {} : { worker }),
       ...(lease === null ? {} : { lease }),
       ...(parent === undefined ? {} : { trace: traceIdOf(parent) }),
@@ -48,9 +51,11 @@ export function tellRun({ log, tracing }: Omit<StoryParts, 'engine'>, run: RunRe
   )
   if (!tracing.on || parent === undefined) return
   const facts = { 'muster.run': id, 'muster.pool': pool, 'muster.outcome': outcome ?? 'unknown' }
-  const span = tracing.start('run', { parent, at: run.created_at, facts })
+  const span = tracing.start('run', { parent, at: made, facts })
   span.end({ at: ended, ...(outcome === 'passed' ? {} : { failed: outcome ?? 'unknown' }) })
 }
+
+const waiting = ['requested_at', 'assigned_at', 'active_at'] as const
 
 /** Waiting has no call that a span could follow: told when it is over, from the instants of the records. */
 export function tellWaiting({ engine, tracing }: StoryParts): void {
@@ -59,10 +64,11 @@ export function tellWaiting({ engine, tracing }: StoryParts): void {
     const parent = traceOfRequest(now.request)
     if (parent === undefined) return
     const facts = { 'muster.lease': now.id, 'muster.pool': now.pool }
-    if (now.assigned_at !== null && before?.assigned_at === null)
-      tracing.start('lease queued', { parent, at: now.requested_at, facts }).end({ at: now.assigned_at })
-    if (now.active_at !== null && now.assigned_at !== null && before?.active_at === null)
-      tracing.start('worker readied', { parent, at: now.assigned_at, facts }).end({ at: now.active_at })
+    const { requested_at: requested, assigned_at: assigned, active_at: active } = toldTimes(now, waiting)
+    if (requested !== null && assigned !== null && before?.assigned_at === null)
+      tracing.start('lease queued', { parent, at: requested, facts }).end({ at: assigned })
+    if (active !== null && assigned !== null && before?.active_at === null)
+      tracing.start('worker readied', { parent, at: assigned, facts }).end({ at: active })
   })
 }
 

@@ -44,6 +44,21 @@ describe('a registry', () => {
     expect(await site.start({ proxy: proxy.url })).toMatch(/unreachable: .*405/)
     expect(await site.start({ proxy: proxy.url, noProxy: ['127.0.0.1'] })).toBe('')
   })
+
+  it('is not asked by a network that cannot be read: what is wrong with that is told, and where', async () => {
+    await using site = await openSite()
+    await site.publish('1.0.0')
+    await site.lock({ acme }, { stores: [join(site.path, 'elsewhere')] })
+    const ca = join(site.path, 'none.pem')
+    expect(await site.start({ ca })).toMatch(
+      /unreachable: host\.network\.ca: .*none\.pem does not exist \| run: \S+ muster\.yaml, and under host\.network\.ca name a file that exists$/,
+    )
+    const proxy = join(site.path, 'proxy')
+    await writeFile(proxy, 'no address')
+    expect(await site.start({ proxy: { file: proxy } })).toMatch(
+      /unreachable: host\.network\.proxy: .* \| run: .*under host\.network\.proxy write it as http:/,
+    )
+  })
 })
 
 describe('a mirror', () => {

@@ -2,7 +2,7 @@
 import type { PluginNetwork } from '@muster/core'
 import fetch from 'npm-registry-fetch'
 import { z } from 'zod'
-import { type NetworkSettings, readNetwork } from '../config/network.ts'
+import { NetworkFault, type NetworkSettings, readNetwork } from '../config/network.ts'
 import { maxTarballBytes } from '@muster/packed/archive'
 import { sha512Of } from '@muster/packed/digest'
 import { jsonOf, type Origin, type Published } from './origin.ts'
@@ -10,6 +10,7 @@ import { PluginRefusal } from './refusal.ts'
 import type { RegistryAddress } from './registry.ts'
 import { nearestTo } from './resolve.ts'
 import { secretReader } from './secrets.ts'
+import { byHand } from './way-out.ts'
 
 /** Of a registry that keeps silent. */
 const timeoutMs = 30_000
@@ -45,7 +46,7 @@ export async function npmOrigin(
   settings: NetworkSettings | undefined,
   { patienceMs = answerMs }: { patienceMs?: number } = {},
 ): Promise<Origin> {
-  const options = optionsOf(address, settings === undefined ? undefined : await readNetwork(settings))
+  const options = optionsOf(address, settings === undefined ? undefined : await networkOf(settings))
   const { url, token } = address
   if (token !== undefined) {
     const { value } = await secretReader({ token })('token').catch((error: Error) => {
@@ -161,6 +162,14 @@ function pathOf(name: string): string {
 function instantOf(text: string | undefined): { published?: string } {
   const at = Date.parse(text ?? '')
   return Number.isNaN(at) ? {} : { published: new Date(at).toISOString() }
+}
+
+async function networkOf(settings: NetworkSettings): Promise<PluginNetwork> {
+  return readNetwork(settings).catch((error: unknown) => {
+    if (!(error instanceof NetworkFault)) throw error
+    const place = `host.network.${error.key}`
+    throw new PluginRefusal('unreachable', `${place}: ${error.message}`, byHand(`under ${place} ${error.fix}`, 'muster.yaml'))
+  })
 }
 
 function optionsOf({ url }: RegistryAddress, network: PluginNetwork | undefined): Record<string, unknown> {

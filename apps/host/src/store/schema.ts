@@ -84,6 +84,8 @@ export interface WorkerTable {
   plugin_package: string | null
   /** Digest of what its provider was configured to be when it was launched, or when it was last known to be there. Null: one of before this was noted. */
   provider_config: string | null
+  /** JSON: by how many ms the machine's clock was ahead of the steady one when a time was written, by column. Null: the two agreed. */
+  ahead: string | null
 }
 
 /** An older version of a provider's plugin that goes on for workers which the one that runs does not account for. */
@@ -125,6 +127,8 @@ export interface LeaseTable {
   end_reason: string | null
   /** Times it was moved to another placement. */
   tries: number
+  /** As that of workers. */
+  ahead: string | null
 }
 
 export interface RunTable {
@@ -156,10 +160,13 @@ export interface RunTable {
   log_end: number | null
   /** JSON list of artifacts: name, path, direction, sha256, bytes, state. */
   artifacts: string
+  /** As that of workers. */
+  ahead: string | null
 }
 
 export interface JournalTable {
   seq: Generated<number>
+  /** By the machine's clock, which may have been set: rows are in the order of `seq`. */
   at: number
   /** Stable name of the rule that decided. */
   rule: string

@@ -29,7 +29,7 @@ export function leaseRoutes(app: App, { engine, idempotency, streams }: AppDeps)
 
   async function answer(row: LeaseRecord): Promise<LeaseAnswer> {
     const worker = row.worker_id === null ? undefined : engine.workers.get(row.worker_id)
-    return leaseAnswer({ lease: row, ...(worker === undefined ? {} : { worker }) })
+    return leaseAnswer({ lease: row, ...(worker === undefined ? {} : { worker }) }, engine.clock)
   }
 
   async function find(id: string): Promise<LeaseRecord> {
@@ -58,7 +58,7 @@ export function leaseRoutes(app: App, { engine, idempotency, streams }: AppDeps)
       const made = await idempotency.once(
         { key: request.headers['idempotency-key'], principal, request: { path: '/v1/leases', body: request.body } },
         (also) => leases.request(wanted, also),
-        leaseView,
+        (row: LeaseRecord) => leaseView(row, engine.clock),
       )
       return reply.code(201).send(made)
     },
@@ -75,7 +75,12 @@ export function leaseRoutes(app: App, { engine, idempotency, streams }: AppDeps)
         response: { 200: page },
       },
     },
-    async ({ query }) => pageOfRows(query, (slice) => leases.list({ ...query, ...slice }), leaseView),
+    async ({ query }) =>
+      pageOfRows(
+        query,
+        (slice) => leases.list({ ...query, ...slice }),
+        (row) => leaseView(row, engine.clock),
+      ),
   )
 
   app.get(
@@ -116,7 +121,7 @@ export function leaseRoutes(app: App, { engine, idempotency, streams }: AppDeps)
       const reached = ({ lease }: EngineLease): boolean =>
         lease.state === 'active' ? query.until !== 'ended' : lease.state === 'assigned' && query.until === 'assigned'
       try {
-        return leaseAnswer(await leases.wait(params.id, reached, signal))
+        return leaseAnswer(await leases.wait(params.id, reached, signal), engine.clock)
       } catch (error) {
         if (!over.aborted) throw error
         return answer(await find(params.id))
@@ -139,7 +144,7 @@ export function leaseRoutes(app: App, { engine, idempotency, streams }: AppDeps)
     async (request) => {
       const { ttlMs } = request.body
       const how = { principal: principalOf(request), ...(ttlMs === undefined ? {} : { ttlMs }) }
-      return leaseView(await leases.renew(request.params.id, how))
+      return leaseView(await leases.renew(request.params.id, how), engine.clock)
     },
   )
 
@@ -167,7 +172,7 @@ export function leaseRoutes(app: App, { engine, idempotency, streams }: AppDeps)
       const lease = await find(request.params.id)
       if (lease.of_run === 1 && lease.state !== 'ended') throw ofRun(lease)
       const reason = `released ${by({ principal: principalOf(request), reason: words })}`
-      return leaseView(await leases.release(lease.id, { reason, ...how }))
+      return leaseView(await leases.release(lease.id, { reason, ...how }), engine.clock)
     },
   )
 }

@@ -155,7 +155,7 @@ function workerWishes(app: App, { engine }: AppDeps): void {
         response: { 200: workerSchema },
       },
     },
-    async (request) => workerView(await engine.workers.cordon(request.params.id, wishing(request, request.body))),
+    async (request) => workerView(await engine.workers.cordon(request.params.id, wishing(request, request.body)), engine.clock),
   )
 
   app.post(
@@ -171,7 +171,7 @@ function workerWishes(app: App, { engine }: AppDeps): void {
         response: { 200: workerSchema },
       },
     },
-    async (request) => workerView(await engine.workers.uncordon(request.params.id, wishing(request, request.body))),
+    async (request) => workerView(await engine.workers.uncordon(request.params.id, wishing(request, request.body)), engine.clock),
   )
 
   app.post(
@@ -191,7 +191,7 @@ function workerWishes(app: App, { engine }: AppDeps): void {
     async (request) => {
       const { id } = request.params
       const closed = await engine.workers.forget(id, { principal: principalOf(request), reason: request.body.reason })
-      return workerView(closed)
+      return workerView(closed, engine.clock)
     },
   )
 }

@@ -86,8 +86,7 @@ export function poolRoutes(app: App, { engine }: AppDeps): void {
     async ({ params }) => {
       if (!engine.plugins.list().some((provider) => provider.name === params.name))
         throw new ApiProblem('not-found', `there is no provider ${params.name}`)
-      const now = engine.clock.now()
-      return { items: (await engine.orphans(params.name)).map((one) => orphanView(one, now)) }
+      return { items: (await engine.orphans(params.name)).map((one) => orphanView(one, engine.clock)) }
     },
   )
 

@@ -10,7 +10,7 @@ import { ApiProblem } from '../problems.ts'
 import { checkInline, toRunRequest } from '../requests.ts'
 import { runBodySchema } from '../bodies.ts'
 import { pageOf, pageParts, runSchema } from '../schemas.ts'
-import { runView } from '../views.ts'
+import { type RunView, runView } from '../views.ts'
 
 const page = pageOf('RunPage', runSchema)
 
@@ -20,7 +20,9 @@ const labelQuery = z
   .describe('`name=value`; several: all of them.')
   .exactOptional()
 
-export function runRoutes(app: App, { runs, idempotency, streams }: AppDeps): void {
+export function runRoutes(app: App, { engine, runs, idempotency, streams }: AppDeps): void {
+  const show = (run: RunRecord): RunView => runView(run, engine.clock)
+
   async function find(id: string): Promise<RunRecord> {
     const row = runs.get(id) ?? (await runs.find(id))
     if (row === undefined) throw new ApiProblem('not-found', `there is no run ${id}`)
@@ -47,7 +49,7 @@ export function runRoutes(app: App, { runs, idempotency, streams }: AppDeps): vo
       const made = await idempotency.once(
         { key: request.headers['idempotency-key'], principal, request: { path: '/v1/runs', body: request.body } },
         (also) => runs.create(wanted, { principal }, also),
-        runView,
+        show,
       )
       return reply.code(201).send(made)
     },
@@ -78,7 +80,7 @@ export function runRoutes(app: App, { runs, idempotency, streams }: AppDeps): vo
         ...(query.state === 'ended' ? { ended: true } : {}),
         ...(label === undefined ? {} : { labels }),
       }
-      return pageOfRows(query, (slice) => runs.list({ ...wanted, ...slice }), runView)
+      return pageOfRows(query, (slice) => runs.list({ ...wanted, ...slice }), show)
     },
   )
 
@@ -88,7 +90,7 @@ export function runRoutes(app: App, { runs, idempotency, streams }: AppDeps): vo
       ...needs('viewer', 'not-found'),
       schema: { operationId: 'getRun', summary: 'A run', params: byId, response: { 200: runSchema } },
     },
-    async ({ params }) => runView(await find(params.id)),
+    async ({ params }) => show(await find(params.id)),
   )
 
   app.get(
@@ -109,15 +111,15 @@ export function runRoutes(app: App, { runs, idempotency, streams }: AppDeps): vo
     },
     async ({ params, query }, reply) => {
       const row = await find(params.id)
-      if (hasReached(row, query.until)) return runView(row)
+      if (hasReached(row, query.until)) return show(row)
       const over = AbortSignal.timeout(query.timeoutMs)
       const signal = AbortSignal.any([streams.signalOf(reply), over])
       const leave = runs.attach(params.id)
       try {
-        return runView(await runs.wait(params.id, (run) => hasReached(run, query.until), signal))
+        return show(await runs.wait(params.id, (run) => hasReached(run, query.until), signal))
       } catch (error) {
         if (!over.aborted) throw error
-        return runView(await find(params.id))
+        return show(await find(params.id))
       } finally {
         leave()
       }
@@ -146,7 +148,7 @@ export function runRoutes(app: App, { runs, idempotency, streams }: AppDeps): vo
     async (request) => {
       const principal = principalOf(request)
       const { reason = `cancelled by ${principal}`, ...how } = request.body
-      return runView(await runs.cancel(request.params.id, { principal, reason, ...how }))
+      return show(await runs.cancel(request.params.id, { principal, reason, ...how }))
     },
   )
 }

@@ -1,6 +1,7 @@
 /** Workers: seen, ended, and given commands. */
 import { z } from 'zod'
 import { principalOf } from '../access.ts'
+import type { RunRecord } from '../../engine/model.ts'
 import type { App, AppDeps } from '../deps.ts'
 import { byId, keyHeader, needs } from '../describe.ts'
 import { traceOf } from '../observing.ts'
@@ -33,7 +34,7 @@ export function workerRoutes(app: App, { engine, runs, idempotency }: AppDeps): 
       pageOfRows(
         query,
         (slice) => engine.workers.list({ ...query, ...slice }),
-        (row) => workerView(row, engine.usage.of(row.id)),
+        (row) => workerView(row, engine.clock, engine.usage.of(row.id)),
       ),
   )
 
@@ -46,7 +47,7 @@ export function workerRoutes(app: App, { engine, runs, idempotency }: AppDeps): 
     async ({ params }) => {
       const row = engine.workers.get(params.id) ?? (await engine.workers.find(params.id))
       if (row === undefined) throw new ApiProblem('not-found', `there is no worker ${params.id}`)
-      return workerView(row, engine.usage.of(row.id))
+      return workerView(row, engine.clock, engine.usage.of(row.id))
     },
   )
 
@@ -70,7 +71,10 @@ export function workerRoutes(app: App, { engine, runs, idempotency }: AppDeps): 
     },
     async (request) => {
       const principal = principalOf(request)
-      return workerView(await engine.workers.terminate(request.params.id, { principal, force: false, ...request.body }))
+      return workerView(
+        await engine.workers.terminate(request.params.id, { principal, force: false, ...request.body }),
+        engine.clock,
+      )
     },
   )
 
@@ -97,7 +101,7 @@ export function workerRoutes(app: App, { engine, runs, idempotency }: AppDeps): 
       const made = await idempotency.once(
         { key: request.headers['idempotency-key'], principal, request: { path: `/v1/workers/${id}/exec`, body: request.body } },
         (also) => runs.exec(id, wanted, { principal, ...(also === undefined ? {} : { also }) }),
-        runView,
+        (run: RunRecord) => runView(run, engine.clock),
       )
       return reply.code(201).send(made)
     },

@@ -233,6 +233,7 @@ function recordOf(request: RunRequest, principal: string): RunRecord {
     reason: null,
     log_problem: null,
     log_end: null,
+    ahead: null,
     artifacts: JSON.stringify([...awaited('in', request.inputs), ...awaited('out', request.outputs)]),
   }
 }

@@ -132,6 +132,7 @@ export async function startRuns(options: RunsOptions): Promise<Runs> {
       reason: null,
       log_problem: null,
       log_end: null,
+      ahead: null,
       artifacts: JSON.stringify([...request.inputs.map(artifact('in')), ...request.outputs.map(artifact('out'))]),
     }
   }

@@ -2,9 +2,10 @@
 import type { Engine } from '../api.ts'
 import type { Artifact, RunRecord, RunRequest } from '../model.ts'
 import type { AfterCommit, Tx } from '../../store/store.ts'
+import { noteAhead } from '../times.ts'
 import { RunError } from '../runs-api.ts'
 
-export type RunChange = Partial<Omit<RunRecord, 'id' | 'rev' | 'pool' | 'kind'>>
+export type RunChange = Partial<Omit<RunRecord, 'id' | 'rev' | 'pool' | 'kind' | 'ahead'>>
 
 export interface RunRecords {
   /** Reads the live rows; once, at start. */
@@ -27,7 +28,10 @@ export interface Within {
   after: AfterCommit
 }
 
-export function createRecords(engine: Pick<Engine, 'store'>, onEnded: (run: RunRecord) => void = () => undefined): RunRecords {
+export function createRecords(
+  engine: Pick<Engine, 'store' | 'clock'>,
+  onEnded: (run: RunRecord) => void = () => undefined,
+): RunRecords {
   const live = new Map<string, RunRecord>()
   const listeners = new Map<string, Set<(run: RunRecord) => void>>()
 
@@ -52,10 +56,11 @@ export function createRecords(engine: Pick<Engine, 'store'>, onEnded: (run: RunR
     if (run === undefined) throw new RunError('not-found', `no run ${id}`)
     const change = run.ended_at === null ? work(run) : undefined
     if (change === undefined) return run
-    const next: RunRecord = { ...run, ...change, rev: run.rev + 1 }
+    const news = { rev: run.rev + 1, ahead: noteAhead(engine.clock, change, run.ahead) }
+    const next: RunRecord = { ...run, ...change, ...news }
     await tx
       .updateTable('runs')
-      .set({ ...change, rev: next.rev })
+      .set({ ...change, ...news })
       .where('id', '=', id)
       .where('rev', '=', run.rev)
       .execute()
@@ -74,7 +79,8 @@ export function createRecords(engine: Pick<Engine, 'store'>, onEnded: (run: RunR
     async find(id) {
       return live.get(id) ?? (await engine.store.read.selectFrom('runs').selectAll().where('id', '=', id).executeTakeFirst())
     },
-    async insert(tx, after, run) {
+    async insert(tx, after, made) {
+      const run = { ...made, ahead: noteAhead(engine.clock, made) }
       await tx.insertInto('runs').values(run).execute()
       after(() => set(run))
     },

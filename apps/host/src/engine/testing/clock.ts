@@ -6,14 +6,19 @@ export interface TestClock extends Clock {
   step(until: number): boolean
   /** Counts timers set: a sign of life for whoever waits for quiet. */
   readonly activity: number
+  /** Sets the machine's clock, from now on so many ms ahead of the steady one. */
+  setAhead(ms: number): void
 }
 
 export function testClock(start = 1_800_000_000_000, random: () => number = () => 0.5): TestClock {
   let now = start
   let serial = 0
+  let ahead = 0
   let timers: { at: number; serial: number; run: () => void }[] = []
   return {
     now: () => now,
+    wall: () => now + ahead,
+    setAhead: (ms) => void (ahead = ms),
     random,
     get activity() {
       return serial

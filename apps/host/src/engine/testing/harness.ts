@@ -323,6 +323,7 @@ function roomOf(
 function mortalClock(clock: TestClock, mine: { dead: boolean }): Clock {
   return {
     now: clock.now,
+    wall: clock.wall,
     random: clock.random,
     after: (ms, run) => clock.after(ms, () => !mine.dead && run()),
   }

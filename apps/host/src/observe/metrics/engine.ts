@@ -2,6 +2,7 @@
 import type { WorkerExit } from '@muster/core'
 import type { Engine } from '../../engine/api.ts'
 import type { JournalRow, LeaseRecord, LiveWorker, RunRecord } from '../../engine/model.ts'
+import { toldTimes } from '../../engine/times.ts'
 import type { WorkerUsage } from '../../engine/used.ts'
 import type { ProviderState, ProviderStatus } from '../../plugins/api.ts'
 import type { Metrics } from './metrics.ts'
@@ -32,7 +33,7 @@ export function countEngine(metrics: Metrics, engine: Engine): void {
 export function countRun(metrics: Metrics, run: RunRecord): void {
   metrics.count('muster_runs_ended_total', { pool: run.pool, outcome: run.outcome ?? 'unknown' })
   if (run.started_at !== null && run.ended_at !== null)
-    metrics.record('muster_run_seconds', seconds(run.started_at, run.ended_at), { pool: run.pool })
+    metrics.record('muster_run_seconds', seconds(run, 'started_at', 'ended_at'), { pool: run.pool })
   const { memoryPeakBytes: peak } = JSON.parse(run.exit ?? '{}') as Partial<WorkerExit>
   if (peak !== undefined) metrics.record('muster_run_memory_peak_bytes', peak, { pool: run.pool })
 }
@@ -83,13 +84,15 @@ function countWorkers(metrics: Metrics, engine: Engine): (set: SetGauge) => void
     if (before !== undefined) move(before, -1)
     if (now.ended_at === null) move(now, 1)
     if (now.ready_at !== null && before?.ready_at === null)
-      metrics.record('muster_worker_ready_seconds', seconds(now.created_at, now.ready_at), labels)
-    if (now.phase === 'terminating') ending.set(now.id, engine.clock.now())
+      metrics.record('muster_worker_ready_seconds', seconds(now, 'created_at', 'ready_at'), labels)
+    if (now.phase === 'terminating') ending.set(now.id, engine.clock.wall())
     if (now.ended_at === null) return
     metrics.count('muster_workers_ended_total', { ...labels, end: now.end ?? 'unknown' })
     const since = ending.get(now.id)
-    // The host before this one began it: nobody knows when.
-    if (since !== undefined) metrics.record('muster_worker_terminate_seconds', seconds(since, now.ended_at), labels)
+    const { ended_at: until } = toldTimes(now, ['ended_at'])
+    // The host before this one began it: nobody knows when. A clock that was set back must not make a sum fall.
+    if (since !== undefined && until !== null)
+      metrics.record('muster_worker_terminate_seconds', Math.max(0, until - since) / 1000, labels)
     ending.delete(now.id)
   })
   return (set) => {
@@ -101,9 +104,9 @@ function countLease(metrics: Metrics, now: LeaseRecord, before: LeaseRecord | un
   const labels = { pool: now.pool }
   // A lease that is moved to another placement waits on; what counts is its first worker.
   if (now.assigned_at !== null && before?.assigned_at === null)
-    metrics.record('muster_lease_queue_seconds', seconds(now.requested_at, now.assigned_at), labels)
+    metrics.record('muster_lease_queue_seconds', seconds(now, 'requested_at', 'assigned_at'), labels)
   if (now.active_at !== null && before?.active_at === null)
-    metrics.record('muster_lease_active_seconds', seconds(now.requested_at, now.active_at), labels)
+    metrics.record('muster_lease_active_seconds', seconds(now, 'requested_at', 'active_at'), labels)
   if (now.state === 'ended' && before?.state !== 'ended')
     metrics.count('muster_leases_ended_total', { ...labels, end: now.end ?? 'unknown' })
 }
@@ -155,7 +158,8 @@ async function readOrphans(engine: Engine, set: SetGauge): Promise<void> {
   for (const { provider, state, count } of rows) set('muster_orphans', Number(count), { provider, state })
 }
 
-function seconds(from: number, until: number): number {
-  // A clock that was set back must not make a sum fall.
-  return Math.max(0, until - from) / 1000
+/** Between two times of a record that are there, as it is read. */
+function seconds<C extends string>(row: Parameters<typeof toldTimes<C>>[0], from: C, until: C): number {
+  const told = toldTimes(row, [from, until])
+  return ((told[until] ?? 0) - (told[from] ?? 0)) / 1000
 }

@@ -157,7 +157,7 @@ test('a store that is ill does not take the scrape with it', async () => {
 
 test('runs by outcome, and how long their commands took', async () => {
   await open()
-  const run = { pool: 'ci', outcome: 'passed', started_at: 1000, ended_at: 3500 } as RunRecord
+  const run = { pool: 'ci', outcome: 'passed', started_at: 1000, ended_at: 3500, ahead: null } as RunRecord
   countRun(metrics, run)
   countRun(metrics, { ...run, outcome: 'cancelled', started_at: null })
   const families = await scrape()

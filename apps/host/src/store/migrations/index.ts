@@ -10,6 +10,7 @@ import { up as fallbacks } from './0007-fallbacks.ts'
 import { up as pluginPackages } from './0008-plugin-packages.ts'
 import { up as logEnds } from './0009-log-ends.ts'
 import { up as providerConfigs } from './0010-provider-configs.ts'
+import { up as ahead } from './0011-ahead.ts'
 
 export const migrations: Readonly<Record<string, Migration>> = {
   '0001-initial': { up: initial },
@@ -22,4 +23,5 @@ export const migrations: Readonly<Record<string, Migration>> = {
   '0008-plugin-packages': { up: pluginPackages },
   '0009-log-ends': { up: logEnds },
   '0010-provider-configs': { up: providerConfigs },
+  '0011-ahead': { up: ahead },
 }
