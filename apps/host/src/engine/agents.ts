@@ -67,7 +67,7 @@ export function agentRoom(context: Context, { deadlines }: { deadlines: Deadline
         rule: 'ticket-replayed',
         decision: 'refused: the ticket was exchanged before',
         ...names,
-        ...(worker.lease_id === null ? {} : { leaseId: worker.lease_id }),
+        leaseId: worker.lease_id,
         inputs: { from: given.from, phase: worker.phase, exchangedAt: worker.agent_at },
         change: USED,
       })

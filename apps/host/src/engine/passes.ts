@@ -222,7 +222,7 @@ export function passesOf(context: Context, parts: { memory: Memory; launcher: La
         pool: row.pool,
         provider: row.provider,
         workerId: row.id,
-        ...(lease === undefined ? {} : { leaseId: lease.id }),
+        leaseId: lease?.id,
         inputs: decision.inputs,
         change: decision.change,
       })

@@ -31,7 +31,7 @@ export async function takeBackLaunch(context: Context, { id, reason, doubt }: Ta
       pool: worker.pool,
       provider: worker.provider,
       workerId: id,
-      ...(lease === undefined ? {} : { leaseId: lease.id }),
+      leaseId: lease?.id,
       inputs: { reason, attempt: worker.attempt, doubt },
       change: 'The pool is resumed, the provider enabled or well again.',
     })
