@@ -112,3 +112,16 @@ test('an orphan whose record was closed is told apart from one that has none, an
   expect(listed.map(({ id }) => id).sort()).toEqual([worker, foreign].sort())
   expect(listed[0]).toMatchObject({ pool: 'ci', state: 'quarantined' })
 })
+
+test('whose lease ends is told whether that makes a worker free, and how its end was seen', async () => {
+  await open({ pools: [poolConfig({ work: 'hold', scale: { max: 1 } })] })
+  const held = await leased()
+  const queued = await leased()
+  for (const { lease } of [queued, held]) await h.engine.leases.release(lease, { reason: 'done' })
+  await h.pass(1000)
+  expect(await rowsOf('lease', queued.lease, 'lease-released')).toMatchObject([{ decision: 'the lease ends', worker_id: null }])
+  expect(await rowsOf('lease', held.lease, 'lease-released')).toMatchObject([
+    { decision: 'the lease ends, its worker is free', worker_id: held.worker },
+  ])
+  expect(inputsOf(await rowsOf('worker', held.worker, 'worker-gone'))).toMatchObject([{ by: 'terminate' }])
+})

@@ -140,3 +140,40 @@ test('an answer that cannot be stored any more while the host stops is left to t
   await h.pass(600)
   expect([h.engine.leases.get(id)?.state, h.provider().vendor.workers.size]).toEqual(['active', 1])
 })
+
+test('a launch has half of the time in which its worker must be ready, half a minute where that is longer, and never more than all', async () => {
+  const pools = [20_000, 50_000, 600_000].map((startDeadlineMs) =>
+    poolConfig({ name: `p${startDeadlineMs}`, work: 'hold', startDeadlineMs }),
+  )
+  await open({ pools })
+  const times: (number | undefined)[] = []
+  const { launch } = h.provider()
+  h.provider().launch = (spec, options) => {
+    times.push(options.timeoutMs)
+    return launch(spec, options)
+  }
+  for (const { name } of pools) await leased({ pool: name })
+  expect(times).toEqual([20_000, 30_000, 300_000])
+})
+
+test('one that is forgotten in the moment in which its end is to be forced is no fault of the host', async () => {
+  const busy = new ProviderError('transient', 'busy')
+  await open({ providers: [{ name: 'one', fault: (method) => (method === 'terminate' ? { error: busy } : undefined) }] })
+  const { lease, worker } = await leased()
+  await h.engine.leases.release(lease, { reason: 'done' })
+  const due = h.clock.now() + 121_000
+  await h.settle()
+  const { store } = h.engine
+  const { write } = store
+  Object.assign(store, {
+    write: async (work: Parameters<typeof write>[0]) => {
+      if (h.clock.now() >= due) {
+        Object.assign(store, { write })
+        await h.engine.workers.forget(worker, { principal: 'ann', reason: 'its machine is gone' })
+      }
+      return write(work)
+    },
+  })
+  await h.pass(300_000)
+  expect(await h.engine.workers.find(worker)).toMatchObject({ end: 'disowned', terminate_force: 0 })
+})
