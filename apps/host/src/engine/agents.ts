@@ -55,7 +55,7 @@ export function agentRoom(context: Context, { deadlines }: { deadlines: Deadline
         change: 'The agent sends heartbeats, also while it works, and reaches the host.',
       }
       const w = writing(context, tx, after)
-      await (worker.phase === 'idle' ? beginEnd(w, worker, end) : endBoth(w, worker, { ...end, end: 'lost' }))
+      await endBoth(w, worker, { ...end, end: 'lost' })
     })
   }
 

@@ -56,3 +56,8 @@ test('that takes its time to end is one until it is gone', async () => {
   await h.settle()
   expect([(await rules()).at(-1), await h.engine.orphans('one')]).toEqual(['orphan-gone', []])
 })
+
+test('is told with the time at which it will be removed', async () => {
+  const [orphan] = await h.engine.orphans('one')
+  expect(orphan).toMatchObject({ id, pool: 'ci', state: 'quarantined', firstSeen: h.clock.now(), dueAt: h.clock.now() + GRACE })
+})

@@ -197,6 +197,10 @@ test('the store is made smaller as far as it goes, after what is old was dropped
   Object.assign(at.engine.store, { shrink: async () => (left -= 1) > 0 })
   await at.pass(60_500)
   expect(left).toBe(0)
+  const error = new Error('the disk is odd')
+  Object.assign(at.engine.store, { shrink: () => Promise.reject(error) })
+  await at.pass(3_600_000)
+  expect(at.reports).toEqual([{ message: 'the store could not be made smaller', error }])
 })
 
 describe('memory', () => {

@@ -100,6 +100,9 @@ test('a stream that breaks off is asked for again; a provider that cannot tell i
   const id = await withWorker()
   const asked = (): number => h.provider().vendor.calls.filter(({ method }) => method === 'stats').length
   h.provider().sample(new ProviderError('transient', 'the engine ended its events', { effect: 'none' }))
+  await h.pass(0)
+  // After a pause.
+  expect(asked()).toBe(1)
   await h.pass(60_000)
   expect(asked()).toBe(2)
   h.provider().sample({ id, ...sample() })

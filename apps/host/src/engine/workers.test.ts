@@ -3,6 +3,7 @@ import { ProviderError } from '@muster/core'
 import { afterEach, expect, test } from 'vitest'
 import type { CallOptions } from '../plugins/api.ts'
 import { type Harness, type HarnessOptions, leaseRequest, openHarness, poolConfig } from './testing/harness.ts'
+import type { Fault } from './testing/vendor.ts'
 
 let h: Harness
 
@@ -176,4 +177,24 @@ test('one that is forgotten in the moment in which its end is to be forced is no
   })
   await h.pass(300_000)
   expect(await h.engine.workers.find(worker)).toMatchObject({ end: 'disowned', terminate_force: 0 })
+})
+
+test('one that is not ready in time is ended where it is, and one whose launch was not sent has nothing to end', async () => {
+  let slow: Fault | undefined
+  const fault = (method: string): Fault | undefined => (method === 'launch' ? slow : undefined)
+  await open({ providers: [{ name: 'one', inFlight: 2, readyMs: 1e9, fault }] })
+  const overdue = async (worker: string): Promise<unknown> => {
+    const row = (await h.engine.journal.why('worker', worker)).find(({ rule }) => rule === 'start-deadline')
+    return JSON.parse(row?.inputs ?? '{}')
+  }
+  const first = await leased()
+  expect(h.engine.workers.get(first.worker)?.phase).toBe('starting')
+  slow = { delayMs: 200_000 }
+  // One place for launches: the third waits for the second.
+  await h.engine.leases.request(leaseRequest())
+  const third = await leased()
+  await h.pass(60_000)
+  expect(await overdue(first.worker)).toMatchObject({ phase: 'starting', doubt: true })
+  expect(h.provider().vendor.workers.has(first.worker)).toBe(false)
+  expect(await overdue(third.worker)).toMatchObject({ phase: 'launching', doubt: false })
 })

@@ -322,3 +322,18 @@ test('who follows a log gets what the command says while it runs', async () => {
   expect(runs.get(id)?.state).toBe('running')
   await followed.return?.()
 })
+
+test('an input is told as delivered once its worker has it', async () => {
+  let got = ''
+  h.provider().copyIn = async (_target, { path, tar }) => {
+    for await (const part of tar) got += `${path}: ${Buffer.from(part).toString()}`
+  }
+  const id = await create({ inputs: [{ name: 'in', path: 'work' }] })
+  const tar = (async function* () {
+    yield Buffer.from('tar')
+  })()
+  await runs.putInput(id, { name: 'in', tar })
+  await until('the command to run', () => runs.get(id)?.state === 'running')
+  expect(got).toBe('work: tar')
+  expect(JSON.parse(runs.get(id)?.artifacts ?? '')).toMatchObject([{ name: 'in', path: 'work', bytes: 3, state: 'delivered' }])
+})

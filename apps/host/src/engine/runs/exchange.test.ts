@@ -155,3 +155,12 @@ it('who names what is not there is told what it was', async () => {
   await expect(runs.openOutput(id, 'a')).rejects.toMatchObject({ message: `run ${id} names no output 'a'` })
   await expect(runs.openOutput('r-none', 'a')).rejects.toMatchObject({ code: 'not-found', message: 'no run r-none' })
 })
+
+it('input is refused where the command reads none, and where it has ended', async () => {
+  const { id } = await runs.create(request(), { principal: 'x' })
+  const write = (): Promise<unknown> => runs.writeStdin(id, { offset: 0, data: Buffer.from('x'), end: false })
+  await expect(write()).rejects.toMatchObject({ code: 'no-stdin' })
+  await runs.cancel(id, { principal: 'x', reason: 'enough' })
+  await runs.wait(id, () => false)
+  await expect(write()).rejects.toMatchObject({ code: 'ended' })
+})
