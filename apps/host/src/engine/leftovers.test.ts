@@ -1,8 +1,8 @@
 import { mkdirSync, mkdtempSync, readdirSync, rmSync, utimesSync, writeFileSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
-import { afterEach, beforeEach, expect, test } from 'vitest'
 import { waitFor } from '@muster/test/systems/wait'
+import { afterEach, beforeEach, expect, test } from 'vitest'
 import { dropLeftovers, startLeftovers } from './leftovers.ts'
 import { testClock } from './testing/clock.ts'
 

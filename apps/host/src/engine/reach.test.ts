@@ -105,7 +105,7 @@ test('what the provider cannot is unsupported, a worker that is none is not foun
   for (const capabilities of [without, { ...without, exec: { ...fullCapabilities.exec, tty: false } }]) {
     Object.assign(h.provider(), { capabilities })
     const command = { command: ['sh'], tty: { columns: 80, rows: 24 } }
-    await expect(reach.terminal(worker, { ...who, command, input: bytes() } as never)).rejects.toMatchObject({
+    await expect(reach.terminal(worker, { ...who, command, input: bytes() })).rejects.toMatchObject({
       code: 'unsupported',
       message: "provider 'one' cannot open a terminal",
     })

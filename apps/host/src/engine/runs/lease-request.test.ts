@@ -19,7 +19,7 @@ test.each([
   const runs = await startRuns({ engine: h.engine, dataDir: dir, killpoint: () => undefined, report })
   try {
     const ask = (request: Partial<RunRequest>): Promise<unknown> =>
-      runs.create({ ...plain, ...given, ...request } as RunRequest, { principal: 'tester' })
+      runs.create({ ...plain, ...given, ...request }, { principal: 'tester' })
     const refused = {
       code: 'refused',
       hint: expect.stringContaining('mode hold'),
