@@ -152,6 +152,19 @@ test('a ticket is worth nothing once its worker is on its way out, and the sessi
   expect(h.engine.agents.isOver(worker as never)).toBe(true)
 })
 
+test('the work of an agent is over with the use of its worker, with its exit, and when its provider sees no life in it', async () => {
+  await open()
+  const lease = await ask()
+  await h.pass(50)
+  await enter(workerOf(lease))
+  const worker = h.engine.workers.get(workerOf(lease))
+  const isOver = (given: object): boolean => h.engine.agents.isOver({ ...worker, ...given } as never)
+  const alive = [{}, { phase: 'launching', observed_phase: null }, { phase: 'starting' }, { phase: 'idle' }]
+  expect(alive.map(isOver)).toEqual([false, false, false, false])
+  const over = [{ phase: 'draining' }, { phase: 'terminating' }, { exit: '{"code":0}' }, { observed_phase: 'exited' }]
+  expect(over.map(isOver)).toEqual([true, true, true, true])
+})
+
 test('an agent that is silent for two minutes is lost, and one that is heard of is not; after a restart it has the whole time', async () => {
   await open()
   const { id: lease } = await h.engine.leases.request(leaseRequest({ ttlMs: 3_000_000 }))

@@ -3,7 +3,7 @@ import { randomBytes } from 'node:crypto'
 import { type Agents, EngineError } from './api.ts'
 import { type Context, mutate } from './context.ts'
 import type { Deadlines } from './deadlines.ts'
-import { beginEnd, endBoth } from './ending.ts'
+import { endBoth } from './ending.ts'
 import type { LiveWorker } from './model.ts'
 import { becomeReady } from './pool.ts'
 import { claimedBy, proofHash, type ProofKind, proofText, proves } from './proofs.ts'
@@ -55,7 +55,7 @@ export function agentRoom(context: Context, { deadlines }: { deadlines: Deadline
         change: 'The agent sends heartbeats, also while it works, and reaches the host.',
       }
       const w = writing(context, tx, after)
-      await (worker.phase === 'idle' ? beginEnd(w, worker, end) : endBoth(w, worker, { ...end, end: 'lost' }))
+      await endBoth(w, worker, { ...end, end: 'lost' })
     })
   }
 
@@ -67,7 +67,7 @@ export function agentRoom(context: Context, { deadlines }: { deadlines: Deadline
         rule: 'ticket-replayed',
         decision: 'refused: the ticket was exchanged before',
         ...names,
-        ...(worker.lease_id === null ? {} : { leaseId: worker.lease_id }),
+        leaseId: worker.lease_id,
         inputs: { from: given.from, phase: worker.phase, exchangedAt: worker.agent_at },
         change: USED,
       })

@@ -26,7 +26,7 @@ export function setCordon(context: Context, id: string, how: Wishing & { cordone
       pool: worker.pool,
       provider: worker.provider,
       workerId: id,
-      ...(worker.lease_id === null ? {} : { leaseId: worker.lease_id }),
+      leaseId: worker.lease_id,
       inputs: { principal, ...(reason === '' ? {} : { reason }), phase: worker.phase, expiresAt: worker.expires_at },
       change: cordoned ? 'Uncordon it.' : 'Cordon it.',
     })

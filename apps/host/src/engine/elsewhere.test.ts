@@ -89,6 +89,9 @@ test('with the same configuration absence means what it always does', async () =
 
 test('a configuration that was applied had to account for all workers: they are where it is', async () => {
   const id = await leased()
+  const { rev = 0 } = h.engine.workers.get(id) ?? {}
+  await applied('here', [id])
+  expect(h.engine.workers.get(id)?.rev).toBe(rev)
   await applied('applied', [id])
   await h.settle()
   await startAt('applied')

@@ -35,7 +35,7 @@ export async function beginEnd(w: Writing, worker: LiveWorker, how: EndHow): Pro
     pool: worker.pool,
     provider: worker.provider,
     workerId: worker.id,
-    ...(worker.lease_id === null ? {} : { leaseId: worker.lease_id }),
+    leaseId: worker.lease_id,
     inputs: { phase: worker.phase, ...how.inputs },
     change: how.change ?? '',
   })
@@ -72,7 +72,7 @@ export async function letGo(w: Writing, worker: LiveWorker, how: LetGoHow): Prom
       decision: 'keep until the log of its run is stored',
       pool: worker.pool,
       workerId: worker.id,
-      ...(worker.lease_id === null ? {} : { leaseId: worker.lease_id }),
+      leaseId: worker.lease_id,
       inputs: { reason: how.reason, until: w.now + LOG_HOLD_MS },
       change: 'The run confirms the end of its log.',
     })
@@ -115,7 +115,7 @@ async function keepFailed(w: Writing, worker: LiveWorker, keep: NonNullable<LetG
     provider: worker.provider,
     workerId: worker.id,
     runId: keep.runId,
-    ...(worker.lease_id === null ? {} : { leaseId: worker.lease_id }),
+    leaseId: worker.lease_id,
     inputs: { outcome: keep.outcome, keepMs: keep.ms, until, expiresAt: worker.expires_at },
     change: 'An operator terminates it before.',
   })
@@ -146,7 +146,7 @@ export interface CloseHow {
   rule: JournalRule
   inputs?: Inputs
   change?: string
-  leaseId?: string
+  leaseId?: string | undefined
   also?: WorkerChange
 }
 
@@ -160,7 +160,7 @@ export async function close(w: Writing, worker: LiveWorker, how: CloseHow): Prom
     pool: worker.pool,
     provider: worker.provider,
     workerId: worker.id,
-    ...(how.leaseId === undefined ? {} : { leaseId: how.leaseId }),
+    leaseId: how.leaseId,
     inputs: { reason: worker.terminate_reason, ageMs: w.now - worker.created_at, ...how.inputs },
     ...(how.change === undefined ? {} : { change: how.change }),
   })

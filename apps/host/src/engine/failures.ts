@@ -89,7 +89,7 @@ async function explain(
     pool: worker.pool,
     provider: worker.provider,
     workerId: worker.id,
-    ...(worker.lease_id === null ? {} : { leaseId: worker.lease_id }),
+    leaseId: worker.lease_id,
     inputs: {
       code,
       message: brief(how.failure.message),

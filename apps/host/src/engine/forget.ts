@@ -38,7 +38,7 @@ export function forgetWorker(context: Context, id: string, how: { principal: str
         ...(worker.terminate_reason === null ? {} : { asked: worker.terminate_reason }),
       },
       change: 'Its provider confirms its end before. If the vendor still has it, it is removed as an orphan.',
-      ...(lease === undefined ? {} : { leaseId: lease.id }),
+      leaseId: lease?.id,
       also: { terminate_reason: words },
     })
     after(() => clearConditions(context, worker.provider))

@@ -59,8 +59,18 @@ describe('a provider that does not go', () => {
 
   test('is given up by an operator, with what it says that it has, and no daemon knows it any more', async () => {
     await lying()
+    const dropped: unknown[] = []
+    const { drop } = h.engine.plugins
+    Object.assign(h.engine.plugins, {
+      drop: (...given: Parameters<typeof drop>) => {
+        dropped.push(given)
+        return drop(...given)
+      },
+    })
     await expect(h.engine.providers.forget('three', how)).rejects.toMatchObject({ code: 'not-found' })
     expect(await h.engine.providers.forget('one', how)).toEqual({ orphans: 1, prepared: [] })
+    // Its own folder, by which what is left there is found, stays.
+    expect(dropped).toEqual([['one', { left: true }]])
     expect([h.engine.plugins.find('one'), h.engine.conditions.list(), await noted()]).toEqual([undefined, [], ['two']])
     expect(await h.engine.orphans('one')).toEqual([])
     const told = (await h.engine.journal.why('provider', 'one')).at(-1)

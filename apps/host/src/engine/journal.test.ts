@@ -30,3 +30,12 @@ test('what comes after a decision is all that came after it, each once, and that
     expect((await h.engine.journal.after(seq, 500)).map((row) => row.seq)).toEqual(all.slice(at + 1))
   expect((await h.engine.journal.after(all[0] ?? 0, 2)).map(({ seq }) => seq)).toEqual(all.slice(1, 3))
 })
+
+test('of rows from before the start as many are read as were asked for', async () => {
+  h = await openHarness({ pools: [poolConfig()], providers: [{ name: 'one' }] })
+  await h.engine.leases.request(leaseRequest())
+  await h.pass(1000)
+  const all = (await h.engine.journal.after(0, 500)).map(({ seq }) => seq)
+  await h.crash()
+  expect((await h.engine.journal.after(0, 2)).map(({ seq }) => seq)).toEqual(all.slice(0, 2))
+})

@@ -56,7 +56,9 @@ async function release(id: string): Promise<void> {
 
 test('each worker is served by the version that it belongs to, and is neither lost nor doubled; the older one ends with its last', async () => {
   const [first = '', second = ''] = await workers(2)
+  const before = h.engine.workers.get(first)?.rev
   await switchTo(newer, [])
+  expect(h.engine.workers.get(first)?.rev).toBe(before)
   const [third = ''] = await workers(1)
   expect([first, second, third].map(version)).toEqual(['1.0.0', '1.0.0', '2.0.0'])
   expect([...older.vendor.workers.keys(), '|', ...newer.vendor.workers.keys()]).toEqual([first, second, '|', third])
@@ -176,6 +178,7 @@ test('another version that accounts for all ends it at once', async () => {
   const none = await h.engine.upgrades.account('one', { ask: newer, handles: [1] })
   expect(none.lost.map((one) => [one.worker, one.kept])).toEqual(ids.map((id) => [id, '1.0.0']))
   await switchTo(third, known, false)
+  expect(ids.map(version)).toEqual(['3.0.0', '3.0.0'])
   await h.pass(100_000)
   expect([kept(), await rows(), ids.map(version), phases(ids)]).toEqual([undefined, [], ['3.0.0', '3.0.0'], ['leased', 'leased']])
 })

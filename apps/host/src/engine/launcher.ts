@@ -227,7 +227,7 @@ export function launcherOf(context: Context, parts: LauncherParts): Launcher {
         pool: worker.pool,
         provider: worker.provider,
         workerId: worker.id,
-        ...(worker.lease_id === null ? {} : { leaseId: worker.lease_id }),
+        leaseId: worker.lease_id,
         inputs: { code: error.code, effect: error.effect, message: brief(error.message), attempt },
         change: 'The call succeeds, or its deadline passes.',
       })

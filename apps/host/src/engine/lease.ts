@@ -48,7 +48,7 @@ export function leaseRoom(context: Context, parts: { watchdog: Watchdog; watcher
         decision: 'waits for a worker',
         pool: lease.pool,
         leaseId: lease.id,
-        ...(asked.ofRun === undefined ? {} : { runId: asked.ofRun }),
+        runId: asked.ofRun,
         inputs: { before: pool.queue.length, workers: pool.total, max: pool.config.scale.max, principal: asked.principal },
         change: 'A worker of the pool is free for it, or it waits longer than the pool lets it.',
       })
@@ -143,7 +143,7 @@ export function leaseRoom(context: Context, parts: { watchdog: Watchdog; watcher
       decision: worker === undefined ? 'the lease ends' : 'the lease ends, its worker is free',
       pool: lease.pool,
       leaseId: lease.id,
-      ...(worker === undefined ? {} : { workerId: worker.id }),
+      workerId: worker?.id,
       inputs: { reason: how.reason, state: lease.state, heldMs: lease.active_at === null ? 0 : w.now - lease.active_at },
     })
     if (worker?.lease_id !== lease.id) return
@@ -198,7 +198,7 @@ function refusalEntry(asked: LeaseRequest, refusal: LeaseRefusal): Parameters<ty
     rule: refusal.code,
     decision: `refused: ${refusal.message}`,
     pool: asked.pool,
-    ...(asked.ofRun === undefined ? {} : { runId: asked.ofRun }),
+    runId: asked.ofRun,
     inputs: { nearest: refusal.nearest, principal: asked.principal },
     change: refusal.hint,
   }

@@ -1,8 +1,9 @@
 import { mkdirSync, mkdtempSync, readdirSync, rmSync, utimesSync, writeFileSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
+import { waitFor } from '@muster/test/systems/wait'
 import { afterEach, beforeEach, expect, test } from 'vitest'
-import { dropLeftovers } from './leftovers.ts'
+import { dropLeftovers, startLeftovers } from './leftovers.ts'
 import { testClock } from './testing/clock.ts'
 
 const day = 86_400_000
@@ -49,4 +50,23 @@ test('an unpacked plugin goes when nobody has run it for so long, and a half one
 
 test('a data folder without any is fine', async () => {
   await expect(drop()).resolves.toBeUndefined()
+})
+
+test('a round that fails is told, and the next one comes all the same', async () => {
+  folder(`plugins/${'a'.repeat(128)}`, 31)
+  const time = testClock()
+  const reports: unknown[] = []
+  let fails = true
+  const leftovers = startLeftovers({
+    ...{ dataDir, clock: time, keep: () => ({ replacedMs: 90 * day, unpackedMs: 30 * day }) },
+    inUse: () => (fails ? Promise.reject(new Error('the store is away')) : Promise.resolve([])),
+    report: (message, data) => reports.push([message, data]),
+  })
+  leftovers.now()
+  await waitFor('the first round', () => reports.length > 0)
+  expect(reports).toEqual([['what is left over could not be removed', { error: 'Error: the store is away' }]])
+  fails = false
+  await waitFor('the next round', () => time.step(time.now() + 3_600_000))
+  await leftovers.stop()
+  expect(readdirSync(join(dataDir, 'plugins'))).toEqual([])
 })

@@ -138,9 +138,9 @@ export interface JournalEntry {
   decision: string
   pool?: string
   provider?: string
-  workerId?: string
-  leaseId?: string
-  runId?: string
+  workerId?: string | undefined
+  leaseId?: string | null | undefined
+  runId?: string | undefined
   inputs: Record<string, unknown>
   change?: string
 }

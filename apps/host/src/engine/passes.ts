@@ -77,8 +77,9 @@ export function passesOf(context: Context, parts: { memory: Memory; launcher: La
     if (first && started && !running.has(pool)) setImmediate(() => run(pool))
   }
 
+  /** Of a dirty pool that does not run: one turn after it became so. */
   function run(name: string): void {
-    if (running.has(name) || !dirty.has(name) || context.stopping.aborted) return
+    if (context.stopping.aborted) return
     running.add(name)
     dirty.delete(name)
     pass(name).then(
@@ -88,6 +89,8 @@ export function passesOf(context: Context, parts: { memory: Memory; launcher: La
       },
       (error: unknown) => {
         running.delete(name)
+        // What came meanwhile is looked at then: a pool that stays dirty is not poked.
+        dirty.delete(name)
         if (context.stopping.aborted) return
         context.report('a plan could not be carried out yet', error)
         wakeAt(name, clock.now() + AGAIN_MS)
@@ -222,7 +225,7 @@ export function passesOf(context: Context, parts: { memory: Memory; launcher: La
         pool: row.pool,
         provider: row.provider,
         workerId: row.id,
-        ...(lease === undefined ? {} : { leaseId: lease.id }),
+        leaseId: lease?.id,
         inputs: decision.inputs,
         change: decision.change,
       })

@@ -31,6 +31,7 @@ describe('what a provider cannot do', () => {
     ['lacks a field', wants({ resources: { gpus: 1 } }), can(), 'resources.gpus'],
     ['lacks a kind of mount', wants({ mounts: [{ target: '/x', source: { kind: 'tmpfs' } }] }), can(), 'mounts.tmpfs'],
     ['takes less env', wants({ env: { A: 'x'.repeat(100) } }), can({ envBytes: 100 }), 'env'],
+    ['takes just that much env', wants({ env: { A: 'x'.repeat(99) } }), can({ envBytes: 100 }), undefined],
     ['inline files are bounded', wants({ files: [{ path: 'a', base64: big }] }), can(), 'files'],
     ['a lifetime is the host’s matter', wants({}), can({ lifetime: 'host' }), undefined],
   ]

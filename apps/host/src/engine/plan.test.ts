@@ -236,3 +236,11 @@ test('stock: missing and surplus are never both wanted, and filling up once is e
     }),
   )
 })
+
+test('what a decision was made from says how many workers are kept aside, where there are any', () => {
+  const inputs = (given: Partial<PoolView>): unknown => plan(view({ queue: [lease('l1')], ...given }), NOW).decisions[0]?.inputs
+  const none = { min: 0, max: 10, warm: 0, workers: 0, leaving: 0, idle: 0 }
+  expect(inputs({})).toMatchObject(none)
+  expect(inputs({ aside: 0 })).not.toHaveProperty('aside')
+  expect(inputs({ aside: 2, total: 2 })).toMatchObject({ ...none, workers: 2, aside: 2 })
+})

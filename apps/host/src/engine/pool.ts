@@ -324,11 +324,11 @@ async function loseWorker(
   })
 }
 
-function namesOf(worker: LiveWorker): { pool: string; provider: string; workerId: string; leaseId?: string } {
+function namesOf(worker: LiveWorker): { pool: string; provider: string; workerId: string; leaseId: string | null } {
   return {
     pool: worker.pool,
     provider: worker.provider,
     workerId: worker.id,
-    ...(worker.lease_id === null ? {} : { leaseId: worker.lease_id }),
+    leaseId: worker.lease_id,
   }
 }

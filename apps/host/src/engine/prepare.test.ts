@@ -220,3 +220,16 @@ test('that a pool needs again is no condition any more, also of one that came ba
     if (!restarts) await h.close()
   }
 })
+
+test('a try that is repeated is the same one for the provider', async () => {
+  await open([image('a')])
+  const keys: (string | undefined)[] = []
+  const { preparePool } = h.provider()
+  h.provider().preparePool = (request, options) => {
+    keys.push(options?.idempotencyKey)
+    return keys.length === 1 ? Promise.reject(away.error) : preparePool(request, options)
+  }
+  await h.engine.leases.request(leaseRequest())
+  await h.pass(30_000)
+  expect(keys).toEqual(['ci:prepare', 'ci:prepare'])
+})

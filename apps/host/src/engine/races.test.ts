@@ -92,6 +92,15 @@ test('a renewal in the turn in which the lease would expire counts', async () =>
   expect(h.engine.leases.get(id)?.state).toBe('active')
 })
 
+test.each([0, 1, 2, 3, 4, 5])('a lease that is given back %i turns after it was asked for leaves no worker', async (turns) => {
+  await open()
+  const { id } = await h.engine.leases.request(leaseRequest())
+  for (let i = 0; i < turns; i++) await turn()
+  await h.engine.leases.release(id, { reason: 'not needed' })
+  await h.pass(5000)
+  expect([phases(), h.provider().vendor.workers.size]).toEqual([[], 0])
+})
+
 test('release, expiry and loss in one turn: the lease ends once', async () => {
   await open()
   const { id } = await h.engine.leases.request(leaseRequest({ ttlMs: 10_000 }))

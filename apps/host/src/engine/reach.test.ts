@@ -6,6 +6,7 @@ import { waitFor } from '@muster/test/systems/wait'
 import { afterEach, beforeEach, expect, test } from 'vitest'
 import { openCopies } from './copies.ts'
 import { type Reach, reachOf } from './reach.ts'
+import { fullCapabilities } from './testing/capabilities.ts'
 import { type Harness, leaseRequest, openHarness, poolConfig } from './testing/harness.ts'
 
 const all: Partial<WorkerCapabilities> = { copy: { in: true, out: true, afterExit: true }, forward: true }
@@ -100,6 +101,17 @@ test('what the provider cannot is unsupported, a worker that is none is not foun
   await h.close()
   await open({})
   expect(await Promise.all(tries())).toEqual(['unsupported', 'unsupported', 'unsupported'])
+  const { exec: _none, ...without } = h.provider().capabilities
+  for (const capabilities of [without, { ...without, exec: { ...fullCapabilities.exec, tty: false } }]) {
+    Object.assign(h.provider(), { capabilities })
+    const command = { command: ['sh'], tty: { columns: 80, rows: 24 } }
+    await expect(reach.terminal(worker, { ...who, command, input: bytes() })).rejects.toMatchObject({
+      code: 'unsupported',
+      message: "provider 'one' cannot open a terminal",
+    })
+  }
+  // Nobody was let in, and it is not written that they were.
+  expect((await h.engine.journal.why('worker', worker)).filter(({ rule }) => rule === 'worker-reached')).toEqual([])
   worker = 'none'
   expect(await Promise.all(tries())).toEqual(['not-found', 'not-found', 'not-found'])
 })

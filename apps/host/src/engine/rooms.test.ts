@@ -181,6 +181,28 @@ test('tokens that ended long ago are forgotten, but for the first admin, and so 
   expect((await store.read.selectFrom('orphans').select('worker_id').execute()).map((row) => row.worker_id)).toEqual(['w2'])
 })
 
+test('who listens is told of a condition when it comes and when it goes, not when its words change', async () => {
+  const at = await open()
+  const key = { scope: 'pool' as const, name: 'ci', type: 'quota:one' as const }
+  const told: string[] = []
+  at.engine.conditions.onChange(({ message }, how) => told.push(`${how}: ${message}`))
+  for (const message of ['a', 'b']) at.engine.conditions.raise({ ...key, message, hint: 'ask for more' })
+  at.engine.conditions.clear(key)
+  expect(told).toEqual(['raised: a', 'cleared: b'])
+})
+
+test('the store is made smaller as far as it goes, after what is old was dropped', async () => {
+  const at = await open()
+  let left = 3
+  Object.assign(at.engine.store, { shrink: async () => (left -= 1) > 0 })
+  await at.pass(60_500)
+  expect(left).toBe(0)
+  const error = new Error('the disk is odd')
+  Object.assign(at.engine.store, { shrink: () => Promise.reject(error) })
+  await at.pass(3_600_000)
+  expect(at.reports).toEqual([{ message: 'the store could not be made smaller', error }])
+})
+
 describe('memory', () => {
   test('its counters and lists are what a walk over all records would give', () => {
     const phases = ['launching', 'starting', 'idle', 'leased', 'draining', 'terminating', 'terminated'] as const

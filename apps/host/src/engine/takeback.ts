@@ -31,7 +31,7 @@ export async function takeBackLaunch(context: Context, { id, reason, doubt }: Ta
       pool: worker.pool,
       provider: worker.provider,
       workerId: id,
-      ...(lease === undefined ? {} : { leaseId: lease.id }),
+      leaseId: lease?.id,
       inputs: { reason, attempt: worker.attempt, doubt },
       change: 'The pool is resumed, the provider enabled or well again.',
     })
@@ -79,7 +79,7 @@ export function takeBackUnsent(
 /** Another provider that could launch this one's work now, where its own does not answer: who does. Undefined: none, or it is well. */
 export function betterPlace(context: Context, memory: Memory, worker: LiveWorker): string | undefined {
   const { id, provider: name, pool: poolName } = worker
-  const state = (context.plugins.find(name, id) ?? context.plugins.find(name))?.status().state
+  const state = context.plugins.find(name, id)?.status().state
   if (state === undefined || state === 'ready') return undefined
   // It may be back in a moment: the order of placements is an operator's word.
   if ((memory.standing(name).backBy ?? 0) > context.clock.now()) return undefined

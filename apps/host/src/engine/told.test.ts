@@ -32,6 +32,7 @@ const inputsOf = (rows: JournalRow[]): unknown[] => rows.map(({ inputs }) => JSO
 test('a word about a worker is told to its lease too, with its reason where one was given', async () => {
   await open({ pools: [poolConfig({ work: 'hold', scale: { warm: 1 } })] })
   await h.pass(100)
+  expect(await rowsOf('worker', only(), 'worker-idle')).toMatchObject([{ decision: 'ready, waits for a lease', lease_id: null }])
   const { lease, worker } = await leased()
   await h.engine.workers.cordon(worker, ann)
   await h.engine.workers.uncordon(worker, { principal: 'bob' })
@@ -111,4 +112,18 @@ test('an orphan whose record was closed is told apart from one that has none, an
   const listed = await h.engine.orphans('one')
   expect(listed.map(({ id }) => id).sort()).toEqual([worker, foreign].sort())
   expect(listed[0]).toMatchObject({ pool: 'ci', state: 'quarantined' })
+})
+
+test('whose lease ends is told whether that makes a worker free, and how its end was seen', async () => {
+  await open({ pools: [poolConfig({ work: 'hold', scale: { max: 1 } })] })
+  const held = await leased()
+  expect(await rowsOf('lease', held.lease, 'lease-active')).toMatchObject([{ decision: 'ready, the lease has its worker' }])
+  const queued = await leased()
+  for (const { lease } of [queued, held]) await h.engine.leases.release(lease, { reason: 'done' })
+  await h.pass(1000)
+  expect(await rowsOf('lease', queued.lease, 'lease-released')).toMatchObject([{ decision: 'the lease ends', worker_id: null }])
+  expect(await rowsOf('lease', held.lease, 'lease-released')).toMatchObject([
+    { decision: 'the lease ends, its worker is free', worker_id: held.worker },
+  ])
+  expect(inputsOf(await rowsOf('worker', held.worker, 'worker-gone'))).toMatchObject([{ by: 'terminate' }])
 })

@@ -1,7 +1,8 @@
 /** Whether another version of a plugin accounts for the workers that live, and what is written of it. */
 import { ProviderError, type WorkerObservation, type WorkerPage } from '@muster/core'
 import { afterEach, beforeEach, expect, test } from 'vitest'
-import { type Harness, leaseRequest, openHarness, poolConfig } from './testing/harness.ts'
+import { type Harness, leaseRequest, openHarness, owner, poolConfig } from './testing/harness.ts'
+import { scriptedProvider } from './testing/vendor.ts'
 import type { Accountable } from './upgrade-api.ts'
 
 let h: Harness
@@ -101,7 +102,7 @@ test('all pages are read, and a list that never ends is a fault', async () => {
   const three = pages((cursor) => (cursor === '2' ? undefined : String(Number(cursor ?? 0) + 1)))
   expect(await h.engine.upgrades.account('one', { ask: three, handles })).toEqual({ known: ids, lost: [] })
   const endless = h.engine.upgrades.account('one', { ask: pages(() => '1'), handles })
-  await expect(endless).rejects.toMatchObject({ code: 'internal', message: 'its list never ends' })
+  await expect(endless).rejects.toMatchObject({ code: 'internal', message: 'its list never ends', effect: 'none' })
 })
 
 test('a start with the version from before a switch is told once; another lock than both is somebody’s choice', async () => {
@@ -181,4 +182,16 @@ test('the switch is made once its row is durable; a refusal is a row as well', a
       { principal: 'ann', alias: 'cloud', before: '1.0.0', after: '2.0.0', lost: ['w1'] },
     ],
   ])
+})
+
+test('what waited for a version that answers no more is done by the next as soon as that has taken over', async () => {
+  h.provider().setState('failed', { reason: 'it crashed too often' })
+  const { id } = await h.engine.leases.request(leaseRequest())
+  await h.pass(1000)
+  expect(h.engine.leases.get(id)?.state).toBe('queued')
+  const next = scriptedProvider({ name: 'one', version: '2.0.0', owner, clock: h.clock })
+  const how = { principal: 'ann', alias: 'cloud', before: '1.0.0', after: '2.0.0', providers: ['one'], known: {} }
+  await h.engine.upgrades.switch({ ...how, commit: () => h.takeOver(next) })
+  await h.settle()
+  expect(next.vendor.made).toEqual([h.engine.leases.get(id)?.worker_id])
 })

@@ -82,6 +82,8 @@ test('one that is switched off is not asked, and nothing of its workers is known
   await h.settle()
   expect(h.engine.usage.of(id)).toBeDefined()
   await set('off')
+  h.provider().sample({ id, ...sample() })
+  await h.settle()
   expect(h.engine.usage.of(id)).toBeUndefined()
   expect(asked()).toHaveLength(1)
   await set(10_000)
@@ -98,6 +100,9 @@ test('a stream that breaks off is asked for again; a provider that cannot tell i
   const id = await withWorker()
   const asked = (): number => h.provider().vendor.calls.filter(({ method }) => method === 'stats').length
   h.provider().sample(new ProviderError('transient', 'the engine ended its events', { effect: 'none' }))
+  await h.pass(0)
+  // After a pause.
+  expect(asked()).toBe(1)
   await h.pass(60_000)
   expect(asked()).toBe(2)
   h.provider().sample({ id, ...sample() })
@@ -107,6 +112,15 @@ test('a stream that breaks off is asked for again; a provider that cannot tell i
   await withWorker(false)
   await h.pass(60_000)
   expect(asked()).toBe(0)
+})
+
+test('a stream that came to the end of its time is asked for again at once', async () => {
+  await withWorker()
+  const asked = (): number => h.provider().vendor.calls.filter(({ method }) => method === 'stats').length
+  await h.pass(60_000)
+  h.provider().sample(new ProviderError('deadline', 'its time is over', { effect: 'none' }))
+  await h.pass(0)
+  expect(asked()).toBe(2)
 })
 
 test('samples of many more workers than there were are asked for at their pace', async () => {

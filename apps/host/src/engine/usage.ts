@@ -59,11 +59,10 @@ export function usageRoom(context: Context): UsageRoom {
   ): Promise<void> {
     const pace = (): number => sampleEveryMs(state.ofProvider(provider.name).size, least)
     let broken = 0
-    /** At another pace than the one that was asked for, since there are many more workers than at that time. */
-    let again = false
     while (!over.aborted && provider.capabilities.stats) {
       const began = clock.now()
-      again = false
+      /** At another pace than the one that was asked for, since there are many more workers than at that time. */
+      let again = false
       try {
         const everyMs = pace()
         for await (const sample of provider.stats({ everyMs }, { signal: over })) {

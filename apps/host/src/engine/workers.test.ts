@@ -3,6 +3,7 @@ import { ProviderError } from '@muster/core'
 import { afterEach, expect, test } from 'vitest'
 import type { CallOptions } from '../plugins/api.ts'
 import { type Harness, type HarnessOptions, leaseRequest, openHarness, poolConfig } from './testing/harness.ts'
+import type { Fault } from './testing/vendor.ts'
 
 let h: Harness
 
@@ -139,4 +140,61 @@ test('an answer that cannot be stored any more while the host stops is left to t
   await h.crash()
   await h.pass(600)
   expect([h.engine.leases.get(id)?.state, h.provider().vendor.workers.size]).toEqual(['active', 1])
+})
+
+test('a launch has half of the time in which its worker must be ready, half a minute where that is longer, and never more than all', async () => {
+  const pools = [20_000, 50_000, 600_000].map((startDeadlineMs) =>
+    poolConfig({ name: `p${startDeadlineMs}`, work: 'hold', startDeadlineMs }),
+  )
+  await open({ pools })
+  const times: (number | undefined)[] = []
+  const { launch } = h.provider()
+  h.provider().launch = (spec, options) => {
+    times.push(options.timeoutMs)
+    return launch(spec, options)
+  }
+  for (const { name } of pools) await leased({ pool: name })
+  expect(times).toEqual([20_000, 30_000, 300_000])
+})
+
+test('one that is forgotten in the moment in which its end is to be forced is no fault of the host', async () => {
+  const busy = new ProviderError('transient', 'busy')
+  await open({ providers: [{ name: 'one', fault: (method) => (method === 'terminate' ? { error: busy } : undefined) }] })
+  const { lease, worker } = await leased()
+  await h.engine.leases.release(lease, { reason: 'done' })
+  const due = h.clock.now() + 121_000
+  await h.settle()
+  const { store } = h.engine
+  const { write } = store
+  Object.assign(store, {
+    write: async (work: Parameters<typeof write>[0]) => {
+      if (h.clock.now() >= due) {
+        Object.assign(store, { write })
+        await h.engine.workers.forget(worker, { principal: 'ann', reason: 'its machine is gone' })
+      }
+      return write(work)
+    },
+  })
+  await h.pass(300_000)
+  expect(await h.engine.workers.find(worker)).toMatchObject({ end: 'disowned', terminate_force: 0 })
+})
+
+test('one that is not ready in time is ended where it is, and one whose launch was not sent has nothing to end', async () => {
+  let slow: Fault | undefined
+  const fault = (method: string): Fault | undefined => (method === 'launch' ? slow : undefined)
+  await open({ providers: [{ name: 'one', inFlight: 2, readyMs: 1e9, fault }] })
+  const overdue = async (worker: string): Promise<unknown> => {
+    const row = (await h.engine.journal.why('worker', worker)).find(({ rule }) => rule === 'start-deadline')
+    return JSON.parse(row?.inputs ?? '{}')
+  }
+  const first = await leased()
+  expect(h.engine.workers.get(first.worker)?.phase).toBe('starting')
+  slow = { delayMs: 200_000 }
+  // One place for launches: the third waits for the second.
+  await h.engine.leases.request(leaseRequest())
+  const third = await leased()
+  await h.pass(60_000)
+  expect(await overdue(first.worker)).toMatchObject({ phase: 'starting', doubt: true })
+  expect(h.provider().vendor.workers.has(first.worker)).toBe(false)
+  expect(await overdue(third.worker)).toMatchObject({ phase: 'launching', doubt: false })
 })

@@ -4,8 +4,8 @@ import type { WorkerExit } from '../provider.ts'
 
 /** `STATUS SIGNAL OOM-KILLS MARK SECOND`, as in `137 KILL 1 0f… 1764464400` or `3 - 0 0f…`: an older script and a worker without `date` do not tell when. */
 export function parseExit(words: readonly string[]): { exit: WorkerExit; mark: Buffer } {
-  const [status, signal, kills, mark, second] = words
-  if (status === undefined || signal === undefined || mark === undefined || !/^[0-9]+$/.test(status))
+  const [status = '', signal = '', kills, mark, second] = words
+  if (mark === undefined || !/^[0-9]+$/.test(status))
     throw new ProviderError('transient', 'the worker sent something else than the protocol', {
       cause: new Error(words.join(' ')),
     })

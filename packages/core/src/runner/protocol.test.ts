@@ -104,6 +104,41 @@ describe('a conversation', () => {
     expect(await session.exit).toMatchObject({ code: 0, reason: expect.stringContaining(`the end of ${stream} is missing`) })
   })
 
+  test.each([
+    [0, 'the worker could not keep it'],
+    [7, 'the worker keeps 7 bytes of it'],
+    [8, 'the worker keeps 8 bytes of it'],
+    [9, 'the worker could not keep it'],
+  ])('why the end of a stream of 8 bytes is missing, of a worker that keeps %i: %s', async (logBytes, why) => {
+    const worker = fakeWorker(['muster 1 old\n'], [['o 8\nabcdefgh.\n'], ['x 0 0 7 - 0 MARK\n.\n']])
+    const session = await createRunner(worker.raw, { logBytes }).exec(spec, never)
+    await read(session)
+    expect((await session.exit).reason).toBe(
+      `exited with 7; the end of stdout is missing, ${why}; the end of stderr is missing, the worker could not keep it`,
+    )
+  })
+
+  test('input is sent to a command that reads it alone, and what a worker says of input nobody sent is nothing', async () => {
+    const input = (async function* () {
+      yield Buffer.from('hello')
+    })()
+    const worker = fakeWorker(['muster 1 old\n'], [['. 0 0\n'], ['. 0 0\n'], ['x 1 1 0 - 0 MARK\no 4\nMARKe 4\nMARK.\n']])
+    const session = await createRunner(worker.raw).exec({ ...spec, input }, never)
+    expect(await read(session)).toEqual([])
+    expect(await session.exit).toMatchObject({ code: 0 })
+    expect(worker.asked).toEqual(['t', 't', 't'])
+  })
+
+  test.each([
+    ['bash', false],
+    ['', true],
+  ])('a variable that bash owns is passed on unless the shell in the worker is bash: %j', async (shell, passes) => {
+    const worker = fakeWorker([`muster 1 new ${shell}\n`], [['muster 1 ok\n'], ['u\n.\n']])
+    const session = createRunner(worker.raw).exec({ ...spec, env: { UID: '7' } }, never)
+    if (passes) await read(await session)
+    else await expect(session).rejects.toMatchObject({ code: 'unsupported', path: 'env.UID' })
+  })
+
   test('of a stream that has ended with its mark nothing is missing, though its pump is gone', async () => {
     const worker = fakeWorker(['muster 1 old\n'], [['x 1 1 7 - 0 MARK\no 5\naMARK.\n'], ['x 0 0 7 - 0 MARK\ne 5\nbMARK.\n']])
     const session = await createRunner(worker.raw).exec(spec, never)
@@ -125,6 +160,12 @@ describe('a connection that fails', () => {
     const worker = fakeWorker(['muster 1 old\n'], answers)
     const session = await createRunner(worker.raw).exec(spec, never)
     expect(await fails(session)).toMatchObject({ code: 'transient', effect: 'possible' })
+  })
+
+  test('what came instead of the protocol is for the log, as far as it says something', async () => {
+    const worker = fakeWorker(['muster 1 old\n'], [[`motd of ${'x'.repeat(300)}\n`]])
+    const cause = { message: `motd of ${'x'.repeat(192)}` }
+    expect(await fails(await createRunner(worker.raw).exec(spec, never))).toMatchObject({ cause })
   })
 
   test('hanging after its process ended', async () => {
@@ -171,7 +212,7 @@ test('the worker refuses: the reason comes through', async () => {
     code: 'transient',
     message: expect.stringContaining('/x is full'),
   })
-  await expect(asks('running').forget('x1', never)).rejects.toMatchObject({ code: 'conflict' })
+  await expect(asks('running').forget('x1', never)).rejects.toMatchObject({ code: 'conflict', effect: 'none' })
   await expect(asks('none').kill('x1', 'TERM', never)).rejects.toMatchObject({ code: 'invalid-spec' })
   const worker = fakeWorker(['muster 1 old\n'], [['! too short\n']])
   expect(await fails(await createRunner(worker.raw).exec(spec, never))).toMatchObject({ code: 'conflict', message: 'too short' })

@@ -4,11 +4,12 @@ import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { waitFor } from '@muster/test/systems/wait'
 import { afterEach, beforeEach, expect, test } from 'vitest'
+import type { Also } from '../api.ts'
 import type { RunRecord, RunRequest } from '../model.ts'
 import type { Runs } from '../runs-api.ts'
 import { type Commands, commandsIn } from '../testing/commands.ts'
 import { type Harness, leaseRequest, openHarness, poolConfig } from '../testing/harness.ts'
-import { startRuns } from './index.ts'
+import { type RunsOptions, startRuns } from './index.ts'
 
 let dir: string
 let h: Harness
@@ -18,7 +19,7 @@ let commands: Commands
 beforeEach(async () => {
   dir = await mkdtemp(join(tmpdir(), 'muster-runs-'))
   h = await openHarness({
-    pools: [poolConfig({ work: 'hold' })],
+    pools: [poolConfig({ work: 'hold' }), poolConfig({ name: 'other', work: 'hold' })],
     providers: [{ name: 'one', fault: (method) => (method === 'launch' ? { delayMs: 500 } : undefined) }],
   })
   commands = commandsIn(h.provider(), () => undefined)
@@ -31,9 +32,9 @@ afterEach(async () => {
   await rm(dir, { recursive: true, force: true })
 })
 
-async function start(): Promise<void> {
+async function start(given: Partial<RunsOptions> = {}): Promise<void> {
   const report = (message: string, error: unknown): void => void h.reports.push({ message, error })
-  runs = await startRuns({ engine: h.engine, dataDir: dir, killpoint: () => undefined, report })
+  runs = await startRuns({ engine: h.engine, dataDir: dir, killpoint: () => undefined, report, ...given })
 }
 
 const tester = { principal: 'tester' }
@@ -75,6 +76,49 @@ test('a command goes into a worker that somebody holds, once it is there and whi
   await h.engine.leases.release(lease.id, { reason: 'done' })
   await h.settle()
   await expect(exec()).rejects.toMatchObject({ code: 'not-ready', message: `worker ${worker} is terminating` })
+})
+
+test('what shall be stored with a command in a worker is stored with it, or neither is', async () => {
+  await h.engine.leases.request(leaseRequest())
+  await h.pass(1000)
+  const [{ id: worker } = { id: '' }] = h.engine.workers.live()
+  const exec = (also: Also<RunRecord>): Promise<RunRecord> =>
+    runs.exec(worker, { command: ['ls'], stdin: false }, { ...tester, also })
+  await expect(exec(() => Promise.reject(new Error('it was asked for before')))).rejects.toThrow('it was asked for before')
+  expect(await runs.list({})).toEqual([])
+  const told: string[] = []
+  const { id } = await exec(async (_tx, _after, run) => void told.push(run.id))
+  expect(told).toEqual([id])
+})
+
+test('a list is of one pool, one worker or one state, and has those that have ended when they are asked for', async () => {
+  const done = await running()
+  await passed(done)
+  const here = await running()
+  const there = await runs.create({ ...plain, pool: 'other' }, tester)
+  const names = new Map([done, here, there].map(({ id }, at) => [id, ['done', 'here', 'there'][at]]))
+  const listed = async (how: Parameters<Runs['list']>[0]): Promise<unknown[]> =>
+    (await runs.list(how)).map(({ id }) => names.get(id))
+  expect(await listed({})).toEqual(['there', 'here'])
+  expect(await listed({ ended: true })).toEqual(['there', 'here', 'done'])
+  expect(await listed({ ended: true, pool: 'ci' })).toEqual(['here', 'done'])
+  expect(await listed({ ended: true, worker: here.worker_id ?? '' })).toEqual(['here'])
+  expect([await listed({ ended: true, state: 'running' }), await listed({ ended: true, state: 'ended' })]).toEqual([
+    ['here'],
+    ['done'],
+  ])
+})
+
+test('how much room logs and outputs take is told when retention has looked', async () => {
+  await runs.stop()
+  const told: number[] = []
+  const retention = { runsMs: 1e12, logsMs: 1e12, records: 100, logsBytes: 1e9 }
+  await start({ retention: () => retention, measured: (bytes) => told.push(bytes) })
+  await waitFor('a look', async () => {
+    await h.pass(60_000)
+    return told.length > 0
+  })
+  expect(told[0]).toBe(0)
 })
 
 test('a list has as many as were asked for, the newest first, and those with the labels that were asked for', async () => {

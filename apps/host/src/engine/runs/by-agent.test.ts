@@ -3,6 +3,7 @@ import { createHash } from 'node:crypto'
 import { mkdtempSync, rmSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
+import { waitFor } from '@muster/test/systems/wait'
 import { afterEach, beforeEach, expect, test } from 'vitest'
 import type { AtRun, Order } from '../agent-api.ts'
 import type { RunRecord, RunRequest } from '../model.ts'
@@ -213,6 +214,38 @@ test('an agent that ends before it is done leaves a run that nobody can blame on
     reason: 'its agent ended before the command was done: exit 137',
     exit: null,
   })
+})
+
+test('one that the kernel killed for its memory, or that was to end anyway, leaves a run that says so', async () => {
+  const exited = (id: string): void => {
+    const exit = { code: 137, oomKilled: true, reason: 'killed' }
+    Object.assign(h.provider().vendor.workers.get(id) ?? {}, { phase: 'exited', ready: false, exit })
+    h.provider().announce(id)
+  }
+  const { at } = await taken()
+  exited(at.workerId)
+  const logProblem = 'its agent ended before the command was done'
+  expect(await ended(at.runId)).toMatchObject({ outcome: 'oom', log_problem: logProblem })
+  const other = await taken()
+  await runs.cancel(other.at.runId, { principal: 'ann', reason: 'no need' })
+  exited(other.at.workerId)
+  expect(await ended(other.at.runId)).toMatchObject({ outcome: 'cancelled', reason: 'no need', log_problem: logProblem })
+})
+
+test('a host that stops in the moment in which a run is laid down for an agent leaves it to the next', async () => {
+  const run = await create()
+  const { target } = h.engine.workers
+  let stopped: Promise<void> | undefined
+  Object.assign(h.engine.workers, {
+    target: (...given: Parameters<typeof target>) => {
+      stopped ??= runs.stop()
+      return target(...given)
+    },
+  })
+  await arrive(run.lease_id)
+  await waitFor('the run to be laid down', () => stopped !== undefined)
+  await stopped
+  expect(await runs.find(run.id)).toMatchObject({ state: 'starting', ended_at: null })
 })
 
 test('an upload that never ends does not hold the run whose worker is lost', async () => {

@@ -145,7 +145,8 @@ test('of one whose log was read to its end nothing is said', async () => {
   const { id, worker } = await begun()
   commands.write(worker, 'all')
   commands.end(worker, 0)
-  await until('its end', () => runs.get(id) === undefined)
+  // At once.
+  await until('its end', () => runs.get(id) === undefined, 0)
   expect(await runs.find(id)).toMatchObject({ outcome: 'passed', log_problem: null })
 })
 

@@ -219,6 +219,21 @@ test('what this host may not ask just now is not held against the worker', async
   await until('the command to run', () => runs.get(id)?.state === 'running', 1000)
 })
 
+test('nor does the time before it count after what this host could not ask', async () => {
+  let error = transient
+  fault = () => error
+  const id = await create()
+  await until('the first try', async () => (await decisionsOf(id)).length > 0)
+  await h.pass(40_000)
+  error = new ProviderError('cancelled', 'the host may not act', { effect: 'none' })
+  await h.pass(minute)
+  error = transient
+  await h.pass(40_000)
+  expect(runs.get(id)).toMatchObject({ state: 'starting' })
+  await until('its end', () => runs.get(id) === undefined, 10_000)
+  expect(await runs.find(id)).toMatchObject({ reason: expect.stringContaining('did not start the command within 60 s') })
+})
+
 test('a command whose provider is away is asked for again until it is back', async () => {
   let calls = 0
   fault = () => {
@@ -267,4 +282,58 @@ test('a command that ends as it was asked to is not killed on top of it', async 
   await h.pass(minute)
   expect(signals).toEqual(['SIGTERM'])
   expect(await runs.find(id)).toMatchObject({ outcome: 'cancelled' })
+})
+
+test('a kill that its worker refuses is not asked for again, and one that finds nobody is, for a while', async () => {
+  const signals: string[] = []
+  let error = notFound
+  h.provider().execKill = async (_target, { signal }) => {
+    signals.push(signal)
+    throw error
+  }
+  const killed = async (): Promise<string[]> => {
+    signals.length = 0
+    const id = await create()
+    await until('the command to run', () => runs.get(id)?.state === 'running')
+    await runs.cancel(id, { principal: 'tester', reason: 'no need' })
+    await h.pass(1000)
+    await runs.cancel(id, { principal: 'tester', reason: 'now', force: true })
+    await until('its end', () => runs.get(id) === undefined, 10_000)
+    return signals
+  }
+  expect(await killed()).toEqual(['SIGTERM', 'SIGKILL'])
+  error = transient
+  expect((await killed()).filter((signal) => signal === 'SIGKILL')).toHaveLength(11)
+})
+
+test('who follows a log gets what the command says while it runs', async () => {
+  const id = await create()
+  await until('the command to run', () => runs.get(id)?.state === 'running')
+  const worker = runs.get(id)?.worker_id ?? ''
+  const followed = runs.readLog(id, { from: 0, follow: true })[Symbol.asyncIterator]()
+  for (let count = 0; count < 10; count++) {
+    const next = followed.next()
+    // In the meantime it has looked, and waits.
+    for (let looks = 0; looks < 3; looks++) await runs.logState(id)
+    commands.write(worker, `line ${count}`)
+    const { value } = await next
+    expect(Buffer.from((value as { data: Uint8Array }).data).toString()).toBe(`line ${count}`)
+  }
+  expect(runs.get(id)?.state).toBe('running')
+  await followed.return?.()
+})
+
+test('an input is told as delivered once its worker has it', async () => {
+  let got = ''
+  h.provider().copyIn = async (_target, { path, tar }) => {
+    for await (const part of tar) got += `${path}: ${Buffer.from(part).toString()}`
+  }
+  const id = await create({ inputs: [{ name: 'in', path: 'work' }] })
+  const tar = (async function* () {
+    yield Buffer.from('tar')
+  })()
+  await runs.putInput(id, { name: 'in', tar })
+  await until('the command to run', () => runs.get(id)?.state === 'running')
+  expect(got).toBe('work: tar')
+  expect(JSON.parse(runs.get(id)?.artifacts ?? '')).toMatchObject([{ name: 'in', path: 'work', bytes: 3, state: 'delivered' }])
 })

@@ -90,7 +90,7 @@ async function awaitInputs(deps: RunDeps, run: RunRecord): Promise<Ending | unde
       if (now === undefined || now.state !== 'uploading' || now.cancel_requested > 0) done()
     }
     const unwatch = deps.records.observe(run.id, look)
-    deps.stopping.addEventListener('abort', done, { once: true })
+    deps.stopping.addEventListener('abort', done)
     look(deps.records.get(run.id))
   })
   if (deps.stopping.aborted) throw deps.stopping.reason

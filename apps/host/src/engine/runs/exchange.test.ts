@@ -145,3 +145,22 @@ it('an output is not there before it is collected, and is not taken for one that
   const left = { code: 'not-found', message: "the command left nothing at 'dist'" }
   await expect(runs.openOutput(id, 'dist')).rejects.toMatchObject(left)
 })
+
+it('who names what is not there is told what it was', async () => {
+  const { id } = await runs.create(request(), { principal: 'x' })
+  const input = slow('')
+  input.go()
+  const told = { code: 'not-found', message: `run ${id} names no input 'c'` }
+  await expect(runs.putInput(id, { name: 'c', tar: input.tar })).rejects.toMatchObject(told)
+  await expect(runs.openOutput(id, 'a')).rejects.toMatchObject({ message: `run ${id} names no output 'a'` })
+  await expect(runs.openOutput('r-none', 'a')).rejects.toMatchObject({ code: 'not-found', message: 'no run r-none' })
+})
+
+it('input is refused where the command reads none, and where it has ended', async () => {
+  const { id } = await runs.create(request(), { principal: 'x' })
+  const write = (): Promise<unknown> => runs.writeStdin(id, { offset: 0, data: Buffer.from('x'), end: false })
+  await expect(write()).rejects.toMatchObject({ code: 'no-stdin' })
+  await runs.cancel(id, { principal: 'x', reason: 'enough' })
+  await runs.wait(id, () => false)
+  await expect(write()).rejects.toMatchObject({ code: 'ended' })
+})

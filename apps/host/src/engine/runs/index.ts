@@ -148,8 +148,8 @@ export async function startRuns(options: RunsOptions): Promise<Runs> {
       decision: run.state === 'uploading' ? 'the run waits for its inputs' : 'the run was taken in',
       pool: run.pool,
       runId: run.id,
-      ...(leaseId === undefined ? {} : { leaseId }),
-      ...(workerId === undefined ? {} : { workerId }),
+      leaseId,
+      workerId,
       inputs: { kind: run.kind, principal: run.principal, request: JSON.parse(run.request) as unknown },
       change: 'It is cancelled before it ends.',
     })

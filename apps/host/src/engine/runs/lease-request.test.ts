@@ -9,18 +9,22 @@ import { startRuns } from './index.ts'
 const plain: RunRequest = { command: ['true'], requirements: {}, stdin: false, inputs: [], outputs: [] }
 
 test.each([
-  [{ stdin: true }, 'stdin'],
-  [{ inputs: [{ name: 'in', path: 'work' }] }, 'inputs'],
-  [{ outputs: [{ name: 'out', path: 'dist' }] }, 'outputs'],
-] as const)('a worker that is its command could not be given this, so it is refused: %j', async (given, field) => {
+  [{ stdin: true }, 'stdin', 'standard input'],
+  [{ inputs: ['in', 'tools'].map((name) => ({ name, path: name })) }, 'inputs', 'in, tools'],
+  [{ outputs: ['out', 'report'].map((name) => ({ name, path: name })) }, 'outputs', 'out, report'],
+] as const)('a worker that is its command could not be given this, so it is refused: %j', async (given, field, asked) => {
   const dir = mkdtempSync(join(tmpdir(), 'muster-refuse-'))
   const h = await openHarness({ pools: [poolConfig()], providers: [{ name: 'one' }] })
   const report = (message: string, error: unknown): void => void h.reports.push({ message, error })
   const runs = await startRuns({ engine: h.engine, dataDir: dir, killpoint: () => undefined, report })
   try {
     const ask = (request: Partial<RunRequest>): Promise<unknown> =>
-      runs.create({ ...plain, ...given, ...request } as RunRequest, { principal: 'tester' })
-    const refused = { code: 'refused', hint: expect.stringContaining('mode hold'), refusal: { nearest: { pool: 'ci', field } } }
+      runs.create({ ...plain, ...given, ...request }, { principal: 'tester' })
+    const refused = {
+      code: 'refused',
+      hint: expect.stringContaining('mode hold'),
+      refusal: { nearest: { pool: 'ci', field, asked } },
+    }
     await expect(ask({ pool: 'ci', requirements: { mode: 'command' } })).rejects.toMatchObject(refused)
     const lease = await h.engine.leases.request(leaseRequest())
     await expect(ask({ lease: lease.id, requirements: { mode: 'command' } })).rejects.toMatchObject({

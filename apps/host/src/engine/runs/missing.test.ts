@@ -6,7 +6,10 @@ import { afterEach, beforeEach, expect, test } from 'vitest'
 import type { CallOptions } from '../../plugins/api.ts'
 import type { Runs } from '../runs-api.ts'
 import { type Harness, openHarness, poolConfig } from '../testing/harness.ts'
+import { testClock } from '../testing/clock.ts'
+import { awayMs } from './deps.ts'
 import { startRuns } from './index.ts'
+import { providerBack } from './missing.ts'
 
 let dir: string
 let h: Harness
@@ -89,4 +92,22 @@ test('a worker there that is forgotten takes its run with it', async () => {
     outcome: 'unknown',
     reason: expect.stringContaining('its machine is gone') as string,
   })
+})
+
+test('a command that never began is waited for as long as all else, and one that has begun for longer', async () => {
+  const isOver = async (startedAt: number | null): Promise<boolean> => {
+    const clock = testClock()
+    const stopping = new AbortController().signal
+    const waiting = {
+      deps: { engine: { clock, providerOf: () => undefined }, stopping },
+      ...{ run: { started_at: startedAt }, worker: {} },
+      watch: { started: () => undefined, stopped: new Promise(() => undefined) },
+    } as unknown as Parameters<typeof providerBack>[0]
+    let over = false
+    void providerBack(waiting).then(() => (over = true))
+    const until = clock.now() + awayMs
+    while (clock.step(until)) for (let turns = 0; turns < 10; turns++) await Promise.resolve()
+    return over
+  }
+  expect([await isOver(null), await isOver(1)]).toEqual([true, false])
 })

@@ -174,3 +174,15 @@ test('the time-out is the command’s: its outputs may take longer', async () =>
   faults['dist'] = undefined
   expect(await ended(run.id, 1000)).toMatchObject({ outcome: 'passed' })
 })
+
+test('an output that its provider cannot give is the host’s to have, and none that the command left out', async () => {
+  faults['dist'] = new ProviderError('conflict', 'its worker is frozen')
+  faults['report'] = new ProviderError('not-found', 'there is none')
+  const { id } = await runs.create({ ...plain, outputs }, { principal: 'tester' })
+  await until('the command to run', () => runs.get(id)?.state === 'running')
+  commands.end(runs.get(id)?.worker_id ?? '', 0)
+  expect(await ended(id)).toMatchObject({
+    outcome: 'infrastructure',
+    reason: 'it passed, but its output dist could not be had: its worker is frozen',
+  })
+})
