@@ -2,8 +2,12 @@
 import { type ApiCall, calls, type Right, rightsOf } from './api/calls.ts'
 import type { ClusterClient } from './api/client.ts'
 import { isStatus } from './api/failure.ts'
-import type { MissingRight } from './api/requests.ts'
-import type { Beside, ClusterEvent, NodeObject, Pod, PodList, PodManifest, ResourceQuota, SecretManifest } from './objects.ts'
+import type { DeleteOptions, How, MissingRight } from './api/requests.ts'
+import { jobWorkers } from './job-workers.ts'
+import type { Beside, ClusterEvent, Job, JobList, JobManifest, NodeObject } from './objects.ts'
+import type { Pod, PodList, PodManifest, ResourceQuota, SecretManifest } from './objects.ts'
+import { podWorkers } from './pod-workers.ts'
+import type { WorkerKind, Workers } from './workers.ts'
 
 export interface PodQuery {
   selector: string
@@ -15,15 +19,23 @@ export interface PodQuery {
 export type BesideKind = Beside['kind']
 
 /** One namespace of a cluster. */
-export interface Cluster {
+export interface Cluster extends Objects {
+  /** Those that a provider makes there. */
+  readonly workers: Workers
+  /** What a provider needs there. */
+  readonly rights: readonly Right[]
+  /** What we would need here, and may not. */
+  missing(signal: AbortSignal): Promise<MissingRight[]>
+}
+
+/** What it has, asked without knowing what a worker is. */
+export interface Objects {
   readonly namespace: string
   readonly client: ClusterClient
   /** The API server's clock: what it dates is not compared with another one's. */
   now(): number
   /** The version of the API server, as `v1.34.1`. */
   version(signal: AbortSignal): Promise<string>
-  /** What we would need here, and may not. */
-  missing(signal: AbortSignal): Promise<MissingRight[]>
   /** `dryRun`: all checks, and nothing is made. */
   createPod(pod: PodManifest, how: { dryRun?: boolean; signal: AbortSignal }): Promise<Pod>
   /** Undefined when there is none. */
@@ -31,6 +43,11 @@ export interface Cluster {
   listPods(query: PodQuery, signal: AbortSignal): Promise<PodList>
   /** Asks for its end; gives it as it is then, or undefined when there is none with this uid. */
   deletePod(name: string, how: { uid: string; graceSeconds: number; signal: AbortSignal }): Promise<Pod | undefined>
+  createJob(job: JobManifest, how: { dryRun?: boolean; signal: AbortSignal }): Promise<Job>
+  readJob(name: string, signal: AbortSignal): Promise<Job | undefined>
+  listJobs(query: PodQuery, signal: AbortSignal): Promise<JobList>
+  /** As that of a Pod; it goes once its Pod has gone. */
+  deleteJob(name: string, how: { uid: string; signal: AbortSignal }): Promise<Job | undefined>
   /** Makes an object beside the Pods; one of its name that is there already is answered 409. */
   create<T extends Beside>(object: T, signal: AbortSignal): Promise<T>
   /** Makes it, or sets these of its fields; those that somebody else has set are answered 409. */
@@ -40,8 +57,8 @@ export interface Cluster {
   list(kind: BesideKind, selector: string, signal: AbortSignal): Promise<Beside[]>
   /** Only the object with this uid; one that is not there any more is no failure. */
   remove(kind: BesideKind, one: { name: string; uid: string | undefined }, signal: AbortSignal): Promise<void>
-  /** Warnings about Pods; of very many some. */
-  listEvents(signal: AbortSignal): Promise<ClusterEvent[]>
+  /** Warnings about Pods, or about Jobs without one; of very many some. */
+  listEvents(kind: 'Pod' | 'Job', signal: AbortSignal): Promise<ClusterEvent[]>
   listQuotas(signal: AbortSignal): Promise<ResourceQuota[]>
   /** All nodes, and all Pods on them; undefined where we may not see them. */
   listNodes(signal: AbortSignal): Promise<{ nodes: NodeObject[]; pods: Pod[] } | undefined>
@@ -96,9 +113,40 @@ const beside = {
 
 export const rights: readonly Right[] = rightsOf(made)
 
-export function createCluster(client: ClusterClient, namespace: string): Cluster {
+const jobCalls: readonly ApiCall[] = [calls.getJob, calls.listJobs, calls.watchJobs, calls.createJob, calls.deleteJob]
+/** Where workers are Jobs. */
+export const jobRights: readonly Right[] = rightsOf([...made, ...jobCalls])
+
+export function createCluster(client: ClusterClient, namespace: string, kind: WorkerKind = 'pod'): Cluster {
+  const objects = objectsOf(client, namespace)
+  const needed = kind === 'job' ? jobRights : rights
+  return {
+    ...objects,
+    workers: kind === 'job' ? jobWorkers(objects) : podWorkers(objects),
+    rights: needed,
+    missing: (signal) => client.requests.missing(needed, namespace, signal),
+  }
+}
+
+function objectsOf(client: ClusterClient, namespace: string): Objects {
   const { requests, transport } = client
   const place = (name?: string): { namespace: string; name?: string } => ({ namespace, ...(name === undefined ? {} : { name }) })
+
+  async function end<T extends Pod | Job>(
+    { remove, get }: Record<'remove' | 'get', ApiCall>,
+    name: string,
+    how: DeleteOptions,
+  ): Promise<T | undefined> {
+    try {
+      return await orAbsent(requests.delete<T>(remove, place(name), how))
+    } catch (error) {
+      if (!isStatus(error, 409)) throw error
+      // Another one has the name, unless somebody refuses the end of this very one.
+      const now = await orAbsent(requests.get<T>(get, place(name), { signal: how.signal }))
+      if (now?.metadata.uid === how.uid) throw error
+      return undefined
+    }
+  }
 
   return {
     namespace,
@@ -110,34 +158,24 @@ export function createCluster(client: ClusterClient, namespace: string): Cluster
       return gitVersion
     },
 
-    missing: (signal) => requests.missing(rights, namespace, signal),
-
-    createPod: (pod, { dryRun = false, signal }) =>
-      requests.create<Pod>(calls.createPod, pod, {
-        signal,
-        timeoutMs: CREATE_SECONDS * 1000 + CREATE_SLACK_MS,
-        query: {
-          ...{ fieldManager: 'muster', fieldValidation: 'Strict', timeout: `${CREATE_SECONDS}s` },
-          dryRun: dryRun ? 'All' : undefined,
-        },
-      }),
+    createPod: (pod, { dryRun = false, signal }) => requests.create<Pod>(calls.createPod, pod, creation(dryRun, signal)),
 
     readPod: (name, signal) => orAbsent(requests.get<Pod>(calls.getPod, place(name), { signal })),
 
     listPods: ({ selector, limit, rest }, signal) =>
       requests.page<Pod>(calls.listPods, place(), { signal, query: { labelSelector: selector, limit, continue: rest } }),
 
-    async deletePod(name, how) {
-      try {
-        return await orAbsent(requests.delete<Pod>(calls.deletePod, place(name), how))
-      } catch (error) {
-        if (!isStatus(error, 409)) throw error
-        // Another one has the name, unless somebody refuses the end of this very one.
-        const now = await orAbsent(requests.get<Pod>(calls.getPod, place(name), { signal: how.signal }))
-        if (now?.metadata.uid === how.uid) throw error
-        return undefined
-      }
-    },
+    deletePod: (name, how) => end<Pod>({ remove: calls.deletePod, get: calls.getPod }, name, how),
+
+    createJob: (job, { dryRun = false, signal }) => requests.create<Job>(calls.createJob, job, creation(dryRun, signal)),
+
+    readJob: (name, signal) => orAbsent(requests.get<Job>(calls.getJob, place(name), { signal })),
+
+    listJobs: ({ selector, limit, rest }, signal) =>
+      requests.page<Job>(calls.listJobs, place(), { signal, query: { labelSelector: selector, limit, continue: rest } }),
+
+    deleteJob: (name, how) =>
+      end<Job>({ remove: calls.deleteJob, get: calls.getJob }, name, { ...how, propagation: 'Foreground' }),
 
     create: <T extends Beside>(object: T, signal: AbortSignal) =>
       requests.create<T>(beside[object.kind].create, object, { signal, query: { fieldManager: 'muster' } }),
@@ -161,11 +199,13 @@ export function createCluster(client: ClusterClient, namespace: string): Cluster
       }
     },
 
-    async listEvents(signal) {
+    async listEvents(kind, signal) {
       const events: ClusterEvent[] = []
       let rest: string | undefined
       for (let page = 1; page <= EVENT_PAGES; page++) {
-        const query = { fieldSelector: 'involvedObject.kind=Pod,type=Warning', limit: EVENT_PAGE, continue: rest }
+        const which = kind === 'Pod' ? '' : ',reason=FailedCreate'
+        const fieldSelector = `involvedObject.kind=${kind},type=Warning${which}`
+        const query = { fieldSelector, limit: EVENT_PAGE, continue: rest }
         const { items, metadata } = await requests.page<ClusterEvent>(calls.listEvents, place(), { signal, query })
         events.push(...items)
         rest = metadata.continue
@@ -196,6 +236,17 @@ export function createCluster(client: ClusterClient, namespace: string): Cluster
       } catch (error) {
         if (!isStatus(error, 409, 'AlreadyExists')) throw error
       }
+    },
+  }
+}
+
+function creation(dryRun: boolean, signal: AbortSignal): How {
+  return {
+    signal,
+    timeoutMs: CREATE_SECONDS * 1000 + CREATE_SLACK_MS,
+    query: {
+      ...{ fieldManager: 'muster', fieldValidation: 'Strict', timeout: `${CREATE_SECONDS}s` },
+      dryRun: dryRun ? 'All' : undefined,
     },
   }
 }

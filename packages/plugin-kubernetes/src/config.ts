@@ -5,12 +5,14 @@ import { addressOf, cidrOf } from './addresses.ts'
 import type { ClusterSource } from './api/kubeconfig.ts'
 import { type CopiesConfig, copiesSchema, type CopyLimits, copyLimitsOf } from '@muster/provider-parts/copies'
 import type { NetworkConfig } from './network.ts'
+import { type WorkerKind, workerKinds } from './workers.ts'
 
 export interface KubernetesConfig {
   readonly kubeconfig?: string
   readonly context?: string
   readonly inCluster?: boolean
   readonly namespace?: string
+  readonly as?: WorkerKind
   readonly rate?: { readonly perSecond?: number; readonly burst?: number }
   readonly copies?: CopiesConfig
   readonly gate?: { readonly image: string; readonly address?: string; readonly seconds?: number }
@@ -21,6 +23,7 @@ export interface KubernetesConfig {
 export interface CheckedConfig {
   readonly source: ClusterSource
   readonly namespace: string
+  readonly as: WorkerKind
   readonly rate: { readonly rate: number; readonly burst: number }
   readonly copies: CopyLimits
   readonly network: NetworkConfig
@@ -46,6 +49,7 @@ export const configSchema: z.ZodType<KubernetesConfig> = z.strictObject({
     .regex(/^[a-z0-9](?:[a-z0-9-]{0,61}[a-z0-9])?$/)
     .describe('Where the workers are made; it must be there. Default: muster.')
     .exactOptional(),
+  as: z.enum(workerKinds).describe('What a worker is: a Pod of its own (default), or a Job with one.').exactOptional(),
   rate: z
     .strictObject({
       perSecond: count.describe('Requests a second in the long run. Default: 50.').exactOptional(),
@@ -84,10 +88,16 @@ export function parseConfig(input: unknown): CheckedConfig {
     const [issue] = parsed.error.issues
     throw refused(issue?.message ?? 'the configuration is not valid', issue?.path.map(String) ?? [])
   }
-  const { namespace = NAMESPACE, rate: { perSecond = RATE.perSecond, burst = RATE.burst } = {}, copies = {} } = parsed.data
+  const {
+    namespace = NAMESPACE,
+    as = 'pod',
+    rate: { perSecond = RATE.perSecond, burst = RATE.burst } = {},
+    copies = {},
+  } = parsed.data
   return Object.freeze({
     source: sourceOf(parsed.data),
     namespace,
+    as,
     rate: { rate: perSecond, burst },
     copies: copyLimitsOf(copies),
     network: networkOf(parsed.data),

@@ -25,7 +25,7 @@ export async function probeCluster(parts: ProbeParts, signal: AbortSignal): Prom
   const version = await cluster.version(signal)
   const known = { kubernetes: version, namespace: cluster.namespace }
   const missing = await cluster.missing(signal)
-  if (missing.length > 0) return { ...lacking(missing, cluster.namespace), facts: known }
+  if (missing.length > 0) return { ...lacking(missing, cluster), facts: known }
   const verdict = await lastVerdict(parts, signal)
   const facts = {
     ...known,
@@ -57,12 +57,12 @@ async function lastVerdict({ cluster, tags, tried }: ProbeParts, signal: AbortSi
   return verdicts.toSorted((left, right) => left.at - right.at).at(-1)
 }
 
-function lacking(missing: readonly Right[], namespace: string): Probe {
+function lacking(missing: readonly Right[], { namespace, rights }: Pick<Cluster, 'namespace' | 'rights'>): Probe {
   const words = missing.map(({ verb, resource }) => `${verb} ${resource}`)
   return {
     state: 'failed',
     message: `rights are missing in the namespace ${namespace}: ${words.join(', ')}`,
-    hint: `Bind this Role to the user of the kubeconfig:\n${roleText(roleOf(namespace))}`,
+    hint: `Bind this Role to the user of the kubeconfig:\n${roleText(roleOf(namespace, rights))}`,
   }
 }
 
@@ -75,7 +75,7 @@ interface Attempt {
 async function tryPod(cluster: Cluster, tags: ListQuery['tags'], signal: AbortSignal): Promise<Attempt> {
   const pod = plainPod(cluster.namespace, tags)
   try {
-    const changed = changedName(pod.metadata, (await cluster.createPod(pod, { dryRun: true, signal })).metadata)
+    const changed = changedName(pod.metadata, (await cluster.workers.create(pod, { dryRun: true, signal })).metadata)
     if (changed === undefined) return { notes: [] }
     return { failure: rewrittenWords(changed), notes: [] }
   } catch (error) {

@@ -19,11 +19,13 @@ const pods = { group: '', version: 'v1', resource: 'pods', namespaced: true } as
 const policies = { group: 'networking.k8s.io', version: 'v1', resource: 'networkpolicies', namespaced: true } as const
 const budgets = { group: 'policy', version: 'v1', resource: 'poddisruptionbudgets', namespaced: true } as const
 const services = { group: '', version: 'v1', resource: 'services', namespaced: true } as const
+const jobs = { group: 'batch', version: 'v1', resource: 'jobs', namespaced: true } as const
 /** A WebSocket begins with GET, which is the verb `get`; servers from 1.35 on want `create` too, as for every way to run something. */
 const stream = { ...pods, verb: 'get', also: ['create'] } as const
 
 type CallName =
   | ('getPod' | 'listPods' | 'watchPods' | 'createPod' | 'applyPod' | 'deletePod')
+  | ('getJob' | 'listJobs' | 'watchJobs' | 'createJob' | 'deleteJob')
   | ('getPolicy' | 'listPolicies' | 'createPolicy' | 'applyPolicy' | 'deletePolicy')
   | ('getBudget' | 'listBudgets' | 'createBudget' | 'applyBudget' | 'deleteBudget')
   | ('getService' | 'listServices' | 'createService' | 'applyService' | 'deleteService')
@@ -36,6 +38,11 @@ export const calls: Readonly<Record<CallName, ApiCall>> = {
   createPod: { ...pods, verb: 'create' },
   applyPod: { ...pods, verb: 'patch' },
   deletePod: { ...pods, verb: 'delete' },
+  getJob: { ...jobs, verb: 'get' },
+  listJobs: { ...jobs, verb: 'list' },
+  watchJobs: { ...jobs, verb: 'watch' },
+  createJob: { ...jobs, verb: 'create' },
+  deleteJob: { ...jobs, verb: 'delete' },
   getPolicy: { ...policies, verb: 'get' },
   listPolicies: { ...policies, verb: 'list' },
   createPolicy: { ...policies, verb: 'create' },
