@@ -4,7 +4,7 @@ import * as z from 'zod'
 import { type CopiesConfig, type CopyLimits, copiesSchema, copyLimitsOf } from '@muster/provider-parts/copies'
 import { type HostKey, parseHostKey } from './engine/host-keys.ts'
 import { imageRulesOf, type ImageRules, type ImagesConfig, imagesSchema } from './images/image-rules.ts'
-import { type RoomConfig, type RoomLimits, roomLimitsOf, roomSchema } from './workers/room.ts'
+import { type RoomConfig, type RoomLimits, roomLimitsOf, roomSchema } from './room-limits.ts'
 import { type HostRules, type RulesConfig, rulesOf, rulesShape } from './rules.ts'
 
 /** Where Docker's own packages put the engine's socket. */

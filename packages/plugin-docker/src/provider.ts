@@ -21,12 +21,11 @@ import {
   type Found,
   guarded,
   guardedStream,
-  listRows,
   observeMany,
   observeRows,
   type Observing,
-  type Row,
 } from './workers/containers.ts'
+import { listRows, type Row } from './workers/rows.ts'
 import { type CopyLimits, copyLimitsOf, countCopy } from '@muster/provider-parts/copies'
 import { inCall } from './engine/current.ts'
 import { EngineFailure, toDockerError } from './errors.ts'
@@ -42,7 +41,8 @@ import { createPuller } from './images/image.ts'
 import { createSweeper } from './images/sweep.ts'
 import { createLauncher } from './workers/launch.ts'
 import { readLogs } from './logs/logs.ts'
-import { createRoom, type RoomLimits } from './workers/room.ts'
+import type { RoomLimits } from './room-limits.ts'
+import { createRoom } from './workers/room.ts'
 import { type HostRules, rulesOf } from './rules.ts'
 import { createSampler } from './workers/samples.ts'
 import { settingsOf } from './settings.ts'

@@ -1,7 +1,7 @@
 /** What a worker has beside its container: found by the owner's tags alone, so that a half-made or half-removed one is found too. */
 import type { OwnerTags, WorkerId } from '@muster/core'
 import type { ContainerRow, Engine } from '../client.ts'
-import type { Row } from './containers.ts'
+import type { Row } from './rows.ts'
 import { isEnding, isGone, isStatus } from '../errors.ts'
 import { containerName, ownerFilter, partLabel, tagsOf } from '../labels.ts'
 import { type VolumeRow } from './storage.ts'

@@ -1,13 +1,14 @@
 /** The containers of one provider of one owner, found by worker id; anybody else's are not there. */
-import type { Call, Instant, ListQuery, OwnerTags, ProviderError, WorkerId, WorkerObservation } from '@muster/core'
+import type { Call, Instant, OwnerTags, ProviderError, WorkerId, WorkerObservation } from '@muster/core'
 import { type BegunAgain, begunAgain } from './again.ts'
 import { type Belongings, createBelongings, orphansOf } from './belongings.ts'
-import type { AgreedVersion, ContainerInspect, ContainerRow, Engine } from '../client.ts'
+import type { AgreedVersion, ContainerInspect, Engine } from '../client.ts'
 import { inCall } from '../engine/current.ts'
 import { abortError, EngineFailure, isEnding, isGone, isStatus, toDockerError } from '../errors.ts'
 import { type EngineFacts, readFacts } from '../engine/facts.ts'
-import { containerName, containerPath, label, ownerFilter, tagsOf } from '../labels.ts'
+import { containerName, containerPath, ownerFilter, tagsOf } from '../labels.ts'
 import { killedForMemory } from './memory-kill.ts'
+import type { Row } from './rows.ts'
 import { giveNameBack } from './renamed.ts'
 import { exitInDoubt, exitOf, handleOf, instantOf, isDoubtful, observe, observedAgain, phaseOf, withPeak } from '../translate.ts'
 import { wasResumed } from '../inside/run-folder.ts'
@@ -17,17 +18,6 @@ import { mapWide } from './turns.ts'
 export interface Found {
   container: ContainerInspect
   tags: OwnerTags
-}
-
-export interface Row {
-  id: WorkerId
-  tags: OwnerTags
-  container: string
-  /** The engine's word. */
-  state: string
-  /** What it has reserved: vCPU and bytes. */
-  cpu: number
-  memoryBytes: number
 }
 
 export interface Containers {
@@ -118,26 +108,6 @@ export function createContainers(
       }
     },
   }
-}
-
-/** All workers with these tags, in the order of their ids. An engine gives all at once: it has no pages. */
-export async function listRows(engine: Engine, tags: ListQuery['tags'] | undefined, signal: AbortSignal): Promise<Row[]> {
-  const filters = { label: tags === undefined ? ['muster-worker'] : ownerFilter(tags) }
-  const rows = await engine.json<ContainerRow[]>({
-    method: 'GET',
-    path: '/containers/json',
-    query: { all: true, filters },
-    signal,
-  })
-  return rows.flatMap(rowOf).sort((left, right) => (left.id < right.id ? -1 : 1))
-}
-
-function rowOf({ Id, Labels, State, Names }: ContainerRow): Row[] {
-  const tags = tagsOf(Labels)
-  // Labels can be given to any container; the name belongs to one.
-  if (tags === undefined || !Names.includes(`/${containerName(tags['muster-worker'])}`)) return []
-  const [cpu, memoryBytes] = [Number(Labels[label.cpu] ?? 0) / 1e9, Number(Labels[label.memory] ?? 0)]
-  return [{ id: tags['muster-worker'], tags, container: Id, state: State, cpu, memoryBytes }]
 }
 
 /** Inspections at once: enough to hide their round trips, few enough for an engine to answer others meanwhile. */

@@ -1,9 +1,10 @@
 /** What an engine is and has room for, as the contract tells it. Pure. */
 import type { Headroom, Probe } from '@muster/core'
 import { apiRange, compareVersions } from '../client.ts'
-import type { Row } from './containers.ts'
+import type { Row } from './rows.ts'
 import type { EngineFacts } from '../engine/facts.ts'
-import { freeOf, type RoomLimits } from './room.ts'
+import type { RoomLimits } from '../room-limits.ts'
+import { freeOf } from './room.ts'
 
 /** What the limits of running workers, of whatever owner, leave of the engine, or of what workers may take of it. Pure. */
 export function headroomOf({ cpus: cpu, memoryBytes }: EngineFacts, limits: RoomLimits, rows: readonly Row[]): Headroom {

@@ -5,7 +5,7 @@ import manifest from '../../muster-plugin.json' with { type: 'json' }
 import { parseConfig } from '../config.ts'
 import { callOf } from '../testing/harness.test.helper.ts'
 import { type DockerProvider, dockerProvider } from '../provider.ts'
-import type { RoomLimits } from './room.ts'
+import type { RoomLimits } from '../room-limits.ts'
 import { type Scripted, scriptedEngine, specOf, tags } from '../testing/scripted.test.helper.ts'
 
 const GiB = 2 ** 30

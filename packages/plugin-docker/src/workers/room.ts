@@ -1,41 +1,10 @@
 /** How much of an engine workers may take together. Counted before each launch over all workers there, of whatever owner. */
 import { type Call, type Headroom, type LaunchSpec, ProviderError } from '@muster/core'
-import * as z from 'zod'
 import type { Engine } from '../client.ts'
-import { listRows, type Row } from './containers.ts'
+import { listRows, type Row } from './rows.ts'
 import { type Need, needOf } from '../labels.ts'
 import { refuse } from '../settings.ts'
-import { sizePattern, amountOf } from '@muster/provider-parts/sizes'
-
-export interface RoomConfig {
-  readonly slots?: number
-  readonly cpu?: number
-  readonly memory?: string
-}
-
-/** Absent: no bound but the engine's own. */
-export interface RoomLimits {
-  readonly slots?: number
-  readonly cpu?: number
-  readonly memoryBytes?: number
-}
-
-export const roomSchema: z.ZodType<RoomConfig> = z
-  .strictObject({
-    slots: z.int().min(1).describe('Most workers at once.').exactOptional(),
-    cpu: z.number().positive().describe('vCPU that their limits may make together.').exactOptional(),
-    memory: sizePattern.describe('Memory that their limits may make together, as `48GiB`.').exactOptional(),
-  })
-  .describe('What workers may take of the engine together; a worker beyond it goes to the next placement. Default: no bound.')
-
-/** Pure. */
-export function roomLimitsOf({ slots, cpu, memory }: RoomConfig): RoomLimits {
-  return {
-    ...(slots === undefined ? {} : { slots }),
-    ...(cpu === undefined ? {} : { cpu }),
-    ...(memory === undefined ? {} : { memoryBytes: amountOf(memory) }),
-  }
-}
+import type { RoomLimits } from '../room-limits.ts'
 
 export interface Room {
   /**

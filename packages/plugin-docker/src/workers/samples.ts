@@ -4,7 +4,8 @@
  */
 import type { Call, StatsQuery, WorkerId, WorkerStats } from '@muster/core'
 import { type ContainerStats, toFailure } from '../client.ts'
-import { type Containers, listRows } from './containers.ts'
+import type { Containers } from './containers.ts'
+import { listRows } from './rows.ts'
 import { EngineFailure, isGone, isStatus } from '../errors.ts'
 import { containerName, containerPath, ownerFilter, tagsOf } from '../labels.ts'
 import { jsonLines } from '../engine/lines.ts'

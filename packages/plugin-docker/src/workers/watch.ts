@@ -1,7 +1,8 @@
 /** Hints of change: an engine's events, each answered by a look at the worker it names. */
 import type { Call, ListQuery, OwnerTags, WorkerId, WorkerObservation } from '@muster/core'
 import { toFailure } from '../client.ts'
-import { type Containers, listRows, observeMany, observeRows } from './containers.ts'
+import { type Containers, observeMany, observeRows } from './containers.ts'
+import { listRows } from './rows.ts'
 import { EngineFailure } from '../errors.ts'
 import { containerName, ownerFilter, tagsOf } from '../labels.ts'
 import { jsonLines } from '../engine/lines.ts'
