@@ -5,11 +5,17 @@ import manifest from '../muster-plugin.json' with { type: 'json' }
 import packed from '../package.json' with { type: 'json' }
 import { configSchema, parseConfig } from './config.ts'
 import { plugin } from './index.ts'
+import { jobRights } from './client.ts'
 import { roleOf } from './rbac.ts'
 import { settingsSchema } from './settings.ts'
 import { envBytes } from './translate.ts'
 
-const usual = { namespace: 'muster', rate: { rate: 50, burst: 100 }, copies: { bytes: 64 * 2 ** 30, entries: 1_000_000 } }
+const usual = {
+  namespace: 'muster',
+  as: 'pod',
+  rate: { rate: 50, burst: 100 },
+  copies: { bytes: 64 * 2 ** 30, entries: 1_000_000 },
+}
 
 test.each([
   [{ kubeconfig: '/a' }, { ...usual, source: { from: 'file', path: '/a' } }],
@@ -18,8 +24,8 @@ test.each([
     { ...usual, source: { from: 'file', path: '/a', context: 'b' } },
   ],
   [
-    { inCluster: true, namespace: 'ci' },
-    { ...usual, namespace: 'ci', source: { from: 'pod' } },
+    { inCluster: true, namespace: 'ci', as: 'job' },
+    { ...usual, namespace: 'ci', as: 'job', source: { from: 'pod' } },
   ],
   [
     { inCluster: true, copies: { size: '2MiB' } },
@@ -104,6 +110,13 @@ test('the provider has the methods that the manifest declares, and no others', a
     ],
     ...['copyIn', 'copyOut', 'forward', 'stats', 'headroom'],
   ])
+})
+
+test('where workers are Jobs the Role has those of Jobs too', () => {
+  const jobs = { apiGroups: ['batch'], resources: ['jobs'], verbs: ['create', 'delete', 'get', 'list', 'watch'] }
+  const { rules } = roleOf('ci', jobRights)
+  expect(rules.filter(({ resources }) => resources[0] !== 'jobs')).toEqual(roleOf('ci').rules)
+  expect(rules).toContainEqual(jobs)
 })
 
 test('the Role has the rights of the calls that are made, and no others', () => {

@@ -2,7 +2,7 @@
 import type { WorkerId } from '@muster/core'
 import { pause } from '@muster/provider-parts/waiting'
 import { isStatus } from './api/failure.ts'
-import type { Objects } from './client.ts'
+import type { Objects } from './cluster-objects.ts'
 import { followJobs } from './job-watch.ts'
 import { hasBegun, jobOf, workerOfJob, workerOfPod } from './job-view.ts'
 import { isOwn, tagsOf } from './labels.ts'

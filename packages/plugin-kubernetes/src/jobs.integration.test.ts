@@ -1,0 +1,233 @@
+/** Workers that are Jobs, on a cluster: what differs from Pods, and what must not. */
+import type { LaunchSpec, OwnerTags, WorkerId, WorkerObservation } from '@muster/core'
+import { checkProvider, newWorkerId } from '@muster/core/testing'
+import { CLUSTER_IMAGES, findStartKubernetes, type KubernetesCluster } from '@muster/test/systems/kubernetes'
+import { suiteWith } from '@muster/test/systems/presence'
+import { waitFor } from '@muster/test/systems/wait'
+import { afterAll, beforeAll, expect, test } from 'vitest'
+import { connect } from './api/client.ts'
+import { createCluster, jobRights } from './client.ts'
+import { makePlace, type Place } from './cluster.test.helper.ts'
+import { kubernetesSetup } from './conformance.test.helper.ts'
+import type { ClusterEvent, Job, Pod, PodList } from './objects.ts'
+import { type KubernetesProvider, kubernetesProvider } from './provider.ts'
+import { fields, newCall } from './pure.test.helper.ts'
+import { roleOf } from './rbac.ts'
+import type { WorkerKind } from './workers.ts'
+
+const query = { 'muster-owner': 'owner', 'muster-provider': 'kubernetes' }
+const forced = { graceMs: 0, force: true, reason: 'done' }
+
+function specOf(over: Partial<LaunchSpec> = {}): LaunchSpec {
+  const id = newWorkerId()
+  const tags: OwnerTags = { ...query, 'muster-pool': 'pool', 'muster-worker': id, 'muster-epoch': '1' }
+  return { id, tags, work: { mode: 'hold' }, image: CLUSTER_IMAGES.busybox, ...over }
+}
+
+suiteWith(await findStartKubernetes(), 'workers that are Jobs', (start) => {
+  let cluster: KubernetesCluster
+  let place: Place
+  let provider: KubernetesProvider
+
+  const providerAt = ({ kubeconfig, namespace }: Place, kind: WorkerKind = 'job'): KubernetesProvider => {
+    const client = connect({ from: 'file', path: kubeconfig })
+    const context = { owner: 'owner', provider: 'kubernetes' }
+    return kubernetesProvider({ cluster: createCluster(client, namespace, kind), context, fields })
+  }
+  const jobPlace = (namespace: string): Promise<Place> => makePlace(cluster, namespace, roleOf(namespace, jobRights))
+  const look = async (id: WorkerId): Promise<WorkerObservation | undefined> => (await provider.inspect([{ id }], newCall()))[0]
+  const runs = async (over: Partial<LaunchSpec> = {}): Promise<WorkerId> => {
+    const spec = specOf(over)
+    await provider.launch(spec, newCall())
+    await waitFor('it runs', () => look(spec.id), { until: (seen) => seen?.phase === 'running' })
+    return spec.id
+  }
+  const ends = async (id: WorkerId): Promise<void> => {
+    const ended = (): Promise<boolean> => provider.terminate({ id }, forced, newCall()).then(({ state }) => state === 'gone')
+    await waitFor('its end', ended)
+    expect(await look(id)).toBeUndefined()
+  }
+  const pods = (more = ''): string => `/api/v1/namespaces/${place.namespace}/pods${more}`
+  const podsOf = async (id: WorkerId): Promise<Pod[]> => {
+    const { items } = await cluster.ask<PodList>({ path: pods() })
+    return items.filter(({ metadata }) => metadata.name.startsWith(id))
+  }
+  const podOf = async (id: WorkerId): Promise<string> => (await podsOf(id))[0]?.metadata.name ?? ''
+  const jobOf = (id: WorkerId): Promise<Job> =>
+    cluster.ask<Job>({ path: `/apis/batch/v1/namespaces/${place.namespace}/jobs/${id}` })
+  const listed = async (): Promise<WorkerId[]> => {
+    const ids: WorkerId[] = []
+    for (let cursor: string | undefined; ;) {
+      const { workers, next } = await provider.list(
+        { tags: query, limit: 2, ...(cursor === undefined ? {} : { cursor }) },
+        newCall(),
+      )
+      ids.push(...workers.map(({ id }) => id))
+      if (next === undefined) return ids
+      cursor = next
+    }
+  }
+
+  beforeAll(
+    async () => {
+      cluster = await start()
+      place = await jobPlace('jobs')
+      provider = providerAt(place)
+    },
+    // Its parts may take 90 s each to come up.
+    300_000,
+  )
+  afterAll(() => cluster?.stop())
+
+  test('the conformance suite, in its own process, under the Role that it asks for', async () => {
+    const setup = kubernetesSetup(cluster, await jobPlace('conformance'), 'job')
+    const outcomes = await checkProvider(setup)
+    expect(outcomes.filter(({ outcome }) => outcome === 'fail')).toEqual([])
+  }, 900_000)
+
+  test('rights of Jobs that are missing are named, with the Role that grants them', async () => {
+    const probe = await providerAt(await makePlace(cluster, 'few')).probe(newCall())
+    expect(probe).toMatchObject({
+      state: 'failed',
+      message: expect.stringContaining('create jobs, delete jobs, get jobs, list jobs, watch jobs') as string,
+      hint: expect.stringContaining("resources: ['jobs']") as string,
+    })
+  })
+
+  test.each<[string, (pod: string) => Promise<unknown>]>([
+    ['deleted by hand', (pod) => cluster.ask({ method: 'DELETE', path: pods(`/${pod}`), body: { gracePeriodSeconds: 0 } })],
+    [
+      'evicted',
+      (pod) =>
+        cluster.ask({
+          method: 'POST',
+          path: pods(`/${pod}/eviction`),
+          body: { apiVersion: 'policy/v1', kind: 'Eviction', metadata: { name: pod, namespace: place.namespace } },
+        }),
+    ],
+  ])('a Pod that is %s is a lost worker, which has no second one', async (_what, end) => {
+    const id = await runs({ settings: { graceSeconds: 1 } })
+    const told: string[] = []
+    const leaving = new AbortController()
+    const watching = (async () => {
+      const call = { ...newCall(), signal: leaving.signal }
+      for await (const seen of provider.watch({ tags: query, limit: 500 }, call)) if (seen.id === id) told.push(seen.phase)
+    })()
+    watching.catch(() => {})
+    await waitFor('it is seen', () => told.includes('running'))
+    await end(await podOf(id))
+    await waitFor('the loss is told', () => told.includes('lost'))
+    leaving.abort()
+    const failed = await waitFor('the Job to fail', () => jobOf(id), {
+      until: ({ status }) => status?.conditions?.some(({ type }) => type === 'Failed') === true,
+    })
+    expect(failed.status).toMatchObject({ failed: 1 })
+    expect(await podsOf(id)).toEqual([])
+    const path = `/api/v1/namespaces/${place.namespace}/events?fieldSelector=involvedObject.uid%3D${failed.metadata.uid},reason%3DSuccessfulCreate`
+    expect(
+      (await cluster.ask<{ items: (ClusterEvent & { count?: number })[] }>({ path })).items.map(({ count }) => count),
+    ).toEqual([1])
+    expect(await look(id)).toMatchObject({
+      phase: 'lost',
+      exit: { reason: expect.stringMatching(/^lost: its Pod is gone; its Job says: /) as string },
+    })
+    expect(await listed()).toContain(id)
+    await ends(id)
+  })
+
+  test('a Job that may make no Pod is listed, says why, and goes', async () => {
+    const group = '/apis/admissionregistration.k8s.io/v1'
+    const name = 'none-but-tried'
+    const rule = { apiGroups: [''], apiVersions: ['v1'], resources: ['pods'], operations: ['CREATE'] }
+    const namespaceSelector = { matchLabels: { 'kubernetes.io/metadata.name': place.namespace } }
+    await cluster.ask({
+      method: 'POST',
+      path: `${group}/validatingadmissionpolicies`,
+      body: {
+        metadata: { name },
+        spec: {
+          matchConstraints: { resourceRules: [rule], namespaceSelector },
+          validations: [{ expression: 'request.dryRun == true', message: 'not here' }],
+        },
+      },
+    })
+    await cluster.ask({
+      method: 'POST',
+      path: `${group}/validatingadmissionpolicybindings`,
+      body: { metadata: { name }, spec: { policyName: name, validationActions: ['Deny'] } },
+    })
+    const refused = (): Promise<boolean> =>
+      cluster
+        .kubectl(['--namespace', place.namespace, 'run', 'refused', '--image=none', '--restart=Never'])
+        .then(async ({ code }) => {
+          if (code === 0)
+            await cluster.kubectl(['--namespace', place.namespace, 'delete', 'pod', 'refused', '--grace-period=0', '--force'])
+          return code !== 0
+        })
+    await waitFor('the policy to hold', refused)
+    const spec = specOf()
+    await provider.launch(spec, newCall())
+    const seen = await waitFor('its problem', () => look(spec.id), { until: (one) => one?.problem !== undefined })
+    expect(seen).toMatchObject({
+      phase: 'provisioning',
+      problem: {
+        code: 'invalid-spec',
+        final: true,
+        message: expect.stringMatching(/^its Job makes no Pod: .*not here/) as string,
+      },
+    })
+    expect(await listed()).toContain(spec.id)
+    await ends(spec.id)
+    for (const kind of ['bindings', 'policies'])
+      await cluster.ask({
+        method: 'DELETE',
+        path: `${group}/validatingadmissionpolic${kind === 'policies' ? 'ies' : 'ybindings'}/${name}`,
+      })
+  })
+
+  test('what the namespace has no room for is refused as a Pod is, and what has its place already is found', async () => {
+    const full = await jobPlace('full')
+    const other = providerAt(full)
+    const spec = specOf()
+    const first = await other.launch(spec, newCall())
+    const path = '/api/v1/namespaces/full/resourcequotas'
+    await cluster.ask({ method: 'POST', path, body: { metadata: { name: 'one' }, spec: { hard: { pods: '1' } } } })
+    const refusal = (): Promise<unknown> => other.launch(specOf(), newCall()).catch((error: unknown) => error)
+    const told = await waitFor('the quota to count', refusal, { until: (one) => one instanceof Error })
+    expect(told).toMatchObject({ code: 'quota', effect: 'none', quota: 'one' })
+    expect(await other.launch(spec, newCall())).toEqual(first)
+  })
+
+  test('a worker that ended well keeps its exit when its Pod is taken away', async () => {
+    const spec = specOf({ work: { mode: 'command', command: ['true'] } })
+    await provider.launch(spec, newCall())
+    await waitFor('its exit', () => look(spec.id), { until: (seen) => seen?.phase === 'exited' })
+    await waitFor('the Job to know', () => jobOf(spec.id), { until: ({ status }) => status?.succeeded === 1 })
+    await cluster.ask({ method: 'DELETE', path: pods(`/${await podOf(spec.id)}`) })
+    await waitFor('its Pod to go', async () => (await podsOf(spec.id)).length === 0)
+    expect(await look(spec.id)).toMatchObject({ phase: 'exited', exit: { code: 0 } })
+    await ends(spec.id)
+  })
+
+  test('a label taken from its Pod makes it no other worker, and a Job taken from above it leaves none behind', async () => {
+    const id = await runs()
+    const pod = await podOf(id)
+    const kubectl = (...args: string[]): Promise<unknown> => cluster.kubectl(['--namespace', place.namespace, ...args])
+    await kubectl('label', 'pod', pod, 'muster-worker-')
+    expect(await look(id)).toMatchObject({ phase: 'running', part: expect.any(String) as string })
+    await kubectl('label', 'pod', pod, `muster-worker=${id}`)
+    await kubectl('delete', 'job', id, '--cascade=orphan')
+    expect(await look(id)).toMatchObject({ phase: 'running' })
+    expect((await listed()).filter((one) => one === id)).toEqual([id])
+    await ends(id)
+    expect(await podsOf(id)).toEqual([])
+  })
+
+  test('workers that were Pods are seen by who makes Jobs since', async () => {
+    const spec = specOf()
+    await providerAt(place, 'pod').launch(spec, newCall())
+    await waitFor('it runs', () => look(spec.id), { until: (seen) => seen?.phase === 'running' })
+    expect(await listed()).toContain(spec.id)
+    await ends(spec.id)
+  })
+})
