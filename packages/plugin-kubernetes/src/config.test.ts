@@ -1,4 +1,7 @@
+import { readFile } from 'node:fs/promises'
+import { fileURLToPath } from 'node:url'
 import { pluginManifestSchema } from '@muster/core'
+import { load } from 'js-yaml'
 import { expect, test } from 'vitest'
 import * as z from 'zod'
 import manifest from '../muster-plugin.json' with { type: 'json' }
@@ -110,6 +113,13 @@ test('the provider has the methods that the manifest declares, and no others', a
     ],
     ...['copyIn', 'copyOut', 'forward', 'stats', 'headroom'],
   ])
+})
+
+test('what the guide says of Jobs is a configuration', async () => {
+  const guide = await readFile(fileURLToPath(new URL('../../../docs/guide/kubernetes.md', import.meta.url)), 'utf8')
+  const [, block = ''] = /```yaml\n(.*?)```/s.exec(guide) ?? []
+  const { providers } = load(block) as { providers: { cluster: { config: unknown } } }
+  expect(parseConfig(providers.cluster.config)).toMatchObject({ as: 'job', namespace: 'ci' })
 })
 
 test('where workers are Jobs the Role has those of Jobs too', () => {
