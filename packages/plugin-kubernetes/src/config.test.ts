@@ -116,9 +116,8 @@ test('the provider has the methods that the manifest declares, and no others', a
 })
 
 test('what the guide says of Jobs is a configuration', async () => {
-  const guide = await readFile(fileURLToPath(new URL('../../../docs/guide/kubernetes.md', import.meta.url)), 'utf8')
-  const [, block = ''] = /```yaml\n(.*?)```/s.exec(guide) ?? []
-  const { providers } = load(block) as { providers: { cluster: { config: unknown } } }
+  const text = await readFile(fileURLToPath(new URL('../../../examples/kubernetes/jobs.yaml', import.meta.url)), 'utf8')
+  const { providers } = load(text) as { providers: { cluster: { config: unknown } } }
   expect(parseConfig(providers.cluster.config)).toMatchObject({ as: 'job', namespace: 'ci' })
 })
 
