@@ -1,5 +1,5 @@
 /** What of a Pod is looked at, without what may be large: a watch holds one of each worker, and an environment alone may have 120 KiB. Pure. */
-import { markNames } from './labels.ts'
+import { label, markNames } from './labels.ts'
 import type { Container, ContainerStatus, Job, Meta, Pod } from './objects.ts'
 import { workerContainer } from './translate.ts'
 
@@ -31,7 +31,7 @@ function briefMeta(metadata: Meta): Meta {
   return {
     ...only(metadata, ['name', 'namespace', 'uid', 'resourceVersion', 'creationTimestamp', 'deletionTimestamp']),
     ...only(metadata, ['deletionGracePeriodSeconds', 'ownerReferences']),
-    ...(labels === undefined ? {} : { labels: only(labels, markNames) }),
+    ...(labels === undefined ? {} : { labels: only(labels, [...markNames, label.drain]) }),
     ...(annotations === undefined ? {} : { annotations: only(annotations, markNames) }),
   }
 }

@@ -4,8 +4,9 @@ import type { ClusterClient } from './api/client.ts'
 import { isStatus } from './api/failure.ts'
 import type { DeleteOptions, How, MissingRight } from './api/requests.ts'
 import { jobWorkers } from './job-workers.ts'
+import { holdMarksOf } from './labels.ts'
 import type { BesideKind, Objects } from './cluster-objects.ts'
-import type { Beside, ClusterEvent, Job, NodeObject, Pod, ResourceQuota } from './objects.ts'
+import type { Beside, ClusterEvent, Job, Kept, NamespaceObject, NodeObject, Pod, ResourceQuota } from './objects.ts'
 import { podWorkers } from './pod-workers.ts'
 import type { WorkerKind, Workers } from './workers.ts'
 
@@ -13,10 +14,10 @@ import type { WorkerKind, Workers } from './workers.ts'
 export interface Cluster extends Objects {
   /** Those that a provider makes there. */
   readonly workers: Workers
-  /** What a provider needs there. */
-  readonly rights: readonly Right[]
+  /** What such workers need there beyond {@link rights}. */
+  readonly more: readonly Right[]
   /** What we would need here, and may not. */
-  missing(signal: AbortSignal): Promise<MissingRight[]>
+  missing(needed: readonly Right[], signal: AbortSignal): Promise<MissingRight[]>
 }
 
 /**
@@ -33,7 +34,7 @@ const EVENT_PAGES = 2
 
 /** Every call that the provider makes and cannot do without: its Role is generated from them. Nodes are the cluster's, and seen where that is granted. */
 const made: readonly ApiCall[] = [
-  ...[calls.createPod, calls.getPod, calls.listPods, calls.watchPods, calls.deletePod, calls.listEvents],
+  ...[calls.createPod, calls.getPod, calls.listPods, calls.watchPods, calls.mergePod, calls.deletePod, calls.listEvents],
   ...[calls.readLog, calls.exec, calls.forward, calls.createSecret, calls.listQuotas],
   ...[calls.getPolicy, calls.listPolicies, calls.createPolicy, calls.applyPolicy, calls.deletePolicy],
   ...[calls.getBudget, calls.listBudgets, calls.createBudget, calls.applyBudget, calls.deleteBudget],
@@ -70,14 +71,33 @@ const jobCalls: readonly ApiCall[] = [calls.getJob, calls.listJobs, calls.watchJ
 /** Where workers are Jobs. */
 export const jobRights: readonly Right[] = rightsOf([...made, ...jobCalls])
 
+/** Of a namespace that is looked at too: this right is one of the namespace itself, which a Role in it may grant. */
+export const checkingRights: readonly Right[] = [...rights, { verb: 'get', group: '', resource: 'namespaces', namespaced: true }]
+
+/** Of whoever makes namespaces: what is needed in them has to be granted in all of them. */
+export const makingRights: readonly Right[] = rightsOf([
+  ...made,
+  ...[calls.getNamespace, calls.createNamespace, calls.applyNamespace],
+  ...[calls.createQuota, calls.applyQuota, calls.createLimits, calls.applyLimits],
+])
+
+/** Of whoever takes them away again, too. */
+export const removingRights: readonly Right[] = [...makingRights, ...rightsOf([calls.deleteNamespace])]
+
+const keeps = {
+  Namespace: calls.applyNamespace,
+  ResourceQuota: calls.applyQuota,
+  LimitRange: calls.applyLimits,
+  NetworkPolicy: calls.applyPolicy,
+} as const satisfies Record<Kept['kind'], ApiCall>
+
 export function createCluster(client: ClusterClient, namespace: string, kind: WorkerKind = 'pod'): Cluster {
   const objects = objectsOf(client, namespace)
-  const needed = kind === 'job' ? jobRights : rights
   return {
     ...objects,
     workers: kind === 'job' ? jobWorkers(objects) : podWorkers(objects),
-    rights: needed,
-    missing: (signal) => client.requests.missing(needed, namespace, signal),
+    more: kind === 'job' ? rightsOf(jobCalls) : [],
+    missing: (needed, signal) => client.requests.missing(needed, namespace, signal),
   }
 }
 
@@ -130,6 +150,16 @@ function objectsOf(client: ClusterClient, namespace: string): Objects {
     deleteJob: (name, how) =>
       end<Job>({ remove: calls.deleteJob, get: calls.getJob }, name, { ...how, propagation: 'Foreground' }),
 
+    async markPod(name, { uid, leased, signal }) {
+      try {
+        const metadata = { name, namespace, uid, ...holdMarksOf(leased) }
+        await orAbsent(requests.merge(calls.mergePod, { metadata }, { signal, query: { fieldManager: 'muster' } }))
+      } catch (error) {
+        // Another one has the name.
+        if (!isStatus(error, 409) && !isStatus(error, 422)) throw error
+      }
+    },
+
     create: <T extends Beside>(object: T, signal: AbortSignal) =>
       requests.create<T>(beside[object.kind].create, object, { signal, query: { fieldManager: 'muster' } }),
 
@@ -169,6 +199,16 @@ function objectsOf(client: ClusterClient, namespace: string): Objects {
 
     async listQuotas(signal) {
       return (await requests.all<ResourceQuota>(calls.listQuotas, place(), { signal })).items
+    },
+
+    readNamespace: (signal) => orAbsent(requests.get<NamespaceObject>(calls.getNamespace, { name: namespace }, { signal })),
+
+    async removeNamespace(uid, signal) {
+      await orAbsent(requests.delete(calls.deleteNamespace, { name: namespace }, { uid, signal }))
+    },
+
+    async keep(object, signal) {
+      await requests.apply(keeps[object.kind], object, { signal })
     },
 
     async listNodes(signal) {

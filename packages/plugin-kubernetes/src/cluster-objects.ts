@@ -1,6 +1,6 @@
 /** What of one namespace of a cluster is asked: a few requests about its objects, which know nothing of workers. */
 import type { ClusterClient } from './api/client.ts'
-import type { Beside, ClusterEvent, Job, JobList, JobManifest, NodeObject } from './objects.ts'
+import type { Beside, ClusterEvent, Job, JobList, JobManifest, Kept, NamespaceObject, NodeObject } from './objects.ts'
 import type { Pod, PodList, PodManifest, ResourceQuota, SecretManifest } from './objects.ts'
 
 export interface PodQuery {
@@ -26,6 +26,8 @@ export interface Objects {
   listPods(query: PodQuery, signal: AbortSignal): Promise<PodList>
   /** Asks for its end; gives it as it is then, or undefined when there is none with this uid. */
   deletePod(name: string, how: { uid: string; graceSeconds: number; signal: AbortSignal }): Promise<Pod | undefined>
+  /** Says of it whether somebody holds it; one that is not there, or not with this uid, is no failure. */
+  markPod(name: string, how: { uid: string; leased: boolean; signal: AbortSignal }): Promise<void>
   createJob(job: JobManifest, how: { dryRun?: boolean; signal: AbortSignal }): Promise<Job>
   readJob(name: string, signal: AbortSignal): Promise<Job | undefined>
   listJobs(query: PodQuery, signal: AbortSignal): Promise<JobList>
@@ -43,6 +45,12 @@ export interface Objects {
   /** Warnings about Pods, or about Jobs without one; of very many some. */
   listEvents(kind: 'Pod' | 'Job', signal: AbortSignal): Promise<ClusterEvent[]>
   listQuotas(signal: AbortSignal): Promise<ResourceQuota[]>
+  /** Of the namespace itself; undefined when it is not there. */
+  readNamespace(signal: AbortSignal): Promise<NamespaceObject | undefined>
+  /** Only the one with this uid, with all that is in it. */
+  removeNamespace(uid: string, signal: AbortSignal): Promise<void>
+  /** Makes what bounds the namespace, or the namespace, or sets these of its fields; those that somebody else has set are answered 409. */
+  keep(object: Kept, signal: AbortSignal): Promise<void>
   /** All nodes, and all Pods on them; undefined where we may not see them. */
   listNodes(signal: AbortSignal): Promise<{ nodes: NodeObject[]; pods: Pod[] } | undefined>
   /** One of this name that is there already stays. */

@@ -6,6 +6,7 @@ import type { ClusterSource } from './api/kubeconfig.ts'
 import { type CopiesConfig, copiesSchema, type CopyLimits, copyLimitsOf } from '@muster/provider-parts/copies'
 import type { NetworkConfig } from './network.ts'
 import { type WorkerKind, workerKinds } from './workers.ts'
+import { type TenantConfig, tenantSchema } from './tenant.ts'
 
 export interface KubernetesConfig {
   readonly kubeconfig?: string
@@ -13,6 +14,7 @@ export interface KubernetesConfig {
   readonly inCluster?: boolean
   readonly namespace?: string
   readonly as?: WorkerKind
+  readonly tenant?: TenantConfig
   readonly rate?: { readonly perSecond?: number; readonly burst?: number }
   readonly copies?: CopiesConfig
   readonly gate?: { readonly image: string; readonly address?: string; readonly seconds?: number }
@@ -24,6 +26,7 @@ export interface CheckedConfig {
   readonly source: ClusterSource
   readonly namespace: string
   readonly as: WorkerKind
+  readonly tenant?: TenantConfig
   readonly rate: { readonly rate: number; readonly burst: number }
   readonly copies: CopyLimits
   readonly network: NetworkConfig
@@ -47,9 +50,10 @@ export const configSchema: z.ZodType<KubernetesConfig> = z.strictObject({
   namespace: z
     .string()
     .regex(/^[a-z0-9](?:[a-z0-9-]{0,61}[a-z0-9])?$/)
-    .describe('Where the workers are made; it must be there. Default: muster.')
+    .describe('Where the workers are made; it must be there, unless `tenant.make`. Default: muster.')
     .exactOptional(),
   as: z.enum(workerKinds).describe('What a worker is: a Pod of its own (default), or a Job with one.').exactOptional(),
+  tenant: tenantSchema.exactOptional(),
   rate: z
     .strictObject({
       perSecond: count.describe('Requests a second in the long run. Default: 50.').exactOptional(),
@@ -98,6 +102,7 @@ export function parseConfig(input: unknown): CheckedConfig {
     source: sourceOf(parsed.data),
     namespace,
     as,
+    ...(parsed.data.tenant === undefined ? {} : { tenant: parsed.data.tenant }),
     rate: { rate: perSecond, burst },
     copies: copyLimitsOf(copies),
     network: networkOf(parsed.data),

@@ -5,7 +5,7 @@ import { expect, test } from 'vitest'
 import { jobRights } from './client.ts'
 import { fieldChecks, refusable } from './conformance.test.helper.ts'
 import { fields as declared } from './pure.test.helper.ts'
-import { roleOf, roleText } from './rbac.ts'
+import { roleOf, roleText, tenantRoleOf } from './rbac.ts'
 
 const at = (name: string): string => fileURLToPath(new URL(`../${name}`, import.meta.url))
 
@@ -35,6 +35,8 @@ test('the README has the table of fields, as the conformance suite sees them', a
 test('the file with the Role has the rights of the calls that are made, and no others', async () => {
   const role = `${roleText(roleOf('muster'))}\n`
   await expect(role).toMatchFileSnapshot(at('role.yaml'))
+  const tenants = tenantRoleOf('muster', { quota: {}, make: true, remove: true })
+  await expect(`${roleText(tenants)}\n`).toMatchFileSnapshot(at('tenant-role.yaml'))
   // kustomize reads nothing outside its own folder.
   await expect(role).toMatchFileSnapshot(at('../../packaging/kubernetes/base/role.yaml'))
   await expect(`${roleText(roleOf('muster', jobRights))}\n`).toMatchFileSnapshot(at('role-jobs.yaml'))

@@ -161,6 +161,14 @@ export function jobWorkers(objects: Objects): Workers {
       return pods.map(workerOfPod)[0]
     },
 
+    async mark(id, { uid, leased, signal }) {
+      const guess = guesses.get(id)
+      if (guess !== undefined) return await objects.markPod(guess.name, { uid: guess.uid, leased, signal })
+      const worker = await read(id, signal)
+      const pod = worker?.job?.pod
+      if (worker?.metadata.uid === uid && pod !== undefined) await objects.markPod(pod.name, { uid: pod.uid, leased, signal })
+    },
+
     isGone: async (id, _uid, signal) => (await podsOf([id], signal)).length === 0,
 
     follow: (query, options) => followJobs(objects, { query, guesses }, options),

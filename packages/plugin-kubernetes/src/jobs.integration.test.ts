@@ -108,12 +108,6 @@ suiteWith(await findStartKubernetes(), 'workers that are Jobs', (start) => {
     const outcomes = await checkProvider(setup, { only: ({ name }) => aboutWorkers.test(name) })
     expect(outcomes.filter(({ outcome }) => outcome === 'fail')).toEqual([])
     expect(outcomes.length).toBeGreaterThan(35)
-    console.log(
-      outcomes
-        .toSorted((a, b) => b.ms - a.ms)
-        .map(({ name, ms, outcome }) => `${ms} ${outcome} ${name}`)
-        .join('\n'),
-    )
   }, 600_000)
 
   test('rights of Jobs that are missing are named, with the Role that grants them', async () => {

@@ -37,6 +37,8 @@ export function podWorkers(objects: Objects): Workers {
 
     remove: (id, { uid, graceSeconds, signal }) => objects.deletePod(id, { uid, graceSeconds, signal }),
 
+    mark: (id, how) => objects.markPod(id, how),
+
     isGone: async (id, uid, signal) => (await objects.readPod(id, signal))?.metadata.uid !== uid,
 
     follow({ tags }, { backOff, ...options }) {

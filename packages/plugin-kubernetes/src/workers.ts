@@ -30,6 +30,8 @@ export interface Workers {
   readonly told: readonly ('Pod' | 'Job')[]
   /** Asks for its end; gives it as it is then, or undefined when nothing of it is there. */
   remove(id: WorkerId, how: Removal): Promise<Pod | undefined>
+  /** Says of it whether somebody holds it; of one that is not there, or not with this uid, nothing. */
+  mark(id: WorkerId, how: { uid: string; leased: boolean; signal: AbortSignal }): Promise<void>
   /** Has nothing of it been left, once what {@link follow} shows has gone? */
   isGone(id: WorkerId, uid: string, signal: AbortSignal): Promise<boolean>
   /** Tells of all of them, and of their changes. */
