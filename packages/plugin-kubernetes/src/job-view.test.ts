@@ -69,7 +69,7 @@ test.each<[string, Job, object]>([
     { phase: 'lost', exit: { reason: expect.stringContaining('lost: its Pod is gone; its Job says: Reached') as string } },
   ],
 ])('a Job without a Pod: %s', (_what, one, observation) => {
-  expect(seen(workerOfJob(one))).toMatchObject({ id, handle: handleOf('job'), ...observation })
+  expect(seen(workerOfJob(one))).toMatchObject({ id, handle: handleOf({ name: id, uid: 'job' }), ...observation })
 })
 
 test('with its Pod it is what that is, and ends when that ends; a second one would be no worker', () => {
@@ -77,7 +77,7 @@ test('with its Pod it is what that is, and ends when that ends; a second one wou
   const second = pod({ name: `${id}-fghij`, uid: 'second', creationTimestamp: '2026-11-30T01:01:00Z' })
   const worker = workerOfJob(job({ active: 1 }), [second, older])
   expect(worker.job?.pod).toEqual({ name: `${id}-abcde`, uid: 'pod' })
-  expect(seen(worker)).toMatchObject({ phase: 'running', ready: true, part: 'node', handle: handleOf('job') })
+  expect(seen(worker)).toMatchObject({ phase: 'running', ready: true, part: 'node', handle: handleOf({ name: id, uid: 'job' }) })
   const ending = pod({ deletionTimestamp: '2026-11-30T01:09:59Z', deletionGracePeriodSeconds: 7, finalizers: ['a.test/b'] })
   expect(workerOfJob(job(), [ending]).metadata).toMatchObject({ deletionGracePeriodSeconds: 7, finalizers: ['a.test/b'] })
 })
