@@ -1,17 +1,11 @@
 /** What of a Pod is looked at, without what may be large: a watch holds one of each worker, and an environment alone may have 120 KiB. Pure. */
 import { label, markNames } from './labels.ts'
-import type { Container, ContainerStatus, Pod } from './objects.ts'
+import type { Container, ContainerStatus, Job, Meta, Pod } from './objects.ts'
 import { workerContainer } from './translate.ts'
 
 export function briefOf({ metadata, spec, status }: Pod): Pod {
-  const { labels, annotations } = metadata
   return {
-    metadata: {
-      ...only(metadata, ['name', 'namespace', 'uid', 'resourceVersion', 'creationTimestamp', 'deletionTimestamp']),
-      ...only(metadata, ['deletionGracePeriodSeconds']),
-      ...(labels === undefined ? {} : { labels: only(labels, [...markNames, label.drain]) }),
-      ...(annotations === undefined ? {} : { annotations: only(annotations, markNames) }),
-    },
+    metadata: briefMeta(metadata),
     spec: {
       ...only(spec, ['nodeName']),
       containers: spec.containers.filter(({ name }) => name === workerContainer).map(containerOf),
@@ -25,6 +19,20 @@ export function briefOf({ metadata, spec, status }: Pod): Pod {
             ...statusesOf('initContainerStatuses', status.initContainerStatuses),
           },
         }),
+  }
+}
+
+export function briefOfJob({ metadata, status }: Job): Job {
+  return { metadata: briefMeta(metadata), ...(status === undefined ? {} : { status }) }
+}
+
+function briefMeta(metadata: Meta): Meta {
+  const { labels, annotations } = metadata
+  return {
+    ...only(metadata, ['name', 'namespace', 'uid', 'resourceVersion', 'creationTimestamp', 'deletionTimestamp']),
+    ...only(metadata, ['deletionGracePeriodSeconds', 'ownerReferences']),
+    ...(labels === undefined ? {} : { labels: only(labels, [...markNames, label.drain]) }),
+    ...(annotations === undefined ? {} : { annotations: only(annotations, markNames) }),
   }
 }
 

@@ -2,71 +2,22 @@
 import { type ApiCall, calls, type Right, rightsOf } from './api/calls.ts'
 import type { ClusterClient } from './api/client.ts'
 import { isStatus } from './api/failure.ts'
-import type { MissingRight } from './api/requests.ts'
+import type { DeleteOptions, How, MissingRight } from './api/requests.ts'
+import { jobWorkers } from './job-workers.ts'
 import { holdMarksOf } from './labels.ts'
-import type {
-  Beside,
-  ClusterEvent,
-  Kept,
-  NamespaceObject,
-  NodeObject,
-  Pod,
-  PodList,
-  PodManifest,
-  ResourceQuota,
-  SecretManifest,
-} from './objects.ts'
-
-export interface PodQuery {
-  selector: string
-  limit?: number
-  /** Goes on after the page before. */
-  rest?: string | undefined
-}
-
-export type BesideKind = Beside['kind']
+import type { BesideKind, Objects } from './cluster-objects.ts'
+import type { Beside, ClusterEvent, Job, Kept, NamespaceObject, NodeObject, Pod, ResourceQuota } from './objects.ts'
+import { podWorkers } from './pod-workers.ts'
+import type { WorkerKind, Workers } from './workers.ts'
 
 /** One namespace of a cluster. */
-export interface Cluster {
-  readonly namespace: string
-  readonly client: ClusterClient
-  /** The API server's clock: what it dates is not compared with another one's. */
-  now(): number
-  /** The version of the API server, as `v1.34.1`. */
-  version(signal: AbortSignal): Promise<string>
+export interface Cluster extends Objects {
+  /** Those that a provider makes there. */
+  readonly workers: Workers
+  /** What such workers need there beyond {@link rights}. */
+  readonly more: readonly Right[]
   /** What we would need here, and may not. */
   missing(needed: readonly Right[], signal: AbortSignal): Promise<MissingRight[]>
-  /** `dryRun`: all checks, and nothing is made. */
-  createPod(pod: PodManifest, how: { dryRun?: boolean; signal: AbortSignal }): Promise<Pod>
-  /** Undefined when there is none. */
-  readPod(name: string, signal: AbortSignal): Promise<Pod | undefined>
-  listPods(query: PodQuery, signal: AbortSignal): Promise<PodList>
-  /** Asks for its end; gives it as it is then, or undefined when there is none with this uid. */
-  deletePod(name: string, how: { uid: string; graceSeconds: number; signal: AbortSignal }): Promise<Pod | undefined>
-  /** Says of it whether somebody holds it; one that is not there, or not with this uid, is no failure. */
-  markPod(name: string, how: { uid: string; leased: boolean; signal: AbortSignal }): Promise<void>
-  /** Makes an object beside the Pods; one of its name that is there already is answered 409. */
-  create<T extends Beside>(object: T, signal: AbortSignal): Promise<T>
-  /** Makes it, or sets these of its fields; those that somebody else has set are answered 409. */
-  apply(object: Partial<Beside> & Pick<Beside, 'kind' | 'metadata'>, signal: AbortSignal): Promise<void>
-  /** Undefined when there is none. */
-  read<T extends Beside>(kind: T['kind'], name: string, signal: AbortSignal): Promise<T | undefined>
-  list(kind: BesideKind, selector: string, signal: AbortSignal): Promise<Beside[]>
-  /** Only the object with this uid; one that is not there any more is no failure. */
-  remove(kind: BesideKind, one: { name: string; uid: string | undefined }, signal: AbortSignal): Promise<void>
-  /** Warnings about Pods; of very many some. */
-  listEvents(signal: AbortSignal): Promise<ClusterEvent[]>
-  listQuotas(signal: AbortSignal): Promise<ResourceQuota[]>
-  /** Of the namespace itself; undefined when it is not there. */
-  readNamespace(signal: AbortSignal): Promise<NamespaceObject | undefined>
-  /** Only the one with this uid, with all that is in it. */
-  removeNamespace(uid: string, signal: AbortSignal): Promise<void>
-  /** Makes what bounds the namespace, or the namespace, or sets these of its fields; those that somebody else has set are answered 409. */
-  keep(object: Kept, signal: AbortSignal): Promise<void>
-  /** All nodes, and all Pods on them; undefined where we may not see them. */
-  listNodes(signal: AbortSignal): Promise<{ nodes: NodeObject[]; pods: Pod[] } | undefined>
-  /** One of this name that is there already stays. */
-  putSecret(secret: SecretManifest, signal: AbortSignal): Promise<void>
 }
 
 /**
@@ -116,6 +67,10 @@ const beside = {
 
 export const rights: readonly Right[] = rightsOf(made)
 
+const jobCalls: readonly ApiCall[] = [calls.getJob, calls.listJobs, calls.watchJobs, calls.createJob, calls.deleteJob]
+/** Where workers are Jobs. */
+export const jobRights: readonly Right[] = rightsOf([...made, ...jobCalls])
+
 /** Of a namespace that is looked at too: this right is one of the namespace itself, which a Role in it may grant. */
 export const checkingRights: readonly Right[] = [...rights, { verb: 'get', group: '', resource: 'namespaces', namespaced: true }]
 
@@ -136,9 +91,35 @@ const keeps = {
   NetworkPolicy: calls.applyPolicy,
 } as const satisfies Record<Kept['kind'], ApiCall>
 
-export function createCluster(client: ClusterClient, namespace: string): Cluster {
+export function createCluster(client: ClusterClient, namespace: string, kind: WorkerKind = 'pod'): Cluster {
+  const objects = objectsOf(client, namespace)
+  return {
+    ...objects,
+    workers: kind === 'job' ? jobWorkers(objects) : podWorkers(objects),
+    more: kind === 'job' ? rightsOf(jobCalls) : [],
+    missing: (needed, signal) => client.requests.missing(needed, namespace, signal),
+  }
+}
+
+function objectsOf(client: ClusterClient, namespace: string): Objects {
   const { requests, transport } = client
   const place = (name?: string): { namespace: string; name?: string } => ({ namespace, ...(name === undefined ? {} : { name }) })
+
+  async function end<T extends Pod | Job>(
+    { remove, get }: Record<'remove' | 'get', ApiCall>,
+    name: string,
+    how: DeleteOptions,
+  ): Promise<T | undefined> {
+    try {
+      return await orAbsent(requests.delete<T>(remove, place(name), how))
+    } catch (error) {
+      if (!isStatus(error, 409)) throw error
+      // Another one has the name, unless somebody refuses the end of this very one.
+      const now = await orAbsent(requests.get<T>(get, place(name), { signal: how.signal }))
+      if (now?.metadata.uid === how.uid) throw error
+      return undefined
+    }
+  }
 
   return {
     namespace,
@@ -150,34 +131,24 @@ export function createCluster(client: ClusterClient, namespace: string): Cluster
       return gitVersion
     },
 
-    missing: (needed, signal) => requests.missing(needed, namespace, signal),
-
-    createPod: (pod, { dryRun = false, signal }) =>
-      requests.create<Pod>(calls.createPod, pod, {
-        signal,
-        timeoutMs: CREATE_SECONDS * 1000 + CREATE_SLACK_MS,
-        query: {
-          ...{ fieldManager: 'muster', fieldValidation: 'Strict', timeout: `${CREATE_SECONDS}s` },
-          dryRun: dryRun ? 'All' : undefined,
-        },
-      }),
+    createPod: (pod, { dryRun = false, signal }) => requests.create<Pod>(calls.createPod, pod, creation(dryRun, signal)),
 
     readPod: (name, signal) => orAbsent(requests.get<Pod>(calls.getPod, place(name), { signal })),
 
     listPods: ({ selector, limit, rest }, signal) =>
       requests.page<Pod>(calls.listPods, place(), { signal, query: { labelSelector: selector, limit, continue: rest } }),
 
-    async deletePod(name, how) {
-      try {
-        return await orAbsent(requests.delete<Pod>(calls.deletePod, place(name), how))
-      } catch (error) {
-        if (!isStatus(error, 409)) throw error
-        // Another one has the name, unless somebody refuses the end of this very one.
-        const now = await orAbsent(requests.get<Pod>(calls.getPod, place(name), { signal: how.signal }))
-        if (now?.metadata.uid === how.uid) throw error
-        return undefined
-      }
-    },
+    deletePod: (name, how) => end<Pod>({ remove: calls.deletePod, get: calls.getPod }, name, how),
+
+    createJob: (job, { dryRun = false, signal }) => requests.create<Job>(calls.createJob, job, creation(dryRun, signal)),
+
+    readJob: (name, signal) => orAbsent(requests.get<Job>(calls.getJob, place(name), { signal })),
+
+    listJobs: ({ selector, limit, rest }, signal) =>
+      requests.page<Job>(calls.listJobs, place(), { signal, query: { labelSelector: selector, limit, continue: rest } }),
+
+    deleteJob: (name, how) =>
+      end<Job>({ remove: calls.deleteJob, get: calls.getJob }, name, { ...how, propagation: 'Foreground' }),
 
     async markPod(name, { uid, leased, signal }) {
       try {
@@ -211,11 +182,13 @@ export function createCluster(client: ClusterClient, namespace: string): Cluster
       }
     },
 
-    async listEvents(signal) {
+    async listEvents(kind, signal) {
       const events: ClusterEvent[] = []
       let rest: string | undefined
       for (let page = 1; page <= EVENT_PAGES; page++) {
-        const query = { fieldSelector: 'involvedObject.kind=Pod,type=Warning', limit: EVENT_PAGE, continue: rest }
+        const which = kind === 'Pod' ? '' : ',reason=FailedCreate'
+        const fieldSelector = `involvedObject.kind=${kind},type=Warning${which}`
+        const query = { fieldSelector, limit: EVENT_PAGE, continue: rest }
         const { items, metadata } = await requests.page<ClusterEvent>(calls.listEvents, place(), { signal, query })
         events.push(...items)
         rest = metadata.continue
@@ -256,6 +229,17 @@ export function createCluster(client: ClusterClient, namespace: string): Cluster
       } catch (error) {
         if (!isStatus(error, 409, 'AlreadyExists')) throw error
       }
+    },
+  }
+}
+
+function creation(dryRun: boolean, signal: AbortSignal): How {
+  return {
+    signal,
+    timeoutMs: CREATE_SECONDS * 1000 + CREATE_SLACK_MS,
+    query: {
+      ...{ fieldManager: 'muster', fieldValidation: 'Strict', timeout: `${CREATE_SECONDS}s` },
+      dryRun: dryRun ? 'All' : undefined,
     },
   }
 }

@@ -1,15 +1,24 @@
+import { readFile } from 'node:fs/promises'
+import { fileURLToPath } from 'node:url'
 import { pluginManifestSchema } from '@muster/core'
+import { load } from 'js-yaml'
 import { expect, test } from 'vitest'
 import * as z from 'zod'
 import manifest from '../muster-plugin.json' with { type: 'json' }
 import packed from '../package.json' with { type: 'json' }
 import { configSchema, parseConfig } from './config.ts'
 import { plugin } from './index.ts'
+import { jobRights } from './client.ts'
 import { roleOf, tenantRoleOf } from './rbac.ts'
 import { settingsSchema } from './settings.ts'
 import { envBytes } from './translate.ts'
 
-const usual = { namespace: 'muster', rate: { rate: 50, burst: 100 }, copies: { bytes: 64 * 2 ** 30, entries: 1_000_000 } }
+const usual = {
+  namespace: 'muster',
+  as: 'pod',
+  rate: { rate: 50, burst: 100 },
+  copies: { bytes: 64 * 2 ** 30, entries: 1_000_000 },
+}
 
 test.each([
   [{ kubeconfig: '/a' }, { ...usual, source: { from: 'file', path: '/a' } }],
@@ -18,8 +27,8 @@ test.each([
     { ...usual, source: { from: 'file', path: '/a', context: 'b' } },
   ],
   [
-    { inCluster: true, namespace: 'ci' },
-    { ...usual, namespace: 'ci', source: { from: 'pod' } },
+    { inCluster: true, namespace: 'ci', as: 'job' },
+    { ...usual, namespace: 'ci', as: 'job', source: { from: 'pod' } },
   ],
   [
     { inCluster: true, copies: { size: '2MiB' } },
@@ -110,6 +119,19 @@ test('the provider has the methods that the manifest declares, and no others', a
     ],
     ...['copyIn', 'copyOut', 'forward', 'mark', 'stats', 'headroom'],
   ])
+})
+
+test('what the guide says of Jobs is a configuration', async () => {
+  const text = await readFile(fileURLToPath(new URL('../../../examples/kubernetes/jobs.yaml', import.meta.url)), 'utf8')
+  const { providers } = load(text) as { providers: { cluster: { config: unknown } } }
+  expect(parseConfig(providers.cluster.config)).toMatchObject({ as: 'job', namespace: 'ci' })
+})
+
+test('where workers are Jobs the Role has those of Jobs too', () => {
+  const jobs = { apiGroups: ['batch'], resources: ['jobs'], verbs: ['create', 'delete', 'get', 'list', 'watch'] }
+  const { rules } = roleOf('ci', jobRights)
+  expect(rules.filter(({ resources }) => resources[0] !== 'jobs')).toEqual(roleOf('ci').rules)
+  expect(rules).toContainEqual(jobs)
 })
 
 test('the Role has the rights of the calls that are made, and no others', () => {

@@ -5,6 +5,7 @@ import { addressOf, cidrOf } from './addresses.ts'
 import type { ClusterSource } from './api/kubeconfig.ts'
 import { type CopiesConfig, copiesSchema, type CopyLimits, copyLimitsOf } from '@muster/provider-parts/copies'
 import type { NetworkConfig } from './network.ts'
+import { type WorkerKind, workerKinds } from './workers.ts'
 import { type TenantConfig, tenantSchema } from './tenant.ts'
 
 export interface KubernetesConfig {
@@ -12,6 +13,7 @@ export interface KubernetesConfig {
   readonly context?: string
   readonly inCluster?: boolean
   readonly namespace?: string
+  readonly as?: WorkerKind
   readonly tenant?: TenantConfig
   readonly rate?: { readonly perSecond?: number; readonly burst?: number }
   readonly copies?: CopiesConfig
@@ -23,6 +25,7 @@ export interface KubernetesConfig {
 export interface CheckedConfig {
   readonly source: ClusterSource
   readonly namespace: string
+  readonly as: WorkerKind
   readonly tenant?: TenantConfig
   readonly rate: { readonly rate: number; readonly burst: number }
   readonly copies: CopyLimits
@@ -49,6 +52,7 @@ export const configSchema: z.ZodType<KubernetesConfig> = z.strictObject({
     .regex(/^[a-z0-9](?:[a-z0-9-]{0,61}[a-z0-9])?$/)
     .describe('Where the workers are made; it must be there, unless `tenant.make`. Default: muster.')
     .exactOptional(),
+  as: z.enum(workerKinds).describe('What a worker is: a Pod of its own (default), or a Job with one.').exactOptional(),
   tenant: tenantSchema.exactOptional(),
   rate: z
     .strictObject({
@@ -88,10 +92,16 @@ export function parseConfig(input: unknown): CheckedConfig {
     const [issue] = parsed.error.issues
     throw refused(issue?.message ?? 'the configuration is not valid', issue?.path.map(String) ?? [])
   }
-  const { namespace = NAMESPACE, rate: { perSecond = RATE.perSecond, burst = RATE.burst } = {}, copies = {} } = parsed.data
+  const {
+    namespace = NAMESPACE,
+    as = 'pod',
+    rate: { perSecond = RATE.perSecond, burst = RATE.burst } = {},
+    copies = {},
+  } = parsed.data
   return Object.freeze({
     source: sourceOf(parsed.data),
     namespace,
+    as,
     ...(parsed.data.tenant === undefined ? {} : { tenant: parsed.data.tenant }),
     rate: { rate: perSecond, burst },
     copies: copyLimitsOf(copies),

@@ -3,9 +3,11 @@ import { fileURLToPath } from 'node:url'
 import { type LaunchSpec, ProviderError, type SpecField, type WorkerPluginManifest } from '@muster/core'
 import { type ErrorCase, type FieldCheck, processPlugin, type ProviderSetup } from '@muster/core/testing'
 import { CLUSTER_IMAGES, type KubernetesCluster } from '@muster/test/systems/kubernetes'
+import { waitFor } from '@muster/test/systems/wait'
 import manifest from '../muster-plugin.json' with { type: 'json' }
 import type { Place } from './cluster.test.helper.ts'
 import { userPrefix } from './labels.ts'
+import type { WorkerKind } from './workers.ts'
 import type { NetworkPolicy, Pod, PodList } from './objects.ts'
 
 const MiB = 1024 * 1024
@@ -15,13 +17,13 @@ const base64 = (text: string): string => Buffer.from(text).toString('base64')
 type Asks = Pick<KubernetesCluster, 'ask'>
 
 /** The setup for one place of a cluster. */
-export function kubernetesSetup(cluster: Asks, { namespace, kubeconfig, context }: Place): ProviderSetup {
+export function kubernetesSetup(cluster: Asks, { namespace, kubeconfig, context }: Place, as: WorkerKind = 'pod'): ProviderSetup {
   const entry = fileURLToPath(new URL('plugin.ts', import.meta.url))
   const image = CLUSTER_IMAGES.busybox
   return {
     manifest: manifest as unknown as WorkerPluginManifest,
     start: processPlugin([process.execPath, '--conditions=@muster/source', entry]),
-    config: { kubeconfig, context, namespace, gate: { image } },
+    config: { kubeconfig, context, namespace, gate: { image }, ...(as === 'pod' ? {} : { as }) },
     spec: { image },
     // A node of tests makes two or three Pods a second.
     many: 8,
@@ -33,13 +35,14 @@ export function kubernetesSetup(cluster: Asks, { namespace, kubeconfig, context 
         port: 7000,
       },
     },
-    fields: fieldChecks(cluster, { namespace, image }),
+    fields: fieldChecks(cluster, { namespace, image, as }),
     leftovers: async (ids) => {
-      const groups = { pod: 'api/v1', policy: 'apis/networking.k8s.io/v1' }
-      const found = Object.entries(groups).map(async ([what, group]) => {
-        const resource = what === 'pod' ? 'pods' : 'networkpolicies'
+      const resources = { pods: 'api/v1', networkpolicies: 'apis/networking.k8s.io/v1', jobs: 'apis/batch/v1' }
+      const found = Object.entries(resources).map(async ([resource, group]) => {
         const { items } = await cluster.ask<PodList>({ path: `/${group}/namespaces/${namespace}/${resource}` })
-        return items.filter(({ metadata }) => ids.includes(metadata.name)).map(({ metadata }) => `${what} ${metadata.name}`)
+        // A Job's Pod has a name that begins with the Job's.
+        const left = items.filter(({ metadata }) => ids.includes(metadata.name.replace(/-.*$/, '')))
+        return left.map(({ metadata }) => `${resource} ${metadata.name}`)
       })
       return (await Promise.all(found)).flat()
     },
@@ -60,12 +63,18 @@ export function kubernetesSetup(cluster: Asks, { namespace, kubeconfig, context 
 /** How each declared field is seen; those of `refusable` only by their refusal here. */
 export function fieldChecks(
   cluster: Asks,
-  { namespace, image }: { namespace: string; image: string },
+  { namespace, image, as = 'pod' }: { namespace: string; image: string; as?: WorkerKind },
 ): NonNullable<ProviderSetup['fields']> {
   const look =
     (read: (pod: Pod) => unknown): NonNullable<FieldCheck['look']> =>
-    async (id) =>
-      String(read(await cluster.ask<Pod>({ path: `/api/v1/namespaces/${namespace}/pods/${id}` })))
+    async (id) => {
+      const pods = `/api/v1/namespaces/${namespace}/pods`
+      if (as === 'pod') return String(read(await cluster.ask<Pod>({ path: `${pods}/${id}` })))
+      const path = `${pods}?labelSelector=muster-worker%3D${id}`
+      const podOf = async (): Promise<Pod | undefined> => (await cluster.ask<PodList>({ path })).items[0]
+      const pod = await waitFor("the Job's Pod", podOf, { until: (found) => found !== undefined })
+      return String(pod === undefined ? undefined : read(pod))
+    }
   const worker = (pod: Pod): Pod['spec']['containers'][number] | undefined => pod.spec.containers[0]
   return {
     image: { spec: { image }, look: look((pod) => worker(pod)?.image), expect: image },

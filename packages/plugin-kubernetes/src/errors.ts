@@ -38,9 +38,11 @@ const paths: readonly [RegExp, string][] = [
 
 /** The field of a spec that a field of its Pod is made from; any other path is one already. */
 export function specPath(path: string): string {
-  const [pattern, name = path] = paths.find(([candidate]) => candidate.test(path)) ?? []
+  // A Job has its Pod within.
+  const own = path.replace(/^spec\.template\.(?=spec\.|metadata\.)/, '')
+  const [pattern, name = own] = paths.find(([candidate]) => candidate.test(own)) ?? []
   // What the pattern has in brackets is a part of the path.
-  return pattern === undefined ? path : name.replace('$1', pattern.exec(path)?.[1] ?? '')
+  return pattern === undefined ? path : name.replace('$1', pattern.exec(own)?.[1] ?? '')
 }
 
 export function asProviderError(thrown: unknown, call: Call, doing: Doing): ProviderError {

@@ -2,6 +2,7 @@ import { readFile } from 'node:fs/promises'
 import { fileURLToPath } from 'node:url'
 import { type SpecField, specFields } from '@muster/core'
 import { expect, test } from 'vitest'
+import { jobRights } from './client.ts'
 import { fieldChecks, refusable } from './conformance.test.helper.ts'
 import { fields as declared } from './pure.test.helper.ts'
 import { roleOf, roleText, tenantRoleOf } from './rbac.ts'
@@ -38,4 +39,5 @@ test('the file with the Role has the rights of the calls that are made, and no o
   await expect(`${roleText(tenants)}\n`).toMatchFileSnapshot(at('tenant-role.yaml'))
   // kustomize reads nothing outside its own folder.
   await expect(role).toMatchFileSnapshot(at('../../packaging/kubernetes/base/role.yaml'))
+  await expect(`${roleText(roleOf('muster', jobRights))}\n`).toMatchFileSnapshot(at('role-jobs.yaml'))
 })

@@ -10,6 +10,7 @@ import type { Container, Pod, SecretManifest, Volume } from './objects.ts'
 import { securityOf } from './security.ts'
 import { type KubernetesSettings, refuse } from './settings.ts'
 import { type Folders, stateRoot, workdirOf } from './volumes.ts'
+import { ownerOf } from './workers.ts'
 
 /** Programs of `settings.init` are called `i-NAME`, services `s-NAME`. */
 export const filesContainer = 'files'
@@ -100,10 +101,10 @@ export function filesOf(
   }
 }
 
-/** The Secret that the Pod waits for, and that goes with it. Undefined: it has no files. */
-export function secretOf(spec: LaunchSpec, { metadata }: Pod): SecretManifest | undefined {
+/** The Secret that the Pod waits for, and that goes with the worker. Undefined: it has no files. */
+export function secretOf(spec: LaunchSpec, worker: Pod): SecretManifest | undefined {
   const { files = [], id } = spec
-  const { namespace, uid } = metadata
+  const { namespace, uid } = worker.metadata
   if (files.length === 0) return undefined
   if (uid === undefined || namespace === undefined) throw new ProviderError('internal', 'a Pod of the cluster has no uid')
   return {
@@ -113,7 +114,7 @@ export function secretOf(spec: LaunchSpec, { metadata }: Pod): SecretManifest | 
       name: id,
       namespace,
       labels: labelsOf(spec),
-      ownerReferences: [{ apiVersion: 'v1', kind: 'Pod', name: id, uid }],
+      ownerReferences: [ownerOf(worker)],
     },
     immutable: true,
     data: Object.fromEntries(files.map(({ base64 }, index) => [keyOf(index), base64])),

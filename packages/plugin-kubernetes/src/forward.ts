@@ -7,6 +7,7 @@ import { rawExecOf } from './exec.ts'
 import type { Pod } from './objects.ts'
 import { nothingThere, openRelay } from './relay.ts'
 import { workerContainer } from './translate.ts'
+import { podNameOf } from './workers.ts'
 
 /** Ends when the worker has ended its half. */
 export async function* forwardTo(
@@ -20,7 +21,7 @@ export async function* forwardTo(
       effect: 'none',
       path: 'port',
     })
-  const { name } = pod.metadata
+  const name = podNameOf(pod)
   const relayed = await openRelay(rawExecOf(cluster, name), { port, input }, signal)
   if (relayed !== undefined) {
     yield* relayed

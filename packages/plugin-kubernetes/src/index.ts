@@ -12,10 +12,10 @@ const declared = manifest as unknown as WorkerPluginManifest
 export const plugin: WorkerPlugin = definePlugin({
   manifest: declared,
   create: async (input, context) => {
-    const { source, namespace, tenant, rate, copies, network } = parseConfig(input)
+    const { source, namespace, as, tenant, rate, copies, network } = parseConfig(input)
     const client = connect(source, { userAgent: `muster/${declared.version}`, bucket: createBucket(rate) })
     return kubernetesProvider({
-      cluster: createCluster(client, namespace),
+      cluster: createCluster(client, namespace, as),
       context,
       fields: declared.capabilities.fields,
       copies,

@@ -1,11 +1,11 @@
-/** Makes a worker: one Pod under the worker's own name. The name makes it repeatable by anybody. */
+/** Makes a worker: one Pod, or one Job, under the worker's own name. The name makes it repeatable by anybody. */
 import { type Call, type LaunchedWorker, type LaunchSpec, ProviderError, type SpecField } from '@muster/core'
 import type { Cluster } from './client.ts'
 import { ApiFailure, isStatus } from './api/failure.ts'
 import { secretOf } from './files.ts'
 import { annotation, changedName, specDigest, tagsOf } from './labels.ts'
 import { checkNetwork, type NetworkConfig } from './network.ts'
-import type { Pod } from './objects.ts'
+import type { Pod, PodManifest } from './objects.ts'
 import { closeNetwork, type Lookup } from './policies.ts'
 import { settingsOf } from './settings.ts'
 import { isOver, LEAST_SECONDS } from './stop.ts'
@@ -50,21 +50,30 @@ async function createOrFind(
 ): Promise<Pod> {
   const manifest = podOf(spec, cluster.namespace, network)
   try {
-    const made = await cluster.createPod(manifest, { signal })
-    const changed = changedName(manifest.metadata, made.metadata)
+    const made = await cluster.workers.create(manifest, { signal })
+    const changed = changedOf(manifest, made)
     if (changed === undefined) return made
-    const left = await cluster.deletePod(spec.id, { uid: made.metadata.uid ?? '', graceSeconds: LEAST_SECONDS, signal })
+    const uid = made.metadata.uid ?? ''
+    const left = await cluster.workers.remove(spec.id, { uid, graceSeconds: LEAST_SECONDS, tags: spec.tags, signal })
     throw rewritten(changed, left === undefined || isOver(left) ? 'none' : 'possible')
   } catch (error) {
     // A conflict over a quota has the same number.
     if (!isStatus(error, 409, 'AlreadyExists')) throw error
-    const found = await cluster.readPod(spec.id, signal)
+    const found = await cluster.workers.again(spec.id, signal)
     if (found === undefined) throw conflict('the worker of this id has just gone')
     checkSame(spec, found)
-    const changed = changedName(manifest.metadata, found.metadata)
+    const changed = changedOf(manifest, found)
     if (changed !== undefined) throw rewritten(changed, 'possible')
     return found
   }
+}
+
+/** What a Job gives its Pod is by what that is found. */
+function changedOf({ metadata }: PodManifest, { metadata: made, job }: Pod): string | undefined {
+  return (
+    changedName(metadata, made) ??
+    (job?.template === undefined ? undefined : changedName(metadata, { name: '', ...job.template }))
+  )
 }
 
 /** Nobody would find it, or no policy of its pool would hold for it. */
@@ -82,7 +91,7 @@ function rewritten(name: string, effect: 'none' | 'possible'): ProviderError {
 
 function checkSame(spec: LaunchSpec, { metadata }: Pod): void {
   if (tagsOf(metadata) === undefined || metadata.annotations?.[annotation.spec] !== specDigest(spec))
-    throw conflict("a Pod of this worker's name was made from another spec")
+    throw conflict('what has the name of this worker was made from another spec')
   if (metadata.deletionTimestamp !== undefined) throw conflict('the worker of this id is being removed')
 }
 

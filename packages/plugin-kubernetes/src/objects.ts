@@ -160,6 +160,52 @@ export interface Pod {
   metadata: Meta
   spec: PodSpec
   status?: PodStatus
+  /** Of a worker that is a Job, seen as one Pod: `metadata` has the name and the uid of the Job then. */
+  job?: JobPart
+}
+
+/** What of a Job's worker is the cluster's own to name. */
+export interface JobPart {
+  /** Absent: there is none, not yet or not any more. */
+  pod?: { name: string; uid: string }
+  /** What the Job gives its Pod, where that was looked at. */
+  template?: Pick<Meta, 'labels' | 'annotations'>
+}
+
+export interface JobManifest {
+  apiVersion: 'batch/v1'
+  kind: 'Job'
+  metadata: Meta
+  spec: JobSpec
+}
+
+export interface JobSpec {
+  completions?: number
+  parallelism?: number
+  backoffLimit?: number
+  podReplacementPolicy?: 'Failed'
+  template: { metadata?: Pick<Meta, 'labels' | 'annotations'>; spec: PodSpec }
+}
+
+export interface Job {
+  metadata: Meta
+  spec?: JobSpec
+  status?: JobStatus
+}
+
+export interface JobStatus {
+  active?: number
+  succeeded?: number
+  failed?: number
+  terminating?: number
+  conditions?: Condition[]
+  /** Ended Pods that are not in the numbers yet. */
+  uncountedTerminatedPods?: { succeeded?: string[]; failed?: string[] }
+}
+
+export interface JobList {
+  metadata: { resourceVersion?: string; continue?: string }
+  items: Job[]
 }
 
 /** Bounds what all objects of a namespace have together. */

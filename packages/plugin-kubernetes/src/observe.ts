@@ -1,8 +1,9 @@
 /** What is known of a worker by its Pod, and by the Events about it. Pure. */
 import type { Instant, OwnerTags, ProviderPhase, WorkerExit, WorkerObservation, WorkerProblem } from '@muster/core'
 import type { ClusterEvent, Condition, ContainerStatus, Pod, TerminatedState } from './objects.ts'
-import { beforeProblem, eventProblem, rejectedProblem, scheduleProblem, waitingProblem } from './problems.ts'
+import { beforeProblem, creationProblem, eventProblem, rejectedProblem, scheduleProblem, waitingProblem } from './problems.ts'
 import { handleOf, workerContainer } from './translate.ts'
+import { isPodless } from './workers.ts'
 
 export interface Sight {
   /** By the cluster's clock. */
@@ -17,7 +18,8 @@ export const LOST_MS = 60_000
 export function observe(pod: Pod, tags: OwnerTags, { now, events = [] }: Sight): WorkerObservation {
   const { metadata, spec } = pod
   const phase = phaseOf(pod, now)
-  const problem = problemOf(pod, phase, eventProblem(events, now))
+  const told = isPodless(pod) ? creationProblem(events) : eventProblem(events, now)
+  const problem = problemOf(pod, phase, told)
   const exit = phase === 'exited' || phase === 'lost' ? exitOf(pod, phase) : undefined
   return {
     id: tags['muster-worker'],
@@ -33,8 +35,8 @@ export function observe(pod: Pod, tags: OwnerTags, { now, events = [] }: Sight):
 
 /** Is there something about it that only Events tell? What is being made has no other voice. */
 export function needsEvents(pod: Pod, now: number): boolean {
-  const made = phaseOf(pod, now) === 'provisioning' && scheduled(pod)?.status === 'True'
-  return made && problemOf(pod, 'provisioning', undefined) === undefined
+  const made = isPodless(pod) || scheduled(pod)?.status === 'True'
+  return made && phaseOf(pod, now) === 'provisioning' && problemOf(pod, 'provisioning', undefined) === undefined
 }
 
 /** Does its worker's own container run? */
@@ -59,8 +61,11 @@ const disruptions: Readonly<Record<string, Pick<WorkerProblem, 'code' | 'message
   TerminationByKubelet: { code: 'capacity', message: 'evicted: its node runs out of resources or shuts down' },
 }
 
+/** Our own word for a Pod that is not there any more while its Job is. */
+export const GONE = 'PodGone'
+
 /** The word for the end of a Pod that its node or the cluster gave up, and what it means. */
-const lostReasons: ReadonlySet<string> = new Set(['NodeLost', 'NodeShutdown', 'Shutdown', 'Terminated'])
+const lostReasons: ReadonlySet<string> = new Set(['NodeLost', 'NodeShutdown', 'Shutdown', 'Terminated', GONE])
 
 function disruptionOf(pod: Pod): WorkerProblem | undefined {
   const condition = conditionOf(pod, 'DisruptionTarget')

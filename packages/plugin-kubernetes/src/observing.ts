@@ -5,6 +5,7 @@ import type { Cluster } from './client.ts'
 import { isOwn, tagsOf } from './labels.ts'
 import type { ClusterEvent, Pod } from './objects.ts'
 import { needsEvents, observe } from './observe.ts'
+import { eventUidOf } from './workers.ts'
 
 export interface Observer {
   /** In their order; what is not this provider's is left out. */
@@ -33,7 +34,7 @@ export function createObserver(cluster: Cluster, clock: () => number = () => per
       })
       const events: ByUid = own.some(({ slow }) => slow) ? await eventsFor(call) : new Map()
       return own.map(({ pod, tags: found, slow }) =>
-        observe(pod, found, { now, events: slow ? events.get(pod.metadata.uid) : undefined }),
+        observe(pod, found, { now, events: slow ? events.get(eventUidOf(pod)) : undefined }),
       )
     },
   }
@@ -53,8 +54,9 @@ export function createObserver(cluster: Cluster, clock: () => number = () => per
 
   async function ask(): Promise<ByUid> {
     try {
-      const all = await cluster.listEvents(AbortSignal.timeout(PATIENCE_MS))
-      known = { ...known, events: Map.groupBy(all, ({ involvedObject }) => involvedObject.uid) }
+      const signal = AbortSignal.timeout(PATIENCE_MS)
+      const all = await Promise.all(cluster.workers.told.map((kind) => cluster.listEvents(kind, signal)))
+      known = { ...known, events: Map.groupBy(all.flat(), ({ involvedObject }) => involvedObject.uid) }
       return known.events
     } finally {
       // What fails is not asked for again at once either.

@@ -6,6 +6,7 @@ import type { Cluster } from './client.ts'
 import { annotation, specDigest, tagsOf } from './labels.ts'
 import { closedOf, type NetworkConfig, placesOf, policyOf } from './network.ts'
 import type { HostAlias, NetworkPolicy, Pod } from './objects.ts'
+import { ownerOf } from './workers.ts'
 
 /** The addresses of a name. */
 export type Lookup = (host: string) => Promise<string[]>
@@ -38,8 +39,8 @@ export async function closeNetwork(parts: PolicyParts, spec: LaunchSpec, call: C
   const place = { name, ...(namespace === undefined ? {} : { namespace }), ...(uid === undefined ? {} : { uid }) }
   return {
     hosts: JSON.parse(annotations[annotation.hosts] ?? '[]') as HostAlias[],
-    own: async ({ metadata }) => {
-      const owner = { apiVersion: 'v1', kind: 'Pod', name: metadata.name, uid: metadata.uid ?? '' }
+    own: async (worker) => {
+      const owner = ownerOf(worker)
       await cluster.apply(
         { apiVersion: policy.apiVersion, kind: policy.kind, metadata: { ...place, ownerReferences: [owner] } },
         signal,

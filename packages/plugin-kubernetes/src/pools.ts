@@ -83,8 +83,8 @@ export async function unpreparePool(
   const { signal } = call
   const digest = (handle.data as { digest?: unknown } | null)?.digest
   const selector = `${ownerSelector(tags)},${poolSelector(tags)}`
-  const { items } = await cluster.listPods({ selector, limit: 1 }, signal)
-  if (items.length > 0) throw new ProviderError('conflict', 'the pool still has workers', { effect: 'none' })
+  if (await cluster.workers.some(selector, signal))
+    throw new ProviderError('conflict', 'the pool still has workers', { effect: 'none' })
   for (const kind of ['NetworkPolicy', 'Service', 'PodDisruptionBudget'] as const)
     for (const { metadata } of await cluster.list(kind, poolSelector(tags), signal)) {
       const { name, uid, labels = {} } = metadata

@@ -27,8 +27,8 @@ export async function probeCluster(parts: ProbeParts, signal: AbortSignal): Prom
   const { cluster, tags, tenant } = parts
   const version = await cluster.version(signal)
   const known = { kubernetes: version, namespace: cluster.namespace }
-  const missing = await cluster.missing(tenantRightsOf(tenant?.config), signal)
-  if (missing.length > 0) return { ...lacking(missing, cluster.namespace, tenant?.config), facts: known }
+  const missing = await cluster.missing([...tenantRightsOf(tenant?.config), ...cluster.more], signal)
+  if (missing.length > 0) return { ...lacking(missing, cluster, tenant?.config), facts: known }
   const place: TenantLook =
     tenant === undefined ? { facts: {}, notes: [] } : await lookAtTenant({ cluster, tags, tenant }, signal)
   if (place.failure !== undefined) return { state: 'failed', ...place.failure, facts: { ...known, ...place.facts } }
@@ -66,8 +66,8 @@ async function lastVerdict({ cluster, tags, tried }: ProbeParts, signal: AbortSi
   return verdicts.toSorted((left, right) => left.at - right.at).at(-1)
 }
 
-function lacking(missing: readonly Right[], namespace: string, tenant: TenantConfig | undefined): Probe {
-  const role = tenantRoleOf(namespace, tenant)
+function lacking(missing: readonly Right[], { namespace, more }: Cluster, tenant: TenantConfig | undefined): Probe {
+  const role = tenantRoleOf(namespace, tenant, more)
   const words = missing.map(({ verb, resource }) => `${verb} ${resource}`)
   return {
     state: 'failed',
@@ -85,7 +85,7 @@ interface Attempt {
 async function tryPod(cluster: Cluster, tags: ListQuery['tags'], signal: AbortSignal): Promise<Attempt> {
   const pod = plainPod(cluster.namespace, tags)
   try {
-    const changed = changedName(pod.metadata, (await cluster.createPod(pod, { dryRun: true, signal })).metadata)
+    const changed = changedName(pod.metadata, (await cluster.workers.create(pod, { dryRun: true, signal })).metadata)
     if (changed === undefined) return { notes: [] }
     return { failure: rewrittenWords(changed), notes: [] }
   } catch (error) {

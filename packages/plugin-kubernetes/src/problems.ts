@@ -1,5 +1,7 @@
 /** Why a Pod does not come to run, in the contract's words: what a scheduler, a kubelet and a registry say. Pure. */
 import type { ProviderErrorCode, WorkerProblem } from '@muster/core'
+import { ApiFailure } from './api/failure.ts'
+import { toKubernetesError } from './api/verdict.ts'
 import { filesContainer } from './files.ts'
 import { gateContainer, gateProblem } from './gate.ts'
 import type { ClusterEvent, Condition, ContainerStatus, PodStatus } from './objects.ts'
@@ -159,6 +161,19 @@ export function eventProblem(events: readonly ClusterEvent[], now: number): Work
   if (newest === undefined || trouble === undefined) return undefined
   const told = `${trouble.what}: ${newest.message ?? ''}`
   return problem(told, judge(makings, newest.message ?? '', { code: trouble.code, final: false }))
+}
+
+/** Why a Job's controller makes no Pod: what the newest Event says, however old; it tries again, ever more rarely. */
+export function creationProblem(events: readonly ClusterEvent[]): WorkerProblem | undefined {
+  const refusals = events.filter(({ reason }) => reason === 'FailedCreate')
+  const newest = refusals.toSorted((left, right) => timeOf(left) - timeOf(right)).at(-1)
+  if (newest === undefined) return undefined
+  const words = (newest.message ?? '').replace(/^Error creating: /, '')
+  // The controller tells the words of an API server's answer, not its status.
+  const status = / is forbidden: /.test(words) ? 403 : / is invalid: /.test(words) ? 422 : 500
+  const { code } = toKubernetesError(new ApiFailure(words, { status, sent: true }), { doing: 'make its Pod', mutates: true })
+  const passes = code === 'quota' || code === 'transient' || code === 'throttled' || code === 'capacity' || code === 'conflict'
+  return { code, message: `its Job makes no Pod: ${words}`, final: !passes }
 }
 
 const timeOf = ({ lastTimestamp, eventTime }: ClusterEvent): number => Date.parse(lastTimestamp ?? eventTime ?? '') || 0

@@ -118,7 +118,7 @@ test.each<[string, Ended]>([
   ],
   [
     'all of ours is gone, but the uid',
-    { target: known, how: forced, answers: [json(ending(-1, { labels: {} }))], outcome: 'terminating', methods: 'DELETE' },
+    { target: known, how: forced, answers: [json(ending(-20, { labels: {} }))], outcome: 'terminating', methods: 'DELETE' },
   ],
   [
     'it says nothing, and no handle does',

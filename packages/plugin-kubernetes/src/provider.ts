@@ -1,4 +1,4 @@
-/** Workers as Pods of one namespace of a Kubernetes cluster: the contract's methods, in its order. */
+/** Workers as Pods or Jobs of one namespace of a Kubernetes cluster: the contract's methods, in its order. */
 import { posix } from 'node:path'
 import {
   type Call,
@@ -36,6 +36,7 @@ import { createTerminals } from './terminal.ts'
 import { isMarkedBy, uidOf, workerContainer } from './translate.ts'
 import { createTurns } from './turns.ts'
 import { watchWorkers } from './watch.ts'
+import { podNameOf } from './workers.ts'
 
 /** What of the contract there is. */
 export type KubernetesProvider = Required<
@@ -77,6 +78,7 @@ export interface KubernetesProviderOptions {
 export function kubernetesProvider(options: KubernetesProviderOptions): KubernetesProvider {
   const { cluster, context, fields, copies = copyLimitsOf({}), network = {}, lookup } = options
   const tags = { 'muster-owner': context.owner, 'muster-provider': context.provider }
+  const { workers } = cluster
   const tried: Tried = {}
   const parts = {
     ...{ cluster, tags, tried, network },
@@ -95,7 +97,7 @@ export function kubernetesProvider(options: KubernetesProviderOptions): Kubernet
   /** The Pod of a worker whose container runs, also while it is to end. A cluster tells of one that does not in many words. */
   const running = (id: WorkerId, call: Call): Promise<Pod> =>
     guarded(call, reads('look at the worker'), async () => {
-      const pod = await cluster.readPod(id, call.signal)
+      const pod = await workers.read(id, call.signal)
       if (pod === undefined) throw new ProviderError('not-found', 'there is no such worker', { effect: 'none' })
       checkOwn(pod)
       if (!runsInside(pod))
@@ -103,19 +105,17 @@ export function kubernetesProvider(options: KubernetesProviderOptions): Kubernet
       return pod
     })
 
-  /** A label may have been taken from it: whoever is not found by labels is asked for by name. */
-  async function find(ids: readonly WorkerId[], signal: AbortSignal): Promise<Pod[]> {
-    const found = ids.length <= FEW ? [] : (await cluster.listPods({ selector: ownerSelector(tags, ids) }, signal)).items
-    const seen = new Set(found.map(({ metadata }) => metadata.name))
-    const others = ids.filter((id) => !seen.has(id)).map((id) => cluster.readPod(id, signal))
-    return [...found, ...(await Promise.all(others)).filter((pod) => pod !== undefined)]
-  }
-
   /** A path of a copy, from where the worker works. */
   async function copying(id: WorkerId, path: string, call: Call): Promise<Copying> {
     const pod = await running(id, call)
     const workdir = pod.spec.containers.find(({ name }) => name === workerContainer)?.workingDir ?? '/'
-    return { raw: rawExecOf(cluster, id), at: posix.resolve(workdir, path), path, limits: copies, signal: call.signal }
+    return {
+      raw: rawExecOf(cluster, podNameOf(pod)),
+      at: posix.resolve(workdir, path),
+      path,
+      limits: copies,
+      signal: call.signal,
+    }
   }
 
   return {
@@ -157,47 +157,43 @@ export function kubernetesProvider(options: KubernetesProviderOptions): Kubernet
     list: (query, call) =>
       guarded(call, reads('list the workers'), async (): Promise<WorkerPage> => {
         const { asOf, rest } = query.cursor === undefined ? { asOf: call.now(), rest: undefined } : placeOf(query.cursor)
-        const page = await cluster.listPods({ selector: ownerSelector(query.tags), limit: query.limit, rest }, call.signal)
-        const workers = await observer.observe(page.items, query.tags, call)
-        const next = page.metadata.continue ?? ''
-        return { workers, asOf: new Date(asOf).toISOString(), ...(next === '' ? {} : { next: `${asOf}.${next}` }) }
+        const { items, next } = await workers.page({ selector: ownerSelector(query.tags), limit: query.limit, rest }, call.signal)
+        const seen = await observer.observe(items, query.tags, call)
+        return { workers: seen, asOf: new Date(asOf).toISOString(), ...(next === undefined ? {} : { next: `${asOf}.${next}` }) }
       }),
 
     // Answered by a quorum.
     inspect: (targets, call) =>
       guarded(call, reads('inspect workers'), async () => {
-        const pods = await find(
-          targets.map(({ id }) => id),
-          call.signal,
-        )
-        return observer.observe(pods, tags, call)
+        const ids = targets.map(({ id }) => id)
+        return observer.observe(await workers.find(ids, tags, call.signal), tags, call)
       }),
 
     watch: (query, call) =>
       guardedStream(call, reads('watch the workers'), () => watchWorkers({ cluster, removed: asked.has, ends }, query, call)),
 
     logs: ({ id }, options, call) =>
-      guardedStream(call, reads('read the log'), () => readLogs(cluster, { pod: id, options, check: checkOwn }, call)),
+      guardedStream(call, reads('read the log'), () => readLogs(cluster, { id, options, check: checkOwn }, call)),
 
     exec: ({ id }, command, call) =>
       guarded(call, changes('start the command'), async () => {
-        await running(id, call)
-        if (command.tty !== undefined) return terminals.open(id, { ...command, tty: command.tty }, call)
-        return runnerOf(cluster, id).exec(command, call.signal)
+        const pod = podNameOf(await running(id, call))
+        if (command.tty !== undefined) return terminals.open(pod, { ...command, tty: command.tty }, call)
+        return runnerOf(cluster, pod).exec(command, call.signal)
       }),
 
     execState: ({ id }, exec, call) =>
       guarded(call, reads('ask for the command'), async () => {
-        await running(id, call)
+        const pod = podNameOf(await running(id, call))
         if (terminals.has(exec)) return { state: 'running' }
-        return runnerOf(cluster, id).state(exec, call.signal)
+        return runnerOf(cluster, pod).state(exec, call.signal)
       }),
 
     execKill: ({ id }, { id: exec, signal: name }, call) =>
       guarded(call, changes('end the command'), async () => {
-        await running(id, call)
+        const pod = podNameOf(await running(id, call))
         if (await terminals.kill(exec, name, call.signal)) return
-        await runnerOf(cluster, id).kill(exec, name, call.signal)
+        await runnerOf(cluster, pod).kill(exec, name, call.signal)
       }),
 
     execResize: ({ id }, { id: exec, ...size }, call) =>
@@ -223,11 +219,11 @@ export function kubernetesProvider(options: KubernetesProviderOptions): Kubernet
       guarded(call, changes('mark the worker'), async () => {
         const known = isMarkedBy(handle)
         if (known === false) return
-        const found = known === undefined ? await cluster.readPod(id, call.signal) : undefined
+        const found = known === undefined ? await workers.read(id, call.signal) : undefined
         if (known === undefined && (found === undefined || !isMarked(found.metadata))) return
         if (found !== undefined) checkOwn(found)
         const uid = uidOf(handle) ?? found?.metadata.uid
-        if (uid !== undefined) await cluster.markPod(id, { uid, leased, signal: call.signal })
+        if (uid !== undefined) await workers.mark(id, { uid, leased, signal: call.signal })
       }),
 
     stats: (query, call) => guardedStream(call, reads('measure the workers'), () => sampleWorkers({ cluster }, query, call)),
@@ -239,9 +235,6 @@ export function kubernetesProvider(options: KubernetesProviderOptions): Kubernet
       }),
   }
 }
-
-/** So many are asked for one by one: each costs what a list costs, and is sure whatever became of labels. */
-const FEW = 3
 
 /** So many workers that were ended are remembered: more than a namespace has Pods at once. */
 const REMEMBERED = 10_000

@@ -15,9 +15,9 @@ export function roleOf(namespace: string, needed: readonly Right[] = rights, nam
   return { ...kindOf('Role'), metadata: { name, namespace }, rules: rulesOf(needed) }
 }
 
-/** For a provider whose namespace is a tenant's own. One that is still to be made has no Role in it. */
-export function tenantRoleOf(namespace: string, tenant: TenantConfig | undefined): Role {
-  const needed = tenantRightsOf(tenant)
+/** For a provider whose namespace is a tenant's own; `more` is what its kind of workers needs beside. One that is still to be made has no Role in it. */
+export function tenantRoleOf(namespace: string, tenant: TenantConfig | undefined, more: readonly Right[] = []): Role {
+  const needed = [...tenantRightsOf(tenant), ...more]
   if (tenant?.make !== true) return roleOf(namespace, needed)
   return { ...kindOf('ClusterRole'), metadata: { name: 'muster-tenants' }, rules: rulesOf(needed) }
 }

@@ -62,13 +62,13 @@ export async function* sampleWorkers(
     const over = new AbortController()
     followed.set(pod.metadata.uid ?? '', { over, restarts: restartsOf(pod) })
     const node = pod.spec.nodeName ?? ''
-    const parts = { cluster, limits, asking, id, node, everyMs: query.everyMs, give: ready.give }
+    const parts = { cluster, limits, asking, id, pod: pod.metadata.name, node, everyMs: query.everyMs, give: ready.give }
     void followWorker(parts, { ...call, signal: AbortSignal.any([signal, over.signal]) })
   }
 
   async function watch(): Promise<never> {
     for await (const { type, object } of pods.changes(signal)) {
-      const id = tagsOf(object.metadata)?.['muster-worker']
+      const id = tagsOf(cluster.workers.of(object).metadata)?.['muster-worker']
       const uid = object.metadata.uid ?? ''
       if (id === undefined) continue
       const before = followed.get(uid)
@@ -122,6 +122,7 @@ interface Following {
   limits: AskingLimits
   asking: Asking
   id: WorkerId
+  pod: string
   node: string
   everyMs: number
   give(sample: WorkerStats): void
@@ -178,7 +179,7 @@ async function askWorker(parts: Following, call: Call, onSample: () => void): Pr
 
 /** Asks for one sample after the other. Resolves when what tells them has ended by itself, or says no samples, or when it is another one's turn. */
 async function tell(
-  { cluster, asking, id, everyMs, give }: Following,
+  { cluster, asking, id, pod, everyMs, give }: Following,
   call: Call,
   onSample: () => void,
 ): Promise<'none' | 'turn'> {
@@ -187,7 +188,7 @@ async function tell(
   const signal = AbortSignal.any([call.signal, over.signal])
   try {
     const argv = ['/bin/sh', '-c', tellUsage]
-    const session = await rawExecOf(cluster, id)({ argv, stdin: input.bytes, signal })
+    const session = await rawExecOf(cluster, pod)({ argv, stdin: input.bytes, signal })
     session.exit.catch(() => undefined)
     input.push('\n')
     const lines: string[] = []

@@ -9,6 +9,7 @@ import { isOwn, tagsOf } from './labels.ts'
 import type { Pod } from './objects.ts'
 import { instantOf, LOST_MS, runsInside } from './observe.ts'
 import { uidOf } from './translate.ts'
+import { podNameOf } from './workers.ts'
 
 export interface StopParts {
   cluster: Cluster
@@ -76,8 +77,7 @@ export async function seeEnd(
     const wait = Math.max(0, Math.min(WAIT_IN_CALL_MS, deadline - now() - ANSWER_MS))
     const late = pause(wait, over.signal).then(() => 'late')
     if ((await raceAbort(Promise.race([ending.expected.told, late]), signal)) === 'late') return answer
-    const there = await cluster.readPod(id, signal)
-    return there?.metadata.uid === ending.uid ? answer : { state: 'gone' }
+    return (await cluster.workers.isGone(id, ending.uid, signal)) ? { state: 'gone' } : answer
   } catch (error) {
     signal.throwIfAborted()
     log.debug('whether a worker has gone is not known', { worker: id, reason: (error as Error).message })
@@ -96,9 +96,9 @@ interface Ending {
   found: Pod | undefined
 }
 
-async function ask({ cluster, before }: StopParts, { id, uid, how, found }: Ending, call: Call): Promise<Terminated> {
+async function ask({ cluster, tags, before }: StopParts, { id, uid, how, found }: Ending, call: Call): Promise<Terminated> {
   const remove = (graceSeconds: number): Promise<Pod | undefined> =>
-    cluster.deletePod(id, { uid, graceSeconds, signal: call.signal })
+    cluster.workers.remove(id, { uid, graceSeconds, tags, signal: call.signal })
   const ending = await remove(how.force ? LEAST_SECONDS : secondsOf(how.graceMs))
   if (ending === undefined || isOver(ending)) return { state: 'gone' }
   const by = instantOf(ending.metadata.deletionTimestamp)
@@ -118,7 +118,7 @@ async function ask({ cluster, before }: StopParts, { id, uid, how, found }: Endi
 
 /** Without a handle a Pod says itself whose it is. */
 async function ownPod({ cluster, tags }: StopParts, id: string, signal: AbortSignal): Promise<Pod | undefined> {
-  const pod = await cluster.readPod(id, signal)
+  const pod = await cluster.workers.read(id, signal)
   if (pod === undefined) return undefined
   const found = tagsOf(pod.metadata)
   if (isOwn(found, tags)) return pod
@@ -140,7 +140,7 @@ async function killInside(cluster: Cluster, pod: Pod, { signal, log }: Call): Pr
   const bounded = AbortSignal.any([signal, AbortSignal.timeout(KILL_MS)])
   try {
     const argv = ['/bin/sh', '-c', 'kill -KILL -1']
-    const { output, exit } = await rawExecOf(cluster, pod.metadata.name)({ argv, signal: bounded })
+    const { output, exit } = await rawExecOf(cluster, podNameOf(pod))({ argv, signal: bounded })
     exit.catch(() => {})
     for await (const _chunk of output);
   } catch (error) {

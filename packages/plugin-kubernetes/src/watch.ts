@@ -1,15 +1,13 @@
-/** Hints of change: first every worker that is there, then each one whose Pod changes. */
+/** Hints of change: first every worker that is there, then each one that changes. */
 import type { Call, ListQuery, WorkerId, WorkerObservation } from '@muster/core'
-import { calls } from './api/calls.ts'
 import { isStatus } from './api/failure.ts'
-import { createReflector, type Reflector } from './api/reflector.ts'
 import type { Change } from './api/store.ts'
-import { briefOf } from './brief.ts'
 import type { Cluster } from './client.ts'
 import type { Ends } from './ends.ts'
-import { isOwn, ownerSelector, tagsOf } from './labels.ts'
+import { isOwn, tagsOf } from './labels.ts'
 import type { Pod } from './objects.ts'
 import { observe } from './observe.ts'
+import type { Followed } from './workers.ts'
 
 export interface WatchParts {
   cluster: Cluster
@@ -25,24 +23,24 @@ const REFUSALS = 3
 /** Several changes of one worker that nobody has taken yet become one, so that a slow taker holds no more than one entry a worker. */
 export async function* watchWorkers(parts: WatchParts, { tags }: ListQuery, call: Call): AsyncGenerator<WorkerObservation> {
   const { cluster, backOff } = parts
-  const { client, namespace } = cluster
-  const what = { list: calls.listPods, call: calls.watchPods, place: { namespace }, labelSelector: ownerSelector(tags) }
-  const pods = createReflector<Pod>(client.requests, what, {
-    pick: briefOf,
-    ...(backOff === undefined ? {} : { backOff }),
-    onFailure: (error) => call.log.debug('the watch is opened again', { reason: error.message }),
-    givesUp: (error, times) => times >= REFUSALS && (isStatus(error, 401) || isStatus(error, 403)),
-  })
+  const workers = cluster.workers.follow(
+    { tags },
+    {
+      backOff,
+      onFailure: (error) => call.log.debug('the watch is opened again', { reason: error.message }),
+      givesUp: (error, times) => times >= REFUSALS && (isStatus(error, 401) || isStatus(error, 403)),
+    },
+  )
   const over = new AbortController()
-  const telling = tellEnds(pods, parts.ends, AbortSignal.any([call.signal, over.signal]))
+  const telling = tellEnds(workers, parts.ends, AbortSignal.any([call.signal, over.signal]))
   try {
-    for await (const change of pods.changes(call.signal)) {
+    for await (const change of workers.changes(call.signal)) {
       const observation = change.type === 'set' ? look(change.object) : await lookAfter(change)
       if (observation !== undefined) yield observation
     }
   } finally {
     over.abort()
-    await pods.stop()
+    await workers.stop()
     await telling
   }
 
@@ -56,7 +54,7 @@ export async function* watchWorkers(parts: WatchParts, { tags }: ListQuery, call
     const before = look(object)
     if (before === undefined || parts.removed(before.id)) return undefined
     try {
-      const now = await cluster.readPod(before.id, call.signal)
+      const now = await cluster.workers.read(before.id, call.signal)
       if (now !== undefined && now.metadata.uid === object.metadata.uid) return look(now)
       return { ...before, phase: 'lost', ready: false }
     } catch (error) {
@@ -68,12 +66,12 @@ export async function* watchWorkers(parts: WatchParts, { tags }: ListQuery, call
 }
 
 /** Beside whoever takes the observations, who may be slow. Never rejects: what ends the watch is told to the one who takes. */
-async function tellEnds(pods: Reflector<Pod>, ends: Ends, signal: AbortSignal): Promise<void> {
+async function tellEnds(workers: Followed, ends: Ends, signal: AbortSignal): Promise<void> {
   let close: (() => void) | undefined
   try {
-    await pods.synced(signal)
+    await workers.synced(signal)
     close = ends.open()
-    for await (const { type, object } of pods.changes(signal)) if (type === 'gone') ends.tell(object.metadata.uid ?? '')
+    for await (const { type, uid } of workers.changes(signal)) if (type === 'gone') ends.tell(uid)
   } catch {
     // Over.
   } finally {

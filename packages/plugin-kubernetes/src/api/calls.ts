@@ -19,6 +19,7 @@ const pods = { group: '', version: 'v1', resource: 'pods', namespaced: true } as
 const policies = { group: 'networking.k8s.io', version: 'v1', resource: 'networkpolicies', namespaced: true } as const
 const budgets = { group: 'policy', version: 'v1', resource: 'poddisruptionbudgets', namespaced: true } as const
 const services = { group: '', version: 'v1', resource: 'services', namespaced: true } as const
+const jobs = { group: 'batch', version: 'v1', resource: 'jobs', namespaced: true } as const
 const quotas = { group: '', version: 'v1', resource: 'resourcequotas', namespaced: true } as const
 const limits = { group: '', version: 'v1', resource: 'limitranges', namespaced: true } as const
 const namespaces = { group: '', version: 'v1', resource: 'namespaces', namespaced: false } as const
@@ -27,6 +28,7 @@ const stream = { ...pods, verb: 'get', also: ['create'] } as const
 
 type CallName =
   | ('getPod' | 'listPods' | 'watchPods' | 'createPod' | 'applyPod' | 'mergePod' | 'deletePod')
+  | ('getJob' | 'listJobs' | 'watchJobs' | 'createJob' | 'deleteJob')
   | ('getPolicy' | 'listPolicies' | 'createPolicy' | 'applyPolicy' | 'deletePolicy')
   | ('getBudget' | 'listBudgets' | 'createBudget' | 'applyBudget' | 'deleteBudget')
   | ('getService' | 'listServices' | 'createService' | 'applyService' | 'deleteService')
@@ -42,6 +44,11 @@ export const calls: Readonly<Record<CallName, ApiCall>> = {
   applyPod: { ...pods, verb: 'patch' },
   mergePod: { ...pods, verb: 'patch' },
   deletePod: { ...pods, verb: 'delete' },
+  getJob: { ...jobs, verb: 'get' },
+  listJobs: { ...jobs, verb: 'list' },
+  watchJobs: { ...jobs, verb: 'watch' },
+  createJob: { ...jobs, verb: 'create' },
+  deleteJob: { ...jobs, verb: 'delete' },
   getPolicy: { ...policies, verb: 'get' },
   listPolicies: { ...policies, verb: 'list' },
   createPolicy: { ...policies, verb: 'create' },
