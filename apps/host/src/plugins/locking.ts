@@ -4,7 +4,8 @@ import type { PluginManifest } from '@muster/core'
 import type { Problem } from '../config/problem.ts'
 import { conformanceOf } from '@muster/packed/conformance'
 import { sha512Of, treeOf } from '@muster/packed/digest'
-import { addContent, filesOfFolder, findContent, verifyTree } from './content.ts'
+import { filesOf } from './archive.ts'
+import { addContent, findContent, verifyTree } from './content.ts'
 import { type Difference, differences } from './difference.ts'
 import type { Stores } from './discover.ts'
 import { openPackage } from './package.ts'
@@ -137,9 +138,11 @@ async function lockOne(entry: PluginEntry, options: LockingOptions): Promise<Pla
   // The very bytes that are locked: somebody vouched for them, and only what is written of them may differ.
   const same = fits?.sha512 === sha512 ? fits : undefined
   refuseOtherBytes(entry, { before, version: chosen.version, sha512 })
-  const root = await addContent(tarball, options.stores[0])
-  const files = await filesOfFolder(root)
+  // Of the bytes that were vouched for: what lies in the store under their hash may be somebody else's.
+  const files = await filesOf(tarball)
   const tree = treeOf(files)
+  const root = await addContent(tarball, options.stores[0])
+  await verifyTree(root, tree)
   const opened = await openPackage(entry, { root, registry: options.registry, locked: { version: chosen.version, tree } })
   if (opened.plugin === undefined) return { problems: opened.problems }
   const old = before?.package === entry.package ? before : undefined

@@ -5,7 +5,7 @@ import { z } from 'zod'
 import { type NetworkSettings, readNetwork } from '../config/network.ts'
 import { maxTarballBytes } from '@muster/packed/archive'
 import { sha512Of } from '@muster/packed/digest'
-import { jsonOf, type Origin, type Published } from './origin.ts'
+import { instantOf, jsonOf, type Origin, type Published } from './origin.ts'
 import { PluginRefusal } from './refusal.ts'
 import type { RegistryAddress } from './registry.ts'
 import { nearestTo } from './resolve.ts'
@@ -155,12 +155,6 @@ function checkIntegrity(name: string, { bytes, integrity }: { bytes: Buffer; int
 /** As registries write it: the slash of a scope is no part of the path. */
 function pathOf(name: string): string {
   return encodeURIComponent(name).replace('%40', '@')
-}
-
-/** None where it is no instant: then nobody knows. */
-function instantOf(text: string | undefined): { published?: string } {
-  const at = Date.parse(text ?? '')
-  return Number.isNaN(at) ? {} : { published: new Date(at).toISOString() }
 }
 
 function optionsOf({ url }: RegistryAddress, network: PluginNetwork | undefined): Record<string, unknown> {
