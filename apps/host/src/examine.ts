@@ -84,6 +84,11 @@ export async function discovered(by: Manifest, stores: Stores): Promise<Discover
   return discover(by.pluginsFile, await optionsOf(by, stores))
 }
 
+/** By files that stand for those of a configuration while what runs goes on: they are told of by the names of these. */
+export async function discoveredBeside(file: string, by: Manifest, stores: Stores): Promise<Discovery> {
+  return discover(file, { ...(await optionsOf(by, stores)), beside: true })
+}
+
 /** The version of an alias that the lock of a configuration holds as the one before. */
 export async function previousOf(alias: string, { config, stores }: { config: MusterConfig; stores: Stores }): Promise<Previous> {
   return discoverPrevious(config.pluginsFile, alias, await optionsOf(config, stores))

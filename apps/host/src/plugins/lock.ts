@@ -190,6 +190,12 @@ export async function lockedDigests(registryFile: string): Promise<Map<string, s
   return new Map(Object.entries(lock.plugins).map(([alias, one]) => [alias, digestOf(one)]))
 }
 
+/** Undefined: the lock of a registry manifest holds none of this alias, or cannot be read. */
+export async function lockedVersion(registryFile: string, alias: string): Promise<string | undefined> {
+  const { lock } = await loadLock(lockFileOf(registryFile), 'the lock')
+  return Object.hasOwn(lock.plugins, alias) ? lock.plugins[alias]?.version : undefined
+}
+
 /** Error: PluginRefusal `changed-meanwhile`, where a file has another text than what was read. */
 export async function checkFile(file: string, text: string | undefined): Promise<void> {
   if ((await textOf(file)) === text) return

@@ -4,6 +4,7 @@ import type { PluginManifest } from '@muster/core'
 import type { Problem } from '../config/problem.ts'
 import { conformanceOf } from '@muster/packed/conformance'
 import { sha512Of, treeOf } from '@muster/packed/digest'
+import { demandHeap } from './accepted.ts'
 import { filesOf } from './archive.ts'
 import { addContent, findContent, verifyTree } from './content.ts'
 import { type Difference, differences } from './difference.ts'
@@ -28,6 +29,8 @@ export interface LockingOptions extends OriginDeps {
   /** Vouches for what has no signature. */
   waiver?: Waiver
   now: number
+  /** The largest heap that one may ask for, as a start has it. Absent: any. */
+  maxHeapMb?: number
 }
 
 /** What becomes of one alias. */
@@ -57,7 +60,7 @@ export async function planLock(options: LockingOptions): Promise<Locking> {
   const all = await Promise.all(
     entries.map(async (entry): Promise<Planned> => {
       const planned = await tryLock(entry, options)
-      return planned.problems.some(({ code }) => isOfVersion(code))
+      return planned.problems.some(({ code }) => isOfVersion(code) || isOfRange(code))
         ? { problems: await instead(entry, planned, options) }
         : planned
     }),
@@ -95,22 +98,30 @@ async function tryLock(entry: PluginEntry, options: LockingOptions): Promise<Pla
 /** So many bundles are fetched by a command that fails anyhow. */
 const tries = 3
 
+/** Nothing in the range counts, or is there at all: what is outside may be. */
+function isOfRange(code: string | undefined): boolean {
+  return code === 'too-new' || code === 'no-release-time' || code === 'no-version'
+}
+
 /** The same problems with the nearest version that does work: each is tried as a whole, and nothing of it stays but its bytes. */
 async function instead(entry: PluginEntry, { problems }: Planned, options: LockingOptions): Promise<Problem[]> {
   const { registry, now } = options
   const mended = (way: (fix: string) => string): Problem[] =>
-    problems.map((one) => (isOfVersion(one.code) ? { ...one, fix: way(one.fix) } : one))
+    problems.map((one) => (isOfVersion(one.code) || isOfRange(one.code) ? { ...one, fix: way(one.fix) } : one))
   try {
     const origin = await openOrigin(entry.source, options)
     const rule = { policy: registry.policy, now, aged: origin.aged }
     const found = await origin.versions(entry.package)
-    const refused = chooseVersion(wantedOf(entry, registry), found, rule).version
-    const others = othersThan(refused, { package: entry.package, found, rule }).slice(0, tries)
+    const wanted = wantedOf(entry, registry)
+    const others = othersThan(wanted, { found, rule }).slice(0, tries)
     for (const version of others) {
       const planned = await tryLock({ ...entry, version }, { ...options, update: new Set([entry.alias]) })
-      if (planned.problems.length === 0) return mended((fix) => orElse(addCommand(wantedOf(entry, registry), version), fix))
+      if (planned.problems.length > 0) continue
+      const command = addCommand(wanted, version)
+      // Of a range with nothing in it, another version is the whole way out.
+      return mended((fix) => (problems.some(({ code }) => code === 'no-version') ? `run: ${command}` : orElse(command, fix)))
     }
-    return others.length === 0 ? problems : mended((fix) => `${fix}; ${others.join(', ')} would not do either`)
+    return others.length === 0 || problems.some(({ code }) => code === 'no-version') ? problems : mended((fix) => `${fix}; ${others.join(', ')} would not do either`)
   } catch (error) {
     if (error instanceof PluginRefusal) return problems
     throw error
@@ -131,7 +142,7 @@ async function lockOne(entry: PluginEntry, options: LockingOptions): Promise<Pla
   if (back !== undefined) return back
   const origin = await openOrigin(entry.source, options)
   const wanted = wantedOf(entry, options.registry)
-  const rule = { policy: options.registry.policy, now: options.now, aged: origin.aged }
+  const rule = { policy: options.registry.policy, now: options.now, aged: origin.aged, tried: true }
   const chosen = chooseVersion(wanted, await origin.versions(entry.package), rule)
   const tarball = await origin.tarball(entry.package, chosen.version)
   const sha512 = sha512Of(tarball)
@@ -145,6 +156,7 @@ async function lockOne(entry: PluginEntry, options: LockingOptions): Promise<Pla
   await verifyTree(root, tree)
   const opened = await openPackage(entry, { root, registry: options.registry, locked: { version: chosen.version, tree } })
   if (opened.plugin === undefined) return { problems: opened.problems }
+  demandHeap(entry, opened.plugin.manifest, options.maxHeapMb)
   const old = before?.package === entry.package ? before : undefined
   let attestations: unknown
   const trust =
@@ -196,6 +208,7 @@ async function goBack(
   keepsTrust({ package: entry.package, ...after }, options.registry.trust)
   const opened = await openPackage(entry, { root, registry: options.registry, locked: after })
   if (opened.plugin === undefined) return { problems: opened.problems }
+  demandHeap(entry, opened.plugin.manifest, options.maxHeapMb)
   return planned(entry, { before, after, manifest: opened.plugin.manifest, told: {}, options })
 }
 

@@ -9,18 +9,20 @@ export interface LockHere {
   stores?: [string, ...string[]]
   update?: readonly string[]
   now?: number
+  maxHeapMb?: number
   /** Vouched for; null: by nobody. */
   reason?: string | null
 }
 
 /** Plans the lock of a registry manifest, and writes it where nothing is wrong. */
 export async function lockHere(registryFile: string, options: LockHere = {}): Promise<Locking> {
-  const { stores = [join(registryFile, '../store')], update = [], now = Date.now(), reason = 'a test' } = options
+  const { stores = [join(registryFile, '../store')], update = [], now = Date.now(), reason = 'a test', ...more } = options
   const registry = await loadRegistry(registryFile, 'plugins.json')
   const file = lockFileOf(registryFile)
   const { lock } = await loadLock(file, 'plugins.lock.json')
   const waiver = reason === null ? {} : { waiver: { by: 'tester', at: new Date(now).toISOString(), reason } }
-  const planned = await planLock({ registry, lock, stores, update: new Set(update), now, ...waiver })
+  const limit = more.maxHeapMb === undefined ? {} : { maxHeapMb: more.maxHeapMb }
+  const planned = await planLock({ registry, lock, stores, update: new Set(update), now, ...waiver, ...limit })
   if (planned.problems.length === 0) await writeFile(file, lockText(planned.lock))
   return planned
 }
