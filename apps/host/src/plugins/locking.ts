@@ -17,7 +17,7 @@ import { openOrigin, type OriginDeps } from './origins.ts'
 import { PluginRefusal, problemOf } from './refusal.ts'
 import type { LoadedRegistry, PluginEntry } from './registry.ts'
 import { chooseVersion, othersThan, type Wanted } from './resolve.ts'
-import { keepsTrust, trustOf } from './trust.ts'
+import { keepsTrust, type TrustQuestion, trustOf } from './trust.ts'
 import { addCommand, isOfVersion, orElse } from './way-out.ts'
 
 export interface LockingOptions extends OriginDeps {
@@ -157,24 +157,18 @@ async function lockOne(entry: PluginEntry, options: LockingOptions): Promise<Pla
   const opened = await openPackage(entry, { root, registry: options.registry, locked: { version: chosen.version, tree } })
   if (opened.plugin === undefined) return { problems: opened.problems }
   demandHeap(entry, opened.plugin.manifest, options.maxHeapMb)
-  const old = before?.package === entry.package ? before : undefined
   let attestations: unknown
   const trust =
     same === undefined
       ? await trustOf(
           {
-            ...{
-              package: entry.package,
-              version: chosen.version,
-              sha512,
-              alias: entry.alias,
-              add: addCommand(wanted, chosen.version),
-            },
+            ...{ package: entry.package, version: chosen.version, sha512 },
+            add: addCommand(wanted, chosen.version),
             attestations: async () => {
               attestations = await origin.attestations(entry.package, chosen.version)
               return attestations
             },
-            ...(old === undefined ? {} : { before: old }),
+            ...signedBefore(entry, lock),
             ...(options.waiver === undefined ? {} : { waiver: options.waiver }),
           },
           options.registry.trust,
@@ -193,6 +187,17 @@ async function lockOne(entry: PluginEntry, options: LockingOptions): Promise<Pla
   if (same !== undefined && isDeepStrictEqual(writtenOf(same), writtenOf(after))) return { locked: same, problems: [] }
   const told = chosen.deprecated === undefined ? {} : { deprecated: chosen.deprecated }
   return planned(entry, { before, after, manifest, told, options })
+}
+
+/** What was signed once stays with its signer, by whatever alias it is known. */
+function signedBefore(
+  { alias, package: name }: PluginEntry,
+  { plugins }: Lock,
+): Pick<TrustQuestion, 'before'> {
+  const same = Object.entries(plugins).filter(([, one]) => one.package === name)
+  const own = same.find(([other]) => other === alias)
+  const found = [own, ...same].find((one) => one?.[1].signer !== undefined) ?? own
+  return found === undefined ? {} : { before: { ...found[1], alias: found[0] } }
 }
 
 /** To the very bytes of the version before, where these are here: nothing is asked of anybody. */
