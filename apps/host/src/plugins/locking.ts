@@ -6,7 +6,7 @@ import { conformanceOf } from '@muster/packed/conformance'
 import { sha512Of, treeOf } from '@muster/packed/digest'
 import { demandHeap } from './accepted.ts'
 import { filesOf } from './archive.ts'
-import { addContent, findContent, verifyTree } from './content.ts'
+import { addContent, verifyTree } from './content.ts'
 import { type Difference, differences } from './difference.ts'
 import type { Stores } from './discover.ts'
 import { openPackage } from './package.ts'
@@ -200,21 +200,30 @@ function signedBefore(
   return found === undefined ? {} : { before: { ...found[1], alias: found[0] } }
 }
 
-/** To the very bytes of the version before, where these are here: nothing is asked of anybody. */
+/** To the very bytes of the version before, where these can be had: nobody is asked which versions there are. */
 async function goBack(
   entry: PluginEntry,
   { before, options }: { before: LockedPlugin | undefined; options: LockingOptions },
 ): Promise<Planned | undefined> {
   const after = before?.package === entry.package ? before.previous : undefined
   if (after === undefined || after.version !== entry.version || !isDeepStrictEqual(before?.source, entry.source)) return undefined
-  const root = await findContent(after.sha512, options.stores)
+  const root = await rootOf({ package: entry.package, source: entry.source, ...after }, options)
   if (root === undefined) return undefined
-  await verifyTree(root, after.tree)
   keepsTrust({ package: entry.package, ...after }, options.registry.trust)
   const opened = await openPackage(entry, { root, registry: options.registry, locked: after })
   if (opened.plugin === undefined) return { problems: opened.problems }
   demandHeap(entry, opened.plugin.manifest, options.maxHeapMb)
   return planned(entry, { before, after, manifest: opened.plugin.manifest, told: {}, options })
+}
+
+/** Verified; undefined where its bytes cannot be had, which whoever asks the source finds once more. Error: PluginRefusal `other-files`. */
+async function rootOf(locked: LockedPlugin, options: LockingOptions): Promise<string | undefined> {
+  try {
+    return await openLocked(locked, options)
+  } catch (error) {
+    if (error instanceof PluginRefusal && error.code !== 'other-files') return undefined
+    throw error
+  }
 }
 
 interface NewlyLocked {
