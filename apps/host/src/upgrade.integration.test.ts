@@ -106,14 +106,14 @@ test(
 
     // What cannot be loaded is told of by its own version, and in the file that the operator has.
     const manifest = join(site.dir, 'plugins.json')
-    const text = await readFile(manifest, 'utf8')
-    await writeFile(manifest, text.replace('"version":', '"isolation":"L3","version":'))
+    const manifestText = await readFile(manifest, 'utf8')
+    await writeFile(manifest, manifestText.replace('"version":', '"isolation":"L3","version":'))
     const refused = told(await plugins(site, 'upgrade', 'fake@2.0.0', ...waived))
     expect(refused[1]).toMatch(
       /plugins\.json:\d+:\d+: below-level: [^]*plugin-refused: version 2\.0\.0 of 'fake' does not take over from 1\.0\.0/,
     )
     expect([refused[0], refused[1].includes('.next-')]).toEqual([1, false])
-    await writeFile(manifest, text)
+    await writeFile(manifest, manifestText)
 
     const upgraded = await plugins(site, 'upgrade', 'fake@2.0.0', '--wait', ...waived)
     expect(told(upgraded)).toEqual([
