@@ -12,7 +12,7 @@ import type { Problem } from '../config/problem.ts'
 import { hexOf } from './hex.ts'
 import type { Provenance } from './provenance.ts'
 import { PluginRefusal, type RefusalCode } from './refusal.ts'
-import { type PluginEntry, type PluginSource, sourceName } from './registry.ts'
+import { packageSchema, type PluginEntry, type PluginSource, sourceName } from './registry.ts'
 
 /** Somebody vouches for the bytes without a signature. */
 export interface Waiver {
@@ -111,7 +111,7 @@ const lockSchema = strict({
   schema: z.literal(1),
   plugins: z.record(
     z.string(),
-    vouched(strict({ package: z.string().min(1), source, ...version, previous: vouched(strict(version)).exactOptional() })),
+    vouched(strict({ package: packageSchema, source, ...version, previous: vouched(strict(version)).exactOptional() })),
   ),
 }) as unknown as z.ZodType<LockFile>
 
