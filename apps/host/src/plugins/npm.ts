@@ -117,7 +117,14 @@ export async function npmOrigin(
           `the registry has no ${name}@${version} any more${nearest === undefined ? '' : `; the nearest that it has is ${nearest}`}`,
           'run: muster plugins update; or take it from a mirror',
         )
-      const bytes = await read(name, found.dist.tarball)
+      const bytes = await read(name, found.dist.tarball).catch((error: PluginRefusal) => {
+        if (error.code !== 'no-package') throw error
+        throw new PluginRefusal(
+          'unreachable',
+          `the registry says that it has ${name}@${version}, and has no tarball of it`,
+          `run: curl --head ${found.dist.tarball}, which has to answer 200; or take it from a mirror`,
+        )
+      })
       if (bytes.length > maxTarballBytes)
         throw new PluginRefusal(
           'bad-archive',
