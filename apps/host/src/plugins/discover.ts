@@ -49,7 +49,15 @@ export async function discover(
 ): Promise<Discovery> {
   const registry = await loadRegistry(file, shown)
   const lock = await loadLock(lockFileOf(file), lockFileOf(shown))
-  const from = { registry, lock, stores, ground: remembered(ground), maxHeapMb, beside, ...(network === undefined ? {} : { network }) }
+  const from = {
+    registry,
+    lock,
+    stores,
+    ground: remembered(ground),
+    maxHeapMb,
+    beside,
+    ...(network === undefined ? {} : { network }),
+  }
   const results = await Promise.all(registry.entries.map((entry) => openPlugin(entry, from)))
   const plugins = results.flatMap((result) => (result.plugin === undefined ? [] : [result.plugin]))
   return {
@@ -79,7 +87,7 @@ async function openPlugin(entry: PluginEntry, from: OpenFrom): Promise<Opened> {
   // Told once, and not for each plugin.
   if (lock.problems.length > 0 && !('folder' in entry.source)) return { problems: [] }
   const locked = Object.hasOwn(lock.lock.plugins, entry.alias) ? lock.lock.plugins[entry.alias] : undefined
-  const mended = (problem: Problem): Problem => 
+  const mended = (problem: Problem): Problem =>
     from.beside ? problem : { ...problem, fix: wayOfLocked(problem, { entry, locked }) }
   try {
     const opened = await openSource(entry, from)

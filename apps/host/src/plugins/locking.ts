@@ -121,7 +121,9 @@ async function instead(entry: PluginEntry, { problems }: Planned, options: Locki
       // Of a range with nothing in it, another version is the whole way out.
       return mended((fix) => (problems.some(({ code }) => code === 'no-version') ? `run: ${command}` : orElse(command, fix)))
     }
-    return others.length === 0 || problems.some(({ code }) => code === 'no-version') ? problems : mended((fix) => `${fix}; ${others.join(', ')} would not do either`)
+    return others.length === 0 || problems.some(({ code }) => code === 'no-version')
+      ? problems
+      : mended((fix) => `${fix}; ${others.join(', ')} would not do either`)
   } catch (error) {
     if (error instanceof PluginRefusal) return problems
     throw error
@@ -190,10 +192,7 @@ async function lockOne(entry: PluginEntry, options: LockingOptions): Promise<Pla
 }
 
 /** What was signed once stays with its signer, by whatever alias it is known. */
-function signedBefore(
-  { alias, package: name }: PluginEntry,
-  { plugins }: Lock,
-): Pick<TrustQuestion, 'before'> {
+function signedBefore({ alias, package: name }: PluginEntry, { plugins }: Lock): Pick<TrustQuestion, 'before'> {
   const same = Object.entries(plugins).filter(([, one]) => one.package === name)
   const own = same.find(([other]) => other === alias)
   const found = [own, ...same].find((one) => one?.[1].signer !== undefined) ?? own

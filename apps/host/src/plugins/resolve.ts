@@ -94,7 +94,10 @@ export function othersThan(
 }
 
 /** What a range comes to; what it would come to in time; or where it begins, if there is nothing in it. */
-function meant({ package: name, range }: Pick<Wanted, 'package' | 'range'>, { found, rule }: { found: readonly Published[]; rule: Rule }): string {
+function meant(
+  { package: name, range }: Pick<Wanted, 'package' | 'range'>,
+  { found, rule }: { found: readonly Published[]; rule: Rule },
+): string {
   try {
     return chooseVersion({ alias: '', package: name, range }, found, rule).version
   } catch (error) {

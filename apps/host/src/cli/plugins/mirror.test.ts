@@ -141,7 +141,10 @@ test('what is locked is signed by who signed it then, also where no rule says so
   await writeFile(at('root.json'), JSON.stringify(sigstore.root))
   const plugins = { cloud: { package: '@acme/plugin', version: '^1.0.0' } }
   const ruled = (rules: object[]): Promise<void> =>
-    writeFile(at('plugins.json'), JSON.stringify({ registries: { default: { url: registry.url } }, trust: { root: 'root.json', rules }, plugins }))
+    writeFile(
+      at('plugins.json'),
+      JSON.stringify({ registries: { default: { url: registry.url } }, trust: { root: 'root.json', rules }, plugins }),
+    )
   const rule = { packages: ['@acme/*'], ...rightSigner }
   await ruled([rule])
   expect(await verified()).toMatch(/cloud: @acme\/plugin@\^1\.0\.0: lock-stale: a rule of trust asks for another signer/)
@@ -152,7 +155,9 @@ test('what is locked is signed by who signed it then, also where no rule says so
   expect(await verified()).toMatch(/^0 /)
   await writeFile(at('mirror/@acme/plugin/1.2.0.tgz.attestations.json'), JSON.stringify({ attestations: [] }))
   expect(await verified()).toMatch(/^1 cloud: @acme\/plugin@1\.2\.0: no-attestation: /)
-  await editLock((cloud) => Object.assign((cloud as unknown as { signer: object }).signer, { repository: 'https://git.example/mallory' }))
+  await editLock((cloud) =>
+    Object.assign((cloud as unknown as { signer: object }).signer, { repository: 'https://git.example/mallory' }),
+  )
   await withSite((site) => mirrorPlugins(site, { out: at('mirror') }))
   expect(await verified()).toMatch(/^1 cloud: @acme\/plugin@1\.2\.0: other-repository: /)
 })
