@@ -5,7 +5,7 @@ import { treeOf } from '@muster/packed/digest'
 import { expect, it } from 'vitest'
 import { filesOf } from './archive.ts'
 import { addContent } from './content.ts'
-import { old, openSite } from './testing/locking-site.ts'
+import { openSite } from './testing/locking-site.ts'
 import { packPlugin } from './testing/pack.ts'
 
 const acme = { package: '@acme/plugin', version: '^1.0.0' }
