@@ -80,7 +80,7 @@ async function checkNetwork({ config, problem: at }: LoadedConfig): Promise<Prob
 }
 
 /** By a configuration, or one with another registry manifest: with all that the machine gives to keep plugins in. */
-export async function discovered(by: Manifest, stores: Stores): Promise<Discovery> {
+async function discovered(by: Manifest, stores: Stores): Promise<Discovery> {
   return discover(by.pluginsFile, await optionsOf(by, stores))
 }
 
