@@ -177,7 +177,7 @@ async function startRooms({ config: own, found, log, restore }: Start): Promise<
     stops.push(() => engine.stop())
     observe.engine(engine)
     for (const one of await engine.upgrades.wentBack(await startedVersions(plugins, own.pluginsFile)))
-      log.warn({ ...one }, 'a plugin went back: it had switched to another version, and the lock is as it was before')
+      log.warn({ ...one }, 'a plugin went back to the version before: the lock has not what it had switched to')
     const leftovers = startLeftovers({
       dataDir,
       clock: engine.clock,

@@ -130,6 +130,18 @@ test('without a daemon the first call fails at once, with what to do', async () 
   expect(() => connect({ url: 'ftp://x' })).toThrow('no URL of a daemon')
 })
 
+test.each([
+  'http://ann:se-cret@127.0.0.1:1',
+  'http://se-cret@127.0.0.1:1',
+  'http://127.0.0.1:1/?token=se-cret',
+  'http://127.0.0.1:1/#se-cret',
+  'mst_se-cret',
+])('a secret in an address is refused, and said without it: %s', (url) => {
+  const opened = (): unknown => connect({ url })
+  expect(opened).toThrow(MusterError)
+  expect(opened).not.toThrow('se-cret')
+})
+
 test.each(['muster\ntoken', 'muster\r\n', 'mus ter', 'müster'])('%j is no token, and that is said without it', (token) => {
   const opened = (): unknown => connect({ url: 'http://127.0.0.1:1', token })
   expect(opened).toThrow(MusterError)

@@ -105,8 +105,13 @@ function targetOf(address: Address): Target {
   if ('socket' in address)
     return { name: address.socket, module: http, options: { socketPath: address.socket, host: 'localhost' }, base: '', trust: {} }
   const url = URL.parse(address.url)
+  // Never said back: it may be a token that was put in the wrong place, and what is told ends in logs of builds.
   if (url === null || !['http:', 'https:'].includes(url.protocol))
-    throw new MusterError('unreachable', `'${address.url}' is no URL of a daemon`, { hint: 'Write http://127.0.0.1:7420.' })
+    throw new MusterError('unreachable', 'the address is no URL of a daemon', { hint: 'Write http://127.0.0.1:7420.' })
+  if (`${url.username}${url.password}${url.search}${url.hash}` !== '')
+    throw new MusterError('unreachable', 'the address holds a name, a password, a query or a fragment, which no daemon takes', {
+      hint: 'Write it as http://127.0.0.1:7420, and put the token into MUSTER_TOKEN.',
+    })
   return {
     name: address.url,
     module: url.protocol === 'https:' ? https : http,

@@ -4,8 +4,11 @@ import { z } from 'zod'
 import { maxKeepMs } from '../engine/runs/keep.ts'
 import { named } from './schemas.ts'
 
-/** No system takes a NUL in an argument, a variable or a path. */
-const free = z.string().regex(/^[^\0]*$/, 'holds a NUL character')
+/** No system takes a NUL in an argument, a variable or a path, and none half of a pair of UTF-16. */
+const free = z
+  .string()
+  .regex(/^[^\0]*$/, 'holds a NUL character')
+  .refine((given) => given.isWellFormed(), 'holds half of a character, which no bytes can be made of')
 /** As long as the longest path of a system; no name of an image is longer. */
 const text = free.min(1).max(4096)
 /** Of a pool, a provider, a token. */

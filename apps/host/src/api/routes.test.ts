@@ -249,6 +249,10 @@ test('a query or body that nobody could serve is refused by name', async () => {
     expect(await asked('GET', `/v1/${list}?before=nonsense`)).toEqual([400, ['query.before: not a `next` that this list gave']])
   const run = { pool: 'ci', command: ['true'] }
   expect(await asked('POST', '/v1/runs', { ...run, command: ['a\0b'] })).toEqual([400, ['body.command.0: holds a NUL character']])
+  expect(await asked('POST', '/v1/runs', { ...run, command: ['\ud83d'] })).toEqual([
+    400,
+    ['body.command.0: holds half of a character, which no bytes can be made of'],
+  ])
   const many = (count: number): string[] => Array.from({ length: count }, () => 'x')
   expect(await asked('POST', '/v1/runs', { ...run, command: many(10_001) })).toEqual([
     400,

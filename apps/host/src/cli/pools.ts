@@ -1,7 +1,8 @@
 /** `muster pools`. */
+import type { Condition } from '@muster/client'
 import type { Command } from 'commander'
 import { acting, openClient, subcommand } from './context.ts'
-import { bold, printJson, printTable, print, state } from './io.ts'
+import { bold, oneLine, printJson, printTable, print, state } from './io.ts'
 
 export function poolsCommand(): Command {
   return subcommand('pools', 'show the pools and how full they are')
@@ -37,10 +38,13 @@ export function poolsCommand(): Command {
           ],
           'the configuration names no pool',
         )
-        for (const { name, notes } of providers) for (const note of notes) print(`provider ${name}: ${note}`)
-        for (const { scope, name, type, message, hint } of conditions)
-          print(`${state('degraded', type)}: ${scope} ${name}: ${message}${hint === '' ? '' : ` (${hint})`}`)
+        for (const { name, notes } of providers) for (const note of notes) print(oneLine(`provider ${name}: ${note}`))
+        for (const condition of conditions) print(conditionLine(condition))
         return undefined
       }),
     )
+}
+
+export function conditionLine({ scope, name, type, message, hint }: Condition): string {
+  return `${state('degraded', type)}: ${oneLine(`${scope} ${name}: ${message}${hint === '' ? '' : ` (${hint})`}`)}`
 }

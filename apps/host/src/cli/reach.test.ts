@@ -9,6 +9,7 @@ import { suggest } from './completion.ts'
 import { linkAt, placeHere, placeOf, targetOf } from './cp.ts'
 import { parsePorts } from './forward.ts'
 import { harmless } from './io.ts'
+import { conditionLine } from './pools.ts'
 import { drawn } from './top.ts'
 
 const worker = `w${'1'.repeat(26)}`
@@ -118,6 +119,14 @@ test('top shows what is wrong first, and cuts to the terminal', () => {
   ])
   const small = drawn(picture, { columns: 12, rows: 3, now }).map(stripVTControlCharacters)
   expect(small).toEqual(['stock  pool ', 'POOL  WORKER', 'ci    #####.'])
+})
+
+test('what others wrote begins no line of its own, and has no colour of ours', () => {
+  const message = 'paused by ann: a\u001b[31m\nmuster: all is well'
+  const told = conditionLine({ scope: 'pool', name: 'ci', type: 'paused', message, hint: 'resume\nit', since: '', updatedAt: '' })
+  expect(stripVTControlCharacters(told)).toBe(
+    String.raw`paused: pool ci: paused by ann: a\u001b[31m\u000amuster: all is well (resume\u000ait)`,
+  )
 })
 
 test('what others wrote steers no terminal: it is shown, each row stays a row, and JSON stays what it is', () => {

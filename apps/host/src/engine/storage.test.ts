@@ -56,6 +56,10 @@ test('it is looked at once a minute at most, and a failure is not kept', async (
   await expect(storage.facts()).rejects.toMatchObject({ code: 'ENOENT' })
   await mkdir(dataDir)
   expect((await storage.facts()).folders).toEqual({})
+  // A clock that was set back.
+  await file('runs/log', 5)
+  now = 0
+  expect((await storage.facts()).folders).toEqual({ runs: 5 })
 })
 
 test('a folder that is not there has no bytes', async () => {

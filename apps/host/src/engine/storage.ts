@@ -53,7 +53,7 @@ export function openStorage({ store, dataDir, now = Date.now }: StorageOptions):
 
   return {
     facts: () => {
-      if (known === undefined || now() - known.at >= FRESH_MS) {
+      if (known === undefined || Math.abs(now() - known.at) >= FRESH_MS) {
         const facts = look()
         known = { at: now(), facts }
         // A failure is not kept for a minute.

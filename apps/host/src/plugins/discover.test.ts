@@ -371,6 +371,26 @@ describe('a start is frozen: it', () => {
     expect(problems).toMatchObject([{ code: 'other-bytes', fix: expect.not.stringContaining('rollback') as string }])
   })
 
+  it('of tarballs, the version before that lies in another file; one that was overwritten is nowhere', async () => {
+    const lockedIn = async (name: string, version: string): Promise<void> => {
+      await writeFile(join(folder, name), await packPlugin({ version }))
+      await write({ acme: { ...entry({ tarball: name }), version } })
+      await lockHere(file())
+    }
+    const spoiled = async (name: string): Promise<string> => {
+      await rm(store, { recursive: true })
+      await writeFile(join(folder, name), await packPlugin({ version: '1.1.0', more: [['package/x', '']] }))
+      return start()
+    }
+    await lockedIn('a.tgz', '1.0.0')
+    await lockedIn('b.tgz', '1.1.0')
+    expect(await spoiled('b.tgz')).toMatch(/other-bytes: .* \| run: muster plugins rollback acme, back to 1\.0\.0; or /)
+    await rm(join(folder, 'plugins.lock.json'))
+    await lockedIn('a.tgz', '1.0.0')
+    await lockedIn('a.tgz', '1.1.0')
+    expect(await spoiled('a.tgz')).toMatch(/other-bytes: .* \| run: muster plugins lock, /)
+  })
+
   it('tells what is wrong with the lock itself, once', async () => {
     const now = await put('a.tgz')
     await write({ a: entry(now), b: entry(now) })

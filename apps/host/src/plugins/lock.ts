@@ -45,7 +45,12 @@ export interface LockedPlugin extends LockedVersion {
   package: string
   source: PluginSource
   /** The one before, to go back to. */
-  previous?: LockedVersion
+  previous?: LockedPrevious
+}
+
+export interface LockedPrevious extends LockedVersion {
+  /** Where it came from; absent: from where the plugin comes now. */
+  source?: PluginSource
 }
 
 export interface Lock {
@@ -98,7 +103,7 @@ const version = {
   }),
 }
 const text = z.string().min(1)
-const source = z.union([strict({ tarball: text }), strict({ mirror: text }), strict({ registry: text })])
+const from = z.union([strict({ tarball: text }), strict({ mirror: text }), strict({ registry: text })])
 /** Bytes that nobody vouches for are not locked. */
 function vouched<T extends z.ZodType>(schema: T): T {
   return schema.refine((value) => {
@@ -111,7 +116,12 @@ const lockSchema = strict({
   schema: z.literal(1),
   plugins: z.record(
     z.string(),
-    vouched(strict({ package: packageSchema, source, ...version, previous: vouched(strict(version)).exactOptional() })),
+    vouched(
+      strict({
+        ...{ package: packageSchema, source: from, ...version },
+        previous: vouched(strict({ ...version, source: from.exactOptional() })).exactOptional(),
+      }),
+    ),
   ),
 }) as unknown as z.ZodType<LockFile>
 

@@ -12,9 +12,9 @@ import type { Stores } from './discover.ts'
 import { openPackage } from './package.ts'
 import { openLocked } from './fetch.ts'
 import { keepAttestations } from './kept-tarballs.ts'
-import { type Lock, type LockedPlugin, lockedFor, type LockedVersion, type Waiver } from './lock.ts'
+import { type Lock, type LockedPlugin, type LockedPrevious, lockedFor, type LockedVersion, type Waiver } from './lock.ts'
 import { openOrigin, type OriginDeps } from './origins.ts'
-import { PluginRefusal, problemOf } from './refusal.ts'
+import { PluginRefusal, problemOf, type RefusalCode } from './refusal.ts'
 import type { LoadedRegistry, PluginEntry } from './registry.ts'
 import { chooseVersion, othersThan, type Wanted } from './resolve.ts'
 import { keepsTrust, type TrustQuestion, trustOf } from './trust.ts'
@@ -204,9 +204,11 @@ async function goBack(
   entry: PluginEntry,
   { before, options }: { before: LockedPlugin | undefined; options: LockingOptions },
 ): Promise<Planned | undefined> {
-  const after = before?.package === entry.package ? before.previous : undefined
-  if (after === undefined || after.version !== entry.version || !isDeepStrictEqual(before?.source, entry.source)) return undefined
-  const root = await rootOf({ package: entry.package, source: entry.source, ...after }, options)
+  const previous = before?.package === entry.package ? before.previous : undefined
+  if (before === undefined || previous === undefined || previous.version !== entry.version) return undefined
+  const { source = before.source, ...after } = previous
+  if (!isDeepStrictEqual(source, entry.source)) return undefined
+  const root = await openedAnew({ package: entry.package, source, ...after }, options, 'other-files')
   if (root === undefined) return undefined
   keepsTrust({ package: entry.package, ...after }, options.registry.trust)
   const opened = await openPackage(entry, { root, registry: options.registry, locked: after })
@@ -215,12 +217,12 @@ async function goBack(
   return planned(entry, { before, after, manifest: opened.plugin.manifest, told: {}, options })
 }
 
-/** Verified; undefined where its bytes cannot be had, which whoever asks the source finds once more. Error: PluginRefusal `other-files`. */
-async function rootOf(locked: LockedPlugin, options: LockingOptions): Promise<string | undefined> {
+/** Verified; undefined where its bytes cannot be had any more, or are others. Error: PluginRefusal of the code `told`. */
+async function openedAnew(locked: LockedPlugin, options: LockingOptions, told?: RefusalCode): Promise<string | undefined> {
   try {
     return await openLocked(locked, options)
   } catch (error) {
-    if (error instanceof PluginRefusal && error.code !== 'other-files') return undefined
+    if (error instanceof PluginRefusal && error.code !== told) return undefined
     throw error
   }
 }
@@ -241,7 +243,7 @@ async function planned(entry: PluginEntry, { before, after, manifest, told, opti
       package: entry.package,
       source: entry.source,
       ...after,
-      ...previousTo(after, old),
+      ...previousTo(after, { entry, old }),
     },
     change: {
       alias: entry.alias,
@@ -268,9 +270,14 @@ function vouchedBy({ signer, waiver }: LockedVersion): Pick<LockedVersion, 'sign
 }
 
 /** The same bytes, written down anew, are no version before themselves. */
-function previousTo({ sha512 }: LockedVersion, old: LockedPlugin | undefined): Pick<LockedPlugin, 'previous'> {
+function previousTo(
+  { sha512 }: LockedVersion,
+  { entry, old }: { entry: PluginEntry; old: LockedPlugin | undefined },
+): Pick<LockedPlugin, 'previous'> {
   const before = old?.sha512 === sha512 ? old.previous : old && versionOf(old)
-  return before === undefined ? {} : { previous: before }
+  if (old === undefined || before === undefined) return {}
+  const { source = old.source, ...version }: LockedPrevious = before
+  return { previous: isDeepStrictEqual(source, entry.source) ? version : { ...version, source } }
 }
 
 function fitting(entry: PluginEntry, { lock, registry }: LockingOptions): LockedPlugin | undefined {
@@ -311,17 +318,10 @@ function versionOf({ package: _package, source: _source, previous: _previous, ..
 }
 
 /** Of a version that was locked; undefined where its bytes cannot be had any more. */
-async function manifestOf(
-  locked: LockedPlugin,
-  { stores, registry, ...more }: LockingOptions,
-): Promise<PluginManifest | undefined> {
-  try {
-    const root = await openLocked(locked, { stores, registry, ...more })
-    const entry = { alias: '', package: locked.package, version: locked.version, source: locked.source }
-    const { version, tree } = locked
-    return (await openPackage(entry, { root, registry, locked: { version, tree } })).plugin?.manifest
-  } catch (error) {
-    if (error instanceof PluginRefusal) return undefined
-    throw error
-  }
+async function manifestOf(locked: LockedPlugin, options: LockingOptions): Promise<PluginManifest | undefined> {
+  const root = await openedAnew(locked, options)
+  if (root === undefined) return undefined
+  const { version, tree } = locked
+  const entry = { alias: '', package: locked.package, version, source: locked.source }
+  return (await openPackage(entry, { root, registry: options.registry, locked: { version, tree } })).plugin?.manifest
 }

@@ -13,6 +13,7 @@ import type { Redactor } from './redactor.ts'
 import { PluginRefusal } from './refusal.ts'
 import { tellingLine } from './telling.ts'
 import type { PluginUsers } from './users.ts'
+import { wayOfMisdescribed } from './way-out.ts'
 
 /** A start that cannot succeed by being tried again with the same files and configuration. */
 export class StartFault extends Error {
@@ -88,7 +89,7 @@ export async function startSession(options: StartOptions): Promise<PluginProcess
     const difference = firstDifference(manifest, said)
     if (difference !== undefined)
       throw new StartFault(`it describes itself otherwise than its manifest: '${difference}' differs`, {
-        hint: 'build the plugin and its manifest from the same sources',
+        hint: wayOfMisdescribed(plugin.entry),
         tail: [],
         final: true,
         own: true,

@@ -54,12 +54,20 @@ export function wayOfLocked(
   { code, fix }: { code?: string; fix: string },
   { entry: { alias, source }, locked }: { entry: PluginEntry; locked: Pick<LockedPlugin, 'previous'> | undefined },
 ): string {
-  if (locked === undefined || !isOfVersion(code) || 'tarball' in source || 'folder' in source) return fix
+  if (locked === undefined || !isOfVersion(code) || 'folder' in source) return fix
   const { previous } = locked
+  // A file holds one version: the one before is in another, or nowhere.
+  if ('tarball' in source && previous?.source === undefined) return fix
   return orElse(
     previous === undefined
       ? `muster plugins update ${alias}, which looks for a version that would do`
       : `muster plugins rollback ${alias}, back to ${previous.version}`,
     fix,
   )
+}
+
+/** Of a process that is not what its manifest says: its author can mend it, and whoever runs it can go back. */
+export function wayOfMisdescribed({ alias, source }: Pick<PluginEntry, 'alias' | 'source'>): string {
+  const author = 'build the plugin and its manifest from the same sources'
+  return 'folder' in source ? author : `${author}; or, where the lock has a version before: muster plugins rollback ${alias}`
 }

@@ -84,8 +84,10 @@ export function rolledBack(site: Site, alias: string): string {
       `the lock has no version of '${alias}' before this one`,
       `run: muster plugins update ${alias}, which looks for another one; or name it: muster plugins add NAME@VERSION`,
     )
-  const { version } = locked.previous
-  return versioned(site, alias, version)
+  const { version, source } = locked.previous
+  return edited(site.text, (plugins) => {
+    plugins[alias] = { ...(plugins[alias] as object), version, ...(source === undefined ? {} : { source }) }
+  })
 }
 
 /** The registry manifest with another version or range of one plugin. */
