@@ -80,8 +80,13 @@ async function checkNetwork({ config, problem: at }: LoadedConfig): Promise<Prob
 }
 
 /** By a configuration, or one with another registry manifest: with all that the machine gives to keep plugins in. */
-export async function discovered(by: Manifest, stores: Stores): Promise<Discovery> {
+async function discovered(by: Manifest, stores: Stores): Promise<Discovery> {
   return discover(by.pluginsFile, await optionsOf(by, stores))
+}
+
+/** By files that stand for those of a configuration while what runs goes on: they are told of by the names of these. */
+export async function discoveredBeside(file: string, by: Manifest, stores: Stores): Promise<Discovery> {
+  return discover(file, { ...(await optionsOf(by, stores)), beside: true })
 }
 
 /** The version of an alias that the lock of a configuration holds as the one before. */

@@ -11,7 +11,7 @@ import { holdingProviders } from './engine/working.ts'
 import { previousOf } from './examine.ts'
 import { targetOf, targetsOf } from './plugins/check.ts'
 import { demandHeap } from './plugins/accepted.ts'
-import { verifyTree } from './plugins/content.ts'
+import { unpackAnew, verifyTree } from './plugins/content.ts'
 import type { Stores } from './plugins/discover.ts'
 import { type DiscoveredPlugin, openPackage } from './plugins/package.ts'
 import { openGround } from './plugins/ground.ts'
@@ -168,7 +168,10 @@ async function pluginOf(name: string, note: Noted, { config, discovery, stores }
   if (before !== undefined && 'plugin' in before && isIt(before.plugin)) return before.plugin
   // The data folder may have been moved since.
   const folder = tree === undefined ? root : join(stores[0], basename(root))
-  if (tree !== undefined) await verifyTree(folder, tree)
+  if (tree !== undefined) {
+    await unpackAnew(folder)
+    await verifyTree(folder, tree)
+  }
   const { plugin, problems } = await openPackage(entry, {
     root: folder,
     registry: { problem: devProblem(name) },

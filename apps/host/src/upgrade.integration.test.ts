@@ -104,6 +104,17 @@ test(
     expect([await version(site), (await locked(site)).version]).toEqual(['1.0.0', '1.0.0'])
     expect(await site.client.providers.get('p')).toMatchObject({ pid })
 
+    // What cannot be loaded is told of by its own version, and in the file that the operator has.
+    const manifest = join(site.dir, 'plugins.json')
+    const manifestText = await readFile(manifest, 'utf8')
+    await writeFile(manifest, manifestText.replace('"version":', '"isolation":"L3","version":'))
+    const refused = told(await plugins(site, 'upgrade', 'fake@2.0.0', ...waived))
+    expect(refused[1]).toMatch(
+      /plugins\.json:\d+:\d+: below-level: [^]*plugin-refused: version 2\.0\.0 of 'fake' does not take over from 1\.0\.0/,
+    )
+    expect([refused[0], refused[1].includes('.next-')]).toEqual([1, false])
+    await writeFile(manifest, manifestText)
+
     const upgraded = await plugins(site, 'upgrade', 'fake@2.0.0', '--wait', ...waived)
     expect(told(upgraded)).toEqual([
       0,

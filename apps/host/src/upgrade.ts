@@ -10,10 +10,10 @@ import { EngineError, type Engine } from './engine/api.ts'
 import type { ProviderEntry } from './engine/entries.ts'
 import type { PassKillPoint } from './engine/killpoint.ts'
 import type { PluginVersion, StartedVersion } from './engine/upgrade-api.ts'
-import { discovered } from './examine.ts'
+import { discoveredBeside } from './examine.ts'
 import type { Discovery } from './plugins/discover.ts'
 import type { DiscoveredPlugin } from './plugins/package.ts'
-import { candidateFileOf, holdsPrevious, lockedDigests } from './plugins/lock.ts'
+import { candidateFileOf, holdsPrevious, lockedDigests, lockedVersion } from './plugins/lock.ts'
 import type { Candidate, Staged, StartedRoom } from './plugins/room.ts'
 import type { RunningState } from './running.ts'
 
@@ -88,11 +88,13 @@ export function upgradeOf({ running, store, engine, plugins, killpoint, entries,
       })
     const { candidate } = how
     const file = candidate === undefined ? config.pluginsFile : candidateFileOf(config.pluginsFile, candidate)
-    const found = await discovered({ ...config, pluginsFile: file }, [store])
+    const found = await discoveredBeside(file, config, [store])
     const next = found.plugins.find((one) => one.alias === alias)
     const told = report(alias, old)
+    const locked = await lockedVersion(file, alias)
+    if (locked !== undefined) told.after(locked)
     if (next === undefined) return told.stopped('verify', 'it cannot be loaded', { problems: found.problems })
-    told.after(next)
+    told.after(next.manifest.version)
     if (isDeepStrictEqual(next, old)) return told.same()
     const replaced = { ...discovery, plugins: discovery.plugins.map((one) => (one === old ? next : one)) }
     const manifests = new Map(replaced.plugins.map((one) => [one.alias, one.manifest]))
@@ -247,7 +249,7 @@ function startFact(candidates: readonly Candidate[]): string {
 }
 
 interface Report {
-  after(plugin: DiscoveredPlugin): void
+  after(version: string): void
   step(step: UpgradeStep['step'], fact: string): void
   stopped(step: UpgradeStep['step'], fact: string, why: Partial<Pick<Upgraded, 'lost' | 'problems'>>): Upgraded
   same(): Upgraded
@@ -269,8 +271,8 @@ function report(alias: string, { manifest: { version } }: DiscoveredPlugin): Rep
   }
   const add = (step: UpgradeStep['step'], fact: string, ok = true): void => void told.steps.push({ step, ok, fact })
   return {
-    after: ({ manifest }) => {
-      told.after = manifest.version
+    after: (next) => {
+      told.after = next
     },
     step: add,
     stopped: (step, fact, why) => {

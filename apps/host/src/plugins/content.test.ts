@@ -27,8 +27,10 @@ test('the bytes are kept beside what is unpacked of them, and only those are giv
   const file = join(temp.path, '.packed', `${hexOf(sha512)}.tgz`)
   expect((await stat(file)).mode & 0o777).toBe(0o444)
   await rm(file)
-  await writeFile(file, 'other')
+  await writeFile(file, Buffer.alloc(tarball.length))
   expect(await keptTarball(sha512, [temp.path])).toBeUndefined()
+  await addContent(tarball, temp.path)
+  expect(await keptTarball(sha512, [temp.path])).toEqual(tarball)
 })
 
 test('many at once unpack the same bytes to one folder', async () => {

@@ -1,11 +1,11 @@
 /** The content-addressed store of unpacked plugins: one folder for each SHA-512 of a tarball, whole or not there. */
 import { randomBytes } from 'node:crypto'
 import { chmod, mkdir, readdir, readFile, rename, rm, stat, utimes, writeFile } from 'node:fs/promises'
-import { dirname, join } from 'node:path'
+import { basename, dirname, join } from 'node:path'
 import { sha512Of, treeOf } from '@muster/packed/digest'
 import { filesOf } from './archive.ts'
-import { hexOf } from './hex.ts'
-import { keepTarball } from './kept-tarballs.ts'
+import { hexOf, sha512OfHex } from './hex.ts'
+import { keepTarball, keptTarball } from './kept-tarballs.ts'
 import { PluginRefusal } from './refusal.ts'
 
 /** The folder of these bytes in one of the stores. */
@@ -47,6 +47,20 @@ export async function addContent(tarball: Buffer, store: string): Promise<string
     if (!(await isFolder(target))) throw error
   }
   return target
+}
+
+/** What somebody has removed from a store, as a refusal tells them to, is unpacked anew from its tarball. Error: PluginRefusal `other-files`. */
+export async function unpackAnew(root: string): Promise<void> {
+  if (await isFolder(root)) return
+  const sha512 = sha512OfHex(basename(root))
+  const tarball = sha512 === undefined ? undefined : await keptTarball(sha512, [dirname(root)])
+  if (tarball !== undefined) await addContent(tarball, dirname(root))
+  else
+    throw new PluginRefusal(
+      'other-files',
+      `the unpacked files in ${root} are gone, and their tarball too`,
+      'run: muster apply, which fetches what the lock holds',
+    )
 }
 
 /** That of a package and all on the way to a file of it. */

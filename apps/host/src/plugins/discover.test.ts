@@ -378,6 +378,9 @@ describe('a start is frozen: it', () => {
     await write({ acme: mirror('1.1.0') })
     await lockHere(file())
     expect(await swap('1.1.0')).toMatch(/other-bytes: .* \| run: muster plugins rollback acme, back to 1\.0\.0; or /)
+    // Beside what runs there is nothing to go back to.
+    const { problems } = await discover(file(), { stores: [store], shown: 'plugins.json', beside: true })
+    expect(problems).toMatchObject([{ code: 'other-bytes', fix: expect.not.stringContaining('rollback') as string }])
   })
 
   it('of tarballs, the version before that lies in another file; one that was overwritten is nowhere', async () => {

@@ -36,6 +36,8 @@ export interface DiscoverOptions {
   ground?: () => Promise<Ground>
   /** The largest heap that one may ask for. Absent: any. */
   maxHeapMb?: number
+  /** What runs goes on whatever is found: there is nothing to go back to. */
+  beside?: boolean
   /** By which locked bytes are fetched that are not here. */
   network?: NetworkSettings
 }
@@ -43,11 +45,19 @@ export interface DiscoverOptions {
 /** Reads the registry manifest, its lock and all its plugins; finds all problems, not the first. Resolves nothing, writes no lock. */
 export async function discover(
   file: string,
-  { stores, shown, network, maxHeapMb, ground = nowhere }: DiscoverOptions,
+  { stores, shown, network, maxHeapMb, beside = false, ground = nowhere }: DiscoverOptions,
 ): Promise<Discovery> {
   const registry = await loadRegistry(file, shown)
   const lock = await loadLock(lockFileOf(file), lockFileOf(shown))
-  const from = { registry, lock, stores, ground: remembered(ground), maxHeapMb, ...(network === undefined ? {} : { network }) }
+  const from = {
+    registry,
+    lock,
+    stores,
+    ground: remembered(ground),
+    maxHeapMb,
+    beside,
+    ...(network === undefined ? {} : { network }),
+  }
   const results = await Promise.all(registry.entries.map((entry) => openPlugin(entry, from)))
   const plugins = results.flatMap((result) => (result.plugin === undefined ? [] : [result.plugin]))
   return {
@@ -69,6 +79,7 @@ interface OpenFrom extends OriginDeps {
   stores: Stores
   ground: () => Promise<Ground>
   maxHeapMb: number | undefined
+  beside: boolean
 }
 
 async function openPlugin(entry: PluginEntry, from: OpenFrom): Promise<Opened> {
@@ -76,7 +87,8 @@ async function openPlugin(entry: PluginEntry, from: OpenFrom): Promise<Opened> {
   // Told once, and not for each plugin.
   if (lock.problems.length > 0 && !('folder' in entry.source)) return { problems: [] }
   const locked = Object.hasOwn(lock.lock.plugins, entry.alias) ? lock.lock.plugins[entry.alias] : undefined
-  const mended = (problem: Problem): Problem => ({ ...problem, fix: wayOfLocked(problem, { entry, locked }) })
+  const mended = (problem: Problem): Problem =>
+    from.beside ? problem : { ...problem, fix: wayOfLocked(problem, { entry, locked }) }
   try {
     const opened = await openSource(entry, from)
     if (opened.plugin !== undefined) {

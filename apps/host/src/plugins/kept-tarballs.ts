@@ -15,10 +15,10 @@ function fileOf(store: string, sha512: string): string {
   return join(store, folder, `${hexOf(sha512)}.tgz`)
 }
 
-/** By rename: whole or not there. */
+/** By rename: whole or not there. What lies there with other bytes is replaced. */
 export async function keepTarball(tarball: Uint8Array, store: string): Promise<void> {
-  const file = fileOf(store, sha512Of(tarball))
-  if ((await stat(file).catch(() => undefined))?.size !== tarball.length) await put(store, { file, content: tarball })
+  const sha512 = sha512Of(tarball)
+  if ((await keptTarball(sha512, [store])) === undefined) await put(store, { file: fileOf(store, sha512), content: tarball })
 }
 
 /** What was attested of them, for whoever asks a mirror that is made here. */

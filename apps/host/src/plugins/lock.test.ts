@@ -80,6 +80,18 @@ test.each([
   await expect(lockedFolders(join(folder.path, 'plugins.json'))).rejects.toThrow('the lock cannot be read')
 })
 
+test.each(['../../etc/x', '/etc/x', 'a/b', '@a/../p'])(
+  'a package that would be a path (%s) is none: a mirror has a folder for each',
+  async (name) => {
+    await writeFile(file, lockText(lockOf({ a: plugin({ package: name }) })))
+    const { lock, problems } = await loadLock(file, 'shown')
+    expect([lock.plugins, problems.map(({ code, reason }) => [code, reason])]).toEqual([
+      {},
+      [['bad-lock', expect.stringMatching(/'plugins\.a\.package'.*this is no name of an npm package/)]],
+    ])
+  },
+)
+
 test('its folders are those of what it has, and of what it would go back to', async () => {
   const previous = { ...version, sha512: sha512('c') }
   await writeFile(file, lockText(lockOf({ a: plugin(), b: plugin({ sha512: sha512('d'), previous }) })))

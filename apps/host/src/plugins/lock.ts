@@ -12,7 +12,7 @@ import type { Problem } from '../config/problem.ts'
 import { hexOf } from './hex.ts'
 import type { Provenance } from './provenance.ts'
 import { PluginRefusal, type RefusalCode } from './refusal.ts'
-import { type PluginEntry, type PluginSource, sourceName } from './registry.ts'
+import { packageSchema, type PluginEntry, type PluginSource, sourceName } from './registry.ts'
 
 /** Somebody vouches for the bytes without a signature. */
 export interface Waiver {
@@ -118,7 +118,7 @@ const lockSchema = strict({
     z.string(),
     vouched(
       strict({
-        ...{ package: z.string().min(1), source: from, ...version },
+        ...{ package: packageSchema, source: from, ...version },
         previous: vouched(strict({ ...version, source: from.exactOptional() })).exactOptional(),
       }),
     ),
@@ -198,6 +198,12 @@ export async function lockedDigests(registryFile: string): Promise<Map<string, s
   const { lock } = await loadLock(lockFileOf(registryFile), 'the lock')
   const digestOf = (one: LockedPlugin): string => createHash('sha256').update(JSON.stringify(one)).digest('hex')
   return new Map(Object.entries(lock.plugins).map(([alias, one]) => [alias, digestOf(one)]))
+}
+
+/** Undefined: the lock of a registry manifest holds none of this alias, or cannot be read. */
+export async function lockedVersion(registryFile: string, alias: string): Promise<string | undefined> {
+  const { lock } = await loadLock(lockFileOf(registryFile), 'the lock')
+  return Object.hasOwn(lock.plugins, alias) ? lock.plugins[alias]?.version : undefined
 }
 
 /** Error: PluginRefusal `changed-meanwhile`, where a file has another text than what was read. */

@@ -72,6 +72,22 @@ describe('a mirror', () => {
     expect(await site.start()).toBe('')
   })
 
+  it('has the version before, too: the way back asks no registry, on a machine that never ran it', async () => {
+    await using site = await openSite()
+    const tarball = await site.publish('1.0.0')
+    await site.lock({ acme })
+    await site.publish('1.1.0')
+    await site.lock({ acme }, { update: ['acme'] })
+    await writeMirror(join(site.path, 'mirror'), [{ package: '@acme/plugin', version: '1.0.0', tarball }])
+    await site.registry[Symbol.asyncDispose]()
+    const fresh = { stores: [join(site.path, 'fresh')] as [string] }
+    const back = { acme: { ...acme, version: '1.0.0' } }
+    const none = await site.lock(back, { ...fresh, reason: null })
+    expect(none.told).toMatch(/ unreachable: /)
+    const { told, lock } = await site.lock(back, { ...fresh, reason: null, file: { mirror: 'mirror' } })
+    expect([told, lock.plugins['acme']]).toMatchObject(['', { version: '1.0.0', previous: { version: '1.1.0' } }])
+  })
+
   it('may be where plugins come from, by version, with its own age', async () => {
     await using site = await openSite()
     const all = await Promise.all(

@@ -5,7 +5,8 @@ import type { Problem } from '../config/problem.ts'
 import { conformanceOf } from '@muster/packed/conformance'
 import { sha512Of, treeOf } from '@muster/packed/digest'
 import { demandHeap } from './accepted.ts'
-import { addContent, filesOfFolder, findContent, verifyTree } from './content.ts'
+import { filesOf } from './archive.ts'
+import { addContent, findContent, verifyTree } from './content.ts'
 import { type Difference, differences } from './difference.ts'
 import type { Stores } from './discover.ts'
 import { openPackage } from './package.ts'
@@ -13,10 +14,10 @@ import { openLocked } from './fetch.ts'
 import { keepAttestations } from './kept-tarballs.ts'
 import { type Lock, type LockedPlugin, type LockedPrevious, lockedFor, type LockedVersion, type Waiver } from './lock.ts'
 import { openOrigin, type OriginDeps } from './origins.ts'
-import { PluginRefusal, problemOf } from './refusal.ts'
+import { PluginRefusal, problemOf, type RefusalCode } from './refusal.ts'
 import type { LoadedRegistry, PluginEntry } from './registry.ts'
 import { chooseVersion, othersThan, type Wanted } from './resolve.ts'
-import { keepsTrust, trustOf } from './trust.ts'
+import { keepsTrust, type TrustQuestion, trustOf } from './trust.ts'
 import { addCommand, isOfVersion, orElse } from './way-out.ts'
 
 export interface LockingOptions extends OriginDeps {
@@ -27,9 +28,9 @@ export interface LockingOptions extends OriginDeps {
   update: ReadonlySet<string>
   /** Vouches for what has no signature. */
   waiver?: Waiver
-  /** The largest heap that one may ask for, as at a start. Absent: no configuration is known. */
-  maxHeapMb?: number
   now: number
+  /** The largest heap that one may ask for, as a start has it. Absent: any. */
+  maxHeapMb?: number
 }
 
 /** What becomes of one alias. */
@@ -59,7 +60,7 @@ export async function planLock(options: LockingOptions): Promise<Locking> {
   const all = await Promise.all(
     entries.map(async (entry): Promise<Planned> => {
       const planned = await tryLock(entry, options)
-      return planned.problems.some(({ code }) => isOfVersion(code))
+      return planned.problems.some(({ code }) => isOfVersion(code) || isOfRange(code))
         ? { problems: await instead(entry, planned, options) }
         : planned
     }),
@@ -97,22 +98,32 @@ async function tryLock(entry: PluginEntry, options: LockingOptions): Promise<Pla
 /** So many bundles are fetched by a command that fails anyhow. */
 const tries = 3
 
+/** Nothing in the range counts, or is there at all: what is outside may be. */
+function isOfRange(code: string | undefined): boolean {
+  return code === 'too-new' || code === 'no-release-time' || code === 'no-version'
+}
+
 /** The same problems with the nearest version that does work: each is tried as a whole, and nothing of it stays but its bytes. */
 async function instead(entry: PluginEntry, { problems }: Planned, options: LockingOptions): Promise<Problem[]> {
   const { registry, now } = options
   const mended = (way: (fix: string) => string): Problem[] =>
-    problems.map((one) => (isOfVersion(one.code) ? { ...one, fix: way(one.fix) } : one))
+    problems.map((one) => (isOfVersion(one.code) || isOfRange(one.code) ? { ...one, fix: way(one.fix) } : one))
   try {
     const origin = await openOrigin(entry.source, options)
     const rule = { policy: registry.policy, now, aged: origin.aged }
     const found = await origin.versions(entry.package)
-    const refused = chooseVersion(wantedOf(entry, registry), found, rule).version
-    const others = othersThan(refused, { package: entry.package, found, rule }).slice(0, tries)
+    const wanted = wantedOf(entry, registry)
+    const others = othersThan(wanted, { found, rule }).slice(0, tries)
     for (const version of others) {
       const planned = await tryLock({ ...entry, version }, { ...options, update: new Set([entry.alias]) })
-      if (planned.problems.length === 0) return mended((fix) => orElse(addCommand(wantedOf(entry, registry), version), fix))
+      if (planned.problems.length > 0) continue
+      const command = addCommand(wanted, version)
+      // Of a range with nothing in it, another version is the whole way out.
+      return mended((fix) => (problems.some(({ code }) => code === 'no-version') ? `run: ${command}` : orElse(command, fix)))
     }
-    return others.length === 0 ? problems : mended((fix) => `${fix}; ${others.join(', ')} would not do either`)
+    return others.length === 0 || problems.some(({ code }) => code === 'no-version')
+      ? problems
+      : mended((fix) => `${fix}; ${others.join(', ')} would not do either`)
   } catch (error) {
     if (error instanceof PluginRefusal) return problems
     throw error
@@ -135,37 +146,33 @@ async function lockOne(entry: PluginEntry, options: LockingOptions): Promise<Pla
   if (back !== undefined) return back
   const origin = await openOrigin(entry.source, options)
   const wanted = wantedOf(entry, options.registry)
-  const rule = { policy: options.registry.policy, now: options.now, aged: origin.aged }
+  const rule = { policy: options.registry.policy, now: options.now, aged: origin.aged, tried: true }
   const chosen = chooseVersion(wanted, await origin.versions(entry.package), rule)
   const tarball = await origin.tarball(entry.package, chosen.version)
   const sha512 = sha512Of(tarball)
   // The very bytes that are locked: somebody vouched for them, and only what is written of them may differ.
   const same = fits?.sha512 === sha512 ? fits : undefined
   refuseOtherBytes(entry, { before, version: chosen.version, sha512 })
-  const root = await addContent(tarball, options.stores[0])
-  const files = await filesOfFolder(root)
+  // Of the bytes that were vouched for: what lies in the store under their hash may be somebody else's.
+  const files = await filesOf(tarball)
   const tree = treeOf(files)
+  const root = await addContent(tarball, options.stores[0])
+  await verifyTree(root, tree)
   const opened = await openPackage(entry, { root, registry: options.registry, locked: { version: chosen.version, tree } })
   if (opened.plugin === undefined) return { problems: opened.problems }
   demandHeap(entry, opened.plugin.manifest, options.maxHeapMb)
-  const old = before?.package === entry.package ? before : undefined
   let attestations: unknown
   const trust =
     same === undefined
       ? await trustOf(
           {
-            ...{
-              package: entry.package,
-              version: chosen.version,
-              sha512,
-              alias: entry.alias,
-              add: addCommand(wanted, chosen.version),
-            },
+            ...{ package: entry.package, version: chosen.version, sha512 },
+            add: addCommand(wanted, chosen.version),
             attestations: async () => {
               attestations = await origin.attestations(entry.package, chosen.version)
               return attestations
             },
-            ...(old === undefined ? {} : { before: old }),
+            ...signedBefore(entry, lock),
             ...(options.waiver === undefined ? {} : { waiver: options.waiver }),
           },
           options.registry.trust,
@@ -198,7 +205,15 @@ async function demandHeapOf(
   if (plugin !== undefined) demandHeap(entry, plugin.manifest, maxHeapMb)
 }
 
-/** To the very bytes of the version before, where these are here, unpacked or in a file of one's own: nothing is asked of anybody. */
+/** What was signed once stays with its signer, by whatever alias it is known. */
+function signedBefore({ alias, package: name }: PluginEntry, { plugins }: Lock): Pick<TrustQuestion, 'before'> {
+  const same = Object.entries(plugins).filter(([, one]) => one.package === name)
+  const own = same.find(([other]) => other === alias)
+  const found = [own, ...same].find((one) => one?.[1].signer !== undefined) ?? own
+  return found === undefined ? {} : { before: { ...found[1], alias: found[0] } }
+}
+
+/** To the very bytes of the version before, where these can be had: nobody is asked which versions there are. */
 async function goBack(
   entry: PluginEntry,
   { before, options }: { before: LockedPlugin | undefined; options: LockingOptions },
@@ -207,11 +222,8 @@ async function goBack(
   if (before === undefined || previous === undefined || previous.version !== entry.version) return undefined
   const { source = before.source, ...after } = previous
   if (!isDeepStrictEqual(source, entry.source)) return undefined
-  const root =
-    (await findContent(after.sha512, options.stores)) ??
-    ('tarball' in source ? await openedAnew({ package: entry.package, source, ...after }, options) : undefined)
+  const root = await openedAnew({ package: entry.package, source, ...after }, options, 'other-files')
   if (root === undefined) return undefined
-  await verifyTree(root, after.tree)
   keepsTrust({ package: entry.package, ...after }, options.registry.trust)
   const opened = await openPackage(entry, { root, registry: options.registry, locked: after })
   if (opened.plugin === undefined) return { problems: opened.problems }
@@ -219,12 +231,12 @@ async function goBack(
   return planned(entry, { before, after, manifest: opened.plugin.manifest, told: {}, options })
 }
 
-/** Undefined where the bytes are not these any more. */
-async function openedAnew(locked: LockedPlugin, options: LockingOptions): Promise<string | undefined> {
+/** Verified; undefined where its bytes cannot be had any more, or are others. Error: PluginRefusal of the code `told`. */
+async function openedAnew(locked: LockedPlugin, options: LockingOptions, told?: RefusalCode): Promise<string | undefined> {
   try {
     return await openLocked(locked, options)
   } catch (error) {
-    if (error instanceof PluginRefusal) return undefined
+    if (error instanceof PluginRefusal && error.code !== told) return undefined
     throw error
   }
 }

@@ -116,3 +116,9 @@ test('what is attested beside a tarball is given as it is; what is no JSON is no
     message: expect.stringMatching(/q\.tgz\.attestations\.json cannot be read: EISDIR/),
   })
 })
+
+test('a time in its index that a lock could not have is none', async () => {
+  await writeMirror(dir, [{ package: 'a', version: '1.0.0', published: '2026-01-01', tarball: bytes('a1') }])
+  await writeMirror(dir, [{ package: 'a', version: '1.1.0', published: 'yesterday', tarball: bytes('a2') }])
+  expect(await mirrorOrigin(dir).versions('a')).toEqual([{ version: '1.0.0', published }, { version: '1.1.0' }])
+})

@@ -3,7 +3,7 @@ import { mkdir, readFile, rename, rm, writeFile } from 'node:fs/promises'
 import { dirname, join } from 'node:path'
 import { z } from 'zod'
 import { sha512Of } from '@muster/packed/digest'
-import { attestationsOf, jsonOf, type Origin, readAttestations, readTarball } from './origin.ts'
+import { attestationsOf, instantOf, jsonOf, type Origin, readAttestations, readTarball } from './origin.ts'
 import { PluginRefusal } from './refusal.ts'
 
 /** What is known of one version beside its bytes. */
@@ -36,10 +36,7 @@ export function mirrorOrigin(dir: string): Origin {
       const { packages } = await readIndex(dir)
       const found = Object.hasOwn(packages, name) ? packages[name] : undefined
       if (found === undefined) throw noPackage(dir, name)
-      return Object.entries(found).map(([version, { published }]) => ({
-        version,
-        ...(published === undefined ? {} : { published }),
-      }))
+      return Object.entries(found).map(([version, { published }]) => ({ version, ...instantOf(published) }))
     },
     async tarball(name, version) {
       const bytes = await mirrored(dir, { name, version })

@@ -116,6 +116,19 @@ test('what it says may be as long as that', async () => {
   expect(await origin.attestations('p', '1.0.0')).toBeUndefined()
 })
 
+test('a version whose tarball is gone is told of as that, and not as no package', async () => {
+  await using registry = await startTestRegistry()
+  registry.publish('a', '1.0.0', { tarball: Buffer.from('x') })
+  const origin = await npmOrigin({ url: registry.url }, undefined)
+  await origin.versions('a')
+  registry.unpublish('a')
+  await expect(origin.tarball('a', '1.0.0')).rejects.toMatchObject({
+    code: 'unreachable',
+    message: 'the registry says that it has a@1.0.0, and has no tarball of it',
+    fix: `run: curl --head ${registry.url}a/-/1.0.0.tgz, which has to answer 200; or take it from a mirror`,
+  })
+})
+
 test('a tarball is what the registry itself says that it is', async () => {
   let integrity = sha512Of(tarball)
   await using registry = await answering((path, reply) => {

@@ -5,7 +5,7 @@ import { z } from 'zod'
 import { NetworkFault, type NetworkSettings, readNetwork } from '../config/network.ts'
 import { maxTarballBytes } from '@muster/packed/archive'
 import { sha512Of } from '@muster/packed/digest'
-import { jsonOf, type Origin, type Published } from './origin.ts'
+import { instantOf, jsonOf, type Origin, type Published } from './origin.ts'
 import { PluginRefusal } from './refusal.ts'
 import type { RegistryAddress } from './registry.ts'
 import { nearestTo } from './resolve.ts'
@@ -118,7 +118,14 @@ export async function npmOrigin(
           `the registry has no ${name}@${version} any more${nearest === undefined ? '' : `; the nearest that it has is ${nearest}`}`,
           'run: muster plugins update; or take it from a mirror',
         )
-      const bytes = await read(name, found.dist.tarball)
+      const bytes = await read(name, found.dist.tarball).catch((error: PluginRefusal) => {
+        if (error.code !== 'no-package') throw error
+        throw new PluginRefusal(
+          'unreachable',
+          `the registry says that it has ${name}@${version}, and has no tarball of it`,
+          `run: curl --head ${found.dist.tarball}, which has to answer 200; or take it from a mirror`,
+        )
+      })
       if (bytes.length > maxTarballBytes)
         throw new PluginRefusal(
           'bad-archive',
@@ -156,12 +163,6 @@ function checkIntegrity(name: string, { bytes, integrity }: { bytes: Buffer; int
 /** As registries write it: the slash of a scope is no part of the path. */
 function pathOf(name: string): string {
   return encodeURIComponent(name).replace('%40', '@')
-}
-
-/** None where it is no instant: then nobody knows. */
-function instantOf(text: string | undefined): { published?: string } {
-  const at = Date.parse(text ?? '')
-  return Number.isNaN(at) ? {} : { published: new Date(at).toISOString() }
 }
 
 async function networkOf(settings: NetworkSettings): Promise<PluginNetwork> {

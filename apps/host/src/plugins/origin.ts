@@ -27,6 +27,13 @@ export interface Origin {
   attestations(name: string, version: string): Promise<unknown>
 }
 
+/** None where it is no instant, or none that a lock could have: then nobody knows. */
+export function instantOf(text: string | undefined): { published?: string } {
+  const at = Date.parse(text ?? '')
+  const written = Number.isNaN(at) ? '' : new Date(at).toISOString()
+  return /^\d{4}-/.test(written) ? { published: written } : {}
+}
+
 const packSchema = z.object({ name: z.string(), version: z.string() })
 
 /** One file is one version of one package. */

@@ -165,8 +165,7 @@ test('every refusal says what is, and what to do (write it anew: `pnpm vitest ru
       trustOf(
         {
           ...attested,
-          alias: 'cloud',
-          before: { version: '1.0.0', signer: rightSigner },
+          before: { version: '1.0.0', signer: rightSigner, alias: 'cloud' },
           attestations: () => Promise.resolve(undefined),
         },
         { rules: [] },

@@ -76,6 +76,8 @@ export interface SourceFile {
 const minReleaseAgeMs = 24 * 3_600_000
 const scopeName = /^@[a-z0-9-~][a-z0-9-._~]*\/\*$/
 const packageName = /^(?:@[a-z0-9-~][a-z0-9-._~]*\/)?[a-z0-9-~][a-z0-9-._~]*$/
+/** A package, by its name. */
+export const packageSchema: z.ZodType<string> = z.string().regex(packageName, 'this is no name of an npm package')
 
 /** A rule that means nothing would protect nothing, in silence. */
 const named = z
@@ -135,7 +137,7 @@ export const registrySchema: z.ZodType<RegistryFile> = strict({
   plugins: z.record(
     z.string().regex(namePattern, 'an alias has 1 to 40 of a-z, 0-9 and -'),
     strict({
-      package: z.string().regex(packageName, 'this is no name of an npm package').describe('Name of the npm package.'),
+      package: packageSchema.describe('Name of the npm package.'),
       version: z
         .string()
         .refine((value) => semver.validRange(value) !== null, {

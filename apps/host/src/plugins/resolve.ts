@@ -17,6 +17,8 @@ export interface Rule {
   now: number
   /** Does the source know ages at all, as a registry does? */
   aged: boolean
+  /** Which other one would do is told by whoever tries them. */
+  tried?: boolean
 }
 
 /** The highest version that counts; one that is deprecated only where there is no other. Errors: PluginRefusal. */
@@ -29,6 +31,7 @@ export function chooseVersion(wanted: Wanted, found: readonly Published[], rule:
     .sort((a, b) => semver.rcompare(a.version, b.version))
   if (inRange.length === 0) throw noVersion(wanted, exact)
   const waits = waitOf(name, rule)
+  const counting = rule.tried === true ? [] : exact
   const old = inRange.filter((one) => waits(one) <= 0)
   const chosen = old.find((one) => one.deprecated === undefined) ?? old[0]
   if (chosen !== undefined) return chosen
@@ -40,7 +43,7 @@ export function chooseVersion(wanted: Wanted, found: readonly Published[], rule:
       `the source does not say when ${name}@${newest?.version} was published`,
       instead(
         wanted,
-        { refused: newest?.version ?? '', exact, waits },
+        { refused: newest?.version ?? '', exact: counting, waits },
         byHand(`add "${name}" to policy.exempt, if you trust it at any age`),
       ),
     )
@@ -51,7 +54,7 @@ export function chooseVersion(wanted: Wanted, found: readonly Published[], rule:
     `${name}@${soonest.version} was published ${soonest.published}, and counts from ${from} on`,
     instead(
       wanted,
-      { refused: soonest.version, exact, waits },
+      { refused: soonest.version, exact: counting, waits },
       `run: ${addCommand(wanted, soonest.version)}, once that is; or add "${name}" to policy.exempt in the registry manifest`,
     ),
   )
@@ -78,16 +81,30 @@ export function nearestTo(version: string, others: readonly string[]): string[] 
   ]
 }
 
-/** Those that count, the nearest to one first; what its publisher advises against is none of them. */
+/** Those that count, the nearest to what a range means first; what its publisher advises against is none of them. */
 export function othersThan(
-  version: string,
-  { package: name, found, rule }: { package: string; found: readonly Published[]; rule: Rule },
+  { package: name, range }: Pick<Wanted, 'package' | 'range'>,
+  { found, rule }: { found: readonly Published[]; rule: Rule },
 ): string[] {
   const waits = waitOf(name, rule)
   return nearestTo(
-    version,
+    meant({ package: name, range }, { found, rule }),
     found.filter((one) => waits(one) <= 0 && one.deprecated === undefined).map((one) => one.version),
   )
+}
+
+/** What a range comes to; what it would come to in time; or where it begins, if there is nothing in it. */
+function meant(
+  { package: name, range }: Pick<Wanted, 'package' | 'range'>,
+  { found, rule }: { found: readonly Published[]; rule: Rule },
+): string {
+  try {
+    return chooseVersion({ alias: '', package: name, range }, found, rule).version
+  } catch (error) {
+    if (!(error instanceof PluginRefusal)) throw error
+    const all = found.map((one) => one.version).filter((one) => semver.valid(one) === one)
+    return semver.maxSatisfying(all, range) ?? semver.minVersion(range)?.version ?? ''
+  }
 }
 
 /** Milliseconds until a version counts; never more than 0 where age does not matter. */

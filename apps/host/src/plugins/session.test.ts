@@ -1,12 +1,14 @@
 /** Why a plugin's process does not come about, before there is one. Those that there are have tests of their own. */
-import { mkdir, writeFile } from 'node:fs/promises'
+import { mkdir, rm, writeFile } from 'node:fs/promises'
 import { join } from 'node:path'
 import type { PluginManifest } from '@muster/core'
 import { treeOf } from '@muster/packed/digest'
 import { tempFolder, type TempFolder } from '@muster/test/systems/temp'
 import { afterEach, beforeEach, expect, test, vi } from 'vitest'
+import { addContent, treeOfFolder } from './content.ts'
 import { createRedactor } from './redactor.ts'
 import { describeEnd, firstDifference, startSession, type StartFault, type StartOptions } from './session.ts'
+import { packPlugin } from './testing/pack.ts'
 import { shutStore, strawTarget } from './testing/straw.ts'
 import { openUsers } from './users.ts'
 
@@ -57,7 +59,22 @@ test('other files than those that were hashed do not run', async () => {
     ...passing,
   })
   expect(fault.message).toMatch(/^other-files: .* are not those of the lock/)
-  expect(said(await faultOf({}, { root: join(root, 'none'), tree }))).toMatchObject({ hint: 'see the reason', ...passing })
+  expect(said(await faultOf({}, { root: join(root, 'none'), tree }))).toMatchObject({
+    message: expect.stringMatching(/^other-files: .* are gone, and their tarball too$/),
+    hint: 'run: muster apply, which fetches what the lock holds',
+    ...passing,
+  })
+})
+
+test('files that were removed, as a refusal says, are there again from their tarball', async () => {
+  const tarball = await packPlugin()
+  const store = join(folder.path, 'store')
+  const unpacked = await addContent(tarball, store)
+  const tree = await treeOfFolder(unpacked)
+  await rm(unpacked, { recursive: true })
+  const fault = await faultOf({}, { root: unpacked, main: join(unpacked, 'dist/plugin.js'), tree })
+  expect(fault.message).not.toMatch(/other-files|ENOENT/)
+  expect(await treeOfFolder(unpacked)).toBe(tree)
 })
 
 test('a network that cannot be read says which key of it', async () => {

@@ -6,7 +6,7 @@ import type { ProviderConfig } from '../config/load.ts'
 import { type NetworkFault, type NetworkSettings, readNetwork } from '../config/network.ts'
 import { type Cage, cageLimits, openCage } from './cage.ts'
 import { isVendors } from './blame.ts'
-import { verifyTree } from './content.ts'
+import { unpackAnew, verifyTree } from './content.ts'
 import type { DiscoveredPlugin } from './package.ts'
 import { type PluginProcess, spawnPlugin } from './process.ts'
 import type { Redactor } from './redactor.ts'
@@ -123,6 +123,7 @@ async function informed({ redactor }: StartOptions): Promise<void> {
 async function verified({ root, tree }: DiscoveredPlugin): Promise<void> {
   if (tree === undefined) return
   try {
+    await unpackAnew(root)
     await verifyTree(root, tree)
   } catch (error) {
     const { message, fix } = error as PluginRefusal

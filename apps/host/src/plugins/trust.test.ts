@@ -31,7 +31,7 @@ interface Site extends AsyncDisposable {
   /** What locking says, with and without somebody's word. */
   lock(
     rules: object[],
-    more?: { range?: string; reason?: string | null; update?: string[] },
+    more?: { range?: string; reason?: string | null; update?: string[]; more?: object },
   ): Promise<{ told: string; locked: unknown }>
   start(): Promise<string>
   store: string
@@ -59,8 +59,8 @@ async function openSite(): Promise<Site> {
       const attestations = by === null ? undefined : await sigstore.attest({ ...about, signer: by })
       registry.publish('@acme/plugin', version, { tarball, published, attestations })
     },
-    async lock(rules, { range = '^1.0.0', reason = null, update = [] } = {}) {
-      const plugins = { acme: { package: '@acme/plugin', version: range } }
+    async lock(rules, { range = '^1.0.0', reason = null, update = [], more = {} } = {}) {
+      const plugins = { acme: { package: '@acme/plugin', version: range }, ...more }
       const all = { registries: { default: { url: registry.url } }, trust: { root: 'root.json', rules }, plugins }
       await writeFile(file, JSON.stringify(all))
       const { problems, lock } = await lockHere(file, { reason, update })
@@ -138,6 +138,18 @@ describe('a plugin that was signed once', () => {
     expect((await site.lock([], { update: ['acme'], reason: 'I do' })).told).toMatch(
       /^other-signer: .* no rule says who signs it now/,
     )
+  })
+
+  it('is not taken from another under another name', async () => {
+    await using site = await signedOnce()
+    await site.publish('2.0.0', other)
+    const both = [rule, { packages: ['@acme/plugin'], ...other }]
+    const next = { next: { package: '@acme/plugin', version: '^2.0.0' } }
+    expect((await site.lock(both, { more: next })).told).toMatch(/^other-signer: .*\| run: .* or muster plugins remove acme, /)
+    await site.publish('2.0.0', null)
+    expect((await site.lock([], { more: next, reason: 'I do' })).told).toMatch(/^other-signer: /)
+    await site.publish('2.0.0')
+    expect((await site.lock(both, { more: next })).told).toBe('')
   })
 
   it('is not started when a rule asks for another signer now', async () => {

@@ -11,9 +11,8 @@ export type Trust = { signer: Provenance } | { waiver: Waiver }
 
 export interface TrustQuestion extends Attested {
   /** What was locked before, of the same package. */
-  before?: Pick<LockedVersion, 'signer' | 'version'>
+  before?: Pick<LockedVersion, 'signer' | 'version'> & { alias: string }
   waiver?: Waiver
-  alias?: string
   /** The command that would add just this. */
   add?: string
   /** What the source attests; undefined: nothing. */
@@ -48,6 +47,16 @@ export async function trustOf(asked: TrustQuestion, policy: TrustPolicy): Promis
   return { signer: found }
 }
 
+/** Is what was locked still signed by who signed it then? Where no rule says any more who does, its lock does. Errors: PluginRefusal. */
+export async function staysSigned(
+  asked: TrustQuestion & { before: { signer: Signer } },
+  { rules, ...more }: TrustPolicy,
+): Promise<void> {
+  const { package: name, before } = asked
+  const isRuled = rules.some((one) => isNamed(name, one.packages))
+  await trustOf(asked, { ...more, rules: isRuled ? rules : [{ ...before.signer, packages: [name] }] })
+}
+
 /** Does what was locked still have the trust that is asked for now? Nothing is verified anew. Error: PluginRefusal `lock-stale`. */
 export function keepsTrust(
   { package: name, version, signer }: Pick<LockedPlugin, 'package' | 'version' | 'signer'>,
@@ -73,7 +82,7 @@ function otherSigner(asked: TrustQuestion, found: Signer | undefined): PluginRef
   return new PluginRefusal(
     'other-signer',
     `${name}@${before?.version} was signed by ${before?.signer === undefined ? 'nobody' : signerName(before.signer)}, and ${now}`,
-    `run: muster plugins remove ${asked.alias ?? name}, if ${name}@${version} is meant, and add it again`,
+    `run: muster plugins remove ${before?.alias ?? name}, if ${name}@${version} is meant, and add it again`,
   )
 }
 

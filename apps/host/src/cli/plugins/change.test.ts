@@ -2,6 +2,7 @@ import type { ConformanceClaim } from '@muster/packed/conformance'
 import { expect, test } from 'vitest'
 import type { LockedVersion } from '../../plugins/lock.ts'
 import { conforming, shownChange } from './change.ts'
+import { waiverOf } from './site.ts'
 
 const version: LockedVersion = {
   ...{ version: '1.0.0', sha512: `sha512-${'a'.repeat(86)}==`, size: 1, tree: '' },
@@ -45,4 +46,10 @@ test.each<[LockedVersion['conformance'], string]>([
   expect(conforming(after)).toBe(wanted)
   const shown = shownChange({ alias: 'cloud', package: 'x', kind: 'added', after, differences: [], compared: true })
   expect(shown).toContain(`\n    conformance: ${wanted}`)
+})
+
+test('a word for a plugin that says nothing is none: no lock could be read that has it', () => {
+  expect(() => waiverOf(' ', 0)).toThrow(expect.objectContaining({ code: 'no-trust' }))
+  expect(waiverOf('read it', 0)).toMatchObject({ waiver: { reason: 'read it', at: '1970-01-01T00:00:00.000Z' } })
+  expect(waiverOf(undefined, 0)).toEqual({})
 })

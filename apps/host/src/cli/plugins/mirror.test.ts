@@ -7,6 +7,7 @@ import { sha512Of, treeOf } from '@muster/packed/digest'
 import { filesOf } from '../../plugins/archive.ts'
 import { startTestRegistry, type TestRegistry } from '../../plugins/testing/npm-registry.ts'
 import { packPlugin } from '../../plugins/testing/pack.ts'
+import { rightSigner, startTestSigstore } from '../../plugins/testing/sigstore.ts'
 import { updatePlugins } from './add.ts'
 import { mirrorPlugins, verifyPlugins } from './mirror.ts'
 import { showPlugin } from './show.ts'
@@ -131,4 +132,32 @@ test('a lock that would be refused by a start is refused here: its permissions, 
     cloud.tree = `sha512-${'A'.repeat(86)}==`
   })
   expect(await verified()).toMatch(/^1 .*1\.1\.0: other-files: the files in the locked bytes/)
+})
+
+test('what is locked is signed by who signed it then, also where no rule says so any more; a rule for what nobody signed is missed', async () => {
+  const [tarball, sigstore] = [await packPlugin({ version: '1.2.0' }), await startTestSigstore()]
+  const attestations = await sigstore.attest({ package: '@acme/plugin', version: '1.2.0', tarball })
+  registry.publish('@acme/plugin', '1.2.0', { tarball, published: '2026-01-01T00:00:00.000Z', attestations })
+  await writeFile(at('root.json'), JSON.stringify(sigstore.root))
+  const plugins = { cloud: { package: '@acme/plugin', version: '^1.0.0' } }
+  const ruled = (rules: object[]): Promise<void> =>
+    writeFile(
+      at('plugins.json'),
+      JSON.stringify({ registries: { default: { url: registry.url } }, trust: { root: 'root.json', rules }, plugins }),
+    )
+  const rule = { packages: ['@acme/*'], ...rightSigner }
+  await ruled([rule])
+  expect(await verified()).toMatch(/cloud: @acme\/plugin@\^1\.0\.0: lock-stale: a rule of trust asks for another signer/)
+  await withSite((site) => updatePlugins(site, [], { yes: true }))
+  await withSite((site) => mirrorPlugins(site, { out: at('mirror') }))
+  expect(await verified()).toMatch(/^0 /)
+  await ruled([])
+  expect(await verified()).toMatch(/^0 /)
+  await writeFile(at('mirror/@acme/plugin/1.2.0.tgz.attestations.json'), JSON.stringify({ attestations: [] }))
+  expect(await verified()).toMatch(/^1 cloud: @acme\/plugin@1\.2\.0: no-attestation: /)
+  await editLock((cloud) =>
+    Object.assign((cloud as unknown as { signer: object }).signer, { repository: 'https://git.example/mallory' }),
+  )
+  await withSite((site) => mirrorPlugins(site, { out: at('mirror') }))
+  expect(await verified()).toMatch(/^1 cloud: @acme\/plugin@1\.2\.0: other-repository: /)
 })

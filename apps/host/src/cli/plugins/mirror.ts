@@ -12,7 +12,8 @@ import { mirrored, mirrorOrigin, type ToMirror, writeMirror } from '../../plugin
 import { jsonOf } from '../../plugins/origin.ts'
 import type { OriginDeps } from '../../plugins/origins.ts'
 import { PluginRefusal } from '../../plugins/refusal.ts'
-import { trustOf } from '../../plugins/trust.ts'
+import type { PluginEntry } from '../../plugins/registry.ts'
+import { keepsTrust, staysSigned } from '../../plugins/trust.ts'
 import { exits, print, printJson, say } from '../io.ts'
 import type { Site } from './site.ts'
 
@@ -64,7 +65,7 @@ export async function verifyPlugins(
   )
   if (frozen === true)
     for (const entry of site.registry.entries) {
-      const fault = 'folder' in entry.source ? undefined : await faultOf(() => Promise.resolve(lockedFor(entry, site.lock.lock)))
+      const fault = 'folder' in entry.source ? undefined : await faultOf(() => fits(entry, site))
       if (fault !== undefined) verified.push({ alias: entry.alias, package: entry.package, version: entry.version, fault })
     }
   const wrong = verified.filter((one) => one.fault !== undefined)
@@ -80,6 +81,11 @@ export async function verifyPlugins(
     wrong.length === 0 ? 'all plugins are those of the lock' : `${wrong.length} of ${verified.length} are not those of the lock`,
   )
   return wrong.length === 0 ? exits.ok : exits.failed
+}
+
+/** As a start has it: the lock is for this entry, and its signers are those of the rules. Errors: PluginRefusal. */
+async function fits(entry: PluginEntry, { lock, registry }: Site): Promise<void> {
+  keepsTrust(lockedFor(entry, lock.lock), registry.trust)
 }
 
 /** By alias. `before`: the versions to go back to as well, which a mirror has to have; a source may have taken one back that is here. */
@@ -105,12 +111,13 @@ async function verify(locked: LockedPlugin, { alias, site, mirror }: VerifyFrom)
     alias,
     tarball: await verifiedBytes(locked, { site, ...(mirror === undefined ? {} : { mirror }) }),
   })
-  if (locked.signer === undefined) return
+  const { signer } = locked
+  if (signer === undefined) return
   const attestations = (): Promise<unknown> =>
     mirror === undefined
       ? lockedAttestations(locked, sourcesOf(site))
       : mirrorOrigin(resolve(mirror)).attestations(locked.package, locked.version)
-  await trustOf({ ...locked, before: locked, attestations }, site.registry.trust)
+  await staysSigned({ ...locked, before: { ...locked, signer, alias }, attestations }, site.registry.trust)
 }
 
 /** What a start would refuse once it has unpacked them. */

@@ -30,6 +30,8 @@ export interface Site extends AsyncDisposable {
   /** What this machine gives to keep plugins in, as whoever runs the command. */
   ground(): Promise<Ground>
   network?: NetworkSettings
+  /** The largest heap that a plugin may ask for. Absent: no configuration says it. */
+  maxHeapMb?: number
   /** Providers by the alias of their plugin. */
   providers: Readonly<Record<string, string[]>>
   problems: Problem[]
@@ -68,6 +70,7 @@ export async function openSite({ config: given, data, manifest }: SiteOptions): 
     ground: () => openGround({ data: folder, users: config?.isolation.users ?? defaultUsers }),
     ...(config === undefined ? {} : { maxHeapMb: config.isolation.maxHeapMb }),
     ...(config?.network === undefined ? {} : { network: config.network }),
+    ...(config === undefined ? {} : { maxHeapMb: config.isolation.maxHeapMb }),
     providers: providersOf(loaded),
     problems: [...(config === undefined ? (loaded?.problems ?? []) : []), ...registry.problems, ...lock.problems],
     [Symbol.asyncDispose]: store.drop,
@@ -100,6 +103,12 @@ export function entryOf({ registry, shown }: Site, alias: string): PluginEntry {
 /** In the name of whoever runs the command. */
 export function waiverOf(reason: string | undefined, now: number): { waiver?: Waiver } {
   if (reason === undefined) return {}
+  if (reason.trim() === '')
+    throw new PluginRefusal(
+      'no-trust',
+      'a word for a plugin says why, and this one says nothing',
+      'run: the same command again with --waive "I have read it", if you have and trust it',
+    )
   return { waiver: { by: whoAmI(), at: new Date(now).toISOString(), reason } }
 }
 
