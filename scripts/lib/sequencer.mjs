@@ -9,7 +9,7 @@ import { root } from './paths.mjs'
 const long = [
   'packages/plugin-kubernetes/src/conformance.integration',
   'apps/host/src/faults/kill.integration',
-  'packages/plugin-docker/src/kill.integration',
+  'packages/plugin-docker/src/workers/kill.integration',
   'apps/host/src/cli/run.integration',
   'scripts/start.integration',
   'packages/plugin-baremetal/src/workers.integration',

@@ -1,6 +1,6 @@
 /** Into a worker that lives: files in and out, a connection to one of its ports. */
 import type { Caller } from './call.ts'
-import type { MusterClient } from './client.ts'
+import type { MusterClient } from './muster-client.ts'
 import { MusterError } from './errors.ts'
 import { saveAs } from './files.ts'
 import { acceptTar, toldTar } from './tar-frames.ts'

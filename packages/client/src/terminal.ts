@@ -1,7 +1,7 @@
 /** A command at a terminal: `application/vnd.muster.terminal`, as the API describes it. */
 import type { IncomingMessage } from 'node:http'
 import type { Caller } from './call.ts'
-import type { MusterClient } from './client.ts'
+import type { MusterClient } from './muster-client.ts'
 import { fromProblem, MusterError } from './errors.ts'
 import type { ExecRequest, Problem, Run } from './generated/api.ts'
 

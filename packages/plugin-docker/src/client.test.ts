@@ -7,7 +7,7 @@ import { tempFolder, type TempFolder } from '@muster/test/systems/temp'
 import { afterEach, beforeEach, describe, expect, test } from 'vitest'
 import { compareVersions, createEngine, type Engine, smaller, spanName } from './client.ts'
 import type { EngineFailure } from './errors.ts'
-import { callOf } from './harness.test.helper.ts'
+import { callOf } from './testing/harness.test.helper.ts'
 import { dockerProvider } from './provider.ts'
 
 type Answer = (request: IncomingMessage, reply: ServerResponse) => void | Promise<void>

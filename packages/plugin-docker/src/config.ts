@@ -2,9 +2,9 @@
 import { ProviderError } from '@muster/core'
 import * as z from 'zod'
 import { type CopiesConfig, type CopyLimits, copiesSchema, copyLimitsOf } from '@muster/provider-parts/copies'
-import { type HostKey, parseHostKey } from './host-keys.ts'
-import { imageRulesOf, type ImageRules, type ImagesConfig, imagesSchema } from './image-rules.ts'
-import { type RoomConfig, type RoomLimits, roomLimitsOf, roomSchema } from './room.ts'
+import { type HostKey, parseHostKey } from './engine/host-keys.ts'
+import { imageRulesOf, type ImageRules, type ImagesConfig, imagesSchema } from './images/image-rules.ts'
+import { type RoomConfig, type RoomLimits, roomLimitsOf, roomSchema } from './room-limits.ts'
 import { type HostRules, type RulesConfig, rulesOf, rulesShape } from './rules.ts'
 
 /** Where Docker's own packages put the engine's socket. */

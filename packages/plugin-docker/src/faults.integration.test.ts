@@ -9,8 +9,8 @@ import { engineJson } from '@muster/test/systems/engine'
 import { suiteWith } from '@muster/test/systems/presence'
 import { waitFor } from '@muster/test/systems/wait'
 import { afterAll, afterEach, beforeAll, describe, expect, test } from 'vitest'
-import { callOf, createHarness, type Harness, readAll, tarOf } from './harness.test.helper.ts'
-import { cutAfter, type EngineProxy, startEngineProxy, type Tampering } from './proxy.test.helper.ts'
+import { callOf, createHarness, type Harness, readAll, tarOf } from './testing/harness.test.helper.ts'
+import { cutAfter, type EngineProxy, startEngineProxy, type Tampering } from './testing/proxy.test.helper.ts'
 
 const now = { graceMs: 0, force: true, reason: 'test' }
 /** As a proxy answers for an engine that it does not reach. */

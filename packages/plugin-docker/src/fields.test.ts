@@ -3,8 +3,8 @@ import { fileURLToPath } from 'node:url'
 import { type SpecField, specFields } from '@muster/core'
 import { expect, test } from 'vitest'
 import manifest from '../muster-plugin.json' with { type: 'json' }
-import { fieldChecks, refusable } from './conformance.test.helper.ts'
-import { declared } from './podman.test.helper.ts'
+import { fieldChecks, refusable } from './testing/conformance.test.helper.ts'
+import { declared } from './testing/podman.test.helper.ts'
 
 /** Where the suite looks by itself. */
 const inside: readonly SpecField[] = ['env', 'files', 'workdir']

@@ -29,6 +29,16 @@ export const label = {
   user: 'muster-label.',
 } as const
 
+/** What volumes, and containers that hold a lock, have beside the owner tags. */
+export const partLabel = {
+  /** What it is to its worker: volume, lock, network, gate, service. */
+  part: 'muster-part',
+  /** The name of a cache: it outlives workers. */
+  cache: 'muster-cache',
+  maxAge: 'muster-cache-max-age-ms',
+  maxBytes: 'muster-cache-max-bytes',
+} as const
+
 /** What a worker takes of its engine. */
 export interface Need {
   readonly cpu: number

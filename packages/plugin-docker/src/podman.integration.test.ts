@@ -3,9 +3,9 @@ import { engineJson } from '@muster/test/systems/engine'
 import { findPodman } from '@muster/test/systems/podman'
 import { suiteWith } from '@muster/test/systems/presence'
 import { afterAll, beforeAll, describe, expect, it, test } from 'vitest'
-import { dockerSetup, refused } from './conformance.test.helper.ts'
-import { createHarness, type Harness, readAll, tarOf } from './harness.test.helper.ts'
-import { excuses, fieldRefusals, type Refusal, settingRefusals } from './podman.test.helper.ts'
+import { dockerSetup, refused } from './testing/conformance.test.helper.ts'
+import { createHarness, type Harness, readAll, tarOf } from './testing/harness.test.helper.ts'
+import { excuses, fieldRefusals, type Refusal, settingRefusals } from './testing/podman.test.helper.ts'
 
 const found = findPodman()
 const engine = await found.system?.()

@@ -3,7 +3,7 @@ import type { WorkerObservation } from '@muster/core'
 import { describe, expect, test } from 'vitest'
 import type { Engine, EngineRequest } from './client.ts'
 import { EngineFailure } from './errors.ts'
-import { callOf } from './harness.test.helper.ts'
+import { callOf } from './testing/harness.test.helper.ts'
 import { label } from './labels.ts'
 import { type DockerProvider, dockerProvider } from './provider.ts'
 

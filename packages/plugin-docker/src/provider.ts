@@ -11,8 +11,8 @@ import {
   type WorkerPage,
   type WorkerProvider,
 } from '@muster/core'
-import { ownerOf, packFrom, type Place, rootOf, unpackInto } from './archive.ts'
-import { orphansOf } from './belongings.ts'
+import { ownerOf, packFrom, type Place, rootOf, unpackInto } from './inside/archive.ts'
+import { orphansOf } from './workers/belongings.ts'
 import { type ContainerInspect, createEngine, type Engine } from './client.ts'
 import type { Endpoint } from './config.ts'
 import {
@@ -21,37 +21,37 @@ import {
   type Found,
   guarded,
   guardedStream,
-  listRows,
   observeMany,
   observeRows,
   type Observing,
-  type Row,
-} from './containers.ts'
+} from './workers/containers.ts'
+import { listRows, type Row } from './workers/rows.ts'
 import { type CopyLimits, copyLimitsOf, countCopy } from '@muster/provider-parts/copies'
-import { inCall } from './current.ts'
+import { inCall } from './engine/current.ts'
 import { EngineFailure, toDockerError } from './errors.ts'
-import { describe, headroomOf } from './engine-state.ts'
-import { createRunners, otherUser } from './exec.ts'
-import { readFacts } from './facts.ts'
-import { forwardPort } from './forward.ts'
-import { networkHolder } from './gate.ts'
-import { createLedger } from './image-ledger.ts'
-import { imageRulesOf, type ImageRules } from './image-rules.ts'
-import { createImageTender } from './image-tender.ts'
-import { createPuller } from './image.ts'
-import { createSweeper } from './image-sweep.ts'
-import { createLauncher } from './launch.ts'
-import { readLogs } from './logs.ts'
-import { createRoom, type RoomLimits } from './room.ts'
+import { describe, headroomOf } from './workers/engine-state.ts'
+import { createRunners, otherUser } from './inside/exec.ts'
+import { readFacts } from './engine/facts.ts'
+import { forwardPort } from './inside/forward.ts'
+import { networkHolder } from './network/gate.ts'
+import { createLedger } from './images/ledger.ts'
+import { imageRulesOf, type ImageRules } from './images/image-rules.ts'
+import { createImageTender } from './images/tender.ts'
+import { createPuller } from './images/image.ts'
+import { createSweeper } from './images/sweep.ts'
+import { createLauncher } from './workers/launch.ts'
+import { readLogs } from './logs/logs.ts'
+import type { RoomLimits } from './room-limits.ts'
+import { createRoom } from './workers/room.ts'
 import { type HostRules, rulesOf } from './rules.ts'
-import { createSampler } from './samples.ts'
+import { createSampler } from './workers/samples.ts'
 import { settingsOf } from './settings.ts'
-import { createStopper } from './stop.ts'
-import { createSuspender } from './suspend.ts'
-import { watched } from './tar-owner.ts'
-import { createTerminals } from './terminal.ts'
-import { createTurns } from './turns.ts'
-import { watchWorkers } from './watch.ts'
+import { createStopper } from './workers/stop.ts'
+import { createSuspender } from './workers/suspend.ts'
+import { watched } from './inside/tar-owner.ts'
+import { createTerminals } from './inside/terminal.ts'
+import { createTurns } from './workers/turns.ts'
+import { watchWorkers } from './workers/watch.ts'
 import { containerPath } from './labels.ts'
 
 /** All of the contract but what an engine has no part in: prices. */

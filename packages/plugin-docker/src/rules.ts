@@ -2,7 +2,7 @@
 import { posix } from 'node:path'
 import { ProviderError } from '@muster/core'
 import * as z from 'zod'
-import { isImageName } from './image-name.ts'
+import { isImageName } from './images/name.ts'
 
 export interface Bind {
   /** Absolute, in its plain form. */

@@ -1,7 +1,7 @@
 /** A pool's own settings for this provider (`pools.<name>.worker.settings` in `muster.yaml`): what only an engine has. */
 import { type LaunchSpec, ProviderError } from '@muster/core'
 import * as z from 'zod'
-import { type PullPolicy, pullPolicySchema } from './image-rules.ts'
+import { type PullPolicy, pullPolicySchema } from './images/image-rules.ts'
 
 /** What is refused unless the operator allows it to a pool: each gives its workers power over the engine's machine. */
 export const powers = ['privileged', 'engine-socket'] as const

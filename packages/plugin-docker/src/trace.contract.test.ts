@@ -5,7 +5,7 @@ import type { SpanBatch } from '@muster/core'
 import { tempFolder, type TempFolder } from '@muster/test/systems/temp'
 import { waitFor } from '@muster/test/systems/wait'
 import { afterEach, beforeEach, expect, test } from 'vitest'
-import { optionsOf, type PluginProcess, startPlugin } from './process.test.helper.ts'
+import { optionsOf, type PluginProcess, startPlugin } from './testing/process.test.helper.ts'
 
 let folder: TempFolder
 let server: Server

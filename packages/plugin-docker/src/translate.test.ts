@@ -2,10 +2,10 @@ import type { LaunchSpec, SpecField } from '@muster/core'
 import { describe, expect, test } from 'vitest'
 import manifest from '../muster-plugin.json' with { type: 'json' }
 import type { ContainerInspect } from './client.ts'
-import { type EngineFacts, factsOf } from './facts.ts'
+import { type EngineFacts, factsOf } from './engine/facts.ts'
 import { containerName, label, labelsOf, ownerFilter, specDigest, tagsOf } from './labels.ts'
-import { describe as describeEngine, headroomOf } from './engine-state.ts'
-import { grantedOf } from './limits.ts'
+import { describe as describeEngine, headroomOf } from './workers/engine-state.ts'
+import { grantedOf } from './workers/limits.ts'
 import { rulesOf } from './rules.ts'
 import { checkSpec, createBody, exitInDoubt, exitOf, instantOf, observe, phaseOf, platformOf } from './translate.ts'
 

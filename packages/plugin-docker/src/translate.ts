@@ -17,15 +17,15 @@ import {
 } from '@muster/core'
 import type { ContainerInspect, ContainerStats, CreateBody } from './client.ts'
 import { EngineFailure, toDockerError } from './errors.ts'
-import { type EngineFacts, logConfigOf } from './facts.ts'
-import { isImageName } from './image-name.ts'
+import { type EngineFacts, logConfigOf } from './engine/facts.ts'
+import { isImageName } from './images/name.ts'
 import { label, labelsOf } from './labels.ts'
-import { checkLimits, limitsOf } from './limits.ts'
-import { checkNetwork, checkUnreached, exposedPorts, networkOf, planOf } from './network.ts'
+import { checkLimits, limitsOf } from './workers/limits.ts'
+import { checkNetwork, checkUnreached, exposedPorts, networkOf, planOf } from './network/network.ts'
 import type { HostRules } from './rules.ts'
-import { checkSecurity, securityOf } from './security.ts'
+import { checkSecurity, securityOf } from './workers/security.ts'
 import { type DockerSettings, refuse, settingsOf } from './settings.ts'
-import { checkMounts, mountsOf } from './storage.ts'
+import { checkMounts, mountsOf } from './workers/storage.ts'
 
 /** The most bytes of environment. A kernel takes at most 128 KiB for one variable, its name and two more bytes included. */
 export const envBytes: number = 120 * 1024

@@ -9,7 +9,8 @@ import {
 } from '@muster/core'
 import { expect, test, vi } from 'vitest'
 import type { CallWitness } from './api.ts'
-import { createGuard, type Current, type Guard } from './guard.ts'
+import type { Current } from './door.ts'
+import { createGuard, type Guard } from './guard.ts'
 import { openHolds } from './holds.ts'
 import { createRedactor } from './redactor.ts'
 

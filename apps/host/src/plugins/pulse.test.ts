@@ -1,6 +1,6 @@
 import type { PluginManifest } from '@muster/core'
 import { afterEach, beforeEach, expect, test, vi } from 'vitest'
-import { unseen } from './guard.ts'
+import { unseen } from './door.ts'
 import { openPulse, type Pulse, pulseTimes } from './pulse.ts'
 
 const { everyMs, silentMs } = pulseTimes

@@ -1,7 +1,7 @@
 /** A command in a worker, as the guard hands it on. */
 import type { ExecInput, WorkerTarget } from '@muster/core'
 import type { CallOptions, GuardedSession } from './api.ts'
-import type { Door } from './guard.ts'
+import type { Door } from './door.ts'
 
 /** What it began in has to last as long as a terminal, to which nobody attaches again; other commands go on without it. */
 export async function sessionAt(

@@ -1,0 +1,173 @@
+import { readdir, readFile } from 'node:fs/promises'
+import type { LaunchSpec } from '@muster/core'
+import { type DockerEngine, findStartDocker } from '@muster/test/systems/docker'
+import { suiteWith } from '@muster/test/systems/presence'
+import { waitFor } from '@muster/test/systems/wait'
+import { afterAll, afterEach, beforeAll, expect, test } from 'vitest'
+import { callOf, createHarness, type Harness } from '../testing/harness.test.helper.ts'
+
+suiteWith(findStartDocker(), 'an engine that goes away and comes back', (start) => {
+  let engine: DockerEngine
+  let harness: Harness
+  beforeAll(async () => {
+    engine = await start()
+    harness = await createHarness(engine.socket)
+  })
+  afterEach(() => harness.clean())
+  afterAll(async () => {
+    await engine.stop()
+    expect(await engine.traces()).toEqual([])
+  })
+
+  const launched = async (spec: LaunchSpec): Promise<LaunchSpec> => {
+    await harness.provider.launch(spec, callOf())
+    return spec
+  }
+
+  test.each(['kill', 'halt'] as const)(
+    '%s: streams end as a passing trouble, and afterwards the same provider sees all',
+    async (how) => {
+      const long = await launched(harness.command('sh', '-c', 'echo first; exec sleep 1000'))
+      const failed = await launched(harness.command('sh', '-c', 'exit 3'))
+      const killedItself = await launched(harness.command('sh', '-c', 'exit 137'))
+      const held = await launched(harness.hold())
+      for (const { id } of [failed, killedItself]) await harness.exit(id)
+      expect(await harness.observe(killedItself.id)).toMatchObject({ exit: { code: 137 } })
+      const tags = { 'muster-owner': harness.owner, 'muster-provider': 'docker' }
+      const seen = { log: '', watch: 0 }
+      const following = (async () => {
+        for await (const { data } of harness.provider.logs({ id: long.id }, { follow: true }, callOf()))
+          seen.log += Buffer.from(data).toString()
+      })()
+      const watching = (async () => {
+        for await (const _ of harness.provider.watch({ tags, limit: 500 }, callOf())) seen.watch++
+      })()
+      const streams = Promise.allSettled([following, watching])
+      await waitFor('both streams', () => seen.log === 'first\n' && seen.watch >= 4)
+
+      await engine[how]()
+      const [log, watch] = await streams
+      const broken = { status: 'rejected', reason: { code: 'transient', effect: 'none' } }
+      expect(watch).toMatchObject(broken)
+      // An engine that stops in order ends its containers first: then the log has its end.
+      if (how === 'kill') expect(log).toMatchObject(broken)
+      await expect(harness.provider.list({ tags, limit: 500 }, callOf())).rejects.toMatchObject({
+        code: 'transient',
+        effect: 'none',
+      })
+      await expect(harness.provider.launch(harness.command('true'), callOf())).rejects.toMatchObject({
+        code: 'transient',
+        effect: 'none',
+      })
+      expect(await harness.provider.probe(callOf())).toMatchObject({ state: 'failed' })
+
+      await engine.start()
+      const { workers } = await harness.provider.list({ tags, limit: 500 }, callOf())
+      expect(workers.map(({ id, phase }) => `${id} ${phase}`)).toEqual(
+        [long, failed, killedItself, held].map(({ id }) => `${id} exited`).toSorted(),
+      )
+      const exitOf = (id: string) => workers.find((worker) => worker.id === id)?.exit
+      expect(exitOf(failed.id)).toMatchObject({ code: 3 })
+      // The engine ended this one when it stopped or came back, and says no more than 143: nobody can tell.
+      expect(exitOf(long.id)).toMatchObject({ reason: expect.stringContaining('unknown: the engine restarted') as string })
+      expect(exitOf(long.id)?.code).toBeUndefined()
+      expect((await harness.run(harness.command('sh', '-c', 'echo again; exit 143'))).exit).toMatchObject({ code: 143 })
+    },
+  )
+
+  test('an engine that stands still: calls end at their deadline, with an effect where one is possible', async () => {
+    const spec = await launched(harness.hold())
+    const pid = engine.pid() ?? 0
+    process.kill(pid, 'SIGSTOP')
+    try {
+      // Its threads stop one by one; until the last has, an answer may still come.
+      await waitFor('every thread to stand still', () => allStopped(pid))
+      // The engine is silent for as long as it takes: only the deadline can end these. It leaves time to send what is asked.
+      const calls = await Promise.allSettled([
+        harness.provider.launch(harness.command('true'), callOf({ timeoutMs: 3_000 })),
+        harness.provider.terminate({ id: spec.id }, { graceMs: 0, force: true, reason: 'test' }, callOf({ timeoutMs: 3_000 })),
+        harness.provider.inspect([{ id: spec.id }], callOf({ timeoutMs: 3_000 })),
+      ])
+      expect(calls).toMatchObject([
+        { status: 'rejected', reason: { code: 'deadline', effect: 'possible' } },
+        { status: 'rejected', reason: { code: 'deadline', effect: 'possible' } },
+        { status: 'rejected', reason: { code: 'deadline', effect: 'none' } },
+      ])
+    } finally {
+      process.kill(pid, 'SIGCONT')
+    }
+    await waitFor('what the engine still made', async () => {
+      for (const name of await harness.left())
+        await harness.provider.terminate(
+          { id: name.slice('/muster-'.length) },
+          { graceMs: 0, force: true, reason: 'test' },
+          callOf(),
+        )
+      return (await harness.left()).length === 0
+    })
+  })
+})
+
+/** State `T` of proc(5), of each thread. */
+async function allStopped(pid: number): Promise<boolean> {
+  const threads = await readdir(`/proc/${pid}/task`)
+  const states = await Promise.all(
+    threads.map(async (thread) => /^State:\s+(\S)/m.exec(await readFile(`/proc/${pid}/task/${thread}/status`, 'utf8'))?.[1]),
+  )
+  return states.every((state) => state === 'T')
+}
+
+suiteWith(findStartDocker(), 'an engine with live-restore', (start) => {
+  test('workers, their logs and their commands outlive it', async () => {
+    const engine = await start({ args: ['--live-restore'] })
+    try {
+      const harness = await createHarness(engine.socket)
+      const counting = harness.command('sh', '-c', 'i=0; while [ $i -lt 400 ]; do echo $i; sleep 0.02; i=$((i+1)); done; exit 4')
+      await harness.provider.launch(counting, callOf())
+      let log = ''
+      let cursor: string | undefined
+      const read = async (): Promise<void> => {
+        const options = cursor === undefined ? { follow: true } : { follow: true, cursor }
+        for await (const chunk of harness.provider.logs({ id: counting.id }, options, callOf())) {
+          log += Buffer.from(chunk.data).toString()
+          cursor = chunk.cursor
+        }
+      }
+      const first = read()
+      first.catch(() => {})
+      await waitFor('some lines', () => log.split('\n').length > 50)
+      await engine.kill()
+      await expect(first).rejects.toMatchObject({ code: 'transient' })
+      await engine.start()
+      await read()
+      expect(await harness.exit(counting.id)).toMatchObject({ code: 4 })
+      expect(log).toBe(Array.from({ length: 400 }, (_, index) => `${index}\n`).join(''))
+      await harness.clean()
+    } finally {
+      await engine.stop()
+    }
+    expect(await engine.traces()).toEqual([])
+  })
+})
+
+suiteWith(findStartDocker(), 'an engine without docker-init', (start) => {
+  test('says so, and holds and ends workers all the same', async () => {
+    const engine = await start({ args: ['--init-path', '/nonexistent/docker-init'] })
+    try {
+      const harness = await createHarness(engine.socket)
+      expect((await harness.provider.probe(callOf())).notes).toContain("no docker-init: a worker's command is process 1")
+      expect(await harness.run(harness.command('sh', '-c', 'echo $$; exit 5'))).toMatchObject({
+        exit: { code: 5 },
+        stdout: Buffer.from('1\n'),
+      })
+      const held = harness.hold()
+      await harness.provider.launch(held, callOf())
+      expect(await harness.exec(held.id, ['echo', 'done'])).toMatchObject({ exit: { code: 0 }, stdout: 'done\n' })
+      // It heeds the signal: its grace is longer than this test may take.
+      await harness.gone(held.id, 600_000)
+      await harness.clean()
+    } finally {
+      await engine.stop()
+    }
+  })
+})
