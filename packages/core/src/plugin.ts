@@ -35,6 +35,8 @@ export interface WorkerCapabilities {
   lifetime: 'provider' | 'host'
   /** The ways in which a worker can be suspended. */
   suspend?: { keeps: SuspendKeeps[] }
+  /** Does it want to know which workers somebody holds? Absent: no. */
+  mark?: boolean
   /** Does each worker start from a clean file system? */
   fresh: boolean
   services: boolean
@@ -172,6 +174,7 @@ export const workerCapabilitiesSchema: z.ZodType<WorkerCapabilities> = z.strictO
   maxLifetimeMs: z.int().min(1).exactOptional(),
   lifetime: z.enum(['provider', 'host']),
   suspend: z.strictObject({ keeps: z.array(z.enum(suspendKeeps)).min(1) }).exactOptional(),
+  mark: z.boolean().exactOptional(),
   fresh: z.boolean(),
   services: z.boolean(),
   image: z.enum(['required', 'optional', 'none']),

@@ -318,6 +318,13 @@ export interface WorkerProvider {
   resume?(target: WorkerTarget, call: Call): Promise<void>
 
   /**
+   * Says of a worker whether somebody holds it; until the first word it counts as held. For a vendor that moves workers to save machines: idle
+   * ones it may take, as long as their pool says so. A hint, of which the last counts: nobody waits for it, and a failure changes nothing. A
+   * worker that is gone is no failure.
+   */
+  mark?(target: WorkerTarget, mark: WorkerMark, call: Call): Promise<void>
+
+  /**
    * What running workers with these tags use, all of them in one stream: of each one a sample soon after it runs, or after the call began,
    * then one about every `everyMs` until it ends. May lose samples. Ends at the call's deadline. It costs the vendor no question for each sample.
    */
@@ -333,6 +340,10 @@ export interface WorkerProvider {
  */
 export const suspendKeeps = ['memory', 'disk', 'nothing'] as const
 export type SuspendKeeps = (typeof suspendKeeps)[number]
+
+export interface WorkerMark {
+  leased: boolean
+}
 
 export interface SuspendHow {
   keeps: SuspendKeeps

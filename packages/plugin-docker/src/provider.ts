@@ -55,7 +55,7 @@ import { watchWorkers } from './workers/watch.ts'
 import { containerPath } from './labels.ts'
 
 /** All of the contract but what an engine has no part in: prices. */
-export type DockerProvider = Required<Omit<WorkerProvider, 'quote'>>
+export type DockerProvider = Required<Omit<WorkerProvider, 'quote' | 'mark'>>
 
 export interface DockerProviderOptions {
   endpoint: Endpoint

@@ -1,5 +1,5 @@
 /** What of a Pod is looked at, without what may be large: a watch holds one of each worker, and an environment alone may have 120 KiB. Pure. */
-import { markNames } from './labels.ts'
+import { label, markNames } from './labels.ts'
 import type { Container, ContainerStatus, Pod } from './objects.ts'
 import { workerContainer } from './translate.ts'
 
@@ -9,7 +9,7 @@ export function briefOf({ metadata, spec, status }: Pod): Pod {
     metadata: {
       ...only(metadata, ['name', 'namespace', 'uid', 'resourceVersion', 'creationTimestamp', 'deletionTimestamp']),
       ...only(metadata, ['deletionGracePeriodSeconds']),
-      ...(labels === undefined ? {} : { labels: only(labels, markNames) }),
+      ...(labels === undefined ? {} : { labels: only(labels, [...markNames, label.drain]) }),
       ...(annotations === undefined ? {} : { annotations: only(annotations, markNames) }),
     },
     spec: {

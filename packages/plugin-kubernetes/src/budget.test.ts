@@ -1,6 +1,6 @@
 import { expect, test } from 'vitest'
 import { budgetOf } from './budget.ts'
-import { labelsOf, poolName } from './labels.ts'
+import { holdMarksOf, labelsOf, poolName } from './labels.ts'
 import { networkLabels } from './network.ts'
 import { specOf } from './pure.test.helper.ts'
 import { podOf } from './translate.ts'
@@ -20,6 +20,17 @@ test('a budget fits the workers that were launched with its setting, and lets no
   }
   expect([fits({ drain: 'waits' }), fits({})]).toEqual([true, false])
   expect(wanted.map(([name]) => name)).toContain('muster-pool')
+})
+
+test('a budget for leases fits a worker until it is said to be idle, and again once it is held', () => {
+  const settings = { drain: 'waits-for-leases' } as const
+  const wanted = Object.entries(budgetOf(tags, settings, 'ci')?.spec.selector.matchLabels ?? {})
+  const { labels, annotations } = podOf(specOf({ settings }), 'ci').metadata
+  const fits = (more: Record<string, string>): boolean =>
+    wanted.every(([name, value]) => ({ ...labels, ...more })[name] === value)
+  expect([fits({}), fits(holdMarksOf(false).labels), fits(holdMarksOf(true).labels)]).toEqual([true, false, true])
+  expect(annotations).toMatchObject(holdMarksOf(true).annotations)
+  expect(Object.keys(holdMarksOf(false).annotations)).toEqual(Object.keys(holdMarksOf(true).annotations))
 })
 
 test('without the setting there is none, and a worker has no label of it', () => {

@@ -1,6 +1,6 @@
 /** What keeps workers from being evicted: who drains a node waits until they have ended. Pure. */
 import type { PoolRef } from '@muster/core'
-import { label, poolLabels, poolName } from './labels.ts'
+import { held, label, poolLabels, poolName } from './labels.ts'
 import type { PodDisruptionBudget } from './objects.ts'
 import type { KubernetesSettings } from './settings.ts'
 
@@ -25,7 +25,7 @@ export function budgetOf(
   }
 }
 
-/** Of a worker: those that were launched with other settings are evicted. */
+/** Of a worker: those that were launched with other settings are evicted. One is held until we are told otherwise. */
 export function drainLabels({ drain }: KubernetesSettings): Record<string, string> {
-  return drain === undefined ? {} : { [label.drain]: drain }
+  return drain === undefined ? {} : { [label.drain]: drain === 'waits' ? drain : held }
 }

@@ -3,7 +3,19 @@ import { type ApiCall, calls, type Right, rightsOf } from './api/calls.ts'
 import type { ClusterClient } from './api/client.ts'
 import { isStatus } from './api/failure.ts'
 import type { MissingRight } from './api/requests.ts'
-import type { Beside, ClusterEvent, NodeObject, Pod, PodList, PodManifest, ResourceQuota, SecretManifest } from './objects.ts'
+import { holdMarksOf } from './labels.ts'
+import type {
+  Beside,
+  ClusterEvent,
+  Kept,
+  NamespaceObject,
+  NodeObject,
+  Pod,
+  PodList,
+  PodManifest,
+  ResourceQuota,
+  SecretManifest,
+} from './objects.ts'
 
 export interface PodQuery {
   selector: string
@@ -23,7 +35,7 @@ export interface Cluster {
   /** The version of the API server, as `v1.34.1`. */
   version(signal: AbortSignal): Promise<string>
   /** What we would need here, and may not. */
-  missing(signal: AbortSignal): Promise<MissingRight[]>
+  missing(needed: readonly Right[], signal: AbortSignal): Promise<MissingRight[]>
   /** `dryRun`: all checks, and nothing is made. */
   createPod(pod: PodManifest, how: { dryRun?: boolean; signal: AbortSignal }): Promise<Pod>
   /** Undefined when there is none. */
@@ -31,6 +43,8 @@ export interface Cluster {
   listPods(query: PodQuery, signal: AbortSignal): Promise<PodList>
   /** Asks for its end; gives it as it is then, or undefined when there is none with this uid. */
   deletePod(name: string, how: { uid: string; graceSeconds: number; signal: AbortSignal }): Promise<Pod | undefined>
+  /** Says of it whether somebody holds it; one that is not there, or not with this uid, is no failure. */
+  markPod(name: string, how: { uid: string; leased: boolean; signal: AbortSignal }): Promise<void>
   /** Makes an object beside the Pods; one of its name that is there already is answered 409. */
   create<T extends Beside>(object: T, signal: AbortSignal): Promise<T>
   /** Makes it, or sets these of its fields; those that somebody else has set are answered 409. */
@@ -43,6 +57,12 @@ export interface Cluster {
   /** Warnings about Pods; of very many some. */
   listEvents(signal: AbortSignal): Promise<ClusterEvent[]>
   listQuotas(signal: AbortSignal): Promise<ResourceQuota[]>
+  /** Of the namespace itself; undefined when it is not there. */
+  readNamespace(signal: AbortSignal): Promise<NamespaceObject | undefined>
+  /** Only the one with this uid, with all that is in it. */
+  removeNamespace(uid: string, signal: AbortSignal): Promise<void>
+  /** Makes what bounds the namespace, or the namespace, or sets these of its fields; those that somebody else has set are answered 409. */
+  keep(object: Kept, signal: AbortSignal): Promise<void>
   /** All nodes, and all Pods on them; undefined where we may not see them. */
   listNodes(signal: AbortSignal): Promise<{ nodes: NodeObject[]; pods: Pod[] } | undefined>
   /** One of this name that is there already stays. */
@@ -63,7 +83,7 @@ const EVENT_PAGES = 2
 
 /** Every call that the provider makes and cannot do without: its Role is generated from them. Nodes are the cluster's, and seen where that is granted. */
 const made: readonly ApiCall[] = [
-  ...[calls.createPod, calls.getPod, calls.listPods, calls.watchPods, calls.deletePod, calls.listEvents],
+  ...[calls.createPod, calls.getPod, calls.listPods, calls.watchPods, calls.mergePod, calls.deletePod, calls.listEvents],
   ...[calls.readLog, calls.exec, calls.forward, calls.createSecret, calls.listQuotas],
   ...[calls.getPolicy, calls.listPolicies, calls.createPolicy, calls.applyPolicy, calls.deletePolicy],
   ...[calls.getBudget, calls.listBudgets, calls.createBudget, calls.applyBudget, calls.deleteBudget],
@@ -96,6 +116,26 @@ const beside = {
 
 export const rights: readonly Right[] = rightsOf(made)
 
+/** Of a namespace that is looked at too: this right is one of the namespace itself, which a Role in it may grant. */
+export const checkingRights: readonly Right[] = [...rights, { verb: 'get', group: '', resource: 'namespaces', namespaced: true }]
+
+/** Of whoever makes namespaces: what is needed in them has to be granted in all of them. */
+export const makingRights: readonly Right[] = rightsOf([
+  ...made,
+  ...[calls.getNamespace, calls.createNamespace, calls.applyNamespace],
+  ...[calls.createQuota, calls.applyQuota, calls.createLimits, calls.applyLimits],
+])
+
+/** Of whoever takes them away again, too. */
+export const removingRights: readonly Right[] = [...makingRights, ...rightsOf([calls.deleteNamespace])]
+
+const keeps = {
+  Namespace: calls.applyNamespace,
+  ResourceQuota: calls.applyQuota,
+  LimitRange: calls.applyLimits,
+  NetworkPolicy: calls.applyPolicy,
+} as const satisfies Record<Kept['kind'], ApiCall>
+
 export function createCluster(client: ClusterClient, namespace: string): Cluster {
   const { requests, transport } = client
   const place = (name?: string): { namespace: string; name?: string } => ({ namespace, ...(name === undefined ? {} : { name }) })
@@ -110,7 +150,7 @@ export function createCluster(client: ClusterClient, namespace: string): Cluster
       return gitVersion
     },
 
-    missing: (signal) => requests.missing(rights, namespace, signal),
+    missing: (needed, signal) => requests.missing(needed, namespace, signal),
 
     createPod: (pod, { dryRun = false, signal }) =>
       requests.create<Pod>(calls.createPod, pod, {
@@ -136,6 +176,16 @@ export function createCluster(client: ClusterClient, namespace: string): Cluster
         const now = await orAbsent(requests.get<Pod>(calls.getPod, place(name), { signal: how.signal }))
         if (now?.metadata.uid === how.uid) throw error
         return undefined
+      }
+    },
+
+    async markPod(name, { uid, leased, signal }) {
+      try {
+        const metadata = { name, namespace, uid, ...holdMarksOf(leased) }
+        await orAbsent(requests.merge(calls.mergePod, { metadata }, { signal, query: { fieldManager: 'muster' } }))
+      } catch (error) {
+        // Another one has the name.
+        if (!isStatus(error, 409) && !isStatus(error, 422)) throw error
       }
     },
 
@@ -176,6 +226,16 @@ export function createCluster(client: ClusterClient, namespace: string): Cluster
 
     async listQuotas(signal) {
       return (await requests.all<ResourceQuota>(calls.listQuotas, place(), { signal })).items
+    },
+
+    readNamespace: (signal) => orAbsent(requests.get<NamespaceObject>(calls.getNamespace, { name: namespace }, { signal })),
+
+    async removeNamespace(uid, signal) {
+      await orAbsent(requests.delete(calls.deleteNamespace, { name: namespace }, { uid, signal }))
+    },
+
+    async keep(object, signal) {
+      await requests.apply(keeps[object.kind], object, { signal })
     },
 
     async listNodes(signal) {

@@ -5,7 +5,7 @@ import manifest from '../muster-plugin.json' with { type: 'json' }
 import packed from '../package.json' with { type: 'json' }
 import { configSchema, parseConfig } from './config.ts'
 import { plugin } from './index.ts'
-import { roleOf } from './rbac.ts'
+import { roleOf, tenantRoleOf } from './rbac.ts'
 import { settingsSchema } from './settings.ts'
 import { envBytes } from './translate.ts'
 
@@ -24,6 +24,10 @@ test.each([
   [
     { inCluster: true, copies: { size: '2MiB' } },
     { ...usual, copies: { ...usual.copies, bytes: 2 * 2 ** 20 }, source: { from: 'pod' } },
+  ],
+  [
+    { inCluster: true, tenant: { quota: { pods: 3 }, make: true } },
+    { ...usual, tenant: { quota: { pods: 3 }, make: true }, source: { from: 'pod' } },
   ],
   [
     { inCluster: true, rate: { burst: 5 } },
@@ -59,6 +63,8 @@ test.each([
   [{ inCluster: true, rate: { perSecond: 0 } }, 'config.rate.perSecond'],
   [{ inCluster: true, copies: { size: '1GB' } }, 'config.copies.size'],
   [{ inCluster: true, token: 'x' }, 'config'],
+  [{ inCluster: true, tenant: {} }, 'config.tenant.quota'],
+  [{ inCluster: true, tenant: { quota: { pods: 1 }, remove: true } }, 'config.tenant.remove'],
   // A name would need a resolver, and not finding it would look like a refusal.
   [{ inCluster: true, gate: { image: 'a', address: 'api.example:443' } }, 'config.gate.address'],
   [{ inCluster: true, resolvers: ['kube-dns'] }, 'config.resolvers.0'],
@@ -102,7 +108,7 @@ test('the provider has the methods that the manifest declares, and no others', a
       'execKill',
       'execResize',
     ],
-    ...['copyIn', 'copyOut', 'forward', 'stats', 'headroom'],
+    ...['copyIn', 'copyOut', 'forward', 'mark', 'stats', 'headroom'],
   ])
 })
 
@@ -113,7 +119,7 @@ test('the Role has the rights of the calls that are made, and no others', () => 
     metadata: { name: 'muster', namespace: 'ci' },
     rules: [
       { apiGroups: [''], resources: ['events'], verbs: ['list'] },
-      { apiGroups: [''], resources: ['pods'], verbs: ['create', 'delete', 'get', 'list', 'watch'] },
+      { apiGroups: [''], resources: ['pods'], verbs: ['create', 'delete', 'get', 'list', 'patch', 'watch'] },
       { apiGroups: [''], resources: ['pods/exec'], verbs: ['create', 'get'] },
       { apiGroups: [''], resources: ['pods/log'], verbs: ['get'] },
       { apiGroups: [''], resources: ['pods/portforward'], verbs: ['create', 'get'] },
@@ -128,4 +134,17 @@ test('the Role has the rights of the calls that are made, and no others', () => 
       { apiGroups: ['policy'], resources: ['poddisruptionbudgets'], verbs: ['create', 'delete', 'get', 'list', 'patch'] },
     ],
   })
+})
+
+test('a tenant’s namespace needs more: to be looked at, to be made, to be taken away', () => {
+  const quota = { pods: 1 }
+  const has = (config: Parameters<typeof tenantRoleOf>[1]): string[] => {
+    const { kind, metadata, rules } = tenantRoleOf('ci', config)
+    const of = (name: string): string => rules.find(({ resources }) => resources.includes(name))?.verbs.join(' ') ?? ''
+    return [kind, metadata.namespace ?? '', of('namespaces'), of('resourcequotas'), of('limitranges')]
+  }
+  expect(has(undefined)).toEqual(['Role', 'ci', '', 'list', ''])
+  expect(has({ quota })).toEqual(['Role', 'ci', 'get', 'list', ''])
+  expect(has({ quota, make: true })).toEqual(['ClusterRole', '', 'create get patch', 'create list patch', 'create patch'])
+  expect(has({ quota, make: true, remove: true })[2]).toBe('create get patch delete')
 })

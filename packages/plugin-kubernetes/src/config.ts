@@ -5,12 +5,14 @@ import { addressOf, cidrOf } from './addresses.ts'
 import type { ClusterSource } from './api/kubeconfig.ts'
 import { type CopiesConfig, copiesSchema, type CopyLimits, copyLimitsOf } from '@muster/provider-parts/copies'
 import type { NetworkConfig } from './network.ts'
+import { type TenantConfig, tenantSchema } from './tenant.ts'
 
 export interface KubernetesConfig {
   readonly kubeconfig?: string
   readonly context?: string
   readonly inCluster?: boolean
   readonly namespace?: string
+  readonly tenant?: TenantConfig
   readonly rate?: { readonly perSecond?: number; readonly burst?: number }
   readonly copies?: CopiesConfig
   readonly gate?: { readonly image: string; readonly address?: string; readonly seconds?: number }
@@ -21,6 +23,7 @@ export interface KubernetesConfig {
 export interface CheckedConfig {
   readonly source: ClusterSource
   readonly namespace: string
+  readonly tenant?: TenantConfig
   readonly rate: { readonly rate: number; readonly burst: number }
   readonly copies: CopyLimits
   readonly network: NetworkConfig
@@ -44,8 +47,9 @@ export const configSchema: z.ZodType<KubernetesConfig> = z.strictObject({
   namespace: z
     .string()
     .regex(/^[a-z0-9](?:[a-z0-9-]{0,61}[a-z0-9])?$/)
-    .describe('Where the workers are made; it must be there. Default: muster.')
+    .describe('Where the workers are made; it must be there, unless `tenant.make`. Default: muster.')
     .exactOptional(),
+  tenant: tenantSchema.exactOptional(),
   rate: z
     .strictObject({
       perSecond: count.describe('Requests a second in the long run. Default: 50.').exactOptional(),
@@ -88,6 +92,7 @@ export function parseConfig(input: unknown): CheckedConfig {
   return Object.freeze({
     source: sourceOf(parsed.data),
     namespace,
+    ...(parsed.data.tenant === undefined ? {} : { tenant: parsed.data.tenant }),
     rate: { rate: perSecond, burst },
     copies: copyLimitsOf(copies),
     network: networkOf(parsed.data),

@@ -4,7 +4,7 @@ import { type SpecField, specFields } from '@muster/core'
 import { expect, test } from 'vitest'
 import { fieldChecks, refusable } from './conformance.test.helper.ts'
 import { fields as declared } from './pure.test.helper.ts'
-import { roleOf, roleText } from './rbac.ts'
+import { roleOf, roleText, tenantRoleOf } from './rbac.ts'
 
 const at = (name: string): string => fileURLToPath(new URL(`../${name}`, import.meta.url))
 
@@ -34,6 +34,8 @@ test('the README has the table of fields, as the conformance suite sees them', a
 test('the file with the Role has the rights of the calls that are made, and no others', async () => {
   const role = `${roleText(roleOf('muster'))}\n`
   await expect(role).toMatchFileSnapshot(at('role.yaml'))
+  const tenants = tenantRoleOf('muster', { quota: {}, make: true, remove: true })
+  await expect(`${roleText(tenants)}\n`).toMatchFileSnapshot(at('tenant-role.yaml'))
   // kustomize reads nothing outside its own folder.
   await expect(role).toMatchFileSnapshot(at('../../packaging/kubernetes/base/role.yaml'))
 })

@@ -2,6 +2,7 @@
 import type { Headroom } from '@muster/core'
 import type { Container, NodeObject, Pod, ResourceQuota } from './objects.ts'
 import { amountOf } from './quantity.ts'
+import { countName } from './tenant.ts'
 
 interface Room {
   free: number
@@ -22,14 +23,15 @@ export function headroomOf(
   quotas: readonly ResourceQuota[],
   seen?: { nodes: readonly NodeObject[]; pods: readonly Pod[] },
 ): Headroom {
-  const rooms = [...quotas.map(roomsOfQuota), ...(seen === undefined ? [] : [roomsOfNodes(seen.nodes, seen.pods)])]
+  const bounding = quotas.filter(({ metadata }) => metadata.name !== countName)
+  const rooms = [...bounding.map(roomsOfQuota), ...(seen === undefined ? [] : [roomsOfNodes(seen.nodes, seen.pods)])]
   const least = (kind: keyof Rooms): Partial<Rooms> => {
     const found = rooms.flatMap((room) => room[kind] ?? [])
     if (found.length === 0) return {}
     const total = Math.min(...found.map((room) => room.total))
     return { [kind]: { total, free: Math.max(0, Math.min(total, ...found.map((room) => room.free))) } }
   }
-  const told = quotas.flatMap(linesOf)
+  const told = bounding.flatMap(linesOf)
   return { ...least('slots'), ...least('cpu'), ...least('memoryBytes'), ...(told.length === 0 ? {} : { quotas: told }) }
 }
 

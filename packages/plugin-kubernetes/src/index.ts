@@ -12,7 +12,7 @@ const declared = manifest as unknown as WorkerPluginManifest
 export const plugin: WorkerPlugin = definePlugin({
   manifest: declared,
   create: async (input, context) => {
-    const { source, namespace, rate, copies, network } = parseConfig(input)
+    const { source, namespace, tenant, rate, copies, network } = parseConfig(input)
     const client = connect(source, { userAgent: `muster/${declared.version}`, bucket: createBucket(rate) })
     return kubernetesProvider({
       cluster: createCluster(client, namespace),
@@ -20,6 +20,7 @@ export const plugin: WorkerPlugin = definePlugin({
       fields: declared.capabilities.fields,
       copies,
       network,
+      ...(tenant === undefined ? {} : { tenant }),
     })
   },
 })

@@ -55,6 +55,11 @@ test('of what was sent, the first name of ours that came back otherwise is told'
   expect(changedName(sent, { ...sent, labels: { ...sent.labels, mine: '2', more: '3' } })).toBeUndefined()
   expect(changedName(sent, { ...sent, labels: { ...sent.labels, 'muster-pool': 'other' } })).toBe('muster-pool')
   expect(changedName(sent, { ...sent, annotations: {} })).toBe('muster.dev/spec')
+  // Who holds it is said by us, later.
+  const drains = { ...sent, labels: { ...sent.labels, 'muster.dev/drain': 'leased' } }
+  const drain = (to: string): object => ({ ...drains, labels: { ...drains.labels, 'muster.dev/drain': to } })
+  expect(changedName(drains, { ...drains, ...drain('idle') })).toBeUndefined()
+  expect(changedName(drains, { ...drains, ...drain('waits') })).toBe('muster.dev/drain')
 })
 
 test('the selector names owner and provider exactly, and asks for a worker', () => {

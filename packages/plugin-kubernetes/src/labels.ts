@@ -32,6 +32,24 @@ export const label: Readonly<Record<'part' | 'egress' | 'prepared' | 'service' |
   drain: `${group}/drain`,
 }
 
+/** Values of `drain` of a worker whose pool lets idle ones go. */
+export const held = 'leased'
+const idle = 'idle'
+
+/** Does it say of itself whether somebody holds it? */
+export function isMarked({ labels = {} }: Meta): boolean {
+  return labels[label.drain] === held || labels[label.drain] === idle
+}
+
+/** Who moves Pods to save nodes would end a worker in the middle of its job: these are the words that they heed. */
+const stays = { 'cluster-autoscaler.kubernetes.io/safe-to-evict': 'false', 'karpenter.sh/do-not-disrupt': 'true' } as const
+
+/** What changes of a Pod when its holder does, as a merge patch. */
+export function holdMarksOf(leased: boolean): { labels: Record<string, string>; annotations: Record<string, string | null> } {
+  const free = { 'cluster-autoscaler.kubernetes.io/safe-to-evict': 'true', 'karpenter.sh/do-not-disrupt': null }
+  return { labels: { [label.drain]: leased ? held : idle }, annotations: leased ? stays : free }
+}
+
 /** The user's labels stand below this prefix where the cluster takes them. */
 export const userPrefix: string = `label.${group}/`
 
@@ -70,9 +88,7 @@ export function annotationsOf(spec: LaunchSpec): Record<string, string> {
     [annotation.spec]: specDigest(spec),
     [annotation.tags]: JSON.stringify(spec.tags),
     ...(labels === undefined ? {} : { [annotation.labels]: JSON.stringify(labels) }),
-    // Who moves Pods to save nodes would end a worker in the middle of its job: these are the words that they heed.
-    'cluster-autoscaler.kubernetes.io/safe-to-evict': 'false',
-    'karpenter.sh/do-not-disrupt': 'true',
+    ...stays,
   }
 }
 
@@ -105,7 +121,11 @@ export function isOwn(tags: OwnerTags | undefined, of: ListQuery['tags']): tags 
 export function changedName(sent: Meta, made: Meta): string | undefined {
   const lost = (from: Meta['labels'] = {}, now: Meta['labels'] = {}): string | undefined =>
     Object.keys(from).find(
-      (name) => (tagNames.some((tag) => tag === name) || name.startsWith(`${group}/`)) && now[name] !== from[name],
+      (name) =>
+        (tagNames.some((tag) => tag === name) || name.startsWith(`${group}/`)) &&
+        now[name] !== from[name] &&
+        // Set by us since.
+        !(name === label.drain && from[name] === held && now[name] === idle),
     )
   return lost(sent.labels, made.labels) ?? lost(sent.annotations, made.annotations)
 }

@@ -34,7 +34,7 @@ export async function launchWorker(parts: LaunchParts, spec: LaunchSpec, call: C
   const secret = secretOf(spec, pod)
   if (secret !== undefined) await parts.cluster.putSecret(secret, call.signal)
   const granted = grantedOf(spec)
-  return { handle: handleOf(pod.metadata.uid ?? ''), ...(granted === undefined ? {} : { granted }) }
+  return { handle: handleOf(pod.metadata), ...(granted === undefined ? {} : { granted }) }
 }
 
 /** An answer is no: nothing was made. */

@@ -8,7 +8,7 @@ import { newWorkerId } from '@muster/core/testing'
 import { CLUSTER_IMAGES, findStartKubernetes, type KubernetesCluster } from '@muster/test/systems/kubernetes'
 import { suiteWith } from '@muster/test/systems/presence'
 import { waitFor } from '@muster/test/systems/wait'
-import { afterAll, beforeAll, expect, test } from 'vitest'
+import { afterAll, beforeAll, describe, expect, test } from 'vitest'
 import { connect } from './api/client.ts'
 import { createCluster } from './client.ts'
 import { makePlace } from './cluster.test.helper.ts'
@@ -16,6 +16,7 @@ import { poolName } from './labels.ts'
 import type { NetworkPolicy, ServiceManifest } from './objects.ts'
 import { type KubernetesProvider, kubernetesProvider } from './provider.ts'
 import { fields, newCall } from './pure.test.helper.ts'
+import { tenantsOf } from './tenants.test.helper.ts'
 
 const owner = { owner: 'owner', provider: 'kubernetes' }
 const namespace = 'net'
@@ -283,6 +284,10 @@ suiteWith(await findStartKubernetes(), 'the network of Kubernetes workers', (sta
     expect([...served.values()].reduce((sum, one) => sum + one, 0)).toBe(60)
     await end(...ready, unready, client)
     await provider.unpreparePool({ pool, handle }, newCall())
+  })
+
+  describe('of tenants', () => {
+    tenantsOf(() => cluster)
   })
 
   test('without an engine nothing that should be closed begins, and the probe says so until there is one again', async () => {

@@ -26,7 +26,7 @@ export type AllowedPlace = { readonly port?: number } & (
   | { readonly kind: 'namespace'; readonly namespace: string }
 )
 
-const closedKinds = ['none', 'restricted'] as const
+export const closedKinds = ['none', 'restricted'] as const
 export type Closed = (typeof closedKinds)[number]
 
 /** Is its way out not simply open? */

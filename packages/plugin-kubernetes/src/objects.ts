@@ -165,9 +165,25 @@ export interface Pod {
 /** Bounds what all objects of a namespace have together. */
 export interface ResourceQuota {
   metadata: Meta
-  spec?: { scopes?: string[]; scopeSelector?: unknown }
+  spec?: { scopes?: string[]; scopeSelector?: unknown; hard?: Record<string, string> }
   status?: { hard?: Record<string, string>; used?: Record<string, string> }
 }
+
+export interface NamespaceObject {
+  metadata: Meta
+}
+
+/** What a tenant's namespace is kept by. */
+export type Kept =
+  | { apiVersion: 'v1'; kind: 'Namespace'; metadata: Meta }
+  | { apiVersion: 'v1'; kind: 'ResourceQuota'; metadata: Meta; spec: { hard: Record<string, string> } }
+  | {
+      apiVersion: 'v1'
+      kind: 'LimitRange'
+      metadata: Meta
+      spec: { limits: { type: string; defaultRequest: Record<string, string> }[] }
+    }
+  | NetworkPolicy
 
 export interface NodeObject {
   metadata: Meta
@@ -182,7 +198,7 @@ export interface PodList {
 
 export interface LabelSelector {
   matchLabels?: Record<string, string>
-  matchExpressions?: { key: string; operator: 'In'; values: string[] }[]
+  matchExpressions?: { key: string; operator: 'In' | 'NotIn'; values: string[] }[]
 }
 
 /** All that is given must fit; an empty selector fits everything. */

@@ -21,7 +21,7 @@ export function observe(pod: Pod, tags: OwnerTags, { now, events = [] }: Sight):
   const exit = phase === 'exited' || phase === 'lost' ? exitOf(pod, phase) : undefined
   return {
     id: tags['muster-worker'],
-    handle: handleOf(metadata.uid ?? ''),
+    handle: handleOf(metadata),
     tags,
     phase,
     ready: phase === 'running' && workerOf(pod)?.ready === true && !isUnheard(pod),

@@ -1,5 +1,5 @@
 /** What a pool has in the cluster beside its workers: a policy, its Services, and a Pod that tries whether policies hold. */
-import { type Call, type Handle, type PoolRef, type PoolRequest, ProviderError } from '@muster/core'
+import { type Call, type Handle, type ListQuery, type PoolRef, type PoolRequest, ProviderError } from '@muster/core'
 import { setTimeout as delay } from 'node:timers/promises'
 import { isStatus } from './api/failure.ts'
 import { budgetOf } from './budget.ts'
@@ -11,14 +11,17 @@ import { isPools, label, ownerSelector, poolLabels, poolName, poolSelector } fro
 import { checkGate, type Closed, closedOf, type GateConfig, type NetworkConfig, poolPolicyOf } from './network.ts'
 import type { Beside, Pod, PodManifest } from './objects.ts'
 import { waitingProblem } from './problems.ts'
-import { podSecurityOf } from './security.ts'
+import { levels, podSecurityOf } from './security.ts'
 import { type KubernetesSettings, refuse, settingsOf } from './settings.ts'
+import { inTenant, leaveTenant, type Tenant } from './tenants.ts'
 import { placeOf } from './translate.ts'
 
 export interface PoolParts {
   cluster: Cluster
+  tags: ListQuery['tags']
   network: NetworkConfig
   tried: Tried
+  tenant?: Tenant
 }
 
 /** What the last preparation saw that found policies not to hold: nothing in the cluster tells it. */
@@ -26,8 +29,19 @@ export interface Tried {
   verdict?: Verdict
 }
 
+/** In the namespace of a tenant, where it is one's own. */
+export async function preparePool(parts: PoolParts, pool: PoolRequest, call: Call): Promise<{ handle: Handle; digest: string }> {
+  const { cluster, tags, tenant } = parts
+  if (tenant === undefined) return prepare(parts, pool, call)
+  const { security: most = 'restricted' } = tenant.config
+  const { security = 'restricted' } = settingsOf({ settings: pool.settings })
+  if (levels[security] > levels[most])
+    throw refuse('unsupported', 'settings.security', `the namespace is a tenant's, whose level is ${most}`)
+  return inTenant({ cluster, tags, tenant }, call, () => prepare(parts, pool, call))
+}
+
 /** Applying it again changes nothing. What an earlier preparation made, and this one needs not, stays for its own removal. */
-export async function preparePool(
+async function prepare(
   { cluster, network, tried }: PoolParts,
   { tags, egress, settings: given }: PoolRequest,
   call: Call,
@@ -61,7 +75,7 @@ const UNDO_MS = 5_000
 
 /** Takes away what this preparation made and no later one uses, and what ended workers have left. */
 export async function unpreparePool(
-  cluster: Cluster,
+  { cluster, tags: own, tenant }: Pick<PoolParts, 'cluster' | 'tags' | 'tenant'>,
   { pool, handle }: { pool: PoolRef; handle: Handle },
   call: Call,
 ): Promise<void> {
@@ -79,6 +93,7 @@ export async function unpreparePool(
   const trial = await cluster.readPod(trialName(tags), signal)
   if (trial !== undefined && isPools(trial.metadata, tags) && trial.metadata.labels?.[label.prepared] === digest)
     await strike(cluster, trial, signal)
+  if (tenant !== undefined) await leaveTenant({ cluster, tags: own, tenant }, call)
 }
 
 /** True: it was not there before. One that somebody else has made is left alone. */

@@ -4,11 +4,13 @@ import type { Right } from './api/calls.ts'
 import { isStatus } from './api/failure.ts'
 import type { Cluster } from './client.ts'
 import { type Verdict, verdictOf } from './gate.ts'
-import { changedName, labelValue } from './labels.ts'
+import { changedName } from './labels.ts'
 import { rewrittenWords } from './launch.ts'
-import type { PodManifest } from './objects.ts'
+import { plainPod } from './plain-pod.ts'
 import { gateSelector, type Tried } from './pools.ts'
-import { roleOf, roleText } from './rbac.ts'
+import { roleText, tenantRightsOf, tenantRoleOf } from './rbac.ts'
+import type { TenantConfig } from './tenant.ts'
+import { lookAtTenant, type Tenant, type TenantLook } from './tenants.ts'
 
 /** Commands get their input and its end since then. */
 const LEAST_MINOR = 30
@@ -17,18 +19,24 @@ export interface ProbeParts {
   cluster: Cluster
   tags: ListQuery['tags']
   tried: Tried
+  tenant?: Tenant
 }
 
 /** A failure throws: the caller says what it means. */
 export async function probeCluster(parts: ProbeParts, signal: AbortSignal): Promise<Probe> {
-  const { cluster, tags } = parts
+  const { cluster, tags, tenant } = parts
   const version = await cluster.version(signal)
   const known = { kubernetes: version, namespace: cluster.namespace }
-  const missing = await cluster.missing(signal)
-  if (missing.length > 0) return { ...lacking(missing, cluster.namespace), facts: known }
+  const missing = await cluster.missing(tenantRightsOf(tenant?.config), signal)
+  if (missing.length > 0) return { ...lacking(missing, cluster.namespace, tenant?.config), facts: known }
+  const place: TenantLook =
+    tenant === undefined ? { facts: {}, notes: [] } : await lookAtTenant({ cluster, tags, tenant }, signal)
+  if (place.failure !== undefined) return { state: 'failed', ...place.failure, facts: { ...known, ...place.facts } }
+  if (place.absent === true) return { state: 'ready', facts: { ...known, ...place.facts }, notes: place.notes }
   const verdict = await lastVerdict(parts, signal)
   const facts = {
     ...known,
+    ...place.facts,
     networkPolicies: verdict === undefined ? 'not tried' : verdict.enforced ? 'enforced' : 'not enforced',
   }
   const open = verdict?.enforced === false ? [`workers with egress none or restricted do not begin: ${verdict.message}`] : []
@@ -36,6 +44,7 @@ export async function probeCluster(parts: ProbeParts, signal: AbortSignal): Prom
   if (tried.failure !== undefined) return { state: 'failed', ...tried.failure, facts }
   const notes = [
     ...(isOld(version) ? [`commands in workers need Kubernetes 1.${LEAST_MINOR} or newer`] : []),
+    ...place.notes,
     ...tried.notes,
     ...open,
   ]
@@ -57,12 +66,13 @@ async function lastVerdict({ cluster, tags, tried }: ProbeParts, signal: AbortSi
   return verdicts.toSorted((left, right) => left.at - right.at).at(-1)
 }
 
-function lacking(missing: readonly Right[], namespace: string): Probe {
+function lacking(missing: readonly Right[], namespace: string, tenant: TenantConfig | undefined): Probe {
+  const role = tenantRoleOf(namespace, tenant)
   const words = missing.map(({ verb, resource }) => `${verb} ${resource}`)
   return {
     state: 'failed',
     message: `rights are missing in the namespace ${namespace}: ${words.join(', ')}`,
-    hint: `Bind this Role to the user of the kubeconfig:\n${roleText(roleOf(namespace))}`,
+    hint: `Bind this ${role.kind} to the user of the kubeconfig:\n${roleText(role)}`,
   }
 }
 
@@ -87,25 +97,3 @@ async function tryPod(cluster: Cluster, tags: ListQuery['tags'], signal: AbortSi
     return { failure: { message, hint: "Make the namespace, or correct `namespace` in the provider's config." }, notes: [] }
   }
 }
-
-const plainPod = (namespace: string, tags: ListQuery['tags']): PodManifest => ({
-  apiVersion: 'v1',
-  kind: 'Pod',
-  metadata: {
-    name: 'muster-probe',
-    namespace,
-    labels: Object.fromEntries(Object.entries(tags).map(([name, tag]) => [name, labelValue(tag)])),
-  },
-  spec: {
-    containers: [
-      {
-        name: 'worker',
-        image: 'muster-probe',
-        securityContext: { allowPrivilegeEscalation: false, capabilities: { drop: ['ALL'] } },
-      },
-    ],
-    restartPolicy: 'Never',
-    automountServiceAccountToken: false,
-    securityContext: { runAsNonRoot: true, seccompProfile: { type: 'RuntimeDefault' } },
-  },
-})

@@ -191,6 +191,34 @@ suiteWith(await findStartKubernetes(), 'the Kubernetes provider on a cluster', (
     expect(await budgets()).toEqual([])
   })
 
+  test('a drain waits for workers that somebody holds, and not for idle ones', async () => {
+    const pool = { pool: 'pool', tags: specOf({}).tags }
+    const settings = { drain: 'waits-for-leases' }
+    const { handle } = await provider.preparePool({ ...pool, settings }, newCall())
+    const spec = specOf({ settings })
+    const target = { id: spec.id, handle: (await provider.launch(spec, newCall())).handle }
+    await waitFor('it runs', () => look(spec.id), { until: (seen) => seen?.ready === true })
+    const path = `/api/v1/namespaces/workers/pods/${spec.id}`
+    const body = { apiVersion: 'policy/v1', kind: 'Eviction', metadata: { name: spec.id, namespace: 'workers' } }
+    const evict = (): Promise<unknown> => cluster.ask({ method: 'POST', path: `${path}/eviction`, body })
+    await waitFor('the budget to hold it', () => evict().then(...([() => false, () => true] as const)))
+    await provider.mark(target, { leased: false }, newCall())
+    const karpenter = 'karpenter.sh/do-not-disrupt'
+    expect((await cluster.ask<Pod>({ path })).metadata.annotations).not.toHaveProperty(karpenter)
+    // What was launched is found again, and its handle is the same.
+    expect(await provider.launch(spec, newCall())).toEqual({ handle: target.handle })
+    expect(await look(spec.id)).toMatchObject({ handle: target.handle })
+    // Without a handle its Pod says that it wants to know.
+    await provider.mark({ id: spec.id }, { leased: true }, newCall())
+    expect((await cluster.ask<Pod>({ path })).metadata.annotations).toMatchObject({ [karpenter]: 'true' })
+    await expect(evict()).rejects.toMatchObject({ status: 429 })
+    await provider.mark(target, { leased: false }, newCall())
+    await evict()
+    await waitFor('it is gone', () => look(spec.id), { until: (seen) => seen === undefined })
+    await provider.mark(target, { leased: true }, newCall())
+    await provider.unpreparePool({ pool, handle }, newCall())
+  })
+
   /** One that goes on until its grace is over. */
   const lingers = async (settings: object = {}): Promise<WorkerId> => {
     const command = ['sh', '-c', 'trap "" TERM; while :; do sleep 1; done']

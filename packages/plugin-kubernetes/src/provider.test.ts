@@ -31,7 +31,7 @@ function podOf(over: Partial<Pod['metadata']> = {}, of: LaunchSpec = spec): Pod 
 const other = specOf({ tags: { ...spec.tags, 'muster-provider': 'another' } })
 const theirs = podOf({}, other)
 const bare = podOf({ labels: {}, annotations: {} })
-const handle = handleOf('ours')
+const handle = handleOf({ name: id, uid: 'ours' })
 const ago = (seconds: number): string => new Date(Date.now() - seconds * 1000).toISOString()
 const ending = (seconds: number, over: Partial<Pod['metadata']> = {}): Pod =>
   podOf({ deletionTimestamp: ago(seconds), deletionGracePeriodSeconds: 30, ...over })
@@ -221,6 +221,17 @@ test('commands and logs of one that is not ours are of nobody', async () => {
     const log = provider.logs({ id }, { follow: true }, newCall())[Symbol.asyncIterator]()
     expect(await failure(log.next())).toMatchObject(here)
   })
+})
+
+test('who holds a worker costs no request where nobody wants to know; one that has gone is no failure', async () => {
+  const marked = { v: 1, data: { uid: 'ours', marked: true } }
+  const mark = (target: WorkerTarget, answers: Answer[]): Promise<{ methods: string[] }> =>
+    asked(answers, (provider) => provider.mark(target, { leased: false }, newCall()))
+  expect((await mark({ id, handle }, [gone])).methods).toEqual([])
+  expect((await mark({ id, handle: marked }, [gone])).methods).toEqual(['PATCH'])
+  expect((await mark({ id, handle: marked }, [refuse(409)])).methods).toEqual(['PATCH'])
+  expect((await mark({ id }, [gone])).methods).toEqual(['GET'])
+  expect((await mark({ id }, [json(podOf())])).methods).toEqual(['GET'])
 })
 
 test('a failure of the look before a command has no effect', async () => {

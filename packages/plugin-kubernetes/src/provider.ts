@@ -18,7 +18,7 @@ import { asProviderError, changes, guarded, guardedStream, reads } from './error
 import { rawExecOf, runnerOf } from './exec.ts'
 import { forwardTo } from './forward.ts'
 import { headroomOf } from './headroom.ts'
-import { isOwn, ownerSelector, tagsOf } from './labels.ts'
+import { isMarked, isOwn, ownerSelector, tagsOf } from './labels.ts'
 import { launchWorker } from './launch.ts'
 import { readLogs } from './logs.ts'
 import type { NetworkConfig } from './network.ts'
@@ -30,8 +30,10 @@ import { preparePool, type Tried, unpreparePool } from './pools.ts'
 import { probeCluster } from './probe.ts'
 import { sampleWorkers } from './samples.ts'
 import { askEnd, LEAST_SECONDS, MOST_WAITING, seeEnd } from './stop.ts'
+import type { TenantConfig } from './tenant.ts'
+import { createTenant } from './tenants.ts'
 import { createTerminals } from './terminal.ts'
-import { uidOf, workerContainer } from './translate.ts'
+import { isMarkedBy, uidOf, workerContainer } from './translate.ts'
 import { createTurns } from './turns.ts'
 import { watchWorkers } from './watch.ts'
 
@@ -54,7 +56,7 @@ export type KubernetesProvider = Required<
         | 'execKill'
         | 'execResize'
       )
-    | ('copyIn' | 'copyOut' | 'forward' | 'stats' | 'headroom')
+    | ('copyIn' | 'copyOut' | 'forward' | 'mark' | 'stats' | 'headroom')
   >
 >
 
@@ -66,6 +68,8 @@ export interface KubernetesProviderOptions {
   /** Absent: the usual ones. */
   copies?: CopyLimits
   network?: NetworkConfig
+  /** The namespace is a tenant's own. */
+  tenant?: TenantConfig
   /** Finds the addresses of names in `network.allow`; default: this machine's resolver. */
   lookup?: Lookup
 }
@@ -74,6 +78,10 @@ export function kubernetesProvider(options: KubernetesProviderOptions): Kubernet
   const { cluster, context, fields, copies = copyLimitsOf({}), network = {}, lookup } = options
   const tags = { 'muster-owner': context.owner, 'muster-provider': context.provider }
   const tried: Tried = {}
+  const parts = {
+    ...{ cluster, tags, tried, network },
+    ...(options.tenant === undefined ? {} : { tenant: createTenant(options.tenant) }),
+  }
   const observer = createObserver(cluster)
   const turns = createTurns()
   const asked = createRecent<number>(REMEMBERED)
@@ -113,7 +121,7 @@ export function kubernetesProvider(options: KubernetesProviderOptions): Kubernet
   return {
     async probe(call) {
       try {
-        return await probeCluster({ cluster, tags, tried }, call.signal)
+        return await probeCluster(parts, call.signal)
       } catch (error) {
         const judged = asProviderError(error, call, reads('reach the cluster'))
         if (call.signal.aborted) throw judged
@@ -122,10 +130,9 @@ export function kubernetesProvider(options: KubernetesProviderOptions): Kubernet
       }
     },
 
-    preparePool: (pool, call) =>
-      guarded(call, changes('prepare the pool'), () => preparePool({ cluster, network, tried }, pool, call)),
+    preparePool: (pool, call) => guarded(call, changes('prepare the pool'), () => preparePool(parts, pool, call)),
 
-    unpreparePool: (target, call) => guarded(call, changes('take the pool away'), () => unpreparePool(cluster, target, call)),
+    unpreparePool: (target, call) => guarded(call, changes('take the pool away'), () => unpreparePool(parts, target, call)),
 
     launch: (spec, call) =>
       guarded(call, changes('launch the worker'), () =>
@@ -210,6 +217,17 @@ export function kubernetesProvider(options: KubernetesProviderOptions): Kubernet
     forward: ({ id }, input, call) =>
       guardedStream(call, reads('forward to the worker'), async function* () {
         yield* forwardTo(cluster, { ...input, pod: await running(id, call) }, call.signal)
+      }),
+
+    mark: ({ id, handle }, { leased }, call) =>
+      guarded(call, changes('mark the worker'), async () => {
+        const known = isMarkedBy(handle)
+        if (known === false) return
+        const found = known === undefined ? await cluster.readPod(id, call.signal) : undefined
+        if (known === undefined && (found === undefined || !isMarked(found.metadata))) return
+        if (found !== undefined) checkOwn(found)
+        const uid = uidOf(handle) ?? found?.metadata.uid
+        if (uid !== undefined) await cluster.markPod(id, { uid, leased, signal: call.signal })
       }),
 
     stats: (query, call) => guardedStream(call, reads('measure the workers'), () => sampleWorkers({ cluster }, query, call)),

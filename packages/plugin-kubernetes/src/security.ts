@@ -17,7 +17,7 @@ const addable: Readonly<Record<Exclude<SecurityLevel, 'privileged'>, readonly st
   ],
 }
 
-const levels: Readonly<Record<SecurityLevel, number>> = { restricted: 0, baseline: 1, privileged: 2 }
+export const levels: Readonly<Record<SecurityLevel, number>> = { restricted: 0, baseline: 1, privileged: 2 }
 
 /** Refuses, by its path, what is beyond the level that the pool's operator allows. */
 export function checkSecurity({ security = {}, services = [] }: LaunchSpec, settings: KubernetesSettings): void {

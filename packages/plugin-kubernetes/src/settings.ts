@@ -64,7 +64,7 @@ export interface KubernetesSettings {
   readonly init?: readonly InitSettings[]
   readonly services?: Record<string, ServiceSettings>
   readonly service?: GroupSettings
-  readonly drain?: 'waits'
+  readonly drain?: 'waits' | 'waits-for-leases'
   readonly graceSeconds?: number
   readonly preStop?: string[]
   readonly template?: Record<string, unknown>
@@ -208,8 +208,10 @@ const shape = {
     .describe('A Service of this name in front of the workers of the pool that are ready.')
     .exactOptional(),
   drain: z
-    .literal('waits')
-    .describe('Who drains a node, and asks before, waits until the worker has ended. Absent: it is evicted.')
+    .enum(['waits', 'waits-for-leases'])
+    .describe(
+      "Who drains a node, and asks before, waits until the worker has ended: 'waits' always, 'waits-for-leases' while somebody holds it. Absent: it is evicted.",
+    )
     .exactOptional(),
   graceSeconds: seconds.describe('Between stop and kill where the cluster ends it by itself. Default: 30.').exactOptional(),
   preStop: z.array(z.string()).min(1).describe('A command that runs in the worker before it is told to stop.').exactOptional(),

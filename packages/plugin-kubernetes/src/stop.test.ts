@@ -12,7 +12,7 @@ import { recorded } from './recorded.test.helper.ts'
 import { handleOf } from './translate.ts'
 
 const spec = specOf()
-const target = { id, handle: handleOf('ours') }
+const target = { id, handle: handleOf({ name: id, uid: 'ours' }) }
 const gentle = { graceMs: 5000, force: false, reason: 'done' }
 const forced = { graceMs: 0, force: true, reason: 'done' }
 

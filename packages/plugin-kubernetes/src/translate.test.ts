@@ -1,10 +1,10 @@
-import type { LaunchSpec } from '@muster/core'
+import type { Handle, LaunchSpec } from '@muster/core'
 import fc from 'fast-check'
 import { expect, test } from 'vitest'
 import { literal } from './containers.ts'
 import type { Container, PodSpec } from './objects.ts'
 import { fields, id, refusal, specOf } from './pure.test.helper.ts'
-import { checkSpec, grantedOf, handleOf, podOf, uidOf } from './translate.ts'
+import { checkSpec, grantedOf, handleOf, isMarkedBy, podOf, uidOf } from './translate.ts'
 
 const podSpec = (over: Partial<LaunchSpec> = {}): PodSpec => podOf(specOf(over), 'muster').spec
 const worker = (over: Partial<LaunchSpec> = {}): Container => podSpec(over).containers[0] as Container
@@ -253,7 +253,18 @@ test('what the operator allows is given', () => {
   expect(worker(all).securityContext).toMatchObject({ privileged: true, allowPrivilegeEscalation: true })
 })
 
+test('a handle says whether its worker is to be told who holds it', () => {
+  const handle = (drain?: 'waits' | 'waits-for-leases'): Handle =>
+    handleOf(podOf(specOf({ settings: drain === undefined ? {} : { drain } }), 'ci').metadata)
+  expect([handle(), handle('waits'), handle('waits-for-leases'), undefined].map(isMarkedBy)).toEqual([
+    false,
+    false,
+    true,
+    undefined,
+  ])
+})
+
 test('a handle has the uid, and one of anything else has none', () => {
-  expect(uidOf(handleOf('u'))).toBe('u')
+  expect(uidOf(handleOf({ name: 'w', uid: 'u' }))).toBe('u')
   for (const handle of [undefined, { v: 1, data: null }, { v: 1, data: { uid: 5 } }]) expect(uidOf(handle)).toBeUndefined()
 })

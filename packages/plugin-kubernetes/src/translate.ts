@@ -3,10 +3,10 @@ import { fieldsOf, type Handle, type LaunchSpec, type PoolRef, type Resources, t
 import { drainLabels } from './budget.ts'
 import { literal, probeOf, pullPolicyOf, secondsOf } from './containers.ts'
 import { checkFiles, filesOf } from './files.ts'
-import { annotationsOf, labelsOf, labelValue } from './labels.ts'
+import { isMarked, annotationsOf, labelsOf, labelValue } from './labels.ts'
 import { gateOf } from './gate.ts'
 import { type GateConfig, nameOf, networkLabels } from './network.ts'
-import type { Container, HostAlias, PodManifest, PodSpec } from './objects.ts'
+import type { Container, HostAlias, Meta, PodManifest, PodSpec } from './objects.ts'
 import { overlay } from './overlay.ts'
 import { checkSecurity, isNobody, podSecurityOf, securityOf } from './security.ts'
 import { aliasesOf, beforeOf, checkServices } from './services.ts'
@@ -207,8 +207,14 @@ export function placeOf(
 }
 
 /** A reference to a Pod: found by its name alone, its uid tells it from a later one of the same name. */
-export function handleOf(uid: string): Handle {
-  return { v: 1, data: { uid } }
+export function handleOf(metadata: Meta): Handle {
+  const { uid = '' } = metadata
+  return { v: 1, data: { uid, ...(isMarked(metadata) ? { marked: true } : {}) } }
+}
+
+/** Is it to be told who holds it? Undefined: only its Pod knows. */
+export function isMarkedBy(handle: Handle | undefined): boolean | undefined {
+  return handle === undefined ? undefined : (handle.data as { marked?: unknown } | null)?.marked === true
 }
 
 /** The uid in a handle; undefined where it has none. */

@@ -33,6 +33,7 @@ import { tellSilence } from './silence.ts'
 import { clearStale } from './stale.ts'
 import { engineState } from './state.ts'
 import { tracesOf } from './traces.ts'
+import { followHolders } from './marks.ts'
 import { type UsageRoom, usageRoom } from './usage.ts'
 import { watchdogOf } from './watchdog.ts'
 import { watchersOf } from './watchers.ts'
@@ -271,6 +272,7 @@ async function assemble(context: Context): Promise<Parts> {
   const watchers = watchersOf(context)
   const orphans = await openOrphans(context, { deadlines, relist })
   const usage = usageRoom(context)
+  followHolders(context)
   return {
     agents,
     memory,

@@ -24,6 +24,7 @@ import type {
   TerminalSize,
   TerminateHow,
   WorkerCapabilities,
+  WorkerMark,
   WorkerObservation,
   WorkerPage,
   WorkerPluginManifest,
@@ -84,6 +85,7 @@ export interface GuardedProvider {
   ): AsyncIterable<Uint8Array>
   suspend(target: WorkerTarget, how: SuspendHow, options?: CallOptions): Promise<void>
   resume(target: WorkerTarget, options?: CallOptions): Promise<void>
+  mark(target: WorkerTarget, mark: WorkerMark, options?: CallOptions): Promise<void>
   stats(query: Omit<StatsQuery, 'tags'>, options?: CallOptions): AsyncIterable<WorkerStats>
   headroom(options?: CallOptions): Promise<Headroom>
   quote(shape: QuoteShape, options?: CallOptions): Promise<Quote>

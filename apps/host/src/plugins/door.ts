@@ -65,6 +65,7 @@ const deadlines: Readonly<Record<Method, number>> = {
   forward: 60 * minute,
   suspend: minute,
   resume: minute,
+  mark: 30 * second,
   stats: 10 * minute,
   headroom: 30 * second,
   quote: 30 * second,
@@ -81,6 +82,7 @@ const mutating: ReadonlySet<Method> = new Set<Method>([
   'copyIn',
   'suspend',
   'resume',
+  'mark',
   'preparePool',
   'unpreparePool',
 ])

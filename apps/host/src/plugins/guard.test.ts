@@ -182,6 +182,7 @@ test('each call goes to the method of its name, with what it was given', async (
     calls.copyIn(target, input),
     calls.suspend(target, { keeps: 'memory' }),
     calls.resume(target),
+    calls.mark(target, { leased: true }),
     calls.headroom(),
     calls.quote(input),
     calls.preparePool(pool),
@@ -199,6 +200,7 @@ test('each call goes to the method of its name, with what it was given', async (
     'copyIn',
     'suspend',
     'resume',
+    'mark',
   ]
   expect(asked.map(({ method }) => method)).toEqual([...names, 'headroom', 'quote', 'preparePool', 'unpreparePool'])
   const given = Object.fromEntries(asked.map(({ method, given: all }) => [method, all.slice(0, -1)]))
@@ -287,12 +289,13 @@ test('no call is without an end: looks take seconds, changes minutes, and only w
   ])
   await Promise.all([calls.execState(target, 'x'), calls.execKill(target, {} as never), calls.headroom()])
   await Promise.all([calls.quote({}), calls.suspend(target, { keeps: 'memory' }), calls.resume(target), calls.preparePool(pool)])
+  await calls.mark(target, { leased: true })
   await Promise.all([calls.unpreparePool({ pool, handle: { v: 1, data: 1 } }), calls.exec(target, {} as never)])
   await calls.copyIn(target, {} as never)
   for (const { method, options } of asked) ms[method] = options.deadlineMs / 1000
   const [look, change, pools, long] = [30, 60, 300, 1800]
   expect(ms).toEqual({
-    ...{ probe: 10, list: 60, inspect: look, execState: look, execKill: look, headroom: look, quote: look },
+    ...{ probe: 10, list: 60, inspect: look, execState: look, execKill: look, headroom: look, quote: look, mark: look },
     ...{ launch: 120, terminate: change, suspend: change, resume: change, preparePool: pools, unpreparePool: pools },
     ...{ exec: long, copyIn: long },
   })

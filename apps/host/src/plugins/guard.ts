@@ -65,6 +65,7 @@ export function createGuard(deps: DoorDeps): Guard {
       forward: (target, input, options) => door.stream('forward', (w, o) => w.forward(target, input, o), options),
       suspend: (target, how, options) => door.once('suspend', (w, o) => w.suspend(target, how, o), options),
       resume: (target, options) => door.once('resume', (w, o) => w.resume(target, o), options),
+      mark: (target, mark, options) => door.once('mark', (w, o) => w.mark(target, mark, o), options),
       stats: (query, options) => door.stream('stats', (w, o) => w.stats({ ...query, tags }, o), options),
       headroom: (options) => door.once('headroom', (w, o) => w.headroom(o), options),
       quote: (shape, options) => door.once('quote', (w, o) => w.quote(shape, o), options),

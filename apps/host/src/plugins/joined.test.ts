@@ -150,7 +150,7 @@ test('whoever asks for the next page of an older version that was let go meanwhi
 test('whatever is asked of a worker is asked of the version that it belongs to, with all that is said beside', async () => {
   owners.set(id(1), '2.0.0')
   owners.set(id(2), '1.0.0')
-  const methods = ['logs', 'exec', 'execState', 'execKill', 'copyIn', 'copyOut', 'forward', 'suspend', 'resume'] as const
+  const methods = ['logs', 'exec', 'execState', 'execKill', 'copyIn', 'copyOut', 'forward', 'suspend', 'resume', 'mark'] as const
   const asked: unknown[][] = []
   for (const [version, at] of [
     ['2.0.0', newer],

@@ -165,6 +165,7 @@ export function joined({ main, kept, ownerOf, retiring }: JoinedParts): Joined {
     forward: (...given) => at(given[0]).forward(...given),
     suspend: (...given) => at(given[0]).suspend(...given),
     resume: (...given) => at(given[0]).resume(...given),
+    mark: (...given) => at(given[0]).mark(...given),
   }
 
   /** As one of them, while the calls still go where they belong by then. */

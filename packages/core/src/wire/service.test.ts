@@ -38,6 +38,7 @@ describe('a service', () => {
       execResize: undefined,
       suspend: undefined,
       resume: undefined,
+      mark: undefined,
       headroom: { slots: { free: 1, total: 2 } },
       quote,
     }
@@ -60,6 +61,7 @@ describe('a service', () => {
       await worker.execResize(target, resize, options()),
       await worker.suspend(target, { keeps: 'disk' }, options()),
       await worker.resume(target, options()),
+      await worker.mark(target, { leased: true }, options()),
       await worker.headroom(options()),
       await worker.quote({ image: 'i' }, options()),
     ]).toEqual(Object.values(values))
@@ -76,6 +78,7 @@ describe('a service', () => {
       [target, resize],
       [target, { keeps: 'disk' }],
       [target],
+      [target, { leased: true }],
       [],
       [{ image: 'i' }],
     ])

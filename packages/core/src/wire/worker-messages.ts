@@ -19,6 +19,7 @@ import type {
   TerminateHow,
   Terminated,
   WorkerExit,
+  WorkerMark,
   WorkerMethod,
   WorkerObservation,
   WorkerPage,
@@ -47,6 +48,7 @@ import {
   suspendHowSchema,
   terminateHowSchema,
   workerExitSchema,
+  workerMarkSchema,
   workerObservationSchema,
   workerPageSchema,
   workerTargetSchema,
@@ -90,6 +92,7 @@ export interface WorkerWire {
   forward: { params: OnTarget & { port: number; in: number; out: number }; result: Nothing }
   suspend: { params: OnTarget & { how: SuspendHow }; result: Nothing }
   resume: { params: OnTarget; result: Nothing }
+  mark: { params: OnTarget & { mark: WorkerMark }; result: Nothing }
   stats: { params: { call: CallParams; query: StatsQuery; out: number }; result: Nothing }
   headroom: { params: { call: CallParams }; result: Headroom }
   quote: { params: { call: CallParams; shape: QuoteShape }; result: Quote }
@@ -214,6 +217,7 @@ export const workerMethods: { readonly [M in WorkerMethod]: MethodSpec<WorkerWir
   },
   suspend: { ...other, ...nothing, args: ['target', 'how'], params: z.strictObject({ call, target, how: suspendHowSchema }) },
   resume: { ...other, ...nothing, args: ['target'], params: onTarget },
+  mark: { ...other, ...nothing, args: ['target', 'mark'], params: z.strictObject({ call, target, mark: workerMarkSchema }) },
   stats: {
     ...other,
     ...nothing,

@@ -18,6 +18,7 @@ import {
   type QuoteShape,
   type StatsQuery,
   type SuspendHow,
+  type WorkerMark,
   suspendKeeps,
   type TerminalSize,
   type Terminated,
@@ -122,6 +123,7 @@ export const execIdSchema: z.ZodType<string> = z.string().regex(/^x[0-9a-z]{26}$
 const extent = z.int().min(1).max(65_535)
 const terminalSizeSchema: z.ZodType<TerminalSize> = z.strictObject({ columns: extent, rows: extent })
 export const suspendHowSchema: z.ZodType<SuspendHow> = z.strictObject({ keeps: z.enum(suspendKeeps) })
+export const workerMarkSchema: z.ZodType<WorkerMark> = z.strictObject({ leased: z.boolean() })
 export const execResizeSchema: z.ZodType<ExecResize> = z.strictObject({ id: execIdSchema, columns: extent, rows: extent })
 
 export const execSpecSchema: z.ZodType<ExecSpec> = z.strictObject({

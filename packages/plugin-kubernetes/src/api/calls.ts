@@ -19,14 +19,19 @@ const pods = { group: '', version: 'v1', resource: 'pods', namespaced: true } as
 const policies = { group: 'networking.k8s.io', version: 'v1', resource: 'networkpolicies', namespaced: true } as const
 const budgets = { group: 'policy', version: 'v1', resource: 'poddisruptionbudgets', namespaced: true } as const
 const services = { group: '', version: 'v1', resource: 'services', namespaced: true } as const
+const quotas = { group: '', version: 'v1', resource: 'resourcequotas', namespaced: true } as const
+const limits = { group: '', version: 'v1', resource: 'limitranges', namespaced: true } as const
+const namespaces = { group: '', version: 'v1', resource: 'namespaces', namespaced: false } as const
 /** A WebSocket begins with GET, which is the verb `get`; servers from 1.35 on want `create` too, as for every way to run something. */
 const stream = { ...pods, verb: 'get', also: ['create'] } as const
 
 type CallName =
-  | ('getPod' | 'listPods' | 'watchPods' | 'createPod' | 'applyPod' | 'deletePod')
+  | ('getPod' | 'listPods' | 'watchPods' | 'createPod' | 'applyPod' | 'mergePod' | 'deletePod')
   | ('getPolicy' | 'listPolicies' | 'createPolicy' | 'applyPolicy' | 'deletePolicy')
   | ('getBudget' | 'listBudgets' | 'createBudget' | 'applyBudget' | 'deleteBudget')
   | ('getService' | 'listServices' | 'createService' | 'applyService' | 'deleteService')
+  | ('getNamespace' | 'createNamespace' | 'applyNamespace' | 'deleteNamespace')
+  | ('createQuota' | 'applyQuota' | 'createLimits' | 'applyLimits')
   | ('readLog' | 'exec' | 'attach' | 'forward' | 'listEvents' | 'reviewAccess' | 'createSecret' | 'listQuotas' | 'listNodes')
 
 export const calls: Readonly<Record<CallName, ApiCall>> = {
@@ -35,6 +40,7 @@ export const calls: Readonly<Record<CallName, ApiCall>> = {
   watchPods: { ...pods, verb: 'watch' },
   createPod: { ...pods, verb: 'create' },
   applyPod: { ...pods, verb: 'patch' },
+  mergePod: { ...pods, verb: 'patch' },
   deletePod: { ...pods, verb: 'delete' },
   getPolicy: { ...policies, verb: 'get' },
   listPolicies: { ...policies, verb: 'list' },
@@ -58,7 +64,15 @@ export const calls: Readonly<Record<CallName, ApiCall>> = {
   forward: { ...stream, subresource: 'portforward' },
   listEvents: { group: '', version: 'v1', resource: 'events', namespaced: true, verb: 'list' },
   createSecret: { group: '', version: 'v1', resource: 'secrets', namespaced: true, verb: 'create' },
-  listQuotas: { group: '', version: 'v1', resource: 'resourcequotas', namespaced: true, verb: 'list' },
+  listQuotas: { ...quotas, verb: 'list' },
+  createQuota: { ...quotas, verb: 'create' },
+  applyQuota: { ...quotas, verb: 'patch' },
+  createLimits: { ...limits, verb: 'create' },
+  applyLimits: { ...limits, verb: 'patch' },
+  getNamespace: { ...namespaces, verb: 'get' },
+  createNamespace: { ...namespaces, verb: 'create' },
+  applyNamespace: { ...namespaces, verb: 'patch' },
+  deleteNamespace: { ...namespaces, verb: 'delete' },
   listNodes: { group: '', version: 'v1', resource: 'nodes', namespaced: false, verb: 'list' },
   reviewAccess: {
     verb: 'create',

@@ -60,6 +60,8 @@ export interface Requests {
   create<T>(call: ApiCall, object: T & ApiObject, how: How): Promise<T>
   /** Server-side apply, never by force: fields that somebody else has set are answered 409. */
   apply<T>(call: ApiCall, object: T & ApiObject, how: How): Promise<T>
+  /** Sets what is named, whoever has set it before; null takes away. */
+  merge<T>(call: ApiCall, object: ApiObject, how: How): Promise<T>
   /** The object as it is then, or the Status of one that is gone at once. */
   delete<T>(call: ApiCall, place: Place, options: DeleteOptions): Promise<T>
   /** Asks the cluster about each right; answers those that it does not grant. */
@@ -108,6 +110,12 @@ export function createRequests(transport: Transport, { pageBytes = PAGE_BYTES }:
         query: { ...how.query, fieldManager: FIELD_MANAGER, force: false },
         body: object,
         contentType: 'application/apply-patch+yaml',
+      }),
+    merge: (call, object, how) =>
+      transport.json({
+        ...requestOf(call, { ...spaceOf(object), name: nameOf(object) }, how),
+        body: object,
+        contentType: 'application/merge-patch+json',
       }),
     delete: (call, place, { uid, graceSeconds, propagation, ...how }) =>
       transport.json({

@@ -24,6 +24,11 @@ test.each<[string, Error, object]>([
   ['an unknown user', refused(401, 'Unauthorized', 'Unauthorized'), { code: 'auth', effect: 'none' }],
   ['a missing right', forbidden('pods is forbidden: User "u" cannot create resource "pods"'), { code: 'auth', effect: 'none' }],
   ['a quota', forbidden(quota), { code: 'quota', effect: 'none', quota: 'team' }],
+  [
+    'a quota that is new',
+    forbidden('pods "w1" is forbidden: status unknown for quota: team, resources: pods'),
+    { code: 'transient', effect: 'none' },
+  ],
   ['a gateway that lets nobody in', refusal({ status: 403, body: '<html>' }), { code: 'auth', effect: 'none' }],
   [
     'a path that is nobody’s to ask',

@@ -63,6 +63,11 @@ const verdicts: readonly VerdictRow[] = [
     hint: 'Raise the ResourceQuota of the namespace, or wait until other workers end.',
   },
   {
+    words: /status unknown for quota: /,
+    code: 'transient',
+    hint: 'The ResourceQuota of the namespace is new: the cluster counts what there is first.',
+  },
+  {
     status: [409],
     words: /operation cannot be fulfilled on resourcequotas/i,
     code: 'transient',

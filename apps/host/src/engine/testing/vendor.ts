@@ -33,7 +33,7 @@ export interface Vendor {
   /** Every worker ever made, in order: two entries of one id would be a duplicate over time. */
   readonly made: string[]
   /** Every call, in order. */
-  readonly calls: { method: string; id?: string; attempt?: number; force?: boolean; everyMs?: number }[]
+  readonly calls: { method: string; id?: string; attempt?: number; force?: boolean; everyMs?: number; leased?: boolean }[]
 }
 
 /** What happens to one call; absent parts are as usual. */
@@ -305,6 +305,10 @@ export function scriptedProvider(options: ScriptOptions): ScriptedProvider {
     forward: missing,
     suspend: missing,
     resume: missing,
+    mark: ({ id }, { leased }) => {
+      vendor.calls.push({ method: 'mark', id, leased })
+      return call({ method: 'mark', id, work: () => undefined })
+    },
     stats: ({ everyMs }, given) => news({ method: 'stats', everyMs }, samplers, given?.signal),
     headroom: missing,
     quote: missing,

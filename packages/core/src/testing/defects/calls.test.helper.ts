@@ -63,6 +63,16 @@ export const extraDefects: readonly Defect[] = [
     }),
   },
   {
+    name: 'it fails to be told of a worker that is gone',
+    caughtBy: 'who holds a worker is taken as often as it is said, and is no more than a hint',
+    wrap: (provider, { control: { dir } }) => ({
+      async mark(target, mark, call) {
+        if (recordOf(dir, target.id) === undefined) throw new ProviderError('not-found', 'no such worker', { effect: 'none' })
+        await whole(provider).mark(target, mark, call)
+      },
+    }),
+  },
+  {
     name: 'processor time is told in milliseconds',
     caughtBy: 'stats tell what a worker uses',
     wrap: (provider) => ({

@@ -34,6 +34,7 @@ const sound: Record<string, Defect['capabilities']> = {
     quote: false,
     preparePool: false,
     suspend: undefined,
+    mark: false,
     fencing: 'none',
     lifetime: 'host',
     services: false,

@@ -41,6 +41,7 @@ export const fakeCapabilities: WorkerCapabilities = {
   exitCode: true,
   lifetime: 'provider',
   suspend: { keeps: ['memory', 'disk'] },
+  mark: true,
   fresh: true,
   services: true,
   image: 'optional',
@@ -61,6 +62,7 @@ const methodsOf: Partial<Record<keyof WorkerCapabilities, (keyof WorkerProvider)
   quote: ['quote'],
   preparePool: ['preparePool', 'unpreparePool'],
   suspend: ['suspend', 'resume'],
+  mark: ['mark'],
 }
 
 export interface FakeOptions {

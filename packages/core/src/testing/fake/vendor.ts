@@ -43,7 +43,7 @@ export interface WorkerRecord {
   createdAt: number
 }
 
-export type Mark = 'stopping' | 'suspended' | 'lost' | 'expired' | 'problem'
+export type Mark = 'stopping' | 'suspended' | 'idle' | 'lost' | 'expired' | 'problem'
 
 /** One line of the vendor's own log. */
 export interface VendorEvent {

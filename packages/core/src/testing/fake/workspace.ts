@@ -15,7 +15,7 @@ import type { FakeVendor, WorkerRecord } from './vendor.ts'
 type Inside = Required<
   Pick<
     WorkerProvider,
-    'logs' | 'exec' | 'execState' | 'execKill' | 'execResize' | 'copyIn' | 'copyOut' | 'forward' | 'suspend' | 'resume'
+    'logs' | 'exec' | 'execState' | 'execKill' | 'execResize' | 'copyIn' | 'copyOut' | 'forward' | 'suspend' | 'resume' | 'mark'
   >
 >
 
@@ -194,6 +194,12 @@ export function workspace({ vendor, life, tty, find }: WorkspaceOptions): Inside
       for (const pid of processesOf(home(record))) signalQuietly(pid, 'SIGCONT')
       vendor.unmark(record.id, 'suspended')
       vendor.tell(record.id)
+    },
+
+    async mark({ id }, { leased }) {
+      if (vendor.get(id) === undefined) return
+      if (leased) vendor.unmark(id, 'idle')
+      else vendor.mark(id, 'idle')
     },
   }
 }

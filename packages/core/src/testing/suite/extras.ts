@@ -3,6 +3,7 @@ import assert from 'node:assert/strict'
 import { setTimeout as delay } from 'node:timers/promises'
 import type { ProviderPhase } from '../../phase.ts'
 import { type PoolRef, suspendKeeps, type WorkerStats, type WorkerTarget } from '../../provider.ts'
+import { newWorkerId } from '../ids.ts'
 import { awaited, commandOf, fails, force, inspected, launched, run, statsQueryOf, whenGone } from './help.ts'
 import type { Session } from './session.ts'
 import type { SuiteTest } from './test.ts'
@@ -106,6 +107,20 @@ export const extraTests: readonly SuiteTest[] = [
       const refused = { code: 'unsupported', effect: 'none', path: 'keeps' } as const
       for (const keeps of suspendKeeps.filter((one) => !declared.includes(one)))
         await fails(`suspended to ${keeps}`, session.suspend(target, { keeps }), refused)
+    },
+  },
+  {
+    name: 'who holds a worker is taken as often as it is said, and is no more than a hint',
+    needs: ['work:hold', 'mark'],
+    async run(bench) {
+      const session = await bench.session()
+      const target = await launched(bench, session, bench.hold())
+      for (const leased of [true, false, false, true]) await session.mark(target, { leased })
+      await session.mark({ id: target.id }, { leased: false })
+      await becomes(bench, session, { target, phase: 'running' })
+      await session.mark({ id: newWorkerId() }, { leased: false })
+      await session.terminate(target, force)
+      await session.mark(target, { leased: true })
     },
   },
   {

@@ -24,6 +24,7 @@ const optional: Partial<Record<WorkerMethod, Need>> = {
   forward: 'forward',
   suspend: 'suspend',
   resume: 'suspend',
+  mark: 'mark',
   stats: 'stats',
   headroom: 'headroom',
   quote: 'quote',
@@ -60,6 +61,8 @@ function touch(bench: Bench, session: Session, method: WorkerMethod): Promise<un
       return session.suspend(target, { keeps: bench.capabilities.suspend?.keeps[0] ?? 'memory' })
     case 'resume':
       return session[method](target)
+    case 'mark':
+      return session.mark(target, { leased: true })
     case 'stats':
       return session.with({ deadlineMs: 50 }).stats(statsQueryOf(bench))[Symbol.asyncIterator]().next()
     case 'headroom':
