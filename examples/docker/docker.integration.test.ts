@@ -1,6 +1,5 @@
 /** The example as its README has it, with images of this machine instead of a registry's. */
-import { createHash } from 'node:crypto'
-import { cp, readFile, realpath, writeFile } from 'node:fs/promises'
+import { cp, readFile, writeFile } from 'node:fs/promises'
 import { join } from 'node:path'
 import { findDocker } from '@muster/test/systems/docker'
 import { ensureImage, TEST_IMAGES } from '@muster/test/systems/images'
@@ -8,11 +7,12 @@ import { inventoryOf } from '@muster/test/systems/inventory'
 import { type MusterDaemon, type MusterOptions, startMuster } from '@muster/test/systems/muster'
 import { findPostgres } from '@muster/test/systems/postgres'
 import { suiteWith } from '@muster/test/systems/presence'
-import { type RunningProcess, runProcess, startProcess } from '@muster/test/systems/process'
+import { runProcess } from '@muster/test/systems/process'
 import { tempFolder, type TempFolder } from '@muster/test/systems/temp'
 import { waitFor } from '@muster/test/systems/wait'
 import { afterAll, beforeAll, expect, test } from 'vitest'
 import { parse } from 'yaml'
+import { expectPassed, expectPlanted, type Stock, stockIn } from './stock.test.helper.ts'
 
 const here = import.meta.dirname
 const root = join(here, '../..')
@@ -21,14 +21,14 @@ suiteWith(await findDocker(), 'the example of a Docker pool', ({ socket }) => {
   suiteWith(findPostgres(), 'with a database', () => {
     let folder: TempFolder
     let daemon: MusterDaemon
+    let stock: Stock
+    const out = (): string => join(folder.path, 'out')
 
     beforeAll(async () => {
       for (const image of ['node', 'postgres'] as const) await ensureImage(socket, image)
       folder = await tempFolder('stock')
       await cp(here, folder.path, { recursive: true })
-      // What `npm install` in the project does.
-      const library = await realpath(join(root, 'node_modules/postgres'))
-      await cp(library, join(folder.path, 'project/node_modules/postgres'), { recursive: true })
+      stock = await stockIn(folder.path, out())
       await change('muster.yaml', (text) =>
         text
           .replace('/var/run/docker.sock', socket)
@@ -58,14 +58,6 @@ suiteWith(await findDocker(), 'the example of a Docker pool', ({ socket }) => {
       const file = join(folder.path, name)
       await writeFile(file, how(await readFile(file, 'utf8')))
     }
-    const pipeline = (): Promise<RunningProcess> =>
-      startProcess(
-        [
-          ...[process.execPath, '--conditions=@muster/source', join(root, 'packages/pipeline/src/cli.ts')],
-          ...['run', join(folder.path, 'pipeline.yaml'), '--artifacts', join(folder.path, 'out'), '-c', daemon.config],
-        ],
-        { env: { ...process.env, NO_COLOR: '1' } },
-      )
     /** What the engine has of these pools, as their names. */
     const held = async (): Promise<string[]> => {
       const of = await Promise.all(
@@ -82,19 +74,10 @@ suiteWith(await findDocker(), 'the example of a Docker pool', ({ socket }) => {
     })
 
     test('builds and tests against the database, hands out what was built by its digest, and leaves nothing', async () => {
-      const run = await pipeline()
+      const run = await stock.run(daemon.config)
       const beside = ['container ', 'container -s-db', 'network -net']
       await waitFor('the database beside the job', held, { until: (now) => beside.every((one) => now.includes(one)) })
-      const { code } = await run.exited
-      expect({ code, stderr: code === 0 ? '' : run.stderr() + run.stdout() }).toEqual({ code: 0, stderr: '' })
-      expect(run.stdout()).toMatch(/^test +\| .*reads back what it wrote, on another connection too/m)
-      expect(run.stdout()).toMatch(/^test +\| .* pass 3$/m)
-      const out = /package came out, .*sha256 ([0-9a-f]{64})/.exec(run.stderr())?.[1]
-      const into = /package of build goes in, .*sha256 ([0-9a-f]{64})/.exec(run.stderr())?.[1]
-      const kept = await readFile(join(folder.path, 'out/package.tar'))
-      expect([out, into]).toEqual(Array.from({ length: 2 }, () => createHash('sha256').update(kept).digest('hex')))
-      expect(run.stdout()).toMatch(/^build +\| [0-9a-f]{64} {2}migrations\/1-items\.sql$/m)
-      expect(run.stdout()).toContain('\nleft: nothing\n')
+      await expectPassed(run, out())
       await nothingLeft()
     })
 
@@ -108,13 +91,8 @@ suiteWith(await findDocker(), 'the example of a Docker pool', ({ socket }) => {
     })
 
     test('a planted failing test fails it by the name of its job, and leaves nothing either', async () => {
-      const planted = "\ntest('is planted', async () => assert.equal(await level(sql, 'bolts'), 8))\n"
-      await change('project/test/stock.test.js', (text) => text + planted)
-      const run = await pipeline()
-      await run.expectExit(1)
-      expect(run.stdout()).toMatch(/^stock: failed in .*: test failed with exit code 1/m)
-      expect(run.stdout()).toContain('7 !== 8')
-      expect(run.stdout()).toContain('\nleft: nothing\n')
+      await stock.plant()
+      await expectPlanted(await stock.run(daemon.config))
       await nothingLeft()
     })
   })

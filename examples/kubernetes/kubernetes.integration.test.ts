@@ -1,6 +1,5 @@
 /** The example as its README has it, on a cluster of the tests and with images of this machine instead of a registry's. */
-import { createHash } from 'node:crypto'
-import { cp, readFile, realpath, writeFile } from 'node:fs/promises'
+import { cp, readFile, writeFile } from 'node:fs/promises'
 import { join } from 'node:path'
 import { findDocker } from '@muster/test/systems/docker'
 import { ensureImage, saveImages, TEST_IMAGES } from '@muster/test/systems/images'
@@ -9,11 +8,12 @@ import { findPrograms } from '@muster/test/systems/kubernetes/programs'
 import { type MusterDaemon, type MusterOptions, startMuster } from '@muster/test/systems/muster'
 import { findPostgres } from '@muster/test/systems/postgres'
 import { suiteWith } from '@muster/test/systems/presence'
-import { type RunningProcess, runProcess, startProcess } from '@muster/test/systems/process'
+import { runProcess } from '@muster/test/systems/process'
 import { tempFolder, type TempFolder } from '@muster/test/systems/temp'
 import { waitFor } from '@muster/test/systems/wait'
 import { afterAll, beforeAll, expect, test } from 'vitest'
 import { parse } from 'yaml'
+import { expectPassed, expectPlanted, type Stock, stockIn } from '../docker/stock.test.helper.ts'
 
 const here = import.meta.dirname
 const root = join(here, '../..')
@@ -29,6 +29,8 @@ suiteWith(await findDocker(), 'images of an engine', ({ socket }) => {
       let folder: TempFolder
       let cluster: KubernetesCluster
       let daemon: MusterDaemon
+      let stock: Stock
+      const out = (): string => join(folder.path, 'out')
 
       beforeAll(async () => {
         for (const image of ['node', 'postgres'] as const) await ensureImage(socket, image)
@@ -39,9 +41,7 @@ suiteWith(await findDocker(), 'images of an engine', ({ socket }) => {
         await cluster.importImages(archive)
         for (const name of ['docker', 'kubernetes'])
           await cp(join(here, '..', name), join(folder.path, 'examples', name), { recursive: true })
-        // What `npm install` in the project does.
-        const library = await realpath(join(root, 'node_modules/postgres'))
-        await cp(library, join(folder.path, 'examples/docker/project/node_modules/postgres'), { recursive: true })
+        stock = await stockIn(join(folder.path, 'examples/docker'), out())
         await kubectl('apply', '-f', own('cluster.yaml'), '-f', join(root, 'packages/plugin-kubernetes/role.yaml'))
         await writeFile(own('kubeconfig'), await access(), { mode: 0o600 })
         await change('muster.yaml', (text) =>
@@ -79,14 +79,6 @@ suiteWith(await findDocker(), 'images of an engine', ({ socket }) => {
         expect({ code, stderr }).toEqual({ code: 0, stderr: '' })
         return stdout
       }
-      const pipeline = (): Promise<RunningProcess> =>
-        startProcess(
-          [
-            ...[process.execPath, '--conditions=@muster/source', join(root, 'packages/pipeline/src/cli.ts'), 'run'],
-            ...[join(folder.path, 'examples/docker/pipeline.yaml'), '--artifacts', join(folder.path, 'out'), '-c', daemon.config],
-          ],
-          { env: { ...process.env, NO_COLOR: '1' } },
-        )
       const pods = async (pool: string): Promise<Pod[]> => {
         const text = await kubectl('-n', 'muster', 'get', 'pods', '-l', `muster-pool=${pool}`, '-o', 'json')
         return (JSON.parse(text) as { items: Pod[] }).items
@@ -114,33 +106,18 @@ suiteWith(await findDocker(), 'images of an engine', ({ socket }) => {
       })
 
       test('builds and tests against the database, hands out what was built by its digest, and leaves nothing', async () => {
-        const run = await pipeline()
+        const run = await stock.run(daemon.config)
         const [pod] = await waitFor('a worker that is ready beside its database', () => pods('with-postgres'), {
           until: ([one]) => one?.status.conditions?.some(({ type, status }) => type === 'Ready' && status === 'True') === true,
         })
         expect(pod?.status.initContainerStatuses).toMatchObject([{ name: 's-db', started: true }])
-        const { code } = await run.exited
-        expect({ code, stderr: code === 0 ? '' : run.stderr() + run.stdout() }).toEqual({ code: 0, stderr: '' })
-        expect(run.stdout()).toMatch(/^test +\| .*reads back what it wrote, on another connection too/m)
-        expect(run.stdout()).toMatch(/^test +\| .* pass 3$/m)
-        const out = /package came out, .*sha256 ([0-9a-f]{64})/.exec(run.stderr())?.[1]
-        const into = /package of build goes in, .*sha256 ([0-9a-f]{64})/.exec(run.stderr())?.[1]
-        const kept = await readFile(join(folder.path, 'out/package.tar'))
-        expect([out, into]).toEqual(Array.from({ length: 2 }, () => createHash('sha256').update(kept).digest('hex')))
-        expect(run.stdout()).toMatch(/^build +\| [0-9a-f]{64} {2}migrations\/1-items\.sql$/m)
-        expect(run.stdout()).toContain('\nleft: nothing\n')
+        await expectPassed(run, out())
         await nothingLeft()
       }, 300_000)
 
       test('a planted failing test fails it by the name of its job, and leaves nothing either', async () => {
-        const planted = "\ntest('is planted', async () => assert.equal(await level(sql, 'bolts'), 8))\n"
-        const file = join(folder.path, 'examples/docker/project/test/stock.test.js')
-        await writeFile(file, (await readFile(file, 'utf8')) + planted)
-        const run = await pipeline()
-        await run.expectExit(1)
-        expect(run.stdout()).toMatch(/^stock: failed in .*: test failed with exit code 1/m)
-        expect(run.stdout()).toContain('7 !== 8')
-        expect(run.stdout()).toContain('\nleft: nothing\n')
+        await stock.plant()
+        await expectPlanted(await stock.run(daemon.config))
         await nothingLeft()
       }, 300_000)
     })

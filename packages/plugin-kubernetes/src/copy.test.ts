@@ -2,14 +2,13 @@
 import { chmod, mkdir, readdir, readFile, readlink, stat, symlink, writeFile } from 'node:fs/promises'
 import { join } from 'node:path'
 import { Readable } from 'node:stream'
-import type { RawExec } from '@muster/core'
 import { type TarEntry, tarStream } from '@muster/test/systems/tar'
 import { type TempFolder, tempFolder } from '@muster/test/systems/temp'
 import { extract } from 'tar-stream'
 import { afterEach, beforeEach, describe, expect, test } from 'vitest'
 import { type Copying, packed, unpack } from './copy.ts'
 import { copyLimitsOf } from '@muster/provider-parts/copies'
-import { localExec } from './local.test.helper.ts'
+import { localExec, losing } from '@muster/provider-parts/local.test.helper'
 
 const plainest = ['mkdir', 'chmod', 'ln', 'rm', 'dd', 'ls', 'wc', 'head', 'readlink', 'sh']
 const everyByte = Buffer.from(Array.from({ length: 200_000 }, (_one, index) => index % 251))
@@ -22,32 +21,6 @@ const tree: readonly TarEntry[] = [
   { kind: 'folder', path: 'hollow' },
   { kind: 'file', path: 'deep/er/-file', content: 'deep' },
 ]
-
-/** As much as the pipes of a node hold. */
-const LOST_BYTES = 131_072
-
-/** As a node does: at the end of an input it drops what is in its pipes then. */
-async function* losing(input: AsyncIterable<Uint8Array>): AsyncGenerator<Uint8Array> {
-  const source = input[Symbol.asyncIterator]()
-  let held = Buffer.alloc(0)
-  for (let next = source.next(); ;) {
-    // paced: what nothing follows at once comes through
-    const step = await Promise.race([next, new Promise<undefined>((resolve) => setTimeout(resolve, 20, undefined))])
-    if (step?.done === true) return
-    if (step === undefined) {
-      if (held.length > 0) yield held
-      held = Buffer.alloc(0)
-      await next
-      continue
-    }
-    held = Buffer.concat([held, step.value])
-    if (held.length > LOST_BYTES) {
-      yield held.subarray(0, held.length - LOST_BYTES)
-      held = held.subarray(held.length - LOST_BYTES)
-    }
-    next = source.next()
-  }
-}
 
 describe.each([true, false])('where the image has tar: %s', (hasTar) => {
   let temp: TempFolder
@@ -96,8 +69,7 @@ describe.each([true, false])('where the image has tar: %s', (hasTar) => {
   })
 
   test('a node that ends an input before the last of it has come through loses nothing of a tree', async () => {
-    const raw: RawExec = async ({ stdin, ...rest }) =>
-      way.raw({ ...rest, ...(stdin === undefined ? {} : { stdin: losing(stdin) }) })
+    const raw = losing(way.raw)
     await put(tree, { raw })
     expect(await readFile(join(way.at, 'deep/er/-file'), 'utf8')).toBe('deep')
     await expect(put([{ kind: 'file', path: 'last', content: 'last' }], { raw })).resolves.toBeUndefined()

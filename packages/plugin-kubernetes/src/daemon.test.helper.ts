@@ -186,6 +186,47 @@ export function faultsUnderDaemon(clusterOf: () => KubernetesCluster): void {
     return shown.worker ?? ''
   }
 
+  const kubectl = async (...args: string[]): Promise<string> => {
+    const { code, stdout, stderr } = await cluster.kubectl(args)
+    expect({ args, code, stderr: code === 0 ? '' : stderr }).toEqual({ args, code: 0, stderr: '' })
+    return stdout
+  }
+  const ways = [
+    {
+      why: 'its node is tainted',
+      begin: async (node: string) => kubectl('taint', 'node', node, 'muster.test/out=:NoExecute'),
+      end: async (node: string) => kubectl('taint', 'node', node, 'muster.test/out-'),
+    },
+    {
+      why: 'its node is drained',
+      begin: async (node: string, worker: string) =>
+        kubectl('drain', node, '--force', '--delete-emptydir-data', `--pod-selector=muster-worker=${worker}`),
+      end: async (node: string) => kubectl('uncordon', node),
+    },
+  ]
+  test.each(ways)(
+    '$why: the lease hears of it before its worker ends, and its run says so',
+    async (way) => {
+      const run = await counts('ci')
+      const worker = await workerOf(run)
+      const node = await kubectl('-n', namespace, 'get', 'pod', worker, '-o', 'jsonpath={.spec.nodeName}')
+      try {
+        await way.begin(node, worker)
+        const show = async (): Promise<object> => JSON.parse((await muster('runs', 'show', run, '--json')).stdout) as object
+        const reason = expect.stringMatching(`^its worker was lost: evicted: ${way.why}: `) as string
+        const ended = await waitFor('its run to end', show, { until: (one) => 'endedAt' in one })
+        expect(ended).toMatchObject({ outcome: 'infrastructure', reason })
+      } finally {
+        await way.end(node)
+      }
+      const { stdout: told } = await muster('why', 'worker', worker)
+      expect(told).toMatch(
+        new RegExp(`its lease ends with it soon: evicted: ${way.why}: [^]*\\[worker-taken\\][^]*\\[worker-lost\\]`),
+      )
+    },
+    LONG_MS,
+  )
+
   // Of two providers that know nothing of each other.
   test.concurrent(
     'a token that expires: a renewed one is taken up unseen; without one it is told, and over with the next',

@@ -5,7 +5,8 @@ import { forwardPort } from './api/port-forward.ts'
 import type { Cluster } from './client.ts'
 import { rawExecOf } from './exec.ts'
 import type { Pod } from './objects.ts'
-import { nothingThere, openRelay } from './relay.ts'
+import { nothingThere, openRelay } from '@muster/provider-parts/relay'
+import { toKubernetesError } from './api/verdict.ts'
 import { workerContainer } from './translate.ts'
 import { podNameOf } from './workers.ts'
 
@@ -22,7 +23,7 @@ export async function* forwardTo(
       path: 'port',
     })
   const name = podNameOf(pod)
-  const relayed = await openRelay(rawExecOf(cluster, name), { port, input }, signal)
+  const relayed = await openRelay(rawExecOf(cluster, name), { host: '127.0.0.1', port, input }, signal).catch(noShell)
   if (relayed !== undefined) {
     yield* relayed
     return
@@ -32,4 +33,10 @@ export async function* forwardTo(
   } catch (error) {
     throw error instanceof ApiFailure && error.code === 'REFUSED' ? nothingThere(port, error) : error
   }
+}
+
+/** An image without a shell has no relay. */
+function noShell(error: unknown): undefined {
+  if (!(error instanceof ApiFailure && toKubernetesError(error, { doing: 'reach it', mutates: false }).code === 'unsupported'))
+    throw error
 }

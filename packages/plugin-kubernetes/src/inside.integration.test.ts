@@ -107,6 +107,22 @@ suiteWith(await findStartKubernetes(), 'what reaches into a worker of a cluster'
     await end(id)
   })
 
+  test('a port has all that is sent to it, however many there are at once', async () => {
+    const id = await launch({})
+    const serving = exec(id, { command: ['sh', '-c', 'exec nc -ll -p 7000 -e wc -c'] })
+    async function* input(): AsyncGenerator<Uint8Array> {
+      for (let part = 0; part < 10; part++) yield Buffer.alloc(30_000)
+    }
+    const counted = async (): Promise<string> =>
+      Buffer.concat(await Array.fromAsync(provider.forward({ id }, { port: 7000, input: input() }, newCall()))).toString()
+    await waitFor('the server', counted)
+    const seen: string[] = []
+    for (let round = 0; round < 8; round++) seen.push(...(await Promise.all(Array.from({ length: 6 }, counted))))
+    expect(new Set(seen)).toEqual(new Set(['300000\n']))
+    await end(id)
+    await serving
+  }, 120_000)
+
   test('a terminal has its environment and folder; neither is in an address, in a process list or on disk', async () => {
     const id = await launch({})
     const tty = { columns: 80, rows: 24 }

@@ -1,6 +1,6 @@
 import type { OwnerTags } from '@muster/core'
 import { expect, test } from 'vitest'
-import type { ClusterEvent, Pod, PodStatus } from './objects.ts'
+import type { ClusterEvent, Condition, Pod, PodStatus } from './objects.ts'
 import { briefOf } from './brief.ts'
 import { LOST_MS, needsEvents, observe } from './observe.ts'
 import { mountFailed, recorded } from './recorded.test.helper.ts'
@@ -130,6 +130,26 @@ test('one that is deleted stops, and its disruption is told before it ends', () 
     phase: 'running',
     problem: { code: 'transient', final: true, message: expect.stringMatching(/^evicted: its node is drained: /) as string },
   })
+})
+
+test('one whose node is tainted is told apart from one whose node is silent, also once it has ended', () => {
+  const message = 'Taint manager: deleting due to NoExecute taint'
+  const taken = recorded.tainted
+  const problem = (why: string): object => ({ problem: { code: 'transient', final: true, message: `${why}: ${message}` } })
+  const until = '2026-11-30T01:10:00Z'
+  expect(observe(podOf(taken, until), tags, { now })).toMatchObject({
+    phase: 'stopping',
+    ...problem('evicted: its node is tainted'),
+  })
+  const silent: Condition[] = [
+    { type: 'Ready', status: 'False' },
+    { type: 'ContainersReady', status: 'True' },
+  ]
+  const conditions = [...(taken.conditions ?? []), ...silent]
+  expect(observe(podOf({ ...taken, conditions }, until), tags, { now })).toMatchObject(problem('its node is lost'))
+  const ended = [{ name: 'worker', state: { terminated: { exitCode: 143, reason: 'Error' } } }]
+  const { exit } = seen({ ...taken, phase: 'Failed', containerStatuses: ended })
+  expect(exit).toEqual({ reason: `evicted: its node is tainted: ${message}` })
 })
 
 test('one whose node is gone is lost, without an exit code', () => {

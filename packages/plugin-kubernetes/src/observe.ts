@@ -53,9 +53,9 @@ const conditionOf = (pod: Pod, type: string): Condition | undefined => pod.statu
 const scheduled = (pod: Pod): Condition | undefined => conditionOf(pod, 'PodScheduled')
 
 /** Why the cluster takes a Pod away: https://kubernetes.io/docs/concepts/workloads/pods/disruptions/#pod-disruption-conditions */
-const disruptions: Readonly<Record<string, Pick<WorkerProblem, 'code' | 'message'>>> = {
+const disruptions: Readonly<Record<string, Cause>> = {
   PreemptionByScheduler: { code: 'capacity', message: 'preempted: a Pod of higher priority needs its place' },
-  DeletionByTaintManager: { code: 'transient', message: 'its node is lost or tainted' },
+  DeletionByTaintManager: { code: 'transient', message: 'evicted: its node is tainted' },
   EvictionByEvictionAPI: { code: 'transient', message: 'evicted: its node is drained' },
   DeletionByPodGC: { code: 'transient', message: 'its node is gone' },
   TerminationByKubelet: { code: 'capacity', message: 'evicted: its node runs out of resources or shuts down' },
@@ -64,14 +64,23 @@ const disruptions: Readonly<Record<string, Pick<WorkerProblem, 'code' | 'message
 /** Our own word for a Pod that is not there any more while its Job is. */
 export const GONE = 'PodGone'
 
+type Cause = Pick<WorkerProblem, 'code' | 'message'>
+const takenAway: Cause = { code: 'transient', message: 'the cluster takes it away' }
+const lostNode: Cause = { code: 'transient', message: 'its node is lost' }
+
 /** The word for the end of a Pod that its node or the cluster gave up, and what it means. */
 const lostReasons: ReadonlySet<string> = new Set(['NodeLost', 'NodeShutdown', 'Shutdown', 'Terminated', GONE])
 
 function disruptionOf(pod: Pod): WorkerProblem | undefined {
   const condition = conditionOf(pod, 'DisruptionTarget')
   if (condition?.status !== 'True') return undefined
-  const { code, message } = disruptions[condition.reason ?? ''] ?? { code: 'transient', message: 'the cluster takes it away' }
+  const { code, message } = isOfLostNode(pod, condition) ? lostNode : (disruptions[condition.reason ?? ''] ?? takenAway)
   return { code, message: withDetail(message, condition.message), final: true }
+}
+
+/** A node that does not answer is tainted by the cluster itself. */
+function isOfLostNode(pod: Pod, { reason }: Condition): boolean {
+  return reason === 'DeletionByTaintManager' && isUnheard(pod)
 }
 
 function withDetail(message: string, detail: string | undefined): string {

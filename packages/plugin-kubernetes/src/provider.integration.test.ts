@@ -219,10 +219,20 @@ suiteWith(await findStartKubernetes(), 'the Kubernetes provider on a cluster', (
     await provider.unpreparePool({ pool, handle }, newCall())
   })
 
-  test('a worker whose node is drained says so before it ends', async () => {
-    const work = { mode: 'command', command: ['sh', '-c', 'trap "" TERM; while :; do sleep 1; done'] } as const
-    const id = await launch({ work: { ...work, command: [...work.command] } })
+  /** One that goes on until its grace is over. */
+  const lingers = async (settings: object = {}): Promise<WorkerId> => {
+    const command = ['sh', '-c', 'trap "" TERM; while :; do sleep 1; done']
+    const id = await launch({ work: { mode: 'command', command }, settings })
     await waitFor('it runs', () => look(id), { until: (seen) => seen?.phase === 'running' })
+    return id
+  }
+  const remove = async (id: WorkerId): Promise<void> => {
+    await provider.terminate({ id }, { graceMs: 0, force: true, reason: 'done' }, newCall())
+    await waitFor('it is gone', () => look(id), { until: (seen) => seen === undefined })
+  }
+
+  test('a worker whose node is drained says so before it ends', async () => {
+    const id = await lingers()
     await cluster.ask({
       method: 'POST',
       path: `/api/v1/namespaces/workers/pods/${id}/eviction`,
@@ -232,7 +242,40 @@ suiteWith(await findStartKubernetes(), 'the Kubernetes provider on a cluster', (
       phase: 'stopping',
       problem: { code: 'transient', final: true, message: expect.stringMatching(/^evicted: its node is drained/) as string },
     })
-    await provider.terminate({ id }, { graceMs: 0, force: true, reason: 'done' }, newCall())
-    await waitFor('it is gone', () => look(id), { until: (seen) => seen === undefined })
+    await remove(id)
+  })
+
+  test('a taint ends workers that do not tolerate it, or after the seconds that they do; each says so before it ends', async () => {
+    const taint = 'muster.test/out'
+    const tolerates = (seconds?: number): object => ({
+      tolerations: [
+        { key: taint, operator: 'Exists', effect: 'NoExecute', ...(seconds === undefined ? {} : { tolerationSeconds: seconds }) },
+      ],
+    })
+    const ids = await Promise.all([lingers(), lingers(tolerates(4)), lingers(tolerates())])
+    const [none, some, all] = ids
+    const tainted = {
+      phase: 'stopping',
+      problem: { code: 'transient', final: true, message: expect.stringMatching(/^evicted: its node is tainted/) as string },
+    }
+    const takenAt = async (id: WorkerId): Promise<number> => {
+      const { status } = await cluster.ask<Pod>({ path: `/api/v1/namespaces/workers/pods/${id}` })
+      return Date.parse(status?.conditions?.find(({ type }) => type === 'DisruptionTarget')?.lastTransitionTime ?? '')
+    }
+    const until = { until: (seen: WorkerObservation | undefined) => seen?.phase === 'stopping' }
+    await cluster.kubectl(['taint', 'nodes', '--all', `${taint}=:NoExecute`])
+    try {
+      expect(await waitFor('it is taken away', () => look(none), until)).toMatchObject(tainted)
+      const first = await takenAt(none)
+      expect(await waitFor('the other is taken away', () => look(some), until)).toMatchObject(tainted)
+      // By the cluster's own clock, which has whole seconds.
+      expect((await takenAt(some)) - first).toBeGreaterThanOrEqual(3000)
+      const stays = await look(all)
+      expect(stays).toMatchObject({ phase: 'running' })
+      expect(stays?.problem).toBeUndefined()
+    } finally {
+      await cluster.kubectl(['taint', 'nodes', '--all', `${taint}-`])
+    }
+    for (const id of ids) await remove(id)
   })
 })

@@ -28,6 +28,7 @@ export type RecordedName =
   | 'notReady'
   | 'preempted'
   | 'drained'
+  | 'tainted'
   | 'runs'
 
 const scheduled: Condition = { type: 'PodScheduled', status: 'True' }
@@ -228,6 +229,7 @@ export const recorded: Readonly<Record<RecordedName, PodStatus>> = {
   },
   notReady: { phase: 'Running', conditions: [scheduled], containerStatuses: [worker({ running: {} })] },
   preempted: disrupted('PreemptionByScheduler', 'default-scheduler: preempting to accommodate a higher priority pod'),
+  tainted: disrupted('DeletionByTaintManager', 'Taint manager: deleting due to NoExecute taint'),
   drained: disrupted('EvictionByEvictionAPI', 'Eviction API: evicting'),
   runs: { phase: 'Running', conditions: [scheduled], containerStatuses: [worker({ running: {} }, true)] },
 }

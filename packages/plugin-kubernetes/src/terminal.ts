@@ -101,7 +101,6 @@ export function createTerminals(cluster: Cluster): Terminals {
           stdin: keysOf(input, { ready: ready.promise, over: typed.promise }),
         })
         const reading = bytesOf(terminal.stream)[Symbol.asyncIterator]()
-        // A command may be over by then: what it has said tells, and stands still to be read.
         await terminal.stream.resize(tty).catch(() => undefined)
         const first = await firstLine(reading)
         terminal.session = first.session

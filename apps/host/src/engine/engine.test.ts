@@ -293,6 +293,9 @@ describe('the end of a worker', () => {
     const told = (await h.engine.journal.after(0, 500)).filter(({ rule }) => rule === 'worker-taken')
     expect(told).toMatchObject([{ lease_id: id, worker_id: taken, decision: expect.stringContaining(drained.message) as string }])
     expect(h.engine.leases.get(id)).toMatchObject({ state: 'active', worker_id: taken })
+    vendor.workers.delete(taken)
+    await h.pass(120_000)
+    expect(await h.engine.leases.find(id)).toMatchObject({ end: 'lost', end_reason: `lost: ${drained.message}` })
   })
 
   test('that exits by itself ends its lease; that of a run is kept until exit and log are stored', async () => {

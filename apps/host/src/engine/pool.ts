@@ -12,7 +12,7 @@ import { takenOver } from './kept.ts'
 import type { LeaseRecord, LiveWorker } from './model.ts'
 import { activateLease, changeWorker, endLease, journal, leaseOf, type WorkerChange, writing, type Writing } from './records.ts'
 import { isKept } from './state.ts'
-import { tellTaken } from './taken.ts'
+import { lossOf, tellTaken } from './taken.ts'
 import { brief, exitText, modeOfSpec } from './words.ts'
 
 export interface PoolRoom {
@@ -316,7 +316,7 @@ async function loseWorker(
   await endBoth(w, worker, {
     rule: 'worker-lost',
     end: 'lost',
-    reason: 'lost: gone without our doing',
+    reason: lossOf(given.also?.problem ?? worker.problem),
     force: true,
     inputs: given.evidence,
     change: "Whoever removed it leaves it: the provider's own records may name them.",

@@ -21,5 +21,15 @@ export async function tellTaken(w: Writing, worker: LiveWorker, seen: WorkerObse
 }
 
 function wasTaken({ observed_phase: phase, problem }: LiveWorker): boolean {
-  return phase === 'stopping' || (problem !== null && (JSON.parse(problem) as { final: boolean }).final)
+  return phase === 'stopping' || finalOf(problem) !== undefined
+}
+
+/** Why a worker is gone, as far as its provider had said; `problem` as a record has it. */
+export function lossOf(problem: string | null): string {
+  return `lost: ${finalOf(problem) ?? 'gone without our doing'}`
+}
+
+function finalOf(problem: string | null): string | undefined {
+  const { final, message } = (problem === null ? {} : JSON.parse(problem)) as { final?: boolean; message?: string }
+  return final === true ? message : undefined
 }

@@ -1,27 +1,15 @@
 /** What the journal says of decisions: to whom it is told, and what they were made from. */
-import { afterEach, expect, test } from 'vitest'
+import { expect, test } from 'vitest'
 import type { JournalRow } from './model.ts'
 import type { Journal } from './api.ts'
-import { type Harness, type HarnessOptions, leaseRequest, openHarness, owner, poolConfig } from './testing/harness.ts'
+import { type Harness, owner, poolConfig } from './testing/harness.ts'
+import { holding } from './holding.test.helper.ts'
 
 let h: Harness
-
-async function open(options: Partial<HarnessOptions> = {}): Promise<void> {
-  h = await openHarness({ pools: [poolConfig({ work: 'hold' })], providers: [{ name: 'one' }], ...options })
-}
-afterEach(async () => {
-  expect(h.reports).toEqual([])
-  await h.close()
-})
+const { open, leased } = holding((opened) => (h = opened))
 
 const ann = { principal: 'ann', reason: 'its disk is slow' }
 const only = (): string => [...h.engine.workers.live()][0]?.id ?? ''
-
-async function leased(given: Parameters<typeof leaseRequest>[0] = {}): Promise<{ lease: string; worker: string }> {
-  const { id } = await h.engine.leases.request(leaseRequest(given))
-  await h.pass(100)
-  return { lease: id, worker: h.engine.leases.get(id)?.worker_id ?? '' }
-}
 
 async function rowsOf(kind: Parameters<Journal['why']>[0], id: string, rule: string): Promise<JournalRow[]> {
   return (await h.engine.journal.why(kind, id)).filter((row) => row.rule === rule)

@@ -1,25 +1,13 @@
 /** Workers between what a provider does and what is recorded of them. */
 import { ProviderError } from '@muster/core'
-import { afterEach, expect, test } from 'vitest'
+import { expect, test } from 'vitest'
 import type { CallOptions } from '../plugins/api.ts'
-import { type Harness, type HarnessOptions, leaseRequest, openHarness, poolConfig } from './testing/harness.ts'
+import { type Harness, leaseRequest, poolConfig } from './testing/harness.ts'
 import type { Fault } from './testing/vendor.ts'
+import { holding } from './holding.test.helper.ts'
 
 let h: Harness
-
-async function open(options: Partial<HarnessOptions> = {}): Promise<void> {
-  h = await openHarness({ pools: [poolConfig({ work: 'hold' })], providers: [{ name: 'one' }], ...options })
-}
-afterEach(async () => {
-  expect(h.reports).toEqual([])
-  await h.close()
-})
-
-async function leased(given: Parameters<typeof leaseRequest>[0] = {}): Promise<{ lease: string; worker: string }> {
-  const { id } = await h.engine.leases.request(leaseRequest(given))
-  await h.pass(100)
-  return { lease: id, worker: h.engine.leases.get(id)?.worker_id ?? '' }
-}
+const { open, leased } = holding((opened) => (h = opened))
 
 test('who ends a worker by force has it killed at once; who gives its lease back does not', async () => {
   await open()

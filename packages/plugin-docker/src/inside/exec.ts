@@ -6,24 +6,47 @@ import { type ContainerInspect, type Engine, toFailure } from '../client.ts'
 import { createFrameReader } from '../engine/frames.ts'
 import { prepareRunFolder, runFolderOf } from './run-folder.ts'
 import { containerPath } from '../labels.ts'
+import { exitCodeOf } from '../engine/programs.ts'
 
-/** The raw exec of one container, as one of its users. It rejects with an EngineFailure. */
-function rawExecOf({ engine, id }: Omit<Place, 'signal'>, user?: string): RawExec {
-  return async ({ argv, stdin, signal }) => {
-    const body = {
-      Cmd: [...argv],
-      AttachStdin: stdin !== undefined,
-      AttachStdout: true,
-      AttachStderr: true,
-      Tty: false,
-      ...(user === undefined ? {} : { User: user }),
-    }
-    const made = await engine.json<{ Id: string }>({ method: 'POST', path: `${containerPath(id)}/exec`, body, signal })
-    const connection = await attach(engine, made.Id, signal)
-    if (stdin !== undefined) void feed(connection, stdin)
-    const ended = Promise.withResolvers<{ code?: number }>()
-    return { output: output(connection, () => ended.resolve({})), exit: ended.promise }
+type Inside = Omit<Place, 'signal'>
+type Asked = Parameters<RawExec>[0]
+
+/** The raw exec of one container, as one of its users. It rejects with an EngineFailure, and knows no exit codes: each would be a question. */
+function rawExecOf(place: Inside, user?: string): RawExec {
+  return async (asked) => {
+    const { output, ended } = await openExec(place, asked, user)
+    return { output, exit: ended.then(() => ({})) }
   }
+}
+
+/** The same as the container's own user, with exit codes. */
+export function codedExecOf(place: Inside): RawExec {
+  return async (asked) => {
+    const { id, output, ended } = await openExec(place, asked)
+    return { output, exit: ended.then(async () => ({ code: await exitCodeOf(place.engine, id, asked.signal) })) }
+  }
+}
+
+interface OpenExec {
+  id: string
+  output: AsyncIterable<RawChunk>
+  ended: Promise<void>
+}
+
+async function openExec({ engine, id }: Inside, { argv, stdin, signal }: Asked, user?: string): Promise<OpenExec> {
+  const body = {
+    Cmd: [...argv],
+    AttachStdin: stdin !== undefined,
+    AttachStdout: true,
+    AttachStderr: true,
+    Tty: false,
+    ...(user === undefined ? {} : { User: user }),
+  }
+  const made = await engine.json<{ Id: string }>({ method: 'POST', path: `${containerPath(id)}/exec`, body, signal })
+  const connection = await attach(engine, made.Id, signal)
+  if (stdin !== undefined) void feed(connection, stdin)
+  const ended = Promise.withResolvers<void>()
+  return { id: made.Id, output: output(connection, ended.resolve), ended: ended.promise }
 }
 
 async function attach(engine: Engine, exec: string, signal: AbortSignal): Promise<Duplex> {
@@ -32,7 +55,7 @@ async function attach(engine: Engine, exec: string, signal: AbortSignal): Promis
 }
 
 /** Ends the connection's own half after the input, so that the program reads end-of-file. */
-export async function feed(connection: Duplex, input: AsyncIterable<Uint8Array>): Promise<void> {
+async function feed(connection: Duplex, input: AsyncIterable<Uint8Array>): Promise<void> {
   try {
     for await (const chunk of input) {
       if (!connection.write(chunk)) await writable(connection)

@@ -18,6 +18,26 @@ suiteWith(await findDocker(), 'a relay in a worker of a real engine', (docker) =
     await harness.clean()
   })
 
+  test('has all that is sent to the port, however many there are at once', async () => {
+    const provider = harness.another(engine)
+    const spec = harness.spec({
+      work: { mode: 'command', command: ['sh', '-c', 'exec nc -ll -p 7000 -e wc -c'] },
+      network: { egress: 'full' },
+    })
+    await harness.provider.launch(spec, callOf())
+    const { id } = spec
+    async function* input(): AsyncGenerator<Uint8Array> {
+      for (let part = 0; part < 10; part++) yield Buffer.alloc(30_000)
+    }
+    const counted = async (): Promise<string> =>
+      Buffer.concat(await Array.fromAsync(provider.forward({ id }, { port: 7000, input: input() }, callOf()))).toString()
+    await waitFor('the server', counted)
+    const seen: string[] = []
+    for (let round = 0; round < 5; round++) seen.push(...(await Promise.all(Array.from({ length: 6 }, counted))))
+    expect(new Set(seen)).toEqual(new Set(['300000\n']))
+    await harness.gone(id, 0)
+  })
+
   test('that is left early leaves no program behind, though the server never ends what it has begun', async () => {
     const provider = harness.another(engine)
     // It answers, and does not hear that the other side has ended.

@@ -1,6 +1,7 @@
 import { chmod, mkdtemp, readFile, rm, writeFile } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
+import { type Authority, makeAuthority } from '@muster/test/systems/authority'
 import { afterEach, beforeEach, expect, test } from 'vitest'
 import { createAgents } from './agent.ts'
 import { createIdentities, type Identity } from './identity.ts'
@@ -82,24 +83,81 @@ test.each([
   })
 })
 
+/** PEM. */
+interface Pair {
+  cert: string
+  key: string
+}
+
+async function pair(authority: Authority, name: string): Promise<Pair> {
+  const { cert, key } = await authority.issue(name, [])
+  return { cert: await readFile(cert, 'utf8'), key: await readFile(key, 'utf8') }
+}
+
+async function put(parts: Partial<Pair>): Promise<void> {
+  for (const [name, text] of Object.entries(parts)) await writeFile(join(folder, name), text)
+}
+
+test('a certificate without its own key is not used: the pair before goes on, the next is looked for each second, and what stays is told', async () => {
+  let now = 0
+  const authority = await makeAuthority(folder, 'cluster')
+  const [one, two] = [await pair(authority, 'one'), await pair(authority, 'two')]
+  const path = await file({ 'client-certificate': 'cert', 'client-key': 'key' })
+  const identities = createIdentities({ from: 'file', path }, { now: () => now })
+  const used = async (): Promise<Pair> => {
+    const { cert, key } = (await identities.current(never)).tls
+    return { cert: String(cert), key: String(key) }
+  }
+  // There is none to go on with.
+  const torn = {
+    code: 'BAD_KUBECONFIG',
+    sent: false,
+    message: expect.stringMatching(/^the certificate and key of the context/) as string,
+  }
+  await put({ cert: one.cert, key: two.key })
+  await expect(used()).rejects.toMatchObject(torn)
+  await put(one)
+  expect(await used()).toEqual(one)
+  for (const half of [{ cert: two.cert }, { cert: '' }, { cert: one.cert, key: two.key }]) {
+    now += 30_000
+    await put(half)
+    expect(await used()).toEqual(one)
+    now += 1000
+    await put(one)
+    expect(await used()).toEqual(one)
+  }
+  now += 30_000
+  await rm(join(folder, 'key'))
+  expect(await used()).toEqual(one)
+  await put({ cert: two.cert, key: one.key })
+  now += 29_999
+  expect(await used()).toEqual(one)
+  now += 1000
+  await expect(used()).rejects.toMatchObject(torn)
+  await put(two)
+  expect(await used()).toEqual(two)
+})
+
 test('a certificate that was rotated means new connections; the same one does not', async () => {
   let now = 0
   const path = await file({ 'client-certificate': 'cert', 'client-key': 'key' })
-  await writeFile(join(folder, 'cert'), 'cert one')
-  await writeFile(join(folder, 'key'), 'key one')
+  const authority = await makeAuthority(folder, 'cluster')
+  const one = await pair(authority, 'one')
+  await put(one)
   const identities = createIdentities({ from: 'file', path }, { now: () => now })
   const agents = createAgents()
   const first = await identities.current(never)
-  expect(String(first.tls.cert)).toBe('cert one')
+  expect(String(first.tls.cert)).toBe(one.cert)
   const agent = await agents.of(first)
   now += 30_000
   const again = await identities.current(never)
   expect(again).not.toBe(first)
   expect(await agents.of(again)).toBe(agent)
-  await writeFile(join(folder, 'cert'), 'cert two')
+  const two = await pair(authority, 'two')
+  await put(two)
   now += 30_000
   const rotated = await identities.current(never)
-  expect(String(rotated.tls.cert)).toBe('cert two')
+  expect(String(rotated.tls.cert)).toBe(two.cert)
   expect(await agents.of(rotated)).not.toBe(agent)
   expect(agent.maxFreeSockets).toBe(0)
   agents.close()

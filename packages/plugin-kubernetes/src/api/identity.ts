@@ -1,5 +1,6 @@
 /** As whom a cluster is asked: headers and TLS material, read anew in time, and at once after a refusal. */
 import { readFile } from 'node:fs/promises'
+import { createSecureContext } from 'node:tls'
 import type { KubeConfig } from '@kubernetes/client-node/dist/config.js'
 import { type ExecCredential, runExecCredential } from './exec-credential.ts'
 import { bad, type ChosenContext, type ClusterSource, readSource, withContext } from './kubeconfig.ts'
@@ -34,6 +35,15 @@ export interface Identities {
 const READ_AGAIN_MS = 30_000
 /** A credential that expires within that is not used any more; of a short-lived one a fifth of its life. */
 const EXPIRY_MARGIN_MS = 60_000
+/**
+ * A certificate and its key are two files, and whoever rotates them replaces one first: what was read before stands meanwhile, and each second another
+ * try is made. What is still torn after half a minute is a mistake.
+ */
+const TORN_MS = 30_000
+const TORN_AGAIN_MS = 1_000
+
+/** What cannot be used as it is, and may be in the middle of its rotation. */
+class Torn extends ApiFailure {}
 
 interface Known {
   identity: Identity
@@ -55,11 +65,14 @@ export function createIdentities(
   /** Where it began: whatever `current-context` says later, and whichever server, workers are where they were made. */
   let begun: ChosenContext | undefined
   let reading: Promise<Known> | undefined
+  /** The last that could be used, and since when there is only what cannot. */
+  let whole: Identity | undefined
+  let tornSince: number | undefined
   let loaded: { context: ChosenContext; client: KubeConfig; credential?: ExecCredential & { until: number } } | undefined
   return {
     async current(signal) {
       if (known !== undefined && now() < known.until) return known.identity
-      reading ??= read().finally(() => (reading = undefined))
+      reading ??= readOrStay().finally(() => (reading = undefined))
       known = await raceAbort(reading, signal)
       return known.identity
     },
@@ -68,6 +81,20 @@ export function createIdentities(
       known = undefined
       if (loaded !== undefined) delete loaded.credential
     },
+  }
+
+  async function readOrStay(): Promise<Known> {
+    try {
+      const found = await read()
+      whole = found.identity
+      tornSince = undefined
+      return found
+    } catch (error) {
+      if (!(error instanceof Torn) || whole === undefined) throw error
+      tornSince ??= now()
+      if (now() - tornSince >= TORN_MS) throw error
+      return { identity: whole, until: now() + TORN_AGAIN_MS }
+    }
   }
 
   async function read(): Promise<Known> {
@@ -80,6 +107,7 @@ export function createIdentities(
     if (loaded?.context.text !== context.text) loaded = { context, client: await clientOf(context) }
     const { client } = loaded
     const asked = await askClient(client)
+    judge(asked.tls, context)
     const credential = context.exec === undefined ? undefined : await credentialOf(loaded, context.exec)
     const token = credential?.token ?? (context.tokenFile === undefined ? undefined : await readToken(context.tokenFile))
     const identity: Identity = {
@@ -102,6 +130,21 @@ export function createIdentities(
     const until = expiresAt - Math.min(EXPIRY_MARGIN_MS, Math.max(0, expiresAt - now()) / 5)
     of.credential = { ...got, until }
     return of.credential
+  }
+}
+
+/** Throws {@link Torn} for what no connection could be made with. */
+function judge(tls: TlsMaterial, { name }: ChosenContext): void {
+  const told = (why: string): Torn =>
+    new Torn(`the certificate and key of the context ${JSON.stringify(name)} cannot be used together: ${why}`, {
+      ...{ code: 'BAD_KUBECONFIG', sent: false },
+    })
+  if (tls.cert === undefined && tls.key === undefined) return
+  if (tls.cert === undefined || tls.key === undefined) throw told(`there is no ${tls.key === undefined ? 'key' : 'certificate'}`)
+  try {
+    createSecureContext(tls)
+  } catch (error) {
+    throw told(error instanceof Error ? error.message : String(error))
   }
 }
 
@@ -134,7 +177,9 @@ async function askClient(client: KubeConfig): Promise<Asked> {
     await client.applyToHTTPSOptions(options as Parameters<KubeConfig['applyToHTTPSOptions']>[0])
   } catch (error) {
     if (error instanceof ApiFailure) throw error
-    throw bad(`the kubeconfig cannot be used: ${error instanceof Error ? error.message : String(error)}`)
+    const { message, code } = error as NodeJS.ErrnoException
+    const why = `the kubeconfig cannot be used: ${message}`
+    throw code === 'ENOENT' ? new Torn(why, { code: 'BAD_KUBECONFIG', sent: false }) : bad(why)
   }
   const { headers = {}, auth, agent, ca, cert, key, servername, rejectUnauthorized } = options
   return {

@@ -40,6 +40,9 @@ it('never makes up an exit for a run without a worker', () => {
     outcome: 'infrastructure',
     reason: 'its worker was lost: it vanished',
   })
+  expect(endingWithoutWorker({ ...lost, end_reason: 'lost: evicted' }, { stop: undefined })).toMatchObject({
+    reason: 'its worker was lost: evicted',
+  })
   expect(endingWithoutWorker(lost, { stop: timeout })).toEqual({ outcome: 'timeout', reason: 'too long' })
   expect(endingWithoutWorker(undefined, { stop: undefined, exit: { oomKilled: true, reason: 'oom' } })).toMatchObject({
     outcome: 'oom',

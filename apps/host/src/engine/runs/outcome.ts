@@ -53,7 +53,10 @@ export function endingWithoutWorker(
   if (stop !== undefined) return { outcome: stop.kind, reason: stop.reason, ...(exit === undefined ? {} : { exit }) }
   if (exit?.oomKilled === true) return { outcome: 'oom', exit, reason: 'its worker ran out of memory' }
   const reason = lease?.end_reason ?? (exit === undefined ? 'its worker is gone' : `its worker ended: ${exit.reason}`)
-  return { outcome: 'infrastructure', reason: lease?.end === 'lost' ? `its worker was lost: ${reason}` : reason }
+  return {
+    outcome: 'infrastructure',
+    reason: lease?.end === 'lost' ? `its worker was lost: ${reason.replace(/^lost: /, '')}` : reason,
+  }
 }
 
 /** An output that the run needs and that is not there. */

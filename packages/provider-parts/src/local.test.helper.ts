@@ -54,3 +54,33 @@ function sessionOf(child: ReturnType<typeof spawn>): RawExecSession {
   }
   return { output: output(), exit }
 }
+
+/** As much as the pipes of a node hold. */
+const LOST_BYTES = 131_072
+
+/** As a node does: at the end of an input it drops what is in its pipes then. */
+export function losing(raw: RawExec): RawExec {
+  return async ({ stdin, ...rest }) => raw({ ...rest, ...(stdin === undefined ? {} : { stdin: lost(stdin) }) })
+}
+
+async function* lost(input: AsyncIterable<Uint8Array>): AsyncGenerator<Uint8Array> {
+  const source = input[Symbol.asyncIterator]()
+  let held = Buffer.alloc(0)
+  for (let next = source.next(); ;) {
+    // paced: what nothing follows at once comes through
+    const step = await Promise.race([next, new Promise<undefined>((resolve) => setTimeout(resolve, 20, undefined))])
+    if (step?.done === true) return
+    if (step === undefined) {
+      if (held.length > 0) yield held
+      held = Buffer.alloc(0)
+      await next
+      continue
+    }
+    held = Buffer.concat([held, step.value])
+    if (held.length > LOST_BYTES) {
+      yield held.subarray(0, held.length - LOST_BYTES)
+      held = held.subarray(held.length - LOST_BYTES)
+    }
+    next = source.next()
+  }
+}
