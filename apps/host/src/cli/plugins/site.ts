@@ -30,8 +30,6 @@ export interface Site extends AsyncDisposable {
   /** What this machine gives to keep plugins in, as whoever runs the command. */
   ground(): Promise<Ground>
   network?: NetworkSettings
-  /** The largest heap that a plugin may ask for. Absent: no configuration says it. */
-  maxHeapMb?: number
   /** Providers by the alias of their plugin. */
   providers: Readonly<Record<string, string[]>>
   problems: Problem[]
@@ -68,7 +66,6 @@ export async function openSite({ config: given, data, manifest }: SiteOptions): 
     stores: [store.path],
     unpackedMs: config?.retention.unpackedMs ?? unpackedMs,
     ground: () => openGround({ data: folder, users: config?.isolation.users ?? defaultUsers }),
-    ...(config === undefined ? {} : { maxHeapMb: config.isolation.maxHeapMb }),
     ...(config?.network === undefined ? {} : { network: config.network }),
     ...(config === undefined ? {} : { maxHeapMb: config.isolation.maxHeapMb }),
     providers: providersOf(loaded),
