@@ -2,8 +2,8 @@
 import { expect, test } from 'vitest'
 import { type Answer, json, refuse, startServer } from './api/server.test.helper.ts'
 import { createCluster } from './client.ts'
-import { launchWorker } from './launch.ts'
-import { fields, newCall, specOf } from './pure.test.helper.ts'
+import { launchWorker } from './workers/launch.ts'
+import { fields, newCall, specOf } from './testing/pure.test.helper.ts'
 
 const signal = new AbortController().signal
 const pod = (uid: string): object => ({ metadata: { name: 'w1', uid }, spec: { containers: [] } })

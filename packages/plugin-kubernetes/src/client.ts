@@ -3,11 +3,11 @@ import { type ApiCall, calls, type Right, rightsOf } from './api/calls.ts'
 import type { ClusterClient } from './api/client.ts'
 import { isStatus } from './api/failure.ts'
 import type { DeleteOptions, How, MissingRight } from './api/requests.ts'
-import { jobWorkers } from './job-workers.ts'
+import { jobWorkers } from './workers/job-workers.ts'
 import { holdMarksOf } from './labels.ts'
 import type { BesideKind, Objects } from './cluster-objects.ts'
 import type { Beside, ClusterEvent, Job, Kept, NamespaceObject, NodeObject, Pod, ResourceQuota } from './objects.ts'
-import { podWorkers } from './pod-workers.ts'
+import { podWorkers } from './workers/pod-workers.ts'
 import type { WorkerKind, Workers } from './workers.ts'
 
 /** One namespace of a cluster. */

@@ -9,7 +9,7 @@ import packed from '../package.json' with { type: 'json' }
 import { configSchema, parseConfig } from './config.ts'
 import { plugin } from './index.ts'
 import { jobRights } from './client.ts'
-import { roleOf, tenantRoleOf } from './rbac.ts'
+import { roleOf, tenantRoleOf } from './pools/rbac.ts'
 import { settingsSchema } from './settings.ts'
 import { envBytes } from './translate.ts'
 

@@ -1,12 +1,12 @@
 /** The configuration of one provider that uses this plugin (`providers.<name>.config` in `muster.yaml`). */
 import { ProviderError } from '@muster/core'
 import * as z from 'zod'
-import { addressOf, cidrOf } from './addresses.ts'
+import { addressOf, cidrOf } from './network/addresses.ts'
 import type { ClusterSource } from './api/kubeconfig.ts'
 import { type CopiesConfig, copiesSchema, type CopyLimits, copyLimitsOf } from '@muster/provider-parts/copies'
-import type { NetworkConfig } from './network.ts'
+import type { NetworkConfig } from './network/network.ts'
 import { type WorkerKind, workerKinds } from './workers.ts'
-import { type TenantConfig, tenantSchema } from './tenant.ts'
+import { type TenantConfig, tenantSchema } from './pools/tenant.ts'
 
 export interface KubernetesConfig {
   readonly kubeconfig?: string

@@ -2,8 +2,8 @@ import { describeProvider, type ProviderSetup } from '@muster/core/testing'
 import { findStartKubernetes, type KubernetesCluster } from '@muster/test/systems/kubernetes'
 import { suiteWith } from '@muster/test/systems/presence'
 import { afterAll, describe, it } from 'vitest'
-import { makePlace } from './cluster.test.helper.ts'
-import { kubernetesSetup } from './conformance.test.helper.ts'
+import { makePlace } from './testing/cluster.test.helper.ts'
+import { kubernetesSetup } from './testing/conformance.test.helper.ts'
 
 const found = await findStartKubernetes()
 // The suite is made of what it is told here, before any hook could be.

@@ -8,11 +8,11 @@ import { waitFor } from '@muster/test/systems/wait'
 import { afterAll, beforeAll, describe, expect, test } from 'vitest'
 import { connect } from './api/client.ts'
 import { createCluster } from './client.ts'
-import { makePlace, type Place } from './cluster.test.helper.ts'
-import { faultsUnderDaemon } from './daemon.test.helper.ts'
+import { makePlace, type Place } from './testing/cluster.test.helper.ts'
+import { faultsUnderDaemon } from './testing/daemon.test.helper.ts'
 import { type KubernetesProvider, kubernetesProvider } from './provider.ts'
-import { fields, newCall } from './pure.test.helper.ts'
-import { type Deed, startWebhook, type Webhook } from './webhook.test.helper.ts'
+import { fields, newCall } from './testing/pure.test.helper.ts'
+import { type Deed, startWebhook, type Webhook } from './testing/webhook.test.helper.ts'
 
 const query = { 'muster-owner': 'owner', 'muster-provider': 'kubernetes' }
 const forced = { graceMs: 0, force: true, reason: 'done' }

@@ -3,9 +3,9 @@ import { fileURLToPath } from 'node:url'
 import { type SpecField, specFields } from '@muster/core'
 import { expect, test } from 'vitest'
 import { jobRights } from './client.ts'
-import { fieldChecks, refusable } from './conformance.test.helper.ts'
-import { fields as declared } from './pure.test.helper.ts'
-import { roleOf, roleText, tenantRoleOf } from './rbac.ts'
+import { fieldChecks, refusable } from './testing/conformance.test.helper.ts'
+import { fields as declared } from './testing/pure.test.helper.ts'
+import { roleOf, roleText, tenantRoleOf } from './pools/rbac.ts'
 
 const at = (name: string): string => fileURLToPath(new URL(`../${name}`, import.meta.url))
 

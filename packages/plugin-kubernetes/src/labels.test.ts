@@ -2,7 +2,7 @@ import { ownerTagsSchema } from '@muster/core'
 import fc from 'fast-check'
 import { expect, test } from 'vitest'
 import { annotationsOf, changedName, labelsOf, ownerSelector, specDigest, tagsOf } from './labels.ts'
-import { id, specOf } from './pure.test.helper.ts'
+import { id, specOf } from './testing/pure.test.helper.ts'
 
 const labelValue = /^(?:[A-Za-z0-9](?:[A-Za-z0-9_.-]{0,61}[A-Za-z0-9])?)?$/
 

@@ -4,15 +4,15 @@ import { expect, test } from 'vitest'
 import { type Answer, json, refuse, seen, startServer, stream, type TestServer } from './api/server.test.helper.ts'
 import manifest from '../muster-plugin.json' with { type: 'json' }
 import { CREATE_SECONDS, createCluster } from './client.ts'
-import { createEnds } from './ends.ts'
+import { createEnds } from './workers/ends.ts'
 import { annotationsOf, labelsOf } from './labels.ts'
-import { networkLabels } from './network.ts'
+import { networkLabels } from './network/network.ts'
 import type { Pod } from './objects.ts'
 import { type KubernetesProvider, kubernetesProvider } from './provider.ts'
-import { fields, id, newCall, specOf } from './pure.test.helper.ts'
-import { recorded } from './recorded.test.helper.ts'
+import { fields, id, newCall, specOf } from './testing/pure.test.helper.ts'
+import { recorded } from './testing/recorded.test.helper.ts'
 import { handleOf } from './translate.ts'
-import { watchWorkers } from './watch.ts'
+import { watchWorkers } from './workers/watch.ts'
 
 const spec = specOf()
 const gone = refuse(404, { reason: 'NotFound' })

@@ -1,9 +1,9 @@
 import type { Handle, LaunchSpec } from '@muster/core'
 import fc from 'fast-check'
 import { expect, test } from 'vitest'
-import { literal } from './containers.ts'
+import { literal } from './pod/containers.ts'
 import type { Container, PodSpec } from './objects.ts'
-import { fields, id, refusal, specOf } from './pure.test.helper.ts'
+import { fields, id, refusal, specOf } from './testing/pure.test.helper.ts'
 import { checkSpec, grantedOf, handleOf, isMarkedBy, podOf, uidOf } from './translate.ts'
 
 const podSpec = (over: Partial<LaunchSpec> = {}): PodSpec => podOf(specOf(over), 'muster').spec

@@ -10,7 +10,7 @@ import { z } from 'zod'
 import { type Loaded, loadDocument, strict } from '../config/document.ts'
 import type { Problem } from '../config/problem.ts'
 import { hexOf } from './hex.ts'
-import type { Provenance } from './provenance.ts'
+import type { Provenance } from './signer.ts'
 import { PluginRefusal, type RefusalCode } from './refusal.ts'
 import { packageSchema, type PluginEntry, type PluginSource, sourceName } from './registry.ts'
 

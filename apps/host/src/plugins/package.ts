@@ -13,7 +13,7 @@ import { hostContracts, negotiate } from './contract.ts'
 import type { LockedPlugin } from './lock.ts'
 import { bareGround, type Ground } from './ground.ts'
 import { dependsOnGround, type Isolation, isolationOf } from './isolation.ts'
-import type { Signer } from './provenance.ts'
+import type { Signer } from './signer.ts'
 import type { LoadedRegistry, PluginEntry } from './registry.ts'
 import { byHand } from './way-out.ts'
 

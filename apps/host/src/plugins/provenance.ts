@@ -11,30 +11,14 @@ import { z } from 'zod'
 import { hexOf } from './hex.ts'
 import { jsonOf } from './origin.ts'
 import { PluginRefusal, type RefusalCode } from './refusal.ts'
+import type { Provenance, Signer } from './signer.ts'
 import { byHand } from './way-out.ts'
-
-/** Who has signed. */
-export interface Signer {
-  /** That has told the authority who signs, as `https://token.actions.githubusercontent.com`. */
-  issuer: string
-  /** As `https://github.com/acme/plugin`. */
-  repository: string
-  /** Its path in the repository, as `.github/workflows/release.yml`; the whole address where it is another repository's. */
-  workflow: string
-}
 
 export interface Attested {
   package: string
   version: string
   /** `sha512-…` of the tarball. */
   sha512: string
-}
-
-/** What was signed with which source. */
-export interface Provenance extends Signer {
-  /** As `refs/tags/v1.2.3`. */
-  ref?: string
-  commit?: string
 }
 
 const predicateType = 'https://slsa.dev/provenance/v1'

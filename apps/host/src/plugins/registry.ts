@@ -7,7 +7,7 @@ import { z } from 'zod'
 import { type Loaded, loadDocument, strict } from '../config/document.ts'
 import type { Problem } from '../config/problem.ts'
 import { durationSchema } from '../config/units.ts'
-import type { Signer } from './provenance.ts'
+import type { Signer } from './signer.ts'
 
 /** Where a package comes from, as written: paths are relative to the registry manifest. */
 export type PluginSource = { folder: string } | { tarball: string } | { mirror: string } | { registry: string }

@@ -3,7 +3,7 @@ import { createHash, generateKeyPairSync, type KeyObject, sign } from 'node:cryp
 import type { SerializedBundle } from '@sigstore/bundle'
 import { initializeCA, initializeCTLog, initializeTLog } from '@sigstore/mock'
 import { sha512Of } from '@muster/packed/digest'
-import type { Signer } from '../provenance.ts'
+import type { Signer } from '../signer.ts'
 
 type Authority = Awaited<ReturnType<typeof initializeCA>>
 
