@@ -505,6 +505,7 @@ export interface Provider {
     suspend?: {
       keeps: ('memory' | 'disk' | 'nothing')[]
     }
+    mark?: boolean
     fresh: boolean
     services: boolean
     image: 'required' | 'optional' | 'none'
