@@ -11,6 +11,9 @@ let asked: Omit<PoolRequest, 'tags'>[]
 let fault: Fault | undefined
 /** Those that the fault is for. */
 let failing: (pool: string | undefined) => boolean
+/** What was prepared has been taken away; preparing it anew `helps`. */
+let lacking: boolean
+let helps: boolean
 afterEach(async () => {
   expect(h.reports).toEqual([])
   await h.close()
@@ -21,6 +24,8 @@ async function open(pools: PoolConfig[]): Promise<void> {
   asked = []
   fault = undefined
   failing = () => true
+  lacking = false
+  helps = true
   h = await openHarness({
     pools,
     providers: [
@@ -33,9 +38,11 @@ async function open(pools: PoolConfig[]): Promise<void> {
         prepared: (pool, request) => {
           told.push(`prepared ${pool}`)
           asked.push(request)
+          lacking &&= !helps
         },
         unprepared: (_pool, digest) => void told.push(`removed ${digest}`),
-        fault: (method, pool) => (method === 'unpreparePool' && failing(pool) ? fault : undefined),
+        fault: (method, pool) =>
+          method === 'launch' && lacking ? notFound : method === 'unpreparePool' && failing(pool) ? fault : undefined,
       },
     ],
   })
@@ -55,6 +62,7 @@ async function held(): Promise<string> {
 }
 
 const image = (name: string, pool = 'ci'): PoolConfig => poolConfig({ name: pool, work: 'hold', worker: { image: name } })
+const notFound = { error: new ProviderError('not-found', 'no such namespace', { effect: 'none' }) }
 const away = { error: new ProviderError('transient', 'away', { effect: 'none' }) }
 
 /** A worker of each, that came and went. */
@@ -232,4 +240,20 @@ test('a try that is repeated is the same one for the provider', async () => {
   await h.engine.leases.request(leaseRequest())
   await h.pass(30_000)
   expect(keys).toEqual(['ci:prepare', 'ci:prepare'])
+})
+
+test('is made again for a launch that does not find it, once for each', async () => {
+  await open([image('a')])
+  const first = await held()
+  lacking = true
+  const second = await held()
+  expect(told).toEqual(['prepared ci', 'prepared ci'])
+  expect((await h.engine.journal.why('lease', second)).map((row) => row.rule)).toContain('launch-retry')
+  for (const id of [first, second]) await h.engine.leases.release(id, { reason: 'done' })
+  lacking = true
+  helps = false
+  const { id } = await h.engine.leases.request(leaseRequest())
+  await h.pass(60_000)
+  expect(await h.engine.leases.find(id)).toMatchObject({ end: 'failed' })
+  expect(told).toEqual(['prepared ci', 'prepared ci', 'prepared ci'])
 })

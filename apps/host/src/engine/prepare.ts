@@ -7,13 +7,18 @@ import type { GuardedProvider } from '../plugins/api.ts'
 import type { AfterCommit, Store, Tx } from '../store/store.ts'
 import { ceiling, providerBackoff } from './backoff.ts'
 import { background, type Context, persist } from './context.ts'
-import type { WorkerTemplate } from './model.ts'
+import type { LiveWorker, WorkerTemplate } from './model.ts'
 import { journal, writing } from './records.ts'
 import { brief } from './words.ts'
 
 export interface Preparation {
   /** Resolves when the pool may launch there; at once where nothing needs preparing. Errors: ProviderError with effect `none`. */
   ready(provider: GuardedProvider, pool: string): Promise<void>
+  /**
+   * A launch of this worker did not find something at its provider: what was prepared may have been taken away since. True: the next launch
+   * there prepares again. Once for a worker, and only where something had been prepared.
+   */
+  renew(worker: Pick<LiveWorker, 'id' | 'provider' | 'pool'>): boolean
   /** The provider was started anew: it is asked again, which is idempotent. */
   forget(provider: string): void
   /** What these pools need may have changed. */
@@ -74,6 +79,8 @@ export async function preparedAt({ read }: Pick<Store, 'read'>): Promise<string[
 export async function openPreparation(context: Context): Promise<Preparation> {
   const { store, state, plugins, clock, conditions } = context
   const done = new Map<string, Promise<void>>()
+  /** Workers that are being launched, for which it was prepared again. */
+  const renewed = new Set<string>()
   const made = new Map<string, Made>()
   /** Removals under way; these and the next two by provider and pool. */
   const tidying = new Map<string, Promise<void>>()
@@ -88,6 +95,7 @@ export async function openPreparation(context: Context): Promise<Preparation> {
   // The pool may be named again since.
   for (const { name, type } of conditions.list()) if (type === failing && !holds(name)) show(name)
   state.onWorker((now) => {
+    if (now.phase !== 'launching') renewed.delete(now.id)
     if (now.ended_at !== null) tidy(now.provider)
   })
 
@@ -253,6 +261,11 @@ export async function openPreparation(context: Context): Promise<Preparation> {
       done.set(key, ready)
       ready.catch(() => done.delete(key))
       return ready
+    },
+    renew: ({ id, provider, pool }) => {
+      if (renewed.has(id) || !done.delete(placeOf({ provider, pool }))) return false
+      renewed.add(id)
+      return true
     },
     forget: (provider) => {
       for (const key of done.keys()) if (key.startsWith(`${provider}/`)) done.delete(key)
