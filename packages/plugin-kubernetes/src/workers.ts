@@ -26,6 +26,8 @@ export interface Workers {
   page(query: WorkerQuery, signal: AbortSignal): Promise<{ items: Pod[]; next?: string }>
   /** Is any object of such a worker there? */
   some(selector: string, signal: AbortSignal): Promise<boolean>
+  /** Some of this provider's that were made as another kind, and which none of these sees: a leak. */
+  unseen(tags: Tags, signal: AbortSignal): Promise<WorkerId[]>
   /** Of which kinds of objects Events are about workers. */
   readonly told: readonly ('Pod' | 'Job')[]
   /** Asks for its end; gives it as it is then, or undefined when nothing of it is there. */

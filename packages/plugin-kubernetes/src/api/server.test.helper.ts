@@ -15,6 +15,8 @@ export interface TestServer {
   url: string
   /** Method, path and query of each request, in their order. */
   seen: string[]
+  /** What came with each of them, as it came to its end; empty with most. */
+  bodies: string[]
   /** Tokens that came. */
   tokens: (string | undefined)[]
   transport: Transport
@@ -34,6 +36,7 @@ export interface ServerOptions {
 export async function startServer(answers: readonly Answer[], options: ServerOptions = {}): Promise<TestServer> {
   const { text = async (url) => kubeconfig(url, { token: 'secret' }), maxBody, pageBytes } = options
   const seen: string[] = []
+  const bodies: string[] = []
   const tokens: (string | undefined)[] = []
   const server = createServer((request, response) => {
     const url = new URL(request.url ?? '', 'http://server')
@@ -42,7 +45,12 @@ export async function startServer(answers: readonly Answer[], options: ServerOpt
     tokens.push(request.headers.authorization)
     request.on('error', () => {})
     response.on('error', () => {})
-    request.resume().once('end', () => answer?.(request, response, url))
+    let body = ''
+    request.setEncoding('utf8').on('data', (part: string) => void (body += part))
+    request.once('end', () => {
+      bodies.push(body)
+      answer?.(request, response, url)
+    })
   }).listen(0, '127.0.0.1')
   await once(server, 'listening')
   const url = `http://127.0.0.1:${(server.address() as AddressInfo).port}`
@@ -52,6 +60,7 @@ export async function startServer(answers: readonly Answer[], options: ServerOpt
   return {
     url,
     seen,
+    bodies,
     tokens,
     transport,
     requests: createRequests(transport, pageBytes === undefined ? {} : { pageBytes }),

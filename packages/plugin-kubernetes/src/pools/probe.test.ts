@@ -1,22 +1,39 @@
 import { expect, test } from 'vitest'
 import { type Answer, json, refuse, startServer } from '../api/server.test.helper.ts'
 import { createCluster } from '../client.ts'
+import { labelsOf } from '../labels.ts'
+import { specOf } from '../testing/pure.test.helper.ts'
+import type { WorkerKind } from '../workers.ts'
 import { probeCluster } from './probe.ts'
+import { createTenant } from './tenants.ts'
 
 const tags = { 'muster-owner': 'owner-', 'muster-provider': 'kubernetes' }
 
+interface Place {
+  gitVersion?: string
+  /** Pods with a gate, and Pods of Jobs. */
+  gates?: object[]
+  ofJobs?: object[]
+  as?: WorkerKind
+}
+
 /** Answers what a probe asks before it tries a Pod, and then so. */
-async function probed(last: Answer, { gitVersion = 'v1.34.1', gates = [] as object[] } = {}): Promise<object> {
+async function probed(
+  last: Answer,
+  { gitVersion = 'v1.34.1', gates = [], ofJobs = [], as = 'pod' }: Place = {},
+): Promise<object> {
   const answer: Answer = (request, response, url) => {
     const { pathname } = url
     if (pathname === '/version') return json({ gitVersion })(request, response, url)
+    if (url.searchParams.get('labelSelector')?.includes('job-name'))
+      return json({ metadata: {}, items: ofJobs })(request, response, url)
     // Of workers whose network is closed.
     if (request.method === 'GET') return json({ metadata: {}, items: gates })(request, response, url)
     const review = pathname.endsWith('/selfsubjectaccessreviews')
     return (review ? json({ status: { allowed: true } }) : last)(request, response, url)
   }
   await using server = await startServer([answer])
-  const cluster = createCluster({ ...server, close: () => {} }, 'team')
+  const cluster = createCluster({ ...server, close: () => {} }, 'team', as)
   return await probeCluster({ cluster, tags, tried: {} }, new AbortController().signal)
 }
 
@@ -67,4 +84,35 @@ test('whether policies hold is what the gate that ended last has seen', async ()
   const holds = await probed(made(whole), { gates: [gate(1, first), gate(0, later)] })
   expect(holds).toMatchObject({ facts: { networkPolicies: 'enforced' } })
   expect(holds).not.toHaveProperty('notes')
+})
+
+test('workers that were made as Jobs are told where they are Pods: nobody sees or ends them', async () => {
+  const ids = ['1', '2', '3', '4'].map((end) => `w0000000000000000000000000${end}`)
+  const podOf = (id: string, provider = 'kubernetes'): object => {
+    const of = { 'muster-owner': 'owner-', 'muster-provider': provider, 'muster-pool': 'pool', 'muster-epoch': '1' }
+    const labels = labelsOf({ ...specOf(), id, tags: { ...of, 'muster-worker': id } })
+    return {
+      metadata: { name: `${id}-abcde`, labels, ownerReferences: [{ kind: 'Job', name: id, uid: 'job', controller: true }] },
+    }
+  }
+  const ofJobs = [...ids.map((id) => podOf(id)), podOf('w00000000000000000000000009', 'another')]
+  expect(await probed(made(whole), { ofJobs })).toMatchObject({
+    state: 'ready',
+    notes: [
+      `workers of this provider were made as Jobs, and with \`as: pod\` nobody sees or ends them: ${ids.slice(0, 3).join(', ')} and 1 more; ` +
+        'take `as: job` again until they have ended, or ' +
+        '`kubectl delete jobs --namespace=team --selector=muster-owner=Zowner-Z,muster-provider=kubernetes`',
+    ],
+  })
+  expect(await probed(made(whole), { ofJobs, as: 'job' })).not.toHaveProperty('notes')
+})
+
+test('where workers are Jobs, a tenant’s maker is asked for the rights of Jobs too, and told the role that has them', async () => {
+  const config = { quota: { pods: 1 }, make: true }
+  await using server = await startServer([json({ gitVersion: 'v1.34.1' }), json({ status: { allowed: false } })])
+  const cluster = createCluster({ ...server, close: () => {} }, 'team', 'job')
+  const parts = { cluster, tags, tried: {}, tenant: createTenant(config) }
+  const { message, hint } = (await probeCluster(parts, new AbortController().signal)) as { message: string; hint: string }
+  for (const right of ['create namespaces', 'create jobs', 'delete jobs', 'patch pods']) expect(message).toContain(right)
+  expect(hint).toMatch(/kind: ClusterRole\n.*resources: \['jobs'\]/s)
 })

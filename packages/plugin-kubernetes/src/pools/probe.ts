@@ -4,7 +4,7 @@ import type { Right } from '../api/calls.ts'
 import { isStatus } from '../api/failure.ts'
 import type { Cluster } from '../client.ts'
 import { type Verdict, verdictOf } from '../network/gate.ts'
-import { changedName } from '../labels.ts'
+import { changedName, ownerSelector } from '../labels.ts'
 import { rewrittenWords } from '../workers/launch.ts'
 import { plainPod } from './plain-pod.ts'
 import { gateSelector, type Tried } from './pools.ts'
@@ -42,13 +42,28 @@ export async function probeCluster(parts: ProbeParts, signal: AbortSignal): Prom
   const open = verdict?.enforced === false ? [`workers with egress none or restricted do not begin: ${verdict.message}`] : []
   const tried = await tryPod(cluster, tags, signal)
   if (tried.failure !== undefined) return { state: 'failed', ...tried.failure, facts }
+  const unseen = await cluster.workers.unseen(tags, signal)
   const notes = [
+    ...(unseen.length === 0 ? [] : [unseenWords(unseen, parts)]),
     ...(isOld(version) ? [`commands in workers need Kubernetes 1.${LEAST_MINOR} or newer`] : []),
     ...place.notes,
     ...tried.notes,
     ...open,
   ]
   return { state: 'ready', facts, ...(notes.length === 0 ? {} : { notes }) }
+}
+
+/** So many are named. */
+const NAMED = 3
+
+function unseenWords(ids: readonly string[], { cluster, tags }: ProbeParts): string {
+  const more = ids.length > NAMED ? ` and ${ids.length - NAMED} more` : ''
+  const selector = ownerSelector(tags).replace(/,[^,]*$/, '')
+  return [
+    `workers of this provider were made as Jobs, and with \`as: pod\` nobody sees or ends them: ${ids.slice(0, NAMED).join(', ')}${more};`,
+    'take `as: job` again until they have ended, or',
+    `\`kubectl delete jobs --namespace=${cluster.namespace} --selector=${selector}\``,
+  ].join(' ')
 }
 
 function isOld(version: string): boolean {

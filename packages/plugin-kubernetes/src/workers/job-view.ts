@@ -3,6 +3,9 @@ import { tagsOf } from '../labels.ts'
 import { GONE } from './observe.ts'
 import type { Condition, Job, JobManifest, Meta, Pod, PodManifest, PodStatus } from '../objects.ts'
 
+/** What every Pod of a Job has from its controller. */
+export const JOB_NAME = 'batch.kubernetes.io/job-name'
+
 /**
  * The Job of a worker. It makes one Pod and never a second one: with no failure left to it, whatever ends the Pod fails the Job, and until the
  * Pod has really ended there is none in its place. It stays until it is taken away, and with it its exit: a time to live would be one

@@ -4,13 +4,10 @@ import { pause } from '@muster/provider-parts/waiting'
 import { isStatus } from '../api/failure.ts'
 import type { Objects } from '../cluster-objects.ts'
 import { followJobs } from './job-watch.ts'
-import { hasBegun, jobOf, workerOfJob, workerOfPod } from './job-view.ts'
+import { hasBegun, JOB_NAME, jobOf, workerOfJob, workerOfPod } from './job-view.ts'
 import { isOwn, tagsOf } from '../labels.ts'
 import type { Job, Pod, PodManifest } from '../objects.ts'
 import type { WorkerQuery, Workers } from '../workers.ts'
-
-/** What every Pod of a Job has from its controller. */
-const JOB_NAME = 'batch.kubernetes.io/job-name'
 
 /** How often it is asked for a Pod whose log somebody waits for. */
 const LOOK_MS = 500
@@ -139,6 +136,9 @@ export function jobWorkers(objects: Objects): Workers {
       const [jobs, pods] = await Promise.all([objects.listJobs(query, signal), objects.listPods(query, signal)])
       return jobs.items.length + pods.items.length > 0
     },
+
+    // Pods without a Job are seen, as what is left of one.
+    unseen: () => Promise.resolve([]),
 
     /**
      * The Pod first: a Job gives its Pod's own grace, not the one that was asked for. Nothing comes in its place meanwhile, and the Job has its

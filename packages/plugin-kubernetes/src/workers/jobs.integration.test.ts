@@ -195,8 +195,8 @@ suiteWith(await findStartKubernetes(), 'workers that are Jobs', (start) => {
     expect(await podsOf(id)).toEqual([])
   })
 
-  test('a drain waits for it, its network is closed, and what it has goes with its Job', async () => {
-    const settings = { drain: 'waits' }
+  test('a drain waits for it while it is held, its network is closed, and what it has goes with its Job', async () => {
+    const settings = { drain: 'waits-for-leases' }
     const pool = { pool: 'pool', tags: specOf().tags }
     const { handle } = await provider.preparePool({ ...pool, settings }, newCall())
     const file = { path: 'own/file', base64: Buffer.from('own').toString('base64') }
@@ -205,6 +205,11 @@ suiteWith(await findStartKubernetes(), 'workers that are Jobs', (start) => {
       (await cluster.ask<{ items: Budget[] }>({ path: `/apis/policy/v1/namespaces/${place.namespace}/poddisruptionbudgets` }))
         .items
     await waitFor('the budget to count', budgets, { until: ([one]) => one?.status?.currentHealthy === 1 })
+    const words = 'cluster-autoscaler.kubernetes.io/safe-to-evict'
+    for (const leased of [false, true]) {
+      await provider.mark({ id }, { leased }, newCall())
+      expect((await podsOf(id))[0]?.metadata.annotations).toMatchObject({ [words]: String(!leased) })
+    }
     await expect(evict(await nameOf(id))).rejects.toMatchObject({ status: 429 })
     await expect(provider.unpreparePool({ pool, handle }, newCall())).rejects.toMatchObject({ code: 'conflict' })
     const { uid } = (await jobOf(id)).metadata
@@ -225,7 +230,10 @@ suiteWith(await findStartKubernetes(), 'workers that are Jobs', (start) => {
     expect(await budgets()).toEqual([])
   })
 
-  test('workers that were Pods are seen by who makes Jobs since', async () => {
+  test('workers that were Pods are seen by who makes Jobs since; who makes Pods says of Jobs that he does not see them', async () => {
+    const job = await runs()
+    expect((await providerAt(place, 'pod').probe(newCall())).notes).toContainEqual(expect.stringContaining(job))
+    await ends(job)
     const spec = specOf()
     await providerAt(place, 'pod').launch(spec, newCall())
     await waitFor('it runs', () => look(spec.id), { until: (seen) => seen?.phase === 'running' })

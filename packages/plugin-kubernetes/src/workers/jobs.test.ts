@@ -1,4 +1,5 @@
 /** What a worker that is a Job costs an API server, and how its end is known. */
+import type { WorkerTarget } from '@muster/core'
 import { expect, test } from 'vitest'
 import { type Answer, json, refuse, seen, startServer } from '../api/server.test.helper.ts'
 import { createCluster } from '../client.ts'
@@ -8,24 +9,28 @@ import type { Job, Pod } from '../objects.ts'
 import { kubernetesProvider } from '../provider.ts'
 import { fields, id, newCall, specOf } from '../testing/pure.test.helper.ts'
 import { recorded } from '../testing/recorded.test.helper.ts'
+import { handleOf, podOf } from '../translate.ts'
+import { jobOf } from './job-view.ts'
 
 const spec = specOf()
 const marks = { labels: { ...labelsOf(spec), ...networkLabels(spec, {}) }, annotations: annotationsOf(spec) }
+const owner = { apiVersion: 'batch/v1', kind: 'Job', name: id, uid: 'job', controller: true }
 const job = (over: Partial<Job['metadata']> = {}): Job => ({
   metadata: { name: id, uid: 'job', resourceVersion: '10', ...marks, ...over },
 })
 const pod = (over: Partial<Pod['metadata']> = {}): Pod => ({
   metadata: {
     ...{ name: `${id}-abcde`, uid: 'pod', resourceVersion: '11', ...marks, ...over },
-    ownerReferences: [{ apiVersion: 'batch/v1', kind: 'Job', name: id, uid: 'job', controller: true }],
+    ownerReferences: [owner],
   },
   spec: { containers: [], nodeName: 'node' },
   status: recorded.runs,
 })
+const marked = { v: 1, data: { uid: 'job', marked: true } }
 const soon = new Date(Date.now() + 5_000).toISOString()
 const ending = { deletionTimestamp: soon, deletionGracePeriodSeconds: 5 }
 
-test('launched, watched, asked for by exec and ended: five requests, and one for each command', async () => {
+test('launched, watched, asked for by exec, marked and ended: five requests, and one for each command and mark', async () => {
   const asked: string[] = []
   const tell: Record<string, (event: object) => void> = {}
   const answer: Answer = (request, response, url) => {
@@ -67,6 +72,8 @@ test('launched, watched, asked for by exec and ended: five requests, and one for
   expect(asked.splice(0)).toEqual(['POST pods dry', 'POST jobs'])
   await expect(provider.execState({ id, handle }, 'x', newCall())).rejects.toThrow()
   expect(asked.splice(0)).toEqual(['GET pods/ID-abcde', 'GET pods/ID-abcde/exec'])
+  await provider.mark({ id, handle: marked }, { leased: false }, newCall())
+  expect(asked.splice(0)).toEqual(['PATCH pods/ID-abcde'])
   expect(await provider.terminate({ id, handle }, { graceMs: 5_000, force: false, reason: 'done' }, newCall())).toEqual({
     state: 'gone',
   })
@@ -109,4 +116,33 @@ test('a webhook that rewrites what a Job gives its Pod: it is taken back', async
   const cluster = createCluster({ ...server, close: () => {} }, 'team', 'job')
   const provider = kubernetesProvider({ cluster, context: { owner: 'owner', provider: 'kubernetes' }, fields })
   await expect(provider.launch(spec, newCall())).rejects.toMatchObject({ code: 'unsupported', effect: 'none' })
+})
+
+test('who holds a worker is said of the Pod of its Job, whatever the cluster calls it; without one, or of another, of none', async () => {
+  const settings = { drain: 'waits-for-leases' }
+  const held = podOf(specOf({ settings }), 'team').metadata
+  const sent = jobOf(podOf(specOf({ settings }), 'team'))
+  // The budget counts Pods, the handle is of the Job.
+  expect(sent.spec.template.metadata?.labels).toEqual(held.labels)
+  expect(handleOf({ ...sent.metadata, uid: 'job' })).toEqual(marked)
+  const own: Partial<Pod['metadata']> = { labels: held.labels ?? {}, annotations: held.annotations ?? {} }
+  const list = (...items: Pod[]): Answer => json({ metadata: {}, items })
+  const mark = async (answers: Answer[], target: WorkerTarget = { id, handle: marked }): Promise<string[]> => {
+    await using server = await startServer(answers)
+    const cluster = createCluster({ ...server, close: () => {} }, 'team', 'job')
+    const provider = kubernetesProvider({ cluster, context: { owner: 'owner', provider: 'kubernetes' }, fields })
+    await provider.mark(target, { leased: false }, newCall())
+    const patches = server.bodies.filter((body) => body.includes('"uid"')).map((body) => JSON.parse(body) as Pod)
+    for (const { metadata } of patches) expect(metadata).toMatchObject({ name: `${id}-abcde`, uid: 'pod' })
+    return server.seen.map((one) => one.replace(/\?.*/, '').replace(/ .*\/team/, ''))
+  }
+  const patch = `PATCH/pods/${id}-abcde`
+  expect(await mark([list(pod(own)), json(pod(own))])).toEqual(['GET/pods', patch])
+  expect((await mark([list(pod(own)), list(pod(own)), json(pod(own))], { id })).at(-1)).toBe(patch)
+  // One that was launched otherwise does not want to know.
+  expect(await mark([list(pod())], { id })).toEqual(['GET/pods'])
+  const another = { ...pod(own), metadata: { ...pod(own).metadata, ownerReferences: [{ ...owner, uid: 'another' }] } }
+  expect(await mark([list(another)])).toEqual(['GET/pods'])
+  expect(await mark([list(), json(job())])).toEqual(['GET/pods', `GET/jobs/${id}`])
+  expect(await mark([list(), refuse(404, { reason: 'NotFound' })])).toEqual(['GET/pods', `GET/jobs/${id}`])
 })

@@ -4,12 +4,16 @@ import { calls } from '../api/calls.ts'
 import { createReflector } from '../api/reflector.ts'
 import { briefOf } from './brief.ts'
 import type { Objects } from '../cluster-objects.ts'
-import { ownerSelector } from '../labels.ts'
+import { JOB_NAME, workerOfPod } from './job-view.ts'
+import { isOwn, ownerSelector, tagsOf } from '../labels.ts'
 import type { Pod } from '../objects.ts'
 import type { Workers } from '../workers.ts'
 
 /** So many are asked for one by one: each costs what a list costs, and is sure whatever became of labels. */
 const FEW = 3
+
+/** Of what should not be there a page is enough. */
+const SOME = 100
 
 export function podWorkers(objects: Objects): Workers {
   const { namespace, client } = objects
@@ -34,6 +38,13 @@ export function podWorkers(objects: Objects): Workers {
     },
 
     some: async (selector, signal) => (await objects.listPods({ selector, limit: 1 }, signal)).items.length > 0,
+
+    /** By their Pods, which are what costs: to see Jobs is no right of whoever makes none. */
+    async unseen(tags, signal) {
+      const { items } = await objects.listPods({ selector: `${ownerSelector(tags)},${JOB_NAME}`, limit: SOME }, signal)
+      const own = items.map((pod) => tagsOf(workerOfPod(pod).metadata)).filter((found) => isOwn(found, tags))
+      return [...new Set(own.map((found) => found['muster-worker']))]
+    },
 
     remove: (id, { uid, graceSeconds, signal }) => objects.deletePod(id, { uid, graceSeconds, signal }),
 
