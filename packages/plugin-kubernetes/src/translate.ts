@@ -2,7 +2,7 @@
 import { fieldsOf, type Handle, type LaunchSpec, type PoolRef, type Resources, type SpecField } from '@muster/core'
 import { drainLabels } from './pools/budget.ts'
 import { literal, probeOf, pullPolicyOf, secondsOf } from './pod/containers.ts'
-import { checkFiles, filesOf } from './pod/files.ts'
+import { checkFiles, filesContainer, filesOf } from './pod/files.ts'
 import { isMarked, annotationsOf, labelsOf, labelValue } from './labels.ts'
 import { gateOf } from './network/gate.ts'
 import { type GateConfig, nameOf, networkLabels } from './network/network.ts'
@@ -96,13 +96,25 @@ export function podOf(spec: LaunchSpec, namespace: string, network: PodNetwork =
       ...(settings.pullSecrets === undefined ? {} : { imagePullSecrets: settings.pullSecrets.map((name) => ({ name })) }),
     },
   }
-  return behindGate(overlay(pod, settings), network.gate)
+  return behindGate(asWorker(overlay(pod, settings)), network.gate)
+}
+
+const resourcesIn = ({ spec }: PodManifest): Container['resources'] =>
+  spec.containers.find(({ name }) => name === workerContainer)?.resources
+
+/** What copies its files has the resources of the worker, so that the Pod's quality of service and its sum are what they were. */
+function asWorker(pod: PodManifest): PodManifest {
+  const resources = resourcesIn(pod)
+  const { initContainers } = pod.spec
+  if (resources === undefined || initContainers === undefined) return pod
+  const before = initContainers.map((one) => (one.name === filesContainer ? { resources, ...one } : one))
+  return { ...pod, spec: { ...pod.spec, initContainers: before } }
 }
 
 /** Last, so that no template changes it: a second container of its name is refused. */
 function behindGate(pod: PodManifest, gate: GateConfig | undefined): PodManifest {
   if (gate === undefined) return pod
-  const resources = pod.spec.containers.find(({ name }) => name === workerContainer)?.resources
+  const resources = resourcesIn(pod)
   return { ...pod, spec: { ...pod.spec, initContainers: [gateOf(gate, resources), ...(pod.spec.initContainers ?? [])] } }
 }
 
