@@ -81,6 +81,21 @@ suiteWith(await findStartKubernetes(), 'the Kubernetes provider on a cluster', (
     })
     expect(probe).toMatchObject({ state: 'ready', notes: [expect.stringContaining('exceeded quota: none') as string] })
     await expect(full.launch(specOf({}), newCall())).rejects.toMatchObject({ code: 'quota', effect: 'none', quota: 'none' })
+
+    const limits = [{ type: 'Container', max: { cpu: '1' }, min: { memory: '32Mi' } }]
+    const body = { metadata: { name: 'bounds' }, spec: { limits } }
+    await cluster.ask({ method: 'POST', path: '/api/v1/namespaces/full/limitranges', body })
+    const large = (): Promise<unknown> =>
+      full.launch(specOf({ resources: { cpu: 2, memoryBytes: 2 ** 24 } }), newCall()).catch((error: unknown) => error)
+    const refused = await waitFor('the limits to hold', large, {
+      until: (told) => told instanceof Error && !/quota/.test(told.message),
+    })
+    expect(refused).toMatchObject({
+      ...{ code: 'invalid-spec', effect: 'none', path: 'resources' },
+      hint: expect.stringMatching(/LimitRange.*`resources`/) as string,
+    })
+    for (const words of ['maximum cpu usage per Container is 1, but limit is 2', 'minimum memory usage per Container is 32Mi'])
+      expect((refused as Error).message).toContain(words)
   })
 
   test.each<[string, Partial<LaunchSpec>, object]>([
@@ -230,6 +245,50 @@ suiteWith(await findStartKubernetes(), 'the Kubernetes provider on a cluster', (
     await provider.terminate({ id }, { graceMs: 0, force: true, reason: 'done' }, newCall())
     await waitFor('it is gone', () => look(id), { until: (seen) => seen === undefined })
   }
+
+  test('an end with grace runs preStop in the worker before it is told to stop', async () => {
+    const script = [
+      'trap "echo told; exit" TERM; echo begun',
+      'until [ -e /tmp/asked ]; do sleep 0.1; done; echo asked; : >/tmp/heard',
+      'while :; do sleep 0.1; done',
+    ].join('; ')
+    const preStop = ['sh', '-c', ': >/tmp/asked; until [ -e /tmp/heard ]; do sleep 0.1; done']
+    const id = await launch({ work: { mode: 'command', command: ['sh', '-c', script] }, settings: { preStop } })
+    let ending: Promise<unknown> | undefined
+    let said = ''
+    await waitFor('it runs', () => look(id), { until: (seen) => seen?.phase === 'running' })
+    for await (const { data } of provider.logs({ id }, { follow: true }, newCall())) {
+      said += Buffer.from(data).toString()
+      if (said.includes('begun'))
+        ending ??= provider.terminate({ id }, { graceMs: 30_000, force: false, reason: 'done' }, newCall())
+      if (/asked|told/.test(said)) break
+    }
+    expect(said).toMatch(/^begun\nasked/)
+    await ending
+    await waitFor('it is gone', () => look(id), { until: (seen) => seen === undefined })
+  })
+
+  test('a Pod of higher priority takes the place of a worker, which says so before it ends', async () => {
+    const seat = 'muster.test/seat'
+    const { items } = await cluster.ask<{ items: Pod[] }>({ path: '/api/v1/nodes' })
+    // What no kubelet counts is announced so: of what others need nothing becomes scarce.
+    const one = JSON.stringify({ status: { capacity: { [seat]: '1' }, allocatable: { [seat]: '1' } } })
+    const patch = ['patch', 'node', items[0]?.metadata.name ?? '', '--subresource=status', '--type=merge', `--patch=${one}`]
+    expect(await cluster.kubectl(patch)).toMatchObject({ code: 0 })
+    const body = { metadata: { name: 'ahead' }, value: 1000 }
+    await cluster.ask({ method: 'POST', path: '/apis/scheduling.k8s.io/v1/priorityclasses', body })
+    const extended = { [seat]: 1 }
+    const id = await lingers({ extended })
+    const ahead = await launch({ settings: { extended, priorityClass: 'ahead' } })
+    const taken = await waitFor('it is taken away', () => look(id), { until: (seen) => seen?.phase === 'stopping' })
+    expect(taken?.problem).toMatchObject({
+      ...{ code: 'capacity', final: true },
+      message: expect.stringMatching(/^preempted: a Pod of higher priority needs its place/) as string,
+    })
+    await remove(id)
+    await waitFor('the other runs in its place', () => look(ahead), { until: (seen) => seen?.ready === true })
+    await remove(ahead)
+  })
 
   test('a worker whose node is drained says so before it ends', async () => {
     const id = await lingers()

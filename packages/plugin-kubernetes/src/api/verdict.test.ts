@@ -51,7 +51,11 @@ test.each<[string, Error, object]>([
     { code: 'unsupported', path: 'security' },
   ],
   ['a place in a log that is none', broken('BAD_POSITION', { sent: false }), { code: 'invalid-spec', path: 'cursor' }],
-  ['a limit range', forbidden(range), { code: 'invalid-spec', path: 'resources' }],
+  [
+    'a limit range',
+    forbidden(range),
+    { code: 'invalid-spec', path: 'resources', hint: expect.stringContaining('`resources`') as string },
+  ],
   [
     'pod security',
     forbidden('pods "w1" is forbidden: violates PodSecurity "restricted:latest"'),

@@ -94,7 +94,7 @@ const verdicts: readonly VerdictRow[] = [
     words: /(?:maximum|minimum) \S+ usage per|max limit to request ratio/i,
     code: 'invalid-spec',
     path: 'resources',
-    hint: 'A LimitRange of the namespace bounds what one worker may have.',
+    hint: 'A LimitRange of the namespace bounds what one worker may have: fit `resources` of the pool, or its `settings.limits`, to it, or change it.',
   },
   { words: /no PriorityClass with name/i, code: 'invalid-spec', path: 'settings.priorityClass' },
   { words: /RuntimeClass "[^"]*" not found/i, code: 'invalid-spec', path: 'settings.runtimeClass' },

@@ -79,6 +79,27 @@ suiteWith(await findStartKubernetes(), 'what reaches into a worker of a cluster'
     })
   })
 
+  test('a token is read in the worker, is of its Pod, and is good for its audience alone', async () => {
+    const path = '/run/vault/token'
+    const settings = { serviceAccount: 'muster', tokens: [{ path, audience: 'vault', expirySeconds: 600 }] }
+    const id = await launch({ settings })
+    const token = await printed(id, `cat ${path}`)
+    const claims = JSON.parse(Buffer.from(token.split('.')[1] ?? '', 'base64url').toString()) as { exp: number; iat: number }
+    expect(claims).toMatchObject({
+      aud: ['vault'],
+      sub: 'system:serviceaccount:inside:muster',
+      'kubernetes.io': { namespace: 'inside', pod: { name: id } },
+    })
+    expect(claims.exp - claims.iat).toBe(600)
+    const known = async (audience: string): Promise<boolean> => {
+      const body = { spec: { token, audiences: [audience] } }
+      const review = { method: 'POST', path: '/apis/authentication.k8s.io/v1/tokenreviews', body } as const
+      return (await cluster.ask<{ status: { authenticated?: boolean } }>(review)).status.authenticated === true
+    }
+    expect([await known('vault'), await known('another')]).toEqual([true, false])
+    await end(id)
+  })
+
   test('an image without a shell has its ports, and no more', async () => {
     const id = await launch({
       image: CLUSTER_IMAGES.pause,

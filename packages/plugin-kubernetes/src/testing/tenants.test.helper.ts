@@ -1,5 +1,5 @@
 /** Namespaces of tenants on a cluster: made, bounded, closed and taken away under the ClusterRole that is printed, or only checked. */
-import type { LaunchSpec, OwnerTags, Probe, WorkerId, WorkerObservation } from '@muster/core'
+import { type LaunchSpec, type OwnerTags, type Probe, ProviderError, type WorkerId, type WorkerObservation } from '@muster/core'
 import { newWorkerId } from '@muster/core/testing'
 import { CLUSTER_IMAGES, type KubernetesCluster } from '@muster/test/systems/kubernetes'
 import { waitFor } from '@muster/test/systems/wait'
@@ -150,6 +150,12 @@ export function tenantsOf(found: () => KubernetesCluster): void {
     expect(told).toEqual([{ namespace: 'team-two', what: 'secrets' }])
     expect(await namespaceIs('team-two')).toBe(true)
     await waitFor('it has gone', () => namespaceIs('team-one'), { until: (is) => !(is ?? true) })
+    // By which a host knows that it is to be prepared again.
+    const again = (): Promise<unknown> => one.launch(specOf('team-one'), newCall()).catch((error: unknown) => error)
+    const absent = await waitFor('it to be forgotten', again, {
+      until: (told) => told instanceof ProviderError && told.code !== 'transient',
+    })
+    expect(absent).toMatchObject({ code: 'not-found', effect: 'none' })
   }, 180_000)
 
   test('a namespace that somebody else has made is not taken over, and only checked where it is to be', async () => {
