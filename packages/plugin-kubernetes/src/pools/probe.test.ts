@@ -37,7 +37,7 @@ async function probed(
   return await probeCluster({ cluster, tags, tried: {} }, new AbortController().signal)
 }
 
-const made = (labels: object): Answer => json({ metadata: { name: 'muster-probe', labels }, spec: {} })
+const made = (labels: object): Answer => json({ metadata: { name: 'muster-probe', labels }, spec: { template: {} } })
 const whole = { 'muster-owner': 'Zowner-Z', 'muster-provider': 'kubernetes' }
 
 test.each<[string, Answer, object]>([
