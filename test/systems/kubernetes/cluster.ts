@@ -83,8 +83,10 @@ async function raise(state: ClusterState, stage: (name: string) => Promise<void>
     node.then(() => launch(state, 'policies')),
   ])
   await stage('components')
-  await waitFor('a node that is ready and takes pods', () => takesPods(state))
-  await waitFor('the addresses of API server and DNS', () => leadsServices(state))
+  // Three clusters that start at once share two cores.
+  const busy = { timeoutMs: 300_000 }
+  await waitFor('a node that is ready and takes pods', () => takesPods(state), busy)
+  await waitFor('the addresses of API server and DNS', () => leadsServices(state), busy)
   // Without it no pod of the namespace is admitted; a controller makes it.
   const account = { path: '/api/v1/namespaces/default/serviceaccounts/default' }
   await waitFor('the service account of a namespace', () => askApi(placeOf(state), account))

@@ -35,7 +35,14 @@ import { boundBodies } from './slow-bodies.ts'
 const BODY_BYTES = 1_048_576
 
 /** A request's head must come quickly; bodies and answers may be streams that last. A missing Host is refused as a wrong one is. */
-export const httpOptions = { headersTimeout: 15_000, requestTimeout: 0, keepAliveTimeout: 60_000, requireHostHeader: false }
+export const httpOptions = {
+  headersTimeout: 15_000,
+  // Node looks every 30 s otherwise: a head that never ends stayed for more than twice its time.
+  connectionsCheckingInterval: 2000,
+  requestTimeout: 0,
+  keepAliveTimeout: 60_000,
+  requireHostHeader: false,
+}
 
 export async function buildApp(deps: AppDeps): Promise<App> {
   const app = fastify({

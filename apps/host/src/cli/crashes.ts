@@ -19,7 +19,7 @@ export function crashesCommand(): Command {
         await printTable(
           items,
           [
-            { title: 'CRASH', of: (one) => bold(one.id) },
+            { title: 'CRASH', styled: true, of: (one) => bold(one.id) },
             { title: 'PLUGIN', of: ({ plugin }) => `${plugin.name}@${plugin.version}` },
             { title: 'AGE', of: (one) => age(one.at) },
             { title: 'REASON', of: (one) => one.reason },

@@ -51,7 +51,10 @@ export function printJson(value: unknown): void {
 
 export interface Column<T> {
   title: string
+  /** The whole of it; for those of others' words no colours are Muster's. */
   of(row: T): string | undefined
+  /** What `of` gives has colours of ours, and no words but ours. */
+  styled?: true
 }
 
 /** Aligned columns with two blanks between; colours at a terminal only. */
@@ -83,8 +86,7 @@ export async function printTable<T>(rows: readonly T[], columns: readonly Column
       middle: none,
     },
   })
-  // A line break in what somebody wrote would begin a line as of Muster's own.
-  table.push(...rows.map((row) => columns.map((column) => (column.of(row) ?? '-').replaceAll(/[\n\v\f\r]+/g, ' '))))
+  table.push(...rows.map((row) => columns.map((column) => cellOf(column, row))))
   print(
     table
       .toString()
@@ -92,6 +94,12 @@ export async function printTable<T>(rows: readonly T[], columns: readonly Column
       .map((line) => line.trimEnd())
       .join('\n'),
   )
+}
+
+/** A line break in what somebody wrote would begin a line as of Muster's own. */
+function cellOf<T>({ of, styled: ours }: Column<T>, row: T): string {
+  const text = (of(row) ?? '-').replaceAll(/[\n\v\f\r]+/g, ' ')
+  return ours === true ? text : text.replaceAll(ESCAPE, String.raw`\u001b`)
 }
 
 export function dim(text: string): string {

@@ -74,9 +74,9 @@ async function list({ json, all, pool }: { json?: true; all?: true; pool?: strin
   await printTable(
     items,
     [
-      { title: 'LEASE', of: (one) => bold(one.id) },
+      { title: 'LEASE', styled: true, of: (one) => bold(one.id) },
       { title: 'POOL', of: (one) => one.pool },
-      { title: 'STATE', of: (one) => state(one.end ?? one.state) },
+      { title: 'STATE', styled: true, of: (one) => state(one.end ?? one.state) },
       { title: 'AGE', of: (one) => age(one.requestedAt) },
       { title: 'WORKER', of: (one) => one.worker },
       { title: 'RUN', of: (one) => one.run },

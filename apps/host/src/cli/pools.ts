@@ -24,8 +24,8 @@ export function poolsCommand(): Command {
         await printTable(
           pools,
           [
-            { title: 'POOL', of: (pool) => bold(pool.name) },
-            { title: 'STATE', of: (pool) => state(pool.state) },
+            { title: 'POOL', styled: true, of: (pool) => bold(pool.name) },
+            { title: 'STATE', styled: true, of: (pool) => state(pool.state) },
             { title: 'PLACEMENT', of: (pool) => pool.placement.join(', ') },
             { title: 'MAX', of: (pool) => String(pool.scale.max) },
             { title: 'STARTING', of: ({ workers }) => of(workers, 'queued', 'launching', 'starting') },

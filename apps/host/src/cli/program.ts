@@ -26,13 +26,16 @@ import { versionCommand } from './version.ts'
 import { whyCommand } from './why.ts'
 import { workersCommand } from './workers.ts'
 import { addressed } from './context.ts'
+import { harmless } from './io.ts'
 
 export function createProgram(): Command {
   const program = addressed(new Command('muster'))
     .description('Starts, watches, hands out and removes short-lived workers for CI/CD.')
     .enablePositionalOptions()
     .exitOverride()
-    .configureOutput({ outputError: (text, write) => write(`${text.replace(/^error: /, 'muster: ')}${hintOf(text, program)}`) })
+    .configureOutput({
+      outputError: (text, write) => write(`${harmless(text).replace(/^error: /, 'muster: ')}${hintOf(text, program)}`),
+    })
     .showHelpAfterError('(add --help for all options)')
 
   for (const command of [

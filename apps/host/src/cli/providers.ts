@@ -25,12 +25,13 @@ export function providersCommand(): Command {
         await printTable(
           providers,
           [
-            { title: 'PROVIDER', of: (one) => bold(one.name) },
+            { title: 'PROVIDER', styled: true, of: (one) => bold(one.name) },
             { title: 'PLUGIN', of: ({ plugin }) => `${plugin.name}@${plugin.version}` },
             { title: 'LEVEL', of: ({ level }) => level },
             { title: 'CONTRACT', of: ({ plugin }) => plugin.contract },
             {
               title: 'STATE',
+              styled: true,
               of: (one) => (one.disabled === undefined ? state(one.state) : `${state(one.state)}, ${state('disabled')}`),
             },
             { title: 'SINCE', of: (one) => age(one.since) },

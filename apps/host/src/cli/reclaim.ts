@@ -69,7 +69,7 @@ async function show(orphans: readonly Orphan[], name: string): Promise<void> {
   await printTable(
     orphans,
     [
-      { title: 'WORKER', of: (one) => bold(one.id) },
+      { title: 'WORKER', styled: true, of: (one) => bold(one.id) },
       { title: 'POOL', of: (one) => one.pool },
       { title: 'FOUND', of: (one) => `${age(one.firstSeen)} ago` },
       { title: 'REMOVED', of: whenRemoved },

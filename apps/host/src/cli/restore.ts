@@ -1,5 +1,6 @@
 /** `muster restore`: a backup into a data folder, which no daemon may use meanwhile. */
-import { resolve } from 'node:path'
+import { existsSync } from 'node:fs'
+import { join, resolve } from 'node:path'
 import type { Command } from 'commander'
 import { dataFolder, MusterError } from '@muster/client'
 import type { Restored } from '../store/restore.ts'
@@ -73,6 +74,10 @@ function tell({ manifest, aside, key, tokens }: Restored, { dir, json }: { dir: 
   if (tokens.revoked === undefined) say('a token that was revoked since then is good again: look through them')
   else if (tokens.revoked > 0) say(`revoked since then, and still so: ${tokens.revoked} of its tokens`)
   say(`good tokens: ${tokens.live.map(({ id, name, role }) => `${name} (${role}, ${id})`).join(', ') || 'none'}`)
+  if (tokens.live.some(({ role }) => role === 'admin') && !existsSync(join(dir, 'admin.token')))
+    say(
+      'admin.token is in no backup: on its machine the unix socket needs none, and `muster tokens create` makes tokens for others',
+    )
   if (key === 'none') say('without the seal key: the runs and leases that were live then have ended')
   say(
     'start it with `muster up --adopt` if no other daemon uses this owner: what was made since is then removed; or with `--new-owner` to leave all earlier workers alone',

@@ -86,9 +86,9 @@ async function list({ json, all, pool, label }: ListOptions, command: Command): 
   await printTable(
     items,
     [
-      { title: 'RUN', of: (run) => bold(run.id) },
+      { title: 'RUN', styled: true, of: (run) => bold(run.id) },
       { title: 'POOL', of: (run) => run.pool },
-      { title: 'STATE', of: (run) => state(run.outcome ?? run.state) },
+      { title: 'STATE', styled: true, of: (run) => state(run.outcome ?? run.state) },
       { title: 'EXIT', of: ({ exit }) => (exit?.code === undefined ? exit?.signal : String(exit.code)) },
       { title: 'AGE', of: (run) => age(run.createdAt) },
       {

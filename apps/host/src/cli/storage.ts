@@ -21,7 +21,7 @@ export function storageCommand(): Command {
         await printTable(
           sizes,
           [
-            { title: 'WHAT', of: (one) => bold(one.what) },
+            { title: 'WHAT', styled: true, of: (one) => bold(one.what) },
             { title: 'SIZE', of: (one) => bytes(one.size) },
             { title: 'NOTE', of: (one) => one.note },
           ],

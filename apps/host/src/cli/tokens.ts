@@ -19,7 +19,7 @@ export function tokensCommand(): Command {
         await printTable(
           all,
           [
-            { title: 'TOKEN', of: (one) => bold(one.id) },
+            { title: 'TOKEN', styled: true, of: (one) => bold(one.id) },
             { title: 'NAME', of: (one) => one.name },
             { title: 'ROLE', of: (one) => one.role },
             { title: 'AGE', of: (one) => age(one.createdAt) },

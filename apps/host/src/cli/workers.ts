@@ -64,10 +64,14 @@ async function list({ json, all, pool, provider }: ListOptions, command: Command
   await printTable(
     items,
     [
-      { title: 'WORKER', of: (one) => bold(one.id) },
+      { title: 'WORKER', styled: true, of: (one) => bold(one.id) },
       { title: 'POOL', of: (one) => one.pool },
       { title: 'PROVIDER', of: (one) => one.provider },
-      { title: 'PHASE', of: (one) => (one.cordoned ? `${state(one.phase)}, ${state('cordoned')}` : state(one.phase)) },
+      {
+        title: 'PHASE',
+        styled: true,
+        of: (one) => (one.cordoned ? `${state(one.phase)}, ${state('cordoned')}` : state(one.phase)),
+      },
       { title: 'AGE', of: (one) => age(one.createdAt) },
       { title: 'CPU', of: ({ usage }) => usage?.cpu?.toFixed(2) },
       { title: 'MEMORY', of: ({ usage }) => (usage === undefined ? undefined : bytes(usage.memoryBytes)) },

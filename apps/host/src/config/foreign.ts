@@ -1,6 +1,6 @@
 /** A plugin's own part of the configuration, checked by the JSON Schema of its manifest. Pure. */
-import { createContext, Script } from 'node:vm'
 import { Ajv2020, type ErrorObject } from 'ajv/dist/2020.js'
+import { runBounded } from './bounded.ts'
 import { suggest } from './document.ts'
 import type { LoadedConfig } from './load.ts'
 import type { Problem } from './problem.ts'
@@ -16,11 +16,6 @@ export interface ForeignPart {
 
 /** A hundred times what the largest of ours takes on a busy machine: only a pattern that tries one text in ever more ways does. */
 const patienceMs = 2000
-/** Alone in a context, it may be cut off, patterns included. */
-const cutOff = new Script('work()')
-/** One for all: to make one takes ten times as long as most of them are in it. */
-const context: { work(): void } = { work: () => undefined }
-createContext(context)
 
 /** Problems of a value by a foreign JSON Schema, each at its own position. A broken schema is a problem of its plugin. */
 export function checkBySchema(
@@ -34,10 +29,9 @@ export function checkBySchema(
   const place = path.map(String).join('.')
   let found: ErrorObject[] = []
   try {
-    context.work = () => {
+    runBounded(() => {
       found = errorsOf(value, { schema, strictly })
-    }
-    cutOff.runInContext(context, { timeout: patienceMs })
+    }, patienceMs)
   } catch (error) {
     if ((error as NodeJS.ErrnoException).code === 'ERR_SCRIPT_EXECUTION_TIMEOUT')
       return refuse(`cannot be used: '${place}' is not checked within ${patienceMs / 1000} s`)

@@ -1,4 +1,4 @@
-import { mkdir, mkdtemp, rm, writeFile } from 'node:fs/promises'
+import { mkdir, mkdtemp, rm, symlink, writeFile } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { afterEach, beforeEach, expect, test } from 'vitest'
@@ -40,6 +40,15 @@ test('folders, rows and the disk are told; a file beside the folders belongs to 
   const empty = await openStorage({ store: h.engine.store, dataDir }).facts()
   expect(empty.rows['journal']).toBe(0)
   expect(Math.abs(empty.at - Date.now())).toBeLessThan(60_000)
+})
+
+test('a folder on another disk counts, whatever leads to it; a link to nothing, or to a file, is none', async () => {
+  await file('elsewhere/big/a/log', 40)
+  await symlink(join(dataDir, 'elsewhere/big'), join(dataDir, 'runs'))
+  await symlink(join(dataDir, 'elsewhere/big/a/log'), join(dataDir, 'log'))
+  await symlink(join(dataDir, 'nowhere'), join(dataDir, 'crashes'))
+  const { folders } = await openStorage({ store: h.engine.store, dataDir }).facts()
+  expect(folders).toEqual({ elsewhere: 40, runs: 40 })
 })
 
 test('it is looked at once a minute at most, and a failure is not kept', async () => {

@@ -1,4 +1,5 @@
 /** What Muster has on its disk, by kind: for an operator who looks for room. */
+import type { Dirent } from 'node:fs'
 import { readdir, stat } from 'node:fs/promises'
 import { join } from 'node:path'
 import type { Store } from '../store/store.ts'
@@ -47,7 +48,7 @@ export function openStorage({ store, dataDir, now = Date.now }: StorageOptions):
     }
     const folders: Record<string, number> = {}
     for (const entry of await readdir(dataDir, { withFileTypes: true }))
-      if (entry.isDirectory()) folders[entry.name] = await bytesOf(join(dataDir, entry.name))
+      if (await leadsToFolder(dataDir, entry)) folders[entry.name] = await bytesOf(join(dataDir, entry.name))
     return { at, disk: await roomOf(dataDir), store: store.size(), rows, folders }
   }
 
@@ -62,6 +63,15 @@ export function openStorage({ store, dataDir, now = Date.now }: StorageOptions):
       return known.facts
     },
   }
+}
+
+/** Itself one, or a link to one: operators put what grows on another disk. */
+async function leadsToFolder(dataDir: string, entry: Dirent): Promise<boolean> {
+  if (!entry.isSymbolicLink()) return entry.isDirectory()
+  return stat(join(dataDir, entry.name)).then(
+    (found) => found.isDirectory(),
+    () => false,
+  )
 }
 
 /** From its numbers: its rows are dropped in their order, and a count of millions would take too long. */

