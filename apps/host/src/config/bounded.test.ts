@@ -8,6 +8,7 @@ test('work that gets no time of a busy machine is tried again, for longer', () =
   let tries = 0
   runBounded(() => {
     tries += 1
+    // paced: a thread that waits has the time of the wall, and none of the processor's
     if (tries < 3) Atomics.wait(asleep, 0, 0, 400)
   }, 50)
   expect(tries).toBe(3)
@@ -27,6 +28,7 @@ test('what waits for ever is given up in the end; a failure of the work is its o
   let tries = 0
   const waiting = (): void => {
     tries += 1
+    // paced: as above, without end
     Atomics.wait(asleep, 0, 0, 60_000)
   }
   expect(() => runBounded(waiting, 10)).toThrow(expect.objectContaining(late) as Error)
