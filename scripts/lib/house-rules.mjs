@@ -21,6 +21,7 @@ const lineRules = [
   },
   { pattern: new RegExp(`\\b(?:${marks})\\b`), reason: 'is a mark of unfinished work: do it, or do not mention it' },
   { pattern: /[ \t]+$/, reason: 'has white space at its end', not: /\.(?:snap|patch|golden|txt)$/ },
+  { pattern: /^(?:<{7}|>{7}) /, reason: 'is left of a merge: choose, and remove the mark' },
   { pattern: /\r$/, reason: 'ends with CR LF', not: /\.(?:snap|patch|golden)$/ },
   {
     pattern: /node:timers\/promises|new Promise.*=>\s*\{?\s*setTimeout\(|Atomics\.wait\(/,
