@@ -21,7 +21,7 @@ const bad: [string, string, RegExp][] = [
   ['a.sh', whole('cd /wo|rk/main\n'), /^1: .*path of one machine/],
   ['a.ts', whole('\n// as #|12 says\n'), /^2: .*means nothing/],
   ['a.ts', whole('// TO|DO: all of it\n'), /^1: .*unfinished work/],
-  ['a.md', whole('a\n<<<<|<<< HEAD\n'), /^2: is left of a merge/],
+  ['a.md', whole('a\n<<<<|<<< HEAD\n'), /^2: .*is left of a merge/],
   ['a.sh', 'ls \n', /^1: .*white space/],
   ['a.yaml', 'a: 1', /^1: the file does not end/],
   ['a.test.ts', whole('await new Pro|mise((r) => setTimeout(r, 50))\n'), /^1: .*wait for a cause/],
