@@ -11,7 +11,8 @@ test('work that gets no time of a busy machine is tried again, for longer', () =
     // paced: a thread that waits has the time of the wall, and none of the processor's
     if (tries < 3) Atomics.wait(asleep, 0, 0, 400)
   }, 50)
-  expect(tries).toBe(3)
+  // More where the machine really is busy.
+  expect(tries).toBeGreaterThanOrEqual(3)
 })
 
 test('work that never ends is cut off by the time that it uses, not tried again', () => {
@@ -31,7 +32,7 @@ test('what waits for ever is given up in the end; a failure of the work is its o
     // paced: as above, without end
     Atomics.wait(asleep, 0, 0, 60_000)
   }
-  expect(() => runBounded(waiting, 10)).toThrow(expect.objectContaining(late) as Error)
+  expect(() => runBounded(waiting, 40)).toThrow(expect.objectContaining(late) as Error)
   expect(tries).toBe(5)
   const broken = (): void => {
     throw new RangeError('too deep')
