@@ -60,7 +60,7 @@ export async function planLock(options: LockingOptions): Promise<Locking> {
   const all = await Promise.all(
     entries.map(async (entry): Promise<Planned> => {
       const planned = await tryLock(entry, options)
-      return planned.problems.some(({ code }) => isOfVersion(code) || isOfRange(code))
+      return planned.problems.some(({ code }) => mayBeAnother(code))
         ? { problems: await instead(entry, planned, options) }
         : planned
     }),
@@ -98,16 +98,16 @@ async function tryLock(entry: PluginEntry, options: LockingOptions): Promise<Pla
 /** So many bundles are fetched by a command that fails anyhow. */
 const tries = 3
 
-/** Nothing in the range counts, or is there at all: what is outside may be. */
-function isOfRange(code: string | undefined): boolean {
-  return code === 'too-new' || code === 'no-release-time' || code === 'no-version'
+/** May another version do? Where nothing in the range counts, or is there at all, what is outside may. */
+function mayBeAnother(code: string | undefined): boolean {
+  return isOfVersion(code) || code === 'too-new' || code === 'no-release-time' || code === 'no-version'
 }
 
 /** The same problems with the nearest version that does work: each is tried as a whole, and nothing of it stays but its bytes. */
 async function instead(entry: PluginEntry, { problems }: Planned, options: LockingOptions): Promise<Problem[]> {
   const { registry, now } = options
   const mended = (way: (fix: string) => string): Problem[] =>
-    problems.map((one) => (isOfVersion(one.code) || isOfRange(one.code) ? { ...one, fix: way(one.fix) } : one))
+    problems.map((one) => (mayBeAnother(one.code) ? { ...one, fix: way(one.fix) } : one))
   try {
     const origin = await openOrigin(entry.source, options)
     const rule = { policy: registry.policy, now, aged: origin.aged }
