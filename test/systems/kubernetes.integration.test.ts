@@ -131,6 +131,25 @@ suiteWith(await findStartKubernetes(), 'a cluster of our own', (start) => {
     expect(after.status.containerStatuses?.[0]?.restartCount).toBe(0)
   })
 
+  test('a proxy whose first rules are taken away under it is started again', async () => {
+    const onNode = (script: string): [string, ...string[]] => cluster.inside(['sh', '-c', script])
+    const loses = async (): Promise<boolean> => {
+      await cluster.kill('proxy')
+      const told = (await readFile(cluster.log('proxy'))).length
+      await mustRun(onNode('for table in nat filter; do iptables -t $table -F; iptables -t $table -X; done'))
+      const taker = await startProcess(onNode('until iptables -X KUBE-SERVICES 2>/dev/null; do :; done'))
+      try {
+        await cluster.start('proxy')
+      } finally {
+        await taker.stop()
+      }
+      return (await readFile(cluster.log('proxy'))).subarray(told).includes('"Sync failed"')
+    }
+    // Its chain is without a rule for some milliseconds only.
+    await waitFor('a proxy that loses its chain', loses)
+    expect((await exec('first', 'probe', 'lookup', 'kubernetes.default.svc.cluster.local')).stdout).toContain('[10.96.0.1]')
+  })
+
   test('kwok plays nodes and pods that do not exist', async () => {
     await cluster.start('kwok')
     const taint = { key: 'kwok.x-k8s.io/node', value: 'fake', effect: 'NoSchedule' }

@@ -1,6 +1,6 @@
 /** A cluster for tests as its folder keeps it: bringing its components up, watching for their readiness, taking all of it away. */
 import { existsSync } from 'node:fs'
-import { mkdir, readdir, readFile, rename, writeFile } from 'node:fs/promises'
+import { mkdir, readdir, readFile, rename, stat, writeFile } from 'node:fs/promises'
 import { connect } from 'node:net'
 import { tmpdir } from 'node:os'
 import { basename, join } from 'node:path'
@@ -42,7 +42,10 @@ export interface BringUp {
 
 const PREFIX = 'kubernetes'
 
-/** Makes a cluster with everything in it ready. Rejects, with nothing left, when a part does not come up in 90 s. */
+/** In less than the hook of any suite has: a start that is given up is taken away by who began it. */
+const START_MS = 150_000
+
+/** Makes a cluster with everything in it ready. Rejects, with nothing left, when a part does not come up in 90 s, or all in 150 s. */
 export async function bringUp(programs: Programs, options: BringUp): Promise<ClusterState> {
   const { flags = {}, detached = false, onStage = () => {} } = options
   const { path: folder } = await tempFolder(PREFIX)
@@ -50,7 +53,9 @@ export async function bringUp(programs: Programs, options: BringUp): Promise<Clu
   const state: ClusterState = { folder, programs, flags, detached, running: {}, ...(starter === undefined ? {} : { starter }) }
   try {
     await save(state)
-    await raise(state, async (stage) => onStage(stage, await secondsUsed(groundOf(state))))
+    const raised = raise(state, async (stage) => onStage(stage, await secondsUsed(groundOf(state))))
+    const late = AbortSignal.timeout(START_MS)
+    await Promise.race([raised, once(late, 'abort').then(() => Promise.reject(new Error(`no cluster after ${START_MS} ms`)))])
     return state
   } catch (error) {
     await removeCluster(state)
@@ -76,17 +81,14 @@ async function raise(state: ClusterState, stage: (name: string) => Promise<void>
   ])
   await stage('API server')
   for (const { path, body } of clusterObjects(link.node)) await askApi(placeOf(state), { method: 'POST', path, body })
-  // The network policies' engine looks its node up when it starts, and ends without one.
-  const node = launch(state, 'kubelet').then(() => waitFor('the node', () => nodeOf(state)))
-  await Promise.all([
-    ...(['controller', 'scheduler', 'proxy', 'coredns'] as const).map((component) => launch(state, component)),
-    node.then(() => launch(state, 'policies')),
-  ])
+  const first = ['kubelet', 'controller', 'scheduler', 'proxy', 'coredns'] as const
+  await Promise.all(first.map((component) => launch(state, component)))
+  // The network policies' engine looks its node up when it starts, and ends without one. It writes the whole table that kube-proxy's
+  // first rules go to.
+  await waitFor('the node', () => nodeOf(state))
+  await launch(state, 'policies')
   await stage('components')
-  // Three clusters that start at once share two cores.
-  const busy = { timeoutMs: 300_000 }
-  await waitFor('a node that is ready and takes pods', () => takesPods(state), busy)
-  await waitFor('the addresses of API server and DNS', () => leadsServices(state), busy)
+  await waitFor('a node that is ready and takes pods', () => takesPods(state))
   // Without it no pod of the namespace is admitted; a controller makes it.
   const account = { path: '/api/v1/namespaces/default/serviceaccounts/default' }
   await waitFor('the service account of a namespace', () => askApi(placeOf(state), account))
@@ -108,11 +110,16 @@ async function takesPods(state: ClusterState): Promise<boolean> {
   return ready && (spec.taints ?? []).length === 0
 }
 
-/** kube-proxy says that it is healthy before its rules are there, and a query that was sent too early is lost for seconds. */
-async function leadsServices(state: ClusterState): Promise<boolean> {
+/**
+ * kube-proxy says that it is healthy before its rules are there, and a query that was sent too early is lost for seconds. One whose
+ * first try fails never tries again, whatever its log says of a retry: somebody wrote the same table meanwhile.
+ */
+async function leadsServices(state: ClusterState, logged: number): Promise<'ready' | 'gave up' | false> {
   const { link } = groundOf(state)
+  const log = await readFile(logOf(state, 'proxy'))
+  if (log.subarray(logged).includes('"Sync failed"')) return 'gave up'
   const rules = await mustRun(inside(groundOf(state), ['iptables-save', '-t', 'nat']))
-  return [API_PORT, 53].every((port) => rules.includes(`--to-destination ${link.node}:${port}\n`))
+  return [API_PORT, 53].every((port) => rules.includes(`--to-destination ${link.node}:${port}\n`)) && 'ready'
 }
 
 /** The ground of a cluster that has come up. */
@@ -142,6 +149,7 @@ export async function launch(state: ClusterState, component: Component): Promise
   const before = state.running[component]
   if (before !== undefined && (await isRunning(before))) throw new Error(`${component} runs already`)
   const command = [...commandOf(component, placeOf(state)), ...(state.flags[component] ?? [])]
+  const logged = existsSync(logOf(state, component)) ? (await stat(logOf(state, component))).size : 0
   const running = await startProcess(inside(groundOf(state), command), {
     env: { PATH, HOME: state.folder },
     logFile: logOf(state, component),
@@ -152,11 +160,16 @@ export async function launch(state: ClusterState, component: Component): Promise
     const identity = await firstChild(running.pid)
     if (identity === undefined) return false
     state.running[component] = identity
-    return (await isReady(state, component)) && 'ready'
+    if (!(await isReady(state, component))) return false
+    return component === 'proxy' ? leadsServices(state, logged) : 'ready'
   }
   const seen = await waitFor(`${component} to be ready`, look).catch(async (cause: unknown) => {
     throw new Error(`${component} is not ready. Its log ends:\n${await endOf(logOf(state, component))}`, { cause })
   })
+  if (seen === 'gave up') {
+    await end(state, component, 0)
+    return launch(state, component)
+  }
   if (seen === 'ended') throw new Error(`${component} ended. Its log ends:\n${await endOf(logOf(state, component))}`)
   await save(state)
 }

@@ -28,6 +28,15 @@ const SECRETS = `/api/v1/namespaces/${namespace}/secrets`
 const BINDINGS = `/apis/rbac.authorization.k8s.io/v1/namespaces/${namespace}/rolebindings`
 /** A minute without a server, and what all of it takes up again. */
 const LONG_MS = 300_000
+/** Whoever takes away a worker of this pool waits until the test has seen that its lease knows. */
+const TAKEN = {
+  placement: ['token'],
+  worker: {
+    ...{ work: 'hold', image: CLUSTER_IMAGES.busybox, lifetime: '1h', grace: '120s' },
+    settings: { preStop: ['sh', '-c', 'until test -e /tmp/heard; do sleep 0.1; done'] },
+  },
+  scale: { max: 1, idle: '1s' },
+}
 const MINUTE_MS = 60_000
 
 export function faultsUnderDaemon(clusterOf: () => KubernetesCluster): void {
@@ -54,7 +63,7 @@ export function faultsUnderDaemon(clusterOf: () => KubernetesCluster): void {
         token: { plugin: 'kubernetes', config: { kubeconfig: byToken, namespace } },
         certificate: { plugin: 'kubernetes', config: { kubeconfig: byCertificate, namespace } },
       },
-      pools: { ci: pool('token'), certified: pool('certificate') },
+      pools: { ci: pool('token'), certified: pool('certificate'), taken: TAKEN },
     })
   }, LONG_MS)
   afterAll(() => daemon?.[Symbol.asyncDispose]())
@@ -207,22 +216,26 @@ export function faultsUnderDaemon(clusterOf: () => KubernetesCluster): void {
   test.each(ways)(
     '$why: the lease hears of it before its worker ends, and its run says so',
     async (way) => {
-      const run = await counts('ci')
+      const run = await counts('taken')
       const worker = await workerOf(run)
       const node = await kubectl('-n', namespace, 'get', 'pod', worker, '-o', 'jsonpath={.spec.nodeName}')
+      const show = async (): Promise<object> => JSON.parse((await muster('runs', 'show', run, '--json')).stdout) as object
+      const why = async (): Promise<string> => (await muster('why', 'worker', worker)).stdout
+      // A drain ends with the last Pod that it takes.
+      const taken = way.begin(node, worker)
       try {
-        await way.begin(node, worker)
-        const show = async (): Promise<object> => JSON.parse((await muster('runs', 'show', run, '--json')).stdout) as object
+        const told = await waitFor('its lease to hear of it', why, { until: (text) => text.includes('[worker-taken]') })
+        expect(told).toContain(`its lease ends with it soon: evicted: ${way.why}: `)
+        expect(await show()).not.toHaveProperty('endedAt')
+        expect(await muster('exec', worker, '--', 'touch', '/tmp/heard')).toMatchObject({ code: 0 })
         const reason = expect.stringMatching(`^its worker was lost: evicted: ${way.why}: `) as string
         const ended = await waitFor('its run to end', show, { until: (one) => 'endedAt' in one })
         expect(ended).toMatchObject({ outcome: 'infrastructure', reason })
+        await taken
       } finally {
         await way.end(node)
       }
-      const { stdout: told } = await muster('why', 'worker', worker)
-      expect(told).toMatch(
-        new RegExp(`its lease ends with it soon: evicted: ${way.why}: [^]*\\[worker-taken\\][^]*\\[worker-lost\\]`),
-      )
+      expect(await why()).toMatch(/\[worker-taken\][^]*\[worker-lost\]/)
     },
     LONG_MS,
   )
