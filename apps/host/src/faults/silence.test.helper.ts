@@ -13,7 +13,7 @@ export interface SilenceProved {
   /** Over which way to the cluster, with how many connections, of which so many were ended as idle. */
   ways?: { name: string; opened?: number; idle?: number }[]
   /** What became of the library's helpers beside. */
-  library?: { helper: string; fate: string }[]
+  library?: { helper: string; way: string; fate: string }[]
 }
 
 export function silenceIn(): SilenceProved {
@@ -47,10 +47,10 @@ export function silenceText(
   const counted = ways.flatMap(({ name, opened, idle }) =>
     opened === undefined ? [] : [`the one that ${name}, ${idle} of ${opened} connections`],
   )
-  const fates = library.map(({ helper, fate }) => `\`${helper}\`: ${fate}`)
+  const fates = library.map(({ helper, way, fate }) => `\`${helper}\` ${fate} (${way})`)
   return `${title}A log that is followed, a command, an attached process, a port and a watch of a cluster, on which nobody says anything for ${seconds} s: over
 the direct way, over a relay that resets what is idle for a minute (\`cuts\`), and over one that forgets it and tells nobody (\`forgets\`). The relays
-ended as idle: ${counted.join('; ')}. Commands, attached processes and ports stayed on their one connection; logs and
-watches opened theirs again. Each said after the silence what it was told, once and whole; a command without pings beside them was lost. Of the vendor's
-library, in the same minutes, none said it: ${fates.join('; ')}.`
+ended as idle: ${counted.join('; ')}. Commands, attached processes and ports stayed on their one
+connection; logs and watches opened theirs again. Each said after the silence what it was told, once and whole; a command without pings
+beside them was lost. Of the helpers of the vendor's library, over the way that is named, none did: ${fates.join('; ')}.`
 }

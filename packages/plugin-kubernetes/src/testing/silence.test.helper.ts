@@ -100,7 +100,7 @@ export function silence(clusterOf: () => KubernetesCluster): void {
           stack.defer(async () => {
             await child.stop()
           })
-          return { helper, child }
+          return { helper, way, child }
         }),
       )
       await Promise.all([...streams, unpinged].map((one) => tell(one, 'before\n')))
@@ -121,7 +121,7 @@ export function silence(clusterOf: () => KubernetesCluster): void {
       const whole = streams.map(({ kind, heard, said }) => [kind, kind === 'attach' ? said().slice(-heard().length) : said()])
       expect(streams.map(({ kind, heard }) => [kind, heard()])).toEqual(whole)
       expect(streams.map(({ kind, failure }) => ({ kind, failure: failure(), later: '' }))).toEqual(lives)
-      const ended = library.map(({ helper, child }) => ({ helper, heard: child.stdout(), fate: fateOf(child) }))
+      const ended = library.map(({ child, ...which }) => ({ ...which, heard: child.stdout(), fate: fateOf(child) }))
       for (const { helper, heard, fate } of ended) {
         expect(laterIn(heard)).toBe('')
         expect(fate).toMatch(fates[helper] ?? /never/)
@@ -145,16 +145,16 @@ async function tell({ kind, heard, say, failure }: Listening, text: string): Pro
 
 /** What becomes of each helper of the library. */
 const fates: Readonly<Record<string, RegExp>> = {
-  exec: /^it waits for ever$/,
-  forward: /^it waits for ever$/,
-  watch: /^it gave up: TimeoutError/,
-  log: /^its process ended with 1: /,
+  exec: /^waits for ever$/,
+  forward: /^waits for ever$/,
+  watch: /^gave up: TimeoutError/,
+  log: /^ended its process: /,
 }
 
 function fateOf(child: RunningProcess): string {
   const [, ended] = /^ended: (.*)$/m.exec(child.stderr()) ?? []
-  if (!child.running()) return `its process ended with 1: ${/^.*Error.*$/m.exec(child.stderr())?.[0] ?? child.stderr()}`
-  return ended === undefined ? 'it waits for ever' : `it gave up: ${ended}`
+  if (!child.running()) return `ended its process: ${/^.*Error.*$/m.exec(child.stderr())?.[0] ?? child.stderr()}`
+  return ended === undefined ? 'waits for ever' : `gave up: ${ended}`
 }
 
 const countsOf = ({ name, relay }: Way): object => ({ name, opened: relay?.opened(), idle: relay?.idle() })
