@@ -1,4 +1,4 @@
-import type { ExecChunk, ExecSession } from '@muster/core'
+import type { ExecSession } from '@muster/core'
 import { expect, test } from 'vitest'
 import { type AtTerminal, terminalSession } from './terminal-session.ts'
 
@@ -22,7 +22,7 @@ function open(shown: AsyncGenerator<Buffer>, more: Partial<AtTerminal> = {}): Op
 
 test('what is shown comes in chunks of the contract, without the line that began it, and then its exit', async () => {
   const { session, over } = open(shows('\r', `\n${'x'.repeat(100_000)}`, 'end'))
-  const chunks = await Array.fromAsync(session.output as AsyncIterable<ExecChunk>)
+  const chunks = await Array.fromAsync(session.output)
   expect(chunks.map(({ stream, offset, data }) => [stream, offset, data.length])).toEqual([
     ['stdout', 0, 65_536],
     ['stdout', 65_536, 34_464],
