@@ -1,4 +1,4 @@
-import { access, mkdir, readdir, rm, stat, symlink, writeFile } from 'node:fs/promises'
+import { access, mkdir, readdir, rename, rm, stat, symlink, truncate, writeFile } from 'node:fs/promises'
 import { join } from 'node:path'
 import { tempFolder } from '@muster/test/systems/temp'
 import { expect, test } from 'vitest'
@@ -93,6 +93,36 @@ test('what is no plain file in an unpacked plugin is refused, and an empty folde
     code: 'other-files',
     message: expect.stringMatching(/link' is not a file/),
   })
+})
+
+test.each<[string, (at: { root: string; other: string }) => Promise<unknown>, RegExp]>([
+  ['a file', ({ root }) => writeFile(root, ''), /it is no folder/],
+  ['a link to nothing', ({ root }) => symlink('/nowhere', root), /it is no folder/],
+  ['a link to the right files', ({ root, other }) => rename(root, other).then(() => symlink(other, root)), /it is no folder/],
+  ['a name that is no text', ({ root }) => writeFile(Buffer.concat([Buffer.from(`${root}/a`), Buffer.of(0xff)]), ''), /cannot be read: ENOENT/],
+  [
+    'more than any package has',
+    ({ root }) => writeFile(join(root, 'big'), '').then(() => truncate(join(root, 'big'), 3 * 2 ** 30)),
+    /more than \d+ bytes/,
+  ],
+])('%s in the place of unpacked files is refused, with what mends it', async (_, put, reason) => {
+  await using temp = await tempFolder('content planted')
+  const tarball = await packPlugin()
+  const tree = treeOf(await filesOf(tarball))
+  const sha512 = sha512Of(tarball)
+  const root = join(temp.path, hexOf(sha512))
+  const isWhole = /cannot|more|right/.test(`${reason} ${_}`)
+  if (isWhole) await addContent(tarball, temp.path)
+  await put({ root, other: join(temp.path, 'other') })
+  const refused = {
+    code: 'other-files',
+    message: expect.stringMatching(reason) as string,
+    fix: expect.stringContaining(`run: rm -r '${root}', `) as string,
+  }
+  const opened = async (): Promise<void> => verifyTree((await findContent(sha512, [temp.path])) ?? (await addContent(tarball, temp.path)), tree)
+  await expect(opened()).rejects.toMatchObject(refused)
+  await rm(root, { recursive: true })
+  await opened()
 })
 
 test('nothing of a refused archive is written', async () => {

@@ -8,6 +8,8 @@ import { loadRegistry } from '../registry.ts'
 export interface LockHere {
   stores?: [string, ...string[]]
   update?: readonly string[]
+  /** The alias that goes back. */
+  back?: string
   now?: number
   /** Vouched for; null: by nobody. */
   reason?: string | null
@@ -25,3 +27,4 @@ export async function lockHere(registryFile: string, options: LockHere = {}): Pr
   if (planned.problems.length === 0) await writeFile(file, lockText(planned.lock))
   return planned
 }
+
