@@ -170,7 +170,7 @@ export async function loadLock(file: string, shown: string): Promise<LoadedLock>
   const problems = found.map((one) => ({
     ...one,
     code,
-    fix: `run: mv ${word(shown)} ${word(`${shown}.old`)} && muster plugins lock; or, where another version of Muster wrote it, use that one; or mend it: ${one.fix}`,
+    fix: `run: mv ${word(shown)} ${word(`${shown}.old`)} && muster plugins lock, which chooses each version anew and knows no signer of before; or put back the lock that was; or, where another version of Muster wrote it, use that one; or mend it: ${one.fix}`,
   }))
   return { lock: value ?? { plugins: {} }, problems, problem, text }
 }

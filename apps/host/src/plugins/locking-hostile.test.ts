@@ -84,7 +84,8 @@ it('a file whose bytes are others under the same number is locked as it is now; 
 
 it('two aliases with one version and different bytes are refused as by a start', async () => {
   await using site = await openSite()
-  for (const text of ['a', 'b']) await writeFile(join(site.path, text), await packPlugin({ version: '1.0.0', more: [['package/x', text]] }))
+  for (const text of ['a', 'b'])
+    await writeFile(join(site.path, text), await packPlugin({ version: '1.0.0', more: [['package/x', text]] }))
   const of = (tarball: string): object => ({ package: '@acme/plugin', version: '1.0.0', source: { tarball } })
   expect((await site.lock({ acme: of('a') })).told).toBe('')
   expect((await site.lock({ acme: of('a'), next: of('b') })).told).toMatch(

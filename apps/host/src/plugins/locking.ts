@@ -18,7 +18,7 @@ import { openOrigin, type OriginDeps } from './origins.ts'
 import { PluginRefusal, problemOf, type RefusalCode } from './refusal.ts'
 import type { LoadedRegistry, PluginEntry } from './registry.ts'
 import { chooseVersion, othersThan, type Wanted } from './resolve.ts'
-import { keepsTrust, type TrustQuestion, trustOf } from './trust.ts'
+import { keepsTrust, ofBefore, type TrustQuestion, trustOf } from './trust.ts'
 import { addCommand, isOfVersion, orElse } from './way-out.ts'
 
 export interface LockingOptions extends OriginDeps {
@@ -244,7 +244,7 @@ async function goBack(
   const meant = { package: entry.package, source, ...after }
   const root = isOneNumber ? await openLocked(meant, options) : await openedAnew(meant, options, 'other-files')
   if (root === undefined) return undefined
-  keepsTrust({ package: entry.package, ...after }, options.registry.trust)
+  keepsTrust({ package: entry.package, ...after }, options.registry.trust, ofBefore)
   const opened = await openPackage(entry, { root, registry: options.registry, locked: after })
   if (opened.plugin === undefined) return { problems: opened.problems }
   demandHeap(entry, opened.plugin.manifest, options.maxHeapMb)

@@ -35,7 +35,8 @@ export interface ToAdd {
 
 /** Adds, or changes the version of what is there already. */
 export function addCommand({ alias, package: name, source, base = '' }: ToAdd, version: string): string {
-  if (source !== undefined && 'tarball' in source) return `muster plugins add --tarball ${word(pathOf(source, base) ?? '')} --as ${alias}`
+  if (source !== undefined && 'tarball' in source)
+    return `muster plugins add --tarball ${word(pathOf(source, base) ?? '')} --as ${alias}`
   const from =
     source === undefined || 'folder' in source || ('registry' in source && source.registry === 'default')
       ? ''

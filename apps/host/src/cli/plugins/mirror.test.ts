@@ -166,7 +166,9 @@ test('a lock that no start would take is none that fits: of another version than
   await editLock((cloud) => Object.assign(cloud, { package: '@acme/plugin', version: '1.2.0' }))
   const file = at('mirror/@acme/plugin/1.2.0.tgz')
   await writeFile(file, await readFile(at('mirror/@acme/plugin/1.1.0.tgz')))
-  expect(await verified()).toMatch(/^1 cloud: @acme\/plugin@1\.2\.0: other-version: the locked bytes of .* hold @acme\/plugin@1\.1\.0\n/)
+  expect(await verified()).toMatch(
+    /^1 cloud: @acme\/plugin@1\.2\.0: other-version: the locked bytes of .* hold @acme\/plugin@1\.1\.0\n/,
+  )
   await editLock((cloud) => Object.assign(cloud, { version: '1.1.0' }))
   const files = [at('plugins.json'), at('plugins.lock.json')]
   for (const path of files) {

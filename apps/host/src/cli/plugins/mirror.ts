@@ -34,7 +34,9 @@ export async function mirrorPlugins(site: Site, { out, json }: { out: string; js
   const written = all.map(({ package: name, version }) => `${name}@${version}`)
   if (json === true) printJson({ mirror: out, written })
   else
-    say(`${out} holds ${written.join(', ') || 'nothing'}; look at it again with: muster plugins verify --mirror ${word(out)} --frozen`)
+    say(
+      `${out} holds ${written.join(', ') || 'nothing'}; look at it again with: muster plugins verify --mirror ${word(out)} --frozen`,
+    )
   return exits.ok
 }
 
@@ -46,7 +48,8 @@ function versionsOf({ lock }: Site): LockedPlugin[] {
   )
   const once = new Map<string, LockedPlugin>()
   for (const one of [...all, ...before])
-    if (!once.has(one.sha512) || (one.signer !== undefined && once.get(one.sha512)?.signer === undefined)) once.set(one.sha512, one)
+    if (!once.has(one.sha512) || (one.signer !== undefined && once.get(one.sha512)?.signer === undefined))
+      once.set(one.sha512, one)
   return [...once.values()]
 }
 

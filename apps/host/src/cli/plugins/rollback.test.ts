@@ -59,12 +59,15 @@ test('of two files with one number the one before comes back, and a mirror holds
     return await work(site)
   }
   const reason = async (): Promise<string | undefined> =>
-    (JSON.parse(await readFile(at('plugins.lock.json'), 'utf8')) as { plugins: { cloud: LockedPlugin } }).plugins.cloud.waiver?.reason
+    (JSON.parse(await readFile(at('plugins.lock.json'), 'utf8')) as { plugins: { cloud: LockedPlugin } }).plugins.cloud.waiver
+      ?.reason
   try {
     await mkdir(at('data'))
     for (const waive of ['first', 'second']) {
       await writeFile(at('p.tgz'), await packPlugin({ more: [['package/x', waive]] }))
-      expect(await withSite((site) => addPlugin(site, undefined, { ...agreed, as: 'cloud', tarball: at('p.tgz'), waive }))).toBe(0)
+      expect(await withSite((site) => addPlugin(site, undefined, { ...agreed, as: 'cloud', tarball: at('p.tgz'), waive }))).toBe(
+        0,
+      )
     }
     expect(await withSite((site) => mirrorPlugins(site, { out: at('mirror') }))).toBe(0)
     expect(await withSite((site) => verifyPlugins(site, { mirror: at('mirror'), frozen: true, json: true }))).toBe(0)
@@ -88,7 +91,9 @@ test('one that fits no more hinders nobody who takes another out', async () => {
   try {
     for (const as of ['one', 'other', 'third']) {
       await writeFile(at('p.tgz'), await packPlugin())
-      expect(await withSite((site) => addPlugin(site, undefined, { ...agreed, as, tarball: at('p.tgz'), waive: 'a test' }))).toBe(0)
+      expect(await withSite((site) => addPlugin(site, undefined, { ...agreed, as, tarball: at('p.tgz'), waive: 'a test' }))).toBe(
+        0,
+      )
     }
     const text = await readFile(at('plugins.json'), 'utf8')
     await writeFile(at('plugins.json'), text.replaceAll('p.tgz', 'gone.tgz'))

@@ -38,7 +38,12 @@ export async function rollBackPlugin(site: Site, alias: string, options: Asking)
   const text = rolledBack(site, alias)
   const client = await runningClient(options)
   if (client === undefined) return change(site, options, { text, back: alias })
-  return change(site, options, { text, back: alias, switches: alias, before: (files) => switched(site, alias, { files, client, options }) })
+  return change(site, options, {
+    text,
+    back: alias,
+    switches: alias,
+    before: (files) => switched(site, alias, { files, client, options }),
+  })
 }
 
 /** Undefined where no daemon runs. */

@@ -27,4 +27,3 @@ export async function lockHere(registryFile: string, options: LockHere = {}): Pr
   if (planned.problems.length === 0) await writeFile(file, lockText(planned.lock))
   return planned
 }
-
