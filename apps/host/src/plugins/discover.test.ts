@@ -411,7 +411,7 @@ describe('a start is frozen: it', () => {
     await writeFile(lock, (await readFile(lock, 'utf8')).replaceAll('"size"', '"sise"'))
     const told = await start()
     expect(told).toMatch(
-      /plugins\.lock\.json:\d+:\d+ bad-lock: unknown key 'sise'.* \| run: mv plugins\.lock\.json plugins\.lock\.json\.old && muster plugins lock; or/,
+      /plugins\.lock\.json:\d+:\d+ bad-lock: unknown key 'sise'.* \| run: mv plugins\.lock\.json plugins\.lock\.json\.old && muster plugins lock, which/,
     )
     expect(told).not.toContain('plugins.json:')
   })
