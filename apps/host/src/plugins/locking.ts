@@ -13,7 +13,8 @@ import type { Stores } from './discover.ts'
 import { openPackage } from './package.ts'
 import { openLocked } from './fetch.ts'
 import { keepAttestations } from './kept-tarballs.ts'
-import { type Lock, type LockedPlugin, type LockedPrevious, lockedFor, type LockedVersion, type Waiver } from './lock.ts'
+import { type Lock, type LockedPlugin, lockedFor, type LockedVersion, type Waiver } from './lock.ts'
+import { previousTo, versionOf, vouchedBy, writtenOf } from './locked-version.ts'
 import { openOrigin, type OriginDeps } from './origins.ts'
 import { PluginRefusal, problemOf, type RefusalCode } from './refusal.ts'
 import type { LoadedRegistry, PluginEntry } from './registry.ts'
@@ -294,26 +295,6 @@ async function planned(entry: PluginEntry, { before, after, manifest, told, opti
   }
 }
 
-/** What an operator has agreed to, or is told. */
-function writtenOf({ tree, permissions, conformance }: LockedVersion): object {
-  return { tree, permissions, conformance }
-}
-
-function vouchedBy({ signer, waiver }: LockedVersion): Pick<LockedVersion, 'signer' | 'waiver'> {
-  return { ...(signer === undefined ? {} : { signer }), ...(waiver === undefined ? {} : { waiver }) }
-}
-
-/** The same bytes, written down anew, are no version before themselves. */
-function previousTo(
-  { sha512 }: LockedVersion,
-  { entry, old }: { entry: PluginEntry; old: LockedPlugin | undefined },
-): Pick<LockedPlugin, 'previous'> {
-  const before = old?.sha512 === sha512 ? old.previous : old && versionOf(old)
-  if (old === undefined || before === undefined) return {}
-  const { source = old.source, ...version }: LockedPrevious = before
-  return { previous: isDeepStrictEqual(source, entry.source) ? version : { ...version, source } }
-}
-
 function fitting(entry: PluginEntry, { lock, registry }: LockingOptions): LockedPlugin | undefined {
   try {
     const locked = lockedFor(entry, lock)
@@ -345,10 +326,6 @@ function refuseOtherBytes(
     `${name}@${version} has other bytes now: ${sha512}, where the lock has ${known.sha512}; what is published never changes`,
     `run: muster plugins remove ${alias}, if the new bytes are meant, and add it again; ask its publisher`,
   )
-}
-
-function versionOf({ package: _package, source: _source, previous: _previous, ...version }: LockedPlugin): LockedVersion {
-  return version
 }
 
 /** Of a version that was locked; undefined where its bytes cannot be had any more. */
