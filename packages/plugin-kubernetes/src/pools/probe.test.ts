@@ -101,7 +101,7 @@ test('workers that were made as Jobs are told where they are Pods: nobody sees o
     notes: [
       `workers of this provider were made as Jobs, and with \`as: pod\` nobody sees or ends them: ${ids.slice(0, 3).join(', ')} and 1 more; ` +
         'take `as: job` again until they have ended, or ' +
-        '`kubectl delete jobs --namespace=team --selector=muster-owner=Zowner-Z,muster-provider=kubernetes`',
+        '`kubectl delete jobs --namespace=team --selector=muster-owner=Zowner-Z,muster-provider=kubernetes`, which ends what runs in them',
     ],
   })
   expect(await probed(made(whole), { ofJobs, as: 'job' })).not.toHaveProperty('notes')
