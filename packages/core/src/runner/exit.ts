@@ -26,7 +26,7 @@ export function lostExit(kills: number): WorkerExit {
 }
 
 function describe(code: number, name: string | undefined, outOfMemory: boolean): WorkerExit {
-  const signal = name === undefined ? undefined : /^[A-Z]/.test(name) ? `SIG${name.replace(/^SIG/, '')}` : `SIG${name}`
+  const signal = name === undefined ? undefined : `SIG${name.replace(/^SIG/, '')}`
   const how = signal === undefined ? { code } : { signal }
   // The kernel's memory killer sends SIGKILL; a shell around its victim ends with 137.
   if (outOfMemory && (signal === 'SIGKILL' || code === 137)) return { ...how, oomKilled: true, reason: 'out of memory' }

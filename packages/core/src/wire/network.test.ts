@@ -46,7 +46,9 @@ test('a proxy is one of HTTP, as the contract says: another is no network', () =
 test('the password of a proxy is known in each of the forms in which it travels; without one there is no secret', () => {
   expect(proxySecrets('http://us%40er:p%2Bw@proxy.test:3128')).toEqual(['us%40er:p%2Bw', 'us@er:p+w', 'p%2Bw', 'p+w'])
   expect(proxySecrets('http://0123456789abcdef%3D@proxy.test')).toEqual(['0123456789abcdef%3D', '0123456789abcdef='])
-  for (const open of ['http://proxy.test:3128', 'http://user@proxy.test']) expect(proxySecrets(open)).toEqual([])
+  expect(proxySecrets('http://0123456789abcdef@proxy.test')).toEqual(['0123456789abcdef', '0123456789abcdef'])
+  for (const open of ['http://proxy.test:3128', 'http://user@proxy.test', 'http://0123456789abcde@proxy.test'])
+    expect(proxySecrets(open)).toEqual([])
 })
 
 test('loopback is reached without the proxy, whatever else is', () => {
