@@ -188,7 +188,9 @@ test('terminate: of one that others have ended what it had is released, since th
   })
   expect(told).toMatchObject({ outcome: ['gone', 'gone'], methods: ['DELETE', 'GET', 'DELETE', 'DELETE'] })
   const ownerReferences = [{ apiVersion: 'v1', kind: 'Pod', name: id, uid: 'another' }]
-  const owned = json({ metadata: { name: id, labels: labelsOf(specOf()), annotations: annotationsOf(specOf()), ownerReferences } })
+  const owned = json({
+    metadata: { name: id, labels: labelsOf(specOf()), annotations: annotationsOf(specOf()), ownerReferences },
+  })
   const kept = await asked([gone, owned], (provider) => provider.terminate(known, gentle, newCall()))
   expect(kept.methods).toEqual(['DELETE', 'GET'])
 })

@@ -13,7 +13,7 @@ function selects(budget: PodDisruptionBudget | undefined, labels: Record<string,
   const { matchLabels = {}, matchExpressions = [] } = budget?.spec.selector ?? {}
   return (
     Object.entries(matchLabels).every(([name, value]) => labels[name] === value) &&
-    matchExpressions.every(({ key, operator, values = [] }) => operator === 'In' && values.includes(labels[key] ?? ''))
+    matchExpressions.every(({ key, operator, values }) => operator === 'In' && values.includes(labels[key] ?? ''))
   )
 }
 

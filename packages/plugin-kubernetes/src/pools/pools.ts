@@ -99,10 +99,14 @@ export async function unpreparePool(
 
 /** Nobody but who is configured for it takes it away; until then it is not forgotten. */
 function elsewhere(before: string, now: string): ProviderError {
-  return new ProviderError('transient', `it was prepared in the namespace ${before}, and this provider is configured for ${now}`, {
-    effect: 'none',
-    hint: 'Configure the provider as it was until that is taken away, and give the new namespace a provider of its own.',
-  })
+  return new ProviderError(
+    'transient',
+    `it was prepared in the namespace ${before}, and this provider is configured for ${now}`,
+    {
+      effect: 'none',
+      hint: 'Configure the provider as it was until that is taken away, and give the new namespace a provider of its own.',
+    },
+  )
 }
 
 /** True: it was not there before. One that somebody else has made is left alone. */

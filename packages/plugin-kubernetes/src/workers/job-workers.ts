@@ -172,7 +172,8 @@ export function jobWorkers(objects: Objects): Workers {
       if (guess !== undefined) return await objects.markPod(guess.name, { uid: guess.uid, leased, signal })
       const worker = await read(id, signal)
       const pod = worker?.job?.pod
-      if (worker !== undefined && pod !== undefined && (worker.metadata.uid === uid || isOrphan(worker))) await objects.markPod(pod.name, { uid: pod.uid, leased, signal })
+      if (worker !== undefined && pod !== undefined && (worker.metadata.uid === uid || isOrphan(worker)))
+        await objects.markPod(pod.name, { uid: pod.uid, leased, signal })
     },
 
     isGone: async (id, _uid, signal) => (await podsOf([id], signal)).length === 0,
