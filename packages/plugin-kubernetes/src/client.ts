@@ -1,13 +1,13 @@
 /** What of a cluster the provider asks: a few requests about the Pods of one namespace, and nothing else. */
 import { type ApiCall, calls, type Right, rightsOf } from './api/calls.ts'
 import type { ClusterClient } from './api/client.ts'
-import { isStatus } from './api/failure.ts'
+import { type ApiFailure, isStatus } from './api/failure.ts'
 import type { DeleteOptions, How, MissingRight } from './api/requests.ts'
 import { jobWorkers } from './workers/job-workers.ts'
 import { holdMarksOf } from './labels.ts'
 import type { BesideKind, Objects } from './cluster-objects.ts'
 import type { Beside, ClusterEvent, Job, Kept, NamespaceObject, NodeObject, Pod, ResourceQuota } from './objects.ts'
-import { podWorkers } from './workers/pod-workers.ts'
+import { podWorkersBesideJobs } from './workers/left-jobs.ts'
 import type { WorkerKind, Workers } from './workers.ts'
 
 /** One namespace of a cluster. */
@@ -95,7 +95,7 @@ export function createCluster(client: ClusterClient, namespace: string, kind: Wo
   const objects = objectsOf(client, namespace)
   return {
     ...objects,
-    workers: kind === 'job' ? jobWorkers(objects) : podWorkers(objects),
+    workers: kind === 'job' ? jobWorkers(objects) : podWorkersBesideJobs(objects),
     more: kind === 'job' ? rightsOf(jobCalls) : [],
     missing: (needed, signal) => client.requests.missing(needed, namespace, signal),
   }
@@ -155,8 +155,7 @@ function objectsOf(client: ClusterClient, namespace: string): Objects {
         const metadata = { name, namespace, uid, ...holdMarksOf(leased) }
         await orAbsent(requests.merge(calls.mergePod, { metadata }, { signal, query: { fieldManager: 'muster' } }))
       } catch (error) {
-        // Another one has the name.
-        if (!isStatus(error, 409) && !isStatus(error, 422)) throw error
+        if (!isOfAnother(error)) throw error
       }
     },
 
@@ -231,6 +230,12 @@ function objectsOf(client: ClusterClient, namespace: string): Objects {
       }
     },
   }
+}
+
+/** Another object has the name: a uid is not changed, which is a field's fault to one server and a conflict to another. */
+function isOfAnother(error: unknown): boolean {
+  if (isStatus(error, 422)) return (error as ApiFailure).causes.some(({ field }) => field === 'metadata.uid')
+  return isStatus(error, 409) && /\buid\b/i.test((error as ApiFailure).message)
 }
 
 function creation(dryRun: boolean, signal: AbortSignal): How {

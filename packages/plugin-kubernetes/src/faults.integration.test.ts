@@ -1,8 +1,7 @@
 /** What a cluster does to workers when something of it breaks: each fault on a real one, and what the provider says of it. */
 import { readFile, writeFile } from 'node:fs/promises'
-import { type LaunchSpec, type OwnerTags, ProviderError, type WorkerId, type WorkerObservation } from '@muster/core'
-import { newWorkerId } from '@muster/core/testing'
-import { CLUSTER_IMAGES, findStartKubernetes, type KubernetesCluster } from '@muster/test/systems/kubernetes'
+import { type LaunchSpec, ProviderError, type WorkerId, type WorkerObservation } from '@muster/core'
+import { findStartKubernetes, type KubernetesCluster } from '@muster/test/systems/kubernetes'
 import { suiteWith } from '@muster/test/systems/presence'
 import { waitFor } from '@muster/test/systems/wait'
 import { afterAll, beforeAll, describe, expect, test } from 'vitest'
@@ -12,16 +11,8 @@ import { makePlace, type Place } from './testing/cluster.test.helper.ts'
 import { faultsUnderDaemon } from './testing/daemon.test.helper.ts'
 import { type KubernetesProvider, kubernetesProvider } from './provider.ts'
 import { fields, newCall } from './testing/pure.test.helper.ts'
+import { forced, query, specOf, watching } from './testing/specs.test.helper.ts'
 import { type Deed, startWebhook, type Webhook } from './testing/webhook.test.helper.ts'
-
-const query = { 'muster-owner': 'owner', 'muster-provider': 'kubernetes' }
-const forced = { graceMs: 0, force: true, reason: 'done' }
-
-function specOf(over: Partial<LaunchSpec> = {}): LaunchSpec {
-  const id = newWorkerId()
-  const tags: OwnerTags = { ...query, 'muster-pool': 'pool', 'muster-worker': id, 'muster-epoch': '1' }
-  return { id, tags, work: { mode: 'hold' }, image: CLUSTER_IMAGES.busybox, ...over }
-}
 
 const failure = (work: Promise<unknown>): Promise<unknown> =>
   work.then(
@@ -82,38 +73,26 @@ suiteWith(await findStartKubernetes(), 'the Kubernetes provider on a cluster tha
 
   test('a label taken from a worker, and then the worker by hand: the one is no loss, the other is told', async () => {
     const id = await runs()
-    const told: string[] = []
-    const leaving = new AbortController()
-    const watching = (async () => {
-      const call = { ...newCall(), signal: leaving.signal }
-      for await (const seen of provider.watch({ tags: query, limit: 500 }, call)) if (seen.id === id) told.push(seen.phase)
-    })()
-    watching.catch(() => {})
-    await waitFor('it is seen', () => told.includes('running'))
-    const before = told.length
+    using watch = watching(provider)
+    const told = (): readonly string[] => watch.phases(id)
+    await waitFor('it is seen', () => told().includes('running'))
+    const before = told().length
     await cluster.kubectl(['--namespace', place.namespace, 'label', 'pod', id, 'muster-provider-'])
-    await waitFor('the change is seen', () => told.length > before)
-    expect(told).not.toContain('lost')
+    await waitFor('the change is seen', () => told().length > before)
+    expect(told()).not.toContain('lost')
     expect(await look(id)).toMatchObject({ id, phase: 'running' })
     await cluster.kubectl(['--namespace', place.namespace, 'label', 'pod', id, `muster-provider=${query['muster-provider']}`])
     await cluster.ask({ method: 'DELETE', path: pod(id), body: { gracePeriodSeconds: 1 } })
-    await waitFor('the loss is told', () => told.includes('lost'))
+    await waitFor('the loss is told', () => told().includes('lost'))
     expect(await look(id)).toBeUndefined()
-    leaving.abort()
   })
 
   test('an API server that is away, and has forgotten: a command goes on and is read from where it was, a watch begins anew', async () => {
     const id = await runs()
-    const told: string[] = []
     const reasons: unknown[] = []
-    const leaving = new AbortController()
-    const watching = (async () => {
-      const log = { ...newCall().log, debug: (_: string, data?: { reason?: unknown }) => void reasons.push(data?.reason) }
-      const call = { ...newCall(), log, signal: leaving.signal }
-      for await (const seen of provider.watch({ tags: query, limit: 500 }, call)) if (seen.id === id) told.push(seen.phase)
-    })()
-    watching.catch(() => {})
-    await waitFor('the watch', () => told.includes('running'))
+    using watch = watching(provider, (_, data) => void reasons.push(data?.['reason']))
+    const told = (): readonly string[] => watch.phases(id)
+    await waitFor('the watch', () => told().includes('running'))
     const count = 'i=0; while [ $i -lt 60 ]; do i=$((i+1)); echo $i; sleep 0.2; done'
     const command = { id: `x${id}`, command: ['sh', '-c', count], stdin: false, from: { stdout: 0, stderr: 0 } }
     let text = ''
@@ -126,6 +105,8 @@ suiteWith(await findStartKubernetes(), 'the Kubernetes provider on a cluster tha
     }
     const first = failure(read())
     await waitFor('some of its output', () => text.includes('3\n'))
+    // What is forgotten is what came before the last change of all, which must not be the one that the watch saw last.
+    await cluster.ask({ method: 'POST', path: '/api/v1/namespaces/default/configmaps', body: { metadata: { name: 'later' } } })
     await cluster.kill('apiserver')
     await first
     expect(await failure(provider.list({ tags: query, limit: 5 }, newCall()))).toMatchObject({
@@ -146,10 +127,11 @@ suiteWith(await findStartKubernetes(), 'the Kubernetes provider on a cluster tha
     for (const told of others) expect(told).toMatchObject({ code: 'throttled', scope: 'all' })
     expect(await waitFor('an answer', () => look(id))).toMatchObject({ phase: 'running' })
 
-    await waitFor('what was watched to be forgotten', () => reasons.some((one) => /too old resource version/.test(String(one))))
+    await waitFor('what was watched to be forgotten', () => reasons, {
+      until: (seen) => seen.some((one) => /too old resource version/.test(String(one))),
+    })
     await cluster.ask({ method: 'DELETE', path: pod(id), body: { gracePeriodSeconds: 0 } })
-    await waitFor('the loss to be told', () => told.includes('lost'))
-    leaving.abort()
+    await waitFor('the loss to be told', () => told().includes('lost'))
   })
 
   test('a token that is worth nothing any more is told, and a new one is taken up from the file', async () => {

@@ -240,13 +240,31 @@ test('commands and logs of one that is not ours are of nobody', async () => {
 
 test('who holds a worker costs no request where nobody wants to know; one that has gone is no failure', async () => {
   const marked = { v: 1, data: { uid: 'ours', marked: true } }
-  const mark = (target: WorkerTarget, answers: Answer[]): Promise<{ methods: string[] }> =>
-    asked(answers, (provider) => provider.mark(target, { leased: false }, newCall()))
-  expect((await mark({ id, handle }, [gone])).methods).toEqual([])
-  expect((await mark({ id, handle: marked }, [gone])).methods).toEqual(['PATCH'])
-  expect((await mark({ id, handle: marked }, [refuse(409)])).methods).toEqual(['PATCH'])
-  expect((await mark({ id }, [gone])).methods).toEqual(['GET'])
-  expect((await mark({ id }, [json(podOf())])).methods).toEqual(['GET'])
+  const mark = (target: WorkerTarget, answers: Answer[]): Promise<{ methods: string[]; outcome: unknown }> =>
+    asked(answers, (provider) => failure(provider.mark(target, { leased: false }, newCall())))
+  const heard = (...methods: string[]): object => ({ methods, outcome: 'none' })
+  expect(await mark({ id, handle }, [gone])).toEqual(heard())
+  expect(await mark({ id, handle: marked }, [gone])).toEqual(heard('PATCH'))
+  expect(await mark({ id }, [gone])).toEqual(heard('GET'))
+  expect(await mark({ id }, [json(podOf())])).toEqual(heard('GET'))
+  const uid = { field: 'metadata.uid', message: 'Invalid value: "other": field is immutable' }
+  expect(await mark({ id, handle: marked }, [refuse(422, { causes: [uid] })])).toEqual(heard('PATCH'))
+  const precondition = 'Precondition failed: UID in precondition: ours, UID in object meta: other'
+  expect(await mark({ id, handle: marked }, [refuse(409, { message: precondition })])).toEqual(heard('PATCH'))
+})
+
+test.each<[string, Answer, object]>([
+  ['it was changed meanwhile', refuse(409, { reason: 'Conflict' }), { code: 'conflict', effect: 'none' }],
+  ['a policy refuses it', refuse(422, { reason: 'Invalid' }), { code: 'invalid-spec', effect: 'none' }],
+  ['the Role has gone with its namespace', refuse(403, { reason: 'Forbidden' }), { code: 'auth', effect: 'none' }],
+  ['a way to no cluster', refuse(404), { code: 'not-found', effect: 'none' }],
+  ['the server is busy', refuse(429, { retryAfter: 60 }), { code: 'throttled', effect: 'none' }],
+  ['the server fails', refuse(500), { code: 'transient', effect: 'possible' }],
+])('a mark that nobody heard is told, with one request: %s', async (_what, answer, told) => {
+  const target = { id, handle: { v: 1, data: { uid: 'ours', marked: true } } }
+  const { outcome, methods } = await asked([answer], (provider) => failure(provider.mark(target, { leased: true }, newCall())))
+  expect(outcome).toMatchObject(told)
+  expect(methods).toEqual(['PATCH'])
 })
 
 test('a failure of the look before a command has no effect', async () => {

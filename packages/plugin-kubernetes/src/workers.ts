@@ -26,7 +26,7 @@ export interface Workers {
   page(query: WorkerQuery, signal: AbortSignal): Promise<{ items: Pod[]; next?: string }>
   /** Is any object of such a worker there? */
   some(selector: string, signal: AbortSignal): Promise<boolean>
-  /** Some of this provider's that were made as another kind, and which none of these sees: a leak. */
+  /** Looks for what this provider has made as another kind, so that all of these see it; answers some of which only a part is seen. */
   unseen(tags: Tags, signal: AbortSignal): Promise<WorkerId[]>
   /** Of which kinds of objects Events are about workers. */
   readonly told: readonly ('Pod' | 'Job')[]

@@ -15,7 +15,7 @@ import type { LiveWorker } from './model.ts'
 import type { PoolRoom } from './pool.ts'
 import type { Preparation } from './prepare.ts'
 import { withTicket } from './proofs.ts'
-import { type LaunchReaction, reactToLaunch } from './react.ts'
+import { reactToLaunch } from './react.ts'
 import { changeWorker, journal, writing } from './records.ts'
 import type { Traces } from './traces.ts'
 import { betterPlace, takeBackLaunch, takeBackUnsent } from './takeback.ts'
@@ -184,11 +184,9 @@ export function launcherOf(context: Context, parts: LauncherParts): Launcher {
     const now = clock.now()
     const attempt = worker.attempt + 1
     const held = elsewhere(worker)
-    const given = { attempt, now, deadline: parts.startDue(worker), random: clock.random(), doubt: how.doubt }
-    const reaction: LaunchReaction =
-      held === undefined && error.code === 'not-found' && parts.preparation.renew(worker)
-        ? { kind: 'retry', delayMs: 0, counts: true }
-        : reactToLaunch(error, given)
+    const renewed = held === undefined && error.code === 'not-found' && parts.preparation.renew(worker)
+    const given = { attempt, now, deadline: parts.startDue(worker), random: clock.random(), doubt: how.doubt, renewed }
+    const reaction = reactToLaunch(error, given)
     if (reaction.kind === 'give-up') {
       const { path, quota } = error
       await giveUp(context, memory, {

@@ -11,6 +11,8 @@ export interface LaunchTry {
   random: number
   /** May an earlier attempt of this id have had an effect? */
   doubt: boolean
+  /** What its pool needs at the provider was not found, and is prepared anew since. */
+  renewed: boolean
 }
 
 export type LaunchReaction =
@@ -35,6 +37,8 @@ export function reactToLaunch(error: ProviderError, given: LaunchTry): LaunchRea
     return error.effect === 'none'
       ? { kind: 'retry', delayMs: error.retryAfterMs ?? NOT_SENT_MS, counts: false }
       : { kind: 'give-up', doubt, next: 'placement' }
+  if (error.code === 'not-found' && given.renewed && given.now < given.deadline)
+    return { kind: 'retry', delayMs: 0, counts: true }
   // The table decides what may be repeated; a conflict that outlives its repeats concerns this id only, so a new id may try.
   const conflict = error.code === 'conflict'
   if (!reactions[error.code].retrySame) return { kind: 'give-up', doubt, next }

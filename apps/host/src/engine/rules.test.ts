@@ -16,6 +16,7 @@ describe('after a failed launch', () => {
     deadline: 60_000,
     random: 0.5,
     doubt: false,
+    renewed: false,
     ...more,
   })
   const none = { effect: 'none' as const }
@@ -32,6 +33,9 @@ describe('after a failed launch', () => {
     ['invalid-spec', none, {}, up(false, 'fail')],
     ['unsupported', none, {}, up(false, 'placement')],
     ['not-found', {}, {}, up(true, 'fail')],
+    ['not-found', none, { renewed: true }, again(0)],
+    ['not-found', none, { renewed: true, now: 60_000 }, up(false, 'fail')],
+    ['capacity', none, { renewed: true }, up(false, 'placement')],
     ['conflict', none, {}, again(250)],
     ['conflict', none, { attempt: 3 }, up(true, 'placement')],
     ['transient', none, {}, again(250)],

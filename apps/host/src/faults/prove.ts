@@ -1,11 +1,13 @@
 /**
  * `pnpm prove`: the long form of the proofs that CI takes in short: the conformance suite against every seeded defect, processes that
- * stand still for two minutes, callers under upgrades of their plugin, a thousand commands of one shell, and the kill proofs. Resumable; the last result, with seed and commit, is written to docs/proofs.md.
+ * stand still for two minutes, six silent minutes on a cluster, callers under upgrades of their plugin, a thousand commands of one shell, and
+ * the kill proofs. Resumable; the last result, with seed and commit, is written to docs/proofs.md.
  *
  * Kills per point: fake 100, local 50, Docker 20. `MUSTER_PROVE_SHARE=0.1` takes a tenth. What was proved at this commit is not proved
- * again; a failure stops and names the point. With the word `upgrades` or `commands` only those are proved, and put into the page as it is.
+ * again; a failure stops and names the point. With the word `silence`, `upgrades` or `commands` only those are proved, and put into the page
+ * as it is.
  */
-import { execFileSync, spawnSync } from 'node:child_process'
+import { execFileSync } from 'node:child_process'
 import { mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { dirname, join } from 'node:path'
@@ -13,6 +15,7 @@ import { findDocker } from '@muster/test/systems/docker'
 import { type KillPoint, killPoints } from '../engine/killpoint.ts'
 import { limited, prove } from './kill.test.helper.ts'
 import { proveShell, roomFor, type ShellProved } from './shell.test.helper.ts'
+import { type SilenceProved, silenceIn, silenceText, testsPass } from './silence.test.helper.ts'
 import { proveStop, type Stop } from './stop.test.helper.ts'
 import { proveSwitch, type SwitchProved } from './switch.test.helper.ts'
 import { dockerVendor, fakeVendor, localVendor, type OpenVendor } from './vendors.test.helper.ts'
@@ -35,6 +38,8 @@ interface State {
   defects?: number
   /** `vendor what` of the stops that were survived. */
   stops?: string[]
+  /** What lived through six silent minutes on a cluster; `absent`: why there is none here. */
+  silence?: SilenceProved
   /** Callers of a provider whose plugin was switched, and killed. */
   switch?: SwitchProved
   /** Commands of one shell, half of them interrupted. */
@@ -56,7 +61,11 @@ const vendors: [string, number, OpenVendor][] = [
 ]
 
 const file = join(root, 'docs/proofs.md')
-const alone = { upgrades: { prove: proveSwitches, text: upgrades }, commands: { prove: proveCommands, text: commands } }
+const alone = {
+  silence: { prove: proveSilence, text: () => silenceText(state.silence) },
+  upgrades: { prove: proveSwitches, text: upgrades },
+  commands: { prove: proveCommands, text: commands },
+}
 const asked = Object.entries(alone).filter(([word]) => process.argv.includes(word))
 if (asked.length > 0) {
   for (const [, { prove: proveIt, text }] of asked) {
@@ -67,6 +76,7 @@ if (asked.length > 0) {
   state.defects ??= proveDefects()
   save()
   await proveStops()
+  proveSilence()
   await proveSwitches()
   await proveCommands()
   for (const [name, full, vendor] of vendors)
@@ -142,17 +152,20 @@ function proveDefects(): number {
   const folder = mkdtempSync(join(tmpdir(), 'muster-prove-'))
   try {
     const totals = join(folder, 'totals')
-    const args = ['run', '--configLoader', 'native', '--project', 'contract', 'packages/core/src/testing/defects']
-    const { status } = spawnSync(process.execPath, [join(root, 'node_modules/vitest/vitest.mjs'), ...args], {
-      cwd: root,
-      stdio: 'inherit',
-      env: { ...process.env, MUSTER_PROVE_DEFECTS: 'all', MUSTER_TEST_TOTALS: totals },
-    })
-    if (status !== 0) throw new Error('not every seeded defect is caught by its own test alone')
+    const args = ['--project', 'contract', 'packages/core/src/testing/defects']
+    if (!testsPass(args, { MUSTER_PROVE_DEFECTS: 'all', MUSTER_TEST_TOTALS: totals }))
+      throw new Error('not every seeded defect is caught by its own test alone')
     return Number(/^(\d+) passed/.exec(readFileSync(totals, 'utf8'))?.[1])
   } finally {
     rmSync(folder, { recursive: true, force: true })
   }
+}
+
+function proveSilence(): void {
+  state.silence ??= silenceIn()
+  save()
+  const { absent, seconds = 0 } = state.silence
+  process.stdout.write(`silence: ${absent === undefined ? `${seconds} s were lived through` : `not proved, ${absent}`}\n`)
 }
 
 /** A small integer hash: Knuth, The Art of Computer Programming 6.4, multiplicative hashing. */
@@ -226,6 +239,8 @@ for it, and by that test alone; a sound provider passes all.
 A daemon, or the plugin's process, is stopped (SIGSTOP) for ${stopMs / 1000} s with runs whose output is followed, a lease of 30 s and a run whose
 time-out is as long as the stop, and goes on (SIGCONT): ${(state.stops ?? []).join(', ')}. Each holds that the lease lives, that every run ended
 with its own exit and every line of its log once, in the worker that it began in, and that nothing was left.
+
+${silenceText(state.silence)}
 
 ${upgrades()}
 

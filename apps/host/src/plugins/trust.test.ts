@@ -1,9 +1,10 @@
 /** Four kinds of registry, and what becomes of a plugin that was signed once. */
-import { writeFile } from 'node:fs/promises'
+import { readFile, writeFile } from 'node:fs/promises'
 import { join } from 'node:path'
 import { tempFolder } from '@muster/test/systems/temp'
 import { beforeAll, describe, expect, it } from 'vitest'
-import { lockedAttestations, lockedBytes } from './fetch.ts'
+import { lockedAttestations, lockedBytes, provenAttestations } from './fetch.ts'
+import { keepAttestations } from './kept-tarballs.ts'
 import type { LockedPlugin } from './lock.ts'
 import { reasonOf } from '../config/problem.ts'
 import { discover } from './discover.ts'
@@ -15,7 +16,7 @@ import { rightSigner, startTestSigstore, type TestSigstore } from './testing/sig
 import { writeMirror } from './mirror.ts'
 import type { OriginDeps } from './origins.ts'
 import type { PluginRefusal } from './refusal.ts'
-import { keepsTrust, trustOf } from './trust.ts'
+import { keepsTrust, staysSigned, trustOf } from './trust.ts'
 
 const published = '2026-01-01T00:00:00.000Z'
 const rule = { packages: ['@acme/*'], ...rightSigner }
@@ -160,6 +161,39 @@ describe('a plugin that was signed once', () => {
     )
   })
 
+  it('stays its signer’s where no rule says any more who that is: its lock does', async () => {
+    await using site = await signedOnce()
+    const locked = (await site.lock([rule])).locked as LockedPlugin & { signer: Signer }
+    const stays = (rules: object[], signer?: Partial<Signer>): Promise<void> =>
+      staysSigned(
+        {
+          ...{ ...locked, before: { ...locked, alias: 'acme' } },
+          attestations: async () => {
+            const tarball = await lockedBytes(locked, { registry: site.policy, stores: [site.store] })
+            return sigstore.attest({ package: locked.package, version: locked.version, tarball, ...(signer && { signer }) })
+          },
+        },
+        { root: join(site.store, '../root.json'), rules: rules as (typeof rule)[] },
+      )
+    for (const rules of [[], [{ ...rule, packages: ['@other/*'] }]]) {
+      await stays(rules)
+      await expect(stays(rules, other)).rejects.toMatchObject({ code: 'other-repository' })
+    }
+    // A rule comes before it.
+    await expect(stays([{ ...rule, ...other }])).rejects.toMatchObject({ code: 'other-repository' })
+  })
+
+  it('is signed still when other things that are written of the same bytes are written anew', async () => {
+    await using site = await signedOnce()
+    const file = join(site.store, '../plugins.lock.json')
+    const before = await readFile(file, 'utf8')
+    const lock = JSON.parse(before) as { plugins: { acme: LockedPlugin } }
+    lock.plugins.acme.permissions.net = ['api.acme.test:443']
+    await writeFile(file, JSON.stringify(lock))
+    expect((await site.lock([rule], { update: ['acme'] })).told).toBe('')
+    expect(await readFile(file, 'utf8')).toBe(before)
+  })
+
   it('goes on with the next version of the same signer', async () => {
     await using site = await signedOnce()
     await site.publish('1.1.0')
@@ -169,6 +203,21 @@ describe('a plugin that was signed once', () => {
       expect.objectContaining({ version: '1.1.0', previous: expect.objectContaining({ version: '1.0.0' }) }),
     ])
   })
+})
+
+it('of what is attested in a store only what proves the signer is taken along; else its source is asked', async () => {
+  await using site = await openSite()
+  await site.publish('1.0.0')
+  const locked = (await site.lock([rule])).locked as LockedPlugin
+  site.registry.asked.length = 0
+  const deps = { registry: site.policy, stores: [site.store], trust: { root: join(site.store, '../root.json'), rules: [] } }
+  const right = await provenAttestations(locked, deps)
+  expect([right, site.registry.asked]).toEqual([{ attestations: [expect.any(Object)] }, []])
+  await keepAttestations(locked.sha512, { store: site.store, attestations: { attestations: [] } })
+  expect(await provenAttestations(locked, deps)).toEqual(right)
+  expect(site.registry.asked).toEqual(['-/npm/v1/attestations/@acme/plugin@1.0.0'])
+  await site.publish('1.0.0', null)
+  expect(await provenAttestations(locked, deps)).toBeUndefined()
 })
 
 describe('a mirror in which locked bytes are looked for first', () => {

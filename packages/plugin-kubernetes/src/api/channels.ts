@@ -182,7 +182,8 @@ function keepAlive(socket: WebSocket, limits: Limits, give: (failure: ApiFailure
   let sends = 0
   const timer = setInterval(() => {
     const now = performance.now()
-    if (socket.isPaused) heardAt = now
+    // The handshake has a time of its own.
+    if (socket.isPaused || socket.readyState === WebSocket.CONNECTING) heardAt = now
     if (now - heardAt > (held ? limits.heldMs : limits.silenceMs))
       give(new ApiFailure('the connection showed no life', { code: 'SILENT', sent: true }))
     else if (socket.readyState === WebSocket.OPEN) socket.ping(String(sends))

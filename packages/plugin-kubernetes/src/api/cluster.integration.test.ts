@@ -12,6 +12,7 @@ import { formatPosition, type LogPart, parsePosition } from './log-position.ts'
 import { followLog } from './logs.ts'
 import { forwardPort } from './port-forward.ts'
 import { createReflector } from './reflector.ts'
+import { silence } from '../testing/silence.test.helper.ts'
 
 const namespace = 'default'
 const never = new AbortController().signal
@@ -184,6 +185,8 @@ suiteWith(await findStartKubernetes(), 'the client layer on a cluster', (start) 
     })
     asServiceAccount.close()
   })
+
+  silence(() => cluster)
 
   test('an API server that is killed and forgets: list and log go on, a command ends as lost', async () => {
     const what = { list: calls.listPods, call: calls.watchPods, place: { namespace }, labelSelector: 'suite=api' }

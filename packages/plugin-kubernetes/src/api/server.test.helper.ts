@@ -5,6 +5,7 @@ import type { AddressInfo } from 'node:net'
 import type { Duplex } from 'node:stream'
 import { waitFor } from '@muster/test/systems/wait'
 import { createBucket } from './bucket.ts'
+import type { FailureCause } from './failure.ts'
 import { createIdentities } from './identity.ts'
 import { createRequests, type Requests } from './requests.ts'
 import { createTransport, type Transport } from './transport.ts'
@@ -83,14 +84,22 @@ export function kubeconfig(server: string, user: object, cluster: object = {}): 
   })
 }
 
+export interface Refusal {
+  reason?: string
+  message?: string
+  retryAfter?: number
+  causes?: readonly FailureCause[]
+}
+
 export function json(body: unknown): Answer {
   return (_, response) => void response.setHeader('Content-Type', 'application/json').end(JSON.stringify(body))
 }
 
-export function refuse(code: number, more: { reason?: string; message?: string; retryAfter?: number } = {}): Answer {
+export function refuse(code: number, more: Refusal = {}): Answer {
+  const { causes, ...words } = more
   return (_, response) => {
     if (more.retryAfter !== undefined) response.setHeader('Retry-After', String(more.retryAfter))
-    response.writeHead(code).end(JSON.stringify({ kind: 'Status', code, message: 'no', ...more }))
+    response.writeHead(code).end(JSON.stringify({ kind: 'Status', code, message: 'no', details: { causes }, ...words }))
   }
 }
 

@@ -14,17 +14,21 @@ interface Place {
   /** Pods with a gate, and Pods of Jobs. */
   gates?: object[]
   ofJobs?: object[]
+  /** May it see Jobs? */
+  jobs?: boolean
   as?: WorkerKind
 }
 
 /** Answers what a probe asks before it tries a Pod, and then so. */
 async function probed(
   last: Answer,
-  { gitVersion = 'v1.34.1', gates = [], ofJobs = [], as = 'pod' }: Place = {},
+  { gitVersion = 'v1.34.1', gates = [], ofJobs = [], jobs = false, as = 'pod' }: Place = {},
 ): Promise<object> {
   const answer: Answer = (request, response, url) => {
     const { pathname } = url
     if (pathname === '/version') return json({ gitVersion })(request, response, url)
+    if (request.method === 'GET' && pathname.endsWith('/jobs'))
+      return (jobs ? json({ metadata: {}, items: ofJobs }) : refuse(403))(request, response, url)
     if (url.searchParams.get('labelSelector')?.includes('job-name'))
       return json({ metadata: {}, items: ofJobs })(request, response, url)
     // Of workers whose network is closed.
@@ -86,7 +90,7 @@ test('whether policies hold is what the gate that ended last has seen', async ()
   expect(holds).not.toHaveProperty('notes')
 })
 
-test('workers that were made as Jobs are told where they are Pods: nobody sees or ends them', async () => {
+test('workers that were made as Jobs, which the Role does not let be seen, are told where they are Pods', async () => {
   const ids = ['1', '2', '3', '4'].map((end) => `w0000000000000000000000000${end}`)
   const podOf = (id: string, provider = 'kubernetes'): object => {
     const of = { 'muster-owner': 'owner-', 'muster-provider': provider, 'muster-pool': 'pool', 'muster-epoch': '1' }
@@ -99,11 +103,12 @@ test('workers that were made as Jobs are told where they are Pods: nobody sees o
   expect(await probed(made(whole), { ofJobs })).toMatchObject({
     state: 'ready',
     notes: [
-      `workers of this provider were made as Jobs, and with \`as: pod\` nobody sees or ends them: ${ids.slice(0, 3).join(', ')} and 1 more; ` +
-        'take `as: job` again until they have ended, or ' +
+      `workers of this provider were made as Jobs, which its Role does not let it see: ${ids.slice(0, 3).join(', ')} and 1 more; ` +
+        'their Pods are seen and ended, the Jobs stay: bind `role-jobs.yaml` again until they have gone, or ' +
         '`kubectl delete jobs --namespace=team --selector=muster-owner=Zowner-Z,muster-provider=kubernetes`, which ends what runs in them',
     ],
   })
+  expect(await probed(made(whole), { ofJobs, jobs: true })).not.toHaveProperty('notes')
   expect(await probed(made(whole), { ofJobs, as: 'job' })).not.toHaveProperty('notes')
 })
 

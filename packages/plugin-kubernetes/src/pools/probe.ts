@@ -60,8 +60,8 @@ function unseenWords(ids: readonly string[], { cluster, tags }: ProbeParts): str
   const more = ids.length > NAMED ? ` and ${ids.length - NAMED} more` : ''
   const selector = ownerSelector(tags).replace(/,[^,]*$/, '')
   return [
-    `workers of this provider were made as Jobs, and with \`as: pod\` nobody sees or ends them: ${ids.slice(0, NAMED).join(', ')}${more};`,
-    'take `as: job` again until they have ended, or',
+    `workers of this provider were made as Jobs, which its Role does not let it see: ${ids.slice(0, NAMED).join(', ')}${more};`,
+    'their Pods are seen and ended, the Jobs stay: bind `role-jobs.yaml` again until they have gone, or',
     `\`kubectl delete jobs --namespace=${cluster.namespace} --selector=${selector}\`, which ends what runs in them`,
   ].join(' ')
 }

@@ -1,6 +1,6 @@
 /** Workers that are Jobs, on a cluster: what differs from Pods, and what must not. */
-import type { LaunchSpec, OwnerTags, WorkerId, WorkerObservation } from '@muster/core'
-import { checkProvider, newWorkerId } from '@muster/core/testing'
+import type { LaunchSpec, WorkerId, WorkerObservation } from '@muster/core'
+import { checkProvider } from '@muster/core/testing'
 import { CLUSTER_IMAGES, findStartKubernetes, type KubernetesCluster } from '@muster/test/systems/kubernetes'
 import { suiteWith } from '@muster/test/systems/presence'
 import { waitFor } from '@muster/test/systems/wait'
@@ -13,21 +13,14 @@ import type { ClusterEvent, Job, Pod, PodList } from '../objects.ts'
 import { type KubernetesProvider, kubernetesProvider } from '../provider.ts'
 import { fields, newCall } from '../testing/pure.test.helper.ts'
 import { jobOf as jobManifestOf } from './job-view.ts'
+import { forced, query, specOf, watching } from '../testing/specs.test.helper.ts'
 import { roleOf } from '../pools/rbac.ts'
 import { podOf } from '../translate.ts'
 import type { WorkerKind } from '../workers.ts'
-
-const query = { 'muster-owner': 'owner', 'muster-provider': 'kubernetes' }
-const forced = { graceMs: 0, force: true, reason: 'done' }
+import { bothKinds } from './kinds.test.helper.ts'
 
 interface Budget {
   status?: { currentHealthy: number }
-}
-
-function specOf(over: Partial<LaunchSpec> = {}): LaunchSpec {
-  const id = newWorkerId()
-  const tags: OwnerTags = { ...query, 'muster-pool': 'pool', 'muster-worker': id, 'muster-epoch': '1' }
-  return { id, tags, work: { mode: 'hold' }, image: CLUSTER_IMAGES.busybox, ...over }
 }
 
 /**
@@ -104,6 +97,8 @@ suiteWith(await findStartKubernetes(), 'workers that are Jobs', (start) => {
   )
   afterAll(() => cluster?.stop())
 
+  bothKinds({ cluster: () => cluster, place: jobPlace, providerAt })
+
   test('the conformance suite, as far as its calls know what a worker is, under the Role that it asks for', async () => {
     const setup = kubernetesSetup(cluster, await jobPlace('conformance'), 'job')
     const outcomes = await checkProvider(setup, { only: ({ name }) => aboutWorkers.test(name) })
@@ -125,17 +120,10 @@ suiteWith(await findStartKubernetes(), 'workers that are Jobs', (start) => {
     ['evicted', (pod) => evict(pod)],
   ])('a Pod that is %s is a lost worker, which has no second one', async (_what, end) => {
     const id = await runs({ settings: { graceSeconds: 1 } })
-    const told: string[] = []
-    const leaving = new AbortController()
-    const watching = (async () => {
-      const call = { ...newCall(), signal: leaving.signal }
-      for await (const seen of provider.watch({ tags: query, limit: 500 }, call)) if (seen.id === id) told.push(seen.phase)
-    })()
-    watching.catch(() => {})
-    await waitFor('it is seen', () => told.includes('running'))
+    using watch = watching(provider)
+    await waitFor('it is seen', () => watch.phases(id).includes('running'))
     await end(await nameOf(id))
-    await waitFor('the loss is told', () => told.includes('lost'))
-    leaving.abort()
+    await waitFor('the loss is told', () => watch.phases(id).includes('lost'))
     const ended = await waitFor('the Job to end', () => jobOf(id), {
       until: ({ status }) => status?.conditions?.some(({ type }) => type === 'Failed' || type === 'Complete') === true,
     })
@@ -159,23 +147,17 @@ suiteWith(await findStartKubernetes(), 'workers that are Jobs', (start) => {
     const job = jobManifestOf(podOf(spec, place.namespace))
     const path = `/apis/batch/v1/namespaces/${place.namespace}/jobs`
     await cluster.ask({ method: 'POST', path, body: { ...job, spec: { ...job.spec, suspend: true } } })
-    const told: string[] = []
-    const leaving = new AbortController()
-    const watching = (async () => {
-      const call = { ...newCall(), signal: leaving.signal }
-      for await (const seen of provider.watch({ tags: query, limit: 500 }, call)) if (seen.id === spec.id) told.push(seen.phase)
-    })()
-    watching.catch(() => {})
+    using watch = watching(provider)
+    const told = (): readonly string[] => watch.phases(spec.id)
     const held = await waitFor('its problem', () => look(spec.id), { until: (seen) => seen?.problem !== undefined })
     expect(held).toMatchObject({ phase: 'provisioning', problem: { code: 'capacity', final: false } })
     expect(await listed()).toContain(spec.id)
     await suspend(false)
-    await waitFor('it is told to run', () => told.includes('running'))
-    expect(told).not.toContain('lost')
+    await waitFor('it is told to run', () => told().includes('running'))
+    expect(told()).not.toContain('lost')
     await suspend(true)
     await suspend(false)
-    await waitFor('the loss is told', () => told.includes('lost'))
-    leaving.abort()
+    await waitFor('the loss is told', () => told().includes('lost'))
     await ends(spec.id)
     expect(await podsOf(spec.id)).toEqual([])
   })
@@ -217,21 +199,15 @@ suiteWith(await findStartKubernetes(), 'workers that are Jobs', (start) => {
     await kubectl('label', 'pod', pod, 'muster-worker-')
     expect(await look(id)).toMatchObject({ phase: 'running', part: expect.any(String) as string })
     await kubectl('label', 'pod', pod, `muster-worker=${id}`)
-    const told: string[] = []
-    const leaving = new AbortController()
-    const watching = (async () => {
-      const call = { ...newCall(), signal: leaving.signal }
-      for await (const seen of provider.watch({ tags: query, limit: 500 }, call)) if (seen.id === id) told.push(seen.phase)
-    })()
-    watching.catch(() => {})
-    await waitFor('it is seen', () => told.includes('running'))
+    using watch = watching(provider)
+    const told = (): readonly string[] => watch.phases(id)
+    await waitFor('it is seen', () => told().includes('running'))
     await kubectl('delete', 'job', id, '--cascade=orphan')
     expect(await look(id)).toMatchObject({ phase: 'running' })
     expect((await listed()).filter((one) => one === id)).toEqual([id])
     await ends(id)
-    leaving.abort()
-    expect(told).toContain('stopping')
-    expect(told.slice(0, told.indexOf('stopping'))).not.toContain('lost')
+    expect(told()).toContain('stopping')
+    expect(told().slice(0, told().indexOf('stopping'))).not.toContain('lost')
     expect(await podsOf(id)).toEqual([])
   })
 
@@ -268,17 +244,6 @@ suiteWith(await findStartKubernetes(), 'workers that are Jobs', (start) => {
       )
     await provider.unpreparePool({ pool, handle }, newCall())
     expect(await budgets()).toEqual([])
-  })
-
-  test('workers that were Pods are seen by who makes Jobs since; who makes Pods says of Jobs that he does not see them', async () => {
-    const job = await runs()
-    expect((await providerAt(place, 'pod').probe(newCall())).notes).toContainEqual(expect.stringContaining(job))
-    await ends(job)
-    const spec = specOf()
-    await providerAt(place, 'pod').launch(spec, newCall())
-    await waitFor('it runs', () => look(spec.id), { until: (seen) => seen?.phase === 'running' })
-    expect(await listed()).toContain(spec.id)
-    await ends(spec.id)
   })
 })
 
