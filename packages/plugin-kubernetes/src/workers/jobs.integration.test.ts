@@ -12,8 +12,8 @@ import { kubernetesSetup } from '../testing/conformance.test.helper.ts'
 import type { ClusterEvent, Job, Pod, PodList } from '../objects.ts'
 import { type KubernetesProvider, kubernetesProvider } from '../provider.ts'
 import { fields, newCall } from '../testing/pure.test.helper.ts'
-import { forced, query, specOf, watching } from '../testing/specs.test.helper.ts'
 import { jobOf as jobManifestOf } from './job-view.ts'
+import { forced, query, specOf, watching } from '../testing/specs.test.helper.ts'
 import { roleOf } from '../pools/rbac.ts'
 import { podOf } from '../translate.ts'
 import type { WorkerKind } from '../workers.ts'
@@ -147,23 +147,17 @@ suiteWith(await findStartKubernetes(), 'workers that are Jobs', (start) => {
     const job = jobManifestOf(podOf(spec, place.namespace))
     const path = `/apis/batch/v1/namespaces/${place.namespace}/jobs`
     await cluster.ask({ method: 'POST', path, body: { ...job, spec: { ...job.spec, suspend: true } } })
-    const told: string[] = []
-    const leaving = new AbortController()
-    const watching = (async () => {
-      const call = { ...newCall(), signal: leaving.signal }
-      for await (const seen of provider.watch({ tags: query, limit: 500 }, call)) if (seen.id === spec.id) told.push(seen.phase)
-    })()
-    watching.catch(() => {})
+    using watch = watching(provider)
+    const told = (): readonly string[] => watch.phases(spec.id)
     const held = await waitFor('its problem', () => look(spec.id), { until: (seen) => seen?.problem !== undefined })
     expect(held).toMatchObject({ phase: 'provisioning', problem: { code: 'capacity', final: false } })
     expect(await listed()).toContain(spec.id)
     await suspend(false)
-    await waitFor('it is told to run', () => told.includes('running'))
-    expect(told).not.toContain('lost')
+    await waitFor('it is told to run', () => told().includes('running'))
+    expect(told()).not.toContain('lost')
     await suspend(true)
     await suspend(false)
-    await waitFor('the loss is told', () => told.includes('lost'))
-    leaving.abort()
+    await waitFor('the loss is told', () => told().includes('lost'))
     await ends(spec.id)
     expect(await podsOf(spec.id)).toEqual([])
   })
@@ -205,21 +199,15 @@ suiteWith(await findStartKubernetes(), 'workers that are Jobs', (start) => {
     await kubectl('label', 'pod', pod, 'muster-worker-')
     expect(await look(id)).toMatchObject({ phase: 'running', part: expect.any(String) as string })
     await kubectl('label', 'pod', pod, `muster-worker=${id}`)
-    const told: string[] = []
-    const leaving = new AbortController()
-    const watching = (async () => {
-      const call = { ...newCall(), signal: leaving.signal }
-      for await (const seen of provider.watch({ tags: query, limit: 500 }, call)) if (seen.id === id) told.push(seen.phase)
-    })()
-    watching.catch(() => {})
-    await waitFor('it is seen', () => told.includes('running'))
+    using watch = watching(provider)
+    const told = (): readonly string[] => watch.phases(id)
+    await waitFor('it is seen', () => told().includes('running'))
     await kubectl('delete', 'job', id, '--cascade=orphan')
     expect(await look(id)).toMatchObject({ phase: 'running' })
     expect((await listed()).filter((one) => one === id)).toEqual([id])
     await ends(id)
-    leaving.abort()
-    expect(told).toContain('stopping')
-    expect(told.slice(0, told.indexOf('stopping'))).not.toContain('lost')
+    expect(told()).toContain('stopping')
+    expect(told().slice(0, told().indexOf('stopping'))).not.toContain('lost')
     expect(await podsOf(id)).toEqual([])
   })
 
