@@ -70,7 +70,10 @@ test('its worker is ready once the ticket is exchanged, and not before; a second
   expect(workerId).toBe(id)
   expect(h.engine.leases.get(lease)?.state).toBe('active')
   expect(h.engine.agents.whose(session)?.id).toBe(id)
-  await expect(h.engine.agents.enter(ticketOf(id), 'elsewhere')).rejects.toMatchObject({ code: 'ticket-used' })
+  await expect(h.engine.agents.enter(ticketOf(id), 'elsewhere')).rejects.toMatchObject({
+    code: 'ticket-used',
+    hint: expect.stringContaining('end the worker: its ticket was read by somebody else'),
+  })
   await h.settle()
   expect(await rules(id)).toEqual(['launch-for-lease', 'worker-launched', 'agent-ready', 'lease-active', 'ticket-replayed'])
   const [row] = (await h.engine.journal.why('worker', id)).slice(-1)
@@ -182,6 +185,19 @@ test('an agent that is silent for two minutes is lost, and one that is heard of 
   await h.pass(30_000)
   expect(await h.engine.leases.find(lease)).toMatchObject({ state: 'ended', end: 'lost' })
   expect(await rules(id)).toContain('agent-silent')
+})
+
+test('that another agent is heard of keeps no silent one', async () => {
+  await open()
+  const [silent, loud] = [await ask(), await ask()]
+  await h.pass(50)
+  for (const lease of [silent, loud]) await enter(workerOf(lease))
+  for (let beats = 0; beats < 3; beats++) {
+    await h.pass(50_000)
+    h.engine.agents.heard(workerOf(loud))
+  }
+  expect(await h.engine.leases.find(silent)).toMatchObject({ state: 'ended', end: 'lost' })
+  expect(h.engine.leases.get(loud)?.state).toBe('active')
 })
 
 test('agents wait in the stock of a pool, serve one lease each, and end when they are silent there', async () => {

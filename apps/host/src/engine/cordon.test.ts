@@ -17,6 +17,8 @@ const turn = (): Promise<void> => new Promise((resolve) => setImmediate(resolve)
 const ask = async (): Promise<string> => (await h.engine.leases.request(leaseRequest())).id
 const only = (): string => [...h.engine.workers.live()][0]?.id ?? ''
 const pool = (): unknown => h.engine.pools.get('ci')
+const lastDecision = async (id: string): Promise<string | undefined> =>
+  (await h.engine.journal.why('worker', id)).at(-1)?.decision
 
 describe('a cordoned idle worker', () => {
   test('is handed to nobody, counts for no stock, and is left alone until its lifetime, over a kill too', async () => {
@@ -51,6 +53,7 @@ describe('a cordoned idle worker', () => {
     await h.pass(100)
     const id = only()
     await h.engine.workers.cordon(id, ann)
+    expect(await lastDecision(id)).toBe('it is handed out to nobody, and left alone until its lifetime')
     await h.pass(5000)
     expect(pool()).toMatchObject({ workers: { idle: 2 }, aside: 1 })
     await h.engine.workers.uncordon(id, ann)
@@ -96,14 +99,15 @@ describe('a cordoned idle worker', () => {
 
 describe('a cordoned leased worker', () => {
   test.each([
-    [3, 'idle'],
-    [1, undefined],
-  ])('goes on; afterwards, with %i uses, it is %s', async (uses, phase) => {
+    [3, 'idle', 'it goes on with its lease, and is left alone afterwards'],
+    [1, undefined, 'it goes on with its lease, and ends with it: that is its last'],
+  ])('goes on; afterwards, with %i uses, it is %s', async (uses, phase, told) => {
     await open({ pools: [poolConfig({ work: 'hold', uses })] })
     const lease = await ask()
     await h.pass(100)
     const id = only()
     await h.engine.workers.cordon(id, ann)
+    expect(await lastDecision(id)).toBe(told)
     await h.pass(60_000)
     expect(h.engine.leases.get(lease)).toMatchObject({ state: 'active', worker_id: id })
     await h.engine.leases.release(lease, { reason: 'done' })

@@ -209,6 +209,7 @@ test('of a provider that has failed every worker may be, with its lease', async 
   })
   const row = (await h.engine.journal.why('lease', lease)).at(-1)
   expect(row).toMatchObject({ rule: 'worker-forgotten', worker_id: id })
+  expect(JSON.parse(row?.inputs ?? '{}')).toMatchObject({ lease: 'ends' })
   h.provider().setState('ready')
   await h.pass(200_000)
   expect(h.provider().vendor.workers.size).toBe(0)
@@ -225,6 +226,8 @@ test('a lease whose worker was only being made waits for another', async () => {
   await h.pass(1000)
   expect(h.engine.leases.get(lease)).toMatchObject({ state: 'active' })
   expect(h.provider('two').vendor.workers.size).toBe(1)
+  const row = (await h.engine.journal.why('worker', id)).find(({ rule }) => rule === 'worker-forgotten')
+  expect(JSON.parse(row?.inputs ?? '{}')).toMatchObject({ lease: 'waits again' })
 })
 
 test('of a provider that is configured no longer: its last one clears what was said of it', async () => {

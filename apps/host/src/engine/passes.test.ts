@@ -2,6 +2,19 @@ import { expect, test } from 'vitest'
 import { StoreError } from '../store/store.ts'
 import { leaseRequest, openHarness, poolConfig } from './testing/harness.ts'
 
+test('a lease that gets an idle worker is told how long it had waited', async () => {
+  const h = await openHarness({ pools: [poolConfig({ work: 'hold', uses: 2, scale: { max: 1 } })], providers: [{ name: 'one' }] })
+  const first = await h.engine.leases.request(leaseRequest())
+  await h.pass(1000)
+  const second = await h.engine.leases.request(leaseRequest())
+  await h.pass(7000)
+  await h.engine.leases.release(first.id, { reason: 'done' })
+  await h.pass(1000)
+  const row = (await h.engine.journal.why('lease', second.id)).find(({ rule }) => rule === 'assign-idle')
+  expect(JSON.parse(row?.inputs ?? '{}')).toMatchObject({ waitedMs: 7000 })
+  await h.close()
+})
+
 test('a pool whose plan could not be stored, and that had news in that moment, is planned again', async () => {
   const h = await openHarness({ pools: [poolConfig()], providers: [{ name: 'one' }] })
   h.provider().setState('failed')

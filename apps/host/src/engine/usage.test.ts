@@ -114,6 +114,26 @@ test('a stream that breaks off is asked for again; a provider that cannot tell i
   expect(asked()).toBe(0)
 })
 
+test('a stream that breaks off after a long time is asked for again after a pause too, and not before its provider wants it', async () => {
+  await withWorker()
+  const asked = (): number => h.provider().vendor.calls.filter(({ method }) => method === 'stats').length
+  const breaks = (retryAfterMs?: number): void =>
+    h
+      .provider()
+      .sample(new ProviderError('throttled', 'too many asked', { effect: 'none', ...(retryAfterMs && { retryAfterMs }) }))
+  await h.pass(60_000)
+  breaks()
+  await h.pass(0)
+  expect(asked()).toBe(1)
+  await h.pass(60_000)
+  expect(asked()).toBe(2)
+  breaks(300_000)
+  await h.pass(250_000)
+  expect(asked()).toBe(2)
+  await h.pass(120_000)
+  expect(asked()).toBe(3)
+})
+
 test('a stream that came to the end of its time is asked for again at once', async () => {
   await withWorker()
   const asked = (): number => h.provider().vendor.calls.filter(({ method }) => method === 'stats').length

@@ -134,6 +134,40 @@ test('a list has as many as were asked for, the newest first, and those with the
   expect(await listed({ labels: { team: 'a', more: 'x' } })).toEqual([])
 })
 
+test('a list by labels has each run once, however many pages are looked through for it', async () => {
+  await running()
+  const row = await h.engine.store.read.selectFrom('runs').selectAll().executeTakeFirstOrThrow()
+  const teams = Array.from({ length: 120 }, (_, n) => ({ id: `r${String(n).padStart(26, '0')}`, team: n % 2 === 0 ? 'a' : 'b' }))
+  const rows = teams.map(({ id, team }) => ({
+    ...row,
+    id,
+    state: 'ended',
+    ended_at: 1,
+    request: JSON.stringify({ labels: { team } }),
+  }))
+  await h.engine.store.write(async (tx) => void (await tx.insertInto('runs').values(rows).execute()))
+  const listed = await runs.list({ ended: true, labels: { team: 'a' }, limit: 100 })
+  expect(listed.map(({ id }) => id)).toEqual(teams.flatMap(({ id, team }) => (team === 'a' ? [id] : [])).reverse())
+})
+
+test('a run takes no worker before its inputs have come', async () => {
+  const { id } = await runs.create({ ...plain, inputs: [{ name: 'src', path: '/src' }] }, tester)
+  await h.pass(1000)
+  expect(runs.get(id)).toMatchObject({ state: 'uploading', lease_id: null })
+  expect(await h.engine.leases.list({ ended: true })).toEqual([])
+})
+
+test('what shall be stored with a run is stored with it', async () => {
+  const told: string[] = []
+  const also: Also<RunRecord> = async (_tx, _after, run) => void told.push(run.id)
+  const { id } = await runs.create(plain, { ...tester }, also)
+  expect(told).toEqual([id])
+})
+
+test('nobody waits for a run that is not there', async () => {
+  await expect(runs.wait('r0', () => true)).rejects.toMatchObject({ code: 'not-found', message: 'no run r0' })
+})
+
 test('the lease of a run knows it from its begin to its end, and ends as it does', async () => {
   const run = await running()
   const lease = run.lease_id ?? ''

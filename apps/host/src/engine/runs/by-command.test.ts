@@ -133,12 +133,15 @@ test.each([
   const { id, worker } = await begun()
   commands.write(worker, 'before')
   await until('the first of the output', async () => (await logOf(id)) === 'before')
+  const stored = runs.wait(id, ({ state }) => state === 'collecting')
   fault = new ProviderError(code, 'the vendor lost it')
   commands.cut(fault)
   commands.write(worker, ', lost')
   commands.end(worker, 0)
   await until('its end', () => runs.get(id) === undefined)
   expect(await runs.find(id)).toMatchObject({ outcome: 'passed', log_problem: problem })
+  // A host that is killed before the end goes on from there.
+  expect(await stored).toMatchObject({ outcome: 'passed', log_problem: problem })
 })
 
 test('of one whose log was read to its end nothing is said', async () => {

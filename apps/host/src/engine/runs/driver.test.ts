@@ -1,12 +1,31 @@
 /** The steps of one run, as far as no worker is needed for them. */
 import { expect, test } from 'vitest'
-import { testClock } from '../testing/clock.ts'
+import { type TestClock, testClock } from '../testing/clock.ts'
 import type { RunRecord } from '../model.ts'
 import type { RunDeps } from './deps.ts'
 import { driveRun } from './driver.ts'
 
-test('who waits for a worker hears of a cancel, and watches nothing once the run has ended', async () => {
+type Wait = (id: string, until: unknown, signal: AbortSignal) => Promise<never>
+
+interface Driven {
+  deps: RunDeps
+  clock: TestClock
+  watchers: ReadonlySet<unknown>
+  reports: string[]
+  stop: AbortController
+  run(): RunRecord
+  change(next: Partial<RunRecord>): void
+}
+
+const waitsFor: Wait = (_id, _until, signal) =>
+  new Promise((_, reject) => signal.addEventListener('abort', () => reject(signal.reason as Error)))
+
+/** A run that is queued and has a lease; its worker is waited for by `wait`. */
+function queued(wait: Wait): Driven {
   const watchers = new Set<(run: RunRecord) => void>()
+  const reports: string[] = []
+  const stop = new AbortController()
+  const clock = testClock()
   let run = {
     ...{ id: 'r1', kind: 'run', pool: 'ci', state: 'queued', artifacts: '[]', request: '{}', request_sealed: 'sealed' },
     ...{ lease_id: 'l1', worker_id: null, started_at: null, ended_at: null, cancel_requested: 0, reason: null },
@@ -15,11 +34,9 @@ test('who waits for a worker hears of a cancel, and watches nothing once the run
     run = { ...run, ...next }
     for (const watcher of [...watchers]) watcher(run)
   }
-  const wait = (_id: string, _until: unknown, signal: AbortSignal): Promise<never> =>
-    new Promise((_, reject) => signal.addEventListener('abort', () => reject(signal.reason as Error)))
   const deps = {
     engine: {
-      clock: testClock(),
+      clock,
       sealer: { open: () => '{}' },
       leases: { wait, ofRun: () => undefined },
       journal: { append: () => Promise.resolve() },
@@ -34,13 +51,39 @@ test('who waits for a worker hears of a cancel, and watches nothing once the run
       },
     },
     killpoint: () => undefined,
-    stopping: new AbortController().signal,
-    report: (message: string) => expect.fail(message),
+    stopping: stop.signal,
+    report: (message: string) => void reports.push(message),
   } as unknown as RunDeps
-  const driven = driveRun(deps, 'r1')
-  expect(watchers.size).toBe(1)
-  change({ cancel_requested: 1, reason: 'no need' })
+  return { deps, clock, watchers, reports, stop, run: () => run, change }
+}
+
+test('who waits for a worker hears of a cancel, and watches nothing once the run has ended', async () => {
+  const at = queued(waitsFor)
+  const driven = driveRun(at.deps, 'r1')
+  expect(at.watchers.size).toBe(1)
+  at.change({ cancel_requested: 1, reason: 'no need' })
   await driven
-  expect(run).toMatchObject({ state: 'ended', outcome: 'cancelled', reason: 'no need' })
-  expect(watchers.size).toBe(0)
+  expect(at.run()).toMatchObject({ state: 'ended', outcome: 'cancelled', reason: 'no need' })
+  expect([at.watchers.size, at.reports]).toEqual([0, []])
+})
+
+test('a host that stops ends no run that waits for a worker: the next goes on with it', async () => {
+  const at = queued(waitsFor)
+  const driven = driveRun(at.deps, 'r1')
+  at.stop.abort()
+  await driven
+  expect(at.run()).toMatchObject({ state: 'queued', ended_at: null })
+  expect([at.watchers.size, at.reports]).toEqual([0, []])
+})
+
+test('a defect on the way is tried again, and in the end it is the end of the run, and says what it was', async () => {
+  const at = queued(() => Promise.reject(new Error('this cannot be')))
+  let over = false
+  void driveRun(at.deps, 'r1').then(() => (over = true))
+  for (let turns = 0; !over && turns < 20; turns++) {
+    await new Promise((resolve) => setImmediate(resolve))
+    at.clock.step(at.clock.now() + 1000)
+  }
+  expect(at.run()).toMatchObject({ state: 'ended', outcome: 'unknown', reason: 'the host failed: this cannot be' })
+  expect(at.reports).toEqual(Array.from({ length: 3 }, () => 'a run driver failed'))
 })
