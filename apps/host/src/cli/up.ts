@@ -32,7 +32,7 @@ export function upCommand(): Command {
         'the store was restored or moved, and no other daemon uses its owner: unknown workers are removed',
       ).conflicts('newOwner'),
     )
-    .option('--new-owner', 'the store was restored or copied: leave all earlier workers alone')
+    .option('--new-owner', 'the store was restored or copied, and is another deployment: leave all earlier workers alone')
     .addOption(new Option('--log-level <level>', 'least level that is logged').choices(levels).default('info'))
     .addOption(new Option('--log-format <format>', 'default: text at a terminal, else json').choices(['json', 'text']))
     .action(async (_options: unknown, command: Command) => {

@@ -5,6 +5,7 @@ import { DatabaseSync } from 'node:sqlite'
 import { tempFolder, type TempFolder } from '@muster/test/systems/temp'
 import { afterEach, beforeEach, expect, test, vi } from 'vitest'
 import { alone, aloneFileOf } from './alone.ts'
+import { PluginRefusal } from './refusal.ts'
 
 let folder: TempFolder
 let file: string
@@ -81,6 +82,14 @@ test('a file that is no lock is named, with what rids of it', async () => {
   await writeFile(victim, '')
   await expect(alone(file)).rejects.toMatchObject(refused)
   expect(await readFile(victim, 'utf8')).toBe('')
+})
+
+test('what hinders it beside the file is told as it is: nobody is told to remove a file that is well', async () => {
+  // Of a change that was cut off, SQLite thinks.
+  await mkdir(`${aloneFileOf(file)}-journal`)
+  const error: unknown = await alone(file).catch((thrown: unknown) => thrown)
+  expect(error).toMatchObject({ message: expect.stringContaining('unable to open database file') as string })
+  expect(error).not.toBeInstanceOf(PluginRefusal)
 })
 
 test.each([

@@ -1,10 +1,10 @@
 import { access, mkdir, readdir, rm, stat, symlink, writeFile } from 'node:fs/promises'
-import { join } from 'node:path'
+import { basename, join } from 'node:path'
 import { tempFolder } from '@muster/test/systems/temp'
 import { expect, test } from 'vitest'
 import { filesOf } from './archive.ts'
 import { sha512Of, treeOf } from '@muster/packed/digest'
-import { addContent, findContent, verifyTree } from './content.ts'
+import { addContent, findContent, unpackAnew, verifyTree } from './content.ts'
 import { hexOf } from './hex.ts'
 import { keptTarball } from './kept-tarballs.ts'
 import { packPlugin } from './testing/pack.ts'
@@ -25,12 +25,30 @@ test('the bytes are kept beside what is unpacked of them, and only those are giv
   expect(await addContent(tarball, temp.path)).toBe(root)
   expect(await keptTarball(sha512, [join(temp.path, 'none'), temp.path])).toEqual(tarball)
   const file = join(temp.path, '.packed', `${hexOf(sha512)}.tgz`)
-  expect((await stat(file)).mode & 0o777).toBe(0o444)
+  const { mode, ino } = await stat(file)
+  expect(mode & 0o777).toBe(0o444)
+  // What is here is not written again.
+  await addContent(tarball, temp.path)
+  expect((await stat(file)).ino).toBe(ino)
   await rm(file)
   await writeFile(file, Buffer.alloc(tarball.length))
   expect(await keptTarball(sha512, [temp.path])).toBeUndefined()
   await addContent(tarball, temp.path)
   expect(await keptTarball(sha512, [temp.path])).toEqual(tarball)
+})
+
+test('a folder that is gone is unpacked anew by its name; one that is only named alike has no bytes', async () => {
+  await using temp = await tempFolder('content')
+  const root = await addContent(await packPlugin(), temp.path)
+  await rm(root, { recursive: true })
+  for (const name of [`${root}.old`, join(temp.path, 'dev')])
+    await expect(unpackAnew(name)).rejects.toMatchObject({
+      code: 'other-files',
+      message: `the unpacked files in ${name} are gone, and their tarball too`,
+    })
+  expect(await unpackedIn(temp.path)).toEqual([])
+  await unpackAnew(root)
+  expect(await unpackedIn(temp.path)).toEqual([basename(root)])
 })
 
 test('many at once unpack the same bytes to one folder', async () => {

@@ -182,7 +182,7 @@ describe('discover', () => {
       { pkg: { muster: undefined } },
       /no-manifest: the package names no plugin manifest \| run: npm pkg set muster=muster-plugin\.json/,
     ],
-    ['a manifest outside', { pkg: { muster: '../../etc/passwd' } }, /is outside the package/],
+    ['a manifest outside', { pkg: { muster: '../../etc/passwd' } }, /package\.json:4:\d+ outside: '\S+' is outside the package/],
     [
       'a contract out of range',
       { manifest: { contract: ['2.0'] } },

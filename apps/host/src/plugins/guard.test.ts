@@ -229,7 +229,8 @@ test('a terminal stays with the process that it began in, and hears of its sizes
   // Another process has taken over.
   down({ worker: other.worker, holds: other.holds, inFlight: 8 })
   await terminal.resize({ columns: 100, rows: 30 })
-  expect(asked.at(-1)).toMatchObject({ method: 'execResize', given: [target, { id: 'x1', columns: 100, rows: 30 }, {}] })
+  const size = { id: 'x1', columns: 100, rows: 30 }
+  expect(asked.at(-1)).toMatchObject({ method: 'execResize', given: [target, size, {}], options: { deadlineMs: 30_000 } })
   expect([other.asked, quiet]).toEqual([[], false])
   exit.resolve({ code: 0, reason: 'exited' })
   await holds.empty()
@@ -321,6 +322,23 @@ test('a stream ends by a deadline too, and what it fails with is told as of any 
   expect([told, failures]).toEqual([['watch', 'logs', 'copyOut', 'forward'].map((method) => `p1 ${method} stream 1 ok`), []])
   await expect(Array.fromAsync(calls.copyOut(target, '/x'))).rejects.toMatchObject({ code: 'capacity' })
   expect([told.at(-1), failures]).toEqual(['p1 copyOut stream 1 capacity', ['copyOut capacity']])
+})
+
+test('a stream is asked for with all that was said beside it', async () => {
+  const given: CallOptions[] = []
+  const worker = new Proxy({} as WorkerClient, {
+    get: () =>
+      async function* (...all: unknown[]) {
+        given.push(all.at(-1) as CallOptions)
+        yield 1
+      },
+  })
+  const { guard } = straw(undefined, worker, { told: [] })
+  const { signal } = new AbortController()
+  const beside = { signal, timeoutMs: 5000, idempotencyKey: 'k', attempt: 3 }
+  await Array.fromAsync(guard.calls.logs(target, { follow: true }, beside))
+  expect(given).toMatchObject([{ deadlineMs: 5000, idempotencyKey: 'k', attempt: 3, traceparent: 'of the witness' }])
+  expect(given[0]?.signal).toBe(signal)
 })
 
 test('a process may go once its calls have ended; whoever only watches or follows a log does not hold it', async () => {

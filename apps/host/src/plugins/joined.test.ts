@@ -82,6 +82,14 @@ test('an older one that cannot be asked makes a page of nothing known; what ails
   await expect(both.provider.list({ limit: 9 })).rejects.toBe(down)
 })
 
+test('a list of the older one asks the newer one of nothing that it has a record of: that it cannot be asked hides none', async () => {
+  await make(older, 2, '1.0.0')
+  newer.inspect = () => Promise.reject(new ProviderError('transient', 'down', { effect: 'none' }))
+  expect(await pages(9)).toEqual([[], ['2']])
+  await make(older, 3)
+  expect(await pages(9)).toEqual([[], []])
+})
+
 test('an inspect asks each for its own, and fails when one of those that are asked does', async () => {
   await make(newer, 1, '2.0.0')
   await make(older, 2, '1.0.0')

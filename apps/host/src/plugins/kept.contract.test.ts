@@ -163,6 +163,16 @@ it('a host that starts has it again by the lock, and says why where it has not',
   expect(await without.list({ limit: 1, cursor: next })).toMatchObject({ workers: [], unseen: '1.0.0' })
 })
 
+it('is told of where its provider is looked for, and is what is found for its workers alone', async () => {
+  const refused = { reason: 'the lock no longer holds it', hint: 'lock it again' }
+  room = startPlugins({ ...(await at('2.0.0')), ...deps, kept: [{ provider: 'p', version: '1.0.0', found: { refused } }] })
+  room.ownedBy((worker) => (worker === launchSpec.id ? '1.0.0' : '2.0.0'))
+  const kept = { version: '1.0.0', state: 'failed', ...refused }
+  expect(room.find('p')?.status()).toMatchObject({ state: 'starting', kept })
+  expect(room.find('p', launchSpec.id)?.status()).toMatchObject({ state: 'failed', ...refused })
+  expect(room.find('p', 'another')?.status()).toMatchObject({ state: 'starting' })
+})
+
 it('a version that is kept instead of another gets no process of that one', async () => {
   const provider = await begin()
   await writeFile(gate(), '')

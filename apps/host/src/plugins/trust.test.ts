@@ -1,5 +1,5 @@
 /** Four kinds of registry, and what becomes of a plugin that was signed once. */
-import { writeFile } from 'node:fs/promises'
+import { readFile, writeFile } from 'node:fs/promises'
 import { join } from 'node:path'
 import { tempFolder } from '@muster/test/systems/temp'
 import { beforeAll, describe, expect, it } from 'vitest'
@@ -15,7 +15,7 @@ import { rightSigner, startTestSigstore, type TestSigstore } from './testing/sig
 import { writeMirror } from './mirror.ts'
 import type { OriginDeps } from './origins.ts'
 import type { PluginRefusal } from './refusal.ts'
-import { keepsTrust, trustOf } from './trust.ts'
+import { keepsTrust, staysSigned, trustOf } from './trust.ts'
 
 const published = '2026-01-01T00:00:00.000Z'
 const rule = { packages: ['@acme/*'], ...rightSigner }
@@ -158,6 +158,39 @@ describe('a plugin that was signed once', () => {
     expect(await site.start()).toMatch(
       /a rule of trust asks for another signer of @acme\/plugin@1\.0\.0: it is signed by .*acme\/plugin/,
     )
+  })
+
+  it('stays its signer’s where no rule says any more who that is: its lock does', async () => {
+    await using site = await signedOnce()
+    const locked = (await site.lock([rule])).locked as LockedPlugin & { signer: Signer }
+    const stays = (rules: object[], signer?: Partial<Signer>): Promise<void> =>
+      staysSigned(
+        {
+          ...{ ...locked, before: { ...locked, alias: 'acme' } },
+          attestations: async () => {
+            const tarball = await lockedBytes(locked, { registry: site.policy, stores: [site.store] })
+            return sigstore.attest({ package: locked.package, version: locked.version, tarball, ...(signer && { signer }) })
+          },
+        },
+        { root: join(site.store, '../root.json'), rules: rules as (typeof rule)[] },
+      )
+    for (const rules of [[], [{ ...rule, packages: ['@other/*'] }]]) {
+      await stays(rules)
+      await expect(stays(rules, other)).rejects.toMatchObject({ code: 'other-repository' })
+    }
+    // A rule comes before it.
+    await expect(stays([{ ...rule, ...other }])).rejects.toMatchObject({ code: 'other-repository' })
+  })
+
+  it('is signed still when other things that are written of the same bytes are written anew', async () => {
+    await using site = await signedOnce()
+    const file = join(site.store, '../plugins.lock.json')
+    const before = await readFile(file, 'utf8')
+    const lock = JSON.parse(before) as { plugins: { acme: LockedPlugin } }
+    lock.plugins.acme.permissions.net = ['api.acme.test:443']
+    await writeFile(file, JSON.stringify(lock))
+    expect((await site.lock([rule], { update: ['acme'] })).told).toBe('')
+    expect(await readFile(file, 'utf8')).toBe(before)
   })
 
   it('goes on with the next version of the same signer', async () => {

@@ -6,7 +6,9 @@
 import { closeSync, existsSync, fsyncSync, openSync, readFileSync, renameSync, writeSync } from 'node:fs'
 import { join } from 'node:path'
 import { z } from 'zod'
+import { type Home, homeOf, isAnother, readHome, whoWorksIn, writeHome } from './home.ts'
 import { newOwner } from './ids.ts'
+import { named } from './lock.ts'
 import { syncDirectory } from './seal.ts'
 import { type Store, StoreError, type Tx } from './store.ts'
 
@@ -21,7 +23,10 @@ export interface Identity {
 
 const noteSchema = z.object({ owner: z.string(), epoch: z.int() })
 
-/** Errors: StoreError `restored` when the store is a restored one and `restore` does not say what to do. */
+/**
+ * Errors: StoreError `restored` when the store is a restored or a copied one and `restore` does not say what to do, or says `new-owner` of one that
+ * is neither; `held` when a copy is to go on for an original that is at work.
+ */
 export async function openIdentity(
   store: Store,
   dir: string,
@@ -34,16 +39,21 @@ export async function openIdentity(
   const stored = await store.read.selectFrom('meta').select('value').where('key', '=', 'owner').executeTakeFirst()
   const term = await store.read.selectFrom('term').select('epoch').executeTakeFirst()
   const epoch = term?.epoch ?? 0
+  const home = await readHome(store)
+  const original = stored === undefined ? undefined : originalOf(dir, { home, owner: stored.value })
   const restored =
-    stored === undefined ? note !== undefined : note === undefined ? epoch > 0 : note.owner !== stored.value || note.epoch > epoch
-  if (restored && restore === undefined)
-    throw new StoreError('restored', 'the store is older than its data folder, or was copied into it', {
-      hint: 'Start with --adopt if no other daemon uses this owner (unknown workers are then removed as orphans), or with --new-owner to leave all earlier workers alone.',
+    original !== undefined ||
+    (stored === undefined ? note !== undefined : note === undefined ? epoch > 0 : note.owner !== stored.value || note.epoch > epoch)
+  if (restored && restore === undefined) throw undecided(original)
+  if (original !== undefined && restore === 'adopt') mustRest(original)
+  if (!restored && restore === 'new-owner' && stored !== undefined && home?.renewed !== true)
+    throw new StoreError('restored', 'nothing shows that the store was restored or copied: --new-owner would leave its own workers alone for ever', {
+      hint: 'Start without it. If this data folder is a copy of one of another machine, remove owner.json from it first.',
     })
 
   const keep = stored?.value ?? (restore === 'adopt' ? note?.owner : undefined)
   const owner = keep === undefined || (restored && restore === 'new-owner') ? newOwner() : keep
-  const floor = Math.max(epoch, note?.epoch ?? 0)
+  const floor = Math.max(epoch, note?.epoch ?? 0, original?.epoch ?? 0)
   if (owner !== stored?.value || floor > epoch || restored)
     await store.write(async (tx) => {
       await tx
@@ -61,9 +71,47 @@ export async function openIdentity(
       if (owner !== stored.value) await disown(tx, now())
       else if (restored) await distrust(tx, now())
     })
+  const at = { path: homeOf(dir), ...(restore === 'new-owner' && stored !== undefined ? { renewed: true } : {}) }
+  if (home?.path !== at.path || home.renewed !== at.renewed) await store.write((tx) => writeHome(tx, at))
   // Before the first term, so that a host killed right after taking it is not mistaken for a restored one.
   if (note?.owner !== owner || restored) writeNote(path, { owner, epoch: floor })
   return { owner, note: (used) => writeNote(path, { owner, epoch: used }) }
+}
+
+interface Original {
+  path: string
+  epoch: number
+}
+
+/** The data folder of which this one is a copy, as long as it is there. */
+function originalOf(dir: string, { home, owner }: { home: Home | undefined; owner: string }): Original | undefined {
+  if (home === undefined || !isAnother(dir, home)) return undefined
+  try {
+    const note = readNote(ownerPath(home.path))
+    return note?.owner === owner ? { path: home.path, epoch: note.epoch } : undefined
+  } catch {
+    // Nothing could start there.
+    return undefined
+  }
+}
+
+function undecided(original: Original | undefined): StoreError {
+  if (original === undefined)
+    return new StoreError('restored', 'the store is older than its data folder, or was copied into it', {
+      hint: 'Start with --adopt if no other daemon uses this owner (unknown workers are then removed as orphans), or with --new-owner to leave all earlier workers alone.',
+    })
+  return new StoreError('restored', `the data folder is a copy of ${original.path}, which is still there`, {
+    hint: `Start with --new-owner if ${original.path} is to work on: this one then leaves all earlier workers alone. Start with --adopt if this one goes on in its place (unknown workers are then removed as orphans), and remove the other.`,
+  })
+}
+
+/** Two daemons of one owner would each remove what the other makes. */
+function mustRest(original: Original): void {
+  const holder = whoWorksIn(original.path)
+  if (holder === undefined) return
+  throw new StoreError('held', `the data folder is a copy of ${original.path}, which is in use by ${named(holder)}`, {
+    hint: 'Stop that daemon first, or start this one with --new-owner.',
+  })
 }
 
 /** The note outside the database, in a data folder. */

@@ -25,14 +25,17 @@ export function lockHost(path: string): HostLock {
   const taken = takeLock(path)
   if ('release' in taken) return taken
   const { holder, cause } = taken
-  const who =
-    holder === undefined
-      ? 'another process'
-      : `process ${holder.pid} on ${holder.host}, since ${new Date(holder.since).toISOString()}`
-  throw new StoreError('held', `the data folder is in use by ${who}`, {
+  throw new StoreError('held', `the data folder is in use by ${named(holder)}`, {
     hint: 'Stop that daemon, or give this one a data folder of its own.',
     cause,
   })
+}
+
+/** As messages name it. */
+export function named(holder: Holder | 'unknown' | undefined): string {
+  return holder === undefined || holder === 'unknown'
+    ? 'another process'
+    : `process ${holder.pid} on ${holder.host}, since ${new Date(holder.since).toISOString()}`
 }
 
 /**
@@ -64,6 +67,22 @@ export function takeLock(path: string, doing?: string): HostLock | { holder: Hol
   }
   const held = db
   return { release: () => held.close() }
+}
+
+/** Who has the lock at `path`, which exists; undefined when nobody has. Changes nothing. Errors: StoreError. */
+export function whoHolds(path: string): Holder | 'unknown' | undefined {
+  let db: DatabaseSync | undefined
+  try {
+    db = new DatabaseSync(path, { timeout: 0 })
+    db.exec('begin immediate; rollback')
+    return undefined
+  } catch (error) {
+    const reason = storeError(error)
+    if (reason instanceof StoreError && reason.code === 'busy') return readHolder(path) ?? 'unknown'
+    throw reason
+  } finally {
+    db?.close()
+  }
 }
 
 /** Who holds, or last held, the lock; undefined when that cannot be read. */

@@ -58,7 +58,7 @@ export interface StoreHealth {
 
 /**
  * held: another daemon has the data folder · busy: another process locks the database · full: no room on the disk · io, corrupt: the
- * disk or the file is broken · restored: the database is older than the data folder says · newer: written by a newer Muster ·
+ * disk or the file is broken · restored: whose the workers are has to be said · newer: written by a newer Muster ·
  * overloaded: more writes wait than may · closed
  */
 export type StoreErrorCode =

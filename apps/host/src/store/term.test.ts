@@ -1,8 +1,9 @@
-import { mkdtempSync, rmSync } from 'node:fs'
+import { mkdtempSync, readFileSync, rmSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { afterEach, beforeEach, expect, test } from 'vitest'
 import { openIdentity } from './identity.ts'
+import { lockHost } from './lock.ts'
 import { openSqliteStore } from './open.ts'
 import type { Store } from './store.ts'
 import { acquireTerm, type TermOptions } from './term.ts'
@@ -99,6 +100,61 @@ test('the owner stays; an older or foreign database asks what to do', async () =
   const renamed = await start(clone, 'new-owner')
   expect(renamed).not.toBe(owner)
   expect(await start(clone)).toBe(renamed)
+})
+
+test('a copy of a whole data folder asks whose the workers are for as long as the original is there; a moved one does not', async () => {
+  const { cpSync, renameSync, symlinkSync } = await import('node:fs')
+  const [home, copy, moved, link] = ['home', 'copy', 'moved', 'link'].map((name) => join(dir, name)) as [string, string, string, string]
+  const owner = await start(home)
+  symlinkSync(home, link)
+  expect(await start(link)).toBe(owner)
+  cpSync(home, copy, { recursive: true })
+  await expect(start(copy)).rejects.toMatchObject({
+    code: 'restored',
+    message: expect.stringContaining(home),
+    hint: expect.stringContaining('--new-owner'),
+  })
+  // Nothing was decided by asking.
+  await expect(start(copy)).rejects.toMatchObject({ code: 'restored' })
+  expect(await start(home)).toBe(owner)
+  const other = await start(copy, 'new-owner')
+  expect(other).not.toBe(owner)
+  expect(await start(copy)).toBe(other)
+
+  renameSync(home, moved)
+  expect(await start(moved)).toBe(owner)
+  // What is at the former place now is another deployment.
+  cpSync(copy, home, { recursive: true })
+  expect(await start(moved)).toBe(owner)
+})
+
+test('a copy goes on for its original once that has ended, past the epochs that were used there', async () => {
+  const { cpSync } = await import('node:fs')
+  const [home, copy] = ['home', 'copy'].map((name) => join(dir, name)) as [string, string]
+  const owner = await start(home)
+  cpSync(home, copy, { recursive: true })
+  for (let starts = 0; starts < 3; starts += 1) await start(home)
+  const running = lockHost(join(home, 'host.lock'))
+  await expect(start(copy, 'adopt')).rejects.toMatchObject({ code: 'held', message: expect.stringContaining(home) })
+  running.release()
+  expect(await start(copy, 'adopt')).toBe(owner)
+  const used = JSON.parse(readFileSync(join(copy, 'owner.json'), 'utf8')) as { epoch: number }
+  expect(used.epoch).toBe(5)
+  expect(await start(copy)).toBe(owner)
+})
+
+test('a new owner is for what was restored or copied: of others it is refused, said again it changes nothing', async () => {
+  const { rmSync: remove } = await import('node:fs')
+  const home = join(dir, 'home')
+  const owner = await start(home, 'new-owner')
+  await expect(start(home, 'new-owner')).rejects.toMatchObject({ code: 'restored', hint: expect.stringContaining('owner.json') })
+  // As the hint says, of a copy whose original is on another machine.
+  remove(join(home, 'owner.json'))
+  const other = await start(home, 'new-owner')
+  expect(other).not.toBe(owner)
+  expect(await start(home, 'new-owner')).toBe(other)
+  expect(await start(home)).toBe(other)
+  await expect(start(home, 'new-owner')).rejects.toMatchObject({ code: 'restored' })
 })
 
 test('a host killed between taking the term and noting it starts as itself', async () => {

@@ -268,6 +268,17 @@ test('a command whose worker was stopped by hand ends as its worker did, whateve
   expect([outcome, reason]).toEqual(['infrastructure', expect.stringContaining('137')])
 })
 
+test('a command that was never sent, since its worker had ended by then, is not said to have begun perhaps', async () => {
+  fault = () => new ProviderError('transient', 'its engine is down', { effect: 'none' })
+  const id = await create()
+  await until('the first try', async () => (await decisionsOf(id)).length > 0)
+  const made = h.provider().vendor.workers.get(runs.get(id)?.worker_id ?? '')
+  Object.assign(made ?? {}, { phase: 'exited', exit: { code: 0, reason: 'exited with code 0' } })
+  fault = () => new ProviderError('conflict', 'the worker is not running: it is exited', { effect: 'none' })
+  await until('its end', () => runs.get(id) === undefined, 1000)
+  expect(await runs.find(id)).toMatchObject({ outcome: 'infrastructure', reason: expect.stringContaining('it is exited') })
+})
+
 test('a command that ends as it was asked to is not killed on top of it', async () => {
   const id = await create()
   await until('the command to run', () => runs.get(id)?.state === 'running')

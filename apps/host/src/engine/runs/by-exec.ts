@@ -122,7 +122,8 @@ async function attachUntilEnd(job: Job, giveUp: AbortSignal, disk: Disk): Promis
       if (unknown >= unknownTries)
         return begun() ? unseen(`nobody can tell how it ended: ${error.message}`) : endingUnbegun(error.message, watch.stop())
     } else if (!isPassing(error)) {
-      return !begun() && error.code !== 'conflict'
+      const never = !begun() && (error.code !== 'conflict' || (!sent && (await shownAs(job)) === 'gone'))
+      return never
         ? endingUnbegun(`${error.code}: ${error.message}`, watch.stop())
         : unseen(`${error.code}: ${error.message}`)
     } else if (reactions[error.code].pluginFault && !begun() && ++faults >= pluginFaults) {
