@@ -206,19 +206,22 @@ test('a launch that was not sent yet goes to the place that is configured by the
   expect([phase(id ?? ''), conditions()]).toEqual([undefined, []])
 })
 
-test('what such a launch may have made without an answer is looked for there too', async () => {
-  const { vendor } = h.provider()
-  h.provider().setState('starting')
+test('what a launch that waited for its pool to be prepared may have made is looked for where it was sent', async () => {
+  const { vendor, capabilities } = h.provider()
+  Object.assign(capabilities, { preparePool: true })
+  const prepared = Promise.withResolvers<undefined>()
+  preparing = prepared.promise
   const { id: lease } = await h.engine.leases.request(leaseRequest())
-  await h.pass(100)
+  await h.settle()
+  const { worker_id: id } = h.engine.leases.get(lease) ?? {}
   await applied('elsewhere')
   faults['launch'] = { error: new ProviderError('transient', 'the line broke', { effect: 'possible' }) }
-  h.provider().setState('ready')
+  prepared.resolve(undefined)
   await h.settle()
-  expect(vendor.calls.filter((one) => one.method === 'launch')).toHaveLength(1)
+  expect(vendor.calls.flatMap((one) => (one.method === 'launch' ? one.id : []))).toEqual([id])
   faults = {}
   await h.pass(20_000)
-  expect([vendor.made.length, h.engine.leases.get(lease)?.state, conditions()]).toEqual([1, 'active', []])
+  expect([vendor.made, phase(id ?? ''), conditions()]).toEqual([[id], 'leased', []])
 })
 
 test('a launch that is repeated goes to no other place that is applied while its pool is prepared', async () => {

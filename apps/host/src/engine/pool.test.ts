@@ -26,7 +26,8 @@ test('a worker of which its provider cannot say whether it is ready is so once i
   let ready: WorkerObservation['ready'] = 'unknown'
   show(() => ({ ready }))
   for (const { name } of pools) await h.engine.leases.request(leaseRequest({ pool: name }))
-  const phases = (): string[] => pools.flatMap(({ name }) => [...h.engine.workers.live()].flatMap((one) => (one.pool === name ? one.phase : [])))
+  const phases = (): string[] =>
+    pools.flatMap(({ name }) => [...h.engine.workers.live()].flatMap((one) => (one.pool === name ? one.phase : [])))
   await h.pass(4500)
   expect(phases()).toEqual(['starting', 'starting'])
   await h.pass(5000)

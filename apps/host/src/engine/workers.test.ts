@@ -194,6 +194,17 @@ test('one that is forgotten in the moment in which its end is to be forced is no
   expect(await h.engine.workers.find(worker)).toMatchObject({ end: 'disowned', terminate_force: 0 })
 })
 
+test('one that is still there when its time to end is over is killed with that very try', async () => {
+  // So long a pause ends with the grace and the two minutes that follow it.
+  const error = new ProviderError('transient', 'busy', { retryAfterMs: 121_000 })
+  await open({ providers: [{ name: 'one', fault: (method) => (method === 'terminate' ? { error } : undefined) }] })
+  const { lease } = await leased()
+  await h.engine.leases.release(lease, { reason: 'done' })
+  await h.pass(121_000)
+  const forced = h.provider().vendor.calls.flatMap(({ method, force }) => (method === 'terminate' ? [force] : []))
+  expect(forced).toEqual([false, true])
+})
+
 test('one that is forgotten before it is written that its end has failed again is no fault of the host', async () => {
   const busy = new ProviderError('transient', 'busy')
   await open({ providers: [{ name: 'one', fault: (method) => (method === 'terminate' ? { error: busy } : undefined) }] })
