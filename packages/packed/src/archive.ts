@@ -6,7 +6,8 @@ import { extract, type Header } from 'tar-stream'
 
 /** A bundled plugin is a few MB; ten times the largest SDK leaves room, and a bomb is stopped. */
 export const maxTarballBytes: number = 64 * 2 ** 20
-const maxUnpackedBytes = 256 * 2 ** 20
+/** Of all files together. */
+export const maxUnpackedBytes: number = 256 * 2 ** 20
 const maxEntries = 10_000
 /** What file systems take for one name. */
 const maxNameBytes = 255

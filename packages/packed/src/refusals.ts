@@ -1,5 +1,8 @@
 /** What can be wrong with a package itself, by codes that stay: an author's tools say them as a host does. */
 
+/** The author's tools, by the package that they come in: by their own name alone, npx would run whoever's package has it. */
+export const authorTool = 'npx -p @muster/plugin-kit muster-plugin'
+
 /** Every code, and what it says. No host takes such a one. */
 export const packageRefusals = {
   'bad-archive': 'The archive holds what no plugin may have, or is none.',

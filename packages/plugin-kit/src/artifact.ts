@@ -8,6 +8,7 @@ import { pack } from '@muster/packed/pack'
 import { type AuthorFolder, openAuthor } from './author.ts'
 import { filesToPack } from './files.ts'
 import { PluginFault } from './finding.ts'
+import { authorTool } from '@muster/packed/refusals'
 
 export interface Artifact {
   /** As npm names it. */
@@ -71,7 +72,7 @@ async function artifactOf(file: string, tarball: Buffer): Promise<Artifact> {
       code: 'bad-archive',
       place: file,
       reason: `a host refuses it: ${error.message}`,
-      fix: 'run: npx muster-plugin pack',
+      fix: `run: ${authorTool} pack`,
     })
   }
 }

@@ -7,6 +7,7 @@ import { isDerived } from '@muster/packed/named'
 import { build, type BuildOptions, context, type Plugin } from 'esbuild'
 import { type AuthorFolder, insideOf, openAuthor } from './author.ts'
 import { PluginFault } from './finding.ts'
+import { authorTool } from '@muster/packed/refusals'
 
 export interface Built {
   entry: string
@@ -27,7 +28,7 @@ export async function buildPlugin(folder: string, source: string = defaultSource
     throw new PluginFault({
       place: author.manifestAt(['interpreter']),
       reason: `${author.manifest.interpreter} runs the entry as it is: there is nothing to build`,
-      fix: 'run: muster-plugin test',
+      fix: `run: ${authorTool} test`,
     })
   await bundle(author, source)
   return { entry: author.entry, bytes: (await stat(join(author.folder, author.entry))).size, renamed }

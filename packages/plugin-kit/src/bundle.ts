@@ -5,6 +5,7 @@ import { join } from 'node:path'
 import { build } from 'esbuild'
 import type { AuthorFolder } from './author.ts'
 import type { Finding } from './finding.ts'
+import { authorTool } from '@muster/packed/refusals'
 
 /** `require` of what CommonJS packages ask for once they are inside an ES module: a call like any other, which no bundler follows. */
 const requires = /(?<![\w$.])(?:__)?require\(\s*(["'])([^"'\n]+)\1\s*\)/g
@@ -18,7 +19,7 @@ export async function foreignImports({ folder, entry }: AuthorFolder): Promise<F
       code: 'foreign-import',
       place,
       reason: `it asks for '${name}', which is not in the bundle and on no host`,
-      fix: `run: npm install --save-dev ${name} && npx muster-plugin build`,
+      fix: `run: npm install --save-dev ${name} && ${authorTool} build`,
     }))
 }
 

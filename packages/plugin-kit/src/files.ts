@@ -5,6 +5,7 @@ import { reportFile } from '@muster/packed/conformance'
 import { filesBelow } from '@muster/packed/named'
 import { type AuthorFolder, insideOf } from './author.ts'
 import { type Finding, PluginFault } from './finding.ts'
+import { authorTool } from '@muster/packed/refusals'
 
 /** npm takes them along whatever `files` says. */
 const always = /^(?:package\.json|readme(?:\..*)?|licen[cs]e(?:\..*)?)$/i
@@ -36,7 +37,7 @@ export async function filesToPack({ folder, pack, packAt }: AuthorFolder): Promi
         code: 'bad-files',
         place,
         reason: `'${name}' is not there`,
-        fix: 'run: npx muster-plugin build; or take it out',
+        fix: `run: ${authorTool} build; or take it out`,
       })
     for (const path of found ?? []) names.add(path)
   }

@@ -32,7 +32,7 @@ test('a plugin is built, tested as it is packed, and packed to the same bytes', 
   expect(await pack('--verify')).toMatchObject({
     code: 1,
     stdout: expect.stringMatching(
-      /report\.json: there is no report of the conformance suite\n {2}fix: run: muster-plugin test\n$/,
+      /report\.json: there is no report of the conformance suite\n {2}fix: run: npx -p @muster\/plugin-kit muster-plugin test\n$/,
     ),
   })
   const tested = await kit('test', '-C', folder, '--report', file)
@@ -76,7 +76,7 @@ test('a plugin is built, tested as it is packed, and packed to the same bytes', 
   const { artifact, suite, tests } = report
   expect(await verifying({ artifact: { ...artifact, tree: treeOf(files) } })).toEqual([
     1,
-    expect.stringMatching(/it is of other files than these[^]*fix: run: muster-plugin test\n$/),
+    expect.stringMatching(/it is of other files than these[^]*fix: run: npx -p @muster\/plugin-kit muster-plugin test\n$/),
   ])
   const failed = tests.map((one, index) => (index === 0 ? { ...one, outcome: 'fail' as const } : one))
   expect(await verifying({ tests: failed })).toEqual([1, expect.stringMatching(/1 tests failed\n {2}fix: mend what they say/)])

@@ -4,6 +4,7 @@ import { packAuthor } from './artifact.ts'
 import { type AuthorFolder, openAuthor } from './author.ts'
 import { foreignImports } from './bundle.ts'
 import { type Finding, PluginFault } from './finding.ts'
+import { authorTool } from '@muster/packed/refusals'
 
 /** All that is wrong, not the first. */
 export async function lintPlugin(folder: string): Promise<Finding[]> {
@@ -74,7 +75,7 @@ function manifestFindings({ pack, manifest, manifestAt }: AuthorFolder): Finding
         code: 'other-manifest',
         place: manifestAt([key]),
         reason: `the manifest says ${key} ${manifest[key]}, package.json says ${pack[key]}`,
-        fix: `run: npx muster-plugin build; or write ${pack[key]}`,
+        fix: `run: ${authorTool} build; or write ${pack[key]}`,
       })
   const [major] = contractVersion.split('.')
   if (!manifest.contract.some((one) => one.split('.')[0] === major))
@@ -82,7 +83,7 @@ function manifestFindings({ pack, manifest, manifestAt }: AuthorFolder): Finding
       code: 'other-contract',
       place: manifestAt(['contract']),
       reason: `it speaks contract ${manifest.contract.join(', ')}, this kit ${contractVersion}`,
-      fix: `run: npx muster-plugin test, with "${contractVersion}" written here`,
+      fix: `run: ${authorTool} test, with "${contractVersion}" written here`,
     })
   return found
 }

@@ -165,7 +165,7 @@ describe('muster plugins', () => {
     const written = await offline('plugins', 'mirror', '--out', 'mirror')
     expect([written.code, written.stderr]).toEqual([
       0,
-      expect.stringMatching(/holds .*@1\.1\.0, .*@1\.0\.0, @muster-test\/fixture@1\.0\.0/),
+      expect.stringMatching(/holds .*@1\.1\.0, @muster-test\/fixture@1\.0\.0, .*@1\.0\.0/),
     ])
     const verified = await offline('plugins', 'verify', '--mirror', 'mirror', '--frozen')
     expect([verified.code, verified.stdout]).toEqual([

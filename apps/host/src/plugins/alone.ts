@@ -6,6 +6,7 @@ import { basename, dirname, join } from 'node:path'
 import { type Holder, takeLock } from '../store/lock.ts'
 import { StoreError } from '../store/store.ts'
 import { PluginRefusal } from './refusal.ts'
+import { word } from './word.ts'
 
 /**
  * Until it is disposed of, no other process is given the same. A lock of the kernel on a file beside the registry manifest, which whoever may
@@ -93,7 +94,7 @@ function unfit(file: string, why: string): PluginRefusal {
   return new PluginRefusal(
     'conflict',
     `${file}, which keeps two commands apart, cannot be locked: ${why}`,
-    `run: rm -r ${file}, which is nothing but that; then the command again`,
+    `run: rm -r ${word(file)}, which is nothing but that; then the command again`,
   )
 }
 

@@ -1,4 +1,4 @@
-import { access, mkdir, readdir, rm, stat, symlink, writeFile } from 'node:fs/promises'
+import { access, mkdir, readdir, rename, rm, stat, symlink, truncate, writeFile } from 'node:fs/promises'
 import { basename, join } from 'node:path'
 import { tempFolder } from '@muster/test/systems/temp'
 import { expect, test } from 'vitest'
@@ -8,6 +8,7 @@ import { addContent, findContent, unpackAnew, verifyTree } from './content.ts'
 import { hexOf } from './hex.ts'
 import { keptTarball } from './kept-tarballs.ts'
 import { packPlugin } from './testing/pack.ts'
+import { word } from './word.ts'
 
 /** Beside the tarballs. */
 async function unpackedIn(store: string): Promise<string[]> {
@@ -113,6 +114,56 @@ test('what is no plain file in an unpacked plugin is refused, and an empty folde
   })
 })
 
+interface Planted {
+  what: string
+  /** In what is unpacked already; else in its place. */
+  inside?: true
+  put(root: string, other: string): Promise<unknown>
+  reason: RegExp
+}
+
+test.each<Planted>([
+  { what: 'a file', put: (root) => writeFile(root, ''), reason: /it is no folder$/ },
+  { what: 'a link to nothing', put: (root) => symlink('/nowhere', root), reason: /it is no folder$/ },
+  {
+    ...{ what: 'a link to the right files', inside: true, reason: /it is no folder$/ },
+    put: async (root, other) => {
+      await rename(root, other)
+      await symlink(other, root)
+    },
+  },
+  {
+    ...{ what: 'a name that is no text', inside: true, reason: /they cannot be read: ENOENT/ },
+    put: (root) => writeFile(Buffer.concat([Buffer.from(`${root}/a`), Buffer.of(0xff)]), ''),
+  },
+  {
+    ...{ what: 'a file of gigabytes', inside: true, reason: /they have more than \d+ bytes/ },
+    put: async (root) => {
+      await writeFile(join(root, 'big'), '')
+      await truncate(join(root, 'big'), 3 * 2 ** 30)
+    },
+  },
+])('$what where unpacked files should be is refused, with what mends it', async ({ inside, put, reason }) => {
+  await using temp = await tempFolder('content planted')
+  const tarball = await packPlugin()
+  const tree = treeOf(await filesOf(tarball))
+  const sha512 = sha512Of(tarball)
+  const root = join(temp.path, hexOf(sha512))
+  if (inside === true) await addContent(tarball, temp.path)
+  await put(root, join(temp.path, 'other'))
+  const opened = async (): Promise<void> => {
+    const found = await findContent(sha512, [temp.path])
+    await verifyTree(found ?? (await addContent(tarball, temp.path)), tree)
+  }
+  await expect(opened()).rejects.toMatchObject({
+    code: 'other-files',
+    message: expect.stringMatching(reason) as string,
+    fix: expect.stringContaining(`run: rm -r ${word(root)}, `) as string,
+  })
+  await rm(root, { recursive: true })
+  await opened()
+})
+
 test('nothing of a refused archive is written', async () => {
   await using temp = await tempFolder('content')
   const bad = packPlugin({ more: [[{ name: 'package/l', type: 'symlink', linkname: '/etc/passwd' }]] })
@@ -147,9 +198,9 @@ test('whatever this host lets others see of what it makes, the user of a plugin 
 test('a store that cannot be written to says so, and has no half a folder', async () => {
   await using temp = await tempFolder('content')
   const tarball = await packPlugin()
-  const target = join(temp.path, hexOf(sha512Of(tarball)))
-  await writeFile(target, 'in the way')
-  await expect(addContent(tarball, temp.path)).rejects.toThrow(/ENOTDIR|EEXIST/)
-  expect(await unpackedIn(temp.path)).toEqual([hexOf(sha512Of(tarball))])
-  expect(await findContent(sha512Of(tarball), [temp.path])).toBeUndefined()
+  const store = join(temp.path, 'store')
+  await writeFile(store, 'in the way')
+  await expect(addContent(tarball, store)).rejects.toThrow(/ENOTDIR|EEXIST/)
+  expect(await readdir(temp.path)).toEqual(['store'])
+  expect(await findContent(sha512Of(tarball), [store])).toBeUndefined()
 })

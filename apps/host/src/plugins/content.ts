@@ -1,14 +1,16 @@
 /** The content-addressed store of unpacked plugins: one folder for each SHA-512 of a tarball, whole or not there. */
 import { randomBytes } from 'node:crypto'
-import { chmod, mkdir, readdir, readFile, rename, rm, stat, utimes, writeFile } from 'node:fs/promises'
+import { chmod, lstat, mkdir, readdir, readFile, rename, rm, utimes, writeFile } from 'node:fs/promises'
 import { basename, dirname, join } from 'node:path'
+import { maxUnpackedBytes } from '@muster/packed/archive'
 import { sha512Of, treeOf } from '@muster/packed/digest'
 import { filesOf } from './archive.ts'
 import { hexOf, sha512OfHex } from './hex.ts'
 import { keepTarball, keptTarball } from './kept-tarballs.ts'
 import { PluginRefusal } from './refusal.ts'
+import { word } from './word.ts'
 
-/** The folder of these bytes in one of the stores. */
+/** The folder of these bytes in one of the stores. Error: PluginRefusal `other-files`, where something else has its name. */
 export async function findContent(sha512: string, stores: readonly string[]): Promise<string | undefined> {
   for (const store of stores) {
     const folder = join(store, hexOf(sha512))
@@ -22,7 +24,7 @@ export async function findContent(sha512: string, stores: readonly string[]): Pr
   return undefined
 }
 
-/** Keeps the bytes, and unpacks them, each by rename, so that two hosts at once and a kill in the middle leave a whole folder or none. */
+/** Keeps the bytes, and unpacks them, each by rename, so that two hosts at once and a kill in the middle leave a whole folder or none. Error: PluginRefusal `other-files`. */
 export async function addContent(tarball: Buffer, store: string): Promise<string> {
   const target = join(store, hexOf(sha512Of(tarball)))
   const isHere = await isFolder(target)
@@ -68,13 +70,25 @@ function foldersOf(path: string): string[] {
   return path === '.' ? [path] : [...foldersOf(dirname(path)), dirname(path)]
 }
 
-/** Everything that lies in a folder now, by path. What is no plain file is a difference in itself: PluginRefusal `other-files`. */
+/** Everything that lies in a folder now, by path. What is no plain file that can be read is a difference in itself: PluginRefusal `other-files`. */
 export async function filesOfFolder(root: string): Promise<Map<string, Buffer>> {
+  try {
+    return await filesIn(root)
+  } catch (error) {
+    if (error instanceof PluginRefusal) throw error
+    throw otherFiles(root, `they cannot be read: ${(error as Error).message}`)
+  }
+}
+
+async function filesIn(root: string): Promise<Map<string, Buffer>> {
   const files = new Map<string, Buffer>()
+  let bytes = 0
   for (const entry of await readdir(root, { recursive: true, withFileTypes: true })) {
     const path = join(entry.parentPath, entry.name)
     if (entry.isDirectory()) continue
     if (!entry.isFile()) throw otherFiles(root, `'${path}' is not a file`)
+    bytes += (await lstat(path)).size
+    if (bytes > maxUnpackedBytes) throw otherFiles(root, `they have more than ${maxUnpackedBytes} bytes, as no package has`)
     files.set(path.slice(root.length + 1), await readFile(path))
   }
   return files
@@ -95,10 +109,13 @@ function otherFiles(root: string, fact: string): PluginRefusal {
   return new PluginRefusal(
     'other-files',
     `the unpacked files in ${root} are not those of the lock: ${fact}`,
-    `run: rm -r ${root}, and the locked bytes are unpacked anew; find out first who changed them`,
+    `run: rm -r ${word(root)}, and the locked bytes are unpacked anew; find out first who changed them`,
   )
 }
 
+/** False: nothing is there. A link is no folder: what it leads to may be anybody's. Error: PluginRefusal `other-files`. */
 async function isFolder(path: string): Promise<boolean> {
-  return (await stat(path).catch(() => undefined))?.isDirectory() === true
+  const found = await lstat(path).catch(() => undefined)
+  if (found?.isDirectory() === false) throw otherFiles(path, 'it is no folder')
+  return found !== undefined
 }

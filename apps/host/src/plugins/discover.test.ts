@@ -59,7 +59,7 @@ describe('discover', () => {
     const older = { manifest: { capabilities: { ...capabilities, suspend: { keeps: 'memory' } } } } as unknown as Packed
     const { texts } = await look({ plugins: { acme: entry(await put('a.tgz', older)) } })
     expect(texts[0]).toMatch(
-      /^@acme\/plugin@1\.2\.3\/muster-plugin\.json:\d+:\d+ bad-manifest: it is no manifest of contract 1\.0, as this host speaks it: 'capabilities\.suspend\.keeps': .* \| run: npx muster-plugin lint, as its author; take a version that was made for it, or the host that this version was locked with$/,
+      /^@acme\/plugin@1\.2\.3\/muster-plugin\.json:\d+:\d+ bad-manifest: it is no manifest of contract 1\.0, as this host speaks it: 'capabilities\.suspend\.keeps': .* \| run: npx -p @muster\/plugin-kit muster-plugin lint, as its author; take a version that was made for it, or the host that this version was locked with$/,
     )
   })
 
@@ -130,7 +130,7 @@ describe('discover', () => {
     expect((await look({ plugins: { acme: entry({ folder: 'dev' }) } })).texts).toEqual([])
     await rm(join(folder, 'dev/package.json'))
     expect((await look({ plugins: { acme: entry({ folder: 'dev' }) } })).texts).toEqual([
-      `/dev/package.json:1:1 bad-package: the file is missing or cannot be read | run: npx muster-plugin lint --folder ${join(folder, 'dev')}, as its author; pack the plugin with this file in it`,
+      `/dev/package.json:1:1 bad-package: the file is missing or cannot be read | run: npx -p @muster/plugin-kit muster-plugin lint --folder ${join(folder, 'dev')}, as its author; pack the plugin with this file in it`,
     ])
     // Its level depends on nothing that starting processes would find out.
     expect([asked, found.plugins[0]?.isolation.level]).toEqual([0, 'L2'])
@@ -175,7 +175,7 @@ describe('discover', () => {
     [
       'a manifest that could never be told over the wire',
       { manifest: { config: { description: 'x'.repeat(2 ** 20) } } },
-      /muster-plugin\.json:1:1 bad-manifest: the file has more than 1048576 bytes \| run: npx muster-plugin lint, as its author; make it smaller/,
+      /muster-plugin\.json:1:1 bad-manifest: the file has more than 1048576 bytes \| run: npx -p @muster\/plugin-kit muster-plugin lint, as its author; make it smaller/,
     ],
     [
       'no manifest',
@@ -411,7 +411,7 @@ describe('a start is frozen: it', () => {
     await writeFile(lock, (await readFile(lock, 'utf8')).replaceAll('"size"', '"sise"'))
     const told = await start()
     expect(told).toMatch(
-      /plugins\.lock\.json:\d+:\d+ bad-lock: unknown key 'sise'.* \| run: mv plugins\.lock\.json plugins\.lock\.json\.old && muster plugins lock; or/,
+      /plugins\.lock\.json:\d+:\d+ bad-lock: unknown key 'sise'.* \| run: mv plugins\.lock\.json plugins\.lock\.json\.old && muster plugins lock, which/,
     )
     expect(told).not.toContain('plugins.json:')
   })

@@ -4,6 +4,7 @@ import type { Loaded } from '../config/document.ts'
 import type { NetworkSettings } from '../config/network.ts'
 import type { Problem } from '../config/problem.ts'
 import { demandHeap } from './accepted.ts'
+import { clashProblem } from './clash.ts'
 import { openLocked } from './fetch.ts'
 import { type LoadedLock, loadLock, lockedFor, lockFileOf } from './lock.ts'
 import type { Ground } from './ground.ts'
@@ -121,7 +122,7 @@ async function folderOf({ alias, source }: PluginEntry, { base, problem }: Loade
   return path
 }
 
-/** Two aliases may be two versions of one package, or the same bytes twice; never the same version with different bytes. */
+/** In what is there, folders under development included. */
 function clashes(plugins: readonly DiscoveredPlugin[], at: Loaded<unknown>['problem']): Problem[] {
   const seen = new Map<string, DiscoveredPlugin>()
   return plugins.flatMap((plugin) => {
@@ -129,13 +130,6 @@ function clashes(plugins: readonly DiscoveredPlugin[], at: Loaded<unknown>['prob
     const other = seen.get(key) ?? plugin
     seen.set(key, other)
     if (other.digest === plugin.digest && other.root === plugin.root) return []
-    return [
-      at(['plugins', plugin.alias], {
-        at: 'key',
-        code: 'clash',
-        reason: `the aliases '${other.alias}' and '${plugin.alias}' clash: both are ${key}, with different files`,
-        fix: byHand('use one source for both, or give one another version', at([], { reason: '', fix: '' }).file),
-      }),
-    ]
+    return [clashProblem({ of: key, other: other.alias, alias: plugin.alias }, at)]
   })
 }

@@ -3,9 +3,11 @@ import { sha512Of } from '@muster/packed/digest'
 import { addContent, findContent, verifyTree } from './content.ts'
 import { keptAttestations, keptTarball } from './kept-tarballs.ts'
 import type { LockedPlugin } from './lock.ts'
-import { mirrored, mirrorOrigin } from './mirror.ts'
+import { mirrored, mirroredAttestations } from './mirror.ts'
 import { openOrigin, type OriginDeps } from './origins.ts'
 import { PluginRefusal } from './refusal.ts'
+import type { TrustPolicy } from './registry.ts'
+import { staysSigned } from './trust.ts'
 
 /** The folder of its unpacked files, verified. Errors: PluginRefusal. */
 export async function openLocked(
@@ -24,7 +26,7 @@ export async function lockedBytes(locked: LockedPlugin, deps: OriginDeps & { sto
   const { mirror } = deps.registry
   const here =
     (await keptTarball(locked.sha512, deps.stores ?? [])) ??
-    (mirror === undefined ? undefined : await mirrored(mirror, { name, version }))
+    (mirror === undefined ? undefined : await mirrored(mirror, { name, version, sha512: locked.sha512 }))
   const bytes = here ?? (await (await openOrigin(source, deps)).tarball(name, version))
   checkBytes(locked, bytes)
   return bytes
@@ -39,9 +41,29 @@ export async function lockedAttestations(
   const { mirror } = deps.registry
   return (
     (await keptAttestations(locked.sha512, deps.stores ?? [])) ??
-    (mirror === undefined ? undefined : await mirrorOrigin(mirror).attestations(name, version)) ??
+    (mirror === undefined ? undefined : await mirroredAttestations(mirror, { name, version, sha512: locked.sha512 })) ??
     (await (await openOrigin(source, deps)).attestations(name, version))
   )
+}
+
+/** That of a store where it proves the signer, for it may be somebody else's; else that of a mirror or the source. Errors: PluginRefusal. */
+export async function provenAttestations(
+  locked: LockedPlugin,
+  { stores, trust, ...deps }: OriginDeps & { stores: readonly string[]; trust: TrustPolicy },
+): Promise<unknown> {
+  const { signer, package: name, sha512 } = locked
+  if (signer === undefined) return undefined
+  const kept = await keptAttestations(sha512, stores)
+  if (kept === undefined) return await lockedAttestations(locked, deps)
+  const asked = { ...locked, before: { ...locked, signer, alias: name }, attestations: () => Promise.resolve(kept) }
+  try {
+    // As the lock has it: whether the rules of now want this signer is asked elsewhere.
+    await staysSigned(asked, { ...trust, rules: [] })
+    return kept
+  } catch (error) {
+    if (error instanceof PluginRefusal) return await lockedAttestations(locked, deps)
+    throw error
+  }
 }
 
 /** Error: PluginRefusal `other-bytes`. */

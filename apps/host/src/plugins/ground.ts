@@ -7,6 +7,7 @@ import { promisify } from 'node:util'
 import { cagesAreHere } from './cage.ts'
 import { type Lack, lacksNetwork } from './no-network.ts'
 import { remembered } from './remembered.ts'
+import { word } from './word.ts'
 
 const run = promisify(execFile)
 
@@ -51,7 +52,7 @@ export async function openGround({ data, users, root = process.getuid?.() === 0 
   if (closed !== undefined)
     return lack(
       `no other user can pass ${closed} on the way to the data folder`,
-      `run: chmod o+x ${closed}, or write another host.data`,
+      `run: chmod o+x ${word(closed)}, or write another host.data`,
     )
   const tried = await trial(path, users)
   if (tried !== undefined)

@@ -1,5 +1,5 @@
 /** `plugins.lock.json`: the exact bytes of each plugin, and what was accepted of it. Written by commands; the daemon only reads it. */
-import { createHash } from 'node:crypto'
+import { createHash, randomBytes } from 'node:crypto'
 import { readdir, readFile, rename, rm, stat, writeFile } from 'node:fs/promises'
 import { basename, dirname, join } from 'node:path'
 import { isDeepStrictEqual } from 'node:util'
@@ -13,6 +13,7 @@ import { hexOf } from './hex.ts'
 import type { Provenance } from './signer.ts'
 import { PluginRefusal, type RefusalCode } from './refusal.ts'
 import { packageSchema, type PluginEntry, type PluginSource, sourceName } from './registry.ts'
+import { word } from './word.ts'
 
 /** Somebody vouches for the bytes without a signature. */
 export interface Waiver {
@@ -169,7 +170,7 @@ export async function loadLock(file: string, shown: string): Promise<LoadedLock>
   const problems = found.map((one) => ({
     ...one,
     code,
-    fix: `run: mv ${shown} ${shown}.old && muster plugins lock; or, where another version of Muster wrote it, use that one; or mend it: ${one.fix}`,
+    fix: `run: mv ${word(shown)} ${word(`${shown}.old`)} && muster plugins lock, which chooses each version anew and knows no signer of before; or put back the lock that was; or, where another version of Muster wrote it, use that one; or mend it: ${one.fix}`,
   }))
   return { lock: value ?? { plugins: {} }, problems, problem, text }
 }
@@ -229,10 +230,11 @@ export async function holdsPrevious(
 /** By rename, and only over the text that was read. Error: PluginRefusal `changed-meanwhile`. */
 export async function replaceFile(file: string, { before, after }: { before: string | undefined; after: string }): Promise<void> {
   if (before === after) return
-  const draft = `${file}.new-${process.pid}`
+  const draft = `${file}.new-${randomBytes(8).toString('hex')}`
   try {
     const mode = (await stat(file).catch(() => undefined))?.mode ?? 0o644
-    await writeFile(draft, after, { mode: mode & 0o777, flush: true })
+    // Whoever may write the folder as well leads nobody to a file elsewhere.
+    await writeFile(draft, after, { flag: 'wx', mode: mode & 0o777, flush: true })
     await checkFile(file, before)
     await rename(draft, file)
   } finally {

@@ -1,7 +1,7 @@
 /** What others may have put where a lock is made from: the store of the host, a registry, a mirror. */
 import { chmod, writeFile } from 'node:fs/promises'
 import { join } from 'node:path'
-import { treeOf } from '@muster/packed/digest'
+import { sha512Of, treeOf } from '@muster/packed/digest'
 import { expect, it } from 'vitest'
 import { filesOf } from './archive.ts'
 import { addContent } from './content.ts'
@@ -66,3 +66,30 @@ it.each(['+012026-01-01T00:00:00.000Z', '-000001-01-01T00:00:00.000Z'])(
     expect(await site.start()).toBe('')
   },
 )
+
+it('a file whose bytes are others under the same number is locked as it is now; back is only who goes back', async () => {
+  await using site = await openSite()
+  const file = join(site.path, 'p.tgz')
+  const plugins = { acme: { package: '@acme/plugin', version: '1.0.0', source: { tarball: 'p.tgz' } } }
+  const packed = await Promise.all(['a', 'b', 'c'].map((text) => packPlugin({ version: '1.0.0', more: [['package/x', text]] })))
+  for (const [index, tarball] of packed.entries()) {
+    await writeFile(file, tarball)
+    const { told, lock } = await site.lock(plugins, { reason: `read ${index}` })
+    expect([told, lock.plugins['acme']]).toMatchObject(['', { sha512: sha512Of(tarball), waiver: { reason: `read ${index}` } }])
+  }
+  const { lock } = await site.lock(plugins, { back: 'acme' })
+  const [now, before] = [lock.plugins['acme'], lock.plugins['acme']?.previous]
+  expect([now?.waiver?.reason, before?.waiver?.reason]).toEqual(['read 1', 'read 2'])
+})
+
+it('two aliases with one version and different bytes are refused as by a start', async () => {
+  await using site = await openSite()
+  for (const text of ['a', 'b'])
+    await writeFile(join(site.path, text), await packPlugin({ version: '1.0.0', more: [['package/x', text]] }))
+  const of = (tarball: string): object => ({ package: '@acme/plugin', version: '1.0.0', source: { tarball } })
+  expect((await site.lock({ acme: of('a') })).told).toBe('')
+  expect((await site.lock({ acme: of('a'), next: of('b') })).told).toMatch(
+    /^\d+ clash: the aliases 'acme' and 'next' clash: both are @acme\/plugin@1\.0\.0, with different files \| /,
+  )
+  expect((await site.lock({ acme: of('a'), next: of('a') })).told).toBe('')
+})

@@ -176,7 +176,9 @@ describe('a lock', () => {
     expect((await site.lock({ acme: mirror })).told).toMatch(/no-source/)
     const rule = { packages: ['@acme/*'], issuer: 'https://i.example', repository: 'https://r.example/a', workflow: 'w.yml' }
     const back = { acme: { ...acme, version: '1.0.0' } }
-    expect((await site.lock(back, { file: { trust: { rules: [rule] } } })).told).toMatch(/lock-stale: a rule of trust asks/)
+    expect((await site.lock(back, { file: { trust: { rules: [rule] } } })).told).toMatch(
+      /lock-stale: a rule of trust asks.* \| run: \S+ plugins\.json, and take that rule out of trust/,
+    )
     const { told, changes } = await site.lock(back)
     expect([told, changes.map(({ kind, compared }) => [kind, compared])]).toEqual(['', [['changed', true]]])
   })

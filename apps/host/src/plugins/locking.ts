@@ -6,18 +6,20 @@ import { conformanceOf } from '@muster/packed/conformance'
 import { sha512Of, treeOf } from '@muster/packed/digest'
 import { demandHeap } from './accepted.ts'
 import { filesOf } from './archive.ts'
+import { clashesIn, clashProblem } from './clash.ts'
 import { addContent, findContent, verifyTree } from './content.ts'
 import { type Difference, differences } from './difference.ts'
 import type { Stores } from './discover.ts'
 import { openPackage } from './package.ts'
 import { openLocked } from './fetch.ts'
 import { keepAttestations } from './kept-tarballs.ts'
-import { type Lock, type LockedPlugin, type LockedPrevious, lockedFor, type LockedVersion, type Waiver } from './lock.ts'
+import { type Lock, type LockedPlugin, lockedFor, type LockedVersion, type Waiver } from './lock.ts'
+import { previousTo, versionOf, vouchedBy, writtenOf } from './locked-version.ts'
 import { openOrigin, type OriginDeps } from './origins.ts'
 import { PluginRefusal, problemOf, type RefusalCode } from './refusal.ts'
 import type { LoadedRegistry, PluginEntry } from './registry.ts'
 import { chooseVersion, othersThan, type Wanted } from './resolve.ts'
-import { keepsTrust, type TrustQuestion, trustOf } from './trust.ts'
+import { keepsTrust, ofBefore, type TrustQuestion, trustOf } from './trust.ts'
 import { addCommand, isOfVersion, orElse } from './way-out.ts'
 
 export interface LockingOptions extends OriginDeps {
@@ -26,6 +28,8 @@ export interface LockingOptions extends OriginDeps {
   stores: Stores
   /** Aliases that are resolved anew although their lock fits. */
   update: ReadonlySet<string>
+  /** The alias that goes back to its version before, also where that has the same number. */
+  back?: string
   /** Vouches for what has no signature. */
   waiver?: Waiver
   now: number
@@ -55,7 +59,7 @@ export interface Locking {
 
 /** Changes as little as fits; writes nothing but the content store. All that is wrong is found, not the first. */
 export async function planLock(options: LockingOptions): Promise<Locking> {
-  const { registry, lock } = options
+  const { registry } = options
   const entries = registry.entries.filter((entry) => !('folder' in entry.source))
   const all = await Promise.all(
     entries.map(async (entry): Promise<Planned> => {
@@ -70,15 +74,24 @@ export async function planLock(options: LockingOptions): Promise<Locking> {
     const { alias } = entries[index] as PluginEntry
     if (locked !== undefined) plugins[alias] = locked
   }
-  const aliases = new Set(registry.entries.map((one) => one.alias))
-  const removed = Object.entries(lock.plugins).flatMap(([alias, { package: name, ...before }]): LockChange[] =>
-    aliases.has(alias) ? [] : [{ alias, package: name, kind: 'removed', before, differences: [], compared: true }],
-  )
   return {
     lock: { plugins },
-    changes: [...all.flatMap((one) => one.change ?? []), ...removed],
-    problems: all.flatMap((one) => one.problems),
+    changes: [...all.flatMap((one) => one.change ?? []), ...planRemoval(options).changes],
+    problems: [
+      ...all.flatMap((one) => one.problems),
+      ...clashesIn({ plugins }).map((one) => clashProblem(one, registry.problem)),
+    ],
   }
+}
+
+/** What the registry manifest names no longer goes, and all else stays as it is, also what fits no more: to take one out needs nothing of the others. */
+export function planRemoval({ registry, lock }: Pick<LockingOptions, 'registry' | 'lock'>): Locking {
+  const aliases = new Set(registry.entries.map((one) => one.alias))
+  const all = Object.entries(lock.plugins)
+  const changes = all.flatMap(([alias, { package: name, ...before }]): LockChange[] =>
+    aliases.has(alias) ? [] : [{ alias, package: name, kind: 'removed', before, differences: [], compared: true }],
+  )
+  return { lock: { plugins: Object.fromEntries(all.filter(([alias]) => aliases.has(alias))) }, changes, problems: [] }
 }
 
 interface Planned {
@@ -135,10 +148,10 @@ function wantedOf({ alias, package: name, version, source }: PluginEntry, { base
 }
 
 async function lockOne(entry: PluginEntry, options: LockingOptions): Promise<Planned> {
-  const { lock, update } = options
+  const { lock } = options
   const before = Object.hasOwn(lock.plugins, entry.alias) ? lock.plugins[entry.alias] : undefined
   const fits = fitting(entry, options)
-  if (fits !== undefined && !update.has(entry.alias) && !(await tarballChanged(fits, options))) {
+  if (fits !== undefined && !isAnew(entry, options) && !(await tarballChanged(fits, options))) {
     await demandHeapOf(fits, entry, options)
     return { locked: fits, problems: [] }
   }
@@ -213,6 +226,10 @@ function signedBefore({ alias, package: name }: PluginEntry, { plugins }: Lock):
   return found === undefined ? {} : { before: { ...found[1], alias: found[0] } }
 }
 
+function isAnew({ alias }: PluginEntry, { update, back }: LockingOptions): boolean {
+  return update.has(alias) || back === alias
+}
+
 /** To the very bytes of the version before, where these can be had: nobody is asked which versions there are. */
 async function goBack(
   entry: PluginEntry,
@@ -222,9 +239,13 @@ async function goBack(
   if (before === undefined || previous === undefined || previous.version !== entry.version) return undefined
   const { source = before.source, ...after } = previous
   if (!isDeepStrictEqual(source, entry.source)) return undefined
-  const root = await openedAnew({ package: entry.package, source, ...after }, options, 'other-files')
+  // A file of one's own may have had other bytes under the same number: which of them is meant, only who goes back says.
+  const isOneNumber = before.version === previous.version
+  if (isOneNumber && options.back !== entry.alias) return undefined
+  const meant = { package: entry.package, source, ...after }
+  const root = isOneNumber ? await openLocked(meant, options) : await openedAnew(meant, options, 'other-files')
   if (root === undefined) return undefined
-  keepsTrust({ package: entry.package, ...after }, options.registry.trust)
+  keepsTrust({ package: entry.package, ...after }, options.registry.trust, ofBefore)
   const opened = await openPackage(entry, { root, registry: options.registry, locked: after })
   if (opened.plugin === undefined) return { problems: opened.problems }
   demandHeap(entry, opened.plugin.manifest, options.maxHeapMb)
@@ -274,26 +295,6 @@ async function planned(entry: PluginEntry, { before, after, manifest, told, opti
   }
 }
 
-/** What an operator has agreed to, or is told. */
-function writtenOf({ tree, permissions, conformance }: LockedVersion): object {
-  return { tree, permissions, conformance }
-}
-
-function vouchedBy({ signer, waiver }: LockedVersion): Pick<LockedVersion, 'signer' | 'waiver'> {
-  return { ...(signer === undefined ? {} : { signer }), ...(waiver === undefined ? {} : { waiver }) }
-}
-
-/** The same bytes, written down anew, are no version before themselves. */
-function previousTo(
-  { sha512 }: LockedVersion,
-  { entry, old }: { entry: PluginEntry; old: LockedPlugin | undefined },
-): Pick<LockedPlugin, 'previous'> {
-  const before = old?.sha512 === sha512 ? old.previous : old && versionOf(old)
-  if (old === undefined || before === undefined) return {}
-  const { source = old.source, ...version }: LockedPrevious = before
-  return { previous: isDeepStrictEqual(source, entry.source) ? version : { ...version, source } }
-}
-
 function fitting(entry: PluginEntry, { lock, registry }: LockingOptions): LockedPlugin | undefined {
   try {
     const locked = lockedFor(entry, lock)
@@ -325,10 +326,6 @@ function refuseOtherBytes(
     `${name}@${version} has other bytes now: ${sha512}, where the lock has ${known.sha512}; what is published never changes`,
     `run: muster plugins remove ${alias}, if the new bytes are meant, and add it again; ask its publisher`,
   )
-}
-
-function versionOf({ package: _package, source: _source, previous: _previous, ...version }: LockedPlugin): LockedVersion {
-  return version
 }
 
 /** Of a version that was locked; undefined where its bytes cannot be had any more. */

@@ -4,7 +4,8 @@ import { join } from 'node:path'
 import { tempFolder, type TempFolder } from '@muster/test/systems/temp'
 import { afterEach, beforeEach, expect, test } from 'vitest'
 import { maxTarballBytes } from '@muster/packed/archive'
-import { mirrored, mirrorOrigin, writeMirror } from './mirror.ts'
+import { sha512Of } from '@muster/packed/digest'
+import { mirrored, mirroredAttestations, mirrorOrigin, writeMirror } from './mirror.ts'
 import { attestationsOf, readAttestations, readTarball, tarballOrigin } from './origin.ts'
 import { packEntries, packPlugin } from './testing/pack.ts'
 
@@ -89,6 +90,24 @@ test('a tarball is one version of one package', async () => {
     await writeFile(file, await packEntries(entries as [string, string][]))
     await expect(tarballOrigin(file).versions('a')).rejects.toMatchObject({ code: 'bad-archive' })
   }
+})
+
+test('of two with one number both are there: the first by its name, each by its bytes', async () => {
+  const [one, other] = [bytes('a1'), bytes('other')]
+  await writeMirror(dir, [
+    { package: 'a', version: '1.0.0', tarball: one, attestations: { of: 'a1' } },
+    { package: 'a', version: '1.0.0', tarball: other, attestations: { of: 'other' } },
+  ])
+  expect(await mirrorOrigin(dir).tarball('a', '1.0.0')).toEqual(one)
+  for (const [tarball, of] of [
+    [one, 'a1'],
+    [other, 'other'],
+  ] as const) {
+    const meant = { name: 'a', version: '1.0.0', sha512: sha512Of(tarball) }
+    expect(await mirrored(dir, meant)).toEqual(tarball)
+    expect(await mirroredAttestations(dir, meant)).toEqual({ of })
+  }
+  expect(await mirrored(dir, { name: 'a', version: '1.0.0', sha512: sha512Of(bytes('none')) })).toEqual(one)
 })
 
 test('a tarball that is too large is refused unread, from a mirror too; a folder is none', async () => {

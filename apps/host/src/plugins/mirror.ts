@@ -1,10 +1,13 @@
 /** A mirror: packed packages in a folder with an index, for hosts that reach no registry. */
+import { randomBytes } from 'node:crypto'
 import { mkdir, readFile, rename, rm, writeFile } from 'node:fs/promises'
 import { dirname, join } from 'node:path'
 import { z } from 'zod'
 import { sha512Of } from '@muster/packed/digest'
+import { hexOf } from './hex.ts'
 import { attestationsOf, instantOf, jsonOf, type Origin, readAttestations, readTarball } from './origin.ts'
 import { PluginRefusal } from './refusal.ts'
+import { word } from './word.ts'
 
 /** What is known of one version beside its bytes. */
 interface Mirrored {
@@ -48,17 +51,37 @@ export function mirrorOrigin(dir: string): Origin {
       throw new PluginRefusal(
         'other-bytes',
         `the tarball of ${name}@${version} is another one than the mirror '${dir}' says: its hash is ${sha512Of(bytes)}, not ${wanted}`,
-        `run: muster plugins mirror --out ${dir}, where its plugins can be had`,
+        `run: muster plugins mirror --out ${word(dir)}, where its plugins can be had`,
       )
     },
     attestations: (name, version) => readAttestations(tarballOf(dir, { name, version })),
   }
 }
 
-/** Bytes of a version, where the mirror has them. */
-export async function mirrored(dir: string, one: { name: string; version: string }): Promise<Buffer | undefined> {
+interface Named {
+  name: string
+  version: string
+  /** Of several that have one number, those bytes are meant. */
+  sha512?: string
+}
+
+/** Bytes of a version, where the mirror has them: those that are meant, else those that it has. */
+export async function mirrored(dir: string, one: Named): Promise<Buffer | undefined> {
+  const { name, version, sha512 } = one
+  const found = await tarballIn(tarballOf(dir, { name, version }))
+  if (sha512 === undefined || (found !== undefined && sha512Of(found) === sha512)) return found
+  return (await tarballIn(tarballOf(dir, one))) ?? found
+}
+
+/** What is attested of them, as {@link mirrored} finds them. */
+export async function mirroredAttestations(dir: string, one: Named): Promise<unknown> {
+  const { name, version } = one
+  return (await readAttestations(tarballOf(dir, one))) ?? (await readAttestations(tarballOf(dir, { name, version })))
+}
+
+async function tarballIn(file: string): Promise<Buffer | undefined> {
   try {
-    return await readTarball(tarballOf(dir, one))
+    return await readTarball(file)
   } catch (error) {
     if (error instanceof PluginRefusal && error.code === 'no-source') return undefined
     throw error
@@ -73,7 +96,10 @@ export interface ToMirror {
   attestations?: unknown
 }
 
-/** Puts versions into a mirror beside those that it has; each file by rename, the index last. */
+/**
+ * Puts versions into a mirror beside those that it has; each file by rename, the index last. Of several with one number the first has its
+ * name and stands in the index; the others are found by their bytes.
+ */
 export async function writeMirror(dir: string, all: readonly ToMirror[]): Promise<void> {
   await mkdir(dir, { recursive: true })
   const index = await readIndex(dir).catch((error: unknown): Index => {
@@ -81,11 +107,17 @@ export async function writeMirror(dir: string, all: readonly ToMirror[]): Promis
     throw error
   })
   const packages = new Map(Object.entries(index.packages))
+  const first = new Map<string, string>()
   for (const { package: name, version, published, tarball, attestations } of all) {
-    const file = tarballOf(dir, { name, version })
+    const sha512 = sha512Of(tarball)
+    const key = `${name}@${version}`
+    const isOther = (first.get(key) ?? sha512) !== sha512
+    const file = tarballOf(dir, isOther ? { name, version, sha512 } : { name, version })
     await writeWhole(file, tarball)
     if (attestations !== undefined) await writeWhole(attestationsOf(file), JSON.stringify(attestations))
-    const one = { sha512: sha512Of(tarball), size: tarball.length, ...(published === undefined ? {} : { published }) }
+    if (isOther) continue
+    first.set(key, sha512)
+    const one = { sha512, size: tarball.length, ...(published === undefined ? {} : { published }) }
     packages.set(name, { ...packages.get(name), [version]: one })
   }
   const sorted = Object.fromEntries([...packages].sort(([a], [b]) => (a < b ? -1 : 1)))
@@ -93,10 +125,11 @@ export async function writeMirror(dir: string, all: readonly ToMirror[]): Promis
 }
 
 async function writeWhole(file: string, content: Buffer | string): Promise<void> {
-  const draft = `${file}.new-${process.pid}`
+  const draft = `${file}.new-${randomBytes(8).toString('hex')}`
   await mkdir(dirname(file), { recursive: true })
   try {
-    await writeFile(draft, content, { flush: true })
+    // Whoever may write the folder as well leads nobody to a file elsewhere.
+    await writeFile(draft, content, { flag: 'wx', flush: true })
     await rename(draft, file)
   } finally {
     await rm(draft, { force: true })
@@ -104,14 +137,15 @@ async function writeWhole(file: string, content: Buffer | string): Promise<void>
 }
 
 /** Names and versions of packages have no character that a path could be led astray by: both are checked before. */
-function tarballOf(dir: string, { name, version }: { name: string; version: string }): string {
-  return join(dir, name, `${version}.tgz`)
+function tarballOf(dir: string, { name, version, sha512 }: Named): string {
+  // No version ends so: 128 digits of bytes after a dot.
+  return join(dir, name, sha512 === undefined ? `${version}.tgz` : `${version}.${hexOf(sha512)}.tgz`)
 }
 
 async function readIndex(dir: string): Promise<Index> {
   const path = join(dir, indexName)
   const text = await readFile(path, 'utf8').catch((error: NodeJS.ErrnoException) => {
-    const again = `run: muster plugins mirror --out ${dir}, where its plugins can be had`
+    const again = `run: muster plugins mirror --out ${word(dir)}, where its plugins can be had`
     throw new PluginRefusal('no-source', `the mirror '${dir}' cannot be read: ${path}: ${error.code ?? error.message}`, again)
   })
   const parsed = indexSchema.safeParse(jsonOf(text))
@@ -120,7 +154,7 @@ async function readIndex(dir: string): Promise<Index> {
   throw new PluginRefusal(
     'unreachable',
     `${path} is not the index of a mirror (at '${where}')`,
-    `run: muster plugins mirror --out ${dir}, where its plugins can be had`,
+    `run: muster plugins mirror --out ${word(dir)}, where its plugins can be had`,
   )
 }
 
@@ -128,6 +162,6 @@ function noPackage(dir: string, name: string): PluginRefusal {
   return new PluginRefusal(
     'no-package',
     `the mirror '${dir}' has no package ${name}`,
-    `run: muster plugins mirror --out ${dir}, where it can be had`,
+    `run: muster plugins mirror --out ${word(dir)}, where it can be had`,
   )
 }

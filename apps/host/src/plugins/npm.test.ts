@@ -90,6 +90,18 @@ async function answering(answer: (path: string, reply: ServerResponse) => void):
 const packumentOf = (tarballUrl: string, dist: object = {}): string =>
   JSON.stringify({ versions: { '1.0.0': { dist: { tarball: tarballUrl, ...dist } } } })
 
+test('an address that a registry names is one word of the command that looks at it, and runs nothing else', async () => {
+  await using registry = await answering((path, reply) => {
+    if (path === '/p') reply.end(packumentOf(`${registry.url}p.tgz; reboot #`))
+    else reply.writeHead(404).end('{}')
+  })
+  const origin = await npmOrigin({ url: registry.url }, undefined)
+  await expect(origin.tarball('p', '1.0.0')).rejects.toMatchObject({
+    code: 'unreachable',
+    fix: `run: curl --head '${registry.url}p.tgz; reboot #', which has to answer 200; or take it from a mirror`,
+  })
+})
+
 test('what never ends is left after a while, whatever of it was asked for', async () => {
   await using registry = await answering((path, reply) => {
     if (path === '/p') reply.end(packumentOf(`${registry.url}p.tgz`))

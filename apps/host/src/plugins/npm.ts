@@ -11,6 +11,8 @@ import type { RegistryAddress } from './registry.ts'
 import { nearestTo } from './resolve.ts'
 import { secretReader } from './secrets.ts'
 import { byHand } from './way-out.ts'
+import { word } from './word.ts'
+import { authorTool } from '@muster/packed/refusals'
 
 /** Of a registry that keeps silent. */
 const timeoutMs = 30_000
@@ -53,7 +55,7 @@ export async function npmOrigin(
       throw new PluginRefusal(
         'unauthorized',
         `the token of the registry ${url ?? ''} cannot be read: ${error.message}`,
-        `run: ${'env' in token ? `printenv ${token.env} | wc -c` : `ls -l ${token.file}`}, which has to find it; see token in registries of plugins.json`,
+        `run: ${'env' in token ? `printenv ${word(token.env)} | wc -c` : `ls -l ${word(token.file)}`}, which has to find it; see token in registries of plugins.json`,
       )
     })
     options[`${(url ?? '').replace(/^https?:/, '').replace(/\/?$/, '/')}:_authToken`] = value
@@ -70,7 +72,7 @@ export async function npmOrigin(
     throw new PluginRefusal(
       'unreachable',
       `what the registry says of ${name} cannot be read (at '${at}')`,
-      `run: curl ${home}${pathOf(name)}, which has to answer what a registry does; see registries of plugins.json`,
+      `run: curl ${word(`${home}${pathOf(name)}`)}, which has to answer what a registry does; see registries of plugins.json`,
     )
   }
 
@@ -123,14 +125,14 @@ export async function npmOrigin(
         throw new PluginRefusal(
           'unreachable',
           `the registry says that it has ${name}@${version}, and has no tarball of it`,
-          `run: curl --head ${found.dist.tarball}, which has to answer 200; or take it from a mirror`,
+          `run: curl --head ${word(found.dist.tarball)}, which has to answer 200; or take it from a mirror`,
         )
       })
       if (bytes.length > maxTarballBytes)
         throw new PluginRefusal(
           'bad-archive',
           `the tarball has more than ${maxTarballBytes} bytes`,
-          'run: npx muster-plugin build, as its author, which bundles it into one file',
+          `run: ${authorTool} build, as its author, which bundles it into one file`,
         )
       checkIntegrity(`${name}@${version}`, { bytes, integrity: found.dist.integrity })
       return bytes
@@ -156,7 +158,7 @@ function checkIntegrity(name: string, { bytes, integrity }: { bytes: Buffer; int
   throw new PluginRefusal(
     'other-bytes',
     `the tarball of ${name} is another one than its registry says: its hash is ${found}, its registry says ${said.join(' ')}`,
-    `run: npm view ${name} dist.integrity, as others see it; get it from another registry or from a mirror, and tell who runs this one`,
+    `run: npm view ${word(name)} dist.integrity, as others see it; get it from another registry or from a mirror, and tell who runs this one`,
   )
 }
 
@@ -202,7 +204,7 @@ function refusalOf(error: unknown, name: string, { url, home }: { url: string | 
   if (error instanceof PluginRefusal) return error
   const { statusCode, code, message } = error as Error & { statusCode?: number; code?: string }
   const where = url ?? 'the registry'
-  const asked = `curl --head ${home}${pathOf(name)}`
+  const asked = `curl --head ${word(`${home}${pathOf(name)}`)}`
   if (statusCode === 404)
     return new PluginRefusal(
       'no-package',

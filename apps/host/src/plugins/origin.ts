@@ -6,6 +6,8 @@ import { maxTarballBytes } from '@muster/packed/archive'
 import { filesOf } from './archive.ts'
 import { PluginRefusal } from './refusal.ts'
 import { byHand } from './way-out.ts'
+import { word } from './word.ts'
+import { authorTool } from '@muster/packed/refusals'
 
 /** One version that a source has. */
 export interface Published {
@@ -70,7 +72,7 @@ export async function readAttestations(tarball: string): Promise<unknown> {
     throw new PluginRefusal(
       'no-source',
       `${attestationsOf(tarball)} cannot be read: ${error.code}`,
-      `run: chmod +r ${attestationsOf(tarball)}, or give this user the right to read it in another way`,
+      `run: chmod +r ${word(attestationsOf(tarball))}, or give this user the right to read it in another way`,
     )
   })
   return text === undefined ? undefined : jsonOf(text)
@@ -89,7 +91,7 @@ export function jsonOf(text: string): unknown {
 }
 
 function packAgain(path: string): string {
-  return `run: npx muster-plugin pack --out ${dirname(path)}, in the folder of the plugin; or correct the path`
+  return `run: ${authorTool} pack --out ${word(dirname(path))}, in the folder of the plugin; or correct the path`
 }
 
 /** Error: PluginRefusal `no-source`, `bad-archive`. */
@@ -100,7 +102,7 @@ export async function readTarball(path: string): Promise<Buffer> {
     throw new PluginRefusal(
       'bad-archive',
       `the tarball has ${found.size} bytes, more than ${maxTarballBytes}`,
-      'run: npx muster-plugin build, as its author, which bundles it into one file',
+      `run: ${authorTool} build, as its author, which bundles it into one file`,
     )
   return readFile(path)
 }

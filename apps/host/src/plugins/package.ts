@@ -2,7 +2,7 @@
 import { readdir, readFile, stat } from 'node:fs/promises'
 import { join, relative, resolve, sep } from 'node:path'
 import { type PluginManifest, pluginManifestSchema } from '@muster/core'
-import type { PackageRefusal } from '@muster/packed/refusals'
+import { authorTool, type PackageRefusal } from '@muster/packed/refusals'
 import semver from 'semver'
 import { z } from 'zod'
 import { type Loaded, loadDocument } from '../config/document.ts'
@@ -16,6 +16,7 @@ import { dependsOnGround, type Isolation, isolationOf } from './isolation.ts'
 import type { Signer } from './signer.ts'
 import type { LoadedRegistry, PluginEntry } from './registry.ts'
 import { byHand } from './way-out.ts'
+import { word } from './word.ts'
 
 export interface DiscoveredPlugin {
   alias: string
@@ -171,7 +172,7 @@ async function checkPackage(entry: PluginEntry, { pack, at, root, registry, lock
         reason: `the source holds version ${pack.version}, not ${locked?.version ?? entry.version}`,
         fix:
           locked === undefined
-            ? `run: muster plugins add --folder ${root} --as ${entry.alias}; or use another source`
+            ? `run: muster plugins add --folder ${word(root)} --as ${entry.alias}; or use another source`
             : byHand(`write ${pack.version}; or use another source`, fileOf(registry)),
       }),
     )
@@ -230,7 +231,7 @@ async function checkManifest(manifest: PluginManifest, { pack, at, root, folder 
         at([key], {
           code: 'other-manifest' satisfies PackageRefusal,
           reason: `the manifest says ${key} ${manifest[key]}, package.json says ${pack[key]}`,
-          fix: `run: npm pkg set ${key}=${manifest[key]}, as its author; or write ${pack[key]} into the manifest`,
+          fix: `run: npm pkg set ${word(`${key}=${manifest[key]}`)}, as its author; or write ${pack[key]} into the manifest`,
         }),
       )
   if (negotiate(hostContracts, manifest.contract) === undefined)
@@ -268,7 +269,7 @@ function outside(name: string, folder: string | undefined): { code: PackageRefus
 
 /** A command of the author's tools, in the folder of the plugin where that is not here. */
 function kit(command: string, folder: string | undefined): string {
-  return `npx muster-plugin ${command}${folder === undefined ? '' : ` --folder ${folder}`}`
+  return `${authorTool} ${command}${folder === undefined ? '' : ` --folder ${word(folder)}`}`
 }
 
 /** What an author types to see where it is, and what else there is. */

@@ -9,7 +9,7 @@ import type { Refused } from './kept.ts'
 import { loadLock, lockFileOf } from './lock.ts'
 import { PluginRefusal } from './refusal.ts'
 import { loadRegistry } from './registry.ts'
-import { keepsTrust } from './trust.ts'
+import { keepsTrust, ofBefore } from './trust.ts'
 
 export type Previous = { plugin: DiscoveredPlugin; currentTree: string } | { refused: Refused }
 
@@ -34,7 +34,7 @@ export async function discoverPrevious(
   const { previous } = locked
   const before = { package: locked.package, source: locked.source, ...previous }
   try {
-    keepsTrust(before, registry.trust)
+    keepsTrust(before, registry.trust, ofBefore)
     const root = await openLocked(before, { stores, registry, ...(network === undefined ? {} : { network }) })
     const named = { ...entry, version: previous.version }
     const { plugin, problems: found } = await openPackage(named, {

@@ -3,7 +3,8 @@ import { readFile, writeFile } from 'node:fs/promises'
 import { join } from 'node:path'
 import { tempFolder } from '@muster/test/systems/temp'
 import { beforeAll, describe, expect, it } from 'vitest'
-import { lockedAttestations, lockedBytes } from './fetch.ts'
+import { lockedAttestations, lockedBytes, provenAttestations } from './fetch.ts'
+import { keepAttestations } from './kept-tarballs.ts'
 import type { LockedPlugin } from './lock.ts'
 import { reasonOf } from '../config/problem.ts'
 import { discover } from './discover.ts'
@@ -202,6 +203,21 @@ describe('a plugin that was signed once', () => {
       expect.objectContaining({ version: '1.1.0', previous: expect.objectContaining({ version: '1.0.0' }) }),
     ])
   })
+})
+
+it('of what is attested in a store only what proves the signer is taken along; else its source is asked', async () => {
+  await using site = await openSite()
+  await site.publish('1.0.0')
+  const locked = (await site.lock([rule])).locked as LockedPlugin
+  site.registry.asked.length = 0
+  const deps = { registry: site.policy, stores: [site.store], trust: { root: join(site.store, '../root.json'), rules: [] } }
+  const right = await provenAttestations(locked, deps)
+  expect([right, site.registry.asked]).toEqual([{ attestations: [expect.any(Object)] }, []])
+  await keepAttestations(locked.sha512, { store: site.store, attestations: { attestations: [] } })
+  expect(await provenAttestations(locked, deps)).toEqual(right)
+  expect(site.registry.asked).toEqual(['-/npm/v1/attestations/@acme/plugin@1.0.0'])
+  await site.publish('1.0.0', null)
+  expect(await provenAttestations(locked, deps)).toBeUndefined()
 })
 
 describe('a mirror in which locked bytes are looked for first', () => {

@@ -62,15 +62,12 @@ export async function staysSigned(
 export function keepsTrust(
   { package: name, version, signer }: Pick<LockedPlugin, 'package' | 'version' | 'signer'>,
   { rules }: TrustPolicy,
+  fix = 'run: muster plugins lock',
 ): void {
   const asked = rules.filter((one) => isNamed(name, one.packages))
   if (asked.length === 0 || (signer !== undefined && asked.some((rule) => isSame(signer, rule)))) return
   const now = signer === undefined ? 'it has no signature' : `it is signed by ${signerName(signer)}`
-  throw new PluginRefusal(
-    'lock-stale',
-    `a rule of trust asks for another signer of ${name}@${version}: ${now}`,
-    'run: muster plugins lock',
-  )
+  throw new PluginRefusal('lock-stale', `a rule of trust asks for another signer of ${name}@${version}: ${now}`, fix)
 }
 
 function isSame(one: Signer, other: Signer): boolean {
@@ -90,6 +87,9 @@ function otherSigner(asked: TrustQuestion, found: Signer | undefined): PluginRef
 export function signerName({ repository, workflow }: Signer): string {
   return `${repository} (${workflow})`
 }
+
+/** Of the version before, which no other lock would make another one. */
+export const ofBefore: string = byHand('take that rule out of trust, if this version may run without it')
 
 /** Pinned: that of the public sigstore comes with the host, another one is named by the operator. */
 async function trustedRoot({ root }: TrustPolicy): Promise<TrustedRoot> {

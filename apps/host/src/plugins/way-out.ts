@@ -3,6 +3,7 @@ import { type PackageRefusal, packageRefusals } from '@muster/packed/refusals'
 import type { LockedPlugin } from './lock.ts'
 import type { RefusalCode } from './refusal.ts'
 import { pathOf, type PluginEntry, type PluginSource } from './registry.ts'
+import { word } from './word.ts'
 
 /** What another version of the same plugin may not have. */
 const ofVersion: ReadonlySet<string> = new Set<RefusalCode>([
@@ -20,7 +21,7 @@ export function isOfVersion(code: string | undefined): boolean {
 
 /** A file that an operator writes, in whatever they write with. */
 export function byHand(what: string, file = 'plugins.json'): string {
-  return `run: \${EDITOR:-vi} ${file}, and ${what}`
+  return `run: \${EDITOR:-vi} ${word(file)}, and ${what}`
 }
 
 export interface ToAdd {
@@ -34,14 +35,15 @@ export interface ToAdd {
 
 /** Adds, or changes the version of what is there already. */
 export function addCommand({ alias, package: name, source, base = '' }: ToAdd, version: string): string {
-  if (source !== undefined && 'tarball' in source) return `muster plugins add --tarball ${pathOf(source, base)} --as ${alias}`
+  if (source !== undefined && 'tarball' in source)
+    return `muster plugins add --tarball ${word(pathOf(source, base) ?? '')} --as ${alias}`
   const from =
     source === undefined || 'folder' in source || ('registry' in source && source.registry === 'default')
       ? ''
       : 'mirror' in source
-        ? ` --mirror ${pathOf(source, base)}`
+        ? ` --mirror ${word(pathOf(source, base) ?? '')}`
         : ` --registry ${source.registry}`
-  return `muster plugins add ${name}@${version} --as ${alias}${from}`
+  return `muster plugins add ${word(`${name}@${version}`)} --as ${alias}${from}`
 }
 
 /** A command first, and what was said before as the other way. */

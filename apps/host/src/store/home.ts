@@ -10,14 +10,14 @@ import type { Store, Tx } from './store.ts'
 
 const KEY = 'home'
 
-const homeSchema = z.object({
+export interface Home {
   /** Without links. */
-  path: z.string(),
+  path: string
   /** The last start there gave it its owner anew: saying so again, as a unit file does, asks for nothing. */
-  renewed: z.boolean().exactOptional(),
-})
+  renewed?: boolean
+}
 
-export type Home = z.infer<typeof homeSchema>
+const homeSchema: z.ZodType<Home> = z.object({ path: z.string(), renewed: z.boolean().exactOptional() })
 
 /** Undefined: it was at work in former versions only, or nowhere. */
 export async function readHome(store: Pick<Store, 'read'>): Promise<Home | undefined> {

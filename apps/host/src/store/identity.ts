@@ -43,13 +43,21 @@ export async function openIdentity(
   const original = stored === undefined ? undefined : originalOf(dir, { home, owner: stored.value })
   const restored =
     original !== undefined ||
-    (stored === undefined ? note !== undefined : note === undefined ? epoch > 0 : note.owner !== stored.value || note.epoch > epoch)
+    (stored === undefined
+      ? note !== undefined
+      : note === undefined
+        ? epoch > 0
+        : note.owner !== stored.value || note.epoch > epoch)
   if (restored && restore === undefined) throw undecided(original)
   if (original !== undefined && restore === 'adopt') mustRest(original)
   if (!restored && restore === 'new-owner' && stored !== undefined && home?.renewed !== true)
-    throw new StoreError('restored', 'nothing shows that the store was restored or copied: --new-owner would leave its own workers alone for ever', {
-      hint: 'Start without it. If this data folder is a copy of one of another machine, remove owner.json from it first.',
-    })
+    throw new StoreError(
+      'restored',
+      'nothing shows that the store was restored or copied: --new-owner would leave its own workers alone for ever',
+      {
+        hint: 'Start without it. If this data folder is a copy of one of another machine, remove owner.json from it first.',
+      },
+    )
 
   const keep = stored?.value ?? (restore === 'adopt' ? note?.owner : undefined)
   const owner = keep === undefined || (restored && restore === 'new-owner') ? newOwner() : keep

@@ -104,7 +104,12 @@ test('the owner stays; an older or foreign database asks what to do', async () =
 
 test('a copy of a whole data folder asks whose the workers are for as long as the original is there; a moved one does not', async () => {
   const { cpSync, renameSync, symlinkSync } = await import('node:fs')
-  const [home, copy, moved, link] = ['home', 'copy', 'moved', 'link'].map((name) => join(dir, name)) as [string, string, string, string]
+  const [home, copy, moved, link] = ['home', 'copy', 'moved', 'link'].map((name) => join(dir, name)) as [
+    string,
+    string,
+    string,
+    string,
+  ]
   const owner = await start(home)
   symlinkSync(home, link)
   expect(await start(link)).toBe(owner)

@@ -7,18 +7,9 @@
  */
 import { posix } from 'node:path'
 import type { Duplex } from 'node:stream'
-import {
-  type Call,
-  type ExecChunk,
-  type ExecId,
-  type ExecInput,
-  type ExecSession,
-  ProviderError,
-  type TerminalSize,
-  type WorkerExit,
-} from '@muster/core'
+import { type Call, type ExecId, type ExecInput, type ExecSession, ProviderError, type TerminalSize } from '@muster/core'
 import { HANG_UP, SIGNAL_SESSION } from '@muster/provider-parts/session-signals'
-import { withoutEcho } from '@muster/provider-parts/terminal-echo'
+import { terminalSession } from '@muster/provider-parts/terminal-session'
 import { type Place, statPath } from './archive.ts'
 import { type ContainerInspect, type Engine, toFailure } from '../client.ts'
 import { EngineFailure } from '../errors.ts'
@@ -53,8 +44,6 @@ interface Terminal {
   session?: string
 }
 
-/** Largest chunk of the contract. */
-const CHUNK_BYTES = 65_536
 /** The first line is a number; an engine that could not start the shell says why in its place. */
 const FIRST_LINE = 2048
 /** For the hang-up and the end by force, on a busy machine. */
@@ -124,7 +113,8 @@ export function createTerminals(): Terminals {
         await resizeTo(terminal, tty, signal)
         connection.write('\n')
         void type(connection, input)
-        return session({ reading, terminal, signal }, over)
+        const exitCode = (): Promise<number> => exitCodeOf(engine, made.Id, signal)
+        return terminalSession({ shown: reading, exitCode, signal, toFailure }, over)
       } catch (error) {
         over(false)
         throw error
@@ -194,48 +184,4 @@ async function type(connection: Duplex, input: AsyncIterable<Uint8Array> | undef
     // The output ends with the connection and tells.
     connection.destroy()
   }
-}
-
-interface Shown {
-  reading: AsyncIterator<Buffer>
-  terminal: Terminal
-  signal: AbortSignal
-}
-
-/** `over` is told once, whether the command has ended by itself. */
-function session({ reading, terminal, signal }: Shown, over: (ended: boolean) => void): ExecSession {
-  const exit = Promise.withResolvers<WorkerExit>()
-  exit.promise.catch(() => undefined)
-  const giveUp = (): void => {
-    over(false)
-    exit.reject(toFailure(signal.reason))
-  }
-  // Also while nobody reads.
-  signal.addEventListener('abort', giveUp, { once: true })
-  if (signal.aborted) giveUp()
-
-  async function* output(): AsyncGenerator<ExecChunk> {
-    let [offset, ended] = [0, false]
-    try {
-      // The terminal shows what was typed to begin with.
-      for await (const shown of withoutEcho(reading))
-        for (let rest = shown; rest.length > 0; rest = rest.subarray(CHUNK_BYTES)) {
-          const data = rest.subarray(0, CHUNK_BYTES)
-          yield { stream: 'stdout', offset, data }
-          offset += data.length
-        }
-      const code = await exitCodeOf(terminal.engine, terminal.exec, signal)
-      ended = true
-      exit.resolve({ code, reason: `exited with code ${code}` })
-    } catch (error) {
-      const failure = toFailure(error)
-      exit.reject(failure)
-      throw failure
-    } finally {
-      signal.removeEventListener('abort', giveUp)
-      exit.reject(new ProviderError('cancelled', 'the output was not read to its end', { effect: 'possible' }))
-      over(ended)
-    }
-  }
-  return { output: output(), exit: exit.promise }
 }

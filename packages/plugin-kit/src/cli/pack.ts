@@ -7,6 +7,7 @@ import { buildPlugin } from '../build.ts'
 import { PluginFault } from '../finding.ts'
 import { print, say } from '../io.ts'
 import { suite, tested } from '../report.ts'
+import { authorTool } from '@muster/packed/refusals'
 
 export interface PackCommand {
   folder: string
@@ -52,14 +53,14 @@ function demandReport(place: string, { conformance, kind }: { conformance: Confo
   if (kind !== tested) return say(`there is no conformance suite for a ${kind} yet: it has no report`)
   const { package: name, version } = suite()
   const mine = `${name}@${version}`
-  const refuse = (reason: string, fix = 'run: muster-plugin test'): never => {
+  const refuse = (reason: string, fix = `run: ${authorTool} test`): never => {
     throw new PluginFault({ place, reason, fix })
   }
   if (conformance === undefined) refuse('there is no report of the conformance suite')
   else if (conformance.result === 'unfit') refuse(`${conformance.reason}: the report says nothing of what would be packed`)
   else if (conformance.result === 'fail')
-    refuse(`by the report ${conformance.failed} tests failed`, 'mend what they say, then run: muster-plugin test')
-  else if (conformance.result === 'partial') refuse('the report is of some tests only', 'run: muster-plugin test, without --only')
+    refuse(`by the report ${conformance.failed} tests failed`, `mend what they say, then run: ${authorTool} test`)
+  else if (conformance.result === 'partial') refuse('the report is of some tests only', `run: ${authorTool} test, without --only`)
   else if (conformance.suite !== mine) refuse(`the report is by ${conformance.suite}, and this is ${mine}`)
 }
 

@@ -9,16 +9,14 @@
 import { randomBytes } from 'node:crypto'
 import {
   type Call,
-  type ExecChunk,
   type ExecId,
   type ExecInput,
   type ExecSession,
   ProviderError,
   type RawExec,
   type TerminalSize,
-  type WorkerExit,
 } from '@muster/core'
-import { withoutEcho } from '@muster/provider-parts/terminal-echo'
+import { terminalSession } from '@muster/provider-parts/terminal-session'
 import { openStream, type StreamSession } from '../api/exec.ts'
 import { toKubernetesError } from '../api/verdict.ts'
 import type { Cluster } from '../client.ts'
@@ -46,8 +44,6 @@ interface Terminal {
   stream?: StreamSession
 }
 
-/** Largest chunk of the contract. */
-const CHUNK_BYTES = 65_536
 /** The first line is a number; what cannot begin says why in its place. */
 const FIRST_LINE = 2048
 /** Ctrl-D: the end of the input, as a person types it (termios(3), VEOF). */
@@ -100,12 +96,13 @@ export function createTerminals(cluster: Cluster): Terminals {
           command: ['/bin/sh', '-c', '. "$1"', `muster-terminal-${id}`, file],
           stdin: keysOf(input, { ready: ready.promise, over: typed.promise }),
         })
-        const reading = bytesOf(terminal.stream)[Symbol.asyncIterator]()
-        await terminal.stream.resize(tty).catch(() => undefined)
+        const { stream } = terminal
+        const reading = bytesOf(stream)
+        await stream.resize(tty).catch(() => undefined)
         const first = await firstLine(reading)
         terminal.session = first.session
         ready.resolve()
-        return session({ reading, rest: first.rest, stream: terminal.stream, signal }, over)
+        return terminalSession({ shown: behind(first.rest, reading), exitCode: () => stream.exit, signal }, over)
       } catch (error) {
         over(false)
         throw error
@@ -227,54 +224,7 @@ async function firstLine(reading: AsyncIterator<Buffer>): Promise<{ session: str
   throw new ProviderError('transient', `a terminal did not begin: ${text || 'its shell said nothing'}`)
 }
 
-interface Shown {
-  reading: AsyncIterator<Buffer>
-  rest: Buffer
-  stream: StreamSession
-  signal: AbortSignal
-}
-
-/** `over` is told once, whether the command has ended by itself. */
-function session({ reading, rest, stream, signal }: Shown, over: (ended: boolean) => void): ExecSession {
-  const exit = Promise.withResolvers<WorkerExit>()
-  exit.promise.catch(() => undefined)
-  const giveUp = (): void => {
-    over(false)
-    exit.reject(signal.reason)
-  }
-  // Also while nobody reads.
-  signal.addEventListener('abort', giveUp, { once: true })
-  if (signal.aborted) giveUp()
-
-  async function* afterLine(): AsyncGenerator<Buffer> {
-    if (rest.length > 0) yield rest
-    for (let next = await reading.next(); next.done !== true; next = await reading.next()) yield next.value
-  }
-
-  async function* output(): AsyncGenerator<ExecChunk> {
-    let offset = 0
-    let ended = false
-    function* chunks(bytes: Buffer): Generator<ExecChunk> {
-      for (let left = bytes; left.length > 0; left = left.subarray(CHUNK_BYTES)) {
-        const data = left.subarray(0, CHUNK_BYTES)
-        yield { stream: 'stdout', offset, data }
-        offset += data.length
-      }
-    }
-    try {
-      // The terminal shows what was typed to begin with.
-      for await (const bytes of withoutEcho(afterLine())) yield* chunks(bytes)
-      const code = await stream.exit
-      ended = true
-      exit.resolve({ code, reason: `exited with code ${code}` })
-    } catch (error) {
-      exit.reject(error)
-      throw error
-    } finally {
-      signal.removeEventListener('abort', giveUp)
-      exit.reject(new ProviderError('cancelled', 'the output was not read to its end', { effect: 'possible' }))
-      over(ended)
-    }
-  }
-  return { output: output(), exit: exit.promise }
+async function* behind(line: Buffer, reading: AsyncGenerator<Buffer>): AsyncGenerator<Buffer> {
+  if (line.length > 0) yield line
+  yield* reading
 }

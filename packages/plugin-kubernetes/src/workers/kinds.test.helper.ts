@@ -118,12 +118,12 @@ export function bothKinds({ cluster: found, place, providerAt }: Kinds): void {
     },
   )
 
-  const listed = async (provider: KubernetesProvider): Promise<unknown[]> => {
+  const listed = async (provider: KubernetesProvider): Promise<string[]> => {
     const seen: WorkerObservation[] = []
     for (let cursor: string | undefined; ;) {
       const page = await provider.list({ tags: query, limit: 1, ...(cursor === undefined ? {} : { cursor }) }, newCall())
       seen.push(...page.workers)
-      if (page.next === undefined) return seen.map(({ id, phase }) => [id, phase]).toSorted()
+      if (page.next === undefined) return seen.map(phaseOf).toSorted()
       cursor = page.next
     }
   }
@@ -145,16 +145,12 @@ export function bothKinds({ cluster: found, place, providerAt }: Kinds): void {
     const [made] = [await launched(jobs, job), await launched(jobs, podless)]
     await found().kubectl(['--namespace=changed', 'delete', 'pod', `--selector=muster-worker=${podless.id}`, '--grace-period=1'])
     await waitFor('its Job is alone', () => look(jobs, podless.id), { until: (seen) => seen?.phase === 'lost' })
-    const all = [
-      [pod.id, 'running'],
-      [job.id, 'running'],
-      [podless.id, 'lost'],
-    ].toSorted()
+    const all = [`${pod.id} running`, `${job.id} running`, `${podless.id} lost`].toSorted()
     expect((await pods.probe(newCall())).notes).toBeUndefined()
     for (const provider of [pods, jobs]) {
       expect(await listed(provider)).toEqual(all)
       const found = await provider.inspect([pod, job, podless, specOf(), specOf()], newCall())
-      expect(found.map(({ id, phase }) => [id, phase]).toSorted()).toEqual(all)
+      expect(found.map(phaseOf).toSorted()).toEqual(all)
     }
     using watch = watching(pods)
     await waitFor('it is watched', () => watch.phases(job.id).includes('running'))
@@ -176,7 +172,7 @@ export function bothKinds({ cluster: found, place, providerAt }: Kinds): void {
     const spec = specOf()
     const { handle } = await launched(jobs, spec)
     expect((await pods.probe(newCall())).notes).toContainEqual(expect.stringContaining(spec.id))
-    expect(await listed(pods)).toEqual([[spec.id, 'running']])
+    expect(await listed(pods)).toEqual([`${spec.id} running`])
     expect(await look(pods, spec.id)).toMatchObject({ phase: 'running', handle })
     await waitFor('its end', async () => (await pods.terminate({ id: spec.id, handle }, forced, newCall())).state === 'gone')
     expect(await listed(pods)).toEqual([])
@@ -185,3 +181,5 @@ export function bothKinds({ cluster: found, place, providerAt }: Kinds): void {
     await waitFor('its Job to go', () => left('changed-few', 'jobs'), { until: (names) => names.length === 0 })
   })
 }
+
+const phaseOf = ({ id, phase }: WorkerObservation): string => `${id} ${phase}`

@@ -11,6 +11,7 @@ import { chooseVersion } from '../../plugins/resolve.ts'
 import { addCommand, byHand } from '../../plugins/way-out.ts'
 import { change, type ChangeOptions, edited } from './change.ts'
 import { entryOf, type Site } from './site.ts'
+import { word } from '../../plugins/word.ts'
 
 export interface AddOptions extends ChangeOptions {
   as?: string
@@ -33,7 +34,7 @@ export async function addPlugin(site: Site, spec: string | undefined, options: A
     throw new PluginRefusal(
       'no-package',
       `'${alias}' is no alias: it has 1 to 40 of a-z, 0-9 and -`,
-      `run: muster plugins add ${added.package}@${added.version} --as ${alias
+      `run: muster plugins add ${word(`${added.package}@${added.version}`)} --as ${alias
         .toLowerCase()
         .replaceAll(/[^a-z0-9-]/g, '-')
         .slice(0, 40)}`,
@@ -65,7 +66,7 @@ export async function removePlugin(site: Site, alias: string, options: ChangeOpt
   const text = edited(site.text, (plugins) => {
     delete plugins[alias]
   })
-  return change(site, options, { text })
+  return change(site, options, { text, removes: true })
 }
 
 export async function updatePlugins(site: Site, aliases: readonly string[], options: ChangeOptions): Promise<number> {

@@ -4,7 +4,7 @@ import { formatProblem, sortProblems } from '../../config/problem.ts'
 import { asksForMore, type Difference } from '../../plugins/difference.ts'
 import { alone } from '../../plugins/alone.ts'
 import { checkFile, type Lock, type LockedVersion, lockText, replaceFile } from '../../plugins/lock.ts'
-import { type LockChange, planLock } from '../../plugins/locking.ts'
+import { type LockChange, planLock, planRemoval } from '../../plugins/locking.ts'
 import { PluginRefusal } from '../../plugins/refusal.ts'
 import { readRegistry } from '../../plugins/registry.ts'
 import { signerName } from '../../plugins/trust.ts'
@@ -27,6 +27,10 @@ export interface Change {
   text?: string
   /** Aliases that are resolved anew. */
   update?: ReadonlySet<string>
+  /** The alias that goes back to its version before. */
+  back?: string
+  /** Nothing but what `text` names no longer: the others are left as they are, whatever is wrong with them. */
+  removes?: true
   /** Alias of the one plugin that `before` lets a daemon switch, which looks after its workers itself. */
   switches?: string
   /** What is done with the files as they shall be before they are written, also where nothing changes. */
@@ -50,15 +54,15 @@ export interface Done {
 }
 
 export async function change(site: Site, options: ChangeOptions, wanted: Change = {}): Promise<number> {
-  const { text, update = new Set() } = wanted
+  const { text, update = new Set(), back, removes } = wanted
   const registry = text === undefined ? site.registry : readRegistry(text, { base: site.registry.base, shown: site.shown })
   const before = text === undefined ? site.problems : [...registry.problems, ...site.lock.problems]
   if (before.length > 0) return refuse(before.map(formatProblem), options)
   const now = Date.now()
-  const planned = await withProgress(
-    'asking for the plugins …',
-    planLock({ ...site, registry, lock: site.lock.lock, update, ...waiverOf(options.waive, now), now }),
-  )
+  const from = { ...site, registry, lock: site.lock.lock }
+  const anew = { update, ...(back === undefined ? {} : { back }), ...waiverOf(options.waive, now), now }
+  const planned =
+    removes === true ? planRemoval(from) : await withProgress('asking for the plugins …', planLock({ ...from, ...anew }))
   if (planned.problems.length > 0) return refuse(sortProblems(planned.problems).map(formatProblem), options)
   demandKept(site, planned.lock, wanted.switches)
   const locked = lockText(planned.lock)

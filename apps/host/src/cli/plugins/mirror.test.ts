@@ -161,3 +161,22 @@ test('what is locked is signed by who signed it then, also where no rule says so
   await withSite((site) => mirrorPlugins(site, { out: at('mirror') }))
   expect(await verified()).toMatch(/^1 cloud: @acme\/plugin@1\.2\.0: other-repository: /)
 })
+
+test('a lock that no start would take is none that fits: of another version than its bytes, or of two that clash', async () => {
+  await editLock((cloud) => Object.assign(cloud, { package: '@acme/plugin', version: '1.2.0' }))
+  const file = at('mirror/@acme/plugin/1.2.0.tgz')
+  await writeFile(file, await readFile(at('mirror/@acme/plugin/1.1.0.tgz')))
+  expect(await verified()).toMatch(
+    /^1 cloud: @acme\/plugin@1\.2\.0: other-version: the locked bytes of .* hold @acme\/plugin@1\.1\.0\n/,
+  )
+  await editLock((cloud) => Object.assign(cloud, { version: '1.1.0' }))
+  const files = [at('plugins.json'), at('plugins.lock.json')]
+  for (const path of files) {
+    const all = JSON.parse(await readFile(path, 'utf8')) as { plugins: { cloud: { previous?: object } } }
+    const { cloud } = all.plugins
+    // As a merge of two locks has it.
+    const next = { ...cloud, ...cloud.previous, ...('previous' in cloud ? { version: '1.1.0' } : {}), previous: undefined }
+    await writeFile(path, JSON.stringify({ ...all, plugins: { cloud, next } }))
+  }
+  expect(await verified()).toMatch(/next: @acme\/plugin@1\.1\.0: clash: the aliases 'cloud' and 'next' clash/)
+})

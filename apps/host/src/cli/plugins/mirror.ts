@@ -5,17 +5,19 @@ import { treeOf } from '@muster/packed/digest'
 import { formatProblem } from '../../config/problem.ts'
 import { filesOf } from '../../plugins/archive.ts'
 import { findContent, verifyTree } from '../../plugins/content.ts'
+import { clashesIn, clashProblem } from '../../plugins/clash.ts'
 import { checkAccepted, checkReport } from '../../plugins/accepted.ts'
-import { checkBytes, lockedAttestations, lockedBytes } from '../../plugins/fetch.ts'
+import { checkBytes, lockedAttestations, lockedBytes, provenAttestations } from '../../plugins/fetch.ts'
 import { type LockedPlugin, lockedFor } from '../../plugins/lock.ts'
-import { mirrored, mirrorOrigin, type ToMirror, writeMirror } from '../../plugins/mirror.ts'
-import { jsonOf } from '../../plugins/origin.ts'
+import { mirrored, mirroredAttestations, type ToMirror, writeMirror } from '../../plugins/mirror.ts'
+import { jsonOf, namedIn } from '../../plugins/origin.ts'
 import type { OriginDeps } from '../../plugins/origins.ts'
 import { PluginRefusal } from '../../plugins/refusal.ts'
 import type { PluginEntry } from '../../plugins/registry.ts'
 import { keepsTrust, staysSigned } from '../../plugins/trust.ts'
 import { exits, print, printJson, say } from '../io.ts'
 import type { Site } from './site.ts'
+import { word } from '../../plugins/word.ts'
 
 /** Writes all that the lock names, the versions before too. */
 export async function mirrorPlugins(site: Site, { out, json }: { out: string; json?: true }): Promise<number> {
@@ -24,7 +26,7 @@ export async function mirrorPlugins(site: Site, { out, json }: { out: string; js
     versionsOf(site).map(async (locked): Promise<ToMirror> => {
       const { package: name, version, published } = locked
       const tarball = await lockedBytes(locked, site)
-      const attestations = locked.signer === undefined ? undefined : await lockedAttestations(locked, site)
+      const attestations = await provenAttestations(locked, { ...site, trust: site.registry.trust })
       return { package: name, version, ...(published === undefined ? {} : { published }), tarball, attestations }
     }),
   )
@@ -32,15 +34,23 @@ export async function mirrorPlugins(site: Site, { out, json }: { out: string; js
   const written = all.map(({ package: name, version }) => `${name}@${version}`)
   if (json === true) printJson({ mirror: out, written })
   else
-    say(`${out} holds ${written.join(', ') || 'nothing'}; look at it again with: muster plugins verify --mirror ${out} --frozen`)
+    say(
+      `${out} holds ${written.join(', ') || 'nothing'}; look at it again with: muster plugins verify --mirror ${word(out)} --frozen`,
+    )
   return exits.ok
 }
 
+/** Once each; first what runs, by its number, and one that is signed before the same bytes on somebody's word. */
 function versionsOf({ lock }: Site): LockedPlugin[] {
-  const all = Object.values(lock.lock.plugins).flatMap(({ previous, ...locked }): LockedPlugin[] =>
-    previous === undefined ? [locked] : [locked, { package: locked.package, source: locked.source, ...previous }],
+  const all = Object.values(lock.lock.plugins)
+  const before = all.flatMap(({ previous, ...now }): LockedPlugin[] =>
+    previous === undefined ? [] : [{ package: now.package, source: now.source, ...previous }],
   )
-  return [...new Map(all.map((one) => [one.sha512, one])).values()]
+  const once = new Map<string, LockedPlugin>()
+  for (const one of [...all, ...before])
+    if (!once.has(one.sha512) || (one.signer !== undefined && once.get(one.sha512)?.signer === undefined))
+      once.set(one.sha512, one)
+  return [...once.values()]
 }
 
 interface Verified {
@@ -68,6 +78,7 @@ export async function verifyPlugins(
       const fault = 'folder' in entry.source ? undefined : await faultOf(() => fits(entry, site))
       if (fault !== undefined) verified.push({ alias: entry.alias, package: entry.package, version: entry.version, fault })
     }
+  if (frozen === true) verified.push(...clashing(site))
   const wrong = verified.filter((one) => one.fault !== undefined)
   if (json === true) printJson({ plugins: verified })
   else
@@ -81,6 +92,15 @@ export async function verifyPlugins(
     wrong.length === 0 ? 'all plugins are those of the lock' : `${wrong.length} of ${verified.length} are not those of the lock`,
   )
   return wrong.length === 0 ? exits.ok : exits.failed
+}
+
+/** Those that a start would not take beside each other. */
+function clashing({ lock: { lock }, registry }: Site): Verified[] {
+  return clashesIn(lock).map((clash) => {
+    const { code = '', reason, fix } = clashProblem(clash, registry.problem)
+    const { package: name = '', version = '' } = lock.plugins[clash.alias] ?? {}
+    return { alias: clash.alias, package: name, version, fault: { code, reason, fix } }
+  })
 }
 
 /** As a start has it: the lock is for this entry, and its signers are those of the rules. Errors: PluginRefusal. */
@@ -116,7 +136,7 @@ async function verify(locked: LockedPlugin, { alias, site, mirror }: VerifyFrom)
   const attestations = (): Promise<unknown> =>
     mirror === undefined
       ? lockedAttestations(locked, sourcesOf(site))
-      : mirrorOrigin(resolve(mirror)).attestations(locked.package, locked.version)
+      : mirroredAttestations(resolve(mirror), { name: locked.package, version: locked.version, sha512: locked.sha512 })
   await staysSigned({ ...locked, before: { ...locked, signer, alias }, attestations }, site.registry.trust)
 }
 
@@ -130,7 +150,15 @@ async function verifyInside(locked: LockedPlugin, { alias, tarball }: { alias: s
       `the files in the locked bytes of ${locked.package}@${locked.version} are not those of the lock: they have the digest ${tree}, not ${locked.tree}`,
       `run: muster plugins update ${alias}, which shows what differs and asks; find out who changed the lock`,
     )
-  const pack = jsonOf(files.get('package.json')?.toString() ?? '') as { muster?: string } | undefined
+  const text = files.get('package.json')?.toString() ?? ''
+  const held = namedIn(text)
+  if (held?.name !== locked.package || held.version !== locked.version)
+    throw new PluginRefusal(
+      held?.name === locked.package ? 'other-version' : 'other-package',
+      `the locked bytes of ${locked.package}@${locked.version} hold ${held === undefined ? 'no package' : `${held.name}@${held.version}`}`,
+      `run: muster plugins update ${alias}, which shows what differs and asks; find out who changed the lock`,
+    )
+  const pack = jsonOf(text) as { muster?: string } | undefined
   const manifest = pluginManifestSchema.safeParse(jsonOf(files.get(normalize(pack?.muster ?? ''))?.toString() ?? ''))
   if (manifest.success) checkAccepted({ alias }, manifest.data, locked.permissions)
   checkReport({ alias }, locked, files)
@@ -144,12 +172,12 @@ async function verifiedBytes(locked: LockedPlugin, { site, mirror }: { site: Sit
   // What is here is looked at beside; this asks whether its source still has it.
   if (mirror === undefined) return await lockedBytes(locked, sourcesOf(site))
   const { package: name, version } = locked
-  const tarball = await mirrored(mirror, { name, version })
+  const tarball = await mirrored(mirror, { name, version, sha512: locked.sha512 })
   if (tarball === undefined)
     throw new PluginRefusal(
       'no-package',
       `the mirror '${mirror}' has no ${name}@${version}`,
-      `run: muster plugins mirror --out ${mirror}, where it can be had`,
+      `run: muster plugins mirror --out ${word(mirror)}, where it can be had`,
     )
   checkBytes(locked, tarball)
   return tarball

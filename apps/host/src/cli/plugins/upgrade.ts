@@ -37,8 +37,13 @@ export async function rollBackPlugin(site: Site, alias: string, options: Asking)
   entryOf(site, alias)
   const text = rolledBack(site, alias)
   const client = await runningClient(options)
-  if (client === undefined) return change(site, options, { text })
-  return change(site, options, { text, switches: alias, before: (files) => switched(site, alias, { files, client, options }) })
+  if (client === undefined) return change(site, options, { text, back: alias })
+  return change(site, options, {
+    text,
+    back: alias,
+    switches: alias,
+    before: (files) => switched(site, alias, { files, client, options }),
+  })
 }
 
 /** Undefined where no daemon runs. */

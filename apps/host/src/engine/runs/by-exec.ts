@@ -123,9 +123,7 @@ async function attachUntilEnd(job: Job, giveUp: AbortSignal, disk: Disk): Promis
         return begun() ? unseen(`nobody can tell how it ended: ${error.message}`) : endingUnbegun(error.message, watch.stop())
     } else if (!isPassing(error)) {
       const never = !begun() && (error.code !== 'conflict' || (!sent && (await shownAs(job)) === 'gone'))
-      return never
-        ? endingUnbegun(`${error.code}: ${error.message}`, watch.stop())
-        : unseen(`${error.code}: ${error.message}`)
+      return never ? endingUnbegun(`${error.code}: ${error.message}`, watch.stop()) : unseen(`${error.code}: ${error.message}`)
     } else if (reactions[error.code].pluginFault && !begun() && ++faults >= pluginFaults) {
       return unbegun(`the plugin failed at it ${faults} times: ${error.message}`)
     } else if (!begun()) {

@@ -8,6 +8,8 @@ import { loadRegistry } from '../registry.ts'
 export interface LockHere {
   stores?: [string, ...string[]]
   update?: readonly string[]
+  /** The alias that goes back. */
+  back?: string
   now?: number
   /** Vouched for; null: by nobody. */
   reason?: string | null
