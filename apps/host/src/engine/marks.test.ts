@@ -109,7 +109,7 @@ test('a word that fails after its worker has ended concerns nobody, and others a
     await warm({ fault: (method) => (method === 'mark' ? fault : undefined) })
     fault = undefined
     const [worker] = [...h.engine.workers.live()]
-    await h.engine.workers.terminate(worker?.id ?? '', { principal: 'ann', reason: 'test' })
+    await h.engine.workers.terminate(worker?.id ?? '', { principal: 'ann', reason: 'test', force: false })
     await h.pass(20_000)
     expect(await h.engine.workers.find(worker?.id ?? '')).toMatchObject({ end: 'gone' })
     expect([unheard, marks()]).toEqual([[], [false, false]])
