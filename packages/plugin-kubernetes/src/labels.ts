@@ -148,6 +148,11 @@ export function poolSelector(tags: PoolRef['tags']): string {
     .join(',')
 }
 
+/** The selector for what all pools of a provider have. */
+export function poolsSelector(tags: ListQuery['tags']): string {
+  return `muster-owner=${labelValue(tags['muster-owner'])},muster-provider=${labelValue(tags['muster-provider'])}`
+}
+
 /** What a pool's own objects are called: a label of DNS, which readers know by the pool's name. */
 export function poolName({ 'muster-owner': owner, 'muster-provider': provider, 'muster-pool': pool }: PoolRef['tags']): string {
   return `muster-${pool}-${digestOf([owner, provider, pool]).slice(0, 8)}`

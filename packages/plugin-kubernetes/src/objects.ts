@@ -5,6 +5,8 @@ export interface Meta {
   namespace?: string
   uid?: string
   resourceVersion?: string
+  /** Counts the changes of its spec: 1 is as it was made. */
+  generation?: number
   labels?: Record<string, string>
   annotations?: Record<string, string>
   creationTimestamp?: string
@@ -194,6 +196,7 @@ export interface Job {
 }
 
 export interface JobStatus {
+  startTime?: string
   active?: number
   succeeded?: number
   failed?: number

@@ -196,6 +196,10 @@ suiteWith(await findStartKubernetes(), 'the Kubernetes provider on a cluster', (
     const counted = await waitFor('the budget to count', budgets, { until: ([one]) => one?.status?.currentHealthy === 1 })
     expect(counted).toMatchObject([{ status: { expectedPods: 1, disruptionsAllowed: 0 } }])
     await expect(evict(kept)).rejects.toMatchObject({ status: 429 })
+    // Who gives the pool the other word changes nothing for those that run.
+    await provider.preparePool({ ...pool, settings: { drain: 'waits-for-leases' } }, newCall())
+    await waitFor('the budget to count', budgets, { until: ([one]) => one?.status?.currentHealthy === 1 })
+    await expect(evict(kept)).rejects.toMatchObject({ status: 429 })
     await evict(free)
     expect(await look(kept)).toMatchObject({ phase: 'running', ready: true })
     for (const id of [kept, free]) {

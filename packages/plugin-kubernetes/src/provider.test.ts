@@ -133,9 +133,9 @@ test.each<[string, Ended]>([
     {
       target: known,
       how: forced,
-      answers: [refuse(409, { reason: 'Conflict' }), json(podOf({ uid: 'another' }))],
+      answers: [refuse(409, { reason: 'Conflict' }), json(podOf({ uid: 'another' })), gone],
       outcome: 'gone',
-      methods: 'DELETE GET',
+      methods: 'DELETE GET GET',
     },
   ],
   ['nobody waits for it', { target: known, answers: [json(struck)], outcome: 'gone', methods: 'DELETE' }],
@@ -178,6 +178,21 @@ test.each<[string, Ended]>([
   if (typeof outcome === 'string') expect(told.outcome).toBe(outcome)
   else expect(told.outcome).toMatchObject(outcome)
   expect(told.methods.join(' ')).toBe(methods)
+})
+
+test('terminate: of one that others have ended what it had is released, since they may have left that alone; once', async () => {
+  const policy = json({ metadata: { name: id, uid: 'p', labels: labelsOf(specOf()), annotations: annotationsOf(specOf()) } })
+  const told = await asked([gone, policy, json({}), gone], async (provider) => {
+    const ends = [await provider.terminate(known, gentle, newCall()), await provider.terminate(known, gentle, newCall())]
+    return ends.map(({ state }) => state)
+  })
+  expect(told).toMatchObject({ outcome: ['gone', 'gone'], methods: ['DELETE', 'GET', 'DELETE', 'DELETE'] })
+  const ownerReferences = [{ apiVersion: 'v1', kind: 'Pod', name: id, uid: 'another' }]
+  const owned = json({
+    metadata: { name: id, labels: labelsOf(specOf()), annotations: annotationsOf(specOf()), ownerReferences },
+  })
+  const kept = await asked([gone, owned], (provider) => provider.terminate(known, gentle, newCall()))
+  expect(kept.methods).toEqual(['DELETE', 'GET'])
 })
 
 test('a minute is one of the cluster’s clock', async () => {

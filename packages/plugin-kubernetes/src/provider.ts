@@ -148,8 +148,8 @@ export function kubernetesProvider(options: KubernetesProviderOptions): Kubernet
           return askEnd({ cluster, tags, ends, before }, { target, how }, call)
         })
         const ended = await seeEnd(cluster, { id, asked: wish }, call)
-        // The end of a Pod ends its policy; a launch that was broken off may have left one alone.
-        if (ended.state === 'gone' && uidOf(target.handle) === undefined)
+        // The end of a Pod ends its policy; a launch that was broken off, or who deletes without what is owned, may have left one alone.
+        if (wish.loose === true || (ended.state === 'gone' && uidOf(target.handle) === undefined))
           await turns.take(id, call.signal, () => releasePolicy(cluster, { id, tags }, call.signal))
         return ended
       }),

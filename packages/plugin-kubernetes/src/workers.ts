@@ -90,6 +90,18 @@ export function ownerOf({ metadata, job }: Pod): { apiVersion: string; kind: str
   return job === undefined ? { apiVersion: 'v1', kind: 'Pod', name, uid } : { apiVersion: 'batch/v1', kind: 'Job', name, uid }
 }
 
+/** Has its Job been taken from above it? */
+export function isOrphan({ metadata, job }: Pod): boolean {
+  return job?.pod !== undefined && job.pod.uid === metadata.uid
+}
+
+/** Is it the same worker still, of the same Pod where both have one? The Job of one may have been suspended or stopped, and begun anew. */
+export function isSame(now: Pod, before: Pod): boolean {
+  const [pod, was] = [now.job?.pod?.uid, before.job?.pod?.uid]
+  if (pod !== undefined && was !== undefined && pod !== was) return false
+  return now.metadata.uid === before.metadata.uid || isOrphan(now)
+}
+
 /** Is it a Job's whose Pod is not there? */
 export function isPodless({ job }: Pod): boolean {
   return job !== undefined && job.pod === undefined

@@ -45,6 +45,12 @@ export function oneLine(text: string): string {
   return text.replaceAll(/[\p{Cc}\p{Cf}\p{Zl}\p{Zp}]/gu, (char) => `\\u${char.codePointAt(0)?.toString(16).padStart(4, '0')}`)
 }
 
+/** What is wrong, in one line, and what to do; a hint of several lines, as a Role to apply, keeps them below it. */
+export function withHint(words: string, hint = ''): string {
+  if (!hint.includes('\n')) return oneLine(hint === '' ? words : `${words} (${hint})`)
+  return [oneLine(words), ...hint.split('\n').map((line) => `  ${oneLine(line)}`)].join('\n')
+}
+
 export function printJson(value: unknown): void {
   print(JSON.stringify(value, null, 2))
 }

@@ -5,7 +5,7 @@ import { acting, openClient, subcommand } from './context.ts'
 import { crashCommand, crashesCommand } from './crashes.ts'
 import { giveUpCommand } from './give-up.ts'
 import { handCommand, why } from './hand.ts'
-import { age, bold, dim, oneLine, print, printJson, printTable, say, state } from './io.ts'
+import { age, bold, dim, oneLine, print, printJson, printTable, say, state, withHint } from './io.ts'
 import { keptText } from './kept-text.ts'
 import { reclaimCommand } from './reclaim.ts'
 
@@ -48,7 +48,7 @@ export function providersCommand(): Command {
         for (const { name, reason, hint, notes, facts, disabled, kept, silentSince } of providers) {
           if (disabled !== undefined) print(oneLine(`${name}: ${disabledBy(disabled)} (muster providers enable ${name})`))
           if (silentSince !== undefined) print(`${name}: ${state('degraded', `does not answer for ${age(silentSince)}`)}`)
-          if (reason !== undefined) print(oneLine(`${name}: ${reason}${hint === undefined ? '' : ` (${hint})`}`))
+          if (reason !== undefined) print(withHint(`${name}: ${reason}`, hint))
           if (kept !== undefined) print(oneLine(`${name}: ${keptText(kept)}`))
           for (const note of notes) print(oneLine(`${name}: ${note}`))
           const known = Object.entries(facts).map(([key, value]) => `${key} ${value}`)

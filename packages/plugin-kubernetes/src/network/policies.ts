@@ -73,7 +73,7 @@ async function createOrFind(
   }
 }
 
-/** A worker that is not there any more, or never came to be, needs none. */
+/** A worker that is not there any more, or never came to be, needs none. One that is owned goes with its owner. */
 export async function releasePolicy(
   cluster: Cluster,
   { id, tags }: { id: WorkerId; tags: Pick<OwnerTags, 'muster-owner' | 'muster-provider'> },
@@ -82,6 +82,7 @@ export async function releasePolicy(
   const policy = await cluster.read<NetworkPolicy>('NetworkPolicy', id, signal)
   const found = policy === undefined ? undefined : tagsOf(policy.metadata)
   if (policy === undefined || found === undefined) return
+  if ((policy.metadata.ownerReferences ?? []).length > 0) return
   if (found['muster-owner'] !== tags['muster-owner'] || found['muster-provider'] !== tags['muster-provider']) return
   await cluster.remove('NetworkPolicy', { name: id, uid: policy.metadata.uid }, signal)
 }

@@ -20,12 +20,19 @@ export function budgetOf(
     metadata: { name: poolName(tags), namespace, labels: { ...labels, [label.part]: 'budget' } },
     spec: {
       minAvailable: MORE_THAN_ALL,
-      selector: { matchLabels: { ...labels, [label.part]: 'worker', ...drainLabels({ drain }) } },
+      // The name is the pool's: those that were launched with the other word are held by it too.
+      selector: {
+        matchLabels: { ...labels, [label.part]: 'worker' },
+        matchExpressions: [{ key: label.drain, operator: 'In', values: [waits, held] }],
+      },
     },
   }
 }
 
-/** Of a worker: those that were launched with other settings are evicted. One is held until we are told otherwise. */
+/** Value of the label of a worker that is never let go. */
+const waits = 'waits'
+
+/** Of a worker: those that were launched without the setting are evicted. One is held until we are told otherwise. */
 export function drainLabels({ drain }: KubernetesSettings): Record<string, string> {
-  return drain === undefined ? {} : { [label.drain]: drain === 'waits' ? drain : held }
+  return drain === undefined ? {} : { [label.drain]: drain === waits ? drain : held }
 }

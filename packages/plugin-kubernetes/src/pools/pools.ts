@@ -67,7 +67,7 @@ async function prepare(
     for (const { kind, metadata } of made) await cluster.remove(kind, { name: metadata.name, uid: undefined }, bounded)
     throw error
   }
-  return { handle: { v: 1, data: { digest } }, digest }
+  return { handle: { v: 1, data: { digest, namespace } }, digest }
 }
 
 /** For a few requests to a cluster that has just answered. */
@@ -81,7 +81,8 @@ export async function unpreparePool(
 ): Promise<void> {
   const { tags } = pool
   const { signal } = call
-  const digest = (handle.data as { digest?: unknown } | null)?.digest
+  const { digest, namespace = cluster.namespace } = (handle.data ?? {}) as { digest?: unknown; namespace?: unknown }
+  if (namespace !== cluster.namespace) throw elsewhere(String(namespace), cluster.namespace)
   const selector = `${ownerSelector(tags)},${poolSelector(tags)}`
   if (await cluster.workers.some(selector, signal))
     throw new ProviderError('conflict', 'the pool still has workers', { effect: 'none' })
@@ -94,6 +95,18 @@ export async function unpreparePool(
   if (trial !== undefined && isPools(trial.metadata, tags) && trial.metadata.labels?.[label.prepared] === digest)
     await strike(cluster, trial, signal)
   if (tenant !== undefined) await leaveTenant({ cluster, tags: own, tenant }, call)
+}
+
+/** Nobody but who is configured for it takes it away; until then it is not forgotten. */
+function elsewhere(before: string, now: string): ProviderError {
+  return new ProviderError(
+    'transient',
+    `it was prepared in the namespace ${before}, and this provider is configured for ${now}`,
+    {
+      effect: 'none',
+      hint: 'Configure the provider as it was until that is taken away, and give the new namespace a provider of its own.',
+    },
+  )
 }
 
 /** True: it was not there before. One that somebody else has made is left alone. */

@@ -105,7 +105,7 @@ test('workers that were made as Jobs, which the Role does not let be seen, are t
     notes: [
       `workers of this provider were made as Jobs, which its Role does not let it see: ${ids.slice(0, 3).join(', ')} and 1 more; ` +
         'their Pods are seen and ended, the Jobs stay: bind `role-jobs.yaml` again until they have gone, or ' +
-        '`kubectl delete jobs --namespace=team --selector=muster-owner=Zowner-Z,muster-provider=kubernetes`',
+        '`kubectl delete jobs --namespace=team --selector=muster-owner=Zowner-Z,muster-provider=kubernetes`, which ends what runs in them',
     ],
   })
   expect(await probed(made(whole), { ofJobs, jobs: true })).not.toHaveProperty('notes')

@@ -4,8 +4,8 @@ import type { Right } from '../api/calls.ts'
 import { isStatus } from '../api/failure.ts'
 import type { Cluster } from '../client.ts'
 import { type Verdict, verdictOf } from '../network/gate.ts'
-import { changedName, ownerSelector } from '../labels.ts'
-import { rewrittenWords } from '../workers/launch.ts'
+import { ownerSelector } from '../labels.ts'
+import { changedOf, rewrittenWords } from '../workers/launch.ts'
 import { plainPod } from './plain-pod.ts'
 import { gateSelector, type Tried } from './pools.ts'
 import { roleText, tenantRightsOf, tenantRoleOf } from './rbac.ts'
@@ -62,7 +62,7 @@ function unseenWords(ids: readonly string[], { cluster, tags }: ProbeParts): str
   return [
     `workers of this provider were made as Jobs, which its Role does not let it see: ${ids.slice(0, NAMED).join(', ')}${more};`,
     'their Pods are seen and ended, the Jobs stay: bind `role-jobs.yaml` again until they have gone, or',
-    `\`kubectl delete jobs --namespace=${cluster.namespace} --selector=${selector}\``,
+    `\`kubectl delete jobs --namespace=${cluster.namespace} --selector=${selector}\`, which ends what runs in them`,
   ].join(' ')
 }
 
@@ -100,7 +100,7 @@ interface Attempt {
 async function tryPod(cluster: Cluster, tags: ListQuery['tags'], signal: AbortSignal): Promise<Attempt> {
   const pod = plainPod(cluster.namespace, tags)
   try {
-    const changed = changedName(pod.metadata, (await cluster.workers.create(pod, { dryRun: true, signal })).metadata)
+    const changed = changedOf(pod, await cluster.workers.create(pod, { dryRun: true, signal }))
     if (changed === undefined) return { notes: [] }
     return { failure: rewrittenWords(changed), notes: [] }
   } catch (error) {

@@ -106,6 +106,11 @@ test('a namespace is empty by the count alone, and not before everything is coun
     'persistentvolumeclaims',
     'configmaps',
   ])
+  // Whoever has made an account there for his workers wants to keep it.
+  const own = { 'count/serviceaccounts': '1', 'count/networkpolicies.networking.k8s.io': '2' }
+  expect(contentsOf(count(own))).toEqual([])
+  const theirs = { 'count/serviceaccounts': '2', 'count/rolebindings.rbac.authorization.k8s.io': '1' }
+  expect(contentsOf(count({ ...own, ...theirs }))).toEqual(['serviceaccounts', 'rolebindings.rbac.authorization.k8s.io'])
 })
 
 test('what is used is told without what only counts', () => {

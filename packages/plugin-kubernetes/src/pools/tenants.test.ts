@@ -60,6 +60,41 @@ test('an empty one of ours is removed, but not one of somebody else, nor one tha
   expect((await asked(refuse(404, { reason: 'NotFound' }), leave)).asked).not.toContain(remove)
 })
 
+test('with a pool of ours in it, it stays, and nobody waits or is told', async () => {
+  const told: string[] = []
+  const log = { ...newCall().log, warn: (words: string) => void told.push(words) }
+  const other = { kind: 'Service', metadata: { name: 'a', labels: {} } }
+  const all: Answer = (request, response, url) => {
+    const items = url.pathname.endsWith('/services') ? [other] : []
+    const answers = url.pathname === '/api/v1/namespaces/team' ? namespace() : json({ metadata: {}, items })
+    answers(request, response, url)
+  }
+  await using server = await startServer([all])
+  const cluster = createCluster({ ...server, close: () => {} }, 'team')
+  await leaveTenant({ cluster, tags, tenant: createTenant(config) }, { ...newCall(), log })
+  const [asks, ...more] = server.seen.map((one) => decodeURIComponent(one))
+  expect(asks).toMatch(/^GET .*\/services\?.*labelSelector=muster-owner=owner,muster-provider=team(?:&|$)/)
+  expect(more).toEqual([])
+  expect(told).toEqual([])
+})
+
+test('what somebody else has changed is told by its name, with what to do', async () => {
+  const message = 'Apply failed with 1 conflict: conflict with "kubectl-edit" using v1: .spec.hard.pods'
+  const all: Answer = (request, response, url) => {
+    const conflict = request.method === 'PATCH' && url.pathname.endsWith('/resourcequotas/muster-tenant')
+    const answers = conflict ? refuse(409, { reason: 'Conflict', message }) : namespace()
+    answers(request, response, url)
+  }
+  await using server = await startServer([all])
+  const cluster = createCluster({ ...server, close: () => {} }, 'team')
+  const outcome = await within({ cluster, tags, tenant: createTenant(config) }).catch((error: unknown) => error)
+  expect(outcome).toMatchObject({
+    ...{ code: 'conflict', effect: 'none' },
+    message: `the ResourceQuota muster-tenant of the namespace team was changed by somebody else: 409: ${message}`,
+    hint: expect.stringContaining('`tenant`') as string,
+  })
+})
+
 test('nothing is removed under a preparation, and a preparation waits for a removal', async () => {
   const { asked: seen, outcome } = await asked(namespace(), async (parts) => {
     const held = Promise.withResolvers<void>()

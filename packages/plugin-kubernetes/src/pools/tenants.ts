@@ -3,7 +3,8 @@ import { type Call, type ListQuery, ProviderError } from '@muster/core'
 import { setTimeout as delay } from 'node:timers/promises'
 import { isStatus } from '../api/failure.ts'
 import type { Cluster } from '../client.ts'
-import type { NamespaceObject, NetworkPolicy } from '../objects.ts'
+import { poolsSelector } from '../labels.ts'
+import type { Kept, NamespaceObject, NetworkPolicy } from '../objects.ts'
 import { plainPod } from './plain-pod.ts'
 import { contentsOf, isKept, keptOf, lacksOf, type TenantConfig, usedOf } from './tenant.ts'
 
@@ -49,7 +50,7 @@ export async function inTenant<T>(parts: TenantParts, call: Call, work: () => Pr
 async function keep({ cluster, tags, tenant }: TenantParts, { signal }: Call): Promise<void> {
   const found = await cluster.readNamespace(signal)
   if (found !== undefined) checkKept(found, tags)
-  for (const object of keptOf(tenant.config, cluster.namespace, tags)) await cluster.keep(object, signal)
+  for (const object of keptOf(tenant.config, cluster.namespace, tags)) await keepOne(cluster, object, signal)
   if (found !== undefined) return
   const plain = plainPod(cluster.namespace, tags)
   const until = Date.now() + READY_MS
@@ -62,6 +63,21 @@ async function keep({ cluster, tags, tenant }: TenantParts, { signal }: Call): P
       if (!isStatus(error, 403) || Date.now() > until) return
     }
     await delay(ASK_MS, undefined, { signal })
+  }
+}
+
+async function keepOne(cluster: Cluster, object: Kept, signal: AbortSignal): Promise<void> {
+  try {
+    await cluster.keep(object, signal)
+  } catch (error) {
+    if (!isStatus(error, 409, 'Conflict')) throw error
+    const place = `the namespace ${cluster.namespace}`
+    const what = object.kind === 'Namespace' ? place : `the ${object.kind} ${object.metadata.name} of ${place}`
+    const { message } = error as Error
+    throw new ProviderError('conflict', `${what} was changed by somebody else: ${message}`, {
+      ...{ effect: 'none', cause: error },
+      hint: 'Change `tenant` in the config of the provider to what it is now, or set it back with kubectl.',
+    })
   }
 }
 
@@ -91,6 +107,10 @@ export async function leaveTenant(parts: TenantParts, call: Call): Promise<void>
 }
 
 async function removeEmpty({ cluster, tags }: TenantParts, { signal, log }: Call): Promise<void> {
+  if ((await cluster.list('Service', poolsSelector(tags), signal)).length > 0) {
+    log.debug('the namespace of the tenant stays: other pools are in it', { namespace: cluster.namespace })
+    return
+  }
   const found = await cluster.readNamespace(signal)
   if (found === undefined || !isKept(found, tags)) return
   const until = Date.now() + EMPTY_MS

@@ -23,7 +23,7 @@ export function briefOf({ metadata, spec, status }: Pod): Pod {
 }
 
 export function briefOfJob({ metadata, status }: Job): Job {
-  return { metadata: briefMeta(metadata), ...(status === undefined ? {} : { status }) }
+  return { metadata: { ...briefMeta(metadata), ...only(metadata, ['generation']) }, ...(status === undefined ? {} : { status }) }
 }
 
 function briefMeta(metadata: Meta): Meta {

@@ -1,7 +1,8 @@
 /** Jobs and their Pods as workers: what is told where there is one without the other. */
 import { expect, test } from 'vitest'
 import { handleOf } from '../translate.ts'
-import { hasBegun, jobOf, workerOfJob, workerOfPod } from './job-view.ts'
+import { hasBegun, isFinished, jobOf, workerOfJob, workerOfPod } from './job-view.ts'
+import { isOrphan, isSame } from '../workers.ts'
 import { annotationsOf, labelsOf, tagsOf } from '../labels.ts'
 import { needsEvents, observe } from './observe.ts'
 import type { ClusterEvent, Condition, Job, JobStatus, Pod } from '../objects.ts'
@@ -24,6 +25,8 @@ const job = (status: JobStatus = {}, over: Partial<Job['metadata']> = {}): Job =
   status,
 })
 const condition = (type: string, message = ''): Condition => ({ type, status: 'True', message })
+const suspended = condition('Suspended', 'Job suspended')
+const at = '2026-11-30T01:09:59Z'
 const seen = (worker: Pod, events?: ClusterEvent[]): object => observe(worker, spec.tags, { now, events })
 
 test('a Job makes one Pod of the worker, and never a second one; its lifetime is the Pod’s', () => {
@@ -62,7 +65,18 @@ test.each<[string, Job, object]>([
     job({ uncountedTerminatedPods: { failed: ['pod'] } }),
     { phase: 'lost', exit: { reason: 'lost: its Pod is gone' } },
   ],
-  ['its Job stands still', job({ conditions: [condition('Suspended', 'Job suspended')] }), { phase: 'lost' }],
+  ['somebody suspended its Job', job({ conditions: [suspended], startTime: at }), { phase: 'lost' }],
+  // A queue takes the start time away, so that it may be begun elsewhere.
+  ['a queue took its place away', job({ conditions: [suspended] }, { generation: 3 }), { phase: 'lost' }],
+  [
+    'its Job was suspended as it was made',
+    job({ conditions: [suspended] }, { generation: 1 }),
+    {
+      phase: 'provisioning',
+      problem: { code: 'capacity', final: false, message: expect.stringMatching(/^its Job is suspended: /) as string },
+    },
+  ],
+  ['a suspended one is taken away', job({ conditions: [suspended] }, { deletionTimestamp: at }), { phase: 'stopping' }],
   [
     'it ended well, or answered so to its end',
     job({ succeeded: 1, conditions: [condition('Complete', 'Reached expected number of succeeded pods')] }),
@@ -91,6 +105,20 @@ test('one that has begun has, or had, a Pod', () => {
     { uncountedTerminatedPods: { succeeded: ['a'] } },
   ]
   for (const status of begun) expect(hasBegun(job(status))).toBe(true)
+  const held = job({ conditions: [suspended] }, { generation: 1 })
+  expect([hasBegun(held), isFinished(held)]).toEqual([false, false])
+  expect(isFinished(job({ conditions: [suspended] }, { generation: 2 }))).toBe(true)
+})
+
+test('a worker is the same as long as its Pod is, also where its Job is taken from above it', () => {
+  const now = (...pods: Pod[]): Pod => workerOfJob(job(), pods)
+  const second = pod({ uid: 'second' })
+  const orphan = workerOfPod(pod({ ownerReferences: [] }))
+  expect([isSame(now(pod()), now()), isSame(now(), now(pod())), isSame(now(pod()), now(pod()))]).toEqual([true, true, true])
+  expect(isSame(now(second), now(pod()))).toBe(false)
+  expect([isSame(orphan, now(pod())), isSame(orphan, now())]).toEqual([true, true])
+  expect(isSame(workerOfJob({ ...job(), metadata: { ...job().metadata, uid: 'another' } }), now())).toBe(false)
+  expect([isOrphan(orphan), isOrphan(now(pod())), isOrphan(now())]).toEqual([true, false, false])
 })
 
 const refused = (message: string, lastTimestamp: string): ClusterEvent => ({

@@ -1,6 +1,7 @@
 /** Workers that are Jobs, seen as Pods of the workers' names. Pure. */
 import { tagsOf } from '../labels.ts'
 import { GONE } from './observe.ts'
+import { HELD } from './problems.ts'
 import type { Condition, Job, JobManifest, Meta, Pod, PodManifest, PodStatus } from '../objects.ts'
 
 /** What every Pod of a Job has from its controller. */
@@ -62,17 +63,27 @@ export function workerOfJob(job: Job, pods: readonly Pod[] = []): Pod {
 
 const bornAt = ({ creationTimestamp }: Meta): number => Date.parse(creationTimestamp ?? '') || 0
 
+/** A queue of the cluster has suspended it as it was made, and nobody has let it go yet: it had no Pod. */
+function isHeld({ metadata: { generation = 1 }, status: { startTime, conditions = [] } = {} }: Job): boolean {
+  // Queues that suspend one later take its start time away again.
+  return generation === 1 && startTime === undefined && finished(conditions)?.type === SUSPENDED
+}
+
 /** Has it a Pod, or had it one? */
-export function hasBegun({ status = {} }: Job): boolean {
+export function hasBegun(job: Job): boolean {
+  if (isHeld(job)) return false
+  const { status = {} } = job
   const { active = 0, succeeded = 0, failed = 0, terminating = 0, uncountedTerminatedPods: uncounted = {} } = status
   const ended = (uncounted.succeeded?.length ?? 0) + (uncounted.failed?.length ?? 0)
   return active + succeeded + failed + terminating + ended > 0 || isOver(status.conditions)
 }
 
 /** Will it do nothing any more? */
-export function isFinished({ status }: Job): boolean {
-  return isOver(status?.conditions)
+export function isFinished(job: Job): boolean {
+  return !isHeld(job) && isOver(job.status?.conditions)
 }
+
+const SUSPENDED = 'Suspended'
 
 const isOver = (conditions: readonly Condition[] = []): boolean => finished(conditions) !== undefined
 
@@ -87,6 +98,7 @@ const finished = (conditions: readonly Condition[]): Condition | undefined =>
  */
 function statusOf(job: Job): PodStatus {
   // One that is being taken away tells no more.
+  if (isHeld(job)) return { phase: 'Pending', conditions: [{ type: 'PodScheduled', status: 'False', reason: HELD }] }
   if (!hasBegun(job) || job.metadata.deletionTimestamp !== undefined) return { phase: 'Pending' }
   const { message = '' } = finished(job.status?.conditions ?? []) ?? {}
   return { phase: 'Failed', reason: GONE, message: `its Pod is gone${message === '' ? '' : `; its Job says: ${message}`}` }

@@ -67,8 +67,10 @@ async function keepGuesses(pods: Reflector<Pod>, guesses: Guesses, signal: Abort
     for await (const { type, object } of pods.changes(signal)) {
       const { name } = workerOfPod(object).metadata
       const { uid = '' } = object.metadata
-      if (type === 'set') guesses.set(name, { name: object.metadata.name, uid })
-      else if (guesses.get(name)?.uid === uid) guesses.delete(name)
+      const known = guesses.get(name)?.uid
+      // One that somebody has a second one made beside is the worker as long as it is there.
+      if (type === 'set' && (known ?? uid) === uid) guesses.set(name, { name: object.metadata.name, uid })
+      else if (type === 'gone' && known === uid) guesses.delete(name)
     }
   } catch {
     // Over.

@@ -5,9 +5,9 @@ import { isStatus } from '../api/failure.ts'
 import type { Objects } from '../cluster-objects.ts'
 import { followJobs } from './job-watch.ts'
 import { hasBegun, JOB_NAME, jobOf, workerOfJob, workerOfPod } from './job-view.ts'
-import { isOwn, tagsOf } from '../labels.ts'
+import { changedName, isOwn, tagsOf } from '../labels.ts'
 import type { Job, Pod, PodManifest } from '../objects.ts'
-import type { WorkerQuery, Workers } from '../workers.ts'
+import { isOrphan, type WorkerQuery, type Workers } from '../workers.ts'
 
 /** How often it is asked for a Pod whose log somebody waits for. */
 const LOOK_MS = 500
@@ -57,15 +57,17 @@ export function jobWorkers(objects: Objects): Workers {
     return job === undefined ? undefined : jobAlone(job, signal)
   }
 
-  async function tryPod(pod: PodManifest, signal: AbortSignal): Promise<void> {
+  /** As it would be made; undefined: nobody knows. */
+  async function tryPod(pod: PodManifest, signal: AbortSignal): Promise<Pod | undefined> {
     const { name } = pod.metadata
     const tried = { ...pod, metadata: { ...pod.metadata, name: `${name}-tried` } }
     try {
-      await objects.createPod(tried, { dryRun: true, signal })
+      return await objects.createPod(tried, { dryRun: true, signal })
     } catch (error) {
-      if (isStatus(error, 400) && /does not support dry run/i.test((error as Error).message)) return
+      if (isStatus(error, 400) && /does not support dry run/i.test((error as Error).message)) return undefined
       // Whoever has its place already is not refused for want of it.
       if ((await objects.readJob(name, signal)) === undefined) throw error
+      return undefined
     }
   }
 
@@ -105,8 +107,12 @@ export function jobWorkers(objects: Objects): Workers {
     told: ['Pod', 'Job'],
 
     async create(pod, { dryRun = false, signal }) {
-      await tryPod(pod, signal)
-      return workerOfJob(await objects.createJob(jobOf(pod), { dryRun, signal }))
+      const tried = await tryPod(pod, signal)
+      const made = workerOfJob(await objects.createJob(jobOf(pod), { dryRun, signal }))
+      // What is rewritten of Pods alone is seen in the Pod that was tried.
+      if (tried === undefined || changedName(pod.metadata, tried.metadata) === undefined) return made
+      const { labels = {}, annotations = {} } = tried.metadata
+      return { ...made, job: { ...made.job, template: { labels, annotations } } }
     },
 
     read,
@@ -166,7 +172,8 @@ export function jobWorkers(objects: Objects): Workers {
       if (guess !== undefined) return await objects.markPod(guess.name, { uid: guess.uid, leased, signal })
       const worker = await read(id, signal)
       const pod = worker?.job?.pod
-      if (worker?.metadata.uid === uid && pod !== undefined) await objects.markPod(pod.name, { uid: pod.uid, leased, signal })
+      if (worker !== undefined && pod !== undefined && (worker.metadata.uid === uid || isOrphan(worker)))
+        await objects.markPod(pod.name, { uid: pod.uid, leased, signal })
     },
 
     isGone: async (id, _uid, signal) => (await podsOf([id], signal)).length === 0,

@@ -13,6 +13,7 @@ import type { ClusterEvent, Job, Pod, PodList } from '../objects.ts'
 import { type KubernetesProvider, kubernetesProvider } from '../provider.ts'
 import { fields, newCall } from '../testing/pure.test.helper.ts'
 import { forced, query, specOf, watching } from '../testing/specs.test.helper.ts'
+import { jobOf as jobManifestOf } from './job-view.ts'
 import { roleOf } from '../pools/rbac.ts'
 import { podOf } from '../translate.ts'
 import type { WorkerKind } from '../workers.ts'
@@ -139,6 +140,34 @@ suiteWith(await findStartKubernetes(), 'workers that are Jobs', (start) => {
     await ends(id)
   })
 
+  test('a Job that is suspended as it is made waits; one that is suspended later is lost, though it is begun anew at once', async () => {
+    const spec = specOf({ settings: { graceSeconds: 1 } })
+    const suspend = (suspended: boolean): Promise<unknown> =>
+      cluster.kubectl(['-n', place.namespace, 'patch', 'job', spec.id, '-p', JSON.stringify({ spec: { suspend: suspended } })])
+    const job = jobManifestOf(podOf(spec, place.namespace))
+    const path = `/apis/batch/v1/namespaces/${place.namespace}/jobs`
+    await cluster.ask({ method: 'POST', path, body: { ...job, spec: { ...job.spec, suspend: true } } })
+    const told: string[] = []
+    const leaving = new AbortController()
+    const watching = (async () => {
+      const call = { ...newCall(), signal: leaving.signal }
+      for await (const seen of provider.watch({ tags: query, limit: 500 }, call)) if (seen.id === spec.id) told.push(seen.phase)
+    })()
+    watching.catch(() => {})
+    const held = await waitFor('its problem', () => look(spec.id), { until: (seen) => seen?.problem !== undefined })
+    expect(held).toMatchObject({ phase: 'provisioning', problem: { code: 'capacity', final: false } })
+    expect(await listed()).toContain(spec.id)
+    await suspend(false)
+    await waitFor('it is told to run', () => told.includes('running'))
+    expect(told).not.toContain('lost')
+    await suspend(true)
+    await suspend(false)
+    await waitFor('the loss is told', () => told.includes('lost'))
+    leaving.abort()
+    await ends(spec.id)
+    expect(await podsOf(spec.id)).toEqual([])
+  })
+
   test('a Job that may make no Pod is listed, says why, and goes', async () => {
     await using _refusal = await takeNoPods(cluster, place.namespace)
     const spec = specOf()
@@ -176,10 +205,21 @@ suiteWith(await findStartKubernetes(), 'workers that are Jobs', (start) => {
     await kubectl('label', 'pod', pod, 'muster-worker-')
     expect(await look(id)).toMatchObject({ phase: 'running', part: expect.any(String) as string })
     await kubectl('label', 'pod', pod, `muster-worker=${id}`)
+    const told: string[] = []
+    const leaving = new AbortController()
+    const watching = (async () => {
+      const call = { ...newCall(), signal: leaving.signal }
+      for await (const seen of provider.watch({ tags: query, limit: 500 }, call)) if (seen.id === id) told.push(seen.phase)
+    })()
+    watching.catch(() => {})
+    await waitFor('it is seen', () => told.includes('running'))
     await kubectl('delete', 'job', id, '--cascade=orphan')
     expect(await look(id)).toMatchObject({ phase: 'running' })
     expect((await listed()).filter((one) => one === id)).toEqual([id])
     await ends(id)
+    leaving.abort()
+    expect(told).toContain('stopping')
+    expect(told.slice(0, told.indexOf('stopping'))).not.toContain('lost')
     expect(await podsOf(id)).toEqual([])
   })
 

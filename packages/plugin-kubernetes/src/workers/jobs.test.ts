@@ -11,6 +11,7 @@ import { fields, id, newCall, specOf } from '../testing/pure.test.helper.ts'
 import { recorded } from '../testing/recorded.test.helper.ts'
 import { handleOf, podOf } from '../translate.ts'
 import { jobOf } from './job-view.ts'
+import { changedOf } from './launch.ts'
 
 const spec = specOf()
 const marks = { labels: { ...labelsOf(spec), ...networkLabels(spec, {}) }, annotations: annotationsOf(spec) }
@@ -118,6 +119,23 @@ test('a webhook that rewrites what a Job gives its Pod: it is taken back', async
   await expect(provider.launch(spec, newCall())).rejects.toMatchObject({ code: 'unsupported', effect: 'none' })
 })
 
+test('a webhook that rewrites Pods and no Jobs is seen in the Pod that was tried, by a launch and by a probe', async () => {
+  const rewritten = pod({ labels: { ...marks.labels, 'muster-pool': 'x' } })
+  const none = json({ metadata: {}, items: [] })
+  const made = json({ ...job(), spec: { template: { metadata: marks, spec: { containers: [] } } } })
+  await using server = await startServer([json(rewritten), made, none, refuse(404, { reason: 'NotFound' })])
+  const cluster = createCluster({ ...server, close: () => {} }, 'team', 'job')
+  const provider = kubernetesProvider({ cluster, context: { owner: 'owner', provider: 'kubernetes' }, fields })
+  const words = { message: 'the cluster changes muster-pool of a worker, by which it is found' }
+  await expect(provider.launch(spec, newCall())).rejects.toMatchObject({ code: 'unsupported', effect: 'none', ...words })
+  const manifest = podOf(spec, 'team')
+  await using other = await startServer([json(rewritten), made])
+  const tried = await createCluster({ ...other, close: () => {} }, 'team', 'job').workers.create(manifest, {
+    ...{ dryRun: true, signal: newCall().signal },
+  })
+  expect(changedOf(manifest, tried)).toBe('muster-pool')
+})
+
 test('who holds a worker is said of the Pod of its Job, whatever the cluster calls it; without one, or of another, of none', async () => {
   const settings = { drain: 'waits-for-leases' }
   const held = podOf(specOf({ settings }), 'team').metadata
@@ -143,6 +161,9 @@ test('who holds a worker is said of the Pod of its Job, whatever the cluster cal
   expect(await mark([list(pod())], { id })).toEqual(['GET/pods'])
   const another = { ...pod(own), metadata: { ...pod(own).metadata, ownerReferences: [{ ...owner, uid: 'another' }] } }
   expect(await mark([list(another)])).toEqual(['GET/pods'])
+  // Of one whose Job was taken from above it.
+  const orphan = { ...pod(own), metadata: { ...pod(own).metadata, ownerReferences: [] } }
+  expect(await mark([list(orphan), json(orphan)])).toEqual(['GET/pods', patch])
   expect(await mark([list(), json(job())])).toEqual(['GET/pods', `GET/jobs/${id}`])
   expect(await mark([list(), refuse(404, { reason: 'NotFound' })])).toEqual(['GET/pods', `GET/jobs/${id}`])
 })

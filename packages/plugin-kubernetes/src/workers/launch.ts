@@ -68,8 +68,8 @@ async function createOrFind(
   }
 }
 
-/** What a Job gives its Pod is by what that is found. */
-function changedOf({ metadata }: PodManifest, { metadata: made, job }: Pod): string | undefined {
+/** Which of our marks is not as it was sent; undefined: all are. What a Job gives its Pod is by what that is found. */
+export function changedOf({ metadata }: PodManifest, { metadata: made, job }: Pod): string | undefined {
   return (
     changedName(metadata, made) ??
     (job?.template === undefined ? undefined : changedName(metadata, { name: '', ...job.template }))

@@ -75,8 +75,13 @@ function problem(message: string, { code, final }: Omit<Row, 'words'>): WorkerPr
   return { code, message, final }
 }
 
+/** Our own word for what no scheduler sees yet. */
+export const HELD = 'JobHeld'
+
 /** No node takes it: the message names each resource that lacks and each taint that is in the way. */
 export function scheduleProblem({ reason, message = '' }: Condition): WorkerProblem | undefined {
+  if (reason === HELD)
+    return { code: 'capacity', message: 'its Job is suspended: a queue of the cluster, or somebody, holds it back', final: false }
   if (reason === 'SchedulingGated') return { code: 'transient', message: 'its scheduling is gated', final: false }
   if (reason !== 'Unschedulable' && reason !== 'SchedulerError') return undefined
   const why = message.replace(/ (?:no new claims to deallocate, )?preemption: .*$/s, '').replace(/[ .]*$/, '')

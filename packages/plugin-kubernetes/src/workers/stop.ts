@@ -9,7 +9,7 @@ import { isOwn, tagsOf } from '../labels.ts'
 import type { Pod } from '../objects.ts'
 import { instantOf, LOST_MS, runsInside } from './observe.ts'
 import { uidOf } from '../translate.ts'
-import { podNameOf } from '../workers.ts'
+import { isOrphan, podNameOf } from '../workers.ts'
 
 export interface StopParts {
   cluster: Cluster
@@ -23,6 +23,8 @@ export interface StopParts {
 /** What an API server answered to the wish, and what tells of the end. */
 export interface Asked {
   answer: Terminated
+  /** It was ended, or taken apart, by somebody else: what it owned may be there without it. */
+  loose?: true
   ending?: { uid: string; expected: Expected }
 }
 
@@ -55,10 +57,10 @@ export async function askEnd(parts: StopParts, stop: { target: WorkerTarget; how
   if (uid === undefined) return { answer: { state: 'gone' } }
   const expected = parts.ends.expect(uid)
   try {
-    const answer = await ask(parts, { id: target.id, uid, how, found }, call)
-    if (answer.state === 'terminating' && expected !== undefined) return { answer, ending: { uid, expected } }
+    const asked = await ask(parts, { id: target.id, uid, how, found }, call)
+    if (asked.answer.state === 'terminating' && expected !== undefined) return { ...asked, ending: { uid, expected } }
     expected?.leave()
-    return { answer }
+    return asked
   } catch (error) {
     expected?.leave()
     throw error
@@ -96,19 +98,20 @@ interface Ending {
   found: Pod | undefined
 }
 
-async function ask({ cluster, tags, before }: StopParts, { id, uid, how, found }: Ending, call: Call): Promise<Terminated> {
+async function ask({ cluster, tags, before }: StopParts, { id, uid, how, found }: Ending, call: Call): Promise<Asked> {
   const remove = (graceSeconds: number): Promise<Pod | undefined> =>
     cluster.workers.remove(id, { uid, graceSeconds, tags, signal: call.signal })
   const ending = await remove(how.force ? LEAST_SECONDS : secondsOf(how.graceMs))
-  if (ending === undefined || isOver(ending)) return { state: 'gone' }
+  const loose = (ending === undefined ? before === undefined : isOrphan(ending)) ? { loose: true as const } : {}
+  if (ending === undefined || isOver(ending)) return { answer: { state: 'gone' }, ...loose }
   const by = instantOf(ending.metadata.deletionTimestamp)
-  const told = { state: 'terminating', ...(by === undefined ? {} : { by }) } as const
+  const told = { answer: { state: 'terminating', ...(by === undefined ? {} : { by }) }, ...loose } as const
   if (!how.force || by === undefined) return told
   const overdueMs = cluster.now() - Date.parse(by)
   if (overdueMs >= LOST_MS) {
     call.log.warn('a worker whose node does not answer is let go', { worker: id, node: ending.spec.nodeName })
     const struck = await remove(0)
-    return struck === undefined || isOver(struck) ? { state: 'gone' } : told
+    return struck === undefined || isOver(struck) ? { answer: { state: 'gone' }, ...loose } : told
   }
   // Who was asked for anew is to end in a second from now: an earlier time is that of a longer grace, which was cut.
   const grace = before ?? found?.metadata.deletionGracePeriodSeconds

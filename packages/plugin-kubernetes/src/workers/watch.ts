@@ -7,7 +7,7 @@ import type { Ends } from './ends.ts'
 import { isOwn, tagsOf } from '../labels.ts'
 import type { Pod } from '../objects.ts'
 import { observe } from './observe.ts'
-import type { Followed } from '../workers.ts'
+import { type Followed, isSame } from '../workers.ts'
 
 export interface WatchParts {
   cluster: Cluster
@@ -55,7 +55,9 @@ export async function* watchWorkers(parts: WatchParts, { tags }: ListQuery, call
     if (before === undefined || parts.removed(before.id)) return undefined
     try {
       const now = await cluster.workers.read(before.id, call.signal)
-      if (now !== undefined && now.metadata.uid === object.metadata.uid) return look(now)
+      const seen = now !== undefined && isSame(now, object) ? look(now) : undefined
+      // What had a Pod, and is to get one, is begun anew: nothing of the worker is in that.
+      if (seen !== undefined && (object.job?.pod === undefined || seen.phase !== 'provisioning')) return seen
       return { ...before, phase: 'lost', ready: false }
     } catch (error) {
       call.signal.throwIfAborted()
