@@ -9,13 +9,16 @@ let configs: Record<string, string>
 let left: Map<string, VendorWorker>
 /** By method. */
 let faults: Record<string, Fault>
+/** What a pool waits for until it is prepared, where it has to be. */
+let preparing: Promise<undefined> | undefined
 beforeEach(async () => {
   faults = {}
+  preparing = undefined
   configs = { one: 'here' }
   left = new Map()
   h = await openHarness({
     pools: [poolConfig({ work: 'hold' })],
-    providers: [{ name: 'one', readyMs: 0, fault: (method) => faults[method] }],
+    providers: [{ name: 'one', readyMs: 0, prepared: () => preparing, fault: (method) => faults[method] }],
     engine: {
       get configs() {
         return configs
@@ -201,6 +204,45 @@ test('a launch that was not sent yet goes to the place that is configured by the
   expect([vendor.made, phase(id ?? '')]).toEqual([[id], 'leased'])
   await startAt('elsewhere')
   expect([phase(id ?? ''), conditions()]).toEqual([undefined, []])
+})
+
+test('what a launch that waited for its pool to be prepared may have made is looked for where it was sent', async () => {
+  const { vendor, capabilities } = h.provider()
+  Object.assign(capabilities, { preparePool: true })
+  const prepared = Promise.withResolvers<undefined>()
+  preparing = prepared.promise
+  const { id: lease } = await h.engine.leases.request(leaseRequest())
+  await h.settle()
+  const { worker_id: id } = h.engine.leases.get(lease) ?? {}
+  await applied('elsewhere')
+  faults['launch'] = { error: new ProviderError('transient', 'the line broke', { effect: 'possible' }) }
+  prepared.resolve(undefined)
+  await h.settle()
+  expect(vendor.calls.flatMap((one) => (one.method === 'launch' ? one.id : []))).toEqual([id])
+  faults = {}
+  await h.pass(20_000)
+  expect([vendor.made, phase(id ?? ''), conditions()]).toEqual([[id], 'leased', []])
+})
+
+test('a launch that is repeated goes to no other place that is applied while its pool is prepared', async () => {
+  const { vendor, capabilities } = h.provider()
+  Object.assign(capabilities, { preparePool: true })
+  faults['launch'] = { effect: true, error: new ProviderError('transient', 'the line broke', { effect: 'possible' }) }
+  await h.engine.leases.request(leaseRequest())
+  await h.pass(0)
+  const [id = ''] = vendor.made
+  const prepared = Promise.withResolvers<undefined>()
+  preparing = prepared.promise
+  const here = new Map(vendor.workers)
+  await h.crash(1000)
+  await applied('elsewhere')
+  vendor.workers.clear()
+  faults = {}
+  prepared.resolve(undefined)
+  await h.pass(10_000)
+  expect([vendor.made, vendor.workers.size, phase(id)]).toEqual([[id], 0, 'launching'])
+  await startAt('here', here)
+  expect([vendor.made, phase(id), conditions()]).toEqual([[id], 'leased', []])
 })
 
 test('a list that was asked of the place before says nothing of the one that is applied meanwhile', async () => {

@@ -1,6 +1,7 @@
 import { ProviderError } from '@muster/core'
 import { afterEach, expect, test } from 'vitest'
 import { type Harness, type HarnessOptions, leaseRequest, openHarness, poolConfig } from './testing/harness.ts'
+import type { Fault } from './testing/vendor.ts'
 
 let h: Harness
 afterEach(() => h?.close())
@@ -97,4 +98,22 @@ test('after a restart each is told of once more: what was said last is not known
   await h.crash()
   await h.pass(100)
   expect(marks()).toEqual([false, false, true, true])
+})
+
+test('a word that fails after its worker has ended concerns nobody, and others are told', async () => {
+  const unheard: unknown[] = []
+  const hear = (error: unknown): void => void unheard.push(error)
+  process.on('unhandledRejection', hear)
+  try {
+    let fault: Fault | undefined = { delayMs: 10_000, error: new ProviderError('transient', 'away') }
+    await warm({ fault: (method) => (method === 'mark' ? fault : undefined) })
+    fault = undefined
+    const [worker] = [...h.engine.workers.live()]
+    await h.engine.workers.terminate(worker?.id ?? '', { principal: 'ann', reason: 'test', force: false })
+    await h.pass(20_000)
+    expect(await h.engine.workers.find(worker?.id ?? '')).toMatchObject({ end: 'gone' })
+    expect([unheard, marks()]).toEqual([[], [false, false]])
+  } finally {
+    process.off('unhandledRejection', hear)
+  }
 })

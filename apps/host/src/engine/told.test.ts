@@ -1,4 +1,5 @@
 /** What the journal says of decisions: to whom it is told, and what they were made from. */
+import { ProviderError } from '@muster/core'
 import { expect, test } from 'vitest'
 import type { JournalRow } from './model.ts'
 import type { Journal } from './api.ts'
@@ -114,4 +115,33 @@ test('whose lease ends is told whether that makes a worker free, and how its end
     { decision: 'the lease ends, its worker is free', worker_id: held.worker },
   ])
   expect(inputsOf(await rowsOf('worker', held.worker, 'worker-gone'))).toMatchObject([{ by: 'terminate' }])
+})
+
+test('of an idle worker that is fit no longer it is told what was seen of it', async () => {
+  await open({ pools: [poolConfig({ work: 'hold', scale: { warm: 1, max: 1 } })] })
+  await h.pass(100)
+  const worker = only()
+  Object.assign(h.provider().vendor.workers.get(worker) ?? {}, { ready: false })
+  h.provider().announce(worker)
+  await h.settle()
+  expect(inputsOf(await rowsOf('worker', worker, 'idle-unfit'))).toMatchObject([{ seen: 'running', ready: false }])
+})
+
+test('of a launch that a quota has refused it is told which one', async () => {
+  const error = new ProviderError('quota', 'no more', { effect: 'none', quota: 'vcpus' })
+  await open({ providers: [{ name: 'one', fault: (method) => (method === 'launch' ? { error } : undefined) }] })
+  const { lease } = await leased()
+  expect(inputsOf(await rowsOf('lease', lease, 'launch-quota'))).toMatchObject([{ code: 'quota', quota: 'vcpus' }])
+})
+
+test('that a worker is killed since it resists is told once, however often that fails', async () => {
+  const error = new ProviderError('transient', 'busy')
+  await open({ providers: [{ name: 'one', fault: (method) => (method === 'terminate' ? { error } : undefined) }] })
+  const { lease, worker } = await leased()
+  await h.engine.leases.release(lease, { reason: 'done' })
+  await h.pass(600_000)
+  const { calls } = h.provider().vendor
+  expect(calls.filter(({ force }) => force === true).length).toBeGreaterThan(2)
+  expect(await rowsOf('worker', worker, 'terminate-force')).toHaveLength(1)
+  expect(h.engine.workers.get(worker)).toMatchObject({ terminate_force: 1 })
 })

@@ -1,6 +1,7 @@
 /** Workers between what a provider does and what is recorded of them. */
 import { ProviderError } from '@muster/core'
 import { expect, test } from 'vitest'
+import { type Tracing, untraced } from '../observe/trace.ts'
 import type { CallOptions } from '../plugins/api.ts'
 import { type Harness, leaseRequest, poolConfig } from './testing/harness.ts'
 import type { Fault } from './testing/vendor.ts'
@@ -81,6 +82,32 @@ test('each try to end a worker belongs to the trace of its lease, after a kill t
   expect(before).toBeGreaterThan(0)
   expect(traces.length).toBeGreaterThan(before + 1)
   expect(new Set(traces)).toEqual(new Set(['a'.repeat(32)]))
+})
+
+test('the trace of a worker has its failed calls as such, with their codes', async () => {
+  const ends: unknown[] = []
+  const start: Tracing['start'] = (name, given) => ({
+    traceparent: untraced.start(name, given).traceparent,
+    end: (how) => void ends.push([name, how?.failed]),
+  })
+  let left = 1
+  const failing = (method: string): boolean => ['launch', 'terminate'].includes(method) && left-- > 0
+  const error = new ProviderError('transient', 'busy', { effect: 'none' })
+  await open({
+    providers: [{ name: 'one', fault: (method) => (failing(method) ? { error } : undefined) }],
+    engine: { tracing: { ...untraced, start } },
+  })
+  const { lease } = await leased()
+  await h.pass(1000)
+  left = 1
+  await h.engine.leases.release(lease, { reason: 'done' })
+  await h.pass(1000)
+  expect(ends).toEqual([
+    ['worker launch', 'transient'],
+    ['worker launch', undefined],
+    ['worker terminate', 'transient'],
+    ['worker terminate', undefined],
+  ])
 })
 
 test('a provider that came since the start is told apart from those that were there', async () => {
@@ -165,6 +192,42 @@ test('one that is forgotten in the moment in which its end is to be forced is no
   })
   await h.pass(300_000)
   expect(await h.engine.workers.find(worker)).toMatchObject({ end: 'disowned', terminate_force: 0 })
+})
+
+test('one that is still there when its time to end is over is killed with that very try', async () => {
+  // So long a pause ends with the grace and the two minutes that follow it.
+  const error = new ProviderError('transient', 'busy', { retryAfterMs: 121_000 })
+  await open({ providers: [{ name: 'one', fault: (method) => (method === 'terminate' ? { error } : undefined) }] })
+  const { lease } = await leased()
+  await h.engine.leases.release(lease, { reason: 'done' })
+  await h.pass(121_000)
+  const forced = h.provider().vendor.calls.flatMap(({ method, force }) => (method === 'terminate' ? [force] : []))
+  expect(forced).toEqual([false, true])
+})
+
+test('one that is forgotten before it is written that its end has failed again is no fault of the host', async () => {
+  const busy = new ProviderError('transient', 'busy')
+  await open({ providers: [{ name: 'one', fault: (method) => (method === 'terminate' ? { error: busy } : undefined) }] })
+  const { lease, worker } = await leased()
+  const { calls } = h.provider().vendor
+  const { store } = h.engine
+  const { write } = store
+  Object.assign(store, {
+    write: async (work: Parameters<typeof write>[0]) => {
+      if (calls.filter(({ method }) => method === 'terminate').length === 2) {
+        Object.assign(store, { write })
+        await h.engine.workers.forget(worker, { principal: 'ann', reason: 'its machine is gone' })
+      }
+      return write(work)
+    },
+  })
+  await h.engine.leases.release(lease, { reason: 'done' })
+  await h.pass(60_000)
+  const rules = (await h.engine.journal.why('worker', worker)).map(({ rule }) => rule)
+  expect(rules.filter((rule) => rule === 'terminate-retry' || rule === 'worker-forgotten')).toEqual([
+    'terminate-retry',
+    'worker-forgotten',
+  ])
 })
 
 test('one that is not ready in time is ended where it is, and one whose launch was not sent has nothing to end', async () => {
