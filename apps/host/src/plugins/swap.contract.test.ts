@@ -201,8 +201,8 @@ it('one that is still starting when another takes over is not wanted any more', 
   const [gate, starts] = [join(data, 'gate'), join(data, 'starts')]
   const deps = await site({ p: { knobs: { create: 'wait', gate, starts } } })
   room = startPlugins({ ...deps, owner: 'me', fence: { epoch: () => 1, mayAct: () => true }, log: silent })
-  await waitFor('it to begin', async () => existsSync(starts))
-  const slow = Number(await readFile(starts, 'utf8'))
+  // The file is there before its content.
+  const slow = Number(await waitFor('it to begin', () => readFile(starts, 'utf8')))
   const staged = await stage({ p: { knobs: {} } })
   staged.commit()
   await writeFile(gate, '')
