@@ -70,8 +70,10 @@ test('each try to end a worker belongs to the trace of its lease, after a kill t
   const traceparent = `00-${'a'.repeat(32)}-${'b'.repeat(16)}-01`
   const { lease } = await leased({ traceparent })
   const traces: (string | undefined)[] = []
-  h.provider().terminate = (_target, _how, call?: CallOptions) => {
+  const reasons = new Set<string>()
+  h.provider().terminate = (_target, { reason }, call?: CallOptions) => {
     traces.push(call?.traceparent?.slice(3, 35))
+    reasons.add(reason)
     return Promise.reject(new ProviderError('transient', 'no answer'))
   }
   await h.engine.leases.release(lease, { reason: 'done' })
@@ -82,6 +84,7 @@ test('each try to end a worker belongs to the trace of its lease, after a kill t
   expect(before).toBeGreaterThan(0)
   expect(traces.length).toBeGreaterThan(before + 1)
   expect(new Set(traces)).toEqual(new Set(['a'.repeat(32)]))
+  expect([...reasons]).toEqual(['done'])
 })
 
 test('the trace of a worker has its failed calls as such, with their codes', async () => {

@@ -3,7 +3,9 @@ import { readFile, writeFile } from 'node:fs/promises'
 import { join } from 'node:path'
 import { startProxy } from '@muster/test/systems/proxy'
 import { describe, expect, it } from 'vitest'
+import { planRemoval } from './locking.ts'
 import { mirrored, writeMirror } from './mirror.ts'
+import type { LoadedRegistry } from './registry.ts'
 import { old, openSite } from './testing/locking-site.ts'
 import { startTestRegistry } from './testing/npm-registry.ts'
 import { packPlugin } from './testing/pack.ts'
@@ -116,4 +118,13 @@ describe('a mirror', () => {
     await writeMirror(join(site.path, 'mirror'), [{ package: '@acme/plugin', version: '1.0.0', tarball }])
     expect(await site.start()).toMatch(/is not the locked one/)
   })
+})
+
+it('a lock without one of its plugins keeps all others as they are, whatever ails them', async () => {
+  await using site = await openSite()
+  await site.publish('1.0.0')
+  const { lock } = await site.lock({ acme, other: acme })
+  const left = planRemoval({ registry: { entries: [{ alias: 'other' }] } as unknown as LoadedRegistry, lock })
+  expect(left.lock.plugins).toEqual({ other: lock.plugins['other'] })
+  expect(left.changes).toMatchObject([{ alias: 'acme', kind: 'removed', before: { version: '1.0.0' } }])
 })

@@ -113,6 +113,8 @@ test('of two with one number both are there: the first by its name, each by its 
 test('a tarball that is too large is refused unread, from a mirror too; a folder is none', async () => {
   await writeMirror(dir, [{ package: 'a', version: '1.0.0', tarball: bytes('a1') }])
   const file = join(dir, 'a/1.0.0.tgz')
+  await truncate(file, maxTarballBytes)
+  expect(await readTarball(file)).toHaveLength(maxTarballBytes)
   await truncate(file, maxTarballBytes + 1)
   const tooLarge = { code: 'bad-archive', message: `the tarball has ${maxTarballBytes + 1} bytes, more than ${maxTarballBytes}` }
   await expect(readTarball(file)).rejects.toMatchObject(tooLarge)

@@ -38,6 +38,20 @@ test('versions have their time where it is one, and why nobody should use them',
     })
 })
 
+test('a registry that has no version at all names no nearest one', async () => {
+  const server = createServer((_, reply) => void reply.end('{"versions":{}}')).listen(0, '127.0.0.1')
+  await once(server, 'listening')
+  try {
+    const origin = await npmOrigin({ url: `http://127.0.0.1:${(server.address() as AddressInfo).port}` }, undefined)
+    await expect(origin.tarball('p', '1.0.0')).rejects.toMatchObject({
+      code: 'no-version',
+      message: 'the registry has no p@1.0.0 any more',
+    })
+  } finally {
+    server.close()
+  }
+})
+
 test('what it attests is given as it is, nothing is no failure, and everything else is', async () => {
   await using registry = await startTestRegistry()
   registry.publish('@a/p', '1.0.0', { tarball, attestations: { attestations: [] } })
