@@ -2,10 +2,8 @@
  * Where a store was last at work. A data folder that was copied as a whole has all that its original has, its owner too: two daemons would
  * each take the workers that the other makes for orphans. As long as the original is there, the copy is known by it.
  */
-import { existsSync, realpathSync, statSync } from 'node:fs'
+import { realpathSync, type Stats, statSync } from 'node:fs'
 import { z } from 'zod'
-import { type Holder, whoHolds } from './lock.ts'
-import { lockPath } from './open.ts'
 import type { Store, Tx } from './store.ts'
 
 const KEY = 'home'
@@ -38,15 +36,24 @@ export function homeOf(dir: string): string {
   return realpathSync(dir)
 }
 
-/** Is the former home another folder than `dir`, and there? A link or another mount of the same folder is the same. */
+/**
+ * Is the former home another folder than `dir`, and there? A link or another mount of the same folder is the same. Throws the system's error where
+ * that cannot be seen.
+ */
 export function isAnother(dir: string, former: Home): boolean {
-  if (former.path === homeOf(dir) || !existsSync(former.path)) return false
-  const [here, there] = [statSync(dir), statSync(former.path)]
-  return here.dev !== there.dev || here.ino !== there.ino
+  if (former.path === homeOf(dir)) return false
+  const here = statSync(dir)
+  const there = statOf(former.path)
+  return there !== undefined && (here.dev !== there.dev || here.ino !== there.ino)
 }
 
-/** The daemon that works in a data folder now. */
-export function whoWorksIn(dir: string): Holder | 'unknown' | undefined {
-  const path = lockPath(dir)
-  return existsSync(path) ? whoHolds(path) : undefined
+/** Undefined: nothing is there. `existsSync` says so too of what this user may not look at. */
+function statOf(path: string): Stats | undefined {
+  try {
+    return statSync(path)
+  } catch (error) {
+    const { code } = error as NodeJS.ErrnoException
+    if (code === 'ENOENT' || code === 'ENOTDIR') return undefined
+    throw error
+  }
 }

@@ -6,9 +6,10 @@
 import { closeSync, existsSync, fsyncSync, openSync, readFileSync, renameSync, writeSync } from 'node:fs'
 import { join } from 'node:path'
 import { z } from 'zod'
-import { type Home, homeOf, isAnother, readHome, whoWorksIn, writeHome } from './home.ts'
+import { type Home, homeOf, isAnother, readHome, writeHome } from './home.ts'
 import { newOwner } from './ids.ts'
-import { named } from './lock.ts'
+import { named, takeLock } from './lock.ts'
+import { lockPath } from './open.ts'
 import { syncDirectory } from './seal.ts'
 import { type Store, StoreError, type Tx } from './store.ts'
 
@@ -49,8 +50,9 @@ export async function openIdentity(
         ? epoch > 0
         : note.owner !== stored.value || note.epoch > epoch)
   if (restored && restore === undefined) throw undecided(original)
-  if (original !== undefined && restore === 'adopt') mustRest(original)
-  if (!restored && restore === 'new-owner' && stored !== undefined && home?.renewed !== true)
+  if (original !== undefined && restore === 'adopt') layToRest(original)
+  const isSaidAgain = home?.renewed === true && home.path === homeOf(dir)
+  if (!restored && restore === 'new-owner' && stored !== undefined && !isSaidAgain)
     throw new StoreError(
       'restored',
       'nothing shows that the store was restored or copied: --new-owner would leave its own workers alone for ever',
@@ -88,18 +90,22 @@ export async function openIdentity(
 
 interface Original {
   path: string
+  owner: string
   epoch: number
+  /** Why nobody can tell whether it is there. */
+  unseen?: string
 }
 
-/** The data folder of which this one is a copy, as long as it is there. */
+/** The data folder of which this one is a copy, as long as it is there, or may be. */
 function originalOf(dir: string, { home, owner }: { home: Home | undefined; owner: string }): Original | undefined {
-  if (home === undefined || !isAnother(dir, home)) return undefined
+  if (home === undefined) return undefined
+  const { path } = home
   try {
-    const note = readNote(ownerPath(home.path))
-    return note?.owner === owner ? { path: home.path, epoch: note.epoch } : undefined
-  } catch {
-    // Nothing could start there.
-    return undefined
+    const note = isAnother(dir, home) ? readNote(ownerPath(path)) : undefined
+    return note?.owner === owner ? { path, ...note } : undefined
+  } catch (error) {
+    // With a note that is damaged nothing could start there. One of another user may well be at work.
+    return error instanceof StoreError ? undefined : { path, owner, epoch: 0, unseen: (error as Error).message }
   }
 }
 
@@ -108,18 +114,38 @@ function undecided(original: Original | undefined): StoreError {
     return new StoreError('restored', 'the store is older than its data folder, or was copied into it', {
       hint: 'Start with --adopt if no other daemon uses this owner (unknown workers are then removed as orphans), or with --new-owner to leave all earlier workers alone.',
     })
-  return new StoreError('restored', `the data folder is a copy of ${original.path}, which is still there`, {
-    hint: `Start with --new-owner if ${original.path} is to work on: this one then leaves all earlier workers alone. Start with --adopt if this one goes on in its place (unknown workers are then removed as orphans), and remove the other.`,
+  const { path, unseen } = original
+  const what =
+    unseen === undefined
+      ? `the data folder is a copy of ${path}, which is still there`
+      : `the data folder was last at work as ${path}, and whether that is still there cannot be seen: ${unseen}`
+  return new StoreError('restored', what, {
+    hint: `Start with --new-owner if ${path} is to work on: this one then leaves all earlier workers alone. Start with --adopt if this one was moved, or goes on in its place (unknown workers are then removed as orphans), and remove the other.`,
   })
 }
 
-/** Two daemons of one owner would each remove what the other makes. */
-function mustRest(original: Original): void {
-  const holder = whoWorksIn(original.path)
-  if (holder === undefined) return
-  throw new StoreError('held', `the data folder is a copy of ${original.path}, which is in use by ${named(holder)}`, {
-    hint: 'Stop that daemon first, or start this one with --new-owner.',
-  })
+/** Two daemons of one owner would each remove what the other makes: the original rests, and its next start asks in turn. */
+function layToRest({ path, owner, epoch, unseen }: Original): void {
+  const taken = unseen === undefined ? takeRest(path) : undefined
+  if (taken === undefined) return
+  if ('holder' in taken)
+    throw new StoreError('held', `the data folder is a copy of ${path}, which is in use by ${named(taken.holder)}`, {
+      hint: 'Stop that daemon first, or start this one with --new-owner.',
+    })
+  try {
+    leap(ownerPath(path), { owner, epoch })
+  } finally {
+    taken.release()
+  }
+}
+
+/** Undefined where nothing can be locked, as on a disk that is read only: no daemon starts there either. */
+function takeRest(path: string): ReturnType<typeof takeLock> | undefined {
+  try {
+    return takeLock(lockPath(path))
+  } catch {
+    return undefined
+  }
 }
 
 /** The note outside the database, in a data folder. */

@@ -69,22 +69,6 @@ export function takeLock(path: string, doing?: string): HostLock | { holder: Hol
   return { release: () => held.close() }
 }
 
-/** Who has the lock at `path`, which exists; undefined when nobody has. Changes nothing. Errors: StoreError. */
-export function whoHolds(path: string): Holder | 'unknown' | undefined {
-  let db: DatabaseSync | undefined
-  try {
-    db = new DatabaseSync(path, { timeout: 0 })
-    db.exec('begin immediate; rollback')
-    return undefined
-  } catch (error) {
-    const reason = storeError(error)
-    if (reason instanceof StoreError && reason.code === 'busy') return readHolder(path) ?? 'unknown'
-    throw reason
-  } finally {
-    db?.close()
-  }
-}
-
 /** Who holds, or last held, the lock; undefined when that cannot be read. */
 function readHolder(path: string): Holder | undefined {
   try {

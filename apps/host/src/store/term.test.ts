@@ -146,6 +146,39 @@ test('a copy goes on for its original once that has ended, past the epochs that 
   const used = JSON.parse(readFileSync(join(copy, 'owner.json'), 'utf8')) as { epoch: number }
   expect(used.epoch).toBe(5)
   expect(await start(copy)).toBe(owner)
+  // A unit that is still enabled, or the next boot: the original is the older one now.
+  await expect(start(home)).rejects.toMatchObject({ code: 'restored' })
+  expect(await start(home, 'new-owner')).not.toBe(owner)
+  expect(await start(copy)).toBe(owner)
+})
+
+test('what cannot be looked into is taken for the original, until somebody says whose the workers are', async () => {
+  const { cpSync, renameSync, symlinkSync } = await import('node:fs')
+  const [home, copy, moved] = ['home', 'copy', 'moved'].map((name) => join(dir, name)) as [string, string, string]
+  const owner = await start(home)
+  cpSync(home, copy, { recursive: true })
+  const note = join(home, 'owner.json')
+  renameSync(note, join(dir, 'note'))
+  symlinkSync(note, note)
+  const asked = { code: 'restored', message: expect.stringMatching(/home.*ELOOP/) }
+  await expect(start(copy)).rejects.toMatchObject(asked)
+  renameSync(join(dir, 'note'), note)
+  renameSync(home, moved)
+  symlinkSync(home, home)
+  await expect(start(copy)).rejects.toMatchObject(asked)
+  expect(await start(copy, 'adopt')).toBe(owner)
+  expect(await start(copy)).toBe(owner)
+})
+
+test('a copy goes on for an original whose lock cannot be asked', async () => {
+  const { cpSync, mkdirSync } = await import('node:fs')
+  const [home, copy] = ['home', 'copy'].map((name) => join(dir, name)) as [string, string]
+  const owner = await start(home)
+  cpSync(home, copy, { recursive: true })
+  const lock = join(home, 'host.lock')
+  rmSync(lock)
+  mkdirSync(lock)
+  expect(await start(copy, 'adopt')).toBe(owner)
 })
 
 test('a new owner is for what was restored or copied: of others it is refused, said again it changes nothing', async () => {
@@ -160,6 +193,17 @@ test('a new owner is for what was restored or copied: of others it is refused, s
   expect(await start(home, 'new-owner')).toBe(other)
   expect(await start(home)).toBe(other)
   await expect(start(home, 'new-owner')).rejects.toMatchObject({ code: 'restored' })
+})
+
+test('a new owner that was given at another place counts for nothing', async () => {
+  const { cpSync, renameSync } = await import('node:fs')
+  const [home, copy, far] = ['home', 'copy', 'far'].map((name) => join(dir, name)) as [string, string, string]
+  await start(home)
+  cpSync(home, copy, { recursive: true })
+  const owner = await start(copy, 'new-owner')
+  renameSync(copy, far)
+  await expect(start(far, 'new-owner')).rejects.toMatchObject({ code: 'restored', hint: expect.stringContaining('owner.json') })
+  expect(await start(far)).toBe(owner)
 })
 
 test('a host killed between taking the term and noting it starts as itself', async () => {
