@@ -4,7 +4,6 @@ import { basename } from 'node:path'
 import { isProviderError } from '@muster/core'
 import { crossCheck } from './config/check.ts'
 import { loadConfig } from './config/load.ts'
-import type { Problem } from './config/problem.ts'
 import { type Deployment, withDev } from './dev-parts.ts'
 import { EngineError, type Engine } from './engine/api.ts'
 import type { ProviderEntry } from './engine/entries.ts'
@@ -16,39 +15,7 @@ import type { DiscoveredPlugin } from './plugins/package.ts'
 import { candidateFileOf, holdsPrevious, lockedDigests, lockedVersion } from './plugins/lock.ts'
 import type { Candidate, Staged, StartedRoom } from './plugins/room.ts'
 import type { RunningState } from './running.ts'
-
-export const upgradeSteps = ['verify', 'start', 'account', 'switch'] as const
-
-export interface UpgradeStep {
-  step: (typeof upgradeSteps)[number]
-  ok: boolean
-  /** What was found. */
-  fact: string
-}
-
-export interface LostWorker {
-  provider: string
-  worker: string
-  why: string
-  /** The version that is kept for it. */
-  kept?: string
-}
-
-export interface Upgraded {
-  alias: string
-  before: string
-  after: string
-  steps: UpgradeStep[]
-  /** Nothing stands in the way of the switch, or stood. */
-  go: boolean
-  switched: boolean
-  /** Live workers that it does not account for, and that stand in its way. */
-  lost: LostWorker[]
-  /** Those for which the version before stays, or would. */
-  kept: LostWorker[]
-  /** Why it cannot be loaded or started. */
-  problems: Problem[]
-}
+import { type LostWorker, report, type Upgraded, type UpgradeReport } from './upgrade-report.ts'
 
 export interface UpgradeHow {
   principal: string
@@ -68,7 +35,7 @@ export interface UpgradeDeps {
   /** Where tarballs are unpacked. */
   store: string
   engine: Pick<Engine, 'upgrades'>
-  plugins: Pick<StartedRoom, 'stage'>
+  plugins: Pick<StartedRoom, 'stage' | 'list'>
   killpoint: PassKillPoint
   /** How the providers of these files are configured, to be noted. */
   entries(found: Deployment): ProviderEntry[]
@@ -95,7 +62,7 @@ export function upgradeOf({ running, store, engine, plugins, killpoint, entries,
     if (locked !== undefined) told.after(locked)
     if (next === undefined) return told.stopped('verify', 'it cannot be loaded', { problems: found.problems })
     told.after(next.manifest.version)
-    if (isDeepStrictEqual(next, old)) return told.same()
+    if (isDeepStrictEqual(next, old)) return told.same(plugins.list().map((one) => one.status()))
     const replaced = { ...discovery, plugins: discovery.plugins.map((one) => (one === old ? next : one)) }
     const manifests = new Map(replaced.plugins.map((one) => [one.alias, one.manifest]))
     const problems = crossCheck(loaded, manifests, { strictly: true })
@@ -114,7 +81,7 @@ export function upgradeOf({ running, store, engine, plugins, killpoint, entries,
 
   async function taken(given: {
     staged: Staged
-    told: Report
+    told: UpgradeReport
     how: UpgradeHow
     alias: string
     versions: readonly [DiscoveredPlugin, DiscoveredPlugin]
@@ -246,49 +213,4 @@ function startFact(candidates: readonly Candidate[]): string {
   const notes = candidates.flatMap((one) => one.notes)
   const names = candidates.map((one) => one.provider).join(', ')
   return `described, configured and probed for ${names}${notes.length === 0 ? '' : ` (${[...new Set(notes)].join('; ')})`}`
-}
-
-interface Report {
-  after(version: string): void
-  step(step: UpgradeStep['step'], fact: string): void
-  stopped(step: UpgradeStep['step'], fact: string, why: Partial<Pick<Upgraded, 'lost' | 'problems'>>): Upgraded
-  same(): Upgraded
-  rehearsed(kept: readonly LostWorker[]): Upgraded
-  switched(kept: readonly LostWorker[]): Upgraded
-}
-
-function report(alias: string, { manifest: { version } }: DiscoveredPlugin): Report {
-  const told: Upgraded = {
-    alias,
-    before: version,
-    after: version,
-    steps: [],
-    go: false,
-    switched: false,
-    lost: [],
-    kept: [],
-    problems: [],
-  }
-  const add = (step: UpgradeStep['step'], fact: string, ok = true): void => void told.steps.push({ step, ok, fact })
-  return {
-    after: (next) => {
-      told.after = next
-    },
-    step: add,
-    stopped: (step, fact, why) => {
-      add(step, fact, false)
-      return { ...told, ...why }
-    },
-    same: () => {
-      add('verify', 'it is what runs')
-      return { ...told, go: true }
-    },
-    rehearsed: (kept) => ({ ...told, go: true, kept: [...kept] }),
-    switched: (kept) => {
-      const ends =
-        kept.length === 0 ? 'ends once its open calls have' : 'goes on for these workers, and ends with the last of them'
-      add('switch', `it has taken over; the one before ${ends}`)
-      return { ...told, go: true, switched: true, kept: [...kept] }
-    },
-  }
 }

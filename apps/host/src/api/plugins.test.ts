@@ -1,5 +1,6 @@
 import { expect, test } from 'vitest'
-import type { Upgraded, UpgradeHow } from '../upgrade.ts'
+import type { UpgradeHow } from '../upgrade.ts'
+import type { Upgraded } from '../upgrade-report.ts'
 import { startTestDaemon } from './testing/daemon.ts'
 
 const path = '/v1/plugins/cloud/upgrade'

@@ -1,7 +1,7 @@
 /** Plugins of a daemon that runs: another version of one takes over without a lost call. */
 import { z } from 'zod'
 import { candidateName } from '../../plugins/lock.ts'
-import { type Upgraded, type UpgradeStep, upgradeSteps } from '../../upgrade.ts'
+import { type Upgraded, type UpgradeStep, upgradeSteps } from '../../upgrade-report.ts'
 import { principalOf } from '../access.ts'
 import type { App, AppDeps } from '../deps.ts'
 import { needs } from '../describe.ts'
