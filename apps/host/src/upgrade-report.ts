@@ -36,6 +36,9 @@ export interface Upgraded {
   problems: Problem[]
 }
 
+/** A whole file is meant. */
+const start = { line: 1, column: 1 } as const
+
 /** How a provider is. */
 export type Standing = Pick<ProviderStatus, 'name' | 'alias' | 'state' | 'reason'>
 
@@ -44,7 +47,7 @@ export interface UpgradeReport {
   step(step: UpgradeStep['step'], fact: string): void
   stopped(step: UpgradeStep['step'], fact: string, why: Partial<Pick<Upgraded, 'lost' | 'problems'>>): Upgraded
   /** Nothing is to be done, and `statuses` say how what runs is. */
-  same(statuses: readonly Standing[]): Upgraded
+  same(statuses: readonly Standing[], registryFile: string): Upgraded
   rehearsed(kept: readonly LostWorker[]): Upgraded
   switched(kept: readonly LostWorker[]): Upgraded
 }
@@ -71,12 +74,18 @@ export function report(alias: string, { manifest: { version } }: Pick<Discovered
       add(step, fact, false)
       return { ...told, ...why }
     },
-    same: (statuses) => {
+    same: (statuses, file) => {
       const failed = statuses.filter((one) => one.alias === alias && one.state === 'failed')
       const ok = failed.length === 0
-      const why = failed.map(({ name, reason }) => `${name} has failed${reason === undefined ? '' : `: ${reason}`}`).join('; ')
-      add('verify', ok ? 'it is what runs' : `it is what was started, and ${why}`, ok)
-      return { ...told, go: ok }
+      add('verify', ok ? 'it is what runs' : 'it was started already, and has failed', ok)
+      const fix = `upgrade to a version that starts, or run: muster plugins rollback ${alias}`
+      const problems = failed.map(({ name, reason = 'it says no more' }) => ({
+        file,
+        ...start,
+        reason: `${name}: ${reason}`,
+        fix,
+      }))
+      return { ...told, go: ok, problems }
     },
     rehearsed: (kept) => ({ ...told, go: true, kept: [...kept] }),
     switched: (kept) => {

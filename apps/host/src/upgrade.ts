@@ -62,7 +62,11 @@ export function upgradeOf({ running, store, engine, plugins, killpoint, entries,
     if (locked !== undefined) told.after(locked)
     if (next === undefined) return told.stopped('verify', 'it cannot be loaded', { problems: found.problems })
     told.after(next.manifest.version)
-    if (isDeepStrictEqual(next, old)) return told.same(plugins.list().map((one) => one.status()))
+    if (isDeepStrictEqual(next, old))
+      return told.same(
+        plugins.list().map((one) => one.status()),
+        config.pluginsFile,
+      )
     const replaced = { ...discovery, plugins: discovery.plugins.map((one) => (one === old ? next : one)) }
     const manifests = new Map(replaced.plugins.map((one) => [one.alias, one.manifest]))
     const problems = crossCheck(loaded, manifests, { strictly: true })

@@ -128,7 +128,8 @@ function acknowledgeRoute(app: App, { engine }: AppDeps): void {
 
 function refusalOf({ alias, before, after, steps, lost, problems }: Upgraded): ApiProblem {
   const fact = steps.at(-1)?.fact ?? ''
-  const detail = `version ${after} of '${alias}' does not take over from ${before}: ${fact}`
+  const what = after === before ? 'stays as it is' : `does not take over from ${before}`
+  const detail = `version ${after} of '${alias}' ${what}: ${fact}`
   if (problems.length > 0) return new ApiProblem('plugin-refused', detail, { errors: errorsOf(problems) })
   return new ApiProblem('not-accounted', detail, {
     hint: 'End these workers first, use a version that knows them, or let the version that ran stay for them (keepOld). It goes on.',

@@ -100,7 +100,7 @@ function shown({ alias, before, after, go, switched: done, steps, lost, kept, er
     print(`    ${provider}/${worker} ${done ? 'stays' : 'would stay'} with ${before}: ${why}`)
   for (const { path, message } of errors) print(`    ${path}: ${message}`)
   if (done) say(`${alias}: ${after} has taken over from ${before}`)
-  else if (before === after) say(`${alias}: ${after} is what runs`)
+  else if (go && before === after) say(`${alias}: ${after} is what runs`)
   else say(`${go ? 'go' : 'no-go'}: ${alias} ${before} → ${after}; nothing was switched`)
 }
 
