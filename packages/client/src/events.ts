@@ -9,6 +9,8 @@ export interface EventOptions {
   pool?: string
   run?: string
   signal?: AbortSignal
+  /** Told of decisions after `from` up to `until` that were asked for, and which retention has dropped. */
+  onDropped?: (from: number, until: number) => void
 }
 
 /** Three beats of the server. */
@@ -32,7 +34,9 @@ export async function* readEvents(caller: Caller, options: EventOptions = {}): A
       ...(signal === undefined ? {} : { signal }),
     })
     // Where it begins, so that a cut before the first event leaves no gap.
-    from ??= startOf(answer.headers['muster-seq'])
+    const begin = startOf(answer.headers['muster-seq'])
+    if (from !== undefined && begin > from) options.onDropped?.(from, begin)
+    from = Math.max(begin, from ?? 0)
     try {
       for await (const line of linesOf(answer)) {
         const decision = parse(line)

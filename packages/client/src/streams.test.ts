@@ -178,6 +178,22 @@ test('events go on after the last one, also when the cut comes before the first'
   expect(seen).toEqual([8, 9, 10])
 })
 
+test('events that were dropped since the last one seen are told of, also after a cut', async () => {
+  const answers = ['{"seq":8}\n', '{"seq":13}\n']
+  await using server = await startServer((_, response) => {
+    const cut = answers.length > 1
+    response.writeHead(200, { 'muster-seq': cut ? '7' : '12' })
+    response.write(answers.shift() ?? '', () => cut && response.destroy())
+  })
+  const dropped: [number, number][] = []
+  const onDropped = (from: number, until: number): void => void dropped.push([from, until])
+  for await (const { seq } of connect({ url: server.url }).events({ from: 3, onDropped })) if (seq === 13) break
+  expect(dropped).toEqual([
+    [3, 7],
+    [8, 12],
+  ])
+})
+
 test('events end quietly at the signal; an answer without a beginning is none', async () => {
   const stop = new AbortController()
   await using server = await startServer((_request, response) => {

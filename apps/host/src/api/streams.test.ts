@@ -187,6 +187,20 @@ test('events: as server-sent events with ids, resumed by Last-Event-ID without a
   expect([beyond.status, beyond.json['code']]).toEqual([416, 'bad-offset'])
 })
 
+test('events that were asked for and are no longer kept are not passed over in silence', async () => {
+  await using daemon = await startTestDaemon()
+  await daemon.ask('POST', '/v1/leases', { body: { pool: 'full' } })
+  const { engine } = daemon.harness
+  await engine.store.write((tx) => tx.deleteFrom('journal').execute())
+  const stream = await open(daemon, '/v1/events?from=0')
+  const begin = Number(stream.headers['muster-seq'])
+  expect(begin).toBeGreaterThan(0)
+  await daemon.ask('POST', '/v1/leases', { body: { pool: 'ci' } })
+  const ids = [...(await nextText(stream, 'lease-queued')).matchAll(/^id: (\d+)$/gm)].map((match) => Number(match[1]))
+  stream.destroy()
+  expect(ids.slice(0, 2)).toEqual([begin, begin + 1])
+})
+
 test('events as lines, of one pool only', async () => {
   await using daemon = await startTestDaemon()
   const stream = await open(daemon, '/v1/events?from=0&pool=full', { accept: 'application/x-ndjson' })

@@ -3,7 +3,7 @@ import type { Decision } from '@muster/client'
 import type { Command } from 'commander'
 import { oneLine } from '../observe/why.ts'
 import { acting, openClient, parsing, subcommand } from './context.ts'
-import { dim, exits, print } from './io.ts'
+import { dim, exits, print, say } from './io.ts'
 
 interface Options {
   pool?: string
@@ -31,6 +31,10 @@ async function follow({ pool, run, from, json }: Options, command: Command): Pro
   for (const name of ['SIGINT', 'SIGTERM', 'SIGHUP'] as const) process.once(name, () => over.abort())
   const wanted = {
     signal: over.signal,
+    // Whoever asks for all that are kept has been told so.
+    onDropped: (after: number, until: number) => {
+      if (after > 0) say(`decisions ${after + 1} to ${until} are no longer kept (retention.journal)`)
+    },
     ...(pool === undefined ? {} : { pool }),
     ...(run === undefined ? {} : { run }),
     ...(from === undefined ? {} : { from }),

@@ -326,6 +326,8 @@ export interface EngineEvents {
   subscribe(fromSeq?: number, signal?: AbortSignal): AsyncIterable<JournalRow>
   /** Number of the newest row. */
   last(): number
+  /** Number before the oldest row that is kept, at least `seq`: what is between them was dropped. */
+  keptAfter(seq: number): Promise<number>
 }
 
 export interface Conditions {

@@ -94,6 +94,11 @@ export async function openJournal(store: Store, clock: Clock): Promise<JournalRo
     }
   }
 
+  async function keptAfter(seq: number): Promise<number> {
+    const oldest = await store.read.selectFrom('journal').select('seq').orderBy('seq').limit(1).executeTakeFirst()
+    return Math.max(seq, oldest === undefined ? last : oldest.seq - 1)
+  }
+
   function change(signal?: AbortSignal): Promise<void> {
     return new Promise((resolve) => {
       const done = (): void => {
@@ -114,7 +119,7 @@ export async function openJournal(store: Store, clock: Clock): Promise<JournalRo
     append,
     after,
     why,
-    events: { subscribe, last: () => last },
+    events: { subscribe, last: () => last, keptAfter },
     onDecision: (listener) => void listeners.push(listener),
     close: () => {
       closed = true

@@ -1313,7 +1313,7 @@ export interface Operations {
     body: Uint8Array
     answer: Artifact
   }
-  /** Decisions as they are made. Server-sent events of the name `decision`, whose id is the number of the decision; NDJSON by Accept. Goes on after the last one seen, without a gap, by `Last-Event-ID` or `from`; without either, with the next one. The header Muster-Seq says after which number it begins. */
+  /** Decisions as they are made. Server-sent events of the name `decision`, whose id is the number of the decision; NDJSON by Accept. Goes on after the last one seen, without a gap, by `Last-Event-ID` or `from`; without either, with the next one. The header Muster-Seq says after which number it begins: a later one than was asked for where retention has dropped what is between. */
   readEvents: {
     params: undefined
     query: {

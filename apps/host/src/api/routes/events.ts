@@ -17,7 +17,7 @@ export function eventRoutes(app: App, { engine, streams }: AppDeps): void {
         operationId: 'readEvents',
         summary: 'Decisions as they are made',
         description:
-          'Server-sent events of the name `decision`, whose id is the number of the decision; NDJSON by Accept. Goes on after the last one seen, without a gap, by `Last-Event-ID` or `from`; without either, with the next one. The header Muster-Seq says after which number it begins.',
+          'Server-sent events of the name `decision`, whose id is the number of the decision; NDJSON by Accept. Goes on after the last one seen, without a gap, by `Last-Event-ID` or `from`; without either, with the next one. The header Muster-Seq says after which number it begins: a later one than was asked for where retention has dropped what is between.',
         headers: lastEventHeader,
         querystring: z.strictObject({
           from: z.coerce.number().int().min(0).describe('Those after this number.').exactOptional(),
@@ -41,13 +41,14 @@ export function eventRoutes(app: App, { engine, streams }: AppDeps): void {
         throw new ApiProblem('bad-offset', `the newest decision has the number ${engine.events.last()}`, {
           hint: 'Begin anew, without a position.',
         })
+      const begin = await engine.events.keptAfter(from)
       return streams.send(reply, {
         type: lines ? NDJSON_TYPE : SSE_TYPE,
-        headers: { 'muster-seq': String(from) },
+        headers: { 'muster-seq': String(begin) },
         source: async function* (signal) {
           // At once, so that the client sees the answer begin, and where.
-          yield Buffer.from(lines ? '\n' : `id: ${from}\n\n`)
-          for await (const row of withBeats(engine.events.subscribe(from, signal), undefined)) {
+          yield Buffer.from(lines ? '\n' : `id: ${begin}\n\n`)
+          for await (const row of withBeats(engine.events.subscribe(begin, signal), undefined)) {
             if (row === undefined) yield Buffer.from(lines ? '\n' : ':\n\n')
             else if ((query.pool ?? row.pool) === row.pool && (query.run ?? row.run_id) === row.run_id) {
               const text = JSON.stringify(decisionView(row))
