@@ -92,6 +92,17 @@ for p in /proc/[0-9]*; do
 done`
 
 /**
+ * Whether somebody listens at a port of the worker itself, asked before anything is sent. A node may keep to itself the end of a program that is over
+ * in its first moment, with what it was sent meanwhile: one that finds nobody looks once more, and takes a second for it.
+ */
+const LISTENS = `
+listens() {
+  [ "$1" = 127.0.0.1 ] && [ -r /proc/net/tcp ] || return 0
+  cat /proc/net/tcp /proc/net/tcp6 2>/dev/null | grep -q ":$(printf %04X "$2") 0*:0000 0A "
+}
+listens "$1" "$2" || { sleep 1; listens "$1" "$2"; } || exit ${REFUSED}`
+
+/**
  * From HOST, PORT and MARK to a connection, behind a line. BusyBox's nc ends its half with its input; others want a word for that which it does not
  * know. What takes the pieces for it says its own number first, and lives on until it is killed by that: without nc it would wait for more. Once there
  * is no more it ends nc, which would take what was cut off for a whole.
@@ -110,6 +121,7 @@ if has dd && has nc && nc --help 2>&1 | grep -q BusyBox; then
     done
     while end "$1"; sleep 1; do :; done
   }
+${LISTENS}
   echo +
   { exec 2>/dev/null; take "$3"; } | {
     IFS= read -r _t

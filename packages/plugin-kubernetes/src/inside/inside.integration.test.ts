@@ -144,6 +144,24 @@ suiteWith(await findStartKubernetes(), 'what reaches into a worker of a cluster'
     await serving
   }, 120_000)
 
+  test('a port whose server is only just starting is met, or is said to be nobody’s', async () => {
+    const id = await launch({})
+    async function* input(): AsyncGenerator<Uint8Array> {
+      for (let part = 0; part < 10; part++) yield Buffer.alloc(30_000)
+    }
+    const servers: Promise<ExecSession>[] = []
+    for (let port = 7001; port <= 7020; port++) {
+      servers.push(exec(id, { command: ['sh', '-c', `exec nc -ll -p ${port} -e wc -c`] }))
+      const seen = await Array.fromAsync(provider.forward({ id }, { port, input: input() }, newCall())).then(
+        (all) => Buffer.concat(all).toString(),
+        (error: Error) => error.message,
+      )
+      expect(seen).toMatch(/^300000\n$|^nothing answers at port /)
+    }
+    await end(id)
+    await Promise.all(servers)
+  })
+
   test('a terminal has its environment and folder; neither is in an address, in a process list or on disk', async () => {
     const id = await launch({})
     const tty = { columns: 80, rows: 24 }
