@@ -36,9 +36,6 @@ export interface Upgraded {
   problems: Problem[]
 }
 
-/** A whole file is meant. */
-const start = { line: 1, column: 1 } as const
-
 /** How a provider is. */
 export type Standing = Pick<ProviderStatus, 'name' | 'alias' | 'state' | 'reason'>
 
@@ -80,8 +77,7 @@ export function report(alias: string, { manifest: { version } }: Pick<Discovered
       add('verify', ok ? 'it is what runs' : 'it was started already, and has failed', ok)
       const fix = `upgrade to a version that starts, or run: muster plugins rollback ${alias}`
       const problems = failed.map(({ name, reason = 'it says no more' }) => ({
-        file,
-        ...start,
+        ...{ file, line: 1, column: 1 },
         reason: `${name}: ${reason}`,
         fix,
       }))

@@ -148,8 +148,8 @@ export function poolSelector(tags: PoolRef['tags']): string {
     .join(',')
 }
 
-/** The selector for what all pools of a provider have. */
-export function poolsSelector(tags: ListQuery['tags']): string {
+/** The selector for everything of a provider: its workers, and what its pools have. */
+export function providerSelector(tags: ListQuery['tags']): string {
   return `muster-owner=${labelValue(tags['muster-owner'])},muster-provider=${labelValue(tags['muster-provider'])}`
 }
 
@@ -160,12 +160,8 @@ export function poolName({ 'muster-owner': owner, 'muster-provider': provider, '
 
 /** The selector for the workers of one provider of one owner; of some of them only, when ids are given. */
 export function ownerSelector(tags: ListQuery['tags'], ids?: readonly string[]): string {
-  return [
-    `muster-owner=${labelValue(tags['muster-owner'])}`,
-    `muster-provider=${labelValue(tags['muster-provider'])}`,
-    // Another one of ours, of a pool, has no worker.
-    ids === undefined ? 'muster-worker' : `muster-worker in (${ids.join(',')})`,
-  ].join(',')
+  // Another one of ours, of a pool, has no worker.
+  return `${providerSelector(tags)},${ids === undefined ? 'muster-worker' : `muster-worker in (${ids.join(',')})`}`
 }
 
 /** sha256 over the spec with its names in order, cut to 128 bits: enough to tell specs apart. */

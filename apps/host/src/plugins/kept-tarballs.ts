@@ -1,11 +1,11 @@
 /** The tarballs of a content store, beside what is unpacked of them: a mirror is made of these, and files that were changed are unpacked anew. */
-import { randomBytes } from 'node:crypto'
-import { mkdir, readFile, rename, rm, stat, writeFile } from 'node:fs/promises'
+import { mkdir, readFile, rm, stat } from 'node:fs/promises'
 import { join } from 'node:path'
 import { sha512Of } from '@muster/packed/digest'
 import { namesIn } from '../names-in.ts'
 import { hexOf } from './hex.ts'
 import { attestationsOf, readAttestations } from './origin.ts'
+import { draftId, writeWhole } from './whole.ts'
 
 const folder = '.packed'
 const whole = /^([0-9a-f]{128})\.tgz(?:\.attestations\.json)?$/
@@ -32,13 +32,7 @@ export async function keepAttestations(
 
 async function put(store: string, { file, content }: { file: string; content: Uint8Array | string }): Promise<void> {
   await mkdir(join(store, folder), { recursive: true, mode: 0o755 })
-  const drafted = join(store, folder, `.draft-${randomBytes(8).toString('hex')}`)
-  try {
-    await writeFile(drafted, content, { flag: 'wx', mode: 0o444, flush: true })
-    await rename(drafted, file)
-  } finally {
-    await rm(drafted, { force: true })
-  }
+  await writeWhole(file, content, { mode: 0o444, draft: join(store, folder, `.draft-${draftId()}`) })
 }
 
 /** These very bytes: a file of another content is none. */

@@ -1,6 +1,6 @@
 /** `plugins.lock.json`: the exact bytes of each plugin, and what was accepted of it. Written by commands; the daemon only reads it. */
-import { createHash, randomBytes } from 'node:crypto'
-import { readdir, readFile, rename, rm, stat, writeFile } from 'node:fs/promises'
+import { createHash } from 'node:crypto'
+import { readdir, readFile, rm, stat } from 'node:fs/promises'
 import { basename, dirname, join } from 'node:path'
 import { isDeepStrictEqual } from 'node:util'
 import type { PluginPermissions } from '@muster/core'
@@ -13,6 +13,7 @@ import { hexOf } from './hex.ts'
 import type { Provenance } from './signer.ts'
 import { PluginRefusal, type RefusalCode } from './refusal.ts'
 import { packageSchema, type PluginEntry, type PluginSource, sourceName } from './registry.ts'
+import { writeWhole } from './whole.ts'
 import { word } from './word.ts'
 
 /** Somebody vouches for the bytes without a signature. */
@@ -230,16 +231,8 @@ export async function holdsPrevious(
 /** By rename, and only over the text that was read. Error: PluginRefusal `changed-meanwhile`. */
 export async function replaceFile(file: string, { before, after }: { before: string | undefined; after: string }): Promise<void> {
   if (before === after) return
-  const draft = `${file}.new-${randomBytes(8).toString('hex')}`
-  try {
-    const mode = (await stat(file).catch(() => undefined))?.mode ?? 0o644
-    // Whoever may write the folder as well leads nobody to a file elsewhere.
-    await writeFile(draft, after, { flag: 'wx', mode: mode & 0o777, flush: true })
-    await checkFile(file, before)
-    await rename(draft, file)
-  } finally {
-    await rm(draft, { force: true })
-  }
+  const mode = (await stat(file).catch(() => undefined))?.mode ?? 0o644
+  await writeWhole(file, after, { mode: mode & 0o777, check: () => checkFile(file, before) })
 }
 
 /** The same lock is always the same text. */

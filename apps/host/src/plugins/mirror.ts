@@ -1,12 +1,12 @@
 /** A mirror: packed packages in a folder with an index, for hosts that reach no registry. */
-import { randomBytes } from 'node:crypto'
-import { mkdir, readFile, rename, rm, writeFile } from 'node:fs/promises'
+import { mkdir, readFile } from 'node:fs/promises'
 import { dirname, join } from 'node:path'
 import { z } from 'zod'
 import { sha512Of } from '@muster/packed/digest'
 import { hexOf } from './hex.ts'
 import { attestationsOf, instantOf, jsonOf, type Origin, readAttestations, readTarball } from './origin.ts'
 import { PluginRefusal } from './refusal.ts'
+import { writeWhole } from './whole.ts'
 import { word } from './word.ts'
 
 /** What is known of one version beside its bytes. */
@@ -113,27 +113,20 @@ export async function writeMirror(dir: string, all: readonly ToMirror[]): Promis
     const key = `${name}@${version}`
     const isOther = (first.get(key) ?? sha512) !== sha512
     const file = tarballOf(dir, isOther ? { name, version, sha512 } : { name, version })
-    await writeWhole(file, tarball)
-    if (attestations !== undefined) await writeWhole(attestationsOf(file), JSON.stringify(attestations))
+    await put(file, tarball)
+    if (attestations !== undefined) await put(attestationsOf(file), JSON.stringify(attestations))
     if (isOther) continue
     first.set(key, sha512)
     const one = { sha512, size: tarball.length, ...(published === undefined ? {} : { published }) }
     packages.set(name, { ...packages.get(name), [version]: one })
   }
   const sorted = Object.fromEntries([...packages].sort(([a], [b]) => (a < b ? -1 : 1)))
-  await writeWhole(join(dir, indexName), `${JSON.stringify({ schema: 1, packages: sorted }, null, 2)}\n`)
+  await put(join(dir, indexName), `${JSON.stringify({ schema: 1, packages: sorted }, null, 2)}\n`)
 }
 
-async function writeWhole(file: string, content: Buffer | string): Promise<void> {
-  const draft = `${file}.new-${randomBytes(8).toString('hex')}`
+async function put(file: string, content: Buffer | string): Promise<void> {
   await mkdir(dirname(file), { recursive: true })
-  try {
-    // Whoever may write the folder as well leads nobody to a file elsewhere.
-    await writeFile(draft, content, { flag: 'wx', flush: true })
-    await rename(draft, file)
-  } finally {
-    await rm(draft, { force: true })
-  }
+  await writeWhole(file, content)
 }
 
 /** Names and versions of packages have no character that a path could be led astray by: both are checked before. */

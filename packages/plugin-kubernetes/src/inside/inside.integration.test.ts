@@ -56,6 +56,9 @@ suiteWith(await findStartKubernetes(), 'what reaches into a worker of a cluster'
     return text
   }
   const secretOf = (id: WorkerId): Promise<object> => cluster.ask({ path: `/api/v1/namespaces/inside/secrets/${id}` })
+  async function* manyBytes(): AsyncGenerator<Uint8Array> {
+    for (let part = 0; part < 10; part++) yield Buffer.alloc(30_000)
+  }
   const end = async (id: WorkerId): Promise<unknown> => provider.terminate({ id }, force, newCall())
 
   test('files are there before a command, with their modes, over a read-only image too; their Secret goes with the worker', async () => {
@@ -131,11 +134,8 @@ suiteWith(await findStartKubernetes(), 'what reaches into a worker of a cluster'
   test('a port has all that is sent to it, however many there are at once', async () => {
     const id = await launch({})
     const serving = exec(id, { command: ['sh', '-c', 'exec nc -ll -p 7000 -e wc -c'] })
-    async function* input(): AsyncGenerator<Uint8Array> {
-      for (let part = 0; part < 10; part++) yield Buffer.alloc(30_000)
-    }
     const counted = async (): Promise<string> =>
-      Buffer.concat(await Array.fromAsync(provider.forward({ id }, { port: 7000, input: input() }, newCall()))).toString()
+      Buffer.concat(await Array.fromAsync(provider.forward({ id }, { port: 7000, input: manyBytes() }, newCall()))).toString()
     await waitFor('the server', counted)
     const seen: string[] = []
     for (let round = 0; round < 8; round++) seen.push(...(await Promise.all(Array.from({ length: 6 }, counted))))
@@ -146,13 +146,10 @@ suiteWith(await findStartKubernetes(), 'what reaches into a worker of a cluster'
 
   test('a port whose server is only just starting is met, or is said to be nobody’s', async () => {
     const id = await launch({})
-    async function* input(): AsyncGenerator<Uint8Array> {
-      for (let part = 0; part < 10; part++) yield Buffer.alloc(30_000)
-    }
     const servers: Promise<ExecSession>[] = []
     for (let port = 7001; port <= 7020; port++) {
       servers.push(exec(id, { command: ['sh', '-c', `exec nc -ll -p ${port} -e wc -c`] }))
-      const seen = await Array.fromAsync(provider.forward({ id }, { port, input: input() }, newCall())).then(
+      const seen = await Array.fromAsync(provider.forward({ id }, { port, input: manyBytes() }, newCall())).then(
         (all) => Buffer.concat(all).toString(),
         (error: Error) => error.message,
       )

@@ -4,7 +4,7 @@ import type { Right } from '../api/calls.ts'
 import { isStatus } from '../api/failure.ts'
 import type { Cluster } from '../client.ts'
 import { type Verdict, verdictOf } from '../network/gate.ts'
-import { ownerSelector } from '../labels.ts'
+import { providerSelector } from '../labels.ts'
 import { changedOf, rewrittenWords } from '../workers/launch.ts'
 import { plainPod } from './plain-pod.ts'
 import { gateSelector, type Tried } from './pools.ts'
@@ -58,7 +58,7 @@ const NAMED = 3
 
 function unseenWords(ids: readonly string[], { cluster, tags }: ProbeParts): string {
   const more = ids.length > NAMED ? ` and ${ids.length - NAMED} more` : ''
-  const selector = ownerSelector(tags).replace(/,[^,]*$/, '')
+  const selector = providerSelector(tags)
   return [
     `workers of this provider were made as Jobs, which its Role does not let it see: ${ids.slice(0, NAMED).join(', ')}${more};`,
     'their Pods are seen and ended, the Jobs stay: bind `role-jobs.yaml` again until they have gone, or',

@@ -3,7 +3,7 @@ import { type Call, type ListQuery, ProviderError } from '@muster/core'
 import { setTimeout as delay } from 'node:timers/promises'
 import { isStatus } from '../api/failure.ts'
 import type { Cluster } from '../client.ts'
-import { poolsSelector } from '../labels.ts'
+import { providerSelector } from '../labels.ts'
 import type { Kept, NamespaceObject, NetworkPolicy } from '../objects.ts'
 import { plainPod } from './plain-pod.ts'
 import { contentsOf, isKept, keptOf, lacksOf, type TenantConfig, usedOf } from './tenant.ts'
@@ -107,7 +107,7 @@ export async function leaveTenant(parts: TenantParts, call: Call): Promise<void>
 }
 
 async function removeEmpty({ cluster, tags }: TenantParts, { signal, log }: Call): Promise<void> {
-  if ((await cluster.list('Service', poolsSelector(tags), signal)).length > 0) {
+  if ((await cluster.list('Service', providerSelector(tags), signal)).length > 0) {
     log.debug('the namespace of the tenant stays: other pools are in it', { namespace: cluster.namespace })
     return
   }

@@ -35,12 +35,11 @@ export async function upgradePlugin(site: Site, spec: string, options: Asking): 
 /** Where no daemon runs, the files alone change. */
 export async function rollBackPlugin(site: Site, alias: string, options: Asking): Promise<number> {
   entryOf(site, alias)
-  const text = rolledBack(site, alias)
+  const back = { text: rolledBack(site, alias), back: alias }
   const client = await runningClient(options)
-  if (client === undefined) return change(site, options, { text, back: alias })
+  if (client === undefined) return change(site, options, back)
   return change(site, options, {
-    text,
-    back: alias,
+    ...back,
     switches: alias,
     before: (files) => switched(site, alias, { files, client, options }),
   })
