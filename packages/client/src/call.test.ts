@@ -215,6 +215,17 @@ test('why: as many pages as it takes, oldest first', async () => {
   expect(server.asked).toEqual(['GET /v1/why/pool/ci?limit=500', 'GET /v1/why/pool/ci?limit=500&before=9'])
 })
 
+test('a story says that there is more of it, and that its beginning was dropped', async () => {
+  const at = '2026-01-31T00:00:00.000Z'
+  await using server = await startServer((_request, response) => {
+    json(response, { items: [{ seq: 9 }], next: '9', droppedBefore: at })
+  })
+  const client = connect({ url: server.url })
+  expect(await client.story('pool', 'ci', 1)).toEqual({ decisions: [{ seq: 9 }], earlier: true, droppedBefore: at })
+  server.handle((_request, response) => json(response, { items: [{ seq: 9 }] }))
+  expect(await client.story('pool', 'ci', 2)).toEqual({ decisions: [{ seq: 9 }], earlier: false })
+})
+
 test('tokens: all pages, and a key for each that is made', async () => {
   await using server = await startServer((request, response) => {
     const { url = '' } = request

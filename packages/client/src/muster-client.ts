@@ -48,6 +48,15 @@ type Query<K extends OperationName> = NonNullable<Operations[K]['query']>
 type Body<K extends OperationName> = NonNullable<Operations[K]['body']>
 type WhyKind = Operations['why']['params']['kind']
 
+/** What was decided about one thing, oldest first. */
+export interface Story {
+  decisions: Decision[]
+  /** There are earlier ones than the limit let in. */
+  earlier: boolean
+  /** The first ones were dropped: decisions are kept since then. */
+  droppedBefore?: string
+}
+
 /**
  * All calls are repeated while the daemon is away, for a minute, once it has answered before. Errors: {@link MusterError}, and the
  * signal's own reason.
@@ -59,6 +68,8 @@ export interface MusterClient {
   conditions(): Promise<Condition[]>
   /** Every decision about one thing, oldest first. */
   why(kind: WhyKind, id: string, limit?: number): Promise<Decision[]>
+  /** The same, and whether that is all of it. */
+  story(kind: WhyKind, id: string, limit?: number): Promise<Story>
   /** Decisions as they are made. Never ends by itself. */
   events(options?: EventOptions): AsyncIterable<Decision>
   /** Lets the daemon read its configuration again and apply what differs; `config-refused` with all problems when anything is wrong. */

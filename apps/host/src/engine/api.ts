@@ -317,6 +317,11 @@ export interface Journal {
   append(tx: Tx, after: AfterCommit, entry: JournalEntry): Promise<void>
   /** Every decision about one thing, oldest first: the newest of the page. */
   why(kind: 'worker' | 'lease' | 'run' | 'pool' | 'provider', id: string, page?: JournalPage): Promise<JournalRow[]>
+  /**
+   * Since when decisions are kept (the machine's time), if retention has dropped the first ones about any of these; undefined: all that was
+   * decided about them is there.
+   */
+  droppedBefore(things: readonly { kind: Parameters<Journal['why']>[0]; id: string }[]): Promise<number | undefined>
   /** Rows after `seq`, oldest first. */
   after(seq: number, limit: number): Promise<JournalRow[]>
 }

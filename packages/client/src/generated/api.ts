@@ -133,6 +133,8 @@ export interface DecisionPage {
   items: Decision[]
   /** Ask with `before` for the page after this one; absent: there is none. */
   next?: string
+  /** The story begins in the middle: decisions are kept since then, and its first ones were dropped; absent: it is whole. */
+  droppedBefore?: string
 }
 
 export interface DevPlugin {
