@@ -247,6 +247,46 @@ test('patience ends', async () => {
   await server.back()
 })
 
+test('who applies or upgrades is told at once, and once, that the connection ended in the middle; the call goes on', async () => {
+  let tries = 0
+  await using server = await startServer((_request, response) => {
+    if (++tries % 3 === 0) json(response, { applied: true, changes: [] })
+    else response.destroy()
+  })
+  const client = connect({ url: server.url })
+  const told: [code: string, message: string, tries: number][] = []
+  const onCut = ({ code, message }: MusterError): void => void told.push([code, message, tries])
+  expect(await client.apply({}, { onCut })).toEqual({ applied: true, changes: [] })
+  await client.plugins.upgrade('cloud', {}, { onCut })
+  const message = `the connection to ${server.url} ended before the answer: socket hang up`
+  expect(told).toEqual([
+    ['unreachable', message, 1],
+    ['unreachable', message, 4],
+  ])
+})
+
+test('so is who is answered in half', async () => {
+  let tries = 0
+  await using server = await startServer((_request, response) => {
+    if (++tries === 2) return json(response, { applied: true, changes: [] })
+    response.writeHead(200, { 'content-length': '100' })
+    response.write('{', () => response.destroy())
+  })
+  const told: number[] = []
+  expect(await connect({ url: server.url }).apply({}, { onCut: () => told.push(tries) })).toEqual({ applied: true, changes: [] })
+  expect(told).toEqual([1])
+})
+
+test('where nobody has ever listened there was no connection that could end', async () => {
+  await using server = await startServer(() => undefined)
+  await server.away()
+  const told: unknown[] = []
+  const asked = connect({ url: server.url }).apply({}, { onCut: (error) => told.push(error) })
+  await expect(asked).rejects.toMatchObject({ code: 'unreachable' })
+  expect(told).toEqual([])
+  await server.back()
+})
+
 test('a daemon that puts a call off for longer than a second is told of, once', async () => {
   const told: string[] = []
   let since = 0

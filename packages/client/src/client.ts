@@ -45,9 +45,9 @@ export function connect(address: Address, options: ConnectOptions = {}): MusterC
     why: async (...asked) => (await story(...asked)).decisions,
     story,
     events: (given) => readEvents(caller, given),
-    apply: (given = {}) => call('applyConfig', { body: given }),
+    apply: (how = {}, given = {}) => call('applyConfig', { body: how, ...given }),
     plugins: {
-      upgrade: (name, how = {}) => call('upgradePlugin', { params: { name }, body: how }),
+      upgrade: (name, how = {}, given = {}) => call('upgradePlugin', { params: { name }, body: how, ...given }),
       acknowledge: (name) => call('acknowledgePlugin', { params: { name } }),
     },
     dev: {

@@ -1,5 +1,6 @@
 /** What a client of a daemon can ask: every operation of its API as a function. */
 import type { OperationName } from './call.ts'
+import type { MusterError } from './errors.ts'
 import type { EventOptions } from './events.ts'
 import type {
   Artifact,
@@ -35,6 +36,12 @@ import type { Output, Saving } from './transfer.ts'
 
 export interface Waiting {
   signal?: AbortSignal
+}
+
+/** For calls that may take long and change much: whoever waits wants to know. */
+export interface Telling {
+  /** Told once, and at once, when the connection ends before the answer: whether it was done is not known. The call is repeated all the same. */
+  onCut?: (error: MusterError) => void
 }
 
 export interface Creating extends Waiting {
@@ -73,10 +80,10 @@ export interface MusterClient {
   /** Decisions as they are made. Never ends by itself. */
   events(options?: EventOptions): AsyncIterable<Decision>
   /** Lets the daemon read its configuration again and apply what differs; `config-refused` with all problems when anything is wrong. */
-  apply(how?: Body<'applyConfig'>): Promise<{ applied: boolean; changes: ConfigChange[] }>
+  apply(how?: Body<'applyConfig'>, given?: Telling): Promise<{ applied: boolean; changes: ConfigChange[] }>
   readonly plugins: {
     /** Lets the version that the lock holds take over; `plugin-refused` or `not-accounted` when it cannot, and nothing has changed. */
-    upgrade(alias: string, how?: Body<'upgradePlugin'>): Promise<PluginUpgrade>
+    upgrade(alias: string, how?: Body<'upgradePlugin'>, given?: Telling): Promise<PluginUpgrade>
     /** It was seen that it fell back to the version before: the condition of its pools ends. Role operator. */
     acknowledge(alias: string): Promise<PluginAcknowledged>
   }
