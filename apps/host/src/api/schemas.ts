@@ -234,6 +234,13 @@ export const providerSchema: z.ZodType<ProviderView> = named(
       })
       .describe('The version of its plugin before, which goes on for workers that this one does not account for.')
       .exactOptional(),
+    orphans: z
+      .object({
+        known: z.int().describe('Are there now: left alone for `host.orphanGrace`, or asked to end.'),
+        removed: z.int().describe('Were removed by this daemon since its start.'),
+        removedAt: instant.describe('The last of these.').exactOptional(),
+      })
+      .describe('Workers there with our tag and without a record.'),
     capabilities: workerCapabilitiesSchema,
   }),
 )

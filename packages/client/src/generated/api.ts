@@ -467,6 +467,15 @@ export interface Provider {
     pid?: number
     restarts: number
   }
+  /** Workers there with our tag and without a record. */
+  orphans: {
+    /** Are there now: left alone for `host.orphanGrace`, or asked to end. */
+    known: number
+    /** Were removed by this daemon since its start. */
+    removed: number
+    /** The last of these. */
+    removedAt?: string
+  }
   capabilities: {
     work: ('command' | 'hold' | 'agent')[]
     fields: ('work.inputs' | 'work.outputs' | 'image' | 'profile' | 'env' | 'workdir' | 'files' | 'resources.cpu' | 'resources.memoryBytes' | 'resources.diskBytes' | 'resources.pids' | 'resources.gpus' | 'os' | 'arch' | 'mounts.bind' | 'mounts.volume' | 'mounts.tmpfs' | 'network.egress.none' | 'network.egress.restricted' | 'network.egress.full' | 'network.allow' | 'network.ports' | 'security.user' | 'security.readOnlyRoot' | 'security.noNewPrivileges' | 'security.privileged' | 'security.capabilitiesAdd' | 'security.capabilitiesDrop' | 'lifetimeMs' | 'readiness' | 'services' | 'labels' | 'credentials' | 'settings')[]
