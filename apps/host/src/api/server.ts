@@ -94,7 +94,7 @@ export async function startApi(deps: ApiDeps): Promise<Api> {
   const isLocal = (request: FastifyRequest): boolean => local.has(request.raw.socket)
   const open = streams({ ...doors.streams, isLocal, ends: known.ends })
   observer.streams(open.count)
-  const keys = idempotency(engine.store, engine.sealer)
+  const keys = idempotency(engine.store, engine.sealer, engine.clock)
   const material = deps.tls === undefined ? undefined : await readTls(deps.tls)
   const app = await buildApp({
     ...deps,
