@@ -122,6 +122,17 @@ export function applyOf({ running, store, engine, plugins, fallen, entries, appl
   return (how) => running.inTurn(() => apply(how))
 }
 
+/** A certificate is not part of what differs: its files change while their names stay. One that is wrong is for its condition to tell. */
+export function withCertificate(apply: Apply, look: (only?: 'only') => Promise<Change | undefined>): Apply {
+  return async (how) => {
+    const done = await apply(how)
+    const refused = done.problems.length > 0
+    const taken = await look(refused || how.dryRun ? 'only' : undefined)
+    if (refused || taken === undefined) return done
+    return { ...done, changes: [...done.changes, taken], applied: !how.dryRun }
+  }
+}
+
 interface Asked {
   /** Ids of the workers that are accounted for, by provider. */
   known: Record<string, string[]>

@@ -5,7 +5,7 @@ import { join } from 'node:path'
 import type { Logger } from 'pino'
 import { DoorError } from './api/door-error.ts'
 import { type Api, startApi } from './api/server.ts'
-import { type Apply, applyOf, engineConfig } from './apply.ts'
+import { type Apply, applyOf, engineConfig, withCertificate } from './apply.ts'
 import { isLoopback } from './config/address.ts'
 import type { MusterConfig } from './config/load.ts'
 import { makeFolders } from './config/places.ts'
@@ -218,11 +218,7 @@ async function startRooms({ config: own, found, log, restore }: Start): Promise<
       },
     })
     stops.push(startFallBack({ ...changing, log }))
-    // A certificate is not part of what differs: its files change while their names stay.
-    const apply: Apply = async (how) => {
-      if (!how.dryRun) await renewed()
-      return changed(how)
-    }
+    const apply = withCertificate(changed, (only) => renewed(only))
     const dev = devOf({
       ...{ running: changing.running, engine, plugins, file: devFile(dataDir), log, unopened: attached.unopened },
       isWorking: async (name) => (await workingProviders(store)).has(name),

@@ -5,7 +5,7 @@ import { fakeControl } from '@muster/core/testing'
 import { waitFor } from '@muster/test/systems/wait'
 import { afterEach, beforeAll, expect, test } from 'vitest'
 import { tempFolder, type TempFolder } from '@muster/test/systems/temp'
-import { muster, type MusterExit } from './cli/muster.test.helper.ts'
+import { muster, type MusterExit, startMuster } from './cli/muster.test.helper.ts'
 import { upgradePoints } from './engine/killpoint.ts'
 import { makeSite, patienceMs, type Site } from './faults/daemon.test.helper.ts'
 import { fakeVendor, vendorDir } from './faults/vendors.test.helper.ts'
@@ -299,6 +299,27 @@ test.each(upgradePoints.map((point, n) => [point, n % 2 === 0] as const))(
     await site.client.leases.release(id)
     await waitFor('nothing to be left', () => control.workers().length === 0, { timeoutMs: patienceMs })
     expect(control.count('create')).toBe(1)
+  },
+)
+
+test(
+  'whoever asked for it is told at once that the daemon ended in the middle, and has what was asked for once it is back',
+  { timeout },
+  async () => {
+    const site = await openSite({ start: false })
+    const daemon = await site.start({ MUSTER_KILL_AT: upgradePoints[0] })
+    await site.ready()
+    const going = startMuster(['plugins', 'upgrade', 'fake@2.0.0', ...waived, '-c', site.config], { cwd: site.dir })
+    disposals.push(async () => going.kill('SIGKILL'))
+    const known = 'whether fake was switched is not known, and plugins.json and the lock stay as they were'
+    await waitFor('what is known', () => going.stderr().includes(known), { timeoutMs: patienceMs })
+    expect(going.stderr()).toMatch(/the connection to [^\n]+ ended before the answer: [^\n]+\n[^\n]+: muster providers\n/)
+    expect([(await daemon.exited).signal, (await locked(site)).version]).toEqual(['SIGKILL', '1.0.0'])
+    await site.start()
+    const done = await going.exited
+    expect(told(done)).toEqual([0, expect.stringContaining('fake: 2.0.0 has taken over from 1.0.0')])
+    await site.ready()
+    expect([await version(site), (await locked(site)).version]).toEqual(['2.0.0', '2.0.0'])
   },
 )
 

@@ -215,6 +215,17 @@ test('why: as many pages as it takes, oldest first', async () => {
   expect(server.asked).toEqual(['GET /v1/why/pool/ci?limit=500', 'GET /v1/why/pool/ci?limit=500&before=9'])
 })
 
+test('a story says that there is more of it, and that its beginning was dropped', async () => {
+  const at = '2026-01-31T00:00:00.000Z'
+  await using server = await startServer((_request, response) => {
+    json(response, { items: [{ seq: 9 }], next: '9', droppedBefore: at })
+  })
+  const client = connect({ url: server.url })
+  expect(await client.story('pool', 'ci', 1)).toEqual({ decisions: [{ seq: 9 }], earlier: true, droppedBefore: at })
+  server.handle((_request, response) => json(response, { items: [{ seq: 9 }] }))
+  expect(await client.story('pool', 'ci', 2)).toEqual({ decisions: [{ seq: 9 }], earlier: false })
+})
+
 test('tokens: all pages, and a key for each that is made', async () => {
   await using server = await startServer((request, response) => {
     const { url = '' } = request
@@ -233,6 +244,46 @@ test('patience ends', async () => {
   await client.pools.list()
   await server.away()
   await expect(client.pools.list()).rejects.toMatchObject({ code: 'unreachable' })
+  await server.back()
+})
+
+test('who applies or upgrades is told at once, and once, that the connection ended in the middle; the call goes on', async () => {
+  let tries = 0
+  await using server = await startServer((_request, response) => {
+    if (++tries % 3 === 0) json(response, { applied: true, changes: [] })
+    else response.destroy()
+  })
+  const client = connect({ url: server.url })
+  const told: [code: string, message: string, tries: number][] = []
+  const onCut = ({ code, message }: MusterError): void => void told.push([code, message, tries])
+  expect(await client.apply({}, { onCut })).toEqual({ applied: true, changes: [] })
+  await client.plugins.upgrade('cloud', {}, { onCut })
+  const message = `the connection to ${server.url} ended before the answer: socket hang up`
+  expect(told).toEqual([
+    ['unreachable', message, 1],
+    ['unreachable', message, 4],
+  ])
+})
+
+test('so is who is answered in half', async () => {
+  let tries = 0
+  await using server = await startServer((_request, response) => {
+    if (++tries === 2) return json(response, { applied: true, changes: [] })
+    response.writeHead(200, { 'content-length': '100' })
+    response.write('{', () => response.destroy())
+  })
+  const told: number[] = []
+  expect(await connect({ url: server.url }).apply({}, { onCut: () => told.push(tries) })).toEqual({ applied: true, changes: [] })
+  expect(told).toEqual([1])
+})
+
+test('where nobody has ever listened there was no connection that could end', async () => {
+  await using server = await startServer(() => undefined)
+  await server.away()
+  const told: unknown[] = []
+  const asked = connect({ url: server.url }).apply({}, { onCut: (error) => told.push(error) })
+  await expect(asked).rejects.toMatchObject({ code: 'unreachable' })
+  expect(told).toEqual([])
   await server.back()
 })
 

@@ -24,6 +24,8 @@ export interface CallOptions {
   duplex?: boolean
   silenceMs?: number
   headMs?: number
+  /** Told once, and at once, when the connection ends before the answer has; the call is then repeated as ever. */
+  onCut?: (error: MusterError) => void
 }
 
 export interface Caller {
@@ -101,12 +103,20 @@ export function createCaller(transport: Transport, options: ConnectOptions = {})
         throw ofToken(fromProblem(answer.statusCode ?? 0, await textOf(answer), answer.headers['retry-after']), transport)
       } catch (error) {
         if (input.duplex === true) throw explain(error, transport.name)
+        if (met || !isAbsent(error)) tellCut(error, input)
         await again(error)
       }
     }
   }
 
-  async function call<K extends OperationName>(name: K, input: CallInput<K>): Promise<Answer<K>> {
+  function tellCut(error: unknown, { onCut }: CallOptions): void {
+    if (onCut === undefined || error instanceof MusterError || !isPassing(error)) return
+    const message = `the connection to ${transport.name} ended before the answer: ${(error as Error).message}`
+    onCut(new MusterError('unreachable', message, { cause: error }))
+  }
+
+  async function call<K extends OperationName>(name: K, given: CallInput<K>): Promise<Answer<K>> {
+    const input = tellingOnce(given)
     const again = patience(input.signal)
     for (;;) {
       const answer = await open(name, input)
@@ -114,6 +124,7 @@ export function createCaller(transport: Transport, options: ConnectOptions = {})
       try {
         text = await textOf(answer)
       } catch (error) {
+        tellCut(error, input)
         await again(error, 'begun')
         continue
       }
@@ -127,6 +138,19 @@ export function createCaller(transport: Transport, options: ConnectOptions = {})
   }
 
   return { call, open, patience, transport }
+}
+
+function tellingOnce<I extends CallOptions>(input: I): I {
+  const { onCut } = input
+  if (onCut === undefined) return input
+  let told = false
+  return {
+    ...input,
+    onCut: (error: MusterError) => {
+      if (!told) onCut(error)
+      told = true
+    },
+  }
 }
 
 function requestOf<K extends OperationName>(name: K, input: CallInput<K>): Outgoing {

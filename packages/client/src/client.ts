@@ -26,25 +26,28 @@ export function connect(address: Address, options: ConnectOptions = {}): MusterC
   const caller = createCaller(transport, options)
   const { call } = caller
   const items = async <T>(answer: Promise<{ items: T[] }>): Promise<T[]> => (await answer).items
+  const story: MusterClient['story'] = async (kind, id, limit = WHY_DEFAULT) => {
+    let decisions: Decision[] = []
+    for (let before: string | undefined; ;) {
+      const query = { limit: Math.min(limit - decisions.length, WHY_PAGE), ...(before === undefined ? {} : { before }) }
+      const { items: some, next, droppedBefore } = await call('why', { params: { kind, id }, query })
+      decisions = [...some, ...decisions]
+      if (next === undefined || decisions.length >= limit)
+        return { decisions, earlier: next !== undefined, ...(droppedBefore === undefined ? {} : { droppedBefore }) }
+      before = next
+    }
+  }
   return {
     address: transport.name,
     close: transport.close,
     version: (given) => call('version', picked(given)),
     conditions: () => items(call('listConditions', {})),
-    why: async (kind, id, limit = WHY_DEFAULT) => {
-      let all: Decision[] = []
-      for (let before: string | undefined; ;) {
-        const query = { limit: Math.min(limit - all.length, WHY_PAGE), ...(before === undefined ? {} : { before }) }
-        const { items: some, next } = await call('why', { params: { kind, id }, query })
-        all = [...some, ...all]
-        if (next === undefined || all.length >= limit) return all
-        before = next
-      }
-    },
+    why: async (...asked) => (await story(...asked)).decisions,
+    story,
     events: (given) => readEvents(caller, given),
-    apply: (given = {}) => call('applyConfig', { body: given }),
+    apply: (how = {}, given = {}) => call('applyConfig', { body: how, ...given }),
     plugins: {
-      upgrade: (name, how = {}) => call('upgradePlugin', { params: { name }, body: how }),
+      upgrade: (name, how = {}, given = {}) => call('upgradePlugin', { params: { name }, body: how, ...given }),
       acknowledge: (name) => call('acknowledgePlugin', { params: { name } }),
     },
     dev: {

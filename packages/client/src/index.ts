@@ -1,7 +1,7 @@
 /** The client of Muster's HTTP API. */
 export type { ConnectOptions } from './call.ts'
 export { connect } from './client.ts'
-export type { Creating, MusterClient, Waiting } from './muster-client.ts'
+export type { Creating, MusterClient, Story, Telling, Waiting } from './muster-client.ts'
 export { dataFolder, discover, type DiscoverOptions } from './discover.ts'
 export { isMusterError, MusterError, type MusterErrorCode, type MusterErrorOptions } from './errors.ts'
 export type { EventOptions } from './events.ts'

@@ -1,5 +1,6 @@
 /** What a client of a daemon can ask: every operation of its API as a function. */
 import type { OperationName } from './call.ts'
+import type { MusterError } from './errors.ts'
 import type { EventOptions } from './events.ts'
 import type {
   Artifact,
@@ -37,6 +38,12 @@ export interface Waiting {
   signal?: AbortSignal
 }
 
+/** For calls that may take long and change much: whoever waits wants to know. */
+export interface Telling {
+  /** Told once, and at once, when the connection ends before the answer: whether it was done is not known. The call is repeated all the same. */
+  onCut?: (error: MusterError) => void
+}
+
 export interface Creating extends Waiting {
   /** Makes a repeated call one; a random one by default, so that a call that is repeated while the daemon restarts creates nothing twice. */
   key?: string
@@ -47,6 +54,15 @@ export interface Creating extends Waiting {
 type Query<K extends OperationName> = NonNullable<Operations[K]['query']>
 type Body<K extends OperationName> = NonNullable<Operations[K]['body']>
 type WhyKind = Operations['why']['params']['kind']
+
+/** What was decided about one thing, oldest first. */
+export interface Story {
+  decisions: Decision[]
+  /** There are earlier ones than the limit let in. */
+  earlier: boolean
+  /** The first ones were dropped: decisions are kept since then. */
+  droppedBefore?: string
+}
 
 /**
  * All calls are repeated while the daemon is away, for a minute, once it has answered before. Errors: {@link MusterError}, and the
@@ -59,13 +75,15 @@ export interface MusterClient {
   conditions(): Promise<Condition[]>
   /** Every decision about one thing, oldest first. */
   why(kind: WhyKind, id: string, limit?: number): Promise<Decision[]>
+  /** The same, and whether that is all of it. */
+  story(kind: WhyKind, id: string, limit?: number): Promise<Story>
   /** Decisions as they are made. Never ends by itself. */
   events(options?: EventOptions): AsyncIterable<Decision>
   /** Lets the daemon read its configuration again and apply what differs; `config-refused` with all problems when anything is wrong. */
-  apply(how?: Body<'applyConfig'>): Promise<{ applied: boolean; changes: ConfigChange[] }>
+  apply(how?: Body<'applyConfig'>, given?: Telling): Promise<{ applied: boolean; changes: ConfigChange[] }>
   readonly plugins: {
     /** Lets the version that the lock holds take over; `plugin-refused` or `not-accounted` when it cannot, and nothing has changed. */
-    upgrade(alias: string, how?: Body<'upgradePlugin'>): Promise<PluginUpgrade>
+    upgrade(alias: string, how?: Body<'upgradePlugin'>, given?: Telling): Promise<PluginUpgrade>
     /** It was seen that it fell back to the version before: the condition of its pools ends. Role operator. */
     acknowledge(alias: string): Promise<PluginAcknowledged>
   }

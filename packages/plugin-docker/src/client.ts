@@ -6,7 +6,7 @@
  * whether the engine can have read the request.
  */
 import { once } from 'node:events'
-import type { IncomingMessage } from 'node:http'
+import type { Agent, IncomingMessage } from 'node:http'
 import { addAbortSignal, type Duplex, type Readable } from 'node:stream'
 import { ProviderError, vendorSpan } from '@muster/core'
 import type Docker from 'dockerode'
@@ -31,6 +31,11 @@ export interface EngineRequest {
   upload?: Readable
   /** More headers. */
   headers?: Record<string, string>
+  /**
+   * Over a connection of its own. An engine that stops takes no new ones from the first moment on, before it ends its containers; those that
+   * are open it answers to the last.
+   */
+  afresh?: true
   signal: AbortSignal
 }
 
@@ -63,12 +68,14 @@ export type CreateBody = Docker.ContainerCreateOptions
 
 /** Opens nothing: the SDK is loaded and the version agreed on with the first request, and again after the engine was away or may have been. */
 export function createEngine(endpoint: Endpoint): Engine {
-  const { agent, reach, close } = wayTo(endpoint, doubt)
-  const docker = lazy(async () => {
+  const { agent, afresh, reach, close } = wayTo(endpoint, doubt)
+  const by = async (way: Agent): Promise<Docker> => {
     const { default: Dockerode } = await import('dockerode')
     // `host` is named in both cases: left out, DOCKER_HOST of the environment would win over the socket.
-    return new Dockerode({ host: undefined, port: undefined, protocol: 'http', ...placeOf(endpoint), agent } as object)
-  })
+    return new Dockerode({ host: undefined, port: undefined, protocol: 'http', ...placeOf(endpoint), agent: way } as object)
+  }
+  const docker = lazy(() => by(agent))
+  const dockerAfresh = lazy(() => by(afresh))
   let agreement: Promise<AgreedVersion> | undefined
 
   function doubt(): void {
@@ -110,7 +117,8 @@ export function createEngine(endpoint: Endpoint): Engine {
   async function once(wanted: EngineRequest, hijack: boolean): Promise<IncomingMessage | Duplex> {
     const { api } = await agreed(wanted.signal)
     try {
-      return await dial(await docker(), { ...wanted, path: `/v${api}${wanted.path}` }, hijack)
+      const way = await (wanted.afresh === true ? dockerAfresh() : docker())
+      return await dial(way, { ...wanted, path: `/v${api}${wanted.path}` }, hijack)
     } catch (error) {
       // No answer, or a version it does not know: another engine may be there next time.
       if (error instanceof EngineFailure && (error.status === undefined || /client version/.test(error.message)))

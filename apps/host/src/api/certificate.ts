@@ -2,11 +2,12 @@
 import type { Server } from 'node:https'
 import type { FastifyBaseLogger } from 'fastify'
 import { readTls, type TlsFiles, type TlsMaterial } from '../config/tls.ts'
+import type { Change } from '../config/diff.ts'
 import type { Conditions } from '../engine/api.ts'
 
 export interface Certificate {
-  /** Reads the files now. */
-  look(): Promise<void>
+  /** Reads the files now, and takes what they hold; `only`: says what it would be. Undefined: what is in use, or nothing that can be. */
+  look(only?: 'only'): Promise<Change | undefined>
   stop(): void
 }
 
@@ -29,29 +30,42 @@ export const certificateKey = { scope: 'host', name: 'api', type: 'certificate' 
 export function followCertificate({ server, files, current, conditions, log, now = Date.now }: CertificateDeps): Certificate {
   let used = current
 
-  async function look(): Promise<void> {
+  async function look(only?: 'only'): Promise<Change | undefined> {
+    let taken: Change | undefined
     try {
       const found = await readTls(files, now())
       if (found.cert !== used.cert || found.key !== used.key) {
-        server.setSecureContext({ cert: found.cert, key: found.key })
-        used = found
-        log.info({ expiresAt: new Date(found.expiresAt).toISOString() }, 'another certificate is in use')
+        taken = changeOf(used, found)
+        if (only === undefined) {
+          server.setSecureContext({ cert: found.cert, key: found.key })
+          used = found
+          log.info({ subject: found.subject, expiresAt: instant(found.expiresAt) }, 'another certificate is in use')
+        }
       }
     } catch (error) {
       const message = `the certificate on disk is not taken: ${(error as Error).message}`
       conditions.raise({ ...certificateKey, message, hint: 'The one before it is in use. Mend host.tls, then: muster apply' })
-      return
+      return undefined
     }
     if (used.expiresAt - now() > SOON_MS) conditions.clear(certificateKey)
     else
       conditions.raise({
         ...certificateKey,
-        message: `the certificate expires at ${new Date(used.expiresAt).toISOString()}`,
+        message: `the certificate expires at ${instant(used.expiresAt)}`,
         hint: 'Renew it; the files are read again by themselves.',
       })
+    return taken
   }
 
   const timer = setInterval(() => void look(), EVERY_MS)
   timer.unref()
   return { look, stop: () => clearInterval(timer) }
 }
+
+/** Its names in the file stay; what they hold is another one. */
+function changeOf(before: TlsMaterial, after: TlsMaterial): Change {
+  const [was, is] = [before, after].map(({ subject, expiresAt }) => `${subject}, expires at ${instant(expiresAt)}`)
+  return { path: 'host.tls', kind: 'changed', before: was ?? '', after: is ?? '', effect: 'at once, for new connections' }
+}
+
+const instant = (ms: number): string => new Date(ms).toISOString()

@@ -7,8 +7,8 @@ const keyed: KeyedRequest = { key: 'k', principal: 'p', request: { pool: 'ci', e
 
 test('two at once with one key make one thing, and both are told of it', async () => {
   await using daemon = await startTestDaemon()
-  const { store, sealer } = daemon.harness.engine
-  const keys = idempotency(store, sealer)
+  const { store, sealer, clock } = daemon.harness.engine
+  const keys = idempotency(store, sealer, clock)
   // Both have found the key unused before either of them writes.
   const bothCame = Promise.withResolvers<void>()
   let came = 0
@@ -32,8 +32,8 @@ test('two at once with one key make one thing, and both are told of it', async (
 
 test('a key belongs to one caller and one request, and a creation that failed leaves it free', async () => {
   await using daemon = await startTestDaemon()
-  const { store, sealer } = daemon.harness.engine
-  const keys = idempotency(store, sealer)
+  const { store, sealer, clock } = daemon.harness.engine
+  const keys = idempotency(store, sealer, clock)
   let count = 0
   const create = (also?: Also<number>): Promise<number> =>
     store.write(async (tx, after) => {
@@ -53,4 +53,64 @@ test('a key belongs to one caller and one request, and a creation that failed le
   expect(count).toBe(3)
   const rows = await store.read.selectFrom('idempotency').selectAll().execute()
   expect(JSON.stringify(rows)).not.toContain('env')
+})
+
+const hour = 3_600_000
+const day = 24 * hour
+
+test.each([-day, -hour, hour, day + hour])(
+  'a key is kept for its day whatever is done to the clock of the machine: set by %i ms',
+  async (ahead) => {
+    await using daemon = await startTestDaemon()
+    const { clock, engine } = daemon.harness
+    const headers = { 'idempotency-key': 'k' }
+    const ask = async (): Promise<unknown> =>
+      (await daemon.ask('POST', '/v1/runs', { body: { pool: 'ci', command: ['true'] }, headers })).json['id']
+    const sweep = (): Promise<void> => idempotency(engine.store, engine.sealer, engine.clock).sweep()
+    const first = await ask()
+    clock.setAhead(ahead)
+    await sweep()
+    expect(await ask()).toBe(first)
+    await daemon.harness.pass(day - hour)
+    await sweep()
+    expect(await ask()).toBe(first)
+    await daemon.harness.pass(hour + 2)
+    await sweep()
+    expect(await ask()).not.toBe(first)
+    // Made under the other time, and that is put right: it has its day as well.
+    const second = await ask()
+    clock.setAhead(0)
+    await daemon.harness.pass(day - hour)
+    await sweep()
+    expect(await ask()).toBe(second)
+  },
+)
+
+test('where a start finds the clock set back, keys from later than now have what is left of their day, and no more', async () => {
+  await using daemon = await startTestDaemon()
+  const { store, sealer } = daemon.harness.engine
+  let now = 400 * day
+  const keys = idempotency(store, sealer, { now: () => now })
+  const create = (also?: Also<string>): Promise<string> =>
+    store.write(async (tx, after) => {
+      await also?.(tx, after, '')
+      return ''
+    })
+  const kept = async (): Promise<string[]> =>
+    (await store.read.selectFrom('idempotency').select('key').orderBy('key').execute()).map((row) => row.key)
+  for (const key of ['a', 'b', 'c']) {
+    await keys.once({ ...keyed, key }, create, (record) => record)
+    now += 6 * hour
+  }
+  // The last of them was made six hours ago; nobody knows that any more.
+  now = 30 * day
+  await keys.sweep()
+  await keys.sweep()
+  expect(await kept()).toEqual(['a', 'b', 'c'])
+  now += 12 * hour + 1000
+  await keys.sweep()
+  expect(await kept()).toEqual(['b', 'c'])
+  now += 12 * hour
+  await keys.sweep()
+  expect(await kept()).toEqual([])
 })

@@ -1,8 +1,11 @@
 /**
  * Idempotency keys of creating calls: the answer is stored in the transaction that creates, so that a call repeated after a lost answer
- * (or by a client that lived through a restart of the daemon) creates nothing again and gets the same answer.
+ * (or by a client that lived through a restart of the daemon) creates nothing again and gets the same answer. Their age is counted as leases
+ * are, by the steady clock: whatever is done to the machine's, none is forgotten early.
  */
+import { sql } from 'kysely'
 import type { Also } from '../engine/api.ts'
+import type { Clock } from '../engine/clock.ts'
 import { canonical } from '../engine/spec.ts'
 import type { Sealer } from '../store/seal.ts'
 import type { Store, Tx } from '../store/store.ts'
@@ -36,7 +39,25 @@ export interface Idempotency {
 /** Undoes a creation whose key was used meanwhile. */
 class UsedMeanwhile extends Error {}
 
-export function idempotency(store: Store, sealer: Sealer, now: () => number = Date.now): Idempotency {
+export function idempotency(store: Store, sealer: Sealer, { now }: Pick<Clock, 'now'>): Idempotency {
+  /**
+   * The machine's clock was set back before this start: the newest of what is from later than now counts as made now, and the others as so
+   * long before it as they were. They would be kept for as long as that clock was set back by.
+   */
+  async function fromLater(tx: Tx): Promise<void> {
+    const { newest } = await tx
+      .selectFrom('idempotency')
+      .select(({ fn }) => fn.max('created_at').as('newest'))
+      .executeTakeFirstOrThrow()
+    const at = now()
+    if (newest === null || newest <= at) return
+    await tx
+      .updateTable('idempotency')
+      .set({ created_at: sql<number>`created_at - ${newest - at}` })
+      .where('created_at', '>', at)
+      .execute()
+  }
+
   return {
     async once<R, A>(keyed: KeyedRequest, create: (also?: Also<R>) => Promise<R>, show: (record: R) => A): Promise<A> {
       const { key, principal } = keyed
@@ -77,6 +98,7 @@ export function idempotency(store: Store, sealer: Sealer, now: () => number = Da
     },
     secret: ({ key = '', principal }, id) => sealer.derive(canonical({ principal, key, id })),
     async sweep() {
+      await store.write(fromLater)
       for (let full = true; full;) {
         // The newest of the slice, or of those beyond the number.
         const at = async (order: 'asc' | 'desc', offset: number): Promise<number | undefined> =>

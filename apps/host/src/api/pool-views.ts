@@ -1,6 +1,6 @@
 /** Pools and providers as the API shows them, with what an operator wishes of them. */
 import type { Resources, WorkerCapabilities } from '@muster/core'
-import type { OrphanView, PoolStatus } from '../engine/api.ts'
+import type { OrphanView, PoolStatus, Providers } from '../engine/api.ts'
 import type { WishRecord } from '../engine/model.ts'
 import { aheadNow, type TwoClocks } from '../engine/times.ts'
 import type { PoolUsage } from '../engine/used.ts'
@@ -64,6 +64,7 @@ export interface ProviderView {
   crashBundle?: string
   disabled?: WishView
   kept?: KeptView
+  orphans: { known: number; removed: number; removedAt?: string }
   capabilities: WorkerCapabilities
 }
 
@@ -96,9 +97,10 @@ function wishView(wish: WishRecord | undefined): WishView | undefined {
   return { by: wish.principal, since: instant(wish.at), ...(wish.reason === '' ? {} : { reason: wish.reason }) }
 }
 
-export function providerView(provider: GuardedProvider, wish: WishRecord | undefined): ProviderView {
+export function providerView(provider: GuardedProvider, { wish, orphans }: Pick<Providers, 'wish' | 'orphans'>): ProviderView {
   // How busy it kept the host is for the metrics.
   const { since, kept, oldestCall, silentSince, busiest: _busiest, ...status } = provider.status()
+  const { removedAt, ...counts } = orphans(provider.name)
   return {
     ...status,
     notes: [...status.notes],
@@ -106,9 +108,10 @@ export function providerView(provider: GuardedProvider, wish: WishRecord | undef
     ...defined({
       oldestCall: oldestCall && { method: oldestCall.method, since: instant(oldestCall.since) },
       silentSince: silentSince === undefined ? undefined : instant(silentSince),
-      disabled: wishView(wish),
+      disabled: wishView(wish(provider.name)),
       kept: kept && { ...kept, since: instant(kept.since) },
     }),
+    orphans: { ...counts, ...(removedAt === undefined ? {} : { removedAt: instant(removedAt) }) },
     capabilities: provider.capabilities,
   }
 }

@@ -222,15 +222,16 @@ test('a store that cannot be written is said, with what to do, and not ready', a
 test('keys are forgotten after a day', async () => {
   await using daemon = await startTestDaemon()
   const { idempotency, KEEP_MS } = await import('./idempotency.ts')
-  const { store, sealer } = daemon.harness.engine
+  const { store, sealer, clock } = daemon.harness.engine
+  const now = clock.now()
+  const sweepAt = (at: number): Promise<void> => idempotency(store, sealer, { now: () => at }).sweep()
   await daemon.ask('POST', '/v1/runs', { body: { pool: 'ci', command: ['true'] }, headers: { 'idempotency-key': 'k' } })
   const count = async (): Promise<number> => (await store.read.selectFrom('idempotency').selectAll().execute()).length
-  await idempotency(store, sealer, () => Date.now() + KEEP_MS - 60_000).sweep()
+  await sweepAt(now + KEEP_MS - 60_000)
   expect(await count()).toBe(1)
-  await idempotency(store, sealer, () => Date.now() + KEEP_MS + 60_000).sweep()
+  await sweepAt(now + KEEP_MS + 60_000)
   expect(await count()).toBe(0)
   // Many of them go slice by slice, and none that is young.
-  const now = Date.now()
   const old = (n: number): number => now - KEEP_MS - 10_000 + Math.floor(n / 2)
   const row = { principal: 'p', request_digest: '', status: 201, response: '{}' }
   for (let from = 0; from < 5000; from += 1000)
@@ -246,6 +247,6 @@ test('keys are forgotten after a day', async () => {
       .values({ ...row, key: 'young', created_at: now })
       .execute(),
   )
-  await idempotency(store, sealer, () => now).sweep()
+  await sweepAt(now)
   expect(await count()).toBe(1)
 })

@@ -5,7 +5,7 @@ import { type Artifact, runOutcomes, runStates } from '../engine/model.ts'
 import { problemSchema } from './problems.ts'
 import type { OrphanItem, PoolView, ProviderView, WishView } from './pool-views.ts'
 import { poolUsageSchema, usageSchema } from './usage-schemas.ts'
-import type { ConditionView, DecisionView, LeaseView, RunView, WorkerView } from './views.ts'
+import type { ConditionView, LeaseView, RunView, WorkerView } from './views.ts'
 
 /** Gives a schema its name among the document's components. */
 export function named<S extends z.ZodType>(id: string, schema: S): S {
@@ -14,7 +14,7 @@ export function named<S extends z.ZodType>(id: string, schema: S): S {
 }
 
 const id = z.string()
-const instant = z.iso.datetime()
+export const instant: z.ZodISODateTime = z.iso.datetime()
 const ms = z.int().min(0)
 const open = z.record(z.string(), z.unknown())
 const command = z.array(z.string()).min(1).describe('Program and arguments; no shell is put around them.')
@@ -234,6 +234,13 @@ export const providerSchema: z.ZodType<ProviderView> = named(
       })
       .describe('The version of its plugin before, which goes on for workers that this one does not account for.')
       .exactOptional(),
+    orphans: z
+      .object({
+        known: z.int().describe('Are there now: left alone for `host.orphanGrace`, or asked to end.'),
+        removed: z.int().describe('Were removed by this daemon since its start.'),
+        removedAt: instant.describe('The last of these.').exactOptional(),
+      })
+      .describe('Workers there with our tag and without a record.'),
     capabilities: workerCapabilitiesSchema,
   }),
 )
@@ -260,23 +267,6 @@ export const conditionSchema: z.ZodType<ConditionView> = named(
     hint: z.string(),
     since: instant,
     updatedAt: instant,
-  }),
-)
-
-export const decisionSchema: z.ZodType<DecisionView> = named(
-  'Decision',
-  z.object({
-    seq: z.int(),
-    at: instant,
-    rule: z.string().describe('Stable name of the rule that decided.'),
-    decision: z.string(),
-    pool: z.string().exactOptional(),
-    provider: z.string().exactOptional(),
-    worker: id.exactOptional(),
-    lease: id.exactOptional(),
-    run: id.exactOptional(),
-    inputs: open.describe('What the rule looked at.'),
-    change: z.string().describe('What would change the decision; empty when nothing would.'),
   }),
 )
 
@@ -315,11 +305,13 @@ export function pageParts(kinds: string): PageParts {
 
 /** A page of a list; pages go from the newest to the oldest. */
 export function pageOf<T>(id: string, item: z.ZodType<T>): z.ZodType<{ items: T[]; next?: string }> {
-  return named(
-    id,
-    z.object({
-      items: z.array(item),
-      next: z.string().describe('Ask with `before` for the page after this one; absent: there is none.').exactOptional(),
-    }),
-  )
+  return named(id, z.object(pageFields(item)))
+}
+
+/** What every page has. */
+export function pageFields<T>(item: z.ZodType<T>): { items: z.ZodArray<z.ZodType<T>>; next: z.ZodExactOptional<z.ZodString> } {
+  return {
+    items: z.array(item),
+    next: z.string().describe('Ask with `before` for the page after this one; absent: there is none.').exactOptional(),
+  }
 }

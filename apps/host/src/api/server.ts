@@ -16,6 +16,7 @@ import { openCrashes } from '../plugins/bundle.ts'
 import { openBackups } from '../store/backup.ts'
 import type { Sealer } from '../store/seal.ts'
 import { urlHost } from '../config/address.ts'
+import type { Change } from '../config/diff.ts'
 import { readTls, type TlsFiles } from '../config/tls.ts'
 import { buildApp, httpOptions } from './app.ts'
 import { certificateKey, followCertificate } from './certificate.ts'
@@ -55,8 +56,8 @@ export interface Api {
   url: string
   /** Absent when the data folder's path is too long for one. */
   socket?: string
-  /** Reads the certificate again; without TLS nothing happens. */
-  renewed(): Promise<void>
+  /** Reads the certificate again and takes it; `only`: just looks. What differs; without TLS nothing ever does. */
+  renewed(only?: 'only'): Promise<Change | undefined>
   /** Answers that stream now. */
   streams(): number
   /** Connections that are open now, over TCP. */
@@ -93,7 +94,7 @@ export async function startApi(deps: ApiDeps): Promise<Api> {
   const isLocal = (request: FastifyRequest): boolean => local.has(request.raw.socket)
   const open = streams({ ...doors.streams, isLocal, ends: known.ends })
   observer.streams(open.count)
-  const keys = idempotency(engine.store, engine.sealer)
+  const keys = idempotency(engine.store, engine.sealer, engine.clock)
   const material = deps.tls === undefined ? undefined : await readTls(deps.tls)
   const app = await buildApp({
     ...deps,
@@ -144,7 +145,7 @@ export async function startApi(deps: ApiDeps): Promise<Api> {
   return {
     url,
     ...(unix === undefined ? {} : { socket: path }),
-    renewed: async () => certificate?.look(),
+    renewed: async (only) => certificate?.look(only),
     streams: open.count,
     connections: () => promisify(app.server.getConnections.bind(app.server))(),
     close: async () => {

@@ -49,6 +49,11 @@ function makeCertificate(name: string, days = 90): { cert: string; key: string }
   return { cert: at(`${name}.crt`), key: at(`${name}.key`) }
 }
 
+const serves = 'at once, for new connections'
+const shown = (file: string): string => {
+  const { subject, validToDate } = new X509Certificate(readFileSync(file))
+  return `${subject}, expires at ${validToDate.toISOString()}`
+}
 const fingerprint = (file: string): string => new X509Certificate(readFileSync(file)).fingerprint256
 
 async function served(url: string): Promise<string> {
@@ -125,7 +130,24 @@ test(
     expect(await served(url)).toBe(fingerprint(now.cert))
     expect(await site.client.conditions()).toMatchObject([{ scope: 'host', name: 'api', type: 'certificate' }])
     copyFileSync(next.key, at('used.key'))
-    expect((await muster(['apply', '-c', site.config], { cwd: site.dir })).code).toBe(0)
+    const taken = { path: 'host.tls', kind: 'changed', before: shown(now.cert), after: shown(next.cert), effect: serves }
+    const looked = await muster(['apply', '-c', site.config, '--dry-run', '--json'], { cwd: site.dir })
+    expect(JSON.parse(looked.stdout.text)).toEqual({ applied: false, changes: [taken] })
+    expect(await served(url)).toBe(fingerprint(now.cert))
+    // What is refused for another reason leaves the certificate as well.
+    const config = readFileSync(site.config, 'utf8')
+    writeFileSync(site.config, `${config}\nnonsense: 1\n`)
+    expect((await muster(['apply', '-c', site.config], { cwd: site.dir })).code).toBe(1)
+    expect(await served(url)).toBe(fingerprint(now.cert))
+    writeFileSync(site.config, config)
+    const said = await muster(['apply', '-c', site.config], { cwd: site.dir })
+    expect([said.code, said.stdout.text, said.stderr.text]).toEqual([
+      0,
+      `~ host.tls ${taken.before} → ${taken.after}  ${serves}\n`,
+      'muster: in force\n',
+    ])
+    const again = await muster(['apply', '-c', site.config, '--json'], { cwd: site.dir })
+    expect(JSON.parse(again.stdout.text)).toEqual({ applied: false, changes: [] })
     await waitFor('the next certificate', async () => (await served(url)) === fingerprint(next.cert), { timeoutMs: patienceMs })
     expect(await site.client.conditions()).toEqual([])
 
@@ -141,6 +163,9 @@ test(
         timeoutMs: patienceMs,
       },
     )
+    await waitFor('the word of it in the log', () => site.output().includes(`"after":"${shown(soon.cert)}"`), {
+      timeoutMs: patienceMs,
+    })
   },
 )
 

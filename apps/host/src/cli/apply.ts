@@ -1,7 +1,7 @@
 /** `muster apply`: the configuration as it is now, without a restart. */
 import type { MusterError } from '@muster/client'
 import type { Command } from 'commander'
-import { acting, openClient, subcommand, withProgress } from './context.ts'
+import { acting, openClient, subcommand, tellingCut, withProgress } from './context.ts'
 import { bold, dim, exits, print, printJson, say, state } from './io.ts'
 
 interface Options {
@@ -19,7 +19,10 @@ export function applyCommand(): Command {
 async function apply({ dryRun, json }: Options, command: Command): Promise<number> {
   const client = await openClient(command)
   try {
-    const { applied, changes } = await withProgress('starting what is new …', client.apply({ dryRun: dryRun === true }))
+    const { applied, changes } = await withProgress(
+      'starting what is new …',
+      client.apply({ dryRun: dryRun === true }, cut(dryRun === true)),
+    )
     if (json === true) {
       printJson({ applied, changes })
       return exits.ok
@@ -42,6 +45,14 @@ async function apply({ dryRun, json }: Options, command: Command): Promise<numbe
     say(`${problem.detail}; nothing has changed`)
     return exits.failed
   }
+}
+
+/** Whether it did is not known: the files are as they are, and a daemon that starts has them in force. */
+function cut(dryRun: boolean): ReturnType<typeof tellingCut> {
+  const known = dryRun
+    ? 'nothing was to be changed'
+    : 'whether it was applied is not known, and a daemon that starts reads the files as they are'
+  return tellingCut(known, 'muster apply --dry-run')
 }
 
 const signs = { added: state('ready', '+'), removed: state('failed', '-'), changed: state('degraded', '~') } as const

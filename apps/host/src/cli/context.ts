@@ -92,6 +92,16 @@ export async function withProgress<T>(text: string, work: Promise<T>): Promise<T
   }
 }
 
+/** When the connection ends while the daemon changes something: what is known of that, and what shows more. The call goes on by itself. */
+export function tellingCut(known: string, next: string): { onCut(error: Error): void } {
+  return {
+    onCut: ({ message }) => {
+      say(`${message}; ${known}`)
+      say(`it is asked again for a minute, as a daemon that starts again answers; what is so now is shown by: ${next}`)
+    },
+  }
+}
+
 /** Reads an option's value, or says what it should be. */
 export function parsing<T>(parse: (text: string) => T | undefined, wanted: string): (text: string) => T {
   return (text) => {

@@ -45,12 +45,13 @@ export function providersCommand(): Command {
           ],
           'the configuration names no provider',
         )
-        for (const { name, reason, hint, notes, facts, disabled, kept, silentSince } of providers) {
+        for (const { name, reason, hint, notes, facts, disabled, kept, silentSince, orphans } of providers) {
           if (disabled !== undefined) print(oneLine(`${name}: ${disabledBy(disabled)} (muster providers enable ${name})`))
           if (silentSince !== undefined) print(`${name}: ${state('degraded', `does not answer for ${age(silentSince)}`)}`)
           if (reason !== undefined) print(withHint(`${name}: ${reason}`, hint))
           if (kept !== undefined) print(oneLine(`${name}: ${keptText(kept)}`))
           for (const note of notes) print(oneLine(`${name}: ${note}`))
+          for (const line of orphanLines(name, orphans)) print(line)
           const known = Object.entries(facts).map(([key, value]) => `${key} ${value}`)
           if (known.length > 0) print(dim(oneLine(`${name}: ${known.join(', ')}`)))
         }
@@ -94,6 +95,16 @@ export function providersCommand(): Command {
     ),
   )
   return providers
+}
+
+function orphanLines(name: string, { known, removed, removedAt }: Provider['orphans']): string[] {
+  const workers = (count: number): string => `${count} worker${count === 1 ? '' : 's'} without a record`
+  return [
+    ...(known === 0 ? [] : [oneLine(`${name}: has ${workers(known)} (muster providers reclaim ${name} --dry-run)`)]),
+    ...(removedAt === undefined
+      ? []
+      : [oneLine(`${name}: ${workers(removed)} removed since the daemon started, the last ${age(removedAt)} ago`)]),
+  ]
 }
 
 function disabledBy({ by, reason, since }: NonNullable<Provider['disabled']>): string {

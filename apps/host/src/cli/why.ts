@@ -19,9 +19,9 @@ export function whyCommand(): Command {
           { limit, json }: { limit: number; json?: true },
           command: Command,
         ) => {
-          const decisions = await (await openClient(command)).why(kind, id, limit)
-          if (json === true) printJson({ kind, id, decisions })
-          else print(renderWhy({ kind, id }, decisions))
+          const { decisions, ...missing } = await (await openClient(command)).story(kind, id, limit)
+          if (json === true) printJson({ kind, id, ...missing, decisions })
+          else print(renderWhy({ kind, id }, decisions, missing))
           return undefined
         },
       ),

@@ -11,6 +11,8 @@ export interface TlsFiles {
 export interface TlsMaterial {
   cert: string
   key: string
+  /** Whom it is for; one that names nobody there has the names it is valid for. */
+  subject: string
   /** Milliseconds since 1970. */
   expiresAt: number
 }
@@ -37,7 +39,13 @@ export async function readTls(files: TlsFiles, now: number = Date.now()): Promis
     throw new TlsFault('key', 'it is not the key of the certificate', 'name the pair that belongs together')
   const expiresAt = leaf.validToDate.getTime()
   if (expiresAt <= now) throw new TlsFault('cert', `it expired at ${leaf.validToDate.toISOString()}`, 'renew it')
-  return { cert, key, expiresAt }
+  return { cert, key, subject: subjectOf(leaf), expiresAt }
+}
+
+/** In one line: Node gives each of its parts a line. */
+function subjectOf({ subject, subjectAltName = '' }: Pick<X509Certificate, 'subject' | 'subjectAltName'>): string {
+  // Typed as always there; a certificate without a subject has none.
+  return ((subject as string | undefined) || subjectAltName).replaceAll('\n', ', ')
 }
 
 async function readPem(files: TlsFiles, which: keyof TlsFiles): Promise<string> {

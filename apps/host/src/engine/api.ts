@@ -64,6 +64,15 @@ export interface Engine {
   stop(): Promise<void>
 }
 
+export interface OrphanCount {
+  /** Are there now: left alone, or asked to end. */
+  known: number
+  /** Are gone since this host asked for it, since its start. */
+  removed: number
+  /** When the last of these was; the machine's time. */
+  removedAt?: number
+}
+
 export interface OrphanView {
   id: string
   /** As its tag says. */
@@ -283,6 +292,8 @@ export interface Pools {
 export interface Providers {
   /** Undefined: it may be used. */
   wish(name: string): WishRecord | undefined
+  /** Workers without a record there. */
+  orphans(name: string): OrphanCount
   /**
    * Until it is enabled no launch goes to it, and pools use their next placement; one without another waits. Its workers and leases go
    * on, and so do its reads and terminates. Idempotent. Error: `not-found`.
@@ -317,6 +328,11 @@ export interface Journal {
   append(tx: Tx, after: AfterCommit, entry: JournalEntry): Promise<void>
   /** Every decision about one thing, oldest first: the newest of the page. */
   why(kind: 'worker' | 'lease' | 'run' | 'pool' | 'provider', id: string, page?: JournalPage): Promise<JournalRow[]>
+  /**
+   * Since when decisions are kept (the machine's time), if retention has dropped the first ones about any of these; undefined: all that was
+   * decided about them is there.
+   */
+  droppedBefore(things: readonly { kind: Parameters<Journal['why']>[0]; id: string }[]): Promise<number | undefined>
   /** Rows after `seq`, oldest first. */
   after(seq: number, limit: number): Promise<JournalRow[]>
 }

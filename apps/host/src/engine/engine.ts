@@ -184,6 +184,7 @@ export async function startEngine(options: EngineOptions): Promise<Engine> {
     },
     providers: {
       wish: (name) => context.wishes.of('provider', name),
+      orphans: (name) => parts.orphans.told(name),
       disable: (name, how) => wishOfProvider(name, { ...how, wish: 'disabled' }),
       enable: wishOfProvider,
       forget: giveUpOf(context, { ...parts, kept, observe }),

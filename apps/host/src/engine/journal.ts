@@ -1,5 +1,6 @@
 /** The decision journal: one row a decision, written with what it decided; each committed row is an event. */
 import type { Clock } from './clock.ts'
+import { beginsWhole, columns, cutOf } from './beginning.ts'
 import type { EngineEvents, Journal, JournalPage } from './api.ts'
 import type { JournalEntry, JournalRow } from './model.ts'
 import type { AfterCommit, Store, Tx } from '../store/store.ts'
@@ -71,11 +72,17 @@ export async function openJournal(store: Store, clock: Clock): Promise<JournalRo
     id: string,
     { limit = 200, before }: JournalPage = {},
   ): Promise<JournalRow[]> {
-    const column = ({ worker: 'worker_id', lease: 'lease_id', run: 'run_id', pool: 'pool', provider: 'provider' } as const)[kind]
-    let query = store.read.selectFrom('journal').selectAll().where(column, '=', id)
+    let query = store.read.selectFrom('journal').selectAll().where(columns[kind], '=', id)
     if (before !== undefined) query = query.where('seq', '<', before)
     const rows = await query.orderBy('seq', 'desc').limit(Math.min(limit, PAGE)).execute()
     return rows.reverse()
+  }
+
+  async function droppedBefore(things: Parameters<Journal['droppedBefore']>[0]): Promise<number | undefined> {
+    const cut = await cutOf(store, last)
+    if (cut === undefined) return undefined
+    const whole = await Promise.all(things.map(({ kind, id }) => beginsWhole(store, kind, id)))
+    return whole.every(Boolean) ? undefined : (cut.at ?? clock.wall())
   }
 
   async function* subscribe(fromSeq: number | undefined, signal?: AbortSignal): AsyncGenerator<JournalRow> {
@@ -119,6 +126,7 @@ export async function openJournal(store: Store, clock: Clock): Promise<JournalRo
     append,
     after,
     why,
+    droppedBefore,
     events: { subscribe, last: () => last, keptAfter },
     onDecision: (listener) => void listeners.push(listener),
     close: () => {

@@ -1,7 +1,6 @@
 /** Makes the launch and terminate calls and handles their outcomes. The one place where calls are repeated. */
 import { type LaunchedWorker, type LaunchSpec, type ProviderError, type Terminated, toProviderError } from '@muster/core'
 import type { GuardedProvider } from '../plugins/api.ts'
-import type { TraceSpan } from '../observe/trace.ts'
 import { askedPause, fullJitter, terminateBackoff } from './backoff.ts'
 import { type CallQueues, callQueues } from './calls.ts'
 import { type Context, persist } from './context.ts'
@@ -17,7 +16,7 @@ import type { Preparation } from './prepare.ts'
 import { withTicket } from './proofs.ts'
 import { reactToLaunch } from './react.ts'
 import { changeWorker, journal, writing } from './records.ts'
-import type { Traces } from './traces.ts'
+import { spanOf, type Traces } from './traces.ts'
 import { betterPlace, takeBackLaunch, takeBackUnsent } from './takeback.ts'
 import { brief, minutes, targetOf } from './words.ts'
 
@@ -131,14 +130,21 @@ export function launcherOf(context: Context, parts: LauncherParts): Launcher {
     if (reason !== undefined) return takeBack(worker, reason)
     const doubt = calls.inDoubt(id)
     let launched: LaunchedWorker
-    const span = spanOf('launch', worker, parts.traces.of(id))
+    const span = spanOf(context, 'launch', { worker, parent: parts.traces.of(id) })
     try {
       await parts.preparation.ready(provider, worker.pool)
-      // Preparing may have taken its time.
+      // Preparing may have taken its time: nobody may want it any more.
+      if (state.workers.get(id)?.phase !== 'launching') return span.end({ failed: 'cancelled' })
       reason = heldBack(worker)
-      if (reason !== undefined) return await takeBack(worker, reason)
+      if (reason !== undefined) {
+        span.end({ failed: 'taken-back' })
+        return await takeBack(worker, reason)
+      }
       while (!doubt && isMisplaced(context, id)) await placeLaunch(context, id)
-      if (isStranded(id)) return calls.put(provider.name, { kind: 'launch', id })
+      if (isStranded(id)) {
+        span.end({ failed: 'put-off' })
+        return calls.put(provider.name, { kind: 'launch', id })
+      }
       const left = parts.startDue(worker) - clock.now()
       calls.setDoubt(id, true)
       const answer = provider.launch(spec, {
@@ -166,12 +172,6 @@ export function launcherOf(context: Context, parts: LauncherParts): Launcher {
     killpoint('answer-read-not-stored')
     await pool.launched(id, launched)
     killpoint('launched-stored')
-  }
-
-  function spanOf(what: 'launch' | 'terminate', worker: LiveWorker, parent: string | undefined): TraceSpan {
-    const { id, pool, provider, attempt } = worker
-    const facts = { 'muster.pool': pool, 'muster.provider': provider, 'muster.worker': id, 'muster.attempt': attempt + 1 }
-    return context.tracing.start(`worker ${what}`, { parent, facts })
   }
 
   async function launchFailed(worker: LiveWorker, how: { error: ProviderError; doubt: boolean }): Promise<void> {
@@ -246,8 +246,9 @@ export function launcherOf(context: Context, parts: LauncherParts): Launcher {
     }
     const force = await forced(worker)
     let ended: Terminated
-    const span = spanOf('terminate', worker, await parts.traces.find(id))
+    const parent = await parts.traces.find(id)
     if (isStranded(id)) return calls.put(provider.name, { kind: 'terminate', id })
+    const span = spanOf(context, 'terminate', { worker, parent })
     try {
       const answer = provider.terminate(
         targetOf(worker),

@@ -16,11 +16,14 @@ beforeEach(async () => {
     // Lists come for a reason, or not at all.
     engine: { reconcileMs: 100 * GRACE, orphanGraceMs: GRACE },
   })
-  const tags = { 'muster-owner': owner, 'muster-provider': 'one', 'muster-pool': 'ci', 'muster-worker': id, 'muster-epoch': '1' }
-  const spec = { id, tags, work: { mode: 'hold' as const } }
-  h.provider().vendor.workers.set(id, { spec, phase: 'running', ready: true, visibleAt: 0 })
-  await h.engine.reconcile('one')
+  await appear(id)
 })
+async function appear(one: string): Promise<void> {
+  const tags = { 'muster-owner': owner, 'muster-provider': 'one', 'muster-pool': 'ci', 'muster-worker': one, 'muster-epoch': '1' }
+  const spec = { id: one, tags, work: { mode: 'hold' as const } }
+  h.provider().vendor.workers.set(one, { spec, phase: 'running', ready: true, visibleAt: 0 })
+  await h.engine.reconcile('one')
+}
 afterEach(async () => {
   expect(h.reports).toEqual([])
   await h.close()
@@ -60,4 +63,34 @@ test('that takes its time to end is one until it is gone', async () => {
 test('is told with the time at which it will be removed', async () => {
   const [orphan] = await h.engine.orphans('one')
   expect(orphan).toMatchObject({ id, pool: 'ci', state: 'quarantined', firstSeen: h.clock.now(), dueAt: h.clock.now() + GRACE })
+})
+
+test('that was removed is told with its pool to the end, and counted at its provider, as one that went by itself is not', async () => {
+  expect(h.engine.providers.orphans('one')).toEqual({ known: 1, removed: 0 })
+  await h.pass(GRACE + 2000)
+  const rows = await h.engine.journal.why('worker', id)
+  expect(rows.map((row) => [row.rule, row.pool])).toEqual([
+    ['orphan-quarantined', 'ci'],
+    ['orphan-removed', 'ci'],
+    ['orphan-gone', 'ci'],
+  ])
+  const removedAt = rows.at(-1)?.at
+  expect(h.engine.providers.orphans('one')).toEqual({ known: 0, removed: 1, removedAt })
+  await appear(`w${'8'.repeat(26)}`)
+  expect(h.engine.providers.orphans('one')).toEqual({ known: 1, removed: 1, removedAt })
+  h.provider().vendor.workers.clear()
+  await h.pass(1000)
+  await h.engine.reconcile('one')
+  await h.settle()
+  expect(h.engine.providers.orphans('one')).toEqual({ known: 0, removed: 1, removedAt })
+  expect(h.engine.providers.orphans('none')).toEqual({ known: 0, removed: 0 })
+})
+
+test('is told with its pool to the end across a restart', async () => {
+  await h.crash()
+  await h.pass(GRACE + 2000)
+  await h.engine.reconcile('one')
+  await h.settle()
+  expect((await h.engine.journal.why('worker', id)).map((row) => row.pool)).toEqual(['ci', 'ci', 'ci'])
+  expect(h.engine.providers.orphans('one')).toMatchObject({ known: 0, removed: 1 })
 })

@@ -5,8 +5,7 @@ import type { GuardedProvider } from '../plugins/api.ts'
 import { type ListFacts, sawAll } from './absence.ts'
 import { background, type Context, mutate } from './context.ts'
 import type { Deadlines } from './deadlines.ts'
-import type { OrphanView } from './api.ts'
-import type { JournalRule } from './journal-rules.ts'
+import type { OrphanCount, OrphanView } from './api.ts'
 import { journal, writing } from './records.ts'
 import type { AfterCommit, Tx } from '../store/store.ts'
 import { brief } from './words.ts'
@@ -20,6 +19,8 @@ export interface Orphans {
   settled(provider: string): Promise<void>
   /** Orphans of a provider that are known now. */
   count(provider: string): number
+  /** The same, with what this host has removed there. */
+  told(provider: string): OrphanCount
   /** The same, the longest known first. Errors: StoreError. */
   list(provider: string): Promise<OrphanView[]>
   /** Knows of none of a provider any more; how many there were. */
@@ -28,6 +29,8 @@ export interface Orphans {
 
 interface Orphan {
   id: string
+  /** As its tag says. */
+  pool: string
   firstSeen: number
   state: 'quarantined' | 'removing'
   /** It has a record that is closed: it should have been gone. */
@@ -52,6 +55,7 @@ export async function openOrphans(
   const known = new Map<string, Map<string, Orphan>>()
   const allowed = new Set<string>()
   const removing = new Map<string, Promise<void>>()
+  const removed = new Map<string, Pick<OrphanCount, 'removed' | 'removedAt'>>()
   const ofProvider = (name: string): Map<string, Orphan> => {
     const orphans = known.get(name) ?? new Map<string, Orphan>()
     known.set(name, orphans)
@@ -60,6 +64,7 @@ export async function openOrphans(
   for (const row of await store.read.selectFrom('orphans').selectAll().execute())
     ofProvider(row.provider).set(row.worker_id, {
       id: row.worker_id,
+      pool: poolOf(row.tags),
       firstSeen: row.first_seen,
       state: row.state === 'removing' ? 'removing' : 'quarantined',
       closed: false,
@@ -120,17 +125,31 @@ export async function openOrphans(
         inputs: { phase: seen.phase, epoch: seen.tags['muster-epoch'], record: closed ? 'closed' : 'none' },
         change: 'It ends by itself.',
       })
-      after(() => ofProvider(provider).set(seen.id, { id: seen.id, firstSeen: now, state: 'quarantined', closed }))
+      after(() =>
+        ofProvider(provider).set(seen.id, {
+          id: seen.id,
+          pool: seen.tags['muster-pool'],
+          firstSeen: now,
+          state: 'quarantined',
+          closed,
+        }),
+      )
     })
     parts.deadlines.set(`orphans:${provider}`, now + context.settings.orphanGraceMs, () => parts.relist(provider))
   }
 
-  async function forget(provider: string, how: { id: string; rule: JournalRule; decision: string }): Promise<void> {
+  async function forget(provider: string, orphan: Orphan, decision: string): Promise<void> {
+    const { id, pool } = orphan
     await mutate(context, async (tx, after) => {
       const w = writing(context, tx, after)
-      await tx.deleteFrom('orphans').where('provider', '=', provider).where('worker_id', '=', how.id).execute()
-      await journal(w, { rule: how.rule, decision: how.decision, provider, workerId: how.id, inputs: {} })
-      after(() => ofProvider(provider).delete(how.id))
+      await tx.deleteFrom('orphans').where('provider', '=', provider).where('worker_id', '=', id).execute()
+      await journal(w, { rule: 'orphan-gone', decision, pool, provider, workerId: id, inputs: {} })
+      after(() => {
+        ofProvider(provider).delete(id)
+        // One that was not asked to end went by itself.
+        if (orphan.state === 'removing')
+          removed.set(provider, { removed: (removed.get(provider)?.removed ?? 0) + 1, removedAt: clock.wall() })
+      })
     })
   }
 
@@ -145,7 +164,7 @@ export async function openOrphans(
         await journal(w, {
           rule: 'orphan-removed',
           decision: 'terminate: no record knows it',
-          pool: seen.tags['muster-pool'],
+          pool: orphan.pool,
           provider: name,
           workerId: orphan.id,
           inputs: { firstSeen: orphan.firstSeen, graceMs: context.settings.orphanGraceMs },
@@ -161,7 +180,7 @@ export async function openOrphans(
     const how = { graceMs: GRACE_MS, force: false, reason: 'orphan: no record knows it' }
     try {
       const ended = await provider.terminate(target, how, { idempotencyKey: `${orphan.id}:terminate`, attempt: 1 })
-      if (ended.state === 'gone') await forget(name, { id: orphan.id, rule: 'orphan-gone', decision: 'closed: gone' })
+      if (ended.state === 'gone') await forget(name, orphan, 'closed: gone')
     } catch (thrown) {
       // The next pass tries again; an operator sees why it stays.
       const error = toProviderError(thrown)
@@ -188,8 +207,7 @@ export async function openOrphans(
       const at = seen.get(orphan.id)
       if (at !== undefined) {
         if (clock.now() - orphan.firstSeen >= context.settings.orphanGraceMs) due.push({ orphan, at })
-      } else if (sawAll(facts) && orphan.firstSeen < facts.startedAt)
-        await forget(name, { id: orphan.id, rule: 'orphan-gone', decision: 'closed: no longer listed' })
+      } else if (sawAll(facts) && orphan.firstSeen < facts.startedAt) await forget(name, orphan, 'closed: no longer listed')
     }
     if (orphans.size === 0) context.conditions.clear({ scope: 'provider', name, type: 'orphan-stays' })
     const fresh = due.filter(({ orphan }) => orphan.state === 'quarantined').length
@@ -226,6 +244,7 @@ export async function openOrphans(
     sweep,
     allow: (provider) => allowed.add(provider),
     count: (provider) => ofProvider(provider).size,
+    told: (provider) => ({ known: ofProvider(provider).size, ...(removed.get(provider) ?? { removed: 0 }) }),
     list: async (provider) => {
       const rows = await store.read
         .selectFrom('orphans')
@@ -236,7 +255,7 @@ export async function openOrphans(
         .execute()
       return rows.map(({ worker_id: id, first_seen: firstSeen, state: how, tags }) => ({
         id,
-        pool: (JSON.parse(tags) as OwnerTags)['muster-pool'],
+        pool: poolOf(tags),
         firstSeen,
         state: how === 'removing' ? 'removing' : 'quarantined',
         dueAt: firstSeen + context.settings.orphanGraceMs,
@@ -249,4 +268,8 @@ export async function openOrphans(
     },
     settled: async (provider) => removing.get(provider),
   }
+}
+
+function poolOf(tags: string): string {
+  return (JSON.parse(tags) as OwnerTags)['muster-pool']
 }

@@ -71,6 +71,8 @@ export interface Runs {
   logState(id: string): Promise<LogState>
   /** Every decision about a run, its leases and its workers, oldest first: the newest of the page. */
   why(id: string, page?: JournalPage): Promise<JournalRow[]>
+  /** As that of the journal, for all that {@link why} tells of. */
+  whyDroppedBefore(id: string): Promise<number | undefined>
   /** What the agents in workers ask for. */
   readonly agent: AgentWork
   /** Takes no new runs, lets go of every open stream, and leaves every command as it is. */

@@ -1,6 +1,7 @@
 /** Which trace a worker belongs to: that of the lease it was made for, or that it serves; kept until it is gone. */
-import { traceOfRequest } from '../observe/trace.ts'
+import { traceOfRequest, type TraceSpan } from '../observe/trace.ts'
 import type { Context } from './context.ts'
+import type { LiveWorker } from './model.ts'
 
 export interface Traces {
   /** As far as memory goes. */
@@ -43,4 +44,15 @@ export function tracesOf(context: Context): Traces {
   }
 
   return { of: (workerId) => known.get(workerId), find }
+}
+
+/** Of what is done to a worker: each must be ended, also where its call is not sent. */
+export function spanOf(
+  { tracing }: Pick<Context, 'tracing'>,
+  what: 'launch' | 'terminate',
+  { worker, parent }: { worker: LiveWorker; parent: string | undefined },
+): TraceSpan {
+  const { id, pool, provider, attempt } = worker
+  const facts = { 'muster.pool': pool, 'muster.provider': provider, 'muster.worker': id, 'muster.attempt': attempt + 1 }
+  return tracing.start(`worker ${what}`, { parent, facts })
 }

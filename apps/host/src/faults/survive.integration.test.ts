@@ -207,4 +207,37 @@ suiteWith(await findDocker(), 'on Docker', ({ socket }) => {
       await noneLeft(site)
     },
   )
+
+  it(
+    'says of commands that a stopping engine ended that nobody can tell, also while it stops: they are not failures of their own',
+    { timeout },
+    async () => {
+      const engine = await startDocker()
+      disposals.push(() => engine.stop())
+      await ensureImage(engine.socket, 'busybox')
+      const { site } = await open(dockerVendor(engine.socket))
+      const scripts = [
+        'echo up; exec sleep 1000',
+        // It keeps the engine stopping for ten seconds, in which the other one is seen to have ended.
+        'trap "" TERM; echo up; while :; do sleep 1; done',
+      ]
+      const create = (pool: string, script: string): Promise<Run> =>
+        site.client.runs.create({ pool, command: ['sh', '-c', script] })
+      const commands = await Promise.all(scripts.map((script) => create('cold', script)))
+      const held = await create('hold', scripts[0] ?? '')
+      const runs = [...commands, held]
+      const up = async (): Promise<boolean> =>
+        (await Promise.all(runs.map(({ id }) => site.client.runs.logState(id)))).every(({ stdoutBytes }) => stdoutBytes > 0)
+      await waitFor('all commands to run', up, { timeoutMs: patienceMs })
+      await engine.halt()
+      await engine.start()
+      for (const { id } of commands)
+        expect(await site.client.runs.wait(id)).toMatchObject({
+          outcome: 'unknown',
+          reason: expect.stringMatching(/^unknown: the engine restarted; it says exited with code 1(37|43)$/) as string,
+        })
+      expect(await site.client.runs.wait(held.id)).toMatchObject({ outcome: 'infrastructure' })
+      await noneLeft(site)
+    },
+  )
 })

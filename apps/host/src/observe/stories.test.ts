@@ -1,7 +1,7 @@
 import { waitFor } from '@muster/test/systems/wait'
 import { afterEach, expect, test } from 'vitest'
 import type { RunRecord } from '../engine/model.ts'
-import { type Harness, leaseRequest, openHarness, poolConfig } from '../engine/testing/harness.ts'
+import { type Harness, leaseRequest, openHarness, owner, poolConfig } from '../engine/testing/harness.ts'
 import { callWitness } from './calls.ts'
 import { storeError } from '../store/sqlite.ts'
 import { createLog, type LogLevel } from './log.ts'
@@ -112,6 +112,29 @@ test('decisions are lines of level debug, with ids and trace; nothing of them at
   expect(debug.lines).toContainEqual(expect.objectContaining({ rule: 'lease-queued', lease: lease.id }))
   expect(JSON.stringify(debug.lines)).not.toContain('canary')
   expect(info.lines).toEqual([])
+})
+
+test('a worker without a record is a line of level info from when it is found until it is gone', async () => {
+  const { engine, pass, provider } = await open()
+  const { log, lines } = logOf('info')
+  tellDecisions({ engine, log, tracing: untraced })
+  const worker = `w${'9'.repeat(26)}`
+  const tags = {
+    'muster-owner': owner,
+    'muster-provider': 'one',
+    'muster-pool': 'ci',
+    'muster-worker': worker,
+    'muster-epoch': '1',
+  }
+  const spec = { id: worker, tags, work: { mode: 'hold' as const } }
+  provider().vendor.workers.set(worker, { spec, phase: 'running', ready: true, visibleAt: 0 })
+  await pass(600_000)
+  const about = { level: 'info', provider: 'one', pool: 'ci', worker }
+  expect(lines).toEqual([
+    expect.objectContaining({ ...about, rule: 'orphan-quarantined' }),
+    expect.objectContaining({ ...about, rule: 'orphan-removed' }),
+    expect.objectContaining({ ...about, rule: 'orphan-gone' }),
+  ])
 })
 
 test('waiting becomes spans when it is over: in the queue, and for the worker', async () => {

@@ -11,13 +11,17 @@ export interface StoryParts {
   tracing: Tracing
 }
 
-/** Every decision is a line of level `debug`; the journal has them all, with their inputs. */
+/** Nobody asked for what these do, and no run, lease or record tells of it. */
+const orphanRules = new Set(['orphan-quarantined', 'orphan-removed', 'orphan-gone'])
+
+/** Every decision is a line of level `debug`, those about workers that no record knows of `info`; the journal has them all, with their inputs. */
 export function tellDecisions({ engine, log }: StoryParts): void {
   engine.changes.onDecision((row) => {
-    if (!log.isLevelEnabled('debug')) return
+    const level = orphanRules.has(row.rule) ? 'info' : 'debug'
+    if (!log.isLevelEnabled(level)) return
     const lease = row.lease_id ?? engine.workers.get(row.worker_id ?? '')?.lease_id ?? undefined
     const trace = traceIdOf(traceOfRequest(engine.leases.get(lease ?? '')?.request))
-    log.debug({ rule: row.rule, seq: row.seq, ...idsOf(row), ...(trace === undefined ? {} : { trace }) }, row.decision)
+    log[level]({ rule: row.rule, seq: row.seq, ...idsOf(row), ...(trace === undefined ? {} : { trace }) }, row.decision)
   })
 }
 

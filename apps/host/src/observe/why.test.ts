@@ -70,3 +70,16 @@ test('a reason with lines of its own forges no decision', () => {
 test('nothing decided is said', () => {
   expect(renderWhy({ kind: 'worker', id: 'w1' }, [])).toBe('nothing was decided about worker w1, or it is no longer kept\n')
 })
+
+test('a story that begins in the middle says so, and since when decisions are kept', () => {
+  const droppedBefore = '2026-01-31T00:00:00.000Z'
+  const kept = 'decisions are kept since 2026-01-31T00:00:00.000Z (retention.journal)'
+  const told = (missing: Parameters<typeof renderWhy>[2], some = decisions): string[] =>
+    renderWhy({ kind: 'run', id: 'r1' }, some, missing).split('\n')
+  expect(told({ earlier: false }).slice(0, 1)).toEqual(['2026-01-31'])
+  expect(told({ droppedBefore }).slice(0, 3)).toEqual([`begins in the middle: ${kept}`, '', '2026-01-31'])
+  const more = 'begins in the middle: there are earlier decisions, see them with a higher --limit'
+  expect(told({ earlier: true }).slice(0, 3)).toEqual([more, '', '2026-01-31'])
+  expect(told({ earlier: true, droppedBefore }).slice(0, 3)).toEqual([more, `its beginning is gone: ${kept}`, ''])
+  expect(told({ droppedBefore }, [])).toEqual([`nothing that was decided about run r1 is kept: ${kept}`, ''])
+})

@@ -21,10 +21,24 @@ export interface WhySubject {
 /** Longer values are cut: `--json` has them whole. */
 const MOST_VALUE = 240
 
+/** What is not among the decisions. */
+export interface WhyMissing {
+  earlier?: boolean
+  droppedBefore?: string
+}
+
 /** One block per decision, oldest first. Times are UTC; the date stands where it changes. */
-export function renderWhy(subject: WhySubject, decisions: readonly WhyDecision[]): string {
-  if (decisions.length === 0) return `nothing was decided about ${subject.kind} ${subject.id}, or it is no longer kept\n`
+export function renderWhy(subject: WhySubject, decisions: readonly WhyDecision[], missing: WhyMissing = {}): string {
+  const { earlier = false, droppedBefore } = missing
+  const kept = droppedBefore === undefined ? '' : `decisions are kept since ${droppedBefore} (retention.journal)`
+  if (decisions.length === 0)
+    return kept === ''
+      ? `nothing was decided about ${subject.kind} ${subject.id}, or it is no longer kept\n`
+      : `nothing that was decided about ${subject.kind} ${subject.id} is kept: ${kept}\n`
   const lines: string[] = []
+  if (earlier) lines.push('begins in the middle: there are earlier decisions, see them with a higher --limit')
+  if (kept !== '') lines.push(`${earlier ? 'its beginning is gone' : 'begins in the middle'}: ${kept}`)
+  if (lines.length > 0) lines.push('')
   let day = ''
   let before: WhyDecision | undefined
   for (const decision of decisions) {

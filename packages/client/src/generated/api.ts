@@ -133,6 +133,8 @@ export interface DecisionPage {
   items: Decision[]
   /** Ask with `before` for the page after this one; absent: there is none. */
   next?: string
+  /** The story begins in the middle: decisions are kept since then, and its first ones were dropped; absent: it is whole. */
+  droppedBefore?: string
 }
 
 export interface DevPlugin {
@@ -464,6 +466,15 @@ export interface Provider {
     hint?: string
     pid?: number
     restarts: number
+  }
+  /** Workers there with our tag and without a record. */
+  orphans: {
+    /** Are there now: left alone for `host.orphanGrace`, or asked to end. */
+    known: number
+    /** Were removed by this daemon since its start. */
+    removed: number
+    /** The last of these. */
+    removedAt?: string
   }
   capabilities: {
     work: ('command' | 'hold' | 'agent')[]

@@ -11,6 +11,8 @@ import { tlsConnector } from './tls.ts'
 
 export interface Way {
   agent: Agent
+  /** Each request over a connection of its own. */
+  afresh: Agent
   reach: Connector['reach']
   close(): void
 }
@@ -21,21 +23,28 @@ export function wayTo(endpoint: Endpoint, onLost: () => void = () => {}): Way {
   // Not by `import`, which reads all names of the module: some of them load the whole of Node's fetch.
   const http = process.getBuiltinModule('node:http')
   const agent = new http.Agent({ keepAlive: true })
-  // The modem inspects its options, agent and sockets included, before every request, also when nobody looks at the result.
-  Object.assign(agent, { [inspect.custom]: () => 'Agent' })
-  refuseRedirects(agent)
+  const afresh = new http.Agent({ keepAlive: false })
+  for (const one of [agent, afresh]) {
+    // The modem inspects its options, agent and sockets included, before every request, also when nobody looks at the result.
+    Object.assign(one, { [inspect.custom]: () => 'Agent' })
+    refuseRedirects(one)
+  }
   noteLoss(agent, onLost)
-  if (connector === undefined) return { agent, reach: reachHere, close: () => agent.destroy() }
+  const destroy = (): void => {
+    agent.destroy()
+    afresh.destroy()
+  }
+  if (connector === undefined) return { agent, afresh, reach: reachHere, close: destroy }
   const open = callbackify(() => connector.open())
-  Object.assign(agent, {
-    createConnection: (_options: unknown, done: (error: NodeJS.ErrnoException | null, connection: Duplex) => void): void =>
-      open(done),
-  })
+  const createConnection = (_options: unknown, done: (error: NodeJS.ErrnoException | null, connection: Duplex) => void): void =>
+    open(done)
+  for (const one of [agent, afresh]) Object.assign(one, { createConnection })
   return {
     agent,
+    afresh,
     reach: connector.reach,
     close() {
-      agent.destroy()
+      destroy()
       connector.close()
     },
   }

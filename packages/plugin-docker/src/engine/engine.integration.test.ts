@@ -1,5 +1,5 @@
 import { readdir, readFile } from 'node:fs/promises'
-import type { LaunchSpec } from '@muster/core'
+import type { LaunchSpec, WorkerExit } from '@muster/core'
 import { type DockerEngine, findStartDocker } from '@muster/test/systems/docker'
 import { suiteWith } from '@muster/test/systems/presence'
 import { waitFor } from '@muster/test/systems/wait'
@@ -74,6 +74,40 @@ suiteWith(findStartDocker(), 'an engine that goes away and comes back', (start) 
       expect((await harness.run(harness.command('sh', '-c', 'echo again; exit 143'))).exit).toMatchObject({ code: 143 })
     },
   )
+
+  test('what an engine ends as it stops is never told as the end of its command, while it stops or afterwards', async () => {
+    // It keeps the engine stopping for ten seconds: what ended before it is looked at meanwhile.
+    const stubborn = await launched(harness.command('sh', '-c', 'trap "" TERM; echo up; while :; do sleep 1; done'))
+    const long = await launched(harness.command('sh', '-c', 'echo up; exec sleep 1000'))
+    const own = await launched(harness.command('sh', '-c', 'exit 143'))
+    await harness.exit(own.id)
+    const tags = { 'muster-owner': harness.owner, 'muster-provider': 'docker' }
+    const told: string[] = []
+    const note = (exit: WorkerExit | undefined): void => void (exit !== undefined && told.push(`${exit.code} ${exit.reason}`))
+    for (const { id } of [stubborn, long])
+      for await (const chunk of harness.provider.logs({ id }, { follow: true }, callOf()))
+        if (Buffer.from(chunk.data).toString().includes('up')) break
+    const watching = (async () => {
+      for await (const { id, exit } of harness.provider.watch({ tags, limit: 500 }, callOf())) if (id === long.id) note(exit)
+    })().catch(() => undefined)
+    // Its own end, of before, is known as what it was.
+    expect(await harness.observe(own.id)).toMatchObject({ exit: { code: 143 } })
+    let over = false
+    const looking = (async () => {
+      while (!over) {
+        const seen = await harness.provider.inspect([{ id: long.id }], callOf({ timeoutMs: 3_000 })).catch(() => [])
+        note(seen[0]?.exit)
+        // paced: many looks in the seconds that an engine takes to stop.
+        await new Promise((resolve) => setTimeout(resolve, 50))
+      }
+    })()
+    await engine.halt()
+    over = true
+    await Promise.all([looking, watching])
+    await engine.start()
+    note((await harness.provider.inspect([{ id: long.id }], callOf()))[0]?.exit)
+    expect([...new Set(told)]).toEqual(['undefined unknown: the engine restarted; it says exited with code 143'])
+  })
 
   test('an engine that stands still: calls end at their deadline, with an effect where one is possible', async () => {
     const spec = await launched(harness.hold())

@@ -122,6 +122,8 @@ suiteWith(findStartDocker(), 'an engine behind TLS and behind ssh', (startEngine
         const harness = await open()
         const { exit, stdout } = await harness.run(harness.command('sh', '-c', 'echo whole; exit 3'))
         expect([exit.code, stdout.toString()]).toEqual([3, 'whole\n'])
+        // Whether the engine made this end of it is asked over a connection of its own.
+        expect((await harness.run(harness.command('sh', '-c', 'exit 143'))).exit).toMatchObject({ code: 143 })
         const held = harness.hold({ files: [{ path: '/a', base64: Buffer.from('text').toString('base64') }] })
         await harness.provider.launch(held, harness.call())
         expect(await harness.exec(held.id, ['cat', '/a', '/none'])).toMatchObject({ exit: { code: 1 }, stdout: 'text' })

@@ -160,7 +160,6 @@ async function observeEach<T>(
   { containers, how }: { containers: Containers; how: Observing },
   look: (item: T) => Promise<Found | WorkerObservation | undefined>,
 ): Promise<WorkerObservation[]> {
-  let started: Promise<Instant | undefined> | undefined
   const observed = await mapWide(items, INSPECT_WIDTH, async (item) => {
     const seen = await lookAt(item)
     if (seen?.exit === undefined) return seen
@@ -179,15 +178,15 @@ async function observeEach<T>(
     if (observation.exit === undefined || !isDoubtful(observation.exit)) return observation
     if (await killedForMemory(containers.engine, container, how.signal))
       return { ...observation, exit: exitOf({ ...container.State, OOMKilled: true }, container.HostConfig.Memory) }
-    started ??= engineStart(containers.engine, how.signal)
-    return { ...observation, exit: exitInDoubt(observation.exit, await started) }
+    // Asked after it was seen, each time: an engine that stops ends its containers, and answers on old connections that it has.
+    return { ...observation, exit: exitInDoubt(observation.exit, await engineStart(containers.engine, how.signal)) }
   }
 }
 
-/** When the engine started: it makes its bridge anew each time. Undefined where it has none. */
+/** When the engine started: it makes its bridge anew each time. Undefined where it has none. One that is about to stop does not say it. */
 async function engineStart(engine: Engine, signal: AbortSignal): Promise<Instant | undefined> {
   try {
-    const { Created } = await engine.json<{ Created: string }>({ method: 'GET', path: '/networks/bridge', signal })
+    const { Created } = await engine.json<{ Created: string }>({ method: 'GET', path: '/networks/bridge', afresh: true, signal })
     return instantOf(Created)
   } catch (error) {
     if (isStatus(error, 404)) return undefined

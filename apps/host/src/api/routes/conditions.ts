@@ -2,14 +2,13 @@
 import { z } from 'zod'
 import type { App, AppDeps } from '../deps.ts'
 import { needs } from '../describe.ts'
+import { decisionPageSchema } from '../decision-schemas.ts'
 import { ApiProblem } from '../problems.ts'
-import { conditionSchema, decisionSchema, pageOf } from '../schemas.ts'
-import { conditionView, decisionView } from '../views.ts'
+import { conditionSchema } from '../schemas.ts'
+import { conditionView, decisionView, instant } from '../views.ts'
 
 /** As many as a reader takes in at once. */
 const MOST_DECISIONS = 200
-
-const page = pageOf('DecisionPage', decisionSchema)
 
 export function conditionRoutes(app: App, { engine, runs }: AppDeps): void {
   const exists = {
@@ -49,7 +48,7 @@ export function conditionRoutes(app: App, { engine, runs }: AppDeps): void {
             .describe('`next` of the page before: those that were decided earlier.')
             .exactOptional(),
         }),
-        response: { 200: page },
+        response: { 200: decisionPageSchema },
       },
     },
     async ({ params: { kind, id }, query: { limit, before } }) => {
@@ -57,7 +56,12 @@ export function conditionRoutes(app: App, { engine, runs }: AppDeps): void {
       const rows = kind === 'run' ? await runs.why(id, asked) : await engine.journal.why(kind, id, asked)
       if (rows.length === 0 && !(await exists[kind](id))) throw new ApiProblem('not-found', `there is no ${kind} ${id}`)
       const first = rows.length === limit ? rows[0]?.seq : undefined
-      return { items: rows.map(decisionView), ...(first === undefined ? {} : { next: String(first) }) }
+      const dropped = await (kind === 'run' ? runs.whyDroppedBefore(id) : engine.journal.droppedBefore([{ kind, id }]))
+      return {
+        items: rows.map(decisionView),
+        ...(first === undefined ? {} : { next: String(first) }),
+        ...(dropped === undefined ? {} : { droppedBefore: instant(dropped) }),
+      }
     },
   )
 }

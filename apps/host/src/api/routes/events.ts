@@ -4,7 +4,7 @@ import type { App, AppDeps } from '../deps.ts'
 import { bytes, content, lastEventHeader, needs } from '../describe.ts'
 import { NDJSON_TYPE, SSE_TYPE } from '../log-frames.ts'
 import { ApiProblem } from '../problems.ts'
-import { decisionSchema } from '../schemas.ts'
+import { decisionSchema } from '../decision-schemas.ts'
 import { withBeats } from '../streams.ts'
 import { decisionView } from '../views.ts'
 

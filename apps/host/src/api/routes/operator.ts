@@ -92,7 +92,7 @@ function providerWishes(app: App, { engine }: AppDeps): void {
     },
     async (request) => {
       const { name } = request.params
-      return providerView(await engine.providers.disable(name, wishing(request, request.body)), engine.providers.wish(name))
+      return providerView(await engine.providers.disable(name, wishing(request, request.body)), engine.providers)
     },
   )
 
@@ -110,7 +110,7 @@ function providerWishes(app: App, { engine }: AppDeps): void {
     },
     async (request) => {
       const { name } = request.params
-      return providerView(await engine.providers.enable(name, wishing(request, request.body)), engine.providers.wish(name))
+      return providerView(await engine.providers.enable(name, wishing(request, request.body)), engine.providers)
     },
   )
 }

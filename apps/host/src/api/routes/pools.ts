@@ -47,7 +47,7 @@ export function poolRoutes(app: App, { engine }: AppDeps): void {
         response: { 200: z.object({ items: z.array(providerSchema) }) },
       },
     },
-    async () => ({ items: engine.plugins.list().map((one) => providerView(one, engine.providers.wish(one.name))) }),
+    async () => ({ items: engine.plugins.list().map((one) => providerView(one, engine.providers)) }),
   )
 
   app.get(
@@ -64,7 +64,7 @@ export function poolRoutes(app: App, { engine }: AppDeps): void {
     async ({ params }) => {
       const providers = engine.plugins.list()
       const found = providers.find((provider) => provider.name === params.name)
-      if (found !== undefined) return providerView(found, engine.providers.wish(found.name))
+      if (found !== undefined) return providerView(found, engine.providers)
       throw new ApiProblem('not-found', `there is no provider ${params.name}`, {
         hint: `Providers: ${providers.map((provider) => provider.name).join(', ')}.`,
       })

@@ -202,6 +202,7 @@ export function fakeRuns(store: () => Store): FakeRuns {
       return { end: log.at(-1)?.next ?? 0, stdoutBytes: total('stdout'), stderrBytes: total('stderr'), complete }
     },
     why: async () => [],
+    whyDroppedBefore: async () => undefined,
     stop: async () => undefined,
   }
 }

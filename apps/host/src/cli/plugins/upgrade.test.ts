@@ -3,7 +3,7 @@ import { readdir, readFile, writeFile } from 'node:fs/promises'
 import { join } from 'node:path'
 import type { MusterClient, PluginUpgrade } from '@muster/client'
 import { tempFolder, type TempFolder } from '@muster/test/systems/temp'
-import { afterEach, beforeEach, expect, test } from 'vitest'
+import { afterEach, beforeEach, expect, test, vi } from 'vitest'
 import { startTestRegistry, type TestRegistry } from '../../plugins/testing/npm-registry.ts'
 import { packPlugin } from '../../plugins/testing/pack.ts'
 import { addPlugin } from './add.ts'
@@ -26,6 +26,7 @@ beforeEach(async () => {
   expect(await addPlugin(site, `${name}@1.0.0`, { ...agreed, as: 'cloud' })).toBe(0)
 })
 afterEach(async () => {
+  vi.restoreAllMocks()
   await registry[Symbol.asyncDispose]()
   await temp.remove()
 })
@@ -73,6 +74,24 @@ test('nothing is written where the daemon did not switch', async () => {
   await expect(upgraded('2.0.0', client)).rejects.toThrow('the connection was cut')
   expect(await version('plugins.lock.json')).toBe('1.0.0')
   expect(await here()).toEqual(['plugins.json', 'plugins.lock.json'])
+})
+
+test('a connection that ends in the middle is told at once: what is known, and what shows more', async () => {
+  const said: string[] = []
+  vi.spyOn(process.stderr, 'write').mockImplementation((text) => said.push(String(text)) > 0)
+  const client = (async () => ({
+    version: async () => ({}),
+    plugins: {
+      upgrade: async (_alias: string, _how: object, { onCut }: { onCut(error: Error): void }) => {
+        onCut(new Error('the connection to unix:x ended before the answer: read ECONNRESET'))
+        expect(said.join('')).toMatch(
+          /read ECONNRESET; whether cloud was switched is not known, and plugins.json and the lock stay as they were\n.*muster providers\n/,
+        )
+        return answer
+      },
+    },
+  })) as unknown as () => Promise<MusterClient>
+  expect(await upgraded('2.0.0', client)).toBe(0)
 })
 
 test('of two at once the second is refused before the daemon hears of it, and works afterwards', async () => {

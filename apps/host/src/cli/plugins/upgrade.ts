@@ -4,7 +4,7 @@ import { rm, writeFile } from 'node:fs/promises'
 import type { MusterClient, MusterError, PluginUpgrade } from '@muster/client'
 import { setTimeout as sleep } from 'node:timers/promises'
 import { candidateFileOf, dropCandidates, lockFileOf } from '../../plugins/lock.ts'
-import { withProgress } from '../context.ts'
+import { tellingCut, withProgress } from '../context.ts'
 import { exits, print, say, state } from '../io.ts'
 import { rolledBack, versioned } from './add.ts'
 import { change, type ChangeOptions, type Done, type Files } from './change.ts'
@@ -73,7 +73,11 @@ async function switched(site: Site, alias: string, { files, client, options }: S
       await writeFile(next, files.registry, { flag: 'wx' })
       await writeFile(lockFileOf(next), files.lock, { flag: 'wx' })
     }
-    const asked = client.plugins.upgrade(alias, { rehearse, keepOld, ...(files.same ? {} : { candidate }) })
+    const known = rehearse
+      ? 'nothing was to be switched'
+      : `whether ${alias} was switched is not known, and ${files.same ? 'its files are' : 'plugins.json and the lock stay'} as they were`
+    const how = { rehearse, keepOld, ...(files.same ? {} : { candidate }) }
+    const asked = client.plugins.upgrade(alias, how, tellingCut(known, 'muster providers'))
     const done = await withProgress('starting it beside the one that runs …', asked)
     if (json !== true) shown(done)
     if (done.switched && wait === true) await retired(client, alias)

@@ -20,7 +20,7 @@ import { createPresence } from './presence.ts'
 import { createRecords, openRequest, sealContext } from './records.ts'
 import { type RunRetention, startRunRetention } from './retention.ts'
 import { openSpool, type Spool } from './sealed-file.ts'
-import { whyRun } from './why.ts'
+import { partsOf, whyRun } from './why.ts'
 
 export interface RunsOptions {
   engine: Engine
@@ -284,6 +284,10 @@ export async function startRuns(options: RunsOptions): Promise<Runs> {
     why: async (id, page) => {
       const run = await records.find(id)
       return run === undefined ? [] : whyRun(engine.journal, run, page)
+    },
+    whyDroppedBefore: async (id) => {
+      const run = await records.find(id)
+      return run === undefined ? undefined : engine.journal.droppedBefore(partsOf(run))
     },
     async stop() {
       stopping.abort(new DOMException('the host is stopping', 'AbortError'))

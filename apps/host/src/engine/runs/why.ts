@@ -27,3 +27,18 @@ export async function whyRun(
     .sort((a, b) => a.seq - b.seq)
     .slice(-limit)
 }
+
+/** Whose beginnings its story needs. */
+export function partsOf({
+  id,
+  kind,
+  lease_id: lease,
+  worker_id: worker,
+}: RunRecord): { kind: 'run' | 'lease' | 'worker'; id: string }[] {
+  if (kind === 'exec') return [{ kind: 'run', id }]
+  return [
+    { kind: 'run', id },
+    ...(lease === null ? [] : [{ kind: 'lease' as const, id: lease }]),
+    ...(worker === null ? [] : [{ kind: 'worker' as const, id: worker }]),
+  ]
+}
