@@ -7,6 +7,7 @@ import { inCall } from '../engine/current.ts'
 import { abortError, EngineFailure, isEnding, isGone, isStatus, toDockerError } from '../errors.ts'
 import { type EngineFacts, readFacts } from '../engine/facts.ts'
 import { containerName, containerPath, ownerFilter, tagsOf } from '../labels.ts'
+import { exitBeside, killedBeside } from './killed-beside.ts'
 import { killedForMemory } from './memory-kill.ts'
 import type { Row } from './rows.ts'
 import { giveNameBack } from './renamed.ts'
@@ -180,7 +181,9 @@ async function observeEach<T>(
     if (await killedForMemory(containers.engine, container, how.signal))
       return { ...observation, exit: exitOf({ ...container.State, OOMKilled: true }, container.HostConfig.Memory) }
     started ??= engineStart(containers.engine, how.signal)
-    return { ...observation, exit: exitInDoubt(observation.exit, await started) }
+    const exit = exitInDoubt(observation.exit, await started)
+    const signal = isDoubtful(exit) ? await killedBeside(containers.engine, container, how.signal) : undefined
+    return { ...observation, exit: signal === undefined ? exit : exitBeside(exit, signal) }
   }
 }
 
