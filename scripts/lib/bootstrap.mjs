@@ -16,7 +16,7 @@ import { constants, homedir } from 'node:os'
 import { basename, delimiter, join } from 'node:path'
 import { cache, node, pnpm, root, tools, toolsBin } from './paths.mjs'
 import { hashOf, quietly, step, StepError } from './step.mjs'
-import { workspaces } from './workspaces.mjs'
+import { builtWorkspaces, workspaces } from './workspaces.mjs'
 
 /**
  * Prepares the repository and runs scripts/<command>.mjs. Returns its exit code.
@@ -51,7 +51,7 @@ async function prepare(env) {
   await step('building', {
     stamp: 'build',
     key: hashOf(['pnpm-lock.yaml', 'tsup.preset.ts', ...workspaces()], (path) => !/\.test\.ts$|README|\.md$/.test(path)),
-    done: () => workspaces().every((path) => existsSync(join(root, path, 'dist'))),
+    done: () => builtWorkspaces().every((path) => existsSync(join(root, path, 'dist'))),
     run: () => quietly(pnpm, ['run', 'build'], { env }),
   })
 }

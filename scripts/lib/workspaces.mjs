@@ -1,4 +1,4 @@
-// The packages of the monorepo that are built.
+// The packages of the monorepo.
 import { existsSync, readdirSync, readFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { root } from './paths.mjs'
@@ -13,9 +13,14 @@ export function workspaces() {
   )
 }
 
+/** Those that have a build, and so a `dist` once it is done. */
+export function builtWorkspaces() {
+  return workspaces().filter((folder) => manifestOf(folder).scripts?.build !== undefined)
+}
+
 /**
  * @param {string} folder
- * @returns {{ name: string, version: string, private?: boolean, muster?: string, exports?: Record<string, unknown> } & Record<string, unknown>}
+ * @returns {{ name: string, version: string, private?: boolean, muster?: string, scripts?: Record<string, string>, exports?: Record<string, unknown> } & Record<string, unknown>}
  */
 export function manifestOf(folder) {
   return JSON.parse(readFileSync(join(root, folder, 'package.json'), 'utf8'))

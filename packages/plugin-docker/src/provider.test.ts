@@ -61,10 +61,10 @@ function fakeEngine(containers: FakeContainer[]) {
   const engine = {
     json: answers,
     stream: async ({ query }: EngineRequest) => {
-      const { container: [id] = [] } = (query?.['filters'] ?? {}) as { container?: string[] }
+      const { container: [id] = [], event: [kind] = [] } = (query?.['filters'] ?? {}) as Record<string, string[] | undefined>
       if (id === undefined) return events
-      asked.push(`events ${id} ${String(query?.['since'])} ${String(query?.['until'])}`)
-      const killed = containers.some((one) => `c-${one.id}` === id && one.killed === true)
+      asked.push(`${kind} events ${id} ${String(query?.['since'])} ${String(query?.['until'])}`)
+      const killed = containers.some((one) => `c-${one.id}` === id && one.killed === true) && kind === 'oom'
       return Readable.from(killed ? [Buffer.from('{"Action":"oom"}\n')] : [])
     },
     hijack: () => Promise.reject(new Error('not here')),
@@ -146,9 +146,9 @@ describe('a list of 10,000 workers', () => {
       [1, undefined],
     ])
     const [since, until] = [Date.UTC(2026, 6, 1) / 1000 - 3, Date.UTC(2026, 6, 1) / 1000 + 6]
-    expect(asked.filter((line) => line.startsWith('events')).sort()).toEqual([
-      `events c-${idOf(0)} ${since} ${until}`,
-      `events c-${idOf(1)} ${since} ${until}`,
+    expect(asked.filter((line) => line.startsWith('oom events')).sort()).toEqual([
+      `oom events c-${idOf(0)} ${since} ${until}`,
+      `oom events c-${idOf(1)} ${since} ${until}`,
     ])
   })
 })

@@ -141,3 +141,32 @@ test.each([
   expect(cancel).toHaveBeenCalledTimes(cancelled)
   if (cancelled === 0) expect(said()).toBe(told)
 })
+
+test.each([
+  ['is said to run there', { state: 'running', startedAt: '2026-01-31T09:30:00.000Z' }, ['waits', 'runs on worker w1']],
+  ['is not, when it was cancelled before its command began', { state: 'ended', outcome: 'cancelled' }, ['waits']],
+])('a run that got its worker after a while %s', async (...[, run, expected]) => {
+  const client = clientOf({})
+  const waiting = { ...base, state: 'uploading' }
+  const said: string[] = []
+  vi.spyOn(process.stderr, 'write').mockImplementation((text) => {
+    said.push(String(text))
+    return true
+  })
+  const { promise: over, resolve: end } = Promise.withResolvers<void>()
+  Object.assign(client.runs, {
+    get: async () => waiting,
+    async *logs() {
+      await over
+      yield* []
+    },
+    wait: async (_id: string, { until }: { until?: string }) => {
+      if (until === 'running') await waitFor('it to be told that it waits', () => said.some((text) => text.includes('waits')))
+      else await over
+      setImmediate(() => end())
+      return { ...base, ...run }
+    },
+  })
+  await followRun({ client, run: base, stdin: false, quiet: false, cancels: true })
+  for (const text of ['waits', 'runs on worker w1']) expect(said.some((one) => one.includes(text))).toBe(expected.includes(text))
+})

@@ -206,7 +206,8 @@ async function tellWaiting({ client, run }: FollowOptions, signal: AbortSignal):
   timer = setTimeout(() => void look(), SHORT_MS)
   try {
     const started = await client.runs.wait(run.id, { until: 'running', signal })
-    if (told !== '' && started.worker !== undefined)
+    // One that is cancelled before its command began had a worker, and did not run there.
+    if (told !== '' && started.worker !== undefined && started.startedAt !== undefined)
       say(`runs on worker ${started.worker} after ${duration(performance.now() - began)}`)
   } catch {
     // What is wrong with the run is told by whoever follows its log.

@@ -1,4 +1,5 @@
 /** `muster.yaml` read, checked by its schema, given its defaults, and frozen. */
+import { isUtf8 } from 'node:buffer'
 import { readFile } from 'node:fs/promises'
 import { dirname, resolve } from 'node:path'
 import type { Resources } from '@muster/core'
@@ -90,14 +91,24 @@ const day = 24 * hour
 /** A file that cannot be read is a problem too, at its first position. */
 export async function loadConfig(path: string): Promise<LoadedConfig> {
   const file = resolve(path)
-  let text: string
+  let bytes: Buffer
   try {
-    text = await readFile(file, 'utf8')
+    bytes = await readFile(file)
   } catch (error) {
     const problem = unreadable(path, error)
     return { problems: [problem], problem: () => problem }
   }
-  return parseConfig(file, text, path)
+  if (isUtf8(bytes)) return parseConfig(file, bytes.toString('utf8'), path)
+  const problem = { file: path, ...firstForeign(bytes), reason: 'the file is not UTF-8', fix: 'save it as UTF-8' }
+  return { problems: [problem], problem: () => problem }
+}
+
+/** Where the first byte stands that cannot be read: a sign that is none takes its place there. */
+function firstForeign(bytes: Buffer): { line: number; column: number } {
+  const lines = bytes.toString('latin1').split('\n')
+  const line = lines.findIndex((one) => !isUtf8(Buffer.from(one, 'latin1')))
+  const text = Buffer.from(lines[line] ?? '', 'latin1').toString('utf8')
+  return { line: line + 1, column: text.indexOf('\ufffd') + 1 }
 }
 
 /** As {@link loadConfig}, from text; `shown` is the name used in problems. */

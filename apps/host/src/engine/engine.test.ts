@@ -309,7 +309,10 @@ describe('the end of a worker', () => {
       h.provider().announce(id)
     }
     await h.pass(1000)
-    expect(await h.engine.leases.find(plain)).toMatchObject({ end: 'failed', end_reason: 'the worker ended by itself: exit 3' })
+    expect(await h.engine.leases.find(plain)).toMatchObject({
+      end: 'failed',
+      end_reason: 'the worker ended without our doing: exit 3',
+    })
     expect(h.engine.leases.get(ofRun)?.state).toBe('active')
     expect(h.engine.workers.get(worker)).toMatchObject({ phase: 'leased', log_hold: 1, exit: '{"code":3,"reason":"exited"}' })
     await h.engine.leases.release(ofRun, { reason: 'over' })

@@ -121,7 +121,7 @@ export function poolRoom(context: Context, memory: Memory): PoolRoom {
 }
 
 /** What would change the end of a worker that nobody ended. */
-const BY_ITSELF = 'The worker goes on: nobody but itself ended it.'
+const NOT_OURS = "The worker goes on: its end was not Muster's doing."
 
 /** What an observation adds to a record; undefined when nothing. Exited and lost are final: later sights of earlier states are old. */
 function newsOf(
@@ -174,9 +174,9 @@ async function applyNews(w: Writing, worker: LiveWorker, given: News): Promise<L
       else if (seen.phase === 'exited' && isKept(worker))
         await beginEnd(w, worker, {
           rule: 'keep-over',
-          reason: `it ended by itself: ${exitText(seen.exit)}`,
+          reason: `it ended without our doing: ${exitText(seen.exit)}`,
           inputs: { keptFor: worker.kept_for, until: worker.kept_until },
-          change: BY_ITSELF,
+          change: NOT_OURS,
           also: news,
         })
       else await changeWorker(w, worker, news)
@@ -247,9 +247,9 @@ export async function becomeReady(w: Writing, worker: LiveWorker, { news, lease,
   const active = await activateLease(w, lease, worker.id)
   w.after(() => w.context.killpoint('lease-active'))
   if (exit === undefined || active.of_run === 1) return
-  const reason = `the worker ended by itself: ${exitText(exit)}`
+  const reason = `the worker ended without our doing: ${exitText(exit)}`
   await endLease(w, active, { end: 'failed', reason })
-  await beginEnd(w, next, { rule: 'exit-ends-lease', reason, change: BY_ITSELF })
+  await beginEnd(w, next, { rule: 'exit-ends-lease', reason, change: NOT_OURS })
 }
 
 async function idle(w: Writing, worker: LiveWorker, given: News): Promise<void> {
@@ -260,7 +260,7 @@ async function idle(w: Writing, worker: LiveWorker, given: News): Promise<void> 
   }
   const reason =
     seen.phase === 'exited' || seen.phase === 'stopping'
-      ? `it ended by itself: ${exitText(seen.exit)}`
+      ? `it ended without our doing: ${exitText(seen.exit)}`
       : // One that an operator wants to look at may well be ill.
         seen.ready === false && worker.cordoned === 0
         ? 'it is no longer ready'
@@ -271,7 +271,7 @@ async function idle(w: Writing, worker: LiveWorker, given: News): Promise<void> 
       rule: 'idle-unfit',
       reason,
       inputs: { seen: seen.phase, ready: seen.ready },
-      change: BY_ITSELF,
+      change: NOT_OURS,
       also: news,
     })
 }
@@ -293,15 +293,15 @@ async function leased(w: Writing, worker: LiveWorker, given: News): Promise<void
     decision: lease?.of_run === 1 ? 'kept until its run has exit and log' : 'the lease ends with its worker',
     ...namesOf(worker),
     inputs: { exit: seen.exit },
-    change: BY_ITSELF,
+    change: NOT_OURS,
   })
   const marked = await changeWorker(w, worker, news)
   if (lease?.of_run === 1) return
   await endBoth(w, marked, {
     rule: 'exit-ends-lease',
     end: 'failed',
-    reason: `the worker ended by itself: ${exitText(seen.exit)}`,
-    change: BY_ITSELF,
+    reason: `the worker ended without our doing: ${exitText(seen.exit)}`,
+    change: NOT_OURS,
   })
 }
 

@@ -83,3 +83,26 @@ test('a story that begins in the middle says so, and since when decisions are ke
   expect(told({ earlier: true, droppedBefore }).slice(0, 3)).toEqual([more, `its beginning is gone: ${kept}`, ''])
   expect(told({ droppedBefore }, [])).toEqual([`nothing that was decided about run r1 is kept: ${kept}`, ''])
 })
+
+test('what is about another one of its kind says so each time: the end of that is not the end of this', () => {
+  const of = (run: string, decision: string): WhyDecision => ({
+    at: '2026-01-31T09:30:00.000Z',
+    rule: 'run-ended',
+    decision,
+    worker: 'w1',
+    run,
+    inputs: {},
+    change: '',
+  })
+  const text = renderWhy({ kind: 'run', id: 'r1' }, [of('r1', 'starts'), of('r2', 'starts'), of('r2', 'ends'), of('r1', 'ends')])
+  expect(text.split('\n').slice(1)).toEqual([
+    '09:30:00.000  starts  [run-ended]',
+    '              of       worker w1',
+    '09:30:00.000  starts  [run-ended]',
+    '              of       run r2',
+    '09:30:00.000  ends  [run-ended]',
+    '              of       run r2',
+    '09:30:00.000  ends  [run-ended]',
+    '',
+  ])
+})

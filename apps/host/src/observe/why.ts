@@ -61,8 +61,9 @@ export function oneLine(text: string): string {
 function detailsOf(subject: WhySubject, decision: WhyDecision, before: WhyDecision | undefined): [string, string][] {
   const named = (['run', 'lease', 'worker', 'provider', 'pool'] as const).flatMap((kind) => {
     const id = decision[kind]
-    // What stands above, or is asked about, need not be said again.
-    return id === undefined || (subject.kind === kind && subject.id === id) || before?.[kind] === id ? [] : [`${kind} ${id}`]
+    // What is asked about, or stands above, need not be said again; but without another one of its kind named, it is read as of what is asked about.
+    const clear = subject.kind === kind ? subject.id === id : before?.[kind] === id
+    return id === undefined || clear ? [] : [`${kind} ${id}`]
   })
   const inputs = Object.entries(decision.inputs).map(([key, value]) => `${key} ${shown(value)}`)
   return [

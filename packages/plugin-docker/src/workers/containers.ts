@@ -7,6 +7,7 @@ import { inCall } from '../engine/current.ts'
 import { abortError, EngineFailure, isEnding, isGone, isStatus, toDockerError } from '../errors.ts'
 import { type EngineFacts, readFacts } from '../engine/facts.ts'
 import { containerName, containerPath, ownerFilter, tagsOf } from '../labels.ts'
+import { exitBeside, killedBeside } from './killed-beside.ts'
 import { killedForMemory } from './memory-kill.ts'
 import type { Row } from './rows.ts'
 import { giveNameBack } from './renamed.ts'
@@ -179,7 +180,9 @@ async function observeEach<T>(
     if (await killedForMemory(containers.engine, container, how.signal))
       return { ...observation, exit: exitOf({ ...container.State, OOMKilled: true }, container.HostConfig.Memory) }
     // Asked after it was seen, each time: an engine that stops ends its containers, and answers on old connections that it has.
-    return { ...observation, exit: exitInDoubt(observation.exit, await engineStart(containers.engine, how.signal)) }
+    const exit = exitInDoubt(observation.exit, await engineStart(containers.engine, how.signal))
+    const signal = isDoubtful(exit) ? await killedBeside(containers.engine, container, how.signal) : undefined
+    return { ...observation, exit: signal === undefined ? exit : exitBeside(exit, signal) }
   }
 }
 

@@ -1,0 +1,39 @@
+import { findDocker } from '@muster/test/systems/docker'
+import { engineJson } from '@muster/test/systems/engine'
+import { suiteWith } from '@muster/test/systems/presence'
+import { afterAll, afterEach, beforeAll, expect, test } from 'vitest'
+import { callOf, createHarness, type Harness } from '../testing/harness.test.helper.ts'
+
+suiteWith(await findDocker(), 'workers that somebody ends beside Muster, on a real engine', (docker) => {
+  let harness: Harness
+  beforeAll(async () => {
+    harness = await createHarness(docker.socket)
+  })
+  afterEach(() => harness.clean())
+  afterAll(() => harness.clean())
+
+  test.each([
+    ['stop', { t: '10' }, 15],
+    ['stop', { t: '0' }, 9],
+    ['kill', {}, 9],
+    ['kill', { signal: 'SIGTERM' }, 15],
+  ])('%s %o: nobody can tell how the command would have ended', async (...[what, query, signal]) => {
+    const spec = harness.command('sh', '-c', signal === 9 ? 'trap "" TERM; sleep 1000' : 'sleep 1000')
+    await harness.provider.launch(spec, callOf())
+    await engineJson(docker.socket, { method: 'POST', path: `/containers/muster-${spec.id}/${what}`, query })
+    const exit = await harness.exit(spec.id)
+    expect(exit.reason).toContain(`unknown: it was ended from outside by signal ${signal}`)
+    expect(exit).not.toHaveProperty('code')
+    expect(exit.at).toEqual(expect.any(String))
+  })
+
+  test('a status of its own is its own, also after another signal was sent', async () => {
+    const spec = harness.command('sh', '-c', 'trap "" USR1; trap "exit 143" HUP; while :; do sleep 0.05; done')
+    await harness.provider.launch(spec, callOf())
+    const kill = (signal: string) =>
+      engineJson(docker.socket, { method: 'POST', path: `/containers/muster-${spec.id}/kill`, query: { signal } })
+    await kill('SIGUSR1')
+    await kill('SIGHUP')
+    expect(await harness.exit(spec.id)).toMatchObject({ code: 143 })
+  })
+})
