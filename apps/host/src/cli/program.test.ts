@@ -60,7 +60,7 @@ test('the committed reference is that of the commands (write it anew: `pnpm vite
     '(`NO_COLOR`, `FORCE_COLOR`). `muster completion bash` prints the completion for a shell.',
     '',
     'Which daemon is meant: that of the nearest `muster.yaml`, unless one is named by these, before the command or after it, or by `MUSTER_URL` (with',
-    '`MUSTER_TOKEN`, and `MUSTER_CA`, the PEM file of who signed its certificate; or `unix:` and the path of its socket).',
+    '`MUSTER_TOKEN`, and `MUSTER_CA`, the PEM file of who signed its certificate; or `unix:` and the path of its socket). That token goes nowhere else: not to the daemon that a folder names.',
     '',
     '| option | |',
     '| --- | --- |',
