@@ -70,3 +70,11 @@ describe.each([
 test('a reader that has gone ends it quietly', async () => {
   expect(await muster('compose compose.yaml', '| true; exit ${PIPESTATUS[0]}')).toEqual({ code: 141, stderr: '' })
 })
+
+test.each(['/nope', '.'])('muster compose %s, which is no file that can be read, says so', async (file) => {
+  const { code, stderr } = await muster(`compose ${file}`, '')
+  const [reason, hint, ...rest] = stderr.trimEnd().split('\n')
+  expect(reason).toMatch(/^muster: (?:\/nope is not there|\. cannot be read: EISDIR.*)$/)
+  expect([hint, rest]).toEqual(['muster: Name a Compose file that this user may read.', []])
+  expect(code).toBe(1)
+})
