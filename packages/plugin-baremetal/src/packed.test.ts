@@ -7,7 +7,8 @@ import { afterEach, beforeEach, expect, test } from 'vitest'
 import { packed } from './copy.ts'
 
 const never = new AbortController().signal
-const GREW = "echo 'tar: out/log: file changed as we read it' >&2; exit 1"
+const CHANGED = "echo 'tar: out/log: file changed as we read it' >&2"
+const GREW = `${CHANGED}; exit 1`
 const SIZES = [5_000, 3_000_000]
 
 let temp: TempFolder
@@ -59,7 +60,7 @@ test.each([
   ['a folder that changed', "echo 'tar: out: file changed as we read it' >&2; exit 1", 'transient'],
   ['one file that grew, and one that went away', "echo 'tar: out/b: File removed before we read it' >&2; " + GREW, 'transient'],
   ['an end of 1 without a word', 'exit 1', 'transient'],
-  ['more words than are kept', `head -c 3000 /dev/zero | tr '\\0' '\\n' >&2; ${GREW}`, 'transient'],
+  ['more words than are kept', `${CHANGED}; head -c 3000 /dev/zero | tr '\\0' '\\n' >&2; exit 1`, 'transient'],
 ])('%s is told, not called whole', async (_what, then, code) => {
   await expect(take(100, then)).rejects.toMatchObject({ code })
 })
