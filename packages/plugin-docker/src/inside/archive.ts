@@ -124,7 +124,7 @@ export async function unpackInto(
 }
 
 /** The bytes of a tar of `path`, with owners as the worker has them. */
-export async function* packFrom({ engine, id, signal, root }: Place, path: string): AsyncGenerator<Uint8Array> {
+async function* packFrom({ engine, id, signal, root }: Place, path: string): AsyncGenerator<Uint8Array> {
   const reply = await engine.stream({ method: 'GET', path: `${containerPath(id)}/archive`, query: { path }, signal })
   try {
     const chunks = reply as AsyncIterable<Buffer>
