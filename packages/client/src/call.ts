@@ -3,7 +3,7 @@ import type { IncomingMessage } from 'node:http'
 import { setTimeout as pause } from 'node:timers/promises'
 import { fromProblem, MusterError } from './errors.ts'
 import { type Operations, operations } from './generated/api.ts'
-import { isFile, mendFile, type Outgoing, type Transport } from './transport.ts'
+import { isFile, MEND_FILE, type Outgoing, type Transport } from './transport.ts'
 
 export type OperationName = keyof Operations
 type Given<T> = T extends undefined ? object : T
@@ -184,7 +184,7 @@ function ofToken(error: MusterError, { tokenFrom }: Transport): MusterError {
   return new MusterError('unauthorized', error.message.replace(/^the token /, `the token in ${tokenFrom} `), {
     ...(status === undefined ? {} : { status }),
     ...(problem === undefined ? {} : { problem }),
-    ...(isFile(tokenFrom) ? { hint: mendFile(tokenFrom) } : hint === undefined ? {} : { hint }),
+    ...(isFile(tokenFrom) ? { hint: MEND_FILE } : hint === undefined ? {} : { hint }),
   })
 }
 

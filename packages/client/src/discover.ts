@@ -1,6 +1,7 @@
 /** Finds the daemon of a folder, as every command does. */
 import { readFile } from 'node:fs/promises'
 import { dirname, join, resolve } from 'node:path'
+import { endpointOf } from './endpoint.ts'
 import { MusterError } from './errors.ts'
 import type { Address } from './transport.ts'
 
@@ -18,7 +19,8 @@ export interface DiscoverOptions {
 /**
  * Where the daemon is: `MUSTER_URL` (with `MUSTER_TOKEN`, and `MUSTER_CA`, the file of who signed its certificate; or `unix:` and the path of
  * a socket) when set and no folder is named; else as the daemon of the data folder has
- * written down, its socket before its URL. Error: `no-daemon`.
+ * written down, its socket before its URL. `MUSTER_TOKEN` goes to `MUSTER_URL` only, the token of a folder to a daemon on this machine only.
+ * Errors: `no-daemon`; `local` for what cannot be read, or trusted with a token.
  */
 export async function discover(options: DiscoverOptions = {}): Promise<Address> {
   const env = options.env ?? process.env
@@ -28,25 +30,10 @@ export async function discover(options: DiscoverOptions = {}): Promise<Address> 
       ? { socket: url.slice('unix:'.length).replace(/^\/\/(?=\/)/, '') }
       : {
           url,
-          ...tokenOf(token, 'MUSTER_TOKEN'),
+          ...(token === undefined || token === '' ? {} : { token, tokenFrom: 'MUSTER_TOKEN' }),
           ...(ca === undefined || ca === '' ? {} : { ca: await readCa(ca) }),
         }
-  const data = await dataFolder(options)
-  const text = await readFile(join(data, 'endpoint.json'), 'utf8').catch((error: NodeJS.ErrnoException) => {
-    const hint = error.code === 'EACCES' ? 'Set MUSTER_URL and MUSTER_TOKEN.' : 'Start it with `muster up`.'
-    const reason =
-      error.code === 'EACCES' ? `the data folder ${data} belongs to another user` : `no daemon runs with the data folder ${data}`
-    throw new MusterError('no-daemon', reason, { hint, cause: error })
-  })
-  const endpoint = JSON.parse(text) as { url: string; socket?: string }
-  if (endpoint.socket !== undefined) return { socket: endpoint.socket }
-  const file = join(data, 'admin.token')
-  const own = (await readFile(file, 'utf8').catch(() => '')).trim()
-  return { url: endpoint.url, ...(own === '' ? tokenOf(token, 'MUSTER_TOKEN') : tokenOf(own, file)) }
-}
-
-function tokenOf(token = '', tokenFrom: string): { token?: string; tokenFrom?: string } {
-  return token === '' ? {} : { token, tokenFrom }
+  return endpointOf(await dataFolder(options), { uid: process.getuid?.(), token })
 }
 
 async function readCa(file: string): Promise<string> {

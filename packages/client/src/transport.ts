@@ -79,14 +79,13 @@ function checked(token: string, from?: string): string {
   if (/^[\x21-\x7e]+$/.test(token)) return token
   const which = from === undefined ? 'the token' : `the token in ${from}`
   throw new MusterError('local', `${which} holds a newline, a blank or another character that no token has`, {
-    hint: isFile(from) ? mendFile(from) : 'Set MUSTER_TOKEN to the token alone, as it was printed.',
+    hint: isFile(from) ? MEND_FILE : 'Set MUSTER_TOKEN to the token alone, as it was printed.',
   })
 }
 
 /** What can be done about a file whose token is worth nothing. */
-export function mendFile(file: string): string {
-  return `Remove ${file} and set MUSTER_TOKEN to a token that an admin makes; without any, name a short host.socket.path: who may open that socket is an admin.`
-}
+export const MEND_FILE =
+  'Set MUSTER_URL to its address and MUSTER_TOKEN to a token that an admin makes, and name no folder; without any, name a short host.socket.path: who may open that socket is an admin.'
 
 /** A path, and no variable. */
 export function isFile(tokenFrom: string | undefined): tokenFrom is string {

@@ -302,7 +302,10 @@ export interface WorkerProvider {
    */
   copyIn?(target: WorkerTarget, input: CopyInput, call: Call): Promise<void>
 
-  /** A tar of `path`: one entry tree named by its last part. A missing path is `not-found` with `path`. */
+  /**
+   * A tar of `path`: one entry tree named by its last part. A missing path is `not-found` with `path`. What is not known to be whole, as a file
+   * that got shorter while it was read, fails, at its end at the latest.
+   */
   copyOut?(target: WorkerTarget, path: string, call: Call): AsyncIterable<Uint8Array>
 
   /** A TCP stream to a port inside the worker. */

@@ -8,11 +8,10 @@ import {
   type WorkerProvider,
   type WorkerTarget,
 } from '@muster/core'
-import { basename, dirname } from 'node:path'
 import { setTimeout as delay } from 'node:timers/promises'
 import { type Client, createClient, type Reached } from './client.ts'
 import type { BaremetalConfig } from './config.ts'
-import { packed, packWords, unpack, unpackWords } from './copy.ts'
+import { packed, unpack, unpackWords } from './copy.ts'
 import { toLocalError } from './errors.ts'
 import { type Facts, isOver, type WorkerState } from './folder.ts'
 import { forwarded, hostsOf } from './forward.ts'
@@ -215,7 +214,7 @@ export function createProvider(options: ProviderOptions): WorkerProvider {
       return through('copy out', async function* () {
         const { client, state, verb } = await readable(target)
         const at = copyPath(state, path)
-        yield* packed(client.enter(state.id, [...packWords, dirname(at), basename(at)], verb), path, call.signal)
+        yield* packed({ enter: (words) => client.enter(state.id, words, verb), at, path }, call.signal)
       })
     },
 

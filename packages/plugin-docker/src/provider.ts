@@ -11,7 +11,7 @@ import {
   type WorkerPage,
   type WorkerProvider,
 } from '@muster/core'
-import { ownerOf, packFrom, type Place, rootOf, unpackInto } from './inside/archive.ts'
+import { ownerOf, packWhole, type Place, rootOf, unpackInto } from './inside/archive.ts'
 import { orphansOf } from './workers/belongings.ts'
 import { type ContainerInspect, createEngine, type Engine } from './client.ts'
 import type { Endpoint } from './config.ts'
@@ -270,7 +270,7 @@ export function dockerProvider({
     copyOut: ({ id }, path, call) =>
       guardedStream(call, { ...reads('copy out of the worker'), place: path }, async function* () {
         const found = await containers.get(id, call.signal)
-        const tar = packFrom(await placeOf(found, call), posix.resolve('/', found.container.Config.WorkingDir, path))
+        const tar = packWhole(await placeOf(found, call), posix.resolve('/', found.container.Config.WorkingDir, path))
         yield* watched(tar, countCopy(copies, 'none'))
       }),
 

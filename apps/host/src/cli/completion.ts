@@ -1,6 +1,6 @@
 /** `muster completion`: for shells, made from the commands themselves; names of pools, workers and runs come from the daemon. */
 import { Argument, Command } from 'commander'
-import { openClient } from './context.ts'
+import { leave, openClient } from './context.ts'
 import { exits, print } from './io.ts'
 
 const shells = ['bash', 'zsh', 'fish'] as const
@@ -36,7 +36,7 @@ export function completeCommand(): Command {
       const found = names === undefined ? [] : await Promise.race([namesOf(names, command), silence()])
       const begun = words.at(-1) ?? ''
       for (const word of [...fixed, ...found]) if (word.startsWith(begun)) print(word)
-      process.exit(exits.ok)
+      await leave(exits.ok)
     })
 }
 

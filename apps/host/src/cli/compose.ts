@@ -19,7 +19,12 @@ async function compose(file: string): Promise<number> {
     import('../config/problem.ts'),
     import('yaml'),
   ])
-  const { services, ports, problems } = importCompose(file, await readFile(file, 'utf8'))
+  const text = await readFile(file, 'utf8').catch((error: NodeJS.ErrnoException) => {
+    say(error.code === 'ENOENT' ? `${file} is not there` : `${file} cannot be read: ${error.message}`)
+    say('Name a Compose file that this user may read.')
+  })
+  if (text === undefined) return exits.failed
+  const { services, ports, problems } = importCompose(file, text)
   for (const problem of problems) print(formatProblem(problem))
   if (services === undefined) return exits.failed
   for (const { service, ports: published } of ports)

@@ -1,7 +1,7 @@
 /** `muster`: parses the arguments, and turns what comes of them into an exit code. */
 import { CommanderError } from 'commander'
-import { tell } from './context.ts'
-import { exits, say, tellUnwritable } from './io.ts'
+import { endWithOutput, tell } from './context.ts'
+import { exits, say } from './io.ts'
 import { createProgram } from './program.ts'
 
 /** The parser takes some 100,000; the API takes no command of more. */
@@ -17,7 +17,7 @@ if (process.env['MUSTER_FORWARDED'] !== undefined) {
 // By it any process of the same user, as a plugin or a job, would open Node's inspector, and run what it likes in here.
 process.on('SIGUSR1', () => undefined)
 
-process.stdout.on('error', (error) => process.exit(tellUnwritable(error)))
+endWithOutput()
 process.stderr.on('error', () => undefined)
 
 try {

@@ -14,13 +14,16 @@ export function print(text: string): void {
   process.stdout.write(shown.endsWith('\n') ? shown : `${shown}\n`)
 }
 
+const told = new WeakSet<Error>()
+
 /**
  * The exit code of a command whose output cannot be written. When whoever read it has gone it is quiet, as other programs that SIGPIPE ends;
- * a disk that is full, or a file that cannot grow, is told.
+ * a disk that is full, or a file that cannot grow, is told once.
  */
 export function tellUnwritable(error: Error, failed: number = exits.failed): number {
   if ((error as NodeJS.ErrnoException).code === 'EPIPE') return exits.pipe
-  say(`the output cannot be written: ${error.message}`)
+  if (!told.has(error)) say(`the output cannot be written: ${error.message}`)
+  told.add(error)
   return failed
 }
 

@@ -7,10 +7,11 @@ const committed = new URL('../../../../docs/reference/cli.md', import.meta.url).
 
 const codes: Readonly<Record<keyof typeof exits, string>> = {
   ok: 'it was done; of `run` and `exec`: the command exited 0',
-  failed: 'it was refused or failed; the last lines say why',
+  failed: 'it was refused or failed, or its output cannot be written; the last lines say why',
   usage: 'the arguments are wrong',
   timeout: 'of `run` and `exec`: the command ran longer than its time-out',
-  infrastructure: 'of `run`, `exec` and `runs attach`: the command did not run to its end, or nobody can tell how it ended',
+  infrastructure:
+    'of `run`, `exec` and `runs attach`: the command did not run to its end, nobody can tell how it ended, or its output cannot be written',
   cancelled: 'it was cancelled; of `cp` and `backup`: given up by a signal',
   pipe: 'nobody reads the output any more',
 }
@@ -60,7 +61,7 @@ test('the committed reference is that of the commands (write it anew: `pnpm vite
     '(`NO_COLOR`, `FORCE_COLOR`). `muster completion bash` prints the completion for a shell.',
     '',
     'Which daemon is meant: that of the nearest `muster.yaml`, unless one is named by these, before the command or after it, or by `MUSTER_URL` (with',
-    '`MUSTER_TOKEN`, and `MUSTER_CA`, the PEM file of who signed its certificate; or `unix:` and the path of its socket).',
+    '`MUSTER_TOKEN`, and `MUSTER_CA`, the PEM file of who signed its certificate; or `unix:` and the path of its socket). That token goes nowhere else: not to the daemon that a folder names.',
     '',
     '| option | |',
     '| --- | --- |',

@@ -1,11 +1,12 @@
 /** Files into a container and out of it, running or not, through the engine's archive calls. */
 import { posix } from 'node:path'
 import { Readable } from 'node:stream'
-import type { WorkerId } from '@muster/core'
+import { ProviderError, type WorkerId } from '@muster/core'
 import * as tar from 'tar-stream'
 import { type ContainerInspect, type Engine, readBody, toFailure } from '../client.ts'
 import { EngineFailure, isStatus } from '../errors.ts'
 import type { EngineFacts } from '../engine/facts.ts'
+import { type Seen, seeing } from '@muster/provider-parts/whole'
 import { type EntryWatch, reown } from './tar-owner.ts'
 import { type Ids, idsOf, isNumeric } from '../engine/users.ts'
 import { containerPath } from '../labels.ts'
@@ -123,7 +124,7 @@ export async function unpackInto(
 }
 
 /** The bytes of a tar of `path`, with owners as the worker has them. */
-export async function* packFrom({ engine, id, signal, root }: Place, path: string): AsyncGenerator<Uint8Array> {
+async function* packFrom({ engine, id, signal, root }: Place, path: string): AsyncGenerator<Uint8Array> {
   const reply = await engine.stream({ method: 'GET', path: `${containerPath(id)}/archive`, query: { path }, signal })
   try {
     const chunks = reply as AsyncIterable<Buffer>
@@ -133,6 +134,13 @@ export async function* packFrom({ engine, id, signal, root }: Place, path: strin
   } finally {
     reply.destroy()
   }
+}
+
+/** As {@link packFrom}; throws at its end when it is not whole: the engine ends it without a word where a file is shorter than was said before. */
+export async function* packWhole(place: Place, path: string): AsyncGenerator<Uint8Array> {
+  const seen: Seen = {}
+  yield* seeing(packFrom(place, path), seen)
+  if (seen.isCut === true) throw new ProviderError('transient', `cannot read ${path}: a file got shorter while it was read`)
 }
 
 /** What the machine has from that root on is the worker's. */

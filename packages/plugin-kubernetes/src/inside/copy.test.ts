@@ -135,6 +135,35 @@ describe.each([true, false])('where the image has tar: %s', (hasTar) => {
   })
 })
 
+describe('a tar of the image that ends with 1', () => {
+  const said = async (script: string): Promise<number> => {
+    await using folder = await tempFolder('copy')
+    await writeFile(join(folder.path, 'log'), 'line\n')
+    const real = localExec()
+    let asked = 0
+    const raw: typeof real = async (request) => {
+      asked += 1
+      const argv = ['/bin/sh', '-c', `cd ${folder.path}; echo tar; tar -cf - log; ${script}`]
+      return real(asked === 1 ? { ...request, argv } : request)
+    }
+    const way = { raw, at: join(folder.path, 'log'), path: 'log', limits: copyLimitsOf({}), signal: new AbortController().signal }
+    return Buffer.concat(await Array.fromAsync(packed(way))).length
+  }
+  const changed = "echo 'tar: log: file changed as we read it' >&2; exit 1"
+
+  test('gives a log whole that only grew', async () => {
+    expect(await said(`echo more >>log; ${changed}`)).toBeGreaterThan(5)
+  })
+
+  test.each([
+    ['written anew', `echo other >log; ${changed}`, 'file changed as we read it'],
+    ['shrunk and filled up', `echo 'tar: log: File shrank by 1 byte; padding with zeros' >&2; ${changed}`, 'File shrank'],
+    ['not to be opened', `echo "tar: can't open 'log': Permission denied" >&2; exit 1`, 'Permission denied'],
+  ])('is no whole one where something was %s', async (_what, script, words) => {
+    await expect(said(script)).rejects.toMatchObject({ message: expect.stringContaining(words) })
+  })
+})
+
 interface Entry {
   type: string
   mode: number

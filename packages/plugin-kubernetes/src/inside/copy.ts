@@ -9,6 +9,7 @@ import { type Asker, openAsker } from './asker.ts'
 import { type CopyLimits, countCopy } from '@muster/provider-parts/copies'
 import { asPlain, fromPlain, GIVE_PLAINLY, stdoutOf, TAKE_PLAINLY } from './plain.ts'
 import { checkedTar } from '@muster/provider-parts/tar-check'
+import { NOISE_CHARS, onlyGrew, type PackedFile, reasonIn, type Seen, seeing } from '@muster/provider-parts/whole'
 
 export interface Copying {
   raw: RawExec
@@ -45,8 +46,6 @@ shift${GIVE_PLAINLY}`
  */
 const BEHIND_BYTES = 524_288
 
-/** What came over standard error, as far as a message needs it. */
-const NOISE_CHARS = 2000
 /** The longest is `plain fresh`. */
 const ANSWER_CHARS = 16
 /**
@@ -105,7 +104,8 @@ export async function unpack({ raw, at, path, limits, signal }: Copying, tar: As
 
 /** What is packed in the worker. Nothing of a small tree is sent that could not be read whole. */
 export async function* packed({ raw, at, path, limits, signal }: Copying): AsyncGenerator<Uint8Array> {
-  const argv = ['/bin/sh', '-c', PACK, 'sh', posix.dirname(at), posix.basename(at)]
+  const folder = posix.dirname(at)
+  const argv = ['/bin/sh', '-c', PACK, 'sh', folder, posix.basename(at)]
   const session = await raw({ argv, signal })
   session.exit.catch(() => undefined)
   let noise = ''
@@ -114,9 +114,11 @@ export async function* packed({ raw, at, path, limits, signal }: Copying): Async
   const held: Uint8Array[] = []
   let bytes = 0
   let failure: ApiFailure | undefined
+  const files = new Map<string, PackedFile>()
+  const seen: Seen = { files }
   try {
     const { way, rest } = await wayOf(said)
-    for await (const data of way === 'plain' ? fromPlain(rest) : rest) {
+    for await (const data of way === 'plain' ? fromPlain(rest) : seeing(rest, seen)) {
       count(data.length)
       bytes += data.length
       held.push(data)
@@ -130,10 +132,19 @@ export async function* packed({ raw, at, path, limits, signal }: Copying): Async
   }
   const ended = await session.exit
   if (ended.code === ABSENT) throw new ProviderError('not-found', `${path} is not there`, { effect: 'none', path })
-  // 1: a file changed while it was read; what was read is whole.
-  if (ended.code !== 1) judge(ended, noise, `read ${path}`)
+  const run = async (words: readonly string[]): Promise<number | undefined> => (await exitOf(raw, words, signal)).code
+  const grew = ended.code === 1 && seen.isCut !== true && (await onlyGrew({ noise, files, folder, run }))
+  if (!grew) judge(ended, noise, `read ${path}`)
   if (failure !== undefined) throw failure
+  if (seen.isCut === true) throw new ProviderError('transient', `cannot read ${path}: what packs it broke off`)
   yield* held
+}
+
+async function exitOf(raw: RawExec, argv: readonly string[], signal: AbortSignal): Promise<Awaited<RawExecSession['exit']>> {
+  const session = await raw({ argv: [...argv], signal })
+  session.exit.catch(() => undefined)
+  for await (const _said of session.output);
+  return session.exit
 }
 
 /** The first line, and what comes after it. */
@@ -158,7 +169,7 @@ const closing =
 
 function judge({ code }: Awaited<RawExecSession['exit']>, noise: string, doing: string): void {
   if (code === 0) return
-  const last = noise.split('\n').findLast((line) => line !== '' && !closing.test(line)) ?? `it ended with code ${code}`
+  const last = reasonIn(noise, closing) ?? `it ended with code ${code}`
   if (/No space left|Disk quota/i.test(noise)) throw new ProviderError('capacity', `cannot ${doing}: ${last}`)
   if (code === NO_FOLDER || /Permission denied|Not a directory|File exists|Is a directory|Cannot open|Read-only/i.test(noise))
     throw new ProviderError('invalid-spec', `cannot ${doing}: ${last}`, { path: 'path' })
