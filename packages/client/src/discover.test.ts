@@ -1,9 +1,9 @@
-import { mkdirSync, writeFileSync } from 'node:fs'
+import { mkdirSync, symlinkSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { expect, test } from 'vitest'
 import { tempFolder } from '@muster/test/systems/temp'
 import { connect } from './client.ts'
-import { dataFolder, discover } from './discover.ts'
+import { dataFolder, discover, type DiscoverOptions } from './discover.ts'
 import type { MusterError } from './errors.ts'
 import { problem, startServer } from './serve.test.helper.ts'
 
@@ -44,22 +44,46 @@ test('a configuration or a data folder that is named comes first; a variable whe
   expect(await discover({ cwd: path, data: 'mine', env: away })).toEqual({ socket: join(path, 'mine/muster.sock') })
 })
 
-test('without a socket: the URL with the token of the folder, or the variable', async () => {
+test('without a socket: the URL with the token of the folder, and never the one that is meant for MUSTER_URL', async () => {
   await using folder = await tempFolder('client')
   const { path } = folder
   endpoint(path, {})
   expect(await discover({ data: path, env })).toEqual({ url: 'http://127.0.0.1:1' })
-  expect(await discover({ data: path, env: { MUSTER_TOKEN: 't' } })).toEqual({
-    url: 'http://127.0.0.1:1',
-    token: 't',
-    tokenFrom: 'MUSTER_TOKEN',
-  })
+  // A folder that was checked out may name any address.
+  for (const env of [{ MUSTER_TOKEN: 't' }, { MUSTER_URL: 'https://elsewhere', MUSTER_TOKEN: 't' }])
+    expect(await discover({ data: path, env })).toEqual({ url: 'http://127.0.0.1:1' })
   const file = join(path, 'admin.token')
   writeFileSync(file, 'own\n')
   expect(await discover({ data: path, env })).toEqual({ url: 'http://127.0.0.1:1', token: 'own', tokenFrom: file })
   // One that holds nothing is none.
   writeFileSync(file, '\n')
-  expect(await discover({ data: path, env: { MUSTER_TOKEN: 't' } })).toMatchObject({ token: 't' })
+  expect(await discover({ data: path, env })).toEqual({ url: 'http://127.0.0.1:1' })
+})
+
+test('a token that a link of the folder leads to is not sent where the folder says', async () => {
+  await using folder = await tempFolder('client')
+  const [own, other] = [join(folder.path, 'own'), join(folder.path, 'other')]
+  endpoint(own)
+  writeFileSync(join(own, 'admin.token'), 'mst_own\n')
+  endpoint(other, {})
+  symlinkSync(join(own, 'admin.token'), join(other, 'admin.token'))
+  expect(await discover({ data: other, env })).toEqual({ url: 'http://127.0.0.1:1' })
+  // The whole folder may be a link: both files are of one then.
+  symlinkSync(own, join(folder.path, 'link'))
+  expect(await discover({ data: join(folder.path, 'link'), env })).toEqual({ socket: join(own, 'muster.sock') })
+})
+
+test('what is no endpoint of a daemon is said', async () => {
+  await using folder = await tempFolder('client')
+  const { path } = folder
+  for (const text of ['', '{', 'null', '[]', '{}', '{"url":5}', '{"url":"http://127.0.0.1:1","socket":5}']) {
+    writeFileSync(join(path, 'endpoint.json'), text)
+    await expect(discover({ data: path, env })).rejects.toMatchObject({
+      code: 'no-daemon',
+      message: `${join(path, 'endpoint.json')} names no daemon`,
+      hint: expect.stringContaining('Remove it'),
+    })
+  }
 })
 
 test('a token that is refused is told by where it was read, and what to do about it', async () => {
@@ -72,8 +96,9 @@ test('a token that is refused is told by where it was read, and what to do about
   }
   await using server = await startServer((_request, response) => problem(response, 401, refused))
   writeFileSync(join(path, 'endpoint.json'), JSON.stringify({ url: server.url }))
-  const asking = async (env: NodeJS.ProcessEnv): Promise<unknown> => connect(await discover({ data: path, env })).pools.list()
-  await expect(asking({ MUSTER_TOKEN: 'mst_t' })).rejects.toMatchObject({
+  const asking = async (env: NodeJS.ProcessEnv, where: DiscoverOptions = { data: path }): Promise<unknown> =>
+    connect(await discover({ ...where, env })).pools.list()
+  await expect(asking({ MUSTER_URL: server.url, MUSTER_TOKEN: 'mst_t' }, {})).rejects.toMatchObject({
     message: 'the token in MUSTER_TOKEN is unknown, expired or revoked',
     hint: 'Ask an admin for a new one.',
   })
@@ -86,7 +111,7 @@ test('a token that is refused is told by where it was read, and what to do about
     writeFileSync(file, `${text}\n`)
     const failure = (await asking({}).catch((error: unknown) => error)) as MusterError
     expect(failure.message).toBe(`the token in ${file} ${reason}`)
-    expect(failure.hint).toMatch(`Remove ${file} and set MUSTER_TOKEN`)
+    expect(failure.hint).toMatch(`Remove ${file}, and set MUSTER_URL and MUSTER_TOKEN`)
     expect(failure.hint).toContain('host.socket.path')
   }
 })

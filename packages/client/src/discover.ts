@@ -1,5 +1,5 @@
 /** Finds the daemon of a folder, as every command does. */
-import { readFile } from 'node:fs/promises'
+import { constants, readFile } from 'node:fs/promises'
 import { dirname, join, resolve } from 'node:path'
 import { MusterError } from './errors.ts'
 import type { Address } from './transport.ts'
@@ -18,7 +18,7 @@ export interface DiscoverOptions {
 /**
  * Where the daemon is: `MUSTER_URL` (with `MUSTER_TOKEN`, and `MUSTER_CA`, the file of who signed its certificate; or `unix:` and the path of
  * a socket) when set and no folder is named; else as the daemon of the data folder has
- * written down, its socket before its URL. Error: `no-daemon`.
+ * written down, its socket before its URL. `MUSTER_TOKEN` goes to `MUSTER_URL` alone. Error: `no-daemon`.
  */
 export async function discover(options: DiscoverOptions = {}): Promise<Address> {
   const env = options.env ?? process.env
@@ -38,11 +38,28 @@ export async function discover(options: DiscoverOptions = {}): Promise<Address> 
       error.code === 'EACCES' ? `the data folder ${data} belongs to another user` : `no daemon runs with the data folder ${data}`
     throw new MusterError('no-daemon', reason, { hint, cause: error })
   })
-  const endpoint = JSON.parse(text) as { url: string; socket?: string }
-  if (endpoint.socket !== undefined) return { socket: endpoint.socket }
+  const { url: address, socket } = endpointOf(text, join(data, 'endpoint.json'))
+  if (socket !== undefined) return { socket }
   const file = join(data, 'admin.token')
-  const own = (await readFile(file, 'utf8').catch(() => '')).trim()
-  return { url: endpoint.url, ...(own === '' ? tokenOf(token, 'MUSTER_TOKEN') : tokenOf(own, file)) }
+  // Whoever made the folder, as in a checkout, chose the address: it gets no token from anywhere else, by a link of the folder neither.
+  const own = (await readFile(file, { encoding: 'utf8', flag: constants.O_RDONLY | constants.O_NOFOLLOW }).catch(() => '')).trim()
+  return { url: address, ...tokenOf(own, file) }
+}
+
+/** Error: `no-daemon` for what no daemon wrote, or not to its end. */
+function endpointOf(text: string, file: string): { url: string; socket?: string } {
+  const { url, socket } = objectIn(text)
+  if (typeof url === 'string' && (socket === undefined || typeof socket === 'string'))
+    return { url, ...(socket === undefined ? {} : { socket }) }
+  throw new MusterError('no-daemon', `${file} names no daemon`, { hint: 'Remove it; a daemon writes it at its start.' })
+}
+
+function objectIn(text: string): { url?: unknown; socket?: unknown } {
+  try {
+    return Object(JSON.parse(text)) as object
+  } catch {
+    return {}
+  }
 }
 
 function tokenOf(token = '', tokenFrom: string): { token?: string; tokenFrom?: string } {

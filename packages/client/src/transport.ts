@@ -85,7 +85,7 @@ function checked(token: string, from?: string): string {
 
 /** What can be done about a file whose token is worth nothing. */
 export function mendFile(file: string): string {
-  return `Remove ${file} and set MUSTER_TOKEN to a token that an admin makes; without any, name a short host.socket.path: who may open that socket is an admin.`
+  return `Remove ${file}, and set MUSTER_URL and MUSTER_TOKEN to the daemon's address and a token that an admin makes; without any, name a short host.socket.path: who may open that socket is an admin.`
 }
 
 /** A path, and no variable. */
