@@ -42,10 +42,19 @@ test('a large tree comes as it is read, and fails at its end', async () => {
 })
 
 test.each([10_240, 3_000_000])('%d bytes come whole, also when a file changed under them', async (size) => {
-  expect(await taken(`head -c ${size} /dev/zero; echo 'tar: file changed as we read it' >&2; exit 1`)).toEqual({
+  expect(await taken(`head -c ${size} /dev/zero; echo 'tar: secret: file changed as we read it' >&2; exit 1`)).toEqual({
     bytes: size,
     error: undefined,
   })
+})
+
+test.each([
+  ['filled up with zeros', 'tar: secret: File shrank by 9 bytes; padding with zeros'],
+  ['left out by a tar that has one code for all errors', "tar: can't open 'secret/a': Permission denied"],
+])('what was %s is not whole', async (_how, line) => {
+  const { bytes, error } = await taken(`head -c 10240 /dev/zero; echo "${line}" >&2; exit 1`)
+  expect(bytes).toBe(0)
+  expect(error).toMatchObject({ message: `cannot read secret: ${line}` })
 })
 
 /** Unpacks with the system's tar, as this process's own user; counts what the shell is asked. */

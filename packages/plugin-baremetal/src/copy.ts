@@ -8,11 +8,10 @@ import { Readable, type Writable } from 'node:stream'
 import { pipeline } from 'node:stream/promises'
 import { ProviderError } from '@muster/core'
 import { checkedTar } from '@muster/provider-parts/tar-check'
+import { type TarWords, tarWords } from '@muster/provider-parts/tar-words'
 import { isSystem, refused } from './errors.ts'
 import type { Asker } from './kinds.ts'
 
-/** What came over standard error, as far as a message needs it. */
-const NOISE_BYTES = 2000
 /**
  * So much is held back until tar is past it: what cannot be read in a tree of this size is told before anything was sent, where the reason
  * can still be answered. A larger one is cut off.
@@ -27,7 +26,7 @@ const ABSENT = 44
 export const packWords: readonly string[] = [
   '/bin/sh',
   '-c',
-  `cd -- "$1" 2>/dev/null && { [ -e "./$2" ] || [ -h "./$2" ]; } || exit ${ABSENT}; exec tar -cf - -- "$2"`,
+  `cd -- "$1" 2>/dev/null && { [ -e "./$2" ] || [ -h "./$2" ]; } || exit ${ABSENT}; export LC_ALL=C; exec tar -cf - -- "$2"`,
   'sh',
 ]
 
@@ -44,7 +43,7 @@ export async function unpack(
   source: AsyncIterable<Uint8Array>,
   signal: AbortSignal,
 ): Promise<void> {
-  const { noise, ended } = follow(child, signal)
+  const { words, ended } = follow(child, signal)
   child.stdout?.resume()
   const sent = pipeline(
     Readable.from(checkedTar(source, { count: () => undefined, look: asker.look })),
@@ -58,7 +57,7 @@ export async function unpack(
   })
   const [code] = await Promise.all([ended, sent]).finally(() => asker.close())
   signal.throwIfAborted()
-  if (code !== 0) throw failure(noise(), `unpack the tar in ${path}`)
+  if (code !== 0) throw failure(words.said(), `unpack the tar in ${path}`)
 }
 
 /** What `tar -c` sends. Nothing of a small tree is sent that could not be read whole. */
@@ -67,7 +66,7 @@ export async function* packed(
   path: string,
   signal: AbortSignal,
 ): AsyncGenerator<Uint8Array, void, undefined> {
-  const { noise, ended } = follow(child, signal)
+  const { words, ended } = follow(child, signal)
   child.stdin?.end()
   try {
     const held: Uint8Array[] = []
@@ -80,19 +79,16 @@ export async function* packed(
     const code = await ended
     signal.throwIfAborted()
     if (code === ABSENT) throw new ProviderError('not-found', `${path} is not there`, { effect: 'none', path })
-    // 1: a file changed while it was read; what was read is whole.
-    if (code !== 0 && code !== 1) throw failure(noise(), `read ${path}`)
+    if (!words.isWhole(code)) throw failure(words.said(), `read ${path}`)
     yield* held
   } finally {
     child.kill('SIGKILL')
   }
 }
 
-function follow(child: ChildProcess, signal: AbortSignal): { noise(): string; ended: Promise<number | null> } {
-  let noise = ''
-  child.stderr?.setEncoding('utf8').on('data', (chunk: string) => {
-    if (noise.length < NOISE_BYTES) noise += chunk
-  })
+function follow(child: ChildProcess, signal: AbortSignal): { words: TarWords; ended: Promise<number | null> } {
+  const words = tarWords()
+  child.stderr?.setEncoding('utf8').on('data', (chunk: string) => words.add(chunk))
   const kill = (): void => {
     child.kill('SIGKILL')
   }
@@ -103,7 +99,7 @@ function follow(child: ChildProcess, signal: AbortSignal): { noise(): string; en
     return code as number | null
   })
   ended.catch(() => undefined)
-  return { noise: () => noise.slice(0, NOISE_BYTES).trim(), ended }
+  return { words, ended }
 }
 
 /** The last line of each kind of tar, which only says that there was one before. */

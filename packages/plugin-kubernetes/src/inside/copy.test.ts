@@ -22,6 +22,23 @@ const tree: readonly TarEntry[] = [
   { kind: 'file', path: 'deep/er/-file', content: 'deep' },
 ]
 
+test.each([
+  ['filled up with zeros', 'tar: at: File shrank by 9 bytes; padding with zeros', false],
+  ['left out by a tar that has one code for all errors', "tar: can't open 'at/a': Permission denied", false],
+  ['another file at the end than at the beginning', 'tar: at: file changed as we read it', true],
+])('what was %s', async (_how, line, whole) => {
+  await using temp = await tempFolder('copy')
+  const [at, bin] = [join(temp.path, 'at'), join(temp.path, 'bin')]
+  await mkdir(at)
+  await mkdir(bin)
+  await writeFile(join(bin, 'tar'), `#!/bin/sh\nprintf packed; echo "${line}" >&2; exit 1\n`, { mode: 0o755 })
+  const raw = localExec({ path: bin })
+  const way: Copying = { raw, at, path: 'asked', limits: copyLimitsOf({}), signal: new AbortController().signal }
+  const taken = async (): Promise<string> => Buffer.concat(await Array.fromAsync(packed(way))).toString()
+  if (whole) expect(await taken()).toBe('packed')
+  else await expect(taken()).rejects.toMatchObject({ message: `cannot read asked: ${line}` })
+})
+
 describe.each([true, false])('where the image has tar: %s', (hasTar) => {
   let temp: TempFolder
   let way: Copying

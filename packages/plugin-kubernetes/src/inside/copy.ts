@@ -9,6 +9,7 @@ import { type Asker, openAsker } from './asker.ts'
 import { type CopyLimits, countCopy } from '@muster/provider-parts/copies'
 import { asPlain, fromPlain, GIVE_PLAINLY, stdoutOf, TAKE_PLAINLY } from './plain.ts'
 import { checkedTar } from '@muster/provider-parts/tar-check'
+import { tarWords } from '@muster/provider-parts/tar-words'
 
 export interface Copying {
   raw: RawExec
@@ -35,7 +36,7 @@ echo "plain $_m"${TAKE_PLAINLY}`
 
 /** Of one tree; says how it gives it. Words: its folder and its name. */
 const PACK = `cd -- "$1" 2>/dev/null && { [ -e "./$2" ] || [ -h "./$2" ]; } || exit ${ABSENT}
-if ${HAS_TAR}; then echo tar; exec tar -cf - -- "$2"; fi
+if ${HAS_TAR}; then echo tar; export LC_ALL=C; exec tar -cf - -- "$2"; fi
 echo plain
 shift${GIVE_PLAINLY}`
 
@@ -108,8 +109,8 @@ export async function* packed({ raw, at, path, limits, signal }: Copying): Async
   const argv = ['/bin/sh', '-c', PACK, 'sh', posix.dirname(at), posix.basename(at)]
   const session = await raw({ argv, signal })
   session.exit.catch(() => undefined)
-  let noise = ''
-  const said = stdoutOf(session, (text) => (noise = (noise + text).slice(0, NOISE_CHARS)))
+  const words = tarWords()
+  const said = stdoutOf(session, (text) => words.add(text))
   const count = countCopy({ ...limits, entries: Number.POSITIVE_INFINITY }, 'none')
   const held: Uint8Array[] = []
   let bytes = 0
@@ -130,8 +131,7 @@ export async function* packed({ raw, at, path, limits, signal }: Copying): Async
   }
   const ended = await session.exit
   if (ended.code === ABSENT) throw new ProviderError('not-found', `${path} is not there`, { effect: 'none', path })
-  // 1: a file changed while it was read; what was read is whole.
-  if (ended.code !== 1) judge(ended, noise, `read ${path}`)
+  if (!words.isWhole(ended.code)) judge(ended, words.said(), `read ${path}`)
   if (failure !== undefined) throw failure
   yield* held
 }
