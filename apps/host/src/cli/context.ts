@@ -1,7 +1,7 @@
 /** What every command needs: the daemon it speaks with, and how a failure is told. */
 import type { MusterClient } from '@muster/client'
 import { Command, InvalidArgumentError } from 'commander'
-import { exits, say } from './io.ts'
+import { exits, say, tellUnwritable } from './io.ts'
 
 export interface GlobalOptions {
   config?: string
@@ -31,9 +31,9 @@ export function acting(
     try {
       // Commander gives the arguments one by one, then the options and the command.
       const [options, command] = given.splice(-2) as [never, Command]
-      await leave((await action(given as never, options, command)) ?? exits.ok)
+      await leave((await action(given as never, options, command)) ?? exits.ok, failed)
     } catch (error) {
-      await leave(tell(error, failed))
+      await leave(tell(error, failed), failed)
     }
   }
 }
@@ -66,11 +66,15 @@ export function tell(error: unknown, failed: number): number {
   return failed
 }
 
-/** Ends the process once everything written is out. Open sockets and a standard input that never ends do not hold it. */
-export async function leave(code: number): Promise<void> {
+/**
+ * Ends the process once everything written is out. Open sockets and a standard input that never ends do not hold it. What could not be
+ * written was not done: the event that tells of it may come later than this.
+ */
+export async function leave(code: number, failed: number = exits.failed): Promise<void> {
   process.exitCode = code
   await Promise.all([process.stdout, process.stderr].map(flushed))
-  process.exit(code)
+  const { errored } = process.stdout
+  process.exit(errored === null ? code : tellUnwritable(errored, failed))
 }
 
 function flushed(stream: NodeJS.WriteStream): Promise<void> {

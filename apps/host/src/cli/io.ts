@@ -19,10 +19,16 @@ export function print(text: string): void {
  * a disk that is full, or a file that cannot grow, is told.
  */
 export function tellUnwritable(error: Error, failed: number = exits.failed): number {
-  if ((error as NodeJS.ErrnoException).code === 'EPIPE') return exits.pipe
-  say(`the output cannot be written: ${error.message}`)
-  return failed
+  const before = toldUnwritable.get(error)
+  if (before !== undefined) return before
+  const code = (error as NodeJS.ErrnoException).code === 'EPIPE' ? exits.pipe : failed
+  toldUnwritable.set(error, code)
+  if (code !== exits.pipe) say(`the output cannot be written: ${error.message}`)
+  return code
 }
+
+/** What was told once, and the exit code that it has since. */
+const toldUnwritable = new WeakMap<Error, number>()
 
 /** The escape of ECMA-48, and what {@link styled} puts behind it. */
 export const ESCAPE = '\u001b'
