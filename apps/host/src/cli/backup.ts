@@ -6,6 +6,7 @@ import { pipeline } from 'node:stream/promises'
 import type { Command } from 'commander'
 import { MusterError } from '@muster/client'
 import type { Manifest } from '../store/archive.ts'
+import { draftId } from '../plugins/whole.ts'
 import { acting, openClient, subcommand } from './context.ts'
 import { bytes, exits, printJson, say, ticking } from './io.ts'
 
@@ -33,7 +34,6 @@ async function backup(target: string, { withKey, logs, force, json }: Options, c
   const client = await openClient(command)
   const { owner } = await client.version()
   const file = await fileOf(resolve(target), owner, force === true)
-  const part = `${file}.part`
   const gone = new AbortController()
   for (const signal of ['SIGINT', 'SIGTERM', 'SIGHUP'] as const) process.once(signal, () => gone.abort())
   let received = 0
@@ -41,21 +41,15 @@ async function backup(target: string, { withKey, logs, force, json }: Options, c
   const tick = ticking(() => what)
   try {
     const tar = await client.backup({ key: withKey === true, logs: logs === true, signal: gone.signal })
-    await pipeline(
-      tar,
-      async function* (chunks: AsyncIterable<Uint8Array>) {
-        for await (const chunk of chunks) {
-          received += chunk.length
-          what = `${bytes(received)} received`
-          yield chunk
-        }
-      },
-      createWriteStream(part, { mode: 0o600, flags: 'w', flush: true }),
-    )
-    what = 'reads the backup back'
-    const { readArchive } = await import('../store/archive.ts')
-    const manifest = await readArchive(part)
-    await name(part, file, force === true)
+    const counted = async function* (): AsyncGenerator<Uint8Array> {
+      for await (const chunk of tar) {
+        received += chunk.length
+        what = `${bytes(received)} received`
+        yield chunk
+      }
+      what = 'reads the backup back'
+    }
+    const manifest = await writeBackup(counted(), file, force === true)
     tell(manifest, { file, received, json: json === true })
     return exits.ok
   } catch (error) {
@@ -64,6 +58,19 @@ async function backup(target: string, { withKey, logs, force, json }: Options, c
     return exits.cancelled
   } finally {
     tick.stop()
+  }
+}
+
+/** Under a name of its own until it was read back: another backup to the same file is at work beside it, or was cut off. */
+export async function writeBackup(tar: AsyncIterable<Uint8Array>, file: string, force: boolean): Promise<Manifest> {
+  const part = `${file}.part-${draftId()}`
+  try {
+    await pipeline(tar, createWriteStream(part, { mode: 0o600, flags: 'wx', flush: true }))
+    const { readArchive } = await import('../store/archive.ts')
+    const manifest = await readArchive(part)
+    await name(part, file, force)
+    return manifest
+  } finally {
     await rm(part, { force: true })
   }
 }
