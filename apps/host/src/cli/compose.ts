@@ -1,6 +1,7 @@
 /** `muster compose`: the services of a Compose file, as a pool's section has them. */
 import { readFile } from 'node:fs/promises'
 import { Command } from 'commander'
+import { MusterError } from '@muster/client'
 import { acting } from './context.ts'
 import { exits, print, say } from './io.ts'
 
@@ -19,11 +20,17 @@ async function compose(file: string): Promise<number> {
     import('../config/problem.ts'),
     import('yaml'),
   ])
-  const { services, ports, problems } = importCompose(file, await readFile(file, 'utf8'))
+  const { services, ports, problems } = importCompose(file, await textOf(file))
   for (const problem of problems) print(formatProblem(problem))
   if (services === undefined) return exits.failed
   for (const { service, ports: published } of ports)
     say(`${service}: nothing is published (${published.join(', ')}); the worker reaches its ports by name`)
   print(stringify({ services }).trimEnd())
   return exits.ok
+}
+
+async function textOf(file: string): Promise<string> {
+  return readFile(file, 'utf8').catch((cause: Error) => {
+    throw new MusterError('local', `${file} cannot be read: ${cause.message}`, { hint: 'Name a Compose file.', cause })
+  })
 }

@@ -33,22 +33,25 @@ test.each([
   ['ENOSPC', 0, exits.infrastructure, exits.infrastructure],
   ['EPIPE', 0, exits.failed, exits.pipe],
   [undefined, 3, exits.failed, 3],
-])('a command whose output could not be written (%s) is none that was done, and says so once', async (code, own, failed, left) => {
-  const exit = vi.spyOn(process, 'exit').mockImplementation(() => undefined as never)
-  const said = vi.spyOn(process.stderr, 'write').mockReturnValue(true)
-  const errored = code === undefined ? null : Object.assign(new Error(`${code}: no room`), { code })
-  // As it is between the write that failed and the event that tells of it.
-  Object.defineProperty(process.stdout, 'errored', { value: errored, configurable: true })
-  onTestFinished(() => {
-    Reflect.deleteProperty(process.stdout, 'errored')
-    process.exitCode = 0
-  })
-  await leave(own, failed)
-  expect(exit).toHaveBeenLastCalledWith(left)
-  if (errored !== null) {
-    // Who follows a run has told it by then.
-    expect(tellUnwritable(errored)).toBe(left)
-  }
-  const lines = said.mock.calls.map(([text]) => String(text)).filter((text) => text !== '')
-  expect(lines).toEqual(code === 'ENOSPC' ? ['muster: the output cannot be written: ENOSPC: no room\n'] : [])
-})
+])(
+  'a command whose output could not be written (%s) is none that was done, and says so once',
+  async (code, own, failed, left) => {
+    const exit = vi.spyOn(process, 'exit').mockImplementation(() => undefined as never)
+    const said = vi.spyOn(process.stderr, 'write').mockReturnValue(true)
+    const errored = code === undefined ? null : Object.assign(new Error(`${code}: no room`), { code })
+    // As it is between the write that failed and the event that tells of it.
+    Object.defineProperty(process.stdout, 'errored', { value: errored, configurable: true })
+    onTestFinished(() => {
+      Reflect.deleteProperty(process.stdout, 'errored')
+      process.exitCode = 0
+    })
+    await leave(own, failed)
+    expect(exit).toHaveBeenLastCalledWith(left)
+    if (errored !== null) {
+      // Who follows a run has told it by then.
+      expect(tellUnwritable(errored)).toBe(left)
+    }
+    const lines = said.mock.calls.map(([text]) => String(text)).filter((text) => text !== '')
+    expect(lines).toEqual(code === 'ENOSPC' ? ['muster: the output cannot be written: ENOSPC: no room\n'] : [])
+  },
+)
