@@ -6,16 +6,21 @@ const removed = 'tar: many/7: File removed before we read it\n'
 const filledUp = 'tar: a: File shrank by 99000 bytes; padding with zeros\n'
 
 test.each([
-  ['nothing', '', 0, true],
-  ['an error without a word', '', 1, false],
-  ['a file that changed', changed, 1, true],
-  ['files that are gone', removed.repeat(3), 1, true],
-  ['a line without its end', changed.trim(), 1, true],
-  ['a file that was filled up with zeros', `${changed}${filledUp}${changed}`, 1, false],
-  ['a file that a tar without such words may not read', "tar: can't open 'a': Permission denied\n", 1, false],
-  ['an error after a change', `${changed}tar: b: Cannot open: Permission denied\n`, 2, false],
-  ['the end of a signal', changed, null, false],
-])('%s', (_what, text, code, whole) => {
+  { what: 'nothing', text: '', code: 0, whole: true },
+  { what: 'an error without a word', text: '', code: 1, whole: false },
+  { what: 'a file that changed', text: changed, code: 1, whole: true },
+  { what: 'files that are gone', text: removed.repeat(3), code: 1, whole: true },
+  { what: 'a line without its end', text: changed.trim(), code: 1, whole: true },
+  { what: 'a file that was filled up with zeros', text: `${changed}${filledUp}${changed}`, code: 1, whole: false },
+  {
+    what: 'a file that a tar without such words may not read',
+    text: "tar: can't open 'a': Permission denied\n",
+    code: 1,
+    whole: false,
+  },
+  { what: 'an error after a change', text: `${changed}tar: b: Cannot open: Permission denied\n`, code: 2, whole: false },
+  { what: 'the end of a signal', text: changed, code: null, whole: false },
+])('$what', ({ text, code, whole }) => {
   // However it is cut.
   for (const size of [1, 7, 10_000]) {
     const words = tarWords()

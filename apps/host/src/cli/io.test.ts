@@ -29,13 +29,13 @@ test('what is to be done stands behind what is wrong; where it has lines of its 
 })
 
 test.each([
-  ['ENOSPC', 0, exits.failed, exits.failed],
-  ['ENOSPC', 0, exits.infrastructure, exits.infrastructure],
-  ['EPIPE', 0, exits.failed, exits.pipe],
-  [undefined, 3, exits.failed, 3],
+  { code: 'ENOSPC', own: 0, failed: exits.failed, left: exits.failed },
+  { code: 'ENOSPC', own: 0, failed: exits.infrastructure, left: exits.infrastructure },
+  { code: 'EPIPE', own: 0, failed: exits.failed, left: exits.pipe },
+  { code: undefined, own: 3, failed: exits.failed, left: 3 },
 ])(
-  'a command whose output could not be written (%s) is none that was done, and says so once',
-  async (code, own, failed, left) => {
+  'a command whose output could not be written ($code) is none that was done, and says so once',
+  async ({ code, own, failed, left }) => {
     const exit = vi.spyOn(process, 'exit').mockImplementation(() => undefined as never)
     const said = vi.spyOn(process.stderr, 'write').mockReturnValue(true)
     const errored = code === undefined ? null : Object.assign(new Error(`${code}: no room`), { code })
