@@ -27,7 +27,7 @@ const ABSENT = 44
 const packWords: readonly string[] = [
   '/bin/sh',
   '-c',
-  `cd -- "$1" 2>/dev/null && { [ -e "./$2" ] || [ -h "./$2" ]; } || exit ${ABSENT}; exec tar -cf - -- "$2"`,
+  `cd -- "$1" 2>/dev/null && { [ -e "./$2" ] || [ -h "./$2" ]; } || exit ${ABSENT}; export LC_ALL=C; exec tar -cf - -- "$2"`,
   'sh',
 ]
 

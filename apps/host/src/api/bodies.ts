@@ -96,6 +96,12 @@ const commandParts = {
   labels: labels.exactOptional(),
 }
 
+const SAME_NAME = 'two have the same name'
+/** By its name each is stored, and one would take the other's place. */
+function differInName(given: readonly { name: string }[]): boolean {
+  return new Set(given.map((one) => one.name)).size === given.length
+}
+
 export interface RunBody extends CommandBody, Wishes {
   pool?: string
   lease?: string
@@ -118,11 +124,13 @@ export const runBodySchema: z.ZodType<RunBody> = named(
       inputs: z
         .array(z.strictObject({ name, path: text }))
         .max(20)
+        .refine(differInName, SAME_NAME)
         .describe('Tars that are uploaded next, each unpacked under its path. The run waits for all of them.')
         .exactOptional(),
       outputs: z
         .array(z.strictObject({ name, path: text, optional: z.boolean().exactOptional() }))
         .max(20)
+        .refine(differInName, SAME_NAME)
         .describe(
           'Paths that are collected after the command, also when it failed. Without one that is not `optional` nothing has passed.',
         )

@@ -25,6 +25,19 @@ test('what fails its schema is named part by part', async () => {
   })
 })
 
+test('two inputs or two outputs of one name would be stored in one place: they are refused', async () => {
+  await using daemon = await startTestDaemon()
+  const twice = [
+    { name: 'a', path: 'b' },
+    { name: 'a', path: 'c' },
+  ]
+  for (const part of ['inputs', 'outputs']) {
+    const { status, json } = await daemon.ask('POST', '/v1/runs', { body: { pool: 'ci', command: ['true'], [part]: twice } })
+    expect(status).toBe(400)
+    expect(json).toMatchObject({ errors: [{ path: `body.${part}`, message: 'two have the same name' }] })
+  }
+})
+
 test('bodies are bounded, and of the right kind', async () => {
   await using daemon = await startTestDaemon()
   const run = { pool: 'ci', command: ['true'] }

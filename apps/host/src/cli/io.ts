@@ -14,18 +14,21 @@ export function print(text: string): void {
   process.stdout.write(shown.endsWith('\n') ? shown : `${shown}\n`)
 }
 
-const told = new WeakSet<Error>()
-
 /**
  * The exit code of a command whose output cannot be written. When whoever read it has gone it is quiet, as other programs that SIGPIPE ends;
- * a disk that is full, or a file that cannot grow, is told once.
+ * a disk that is full, or a file that cannot grow, is told.
  */
 export function tellUnwritable(error: Error, failed: number = exits.failed): number {
-  if ((error as NodeJS.ErrnoException).code === 'EPIPE') return exits.pipe
-  if (!told.has(error)) say(`the output cannot be written: ${error.message}`)
-  told.add(error)
-  return failed
+  const before = toldUnwritable.get(error)
+  if (before !== undefined) return before
+  const code = (error as NodeJS.ErrnoException).code === 'EPIPE' ? exits.pipe : failed
+  toldUnwritable.set(error, code)
+  if (code !== exits.pipe) say(`the output cannot be written: ${error.message}`)
+  return code
 }
+
+/** What was told once, and the exit code that it has since. */
+const toldUnwritable = new WeakMap<Error, number>()
 
 /** The escape of ECMA-48, and what {@link styled} puts behind it. */
 export const ESCAPE = '\u001b'

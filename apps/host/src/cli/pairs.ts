@@ -1,4 +1,5 @@
 /** Options that are given as NAME=VALUE, once or often. */
+import { InvalidArgumentError } from 'commander'
 import { parsing } from './context.ts'
 
 export function collect(text: string, before: string[]): string[] {
@@ -24,6 +25,7 @@ export function collectOutput(text: string, before: { name: string; path: string
     const found = pair(given)
     return found !== undefined && /^[a-z0-9-]{1,40}$/.test(found[0]) ? found : undefined
   }, 'NAME=PATH, with a name of 1 to 40 of a-z, 0-9 and -')(text)
+  if (before.some((one) => one.name === name)) throw new InvalidArgumentError('It has the name of another output.')
   return [...before, { name, path }]
 }
 

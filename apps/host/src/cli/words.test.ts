@@ -30,6 +30,7 @@ test('labels, outputs and lists', () => {
   expect(collectOutput('dist=out/dist', [])).toEqual([{ name: 'dist', path: 'out/dist' }])
   for (const wrong of ['dist', 'dist=', '=x', 'Dist=x', 'a/b=x'])
     expect(() => collectOutput(wrong, [])).toThrow(InvalidArgumentError)
+  expect(() => collectOutput('dist=b', [{ name: 'dist', path: 'a' }])).toThrow('It has the name of another output.')
   expect(collect('b', ['a'])).toEqual(['a', 'b'])
   expect(parsing(Number, 'a number')('5')).toBe(5)
 })

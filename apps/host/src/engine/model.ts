@@ -83,6 +83,8 @@ export interface RunRequest {
   env?: Record<string, string>
   files?: FileSpec[]
   workdir?: string
+  /** In the worker, of commands by exec only; absent: the worker's own. */
+  user?: string
   requirements: Requirements
   stdin: boolean
   /** From start of the command; absent: the lease's life. */

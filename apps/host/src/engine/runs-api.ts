@@ -81,10 +81,8 @@ export interface Runs {
 
 export type ExecRequest = Pick<
   RunRequest,
-  'command' | 'env' | 'workdir' | 'stdin' | 'timeoutMs' | 'detachMs' | 'labels' | 'traceparent'
-> & {
-  user?: string
-}
+  'command' | 'env' | 'workdir' | 'user' | 'stdin' | 'timeoutMs' | 'detachMs' | 'labels' | 'traceparent'
+>
 
 export interface RunQuery {
   pool?: string

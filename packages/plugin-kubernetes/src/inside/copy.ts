@@ -36,7 +36,7 @@ echo "plain $_m"${TAKE_PLAINLY}`
 
 /** Of one tree; says how it gives it. Words: its folder and its name. */
 const PACK = `cd -- "$1" 2>/dev/null && { [ -e "./$2" ] || [ -h "./$2" ]; } || exit ${ABSENT}
-if ${HAS_TAR}; then echo tar; exec tar -cf - -- "$2"; fi
+if ${HAS_TAR}; then echo tar; export LC_ALL=C; exec tar -cf - -- "$2"; fi
 echo plain
 shift${GIVE_PLAINLY}`
 

@@ -48,6 +48,24 @@ async function withSite<T>(work: (site: Site) => Promise<T>): Promise<T> {
   return await work(site)
 }
 
+test('a manifest that is not there, and one of which nothing is locked, are not taken for right', async () => {
+  const verified = async (manifest: string, how: { frozen?: true } = {}): Promise<number> => {
+    await using site = await openSite({ manifest, data: at('data') })
+    return await verifyPlugins(site, how)
+  }
+  for (const how of [{}, { frozen: true } as const])
+    await expect(verified(at('slip.json'), how)).rejects.toMatchObject({ message: `there is no ${at('slip.json')}` })
+  await using slip = await openSite({ manifest: at('slip.json'), data: at('data') })
+  await expect(mirrorPlugins(slip, { out: at('other') })).rejects.toMatchObject({ hint: expect.stringContaining('--manifest') })
+  await rm(at('plugins.lock.json'))
+  await expect(verified(at('plugins.json'))).rejects.toMatchObject({
+    message: `nothing of ${at('plugins.json')} is locked`,
+    hint: 'Run: muster plugins lock',
+  })
+  await writeFile(at('plugins.json'), '{ "plugins": {} }')
+  expect(await verified(at('plugins.json'))).toBe(0)
+})
+
 async function verified(): Promise<string> {
   told = ''
   const code = await withSite((site) => verifyPlugins(site, { mirror: at('mirror'), frozen: true }))

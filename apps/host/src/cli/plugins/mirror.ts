@@ -1,5 +1,6 @@
 /** `muster plugins mirror` and `verify`: the locked bytes, taken along and looked at again. */
 import { normalize, resolve } from 'node:path'
+import { MusterError } from '@muster/client'
 import { pluginManifestSchema } from '@muster/core'
 import { treeOf } from '@muster/packed/digest'
 import { formatProblem } from '../../config/problem.ts'
@@ -22,6 +23,7 @@ import { word } from '../../plugins/word.ts'
 /** Writes all that the lock names, the versions before too. */
 export async function mirrorPlugins(site: Site, { out, json }: { out: string; json?: true }): Promise<number> {
   if (site.problems.length > 0) return told(site)
+  demandLocked(site)
   const all = await Promise.all(
     versionsOf(site).map(async (locked): Promise<ToMirror> => {
       const { package: name, version, published } = locked
@@ -66,6 +68,7 @@ export async function verifyPlugins(
   { mirror, frozen, json }: { mirror?: string; frozen?: true; json?: true },
 ): Promise<number> {
   if (site.problems.length > 0) return told(site)
+  demandLocked(site)
   const verified = await Promise.all(
     lockedIn(site, mirror !== undefined).map(async ([alias, locked]): Promise<Verified> => {
       const one = { alias, package: locked.package, version: locked.version }
@@ -191,6 +194,16 @@ async function faultOf(work: () => Promise<unknown>): Promise<Verified['fault']>
     if (!(error instanceof PluginRefusal)) throw error
     return { code: error.code, reason: error.message, fix: error.fix }
   }
+}
+
+/** Of nothing all is right: a slip of a path would pass for ever. Plugins in folders have no lock. Error: MusterError `local`. */
+function demandLocked({ text, shown, registry, lock }: Site): void {
+  if (text === undefined)
+    throw new MusterError('local', `there is no ${shown}`, {
+      hint: 'Name the registry manifest with --manifest, or the configuration with -c.',
+    })
+  if (Object.keys(lock.lock.plugins).length === 0 && registry.entries.some(({ source }) => !('folder' in source)))
+    throw new MusterError('local', `nothing of ${shown} is locked`, { hint: 'Run: muster plugins lock' })
 }
 
 function told({ problems }: Site): number {

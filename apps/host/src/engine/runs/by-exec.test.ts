@@ -67,6 +67,22 @@ async function fullDisk(): Promise<() => void> {
   }
 }
 
+test('the user that a command was asked for reaches the plugin, which has it or refuses it', async () => {
+  const exec = h.provider().exec
+  const users: (string | undefined)[] = []
+  h.provider().exec = async (target, spec, options) => {
+    users.push(spec.user)
+    return exec(target, spec, options)
+  }
+  const lease = await h.engine.leases.request(leaseRequest({ pool: 'ci' }))
+  await until('a worker', () => h.engine.leases.get(lease.id)?.state === 'active')
+  const worker = h.engine.leases.get(lease.id)?.worker_id ?? ''
+  for (const user of ['nobody', undefined])
+    await runs.exec(worker, { command: ['id'], stdin: false, ...(user === undefined ? {} : { user }) }, { principal: 'tester' })
+  await until('both to be begun', () => users.length === 2)
+  expect(users).toEqual(expect.arrayContaining(['nobody', undefined]))
+})
+
 test('a store that is full while a command begins is waited for: that is no fault of its plugin', async () => {
   const asked = { before: 0 }
   fault = () => {

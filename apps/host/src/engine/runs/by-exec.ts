@@ -171,6 +171,7 @@ async function attach(job: Job, signal: AbortSignal, ok: () => void): Promise<Wo
         from: { stdout, stderr },
         ...(request.env === undefined ? {} : { env: request.env }),
         ...(request.workdir === undefined ? {} : { workdir: request.workdir }),
+        ...(request.user === undefined ? {} : { user: request.user }),
         ...(request.stdin ? { input: (await deps.spool(run.id)).read(until) } : {}),
       },
       { ...traced(request), idempotencyKey: run.exec_id ?? '', signal: until },
