@@ -1,5 +1,17 @@
 /** Data folders that are not whole, that have gone on elsewhere, or that share their files: asked before anything is changed. */
-import { cpSync, existsSync, linkSync, mkdirSync, mkdtempSync, readdirSync, readFileSync, renameSync, rmSync, statSync, writeFileSync } from 'node:fs'
+import {
+  cpSync,
+  existsSync,
+  linkSync,
+  mkdirSync,
+  mkdtempSync,
+  readdirSync,
+  readFileSync,
+  renameSync,
+  rmSync,
+  statSync,
+  writeFileSync,
+} from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { afterEach, beforeEach, expect, test } from 'vitest'
@@ -78,7 +90,10 @@ test.each([undefined, 'adopt', 'new-owner'] as const)('a log without its store i
   const log = join(home, 'muster.db-wal')
   writeFileSync(log, 'what was written last')
   await expect(start(home, restore)).rejects.toThrow('muster.db')
-  await expect(openSqliteStore(home)).rejects.toMatchObject({ code: 'corrupt', message: expect.stringContaining('muster.db-wal') })
+  await expect(openSqliteStore(home)).rejects.toMatchObject({
+    code: 'corrupt',
+    message: expect.stringContaining('muster.db-wal'),
+  })
   expect(readFileSync(log, 'utf8')).toBe('what was written last')
 })
 
@@ -108,15 +123,18 @@ test.each([
   await expect(start(home)).rejects.toMatchObject({ code: 'restored', message: expect.stringContaining(copy) })
 })
 
-test.each([undefined, 'adopt', 'new-owner'] as const)('a restore that was cut off is made again, whatever a start is told: %s', async (restore) => {
-  const owner = await start(home)
-  leap(ownerPath(home), { owner, epoch: 1 }, { restoring: 'before-restore-x' })
-  await expect(start(home, restore)).rejects.toMatchObject({
-    code: 'restored',
-    message: expect.stringContaining('cut off'),
-    hint: expect.stringContaining('before-restore-x'),
-  })
-})
+test.each([undefined, 'adopt', 'new-owner'] as const)(
+  'a restore that was cut off is made again, whatever a start is told: %s',
+  async (restore) => {
+    const owner = await start(home)
+    leap(ownerPath(home), { owner, epoch: 1 }, { restoring: 'before-restore-x' })
+    await expect(start(home, restore)).rejects.toMatchObject({
+      code: 'restored',
+      message: expect.stringContaining('cut off'),
+      hint: expect.stringContaining('before-restore-x'),
+    })
+  },
+)
 
 test('a copy by hard links gets files of its own, and what it writes is not in its original', async () => {
   const copy = join(room, 'copy')
