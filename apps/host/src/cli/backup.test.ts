@@ -1,9 +1,12 @@
 import { execFileSync } from 'node:child_process'
-import { mkdir, realpath, symlink, writeFile } from 'node:fs/promises'
+import { chmod, mkdir, readdir, readFile, realpath, stat, symlink, writeFile } from 'node:fs/promises'
 import { join } from 'node:path'
 import { tempFolder } from '@muster/test/systems/temp'
 import { expect, test } from 'vitest'
-import { fileOf } from './backup.ts'
+import { openBackups } from '../store/backup.ts'
+import { openIdentity } from '../store/identity.ts'
+import { openSqliteStore } from '../store/open.ts'
+import { fileOf, keep } from './backup.ts'
 
 test('a backup takes the place of a regular file only, and of that when it is told to', async () => {
   await using folder = await tempFolder('backup')
@@ -34,4 +37,56 @@ test('a backup takes the place of a regular file only, and of that when it is to
       })
     await expect(fileOf(nowhere, 'o1', force)).rejects.toThrow('leads nowhere')
   }
+})
+
+async function tarOf(dataDir: string): Promise<Uint8Array[]> {
+  const store = await openSqliteStore(dataDir)
+  await openIdentity(store, dataDir)
+  const backups = await openBackups({ store, dataDir, version: '1.2.3' })
+  const taken = await backups.begin({ key: false, logs: false }, new AbortController().signal)
+  const chunks: Uint8Array[] = []
+  for await (const chunk of taken?.tar ?? []) chunks.push(chunk)
+  await taken?.dispose()
+  await store.close()
+  return chunks
+}
+
+async function* given(chunks: readonly Uint8Array[], meanwhile?: () => Promise<unknown>): AsyncGenerator<Uint8Array> {
+  yield* chunks.slice(0, 1)
+  await meanwhile?.()
+  yield* chunks.slice(1)
+}
+
+test('a backup is written into no file that was there before: not into one of others, and not through a link', async () => {
+  await using folder = await tempFolder('backup')
+  const chunks = await tarOf(join(folder.path, 'data'))
+  const [open, led, victim] = ['open.tar', 'led.tar', 'victim'].map((name) => join(folder.path, name)) as [string, string, string]
+  await writeFile(`${open}.part`, 'of others')
+  await chmod(`${open}.part`, 0o666)
+  await writeFile(victim, 'precious')
+  await symlink(victim, `${led}.part`)
+  for (const file of [open, led]) {
+    await keep(given(chunks), { file, force: false })
+    expect((await stat(file)).mode & 0o777).toBe(0o600)
+  }
+  expect([await readFile(`${open}.part`, 'utf8'), await readFile(victim, 'utf8')]).toEqual(['of others', 'precious'])
+})
+
+test('two backups to one file at once do not touch each other', async () => {
+  await using folder = await tempFolder('backup')
+  const chunks = await tarOf(join(folder.path, 'data'))
+  const file = join(folder.path, 'nightly.tar')
+  // The second one is cut off while the first is written, a third is whole before it.
+  const cut = (): Promise<unknown> =>
+    keep(
+      given(chunks, async () => Promise.reject(new Error('cut off'))),
+      { file, force: true },
+    ).catch(String)
+  const meanwhile = async (): Promise<void> => {
+    expect(await cut()).toBe('Error: cut off')
+    await keep(given(chunks), { file, force: true })
+  }
+  await keep(given(chunks, meanwhile), { file, force: true })
+  expect(Buffer.concat(chunks).equals(await readFile(file))).toBe(true)
+  expect((await readdir(folder.path)).sort()).toEqual(['data', 'nightly.tar'])
 })

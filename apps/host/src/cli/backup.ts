@@ -5,6 +5,7 @@ import { dirname, join, resolve } from 'node:path'
 import { pipeline } from 'node:stream/promises'
 import type { Command } from 'commander'
 import { MusterError } from '@muster/client'
+import { draftId } from '../plugins/whole.ts'
 import type { Manifest } from '../store/archive.ts'
 import { acting, openClient, subcommand } from './context.ts'
 import { bytes, exits, printJson, say, ticking } from './io.ts'
@@ -33,29 +34,21 @@ async function backup(target: string, { withKey, logs, force, json }: Options, c
   const client = await openClient(command)
   const { owner } = await client.version()
   const file = await fileOf(resolve(target), owner, force === true)
-  const part = `${file}.part`
   const gone = new AbortController()
   for (const signal of ['SIGINT', 'SIGTERM', 'SIGHUP'] as const) process.once(signal, () => gone.abort())
   let received = 0
-  let what = 'waits for the copy of the store'
+  let what = 'waits for the copy of the store, or for another backup to end'
   const tick = ticking(() => what)
   try {
     const tar = await client.backup({ key: withKey === true, logs: logs === true, signal: gone.signal })
-    await pipeline(
-      tar,
-      async function* (chunks: AsyncIterable<Uint8Array>) {
-        for await (const chunk of chunks) {
-          received += chunk.length
-          what = `${bytes(received)} received`
-          yield chunk
-        }
+    const manifest = await keep(tar, {
+      ...{ file, force: force === true },
+      onBytes: (count) => {
+        received += count
+        what = `${bytes(received)} received`
       },
-      createWriteStream(part, { mode: 0o600, flags: 'w', flush: true }),
-    )
-    what = 'reads the backup back'
-    const { readArchive } = await import('../store/archive.ts')
-    const manifest = await readArchive(part)
-    await name(part, file, force === true)
+      onWhole: () => (what = 'reads the backup back'),
+    })
     tell(manifest, { file, received, json: json === true })
     return exits.ok
   } catch (error) {
@@ -64,6 +57,41 @@ async function backup(target: string, { withKey, logs, force, json }: Options, c
     return exits.cancelled
   } finally {
     tick.stop()
+  }
+}
+
+export interface Keep {
+  file: string
+  /** Replaces one that is there. */
+  force: boolean
+  onBytes?: (count: number) => void
+  /** All of it has come. */
+  onWhole?: () => void
+}
+
+/**
+ * Writes a backup into its file, which has its name only once it was read back. The draft is made anew, under a name that nobody knows before: what is
+ * there already may be open to others, lead elsewhere, or be the draft of another backup to the same file.
+ */
+export async function keep(tar: AsyncIterable<Uint8Array>, { file, force, onBytes, onWhole }: Keep): Promise<Manifest> {
+  const part = `${file}.${draftId()}.part`
+  try {
+    await pipeline(
+      tar,
+      async function* (chunks: AsyncIterable<Uint8Array>) {
+        for await (const chunk of chunks) {
+          onBytes?.(chunk.length)
+          yield chunk
+        }
+      },
+      createWriteStream(part, { mode: 0o600, flags: 'wx', flush: true }),
+    )
+    onWhole?.()
+    const { readArchive } = await import('../store/archive.ts')
+    const manifest = await readArchive(part)
+    await name(part, file, force)
+    return manifest
+  } finally {
     await rm(part, { force: true })
   }
 }
