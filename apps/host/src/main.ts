@@ -33,6 +33,7 @@ import { lockedFolders } from './plugins/lock.ts'
 import { startPlugins } from './plugins/room.ts'
 import { openRunning } from './running.ts'
 import { openIdentity, type Restore } from './store/identity.ts'
+import { checkFolder } from './store/note.ts'
 import { openSqliteStore } from './store/open.ts'
 import { openSealer } from './store/sealer.ts'
 import { StoreError } from './store/store.ts'
@@ -136,6 +137,7 @@ async function startRooms({ config: own, found, log, restore }: Start): Promise<
   try {
     const observe = await openObserve({ config: own, log })
     stops.push(() => observe.stop())
+    checkFolder(dataDir, restore)
     const store = await openSqliteStore(dataDir, { onCommit: observe.committed })
     stops.push(() => store.close())
     const identity = await openIdentity(store, dataDir, restore === undefined ? {} : { restore })

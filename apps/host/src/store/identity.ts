@@ -3,14 +3,12 @@
  * epoch last used: a database that is older than the note, or came without one, was restored or copied. Then workers made since are
  * unknown to it, and somebody must decide.
  */
-import { closeSync, existsSync, fsyncSync, openSync, readFileSync, renameSync, writeSync } from 'node:fs'
-import { join } from 'node:path'
-import { z } from 'zod'
+import { existsSync } from 'node:fs'
 import { type Home, homeOf, isAnother, readHome, writeHome } from './home.ts'
 import { newOwner } from './ids.ts'
-import { named, takeLock } from './lock.ts'
-import { lockPath } from './open.ts'
-import { syncDirectory } from './seal.ts'
+import { type Holder, type HostLock, named, takeLock } from './lock.ts'
+import { leap, type Note, noteIn, ownerPath, readNote, writeNote } from './note.ts'
+import { lockPath, storePath } from './open.ts'
 import { type Store, StoreError, type Tx } from './store.ts'
 
 /** adopt: it is the same deployment, what it does not know are orphans · new-owner: leave all earlier workers alone */
@@ -21,8 +19,6 @@ export interface Identity {
   /** Notes the epoch of the term that was taken. Call it once after {@link acquireTerm}. */
   note(epoch: number): void
 }
-
-const noteSchema = z.object({ owner: z.string(), epoch: z.int() })
 
 /**
  * Errors: StoreError `restored` when the store is a restored or a copied one and `restore` does not say what to do, or says `new-owner` of one that
@@ -41,16 +37,17 @@ export async function openIdentity(
   const term = await store.read.selectFrom('term').select('epoch').executeTakeFirst()
   const epoch = term?.epoch ?? 0
   const home = await readHome(store)
-  const original = stored === undefined ? undefined : originalOf(dir, { home, owner: stored.value })
+  const whose = stored?.value ?? note?.owner
+  const others = whose === undefined ? [] : othersOf(dir, { home, note, owner: whose })
   const restored =
-    original !== undefined ||
+    others.length > 0 ||
     (stored === undefined
       ? note !== undefined
       : note === undefined
         ? epoch > 0
         : note.owner !== stored.value || note.epoch > epoch)
-  if (restored && restore === undefined) throw undecided(original)
-  if (original !== undefined && restore === 'adopt') layToRest(original)
+  if (restored && restore === undefined) throw undecided(others[0])
+  if (restore === 'adopt') layToRest(others, homeOf(dir))
   const isSaidAgain = home?.renewed === true && home.path === homeOf(dir)
   if (!restored && restore === 'new-owner' && stored !== undefined && !isSaidAgain)
     throw new StoreError(
@@ -63,7 +60,7 @@ export async function openIdentity(
 
   const keep = stored?.value ?? (restore === 'adopt' ? note?.owner : undefined)
   const owner = keep === undefined || (restored && restore === 'new-owner') ? newOwner() : keep
-  const floor = Math.max(epoch, note?.epoch ?? 0, original?.epoch ?? 0)
+  const floor = Math.max(epoch, note?.epoch ?? 0, ...others.map((other) => other.epoch))
   if (owner !== stored?.value || floor > epoch || restored)
     await store.write(async (tx) => {
       await tx
@@ -84,59 +81,79 @@ export async function openIdentity(
   const at = { path: homeOf(dir), ...(restore === 'new-owner' && stored !== undefined ? { renewed: true } : {}) }
   if (home?.path !== at.path || home.renewed !== at.renewed) await store.write((tx) => writeHome(tx, at))
   // Before the first term, so that a host killed right after taking it is not mistaken for a restored one.
-  if (note?.owner !== owner || restored) writeNote(path, { owner, epoch: floor })
-  return { owner, note: (used) => writeNote(path, { owner, epoch: used }) }
+  const noted = (used: number): void => writeNote(path, { owner, epoch: used, home: at.path })
+  if (note?.owner !== owner || restored) noted(floor)
+  return { owner, note: noted }
 }
 
-interface Original {
+/** Another data folder with the same owner. */
+interface Other {
   path: string
   owner: string
   epoch: number
+  /** It went on in the place of this one. */
+  isHeir: boolean
   /** Why nobody can tell whether it is there. */
   unseen?: string
 }
 
-/** The data folder of which this one is a copy, as long as it is there, or may be. */
-function originalOf(dir: string, { home, owner }: { home: Home | undefined; owner: string }): Original | undefined {
-  if (home === undefined) return undefined
-  const { path } = home
+/** The data folder of which this one is a copy, and the copy that went on for it, as long as they are there, or may be. */
+function othersOf(dir: string, { home, note, owner }: { home: Home | undefined; note: Note | undefined; owner: string }): Other[] {
+  const former = home?.path ?? note?.home
+  const heir = note?.heir
+  return [
+    ...(heir === undefined ? [] : [{ path: heir, isHeir: true }]),
+    ...(former === undefined || former === heir ? [] : [{ path: former, isHeir: false }]),
+  ].flatMap((one) => otherAt(dir, { ...one, owner }) ?? [])
+}
+
+function otherAt(dir: string, one: Pick<Other, 'path' | 'isHeir' | 'owner'>): Other | undefined {
+  const { path, owner } = one
   try {
-    const note = isAnother(dir, home) ? readNote(ownerPath(path)) : undefined
-    return note?.owner === owner ? { path, ...note } : undefined
+    if (!isAnother(dir, { path })) return undefined
+    const note = noteIn(path)
+    if (note !== undefined) return note.owner === owner ? { ...one, epoch: note.epoch } : undefined
+    // Without a note, or with one that is damaged: a daemon that is at work there has its own in memory.
+    return existsSync(storePath(path)) ? { ...one, epoch: 0 } : undefined
   } catch (error) {
-    // With a note that is damaged nothing could start there. One of another user may well be at work.
-    return error instanceof StoreError ? undefined : { path, owner, epoch: 0, unseen: (error as Error).message }
+    return { ...one, epoch: 0, unseen: (error as Error).message }
   }
 }
 
-function undecided(original: Original | undefined): StoreError {
-  if (original === undefined)
+function undecided(other: Other | undefined): StoreError {
+  if (other === undefined)
     return new StoreError('restored', 'the store is older than its data folder, or was copied into it', {
       hint: 'Start with --adopt if no other daemon uses this owner (unknown workers are then removed as orphans), or with --new-owner to leave all earlier workers alone.',
     })
-  const { path, unseen } = original
-  const what =
-    unseen === undefined
-      ? `the data folder is a copy of ${path}, which is still there`
-      : `the data folder was last at work as ${path}, and whether that is still there cannot be seen: ${unseen}`
-  return new StoreError('restored', what, {
+  const { path, isHeir, unseen } = other
+  const what = isHeir ? `a copy of the data folder went on in its place as ${path}` : `the data folder was last at work as ${path}`
+  const where = isHeir ? `${what}, which is still there` : `the data folder is a copy of ${path}, which is still there`
+  return new StoreError('restored', unseen === undefined ? where : `${what}, and whether that is still there cannot be seen: ${unseen}`, {
     hint: `Start with --new-owner if ${path} is to work on: this one then leaves all earlier workers alone. Start with --adopt if this one was moved, or goes on in its place (unknown workers are then removed as orphans), and remove the other.`,
   })
 }
 
-/** Two daemons of one owner would each remove what the other makes: the original rests, and its next start asks in turn. */
-function layToRest({ path, owner, epoch, unseen }: Original): void {
-  const taken = unseen === undefined ? takeRest(path) : undefined
-  if (taken === undefined) return
-  if ('holder' in taken)
-    throw new StoreError('held', `the data folder is a copy of ${path}, which is in use by ${named(taken.holder)}`, {
-      hint: 'Stop that daemon first, or start this one with --new-owner.',
-    })
+/** Two daemons of one owner would each remove what the other makes: the others rest, and know who goes on; their next start asks in turn. */
+function layToRest(others: readonly Other[], heir: string): void {
+  const resting: { other: Other; lock: HostLock }[] = []
   try {
-    leap(ownerPath(path), { owner, epoch })
+    for (const other of others) {
+      const taken = other.unseen === undefined ? takeRest(other.path) : undefined
+      if (taken === undefined) continue
+      if ('holder' in taken) throw inUse(other, taken.holder)
+      resting.push({ other, lock: taken })
+    }
+    for (const { other } of resting) leap(ownerPath(other.path), other, { heir })
   } finally {
-    taken.release()
+    for (const { lock } of resting) lock.release()
   }
+}
+
+function inUse({ path, isHeir }: Other, holder: Holder | undefined): StoreError {
+  const what = isHeir ? `a copy of the data folder works in its place: ${path}` : `the data folder is a copy of ${path}, which`
+  return new StoreError('held', `${what}${isHeir ? ', and' : ''} is in use by ${named(holder)}`, {
+    hint: 'Stop that daemon first, or start this one with --new-owner.',
+  })
 }
 
 /** Undefined where nothing can be locked, as on a disk that is read only: no daemon starts there either. */
@@ -146,21 +163,6 @@ function takeRest(path: string): ReturnType<typeof takeLock> | undefined {
   } catch {
     return undefined
   }
-}
-
-/** The note outside the database, in a data folder. */
-export function ownerPath(dir: string): string {
-  return join(dir, 'owner.json')
-}
-
-/** A start takes one epoch. More starts than any deployment makes between a backup and its restore, where nobody knows how many. */
-const LEAP = 1000
-
-/** Notes that a store of this owner was put back: its next start asks what to do, and its epochs go on above those used since. */
-export function leap(path: string, restored: { owner: string; epoch: number }): void {
-  const before = existsSync(path) ? readNote(path) : undefined
-  const last = Math.max(restored.epoch, before?.owner === restored.owner ? before.epoch : 0)
-  writeNote(path, { owner: restored.owner, epoch: last + LEAP })
 }
 
 /** What the former owner left running is not ours any more: its records end, nothing is terminated. */
@@ -219,35 +221,4 @@ async function distrust(tx: Tx, at: number): Promise<void> {
       })
       .execute()
   }
-}
-
-function readNote(path: string): { owner: string; epoch: number } | undefined {
-  let text: string
-  try {
-    text = readFileSync(path, 'utf8')
-  } catch (error) {
-    if ((error as NodeJS.ErrnoException).code === 'ENOENT') return undefined
-    throw error
-  }
-  try {
-    return noteSchema.parse(JSON.parse(text))
-  } catch (cause) {
-    throw new StoreError('corrupt', 'owner.json in the data folder cannot be read', {
-      hint: 'Restore the file, or remove it and start with --adopt or --new-owner.',
-      cause,
-    })
-  }
-}
-
-function writeNote(path: string, note: { owner: string; epoch: number }): void {
-  const part = `${path}.part`
-  const file = openSync(part, 'w', 0o600)
-  try {
-    writeSync(file, `${JSON.stringify(note)}\n`)
-    fsyncSync(file)
-  } finally {
-    closeSync(file)
-  }
-  renameSync(part, path)
-  syncDirectory(join(path, '..'))
 }

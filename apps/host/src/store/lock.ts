@@ -62,11 +62,27 @@ export function takeLock(path: string, doing?: string): HostLock | { holder: Hol
     const isHeld = reason instanceof StoreError && reason.code === 'busy'
     const holder = isHeld ? readHolder(path) : undefined
     db?.close()
-    if (!isHeld) throw reason
+    if (!isHeld) throw unusable(path, reason)
     return { holder, cause: error }
   }
   const held = db
   return { release: () => held.close() }
+}
+
+/** It is no store, and nothing is lost with it. */
+function unusable(path: string, reason: unknown): unknown {
+  if (!(reason instanceof StoreError) || !(reason.code === 'corrupt' || reason.code === 'io')) return reason
+  const { code, cause } = reason
+  const text = cause instanceof Error ? cause.message : ''
+  return code === 'corrupt'
+    ? new StoreError(code, `the lock file ${path} is damaged (${text})`, {
+        hint: 'Nothing is kept in it. Where no other process uses it, remove it and try again.',
+        cause,
+      })
+    : new StoreError(code, `the lock file ${path} cannot be written (${text})`, {
+        hint: "Check the file's rights, and those of its folder and its file system.",
+        cause,
+      })
 }
 
 /** Who holds, or last held, the lock; undefined when that cannot be read. */

@@ -107,3 +107,15 @@ test('the copy goes after two weeks, not before', async () => {
   await openedWith(newer)
   expect(copies()).toEqual([])
 })
+
+test('what a full disk stops is told as that, though SQLite has undone the transaction itself', async () => {
+  await openedWith(upTo(1), 'old')
+  const full: Migrations[string] = {
+    up: async (db: Kysely<unknown>) => {
+      await sql`rollback`.execute(db)
+      throw Object.assign(new Error('database or disk is full'), { errcode: 13 })
+    },
+  }
+  await expect(openSqliteStore(dir, { migrations: { ...upTo(1), '9999-full': full } })).rejects.toMatchObject({ code: 'full' })
+  expect(await openedWith(upTo(1))).toEqual(['old'])
+})

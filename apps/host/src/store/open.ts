@@ -4,6 +4,7 @@ import { join } from 'node:path'
 import type { DatabaseSync } from 'node:sqlite'
 import { Kysely } from 'kysely'
 import { copyDatabase } from './copy.ts'
+import { checkFiles } from './files.ts'
 import { groupCommit } from './group.ts'
 import { lockHost } from './lock.ts'
 import { migrate, type Migrations } from './migrate.ts'
@@ -47,6 +48,7 @@ export async function openSqliteStore(dir: string, options: StoreOptions = {}): 
     lock.release()
   }
   try {
+    checkFiles(path, lockPath(dir))
     const writer = openDatabase({ path, busyMs: 0 })
     open.push(writer)
     const connection = sqliteConnection(writer)

@@ -1,4 +1,4 @@
-import { mkdirSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs'
+import { chmodSync, existsSync, mkdirSync, mkdtempSync, readdirSync, rmSync, statSync, writeFileSync } from 'node:fs'
 import { writeFile } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
@@ -6,7 +6,9 @@ import { DatabaseSync } from 'node:sqlite'
 import { afterEach, beforeEach, expect, test } from 'vitest'
 import { openBackups } from './backup.ts'
 import { openIdentity } from './identity.ts'
-import { openSqliteStore, storePath } from './open.ts'
+import { lockHost } from './lock.ts'
+import { checkFolder } from './note.ts'
+import { lockPath, openSqliteStore, storePath } from './open.ts'
 import { restore } from './restore.ts'
 import { openSealer } from './sealer.ts'
 import type { Store } from './store.ts'
@@ -72,4 +74,43 @@ test('in another folder, and where the store is damaged, nobody knows of it, and
   writeFileSync(storePath(dir), 'no database')
   expect((await restore({ file, dir, force: true, withoutKey: false })).tokens).toEqual({ live })
   expect(revokedIn(dir)).toEqual([])
+})
+
+test('a restore that is refused leaves the folder as it was: its mode, and what is in it', async () => {
+  await makeBackup()
+  const mode = (path: string): number => statSync(path).mode & 0o777
+  // As plugins with users of their own need it.
+  chmodSync(dir, 0o710)
+  const atWork = lockHost(lockPath(dir))
+  await expect(restore({ file, dir, force: true, withoutKey: false })).rejects.toMatchObject({ code: 'held' })
+  atWork.release()
+  expect(mode(dir)).toBe(0o710)
+
+  const other = join(room, 'other')
+  mkdirSync(other, { mode: 0o755 })
+  chmodSync(other, 0o755)
+  writeFileSync(join(other, 'something'), '')
+  writeFileSync(join(room, 'cut.tar'), 'no backup')
+  await expect(restore({ file: join(room, 'cut.tar'), dir: other, force: true, withoutKey: false })).rejects.toThrow('no backup')
+  expect([mode(other), readdirSync(other)]).toEqual([0o755, ['something']])
+})
+
+test('a restore that is cut off while it moves files is no start, and can be made again', async () => {
+  await makeBackup()
+  const now = Date.UTC(2030, 0)
+  const how = { file, dir, force: true, withoutKey: false }
+  // In the way of the key, which goes after the store.
+  mkdirSync(join(dir, 'before-restore-2030-01-01T00-00-00-000Z/seal.key'), { recursive: true })
+  await expect(restore({ ...how, now: () => now })).rejects.toThrow('EISDIR')
+  expect(existsSync(storePath(dir))).toBe(false)
+  for (const said of [undefined, 'adopt', 'new-owner'])
+    expect(() => checkFolder(dir, said)).toThrow('a restore into the data folder was cut off')
+
+  const { tokens } = await restore({ ...how, now: () => now + 1 })
+  expect(tokens.revoked).toBe(1)
+  checkFolder(dir, undefined)
+  const store = await openSqliteStore(dir)
+  await expect(openIdentity(store, dir)).rejects.toMatchObject({ code: 'restored' })
+  await openIdentity(store, dir, { restore: 'adopt' })
+  await store.close()
 })

@@ -4,13 +4,13 @@
  * or `--new-owner`: workers made after the backup are unknown to it.
  */
 import { chmodSync, copyFileSync, existsSync, mkdirSync, readdirSync, readFileSync, renameSync, rmdirSync, rmSync } from 'node:fs'
-import { join } from 'node:path'
+import { basename, join } from 'node:path'
 import { DatabaseSync } from 'node:sqlite'
 import { type Manifest, names, readArchive } from './archive.ts'
-import { leap, ownerPath } from './identity.ts'
 import { lockHost } from './lock.ts'
 import { checkKnown, executed } from './migrate.ts'
 import { migrations } from './migrations/index.ts'
+import { leap, noteIn, ownerPath, writeNote } from './note.ts'
 import { lockPath, storePath } from './open.ts'
 import { type RestoredTokens, settleTokens } from './restore-tokens.ts'
 import { sealKeyPath, syncDirectory, syncFile } from './seal.ts'
@@ -63,7 +63,6 @@ export async function restore(options: RestoreOptions): Promise<Restored> {
       'Name another with --data, or say --force: what the backup replaces is then kept beside it.',
     )
   mkdirSync(dir, { recursive: true, mode: 0o700 })
-  chmodSync(dir, 0o700)
   const lock = lockHost(lockPath(dir))
   const draft = join(dir, 'restore.part')
   try {
@@ -74,14 +73,15 @@ export async function restore(options: RestoreOptions): Promise<Restored> {
       ...(options.onBytes === undefined ? {} : { onBytes: options.onBytes }),
     })
     const { key, tokens } = prepare({ draft, manifest, options, at: now() })
+    chmodSync(dir, 0o700)
     const aside = swap({ dir, draft, manifest, at: now() })
     return { manifest, key, tokens, ...(aside === undefined ? {} : { aside }) }
   } finally {
     rmSync(draft, { recursive: true, force: true })
     lock.release()
-    // A folder that was made for a backup that was refused is not left.
-    if (there.length === 0 && !existsSync(storePath(dir))) {
-      rmSync(lockPath(dir), { force: true })
+    // What was made for a backup that was refused is not left.
+    if (!existsSync(storePath(dir))) {
+      if (!there.includes(basename(lockPath(dir)))) rmSync(lockPath(dir), { force: true })
       if (made) rmdirSync(dir)
     }
   }
@@ -111,7 +111,7 @@ function prepare({ draft, manifest, options, at }: Draft & { options: RestoreOpt
     const key = withoutKey ? 'none' : takeKey(db, { draft, dir, keyFile })
     db.exec('begin')
     if (key === 'none') giveUp(db, at)
-    const tokens = settleTokens(db, { former: storePath(dir), at })
+    const tokens = settleTokens(db, { former: formerStore(dir), at })
     db.prepare('insert into journal (at, rule, decision, inputs, change) values (?, ?, ?, ?, ?)').run(
       at,
       'store-restored',
@@ -130,6 +130,13 @@ function prepare({ draft, manifest, options, at }: Draft & { options: RestoreOpt
   } catch (error) {
     throw storeError(error)
   }
+}
+
+/** Of a restore that was cut off, it is aside by now. */
+function formerStore(dir: string): string {
+  const { restoring } = noteIn(dir) ?? {}
+  const aside = restoring === undefined ? '' : join(dir, basename(restoring), names.database)
+  return !existsSync(storePath(dir)) && existsSync(aside) ? aside : storePath(dir)
 }
 
 /** The first key there is must be the right one: a wrong one that was named is a mistake, and none is guessed. */
@@ -177,8 +184,8 @@ function giveUp(db: DatabaseSync, at: number): void {
 }
 
 /**
- * Moves the former files aside and the new ones in. Cut off anywhere, the folder has the old store or none, and its note of the owner is
- * ahead of both: a start is refused, and the restore can be made again.
+ * Moves the former files aside and the new ones in. Cut off anywhere, the note in the folder says so: a start is refused, and the restore can be
+ * made again.
  */
 function swap({ dir, draft, manifest, at }: Draft & { dir: string }): string | undefined {
   const database = storePath(dir)
@@ -191,7 +198,7 @@ function swap({ dir, draft, manifest, at }: Draft & { dir: string }): string | u
   }
   const brings = [names.key, names.runs].filter((name) => existsSync(join(draft, name)))
   keep('owner.json', copyFileSync)
-  leap(ownerPath(dir), manifest)
+  const { restoring: _under, ...note } = leap(ownerPath(dir), manifest, { restoring: basename(aside) })
   // The log goes after its database: without that it is nothing, while a database without its log lacks what was written last.
   for (const suffix of ['', '-wal', '-shm']) keep(`${names.database}${suffix}`)
   for (const name of brings) {
@@ -201,5 +208,6 @@ function swap({ dir, draft, manifest, at }: Draft & { dir: string }): string | u
   syncDirectory(dir)
   renameSync(join(draft, names.database), database)
   syncDirectory(dir)
+  writeNote(ownerPath(dir), note)
   return existsSync(aside) ? aside : undefined
 }

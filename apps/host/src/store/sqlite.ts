@@ -108,7 +108,8 @@ function driverOf(connection: SqliteConnection): Driver {
     acquireConnection: async () => connection,
     beginTransaction: () => run('begin immediate'),
     commitTransaction: () => run('commit'),
-    rollbackTransaction: () => run('rollback'),
+    // Already undone by the engine itself, as after a full disk: what failed is told, not this.
+    rollbackTransaction: () => run('rollback').catch(() => undefined),
     releaseConnection: async () => {},
     destroy: async () => {},
   }

@@ -896,7 +896,7 @@ export interface Operations {
     }
     answer: WorkerInfo
   }
-  /** A backup, a tar. One consistent copy of the store while the daemon works. The last entry is its manifest: without that it is not whole. One at a time. */
+  /** A backup, a tar. One consistent copy of the store while the daemon works. The last entry is its manifest: without that it is not whole. One at a time; it is cut off when nothing of it is read for five minutes. */
   createBackup: {
     params: undefined
     query: undefined

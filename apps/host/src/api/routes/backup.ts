@@ -4,6 +4,10 @@ import { principalOf } from '../access.ts'
 import type { App, AppDeps } from '../deps.ts'
 import { bytes, content, needs } from '../describe.ts'
 import { ApiProblem } from '../problems.ts'
+import { withStalls } from '../streams.ts'
+
+/** Longer than a slow disk or line stands still; whoever holds the one place for longer keeps all others from a backup, and a copy of the store on the disk. */
+const STALL_MS = 300_000
 
 export function backupRoutes(app: App, { backups, engine, streams }: AppDeps): void {
   app.post(
@@ -14,7 +18,7 @@ export function backupRoutes(app: App, { backups, engine, streams }: AppDeps): v
         operationId: 'createBackup',
         summary: 'A backup, a tar',
         description:
-          'One consistent copy of the store while the daemon works. The last entry is its manifest: without that it is not whole. One at a time.',
+          'One consistent copy of the store while the daemon works. The last entry is its manifest: without that it is not whole. One at a time; it is cut off when nothing of it is read for five minutes.',
         body: z
           .strictObject({
             key: z
@@ -48,7 +52,11 @@ export function backupRoutes(app: App, { backups, engine, streams }: AppDeps): v
       }
       reply.raw.once('close', () => void backup.dispose())
       if (reply.raw.destroyed) await backup.dispose()
-      return streams.send(reply, { type: 'application/x-tar', source: () => backup.tar })
+      const cut = (): void => {
+        request.log.warn({ principal }, 'a backup of which nothing was read for minutes is cut off')
+        reply.raw.destroy()
+      }
+      return streams.send(reply, { type: 'application/x-tar', source: () => withStalls(backup.tar, STALL_MS, cut) })
     },
   )
 }
