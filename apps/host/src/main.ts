@@ -32,9 +32,10 @@ import type { Discovery } from './plugins/discover.ts'
 import { lockedFolders } from './plugins/lock.ts'
 import { startPlugins } from './plugins/room.ts'
 import { openRunning } from './running.ts'
+import { placeOf } from './store/files.ts'
 import { openIdentity, type Restore } from './store/identity.ts'
 import { checkFolder } from './store/note.ts'
-import { openSqliteStore } from './store/open.ts'
+import { openSqliteStore, storePath } from './store/open.ts'
 import { openSealer } from './store/sealer.ts'
 import { StoreError } from './store/store.ts'
 import { acquireTerm } from './store/term.ts'
@@ -102,18 +103,25 @@ export async function runDaemon(file: string, options: DaemonOptions): Promise<D
   )
   const reason = await Promise.race([stop.asked, running.lost])
   reload.now = () => undefined
-  if (reason === 'lost') log.error('another host has taken the term: this one must not act any more and stops')
-  log.info({ reason }, 'stopping; workers and runs go on')
+  const lost = typeof reason === 'string' ? undefined : reason.lost
+  if (lost === 'moved') {
+    // Nothing is written any more: by their names these would be the files of whoever is there now.
+    log.fatal({ data: running.data }, 'the data folder was moved, removed or replaced: the daemon ends at once; workers and runs go on')
+    process.exit(1)
+  }
+  if (lost === 'taken') log.error('another host has taken the term: this one must not act any more and stops')
+  log.info({ reason: lost === undefined ? reason : 'lost' }, 'stopping; workers and runs go on')
   await running.stop()
   log.info('stopped')
   stop.forget()
-  return reason === 'lost' ? 1 : 0
+  return lost === undefined ? 0 : 1
 }
 
 interface Running {
   url: string
-  /** Resolves when another host acts instead of this one. */
-  lost: Promise<'lost'>
+  data: string
+  /** Resolves when this host must not act any more. */
+  lost: Promise<{ lost: 'taken' | 'moved' }>
   apply: Apply
   stop(): Promise<void>
 }
@@ -139,10 +147,11 @@ async function startRooms({ config: own, found, log, restore }: Start): Promise<
     stops.push(() => observe.stop())
     checkFolder(dataDir, restore)
     const store = await openSqliteStore(dataDir, { onCommit: observe.committed })
+    const inPlace = placeOf(storePath(dataDir))
     stops.push(() => store.close())
     const identity = await openIdentity(store, dataDir, restore === undefined ? {} : { restore })
     const seals = await openSealer(store, dataDir)
-    const term = await acquireTerm(store, { holder: `${hostname()}:${process.pid}`, exclusive: true })
+    const term = await acquireTerm(store, { holder: `${hostname()}:${process.pid}`, exclusive: true, inPlace })
     stops.push(() => term.release())
     identity.note(term.epoch())
     const { owner } = identity
@@ -247,7 +256,7 @@ async function startRooms({ config: own, found, log, restore }: Start): Promise<
     ;({ renewed } = api)
     stops.push(() => api.close())
     await observe.serve()
-    return { url: api.url, apply, lost: term.lost.then(() => 'lost' as const), stop }
+    return { url: api.url, data: dataDir, apply, lost: term.lost.then((lost) => ({ lost })), stop }
   } catch (error) {
     await stop()
     throw error

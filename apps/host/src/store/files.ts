@@ -15,6 +15,20 @@ export function checkFiles(path: string, lock: string): void {
   alone([path, log, lock])
 }
 
+/** Asks whether `path` still leads to the file that it leads to now. What cannot be seen, as while a disk fails, is taken to be as it was. */
+export function placeOf(path: string): () => boolean {
+  const { dev, ino } = statSync(path)
+  return () => {
+    try {
+      const now = statSync(path)
+      return now.dev === dev && now.ino === ino
+    } catch (error) {
+      const { code } = error as NodeJS.ErrnoException
+      return code !== 'ENOENT' && code !== 'ENOTDIR'
+    }
+  }
+}
+
 /** A refusal of SQLite does not say which, and leaves files of the same mode. */
 function accessible(file: string): void {
   try {

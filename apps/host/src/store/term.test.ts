@@ -2,6 +2,7 @@ import { mkdtempSync, readFileSync, rmSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { afterEach, beforeEach, expect, test } from 'vitest'
+import { placeOf } from './files.ts'
 import { openIdentity } from './identity.ts'
 import { lockHost } from './lock.ts'
 import { openSqliteStore } from './open.ts'
@@ -61,11 +62,36 @@ test('renewal keeps the right to act; a taken term is lost for ever', async () =
   expect(first.mayAct()).toBe(false)
   await expect.poll(() => first.mayAct()).toBe(true)
   const second = await acquireTerm(store, options({ holder: 'b' }))
-  await first.lost
+  expect(await first.lost).toBe('taken')
   expect(first.mayAct()).toBe(false)
   await first.release()
   expect(second.mayAct()).toBe(true)
   await second.release()
+})
+
+test('the term ends once the store is not in its place any more; what cannot be seen is no reason', async () => {
+  const { linkSync, mkdirSync, renameSync, symlinkSync, writeFileSync } = await import('node:fs')
+  const [folder, away] = [join(dir, 'folder'), join(dir, 'away')]
+  mkdirSync(folder)
+  writeFileSync(join(folder, 'db'), '')
+  const inPlace = placeOf(join(folder, 'db'))
+  const first = await acquireTerm(store, options({ renewMs: 5, inPlace }))
+  renameSync(folder, away)
+  symlinkSync(away, folder)
+  expect(inPlace()).toBe(true)
+  rmSync(folder)
+  symlinkSync(folder, folder)
+  expect(inPlace()).toBe(true)
+  expect(first.mayAct()).toBe(true)
+  rmSync(folder)
+  expect(await first.lost).toBe('moved')
+  expect(first.mayAct()).toBe(false)
+  mkdirSync(folder)
+  writeFileSync(join(folder, 'db'), '')
+  expect(inPlace()).toBe(false)
+  rmSync(join(folder, 'db'))
+  linkSync(join(away, 'db'), join(folder, 'db'))
+  expect(inPlace()).toBe(true)
 })
 
 async function start(path: string, restore?: 'adopt' | 'new-owner'): Promise<string> {

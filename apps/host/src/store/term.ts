@@ -7,8 +7,8 @@ import type { Fence } from '../plugins/api.ts'
 import type { Store } from './store.ts'
 
 export interface Term extends Fence {
-  /** Resolves when another host has taken the term; this one must stop. */
-  readonly lost: Promise<void>
+  /** Resolves when this host must stop: another one has taken the term, or the store is not in its place any more. */
+  readonly lost: Promise<'taken' | 'moved'>
   /** Gives the term up, so that the next host need not wait. */
   release(): Promise<void>
 }
@@ -21,6 +21,8 @@ export interface TermOptions {
   ttlMs?: number
   marginMs?: number
   renewMs?: number
+  /** Is the store where it was opened? Whoever takes up what is there now knows nothing of this host. */
+  inPlace?: () => boolean
   now?: () => number
   /** Milliseconds of a clock that never steps. */
   monotonic?: () => number
@@ -67,10 +69,15 @@ export async function acquireTerm(store: Store, options: TermOptions): Promise<T
   // Both clocks must agree: the monotonic one stands still while the machine sleeps, the other may be set back.
   let until = { monotonic: sent + ttlMs, wall: sentWall + ttlMs }
   let gone = false
-  let tellLost = (): void => {}
-  const lost = new Promise<void>((resolve) => (tellLost = resolve))
+  const { promise: lost, resolve: tellLost } = Promise.withResolvers<'taken' | 'moved'>()
+  const lose = (how: 'taken' | 'moved'): void => {
+    gone = true
+    clearInterval(timer)
+    tellLost(how)
+  }
 
   async function renew(): Promise<void> {
+    if (options.inPlace?.() === false) return lose('moved')
     const start = monotonic()
     const startWall = now()
     const renewed = await store.write((tx) =>
@@ -82,12 +89,7 @@ export async function acquireTerm(store: Store, options: TermOptions): Promise<T
         .where('holder', '=', options.holder)
         .executeTakeFirst(),
     )
-    if (renewed.numUpdatedRows === 0n) {
-      gone = true
-      clearInterval(timer)
-      tellLost()
-      return
-    }
+    if (renewed.numUpdatedRows === 0n) return lose('taken')
     until = { monotonic: start + ttlMs, wall: startWall + ttlMs }
   }
   // A failed renewal is not an end: the store says what ails it, and the term runs on until its margin.
