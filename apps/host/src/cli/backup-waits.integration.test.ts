@@ -19,7 +19,9 @@ test('it says that another one is under way for as long as that is so', { timeou
   const url = `http://127.0.0.1:${(server.address() as AddressInfo).port}`
   const waiting = startMuster(['backup', 'x.tar', '--url', url], { cwd: folder.path, env: { MUSTER_TOKEN: 'x' } })
   try {
-    await waitFor('what it waits for', () => waiting.stderr().includes('waits for the end of another backup'), { timeoutMs: timeout })
+    await waitFor('what it waits for', () => waiting.stderr().includes('waits for the end of another backup'), {
+      timeoutMs: timeout,
+    })
     expect(waiting.stderr()).toContain('the daemon has put this off: another backup is under way')
     expect(waiting.stderr()).not.toContain('waits for the copy of the store\n')
   } finally {

@@ -32,7 +32,10 @@ export function backupCommand(): Command {
 
 async function backup(target: string, { withKey, logs, force, json }: Options, command: Command): Promise<number> {
   let what = 'waits for the copy of the store, or for another backup to end'
-  const client = await openClient(command, () => (what = 'waits for the end of another backup, and then for the copy of the store'))
+  const client = await openClient(
+    command,
+    () => (what = 'waits for the end of another backup, and then for the copy of the store'),
+  )
   const { owner } = await client.version()
   const file = await fileOf(resolve(target), owner, force === true)
   const gone = new AbortController()

@@ -78,7 +78,10 @@ test.each([undefined, 'adopt', 'new-owner'] as const)('a log without its store i
   const log = join(home, 'muster.db-wal')
   writeFileSync(log, 'what was written last')
   await expect(start(home, restore)).rejects.toThrow('muster.db')
-  await expect(openSqliteStore(home)).rejects.toMatchObject({ code: 'corrupt', message: expect.stringContaining('muster.db-wal') })
+  await expect(openSqliteStore(home)).rejects.toMatchObject({
+    code: 'corrupt',
+    message: expect.stringContaining('muster.db-wal'),
+  })
   expect(readFileSync(log, 'utf8')).toBe('what was written last')
 })
 
@@ -108,15 +111,18 @@ test.each([
   await expect(start(home)).rejects.toMatchObject({ code: 'restored', message: expect.stringContaining(copy) })
 })
 
-test.each([undefined, 'adopt', 'new-owner'] as const)('a restore that was cut off is made again, whatever a start is told: %s', async (restore) => {
-  const owner = await start(home)
-  leap(ownerPath(home), { owner, epoch: 1 }, { restoring: 'before-restore-x' })
-  await expect(start(home, restore)).rejects.toMatchObject({
-    code: 'restored',
-    message: expect.stringContaining('cut off'),
-    hint: expect.stringContaining('before-restore-x'),
-  })
-})
+test.each([undefined, 'adopt', 'new-owner'] as const)(
+  'a restore that was cut off is made again, whatever a start is told: %s',
+  async (restore) => {
+    const owner = await start(home)
+    leap(ownerPath(home), { owner, epoch: 1 }, { restoring: 'before-restore-x' })
+    await expect(start(home, restore)).rejects.toMatchObject({
+      code: 'restored',
+      message: expect.stringContaining('cut off'),
+      hint: expect.stringContaining('before-restore-x'),
+    })
+  },
+)
 
 test.each([
   ['garbage', 'no database at all, but longer than the head of one '.repeat(4)],

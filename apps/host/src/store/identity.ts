@@ -98,7 +98,10 @@ interface Other {
 }
 
 /** The data folder of which this one is a copy, the copy that went on for it, and those that these name in turn, as long as they are there, or may be. */
-function othersOf(dir: string, { home, note, owner }: { home: Home | undefined; note: Note | undefined; owner: string }): Other[] {
+function othersOf(
+  dir: string,
+  { home, note, owner }: { home: Home | undefined; note: Note | undefined; owner: string },
+): Other[] {
   const found = new Map<string, Other>()
   function follow(from: Pick<Note, 'heir' | 'home'>): void {
     for (const isHeir of [true, false]) {
@@ -145,11 +148,17 @@ function undecided(dir: string, others: readonly Other[], heir: string | undefin
       hint: 'Start with --adopt if no other daemon uses this owner (unknown workers are then removed as orphans), or with --new-owner to leave all earlier workers alone.',
     })
   const { path, isHeir, unseen } = other
-  const what = isHeir ? `a copy of the data folder went on in its place as ${path}` : `the data folder was last at work as ${path}`
+  const what = isHeir
+    ? `a copy of the data folder went on in its place as ${path}`
+    : `the data folder was last at work as ${path}`
   const where = isHeir ? `${what}, which is still there` : `the data folder is a copy of ${path}, which is still there`
-  return new StoreError('restored', unseen === undefined ? where : `${what}, and whether that is still there cannot be seen: ${unseen}`, {
-    hint: `Start with --new-owner if ${path} is to work on: this one then leaves all earlier workers alone. Start with --adopt if this one was moved, or goes on in its place (unknown workers are then removed as orphans), and remove the other.`,
-  })
+  return new StoreError(
+    'restored',
+    unseen === undefined ? where : `${what}, and whether that is still there cannot be seen: ${unseen}`,
+    {
+      hint: `Start with --new-owner if ${path} is to work on: this one then leaves all earlier workers alone. Start with --adopt if this one was moved, or goes on in its place (unknown workers are then removed as orphans), and remove the other.`,
+    },
+  )
 }
 
 /** Two daemons of one owner would each remove what the other makes: the others rest, and know who goes on; their next start asks in turn. */
