@@ -1,7 +1,7 @@
 import { get, type IncomingMessage } from 'node:http'
-import { expect, onTestFinished, test, vi } from 'vitest'
+import { expect, test } from 'vitest'
 import { waitFor } from '@muster/test/systems/wait'
-import { withBeats, withStalls } from './streams.ts'
+import { withBeats } from './streams.ts'
 import { startTestDaemon, type TestDaemon } from './testing/daemon.ts'
 
 async function makeRun(daemon: TestDaemon, more: object = {}): Promise<string> {
@@ -284,32 +284,4 @@ test('an upload that is cut off leaves nothing', async () => {
     }),
   ).rejects.toThrow()
   expect((await daemon.ask('GET', `/v1/runs/${id}`)).json).toMatchObject({ artifacts: [{ state: 'awaited' }] })
-})
-
-async function* three(): AsyncGenerator<number> {
-  yield* [1, 2, 3]
-}
-
-test('a reader that stands still is told of, one that is only slow is not', async () => {
-  vi.useFakeTimers()
-  onTestFinished(() => void vi.useRealTimers())
-  const stalled = vi.fn<() => void>()
-  const items = withStalls(three(), 1000, stalled)
-  for (const wanted of [1, 2]) {
-    expect((await items.next()).value).toBe(wanted)
-    vi.advanceTimersByTime(999)
-  }
-  expect(stalled).not.toHaveBeenCalled()
-  expect((await items.next()).value).toBe(3)
-  vi.advanceTimersByTime(1000)
-  expect(stalled).toHaveBeenCalledOnce()
-})
-
-test.each(['its end', 'a reader that goes away'])('nothing is told after %s', async (how) => {
-  vi.useFakeTimers()
-  onTestFinished(() => void vi.useRealTimers())
-  const stalled = vi.fn<() => void>()
-  for await (const item of withStalls(three(), 1000, stalled)) if (item === 2 && how !== 'its end') break
-  expect(vi.getTimerCount()).toBe(0)
-  expect(stalled).not.toHaveBeenCalled()
 })

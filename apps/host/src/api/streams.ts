@@ -148,21 +148,3 @@ export async function* withBeats<T>(
     void iterator.return?.()?.catch(() => undefined)
   }
 }
-
-/** What `items` gives; `stalled` is called once the last one was not done with for so long, as by a client that stands still. */
-export async function* withStalls<T>(
-  items: AsyncIterable<T>,
-  ms: number,
-  stalled: () => void,
-): AsyncGenerator<T, void, undefined> {
-  let timer: NodeJS.Timeout | undefined
-  try {
-    for await (const item of items) {
-      timer = setTimeout(stalled, ms)
-      yield item
-      clearTimeout(timer)
-    }
-  } finally {
-    clearTimeout(timer)
-  }
-}

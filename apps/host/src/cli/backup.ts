@@ -31,13 +31,16 @@ export function backupCommand(): Command {
 }
 
 async function backup(target: string, { withKey, logs, force, json }: Options, command: Command): Promise<number> {
-  const client = await openClient(command)
+  let what = 'waits for the copy of the store, or for another backup to end'
+  const client = await openClient(
+    command,
+    () => (what = 'waits for the end of another backup, and then for the copy of the store'),
+  )
   const { owner } = await client.version()
   const file = await fileOf(resolve(target), owner, force === true)
   const gone = new AbortController()
   for (const signal of ['SIGINT', 'SIGTERM', 'SIGHUP'] as const) process.once(signal, () => gone.abort())
   let received = 0
-  let what = 'waits for the copy of the store, or for another backup to end'
   const tick = ticking(() => what)
   try {
     const tar = await client.backup({ key: withKey === true, logs: logs === true, signal: gone.signal })

@@ -9,8 +9,8 @@ export interface GlobalOptions {
   url?: string
 }
 
-/** The client of the daemon that the options mean, or of the current folder's. */
-export async function openClient(command: Command): Promise<MusterClient> {
+/** The client of the daemon that the options mean, or of the current folder's. `onWait` is told as well when a call is put off. */
+export async function openClient(command: Command, onWait?: () => void): Promise<MusterClient> {
   const { config, data, url } = command.optsWithGlobals<GlobalOptions>()
   const { connect, discover } = await import('@muster/client')
   const env = url === undefined ? process.env : { ...process.env, MUSTER_URL: url }
@@ -18,7 +18,10 @@ export async function openClient(command: Command): Promise<MusterClient> {
   // Where a CI system traces its steps, what a step asks for belongs to its trace.
   return connect(address, {
     traceparent: () => process.env['TRACEPARENT'] || undefined,
-    onWait: ({ message }) => say(`the daemon has put this off: ${message}; waiting for it, at most a minute`),
+    onWait: ({ message }) => {
+      onWait?.()
+      say(`the daemon has put this off: ${message}; waiting for it, at most a minute`)
+    },
   })
 }
 

@@ -1,7 +1,6 @@
 /** The files of a database, looked at before SQLite opens them: what it would do with those that do not belong together cannot be undone. */
-import { accessSync, constants, copyFileSync, renameSync, rmSync, statSync } from 'node:fs'
-import { basename, dirname } from 'node:path'
-import { syncDirectory, syncFile } from './seal.ts'
+import { accessSync, constants, statSync } from 'node:fs'
+import { basename } from 'node:path'
 import { StoreError } from './store.ts'
 
 /** With the lock of the data folder held, which is the file `lock`. Errors: StoreError `corrupt`, `io`; then nothing was changed. */
@@ -13,7 +12,7 @@ export function checkFiles(path: string, lock: string): void {
       hint: `Put ${basename(path)} back beside it. Where it is lost, move ${basename(log)} away and restore a backup: muster restore.`,
     })
   for (const file of [path, log, `${path}-shm`]) if (linksOf(file) > 0) accessible(file)
-  disentangle(path, lock)
+  alone([path, log, lock])
 }
 
 /**
@@ -46,25 +45,17 @@ function accessible(file: string): void {
 }
 
 /**
- * A copy by hard links (`cp -al`) is the same database under two names, each with a log of its own (sqlite.org/howtocorrupt.html, section 2.5): what one
- * writes is in the other. It gets files of its own. The lock of such a copy is that of its original, so that nobody is at work there.
+ * A copy by hard links (`cp -al`) has the same files under other names: what the one writes is in the other, in the database as in logs of runs, and each has
+ * a log of the database of its own (sqlite.org/howtocorrupt.html, section 2.5). None of them is opened.
  */
-function disentangle(path: string, lock: string): void {
-  const files = [path, `${path}-wal`].filter((file) => linksOf(file) > 1)
-  if (files.length > 0 && linksOf(lock) < 2)
-    throw new StoreError('corrupt', `${files.join(' and ')} is a hard link: another folder has the same file`, {
-      hint: 'Stop whoever works there, and give this folder a copy of its own: cp FILE x && mv x FILE.',
-    })
-  for (const file of files) {
-    const part = `${file}.own.part`
-    rmSync(part, { force: true })
-    copyFileSync(file, part, constants.COPYFILE_FICLONE)
-    syncFile(part)
-    renameSync(part, file)
-  }
-  // It is only what SQLite remembers of the log.
-  if (linksOf(`${path}-shm`) > 1) rmSync(`${path}-shm`)
-  if (files.length > 0) syncDirectory(dirname(path))
+function alone(files: readonly string[]): void {
+  const linked = files.filter((file) => linksOf(file) > 1)
+  const [first] = linked
+  if (first === undefined) return
+  const are = linked.length === 1 ? 'is a hard link' : 'are hard links'
+  throw new StoreError('corrupt', `${linked.join(' and ')} ${are}: another folder has the same files`, {
+    hint: `Nothing was changed. A copy needs files of its own: make it with cp -a. Find the other folder with \`find / -xdev -samefile ${first}\`; once one of the two is removed the other starts.`,
+  })
 }
 
 /** 0: it is not there. */

@@ -1,17 +1,5 @@
 /** Data folders that are not whole, that have gone on elsewhere, or that share their files: asked before anything is changed. */
-import {
-  cpSync,
-  existsSync,
-  linkSync,
-  mkdirSync,
-  mkdtempSync,
-  readdirSync,
-  readFileSync,
-  renameSync,
-  rmSync,
-  statSync,
-  writeFileSync,
-} from 'node:fs'
+import { cpSync, existsSync, mkdtempSync, readFileSync, renameSync, rmSync, writeFileSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { afterEach, beforeEach, expect, test } from 'vitest'
@@ -135,26 +123,6 @@ test.each([undefined, 'adopt', 'new-owner'] as const)(
     })
   },
 )
-
-test('a copy by hard links gets files of its own, and what it writes is not in its original', async () => {
-  const copy = join(room, 'copy')
-  const owner = await start(home)
-  mkdirSync(copy)
-  for (const name of readdirSync(home)) linkSync(join(home, name), join(copy, name))
-  expect(await start(copy, 'new-owner')).not.toBe(owner)
-  expect(await start(home)).toBe(owner)
-  expect(statSync(join(home, 'muster.db')).nlink).toBe(1)
-})
-
-test('a store that another folder has by a hard link, with a lock of its own, is not opened', async () => {
-  const copy = join(room, 'copy')
-  await start(home)
-  mkdirSync(copy)
-  linkSync(join(home, 'muster.db'), join(copy, 'muster.db'))
-  const before = readFileSync(join(home, 'muster.db'))
-  await expect(openSqliteStore(copy)).rejects.toMatchObject({ code: 'corrupt', message: expect.stringContaining('hard link') })
-  expect(readFileSync(join(home, 'muster.db')).equals(before)).toBe(true)
-})
 
 test.each([
   ['garbage', 'no database at all, but longer than the head of one '.repeat(4)],

@@ -3,7 +3,7 @@
  * epoch last used: a database that is older than the note, or came without one, was restored or copied. Then workers made since are
  * unknown to it, and somebody must decide.
  */
-import { existsSync } from 'node:fs'
+import { existsSync, statSync } from 'node:fs'
 import { type Home, homeOf, isAnother, readHome, writeHome } from './home.ts'
 import { newOwner } from './ids.ts'
 import { type Holder, type HostLock, named, takeLock } from './lock.ts'
@@ -46,7 +46,7 @@ export async function openIdentity(
       : note === undefined
         ? epoch > 0
         : note.owner !== stored.value || note.epoch > epoch)
-  if (restored && restore === undefined) throw undecided(others[0])
+  if (restored && restore === undefined) throw undecided(dir, others, note?.owner === stored?.value ? note?.heir : undefined)
   if (restore === 'adopt') layToRest(others, homeOf(dir))
   const isSaidAgain = home?.renewed === true && home.path === homeOf(dir)
   if (!restored && restore === 'new-owner' && stored !== undefined && !isSaidAgain)
@@ -97,33 +97,52 @@ interface Other {
   unseen?: string
 }
 
-/** The data folder of which this one is a copy, and the copy that went on for it, as long as they are there, or may be. */
+/** The data folder of which this one is a copy, the copy that went on for it, and those that these name in turn, as long as they are there, or may be. */
 function othersOf(
   dir: string,
   { home, note, owner }: { home: Home | undefined; note: Note | undefined; owner: string },
 ): Other[] {
-  const former = home?.path ?? note?.home
-  const heir = note?.heir
-  return [
-    ...(heir === undefined ? [] : [{ path: heir, isHeir: true }]),
-    ...(former === undefined || former === heir ? [] : [{ path: former, isHeir: false }]),
-  ].flatMap((one) => otherAt(dir, { ...one, owner }) ?? [])
+  const found = new Map<string, Other>()
+  function follow(from: Pick<Note, 'heir' | 'home'>): void {
+    for (const isHeir of [true, false]) {
+      const path = isHeir ? from.heir : from.home
+      const looked = path === undefined ? undefined : otherAt(dir, { path, isHeir, owner })
+      // A link or another mount leads to the same one, whose lock is taken once.
+      if (looked === undefined || found.has(looked.id)) continue
+      found.set(looked.id, looked.other)
+      follow(looked.note)
+    }
+  }
+  const own = home?.path ?? note?.home
+  follow({ ...(own === undefined ? {} : { home: own }), ...(note?.heir === undefined ? {} : { heir: note.heir }) })
+  return [...found.values()]
 }
 
-function otherAt(dir: string, one: Pick<Other, 'path' | 'isHeir' | 'owner'>): Other | undefined {
+function otherAt(
+  dir: string,
+  one: Pick<Other, 'path' | 'isHeir' | 'owner'>,
+): { id: string; other: Other; note: Pick<Note, 'heir' | 'home'> } | undefined {
   const { path, owner } = one
   try {
     if (!isAnother(dir, { path })) return undefined
+    const { dev, ino } = statSync(path)
+    const id = `${dev}:${ino}`
     const note = noteIn(path)
-    if (note !== undefined) return note.owner === owner ? { ...one, epoch: note.epoch } : undefined
+    if (note !== undefined) return note.owner === owner ? { id, other: { ...one, epoch: note.epoch }, note } : undefined
     // Without a note, or with one that is damaged: a daemon that is at work there has its own in memory.
-    return existsSync(storePath(path)) ? { ...one, epoch: 0 } : undefined
+    return existsSync(storePath(path)) ? { id, other: { ...one, epoch: 0 }, note: {} } : undefined
   } catch (error) {
-    return { ...one, epoch: 0, unseen: (error as Error).message }
+    return { id: path, other: { ...one, epoch: 0, unseen: (error as Error).message }, note: {} }
   }
 }
 
-function undecided(other: Other | undefined): StoreError {
+/** `heir`: where a copy went on; whoever went on last is told of first. */
+function undecided(dir: string, others: readonly Other[], heir: string | undefined): StoreError {
+  const other = others.findLast(({ isHeir }) => isHeir) ?? others[0]
+  if (other === undefined && heir !== undefined && heir !== homeOf(dir))
+    return new StoreError('restored', `a copy of the data folder went on in its place as ${heir}, which is not there any more`, {
+      hint: 'If it was moved, or its disk is not mounted, start with --new-owner: this one then leaves all earlier workers alone. Start with --adopt only if no other daemon uses this owner (unknown workers are then removed as orphans).',
+    })
   if (other === undefined)
     return new StoreError('restored', 'the store is older than its data folder, or was copied into it', {
       hint: 'Start with --adopt if no other daemon uses this owner (unknown workers are then removed as orphans), or with --new-owner to leave all earlier workers alone.',

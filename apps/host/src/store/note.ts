@@ -84,7 +84,9 @@ export function leap(path: string, put: { owner: string; epoch: number }, why: P
   const before = noteIn(join(path, '..'))
   const last = Math.max(put.epoch, before?.owner === put.owner ? before.epoch : 0)
   const home = before?.home === undefined ? {} : { home: before.home }
-  const note = { owner: put.owner, epoch: last + LEAP, ...home, ...why }
+  // A copy that went on works on, whatever is put back here.
+  const heir = before?.owner !== put.owner || before.heir === undefined ? {} : { heir: before.heir }
+  const note = { owner: put.owner, epoch: last + LEAP, ...home, ...heir, ...why }
   writeNote(path, note)
   return note
 }

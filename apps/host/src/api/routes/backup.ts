@@ -4,10 +4,11 @@ import { principalOf } from '../access.ts'
 import type { App, AppDeps } from '../deps.ts'
 import { bytes, content, needs } from '../describe.ts'
 import { ApiProblem } from '../problems.ts'
-import { withStalls } from '../streams.ts'
+import { watchReader } from '../still.ts'
 
-/** Longer than a slow disk or line stands still; whoever holds the one place for longer keeps all others from a backup, and a copy of the store on the disk. */
-const STALL_MS = 300_000
+/** A line that is slow, or a disk that hangs for a moment, is borne: in this time it must take one chunk, 256 KiB at most. */
+const STILL_MS = 300_000
+const STILL = 'takes nothing for 5 minutes is cut off'
 
 export function backupRoutes(app: App, { backups, engine, streams }: AppDeps): void {
   app.post(
@@ -38,7 +39,7 @@ export function backupRoutes(app: App, { backups, engine, streams }: AppDeps): v
       const backup = await backups.begin({ key, logs }, streams.signalOf(reply))
       if (backup === undefined)
         throw new ApiProblem('rate-limited', 'another backup is under way', {
-          hint: 'One is taken at a time.',
+          hint: `One is taken at a time; one whose reader ${STILL}.`,
           retryAfterMs: 5000,
         })
       // Once it is certain that there is one: a copy that could not be made has given nothing away.
@@ -50,13 +51,21 @@ export function backupRoutes(app: App, { backups, engine, streams }: AppDeps): v
         await backup.dispose()
         throw error
       }
-      reply.raw.once('close', () => void backup.dispose())
+      // It has the only place for a backup, and a copy of the whole store.
+      const reader = watchReader({
+        clock: engine.clock,
+        ms: STILL_MS,
+        onStill: () => {
+          request.log.warn({ principal, id: request.id }, `a backup was cut off: a reader that ${STILL}`)
+          reply.raw.destroy()
+        },
+      })
+      reply.raw.once('close', () => {
+        reader.end()
+        void backup.dispose()
+      })
       if (reply.raw.destroyed) await backup.dispose()
-      const cut = (): void => {
-        request.log.warn({ principal }, 'a backup of which nothing was read for minutes is cut off')
-        reply.raw.destroy()
-      }
-      return streams.send(reply, { type: 'application/x-tar', source: () => withStalls(backup.tar, STALL_MS, cut) })
+      return streams.send(reply, { type: 'application/x-tar', source: () => reader.follow(backup.tar) })
     },
   )
 }
