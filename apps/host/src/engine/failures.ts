@@ -5,7 +5,6 @@ import { beginEnd, close } from './ending.ts'
 import type { JournalRule } from './journal-rules.ts'
 import type { Memory } from './memory.ts'
 import type { LeaseRecord, LiveWorker } from './model.ts'
-import { choose } from './placement.ts'
 import { changeLease, changeWorker, endLease, journal, leaseOf, type WorkerChange, writing, type Writing } from './records.ts'
 import { brief } from './words.ts'
 
@@ -129,10 +128,7 @@ function remember(context: Context, memory: Memory, given: { worker: LiveWorker;
     return 0
   }
   if (failure.code === 'unsupported' && demand !== undefined)
-    memory.unsupported(worker.provider, demand.shape, {
-      what: `${failure.path === undefined ? '' : `${failure.path}: `}${brief(failure.message)}`,
-      ...(lease === undefined ? {} : { leaseId: lease.id }),
-    })
+    memory.unsupported(worker.provider, demand.shape, failure.path ?? brief(failure.message))
   if (failure.code === 'auth') {
     memory.refused(worker.provider)
     context.conditions.raise({
@@ -145,8 +141,7 @@ function remember(context: Context, memory: Memory, given: { worker: LiveWorker;
   }
   if (lease !== undefined) return memory.avoid(lease.id, worker.provider)
   memory.stockFailed(worker.pool)
-  const left = demand === undefined ? undefined : choose(demand, memory.candidates(pool, demand), context.clock.now())
-  if (failure.next === 'fail' || (left?.provider === undefined && left?.never === true))
+  if (failure.next === 'fail')
     context.conditions.raise({
       scope: 'pool',
       name: worker.pool,

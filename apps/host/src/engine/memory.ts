@@ -23,8 +23,7 @@ export interface Memory {
   stockReady(pool: string): void
   stockFailed(pool: string): void
   noCapacity(provider: string, size: string): number
-  /** What it does not have now it may be given, as an image: others ask for it again after a while, the same lease does not. */
-  unsupported(provider: string, shape: string, how: { what: string; leaseId?: string }): void
+  unsupported(provider: string, shape: string, path: string): void
   /** Counts a failure of a lease at a provider, which it then avoids for a while. Returns how many it has had anywhere. */
   avoid(leaseId: string, provider: string): number
   /** Holds calls of a scope until then. */
@@ -46,8 +45,6 @@ interface LeaseMemory {
   demand?: Demand
   request?: LeaseRequest
   avoid: Map<string, { until: number; times: number }>
-  /** What a provider did not support of it. */
-  lacking: Map<string, string>
   faults: number
 }
 
@@ -57,7 +54,7 @@ const AWAY_MS = 5000
 export function engineMemory(context: Context): Memory {
   const { clock, sealer } = context
   const exhausted = new Map<string, Exhausted>()
-  const lacking = new Map<string, Exhausted & { what: string }>()
+  const lacking = new Map<string, string>()
   const holds = new Map<string, number>()
   const refusals = new Map<string, number>()
   const leases = new Map<string, LeaseMemory>()
@@ -69,7 +66,7 @@ export function engineMemory(context: Context): Memory {
   const ofLease = (id: string): LeaseMemory => {
     const known = leases.get(id)
     if (known !== undefined) return known
-    const made: LeaseMemory = { avoid: new Map(), lacking: new Map(), faults: 0 }
+    const made: LeaseMemory = { avoid: new Map(), faults: 0 }
     leases.set(id, made)
     return made
   }
@@ -101,15 +98,12 @@ export function engineMemory(context: Context): Memory {
   }
 
   function candidates(pool: PoolConfig, demand: Demand, leaseId?: string): Candidate[] {
-    const lease = leaseId === undefined ? undefined : leases.get(leaseId)
-    const now = clock.now()
+    const avoid = leaseId === undefined ? undefined : leases.get(leaseId)?.avoid
     return pool.placement.map((name) => {
       const provider = context.plugins.find(name)
       const until = exhausted.get(`${name}/${demand.size}`)?.until
-      const away = lease?.avoid.get(name)?.until
-      const lack = lacking.get(`${name}/${demand.shape}`)
-      const lacked = lack !== undefined && lack.until > now
-      const what = lease?.lacking.get(name) ?? (lacked ? lack.what : wayBack(demand, name))
+      const away = avoid?.get(name)?.until
+      const path = lacking.get(`${name}/${demand.shape}`) ?? wayBack(demand, name)
       const disabled = context.wishes.disabled(name)
       return {
         name,
@@ -120,8 +114,7 @@ export function engineMemory(context: Context): Memory {
         ...(provider === undefined ? {} : { capabilities: provider.capabilities }),
         ...(until === undefined ? {} : { exhaustedUntil: until }),
         ...(away === undefined ? {} : { avoidUntil: away }),
-        ...(what === undefined ? {} : { unsupported: what }),
-        ...(lacked ? { unsupportedUntil: lack.until } : {}),
+        ...(path === undefined ? {} : { unsupported: path }),
         ...(disabled === undefined ? {} : { disabled }),
       }
     })
@@ -151,11 +144,7 @@ export function engineMemory(context: Context): Memory {
       exhausted.set(`${provider}/${size}`, next)
       return next.until
     },
-    unsupported: (provider, shape, { what, leaseId }) => {
-      const key = `${provider}/${shape}`
-      lacking.set(key, { ...exhaust(lacking.get(key), clock.now()), what })
-      if (leaseId !== undefined) ofLease(leaseId).lacking.set(provider, what)
-    },
+    unsupported: (provider, shape, path) => lacking.set(`${provider}/${shape}`, path),
     avoid: (leaseId, provider) => {
       const lease = ofLease(leaseId)
       lease.faults += 1

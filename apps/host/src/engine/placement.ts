@@ -62,10 +62,8 @@ export interface Candidate {
   heldUntil?: number
   /** An operator lets no launch go to it: who, and why. */
   disabled?: string
-  /** It said `unsupported` for this shape: the path, and its words. */
+  /** It said `unsupported` for this shape: the path. */
   unsupported?: string
-  /** It may be asked for that again then. */
-  unsupportedUntil?: number
   /** Launches under way and waiting, and how many may be. */
   backlog: number
   backlogLimit: number
@@ -76,7 +74,7 @@ export interface Turned {
   reason: string
   /** When it may be different; absent: not by waiting for a time. */
   until?: number
-  /** It will not for this demand, and who asks now is not to wait for it. */
+  /** It never will for this demand. */
   never?: true
   /** Those after it wait until then too: their order is an operator's word. */
   first?: true
@@ -108,10 +106,7 @@ function turnedDown(demand: Demand, candidate: Candidate, now: number): Omit<Tur
   if (candidate.capabilities === undefined) return { reason: 'it is not running', never: true }
   const lacks = misfit(demand, candidate.capabilities)
   if (lacks !== undefined) return { reason: `${lacks.field}: asked ${lacks.asked}, has ${lacks.has}`, never: true }
-  if (candidate.unsupported !== undefined) {
-    const until = candidate.unsupportedUntil
-    return { reason: `it does not support ${candidate.unsupported}`, never: true, ...(until === undefined ? {} : { until }) }
-  }
+  if (candidate.unsupported !== undefined) return { reason: `it does not support ${candidate.unsupported}`, never: true }
   if (candidate.disabled !== undefined) return { reason: candidate.disabled }
   const { state, backBy } = candidate
   const timed = (until: number | undefined, reason: string): Omit<Turned, 'provider'> | undefined =>

@@ -1,7 +1,7 @@
 /** The stock of a pool when its workers cannot be had. */
 import { ProviderError } from '@muster/core'
 import { afterEach, expect, test } from 'vitest'
-import { type Harness, leaseRequest, openHarness, poolConfig } from './testing/harness.ts'
+import { type Harness, openHarness, poolConfig } from './testing/harness.ts'
 
 let h: Harness
 afterEach(async () => {
@@ -66,45 +66,4 @@ test('that it cannot be made is said no longer once the pool keeps none', async 
   expect(conditions()).toEqual(['ci stock'])
   await configure({ ...warm, scale: { ...warm.scale, warm: 0 } })
   expect(conditions()).toEqual([])
-})
-
-test('what a provider does not support is said with its words, and asked for again after a while: it may have it by then', async () => {
-  let gone = false
-  const error = new ProviderError('unsupported', 'the engine has no image a:1', { effect: 'none', path: 'image' })
-  h = await openHarness({
-    pools: [warm],
-    providers: [{ name: 'one', fault: (method) => (method === 'launch' && gone ? { error } : undefined) }],
-  })
-  await h.pass(100)
-  gone = true
-  const [idle] = h.engine.workers.live()
-  await h.engine.workers.terminate(idle?.id ?? '', { principal: 'ann', reason: 'test', force: true })
-  await h.pass(1000)
-  expect(h.engine.conditions.list()).toMatchObject([
-    { name: 'ci', type: 'stock', message: expect.stringContaining('the engine has no image a:1') },
-  ])
-  const { id } = await h.engine.leases.request(leaseRequest())
-  await h.pass(100)
-  expect((await h.engine.leases.find(id))?.end_reason).toContain('one: it does not support image: the engine has no image a:1')
-  gone = false
-  await h.pass(60_000)
-  expect(h.engine.pools.get('ci')?.workers).toEqual({ idle: 1 })
-  expect(conditions()).toEqual([])
-})
-
-test('a lease that waits is not sent again to a provider that does not support it', async () => {
-  const error = new ProviderError('unsupported', 'no image a:1', { effect: 'none', path: 'image' })
-  const full = new ProviderError('capacity', 'full', { effect: 'none' })
-  h = await openHarness({
-    pools: [poolConfig({ placement: ['one', 'two'] })],
-    providers: [
-      { name: 'one', fault: (method) => (method === 'launch' ? { error } : undefined) },
-      { name: 'two', fault: (method) => (method === 'launch' ? { error: full } : undefined) },
-    ],
-  })
-  await h.engine.leases.request(leaseRequest())
-  await h.pass(300_000)
-  const launches = (name: string): number => h.provider(name).vendor.calls.filter(({ method }) => method === 'launch').length
-  expect(launches('one')).toBe(1)
-  expect(launches('two')).toBeGreaterThan(2)
 })
