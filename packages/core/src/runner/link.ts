@@ -68,18 +68,13 @@ export async function openLink(
   return { reader, channel, exitCode, close }
 }
 
-/** Of what came instead of the protocol. */
-const SAID_LIMIT = 300
-
 /** The words of the next `muster 1 …` line. */
 export async function readWords({ reader }: Link): Promise<string[]> {
   const line = await reader.line()
   const [name, version, ...rest] = line.split(' ')
   if (name === 'muster' && version === '1') return rest
-  // Often the words of what should have started a shell there, which nobody else tells.
-  const said = `${line} ${reader.noise()}`.replaceAll(/[^\P{C}]+/gu, ' ').trim()
-  throw new ProviderError('transient', `the worker sent something else than the protocol: ${said.slice(0, SAID_LIMIT)}`, {
-    cause: new Error(said.slice(0, 500)),
+  throw new ProviderError('transient', 'the worker sent something else than the protocol', {
+    cause: new Error(`${line.slice(0, 500)} ${reader.noise()}`),
   })
 }
 

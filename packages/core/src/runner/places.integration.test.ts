@@ -133,27 +133,6 @@ describe.each(benches)('places of the runner in $name', (bench) => {
     }
   })
 
-  test('a disk that has no room for a folder is said to be full, in the same words each time', async (context) => {
-    await requireSystem(context, needsRoot)
-    const small = join(dir, 'no-inodes')
-    mkdirSync(small)
-    const options = 'size=256k,nr_inodes=2,mode=700'
-    const mounted = spawnSync('/bin/mount', ['-t', 'tmpfs', '-o', options, 'muster-test', small])
-    await requireSystem(context, { name: 'mount', probe: () => (mounted.status === 0 ? undefined : mounted.stderr.toString()) })
-    try {
-      const runner = createRunner(localRaw(bench).raw, { dir: join(small, 'runs'), shell: bench.shell })
-      const refused = async (): Promise<unknown> => await runner.exec(sh(bench, 'true'), never).catch((error: unknown) => error)
-      const first = await refused()
-      expect(first).toMatchObject({ code: 'transient', effect: 'none' })
-      expect(first).toMatchObject({
-        message: `the worker cannot keep a command: cannot make a folder in ${join(small, 'runs')}: No space left on device`,
-      })
-      expect(await refused()).toMatchObject({ message: (first as Error).message })
-    } finally {
-      spawnSync('/bin/umount', [small])
-    }
-  })
-
   test('a worker without a needed program, without a shell, with another program for a shell', async () => {
     const bin = join(dir, 'bin')
     mkdirSync(bin)

@@ -57,11 +57,7 @@ _m_supervise() {
   exec </dev/null
   umask 077
   _m_tmp=$_m_base/.$_m_id.$6
-  if ! { mkdir "$_m_tmp" && cd "$_m_tmp"; } 2>/dev/null; then
-    # Once more for what the system says of it, the same each time: without the name, which is another with each try.
-    _m_l=$(mkdir "$_m_tmp" 2>&1); rmdir "$_m_tmp" 2>/dev/null
-    echo "cannot make a folder in $_m_base: \${_m_l##*: }"; exit
-  fi
+  if ! { mkdir "$_m_tmp" && cd "$_m_tmp"; } 2>/dev/null; then echo "cannot make $_m_tmp"; exit; fi
   if ! { mkfifo o e end && { [ "$_m_in" = 0 ] || mkfifo i wake; } && true >out && true >err; } 2>/dev/null; then
     cd /; rm -rf "$_m_tmp"; echo "cannot make files in $_m_base"; exit
   fi
