@@ -3,7 +3,6 @@ import { chmodSync, statSync } from 'node:fs'
 import { hostname } from 'node:os'
 import { join } from 'node:path'
 import type { Logger } from 'pino'
-import { DoorError } from './api/door-error.ts'
 import { type Api, startApi } from './api/server.ts'
 import { type Apply, applyOf, engineConfig } from './apply.ts'
 import { isLoopback } from './config/address.ts'
@@ -32,12 +31,12 @@ import type { Discovery } from './plugins/discover.ts'
 import { lockedFolders } from './plugins/lock.ts'
 import { startPlugins } from './plugins/room.ts'
 import { openRunning } from './running.ts'
+import { startFailure } from './start-failure.ts'
 import { placeOf } from './store/files.ts'
 import { openIdentity, type Restore } from './store/identity.ts'
 import { checkFolder } from './store/note.ts'
 import { openSqliteStore, storePath } from './store/open.ts'
 import { openSealer } from './store/sealer.ts'
-import { StoreError } from './store/store.ts'
 import { acquireTerm } from './store/term.ts'
 import { startedVersions, upgradeOf } from './upgrade.ts'
 import { hostVersion } from './version.ts'
@@ -106,7 +105,10 @@ export async function runDaemon(file: string, options: DaemonOptions): Promise<D
   const lost = typeof reason === 'string' ? undefined : reason.lost
   if (lost === 'moved') {
     // Nothing is written any more: by their names these would be the files of whoever is there now.
-    log.fatal({ data: running.data }, 'the data folder was moved, removed or replaced: the daemon ends at once; workers and runs go on')
+    log.fatal(
+      { data: running.data },
+      'the data folder was moved, removed or replaced: the daemon ends at once; workers and runs go on',
+    )
     process.exit(1)
   }
   if (lost === 'taken') log.error('another host has taken the term: this one must not act any more and stops')
@@ -316,20 +318,6 @@ function stopSignal(log: Logger, reload: () => void): StopSignal {
       for (const [name, listener] of listeners) process.removeListener(name, listener)
     },
   }
-}
-
-function startFailure(error: unknown): string {
-  if (error instanceof DoorError) return `not started: ${error.message}\n  ${error.hint}`
-  if (error instanceof StoreError) return [`not started: ${error.message}`, error.hint].filter((text) => text !== '').join('\n  ')
-  const { code, message } = error as NodeJS.ErrnoException
-  if (code === 'EROFS')
-    return `not started: ${message}\n  Mount the disk so that it can be written, or choose another data folder: --data.`
-  if (code === 'EACCES' || code === 'EPERM')
-    return `not started: ${message}\n  Give this user the right to it, or choose another data folder: --data.`
-  if (code === 'EEXIST' || code === 'ENOTDIR')
-    return `not started: ${message}\n  The data folder would replace something else: choose another path, host.data (--data).`
-  if (code === 'ENOSPC') return `not started: ${message}\n  Make room on the disk, or choose another data folder: --data.`
-  return `not started: ${error instanceof Error ? (error.stack ?? error.message) : String(error)}`
 }
 
 function say(text: string): void {

@@ -15,7 +15,10 @@ export function checkFiles(path: string, lock: string): void {
   alone([path, log, lock])
 }
 
-/** Asks whether `path` still leads to the file that it leads to now. What cannot be seen, as while a disk fails, is taken to be as it was. */
+/**
+ * Asks whether `path` still leads to the file that it leads to now. What cannot be seen, as while a disk fails, is taken to be as it was. That
+ * numbers of files stay is what SQLite counts on for its locks, too (`fileHasMoved` of os_unix.c).
+ */
 export function placeOf(path: string): () => boolean {
   const { dev, ino } = statSync(path)
   return () => {
