@@ -28,7 +28,10 @@ export interface ProviderErrorOptions {
   effect?: Effect
   /** What the reader can do about it, one sentence. */
   hint?: string
-  /** Milliseconds until another try makes sense: made whole, a day at most; what is no such number is left out. */
+  /**
+   * Milliseconds until another try makes sense: made whole, a day at most; what is no such number is left out. With `unsupported` it says
+   * that only the state of the vendor is in the way, as an image that is not there now: whoever asked waits.
+   */
   retryAfterMs?: number
   scope?: ThrottleScope
   /** The path of the offending field, as in `resources.memoryBytes`; for `invalid-spec` and `unsupported`. */
@@ -150,7 +153,7 @@ export const reactions: Readonly<Record<ProviderErrorCode, Reaction>> = {
     nextPlacement: true,
   }),
   'invalid-spec': reaction("Never retried; the request fails with the field's path."),
-  unsupported: reaction('Never retried; the next placement that declares the capability is tried.', {
+  unsupported: reaction('Not repeated; the next placement is tried, and this one is asked for no such worker for a while.', {
     nextPlacement: true,
   }),
   'not-found': reaction('The worker is inspected, then the absence rule decides.'),

@@ -13,7 +13,7 @@ export const launchBackoff: BackoffCurve = { baseMs: 500, capMs: 30_000 }
 export const terminateBackoff: BackoffCurve = { baseMs: 500, capMs: 60_000 }
 /** A pool whose workers keep failing to start: slower, each try costs money. */
 export const poolBackoff: BackoffCurve = { baseMs: 2000, capMs: 300_000 }
-/** A provider that refuses our rights, or whose watch or list fails. */
+/** A provider that refuses our rights or a kind of worker, or whose watch or list fails. */
 export const providerBackoff: BackoffCurve = { baseMs: 5000, capMs: 300_000 }
 /** Watch streams end by themselves at their deadline; a broken one comes back within seconds. */
 export const watchBackoff: BackoffCurve = { baseMs: 200, capMs: 30_000 }

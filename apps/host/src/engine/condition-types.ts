@@ -33,9 +33,9 @@ const raised = [
   'stock',
 ] as const
 /** The store's own, which nobody raises, and those whose type names a provider or a plugin besides. */
-const others = ['store-full', 'store-busy', 'store-failed', 'quota', 'fell-back'] as const
+const others = ['store-full', 'store-busy', 'store-failed', 'quota', 'refused', 'fell-back'] as const
 
-export type ConditionType = (typeof raised)[number] | `quota:${string}` | `fell-back:${string}`
+export type ConditionType = (typeof raised)[number] | `quota:${string}` | `refused:${string}` | `fell-back:${string}`
 
 export const conditionKinds: Readonly<Record<(typeof raised | typeof others)[number], ConditionKind>> = {
   'store-full': {
@@ -193,6 +193,14 @@ export const conditionKinds: Readonly<Record<(typeof raised | typeof others)[num
       'The plugin of a provider of the pool could not start in the version that the lock holds, by its own fault, and the version before runs instead. The type is `fell-back:` and the alias of the plugin.',
     meanwhile: 'The version before does all work, after a restart too, as long as the lock holds the two versions as it did.',
     mend: 'Mend the version, or `muster plugins rollback ALIAS`, so that the lock says what runs. `muster plugins acknowledge ALIAS` ends the condition; another version that takes over does too.',
+  },
+  refused: {
+    scope: 'pool',
+    meaning:
+      'A provider of the pool refuses its workers, and the state of the vendor is why, as an image that is not there while the pool pulls none. The type is `refused:` and the name of the provider.',
+    meanwhile:
+      'The next placement is used; where there is none, leases and stock wait. It is tried again after 5 seconds, then ever more rarely, at most every 5 minutes.',
+    mend: 'Mend what the message names. It ends with the next worker there that gets ready; `muster providers reconcile NAME` tries at once.',
   },
   quota: {
     scope: 'pool',

@@ -193,6 +193,8 @@ export async function startEngine(options: EngineOptions): Promise<Engine> {
     reconcile: async (name) => {
       // Whoever asks for a look has mended something, or wants to know.
       if (name !== undefined) await plugins.wake(name)
+      for (const one of name === undefined ? plugins.list() : [{ name }]) parts.memory.mended(one.name)
+      parts.passes.poke()
       await listAll(name)
     },
     orphans: (name) => parts.orphans.list(name),

@@ -1,11 +1,14 @@
 /** A launch that is given up: what is remembered of it, what becomes of the worker, and where its lease goes next. */
 import { type ProviderErrorCode, reactions } from '@muster/core'
+import { askedPause } from './backoff.ts'
 import { persist, type Context } from './context.ts'
 import { beginEnd, close } from './ending.ts'
 import type { JournalRule } from './journal-rules.ts'
 import type { Memory } from './memory.ts'
 import type { LeaseRecord, LiveWorker } from './model.ts'
+import { choose } from './placement.ts'
 import { changeLease, changeWorker, endLease, journal, leaseOf, type WorkerChange, writing, type Writing } from './records.ts'
+import type { Demand } from './spec.ts'
 import { brief } from './words.ts'
 
 export interface LaunchFailure {
@@ -16,6 +19,9 @@ export interface LaunchFailure {
   next: 'placement' | 'fail'
   path?: string
   quota?: string
+  hint?: string
+  /** The provider says when another try makes sense. */
+  retryAfterMs?: number
   /** What was seen with it. */
   also?: WorkerChange
   /** Stable name of the rule, where it is not the error table. */
@@ -109,6 +115,11 @@ export function quotaCondition(provider: string): `quota:${string}` {
   return `quota:${provider}`
 }
 
+/** As that of a quota. */
+export function refusedCondition(provider: string): `refused:${string}` {
+  return `refused:${provider}`
+}
+
 /** Updates what is remembered and the conditions. Returns the lease's count of failures. */
 function remember(context: Context, memory: Memory, given: { worker: LiveWorker; failure: LaunchFailure }): number {
   const { worker, failure } = given
@@ -127,8 +138,7 @@ function remember(context: Context, memory: Memory, given: { worker: LiveWorker;
       })
     return 0
   }
-  if (failure.code === 'unsupported' && demand !== undefined)
-    memory.unsupported(worker.provider, demand.shape, failure.path ?? brief(failure.message))
+  if (failure.code === 'unsupported' && demand !== undefined && refuse(context, memory, { worker, failure, demand })) return 0
   if (failure.code === 'auth') {
     memory.refused(worker.provider)
     context.conditions.raise({
@@ -140,8 +150,10 @@ function remember(context: Context, memory: Memory, given: { worker: LiveWorker;
     })
   }
   if (lease !== undefined) return memory.avoid(lease.id, worker.provider)
-  memory.stockFailed(worker.pool)
-  if (failure.next === 'fail')
+  // A refusal is remembered of the provider alone: the next one may be asked at once.
+  if (failure.code !== 'unsupported') memory.stockFailed(worker.pool)
+  const choice = demand === undefined ? undefined : choose(demand, memory.candidates(pool, demand), context.clock.now())
+  if (failure.next === 'fail' || (choice?.provider === undefined && choice?.never === true))
     context.conditions.raise({
       scope: 'pool',
       name: worker.pool,
@@ -150,4 +162,37 @@ function remember(context: Context, memory: Memory, given: { worker: LiveWorker;
       hint: "Mend the pool's worker section.",
     })
   return 0
+}
+
+/**
+ * Remembers that a provider does not make such a worker. True when only its state is in the way, as an image that is not there now: it says
+ * when to try again, and whoever asked waits. What the request itself wished for is no such case: whoever asked can mend it, and waits
+ * for nobody.
+ */
+function refuse(
+  context: Context,
+  memory: Memory,
+  given: { worker: LiveWorker; failure: LaunchFailure; demand: Demand },
+): boolean {
+  const { worker, failure, demand } = given
+  const { path, retryAfterMs } = failure
+  const lease = leaseOf(context, worker)
+  const wished = lease !== undefined && path !== undefined && Object.hasOwn(memory.request(lease).requirements, fieldOf(path))
+  const forNow = retryAfterMs !== undefined && !wished
+  const what = `${path === undefined ? '' : `${path}: `}${brief(failure.message)}`
+  memory.unsupported(worker.provider, demand.shape, { what, forNow, leastMs: askedPause({ retryAfterMs }, 0) })
+  if (forNow)
+    context.conditions.raise({
+      scope: 'pool',
+      name: worker.pool,
+      type: refusedCondition(worker.provider),
+      message: `provider ${worker.provider} makes no workers for it now: ${what}`,
+      hint: failure.hint ?? 'Mend at the vendor what the message names; tries go on.',
+    })
+  return forNow
+}
+
+/** The part of a request that a path of a spec is in. */
+function fieldOf(path: string): string {
+  return path.split('.', 1)[0] ?? path
 }

@@ -188,7 +188,7 @@ export function launcherOf(context: Context, parts: LauncherParts): Launcher {
     const given = { attempt, now, deadline: parts.startDue(worker), random: clock.random(), doubt: how.doubt, renewed }
     const reaction = reactToLaunch(error, given)
     if (reaction.kind === 'give-up') {
-      const { path, quota } = error
+      const { path, quota, hint, retryAfterMs } = error
       await giveUp(context, memory, {
         id,
         failure: {
@@ -198,6 +198,8 @@ export function launcherOf(context: Context, parts: LauncherParts): Launcher {
           next: reaction.next,
           ...(path === undefined ? {} : { path }),
           ...(quota === undefined ? {} : { quota }),
+          ...(hint === undefined ? {} : { hint }),
+          ...(retryAfterMs === undefined ? {} : { retryAfterMs }),
         },
       })
       return

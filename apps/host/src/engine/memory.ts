@@ -6,7 +6,7 @@ import type { ProviderError, ThrottleScope } from '@muster/core'
 import { askedPause, ceiling, exhaust, type Exhausted, poolBackoff, providerBackoff } from './backoff.ts'
 import type { Context } from './context.ts'
 import type { LeaseRequest, LeaseRecord, PoolConfig } from './model.ts'
-import type { Candidate } from './placement.ts'
+import type { Candidate, Refused } from './placement.ts'
 import { type Demand, demandOf, modeOf } from './spec.ts'
 
 export interface Memory {
@@ -23,7 +23,10 @@ export interface Memory {
   stockReady(pool: string): void
   stockFailed(pool: string): void
   noCapacity(provider: string, size: string): number
-  unsupported(provider: string, shape: string, path: string): void
+  /** A provider refused such a worker: it is not asked for one for a while, longer each time. */
+  unsupported(provider: string, shape: string, refused: { what: string; forNow: boolean; leastMs: number }): void
+  /** A worker of this shape got ready there. */
+  served(provider: string, shape: string): void
   /** Counts a failure of a lease at a provider, which it then avoids for a while. Returns how many it has had anywhere. */
   avoid(leaseId: string, provider: string): number
   /** Holds calls of a scope until then. */
@@ -33,6 +36,8 @@ export interface Memory {
   heldUntil(provider: string, scope: Exclude<ThrottleScope, 'all'>): number
   /** A launch succeeded, or the provider was started anew: it may be asked for everything again. */
   forgive(provider: string, how: 'launched' | 'restarted'): void
+  /** Somebody may have mended what it refused for: it may be asked anew. */
+  mended(provider: string): void
   forgetLease(id: string): void
   /** What these pools ask of a worker may have changed. */
   reconfigured(pools: ReadonlySet<string>): void
@@ -54,7 +59,7 @@ const AWAY_MS = 5000
 export function engineMemory(context: Context): Memory {
   const { clock, sealer } = context
   const exhausted = new Map<string, Exhausted>()
-  const lacking = new Map<string, string>()
+  const lacking = new Map<string, Refused & { until: number; times: number }>()
   const holds = new Map<string, number>()
   const refusals = new Map<string, number>()
   const leases = new Map<string, LeaseMemory>()
@@ -70,6 +75,9 @@ export function engineMemory(context: Context): Memory {
     leases.set(id, made)
     return made
   }
+  const forget = (kept: Map<string, unknown>, provider: string): void => {
+    for (const key of kept.keys()) if (key.startsWith(`${provider}/`)) kept.delete(key)
+  }
   const holdKey = (provider: string, scope: string): string => `${provider}/${scope}`
   const heldUntil = (provider: string, scope: string): number =>
     Math.max(holds.get(holdKey(provider, scope)) ?? 0, holds.get(holdKey(provider, 'all')) ?? 0)
@@ -81,9 +89,9 @@ export function engineMemory(context: Context): Memory {
   }
 
   /** An agent calls the host: one that is not told where would never be heard of. */
-  function wayBack(demand: Demand, provider: string): string | undefined {
+  function wayBack(demand: Demand, provider: string): Refused | undefined {
     const without = demand.mode === 'agent' && context.settings.urls?.[provider] === undefined
-    return without ? 'agents: no url says how its workers reach this host' : undefined
+    return without ? { what: 'agents: no url says how its workers reach this host' } : undefined
   }
 
   function standing(name: string): Pick<Candidate, 'state' | 'backBy'> {
@@ -103,7 +111,7 @@ export function engineMemory(context: Context): Memory {
       const provider = context.plugins.find(name)
       const until = exhausted.get(`${name}/${demand.size}`)?.until
       const away = avoid?.get(name)?.until
-      const path = lacking.get(`${name}/${demand.shape}`) ?? wayBack(demand, name)
+      const refused = wayBack(demand, name) ?? lacking.get(`${name}/${demand.shape}`)
       const disabled = context.wishes.disabled(name)
       return {
         name,
@@ -114,7 +122,7 @@ export function engineMemory(context: Context): Memory {
         ...(provider === undefined ? {} : { capabilities: provider.capabilities }),
         ...(until === undefined ? {} : { exhaustedUntil: until }),
         ...(away === undefined ? {} : { avoidUntil: away }),
-        ...(path === undefined ? {} : { unsupported: path }),
+        ...(refused === undefined ? {} : { unsupported: refused }),
         ...(disabled === undefined ? {} : { disabled }),
       }
     })
@@ -144,7 +152,16 @@ export function engineMemory(context: Context): Memory {
       exhausted.set(`${provider}/${size}`, next)
       return next.until
     },
-    unsupported: (provider, shape, path) => lacking.set(`${provider}/${shape}`, path),
+    unsupported: (provider, shape, { what, forNow, leastMs }) => {
+      const key = `${provider}/${shape}`
+      const before = lacking.get(key)
+      // One of several that were asked for together: all of them are one refusal.
+      const together = before !== undefined && before.until > clock.now()
+      const times = (before?.times ?? 0) + (together ? 0 : 1)
+      const until = together ? before.until : clock.now() + Math.max(leastMs, ceiling(providerBackoff, times))
+      lacking.set(key, { what, until, times, ...(forNow ? { forNow } : {}) })
+    },
+    served: (provider, shape) => lacking.delete(`${provider}/${shape}`),
     avoid: (leaseId, provider) => {
       const lease = ofLease(leaseId)
       lease.faults += 1
@@ -165,10 +182,9 @@ export function engineMemory(context: Context): Memory {
     heldUntil,
     forgive: (provider, how) => {
       refusals.delete(provider)
-      if (how === 'launched') return
-      for (const kept of [exhausted, lacking, holds])
-        for (const key of kept.keys()) if (key.startsWith(`${provider}/`)) kept.delete(key)
+      if (how === 'restarted') for (const kept of [exhausted, lacking, holds]) forget(kept, provider)
     },
+    mended: (provider) => forget(lacking, provider),
     forgetLease: (id) => leases.delete(id),
     reconfigured: (pools) => {
       for (const name of pools) {

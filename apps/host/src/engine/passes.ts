@@ -3,6 +3,7 @@ import { newId } from '../store/ids.ts'
 import { background, type Context, mutate } from './context.ts'
 import { configOf } from './elsewhere.ts'
 import { beginEnd } from './ending.ts'
+import { refusedCondition } from './failures.ts'
 import { knownOf } from './kept.ts'
 import type { Launcher } from './launcher.ts'
 import type { Memory } from './memory.ts'
@@ -44,6 +45,8 @@ export function passesOf(context: Context, parts: { memory: Memory; launcher: La
   const timers = new Map<string, () => void>()
   /** The reason last written to the journal for a waiting lease: said once, and again when it changes. */
   const reasons = new Map<string, string>()
+  /** Why the stock of a pool is not made. */
+  const stockWaits = new Map<string, string>()
   let started = false
 
   state.onWorker((now, before) => {
@@ -52,6 +55,8 @@ export function passesOf(context: Context, parts: { memory: Memory; launcher: La
     if (before?.phase === 'starting' && (now.phase === 'idle' || now.phase === 'leased')) {
       memory.stockReady(now.pool)
       context.conditions.clear({ scope: 'pool', name: now.pool, type: 'stock' })
+      memory.served(now.provider, now.shape)
+      context.conditions.clear({ scope: 'pool', name: now.pool, type: refusedCondition(now.provider) })
     }
   })
   state.onLease((now) => {
@@ -115,7 +120,9 @@ export function passesOf(context: Context, parts: { memory: Memory; launcher: La
       return
     }
     const pool = state.pool(name)
-    const { decisions, wakeAt: at } = plan(viewOf(pool), clock.now())
+    const { decisions, wakeAt: at, stockWaits: waits } = plan(viewOf(pool), clock.now())
+    if (waits === undefined) stockWaits.delete(name)
+    else stockWaits.set(name, waits)
     if (at !== undefined) wakeAt(name, at)
     const work = decisions.filter((decision) => decision.kind !== 'wait' || reasons.get(decision.leaseId) !== decision.reason)
     const results = await Promise.allSettled(work.map((decision) => carryOut(pool, decision)))
@@ -297,7 +304,8 @@ export function passesOf(context: Context, parts: { memory: Memory; launcher: La
     poke,
     waiting: (pool) => {
       const first = state.pool(pool).queue[0]
-      if (first === undefined) return ''
+      const stock = stockWaits.get(pool)
+      if (first === undefined) return stock === undefined ? '' : `its stock: ${stock}`
       // The journal names the states alone: what a provider says of one may change with each of its tries.
       const { placement } = state.pool(pool).config
       const troubles = placement.flatMap((name) => {

@@ -81,11 +81,29 @@ describe('the choice', () => {
     ],
     [
       'never means that all say so',
-      [one({ unsupported: 'image' }), one({ capabilities: can({ work: ['command'] }) })],
+      [one({ unsupported: { what: 'image' } }), one({ capabilities: can({ work: ['command'] }) })],
       undefined,
       { never: true },
     ],
-    ['a starting provider may come', [one({ unsupported: 'image' }), one({ state: 'starting' })], undefined, { never: false }],
+    [
+      'a starting provider may come',
+      [one({ unsupported: { what: 'image' } }), one({ state: 'starting' })],
+      undefined,
+      { never: false },
+    ],
+    [
+      'what is refused for now is waited for',
+      [one({ unsupported: { what: 'image', until: NOW + 5, forNow: true } })],
+      undefined,
+      { never: false, until: NOW + 5 },
+    ],
+    [
+      'what is refused for good is asked for again, but not waited for',
+      [one({ unsupported: { what: 'image', until: NOW + 5 } })],
+      undefined,
+      { never: true, until: NOW + 5 },
+    ],
+    ['a refusal ends at its time', [one({ unsupported: { what: 'image', until: NOW } })], 'one', {}],
   ]
   test.each(cases)('%s', (_name, ...[candidates, provider, more]) => {
     const choice = choose(wants({}), candidates, NOW)

@@ -46,6 +46,16 @@ function shown(spec: unknown, path: string): string {
   return typeof value === 'string' || typeof value === 'number' || typeof value === 'boolean' ? String(value) : 'given'
 }
 
+/** What a provider refuses to make. */
+export interface Refused {
+  /** The field, and the provider's own words. */
+  what: string
+  /** It may be asked anew then; absent: no time changes it. */
+  until?: number
+  /** Its state decides, so whoever asks waits; otherwise it never can, as far as it knows. */
+  forNow?: true
+}
+
 /** One provider of a pool's placement, as it stands now. */
 export interface Candidate {
   name: string
@@ -62,8 +72,8 @@ export interface Candidate {
   heldUntil?: number
   /** An operator lets no launch go to it: who, and why. */
   disabled?: string
-  /** It said `unsupported` for this shape: the path. */
-  unsupported?: string
+  /** It said `unsupported` for this shape. */
+  unsupported?: Refused
   /** Launches under way and waiting, and how many may be. */
   backlog: number
   backlogLimit: number
@@ -106,12 +116,14 @@ function turnedDown(demand: Demand, candidate: Candidate, now: number): Omit<Tur
   if (candidate.capabilities === undefined) return { reason: 'it is not running', never: true }
   const lacks = misfit(demand, candidate.capabilities)
   if (lacks !== undefined) return { reason: `${lacks.field}: asked ${lacks.asked}, has ${lacks.has}`, never: true }
-  if (candidate.unsupported !== undefined) return { reason: `it does not support ${candidate.unsupported}`, never: true }
+  const refused = refusal(candidate.unsupported, now)
+  if (refused?.never === true) return refused
   if (candidate.disabled !== undefined) return { reason: candidate.disabled }
   const { state, backBy } = candidate
   const timed = (until: number | undefined, reason: string): Omit<Turned, 'provider'> | undefined =>
     until !== undefined && until > now ? { reason, until } : undefined
   const held =
+    refused ??
     timed(candidate.exhaustedUntil, 'it had no capacity for this size') ??
     timed(candidate.avoidUntil, 'the last try there failed') ??
     timed(candidate.heldUntil, 'its launches are held')
@@ -122,6 +134,15 @@ function turnedDown(demand: Demand, candidate: Candidate, now: number): Omit<Tur
   return (
     held ?? (candidate.backlog >= candidate.backlogLimit ? { reason: 'its launches under way are at their limit' } : undefined)
   )
+}
+
+function refusal(refused: Refused | undefined, now: number): Omit<Turned, 'provider'> | undefined {
+  if (refused === undefined || (refused.until !== undefined && refused.until <= now)) return undefined
+  const { what, until, forNow } = refused
+  const again = until === undefined ? {} : { until }
+  return forNow === true
+    ? { reason: `for now it refuses ${what}`, ...again }
+    : { reason: `it does not support ${what}`, never: true, ...again }
 }
 
 /** A pool and the capabilities of its placement, for refusals. */

@@ -88,7 +88,7 @@ describe('a plan', () => {
     ],
     [
       'fails a lease that no provider will ever serve',
-      view({ queue: [lease('l1', { candidates: [candidate({ unsupported: 'services' })] })] }),
+      view({ queue: [lease('l1', { candidates: [candidate({ unsupported: { what: 'services' } })] })] }),
       ['no-placement-left l1'],
       undefined,
     ],
@@ -172,7 +172,7 @@ test('whatever the pool looks like: limits hold, nothing is used twice, older le
         ready: [candidate({ backlogLimit: given.limit }), candidate({ name: 'two' })],
         full: [candidate({ backlog: 5, backlogLimit: 5 })],
         exhausted: [candidate({ exhaustedUntil: NOW + 10 })],
-        never: [candidate({ unsupported: 'image' })],
+        never: [candidate({ unsupported: { what: 'image' } })],
       }
       const total = given.idle.length + given.busy + given.leaving + given.coming
       const pool = view({

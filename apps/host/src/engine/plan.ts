@@ -56,6 +56,8 @@ export interface Plan {
   decisions: Decision[]
   /** Nothing that happens until then changes the plan, unless a record, a limit or a provider changes. */
   wakeAt?: number
+  /** Why no worker for the stock can be asked for. */
+  stockWaits?: string
 }
 
 export function plan(view: PoolView, now: number): Plan {
@@ -69,7 +71,8 @@ export function plan(view: PoolView, now: number): Plan {
     keepStock(draft)
   } else for (const { id } of view.queue) waitForResume(draft, id, view.paused)
   retireIdle(draft)
-  return { decisions: draft.decisions, ...(draft.wakeAt === Infinity ? {} : { wakeAt: draft.wakeAt }) }
+  const { decisions, wakeAt, stockWaits } = draft
+  return { decisions, ...(wakeAt === Infinity ? {} : { wakeAt }), ...(stockWaits === undefined ? {} : { stockWaits }) }
 }
 
 interface Draft {
@@ -77,6 +80,7 @@ interface Draft {
   now: number
   decisions: Decision[]
   wakeAt: number
+  stockWaits?: string
   /** How many more workers may be made. */
   room: number
   /** Room that ending workers will leave, not yet promised to a waiting lease. */
@@ -166,7 +170,7 @@ function pick(draft: Draft, demand: Demand, candidates: readonly Candidate[]): C
 }
 
 function cannotPlace(draft: Draft, lease: QueuedLease, choice: Extract<Choice, { provider: undefined }>): void {
-  const reason = choice.turned.map((one) => `${one.provider}: ${one.reason}`).join('; ')
+  const reason = reasonOf(choice)
   const inputs = { passedOver: choice.turned }
   if (choice.never)
     draft.decisions.push({
@@ -189,6 +193,10 @@ function cannotPlace(draft: Draft, lease: QueuedLease, choice: Extract<Choice, {
           ? 'A provider of the pool gets ready, is enabled, or has finished a launch.'
           : `Tried again in ${Math.ceil((choice.until - draft.now) / 1000)} s.`,
     })
+}
+
+function reasonOf({ turned }: Choice): string {
+  return turned.map((one) => `${one.provider}: ${one.reason}`).join('; ')
 }
 
 function waitForResume(draft: Draft, leaseId: string, reason: string): void {
@@ -233,7 +241,10 @@ function keepStock(draft: Draft): void {
   const candidates = stock.candidates()
   for (let i = 0; i < Math.min(count, STOCK_BATCH) && draft.room > 0; i++) {
     const choice = pick(draft, stock.demand, candidates)
-    if (choice.provider === undefined) return
+    if (choice.provider === undefined) {
+      if (i === 0) draft.stockWaits = reasonOf(choice)
+      return
+    }
     launch(draft, stock.demand, {
       kind: 'launch',
       rule: 'launch-warm',

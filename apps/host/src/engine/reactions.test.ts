@@ -131,13 +131,24 @@ const rows: Record<ProviderErrorCode, Row> = {
     },
   },
   unsupported: {
-    seen: 'The worker comes from the next provider; this one is not asked for such a worker again.',
-    mend: 'Leave out what the provider cannot do, or place the pool on one that can.',
+    seen: 'The worker comes from the next provider, and where there is none the lease fails at once; this one is asked for such a worker again after 5 seconds, then ever more rarely, at most every 5 minutes. Where it says when to try again, its state alone is in the way: leases wait, and the pool has the condition `refused:PROVIDER`.',
+    mend: 'Leave out what the provider cannot do, or place the pool on one that can. Mend what the condition names; `muster providers reconcile PROVIDER` tries at once.',
     async show() {
       await open({ error: new ProviderError('unsupported', 'no services here', { ...none, path: 'services' }) })
-      expect(providerOf(await ask(300_000))).toBe('two')
+      expect(providerOf(await ask())).toBe('two')
       expect(providerOf(await ask())).toBe('two')
       expect(calls('launch')).toHaveLength(1)
+      await h.pass(5000)
+      expect(providerOf(await ask())).toBe('two')
+      expect(calls('launch')).toHaveLength(2)
+      await h.close()
+      await open({ error: new ProviderError('unsupported', 'no such image', { ...none, retryAfterMs: 1000 }), times: 1 }, ['one'])
+      const id = await ask()
+      expect(conditions()).toEqual(['pool ci refused:one'])
+      await h.engine.reconcile('one')
+      await h.pass(100)
+      expect(providerOf(id)).toBe('one')
+      expect(conditions()).toEqual([])
     },
   },
   'not-found': {

@@ -1,7 +1,7 @@
 /** Conditions whose subject is gone: nobody would ever clear them. */
 import type { ConditionKey } from './api.ts'
 import type { Context } from './context.ts'
-import { quotaCondition } from './failures.ts'
+import { quotaCondition, refusedCondition } from './failures.ts'
 import type { Memory } from './memory.ts'
 import type { ConditionRecord } from './model.ts'
 
@@ -19,7 +19,8 @@ export function clearStale(context: Pick<Context, 'conditions' | 'plugins' | 'st
     const config = state.pools.get(name)?.config
     if (config === undefined || config.placement.length === 0) return false
     if (type === 'stock') return memory.stock(config) !== undefined
-    return !type.startsWith(quotaCondition('')) || config.placement.some((provider) => type === quotaCondition(provider))
+    const one = [quotaCondition, refusedCondition].find((of) => type.startsWith(of('')))
+    return one === undefined || config.placement.some((provider) => type === one(provider))
   }
 
   for (const one of conditions.list())

@@ -140,7 +140,7 @@ suiteWith(await findDocker(), 'images of a real registry', (docker) => {
       expect(await launched({ image, settings: { pull: 'always' } })).toBe(other)
       await removeImage(docker.socket, image)
       const never = harness.provider.launch(harness.hold({ image, settings: { pull: 'never' } }), harness.call())
-      await expect(never).rejects.toMatchObject({ code: 'unsupported', effect: 'none', path: 'image' })
+      await expect(never).rejects.toMatchObject({ code: 'unsupported', effect: 'none', path: 'image', retryAfterMs: 5000 })
       const wrong = harness.provider.launch(harness.hold({ image, settings: { pull: 'sometimes' } }), harness.call())
       await expect(wrong).rejects.toMatchObject({ code: 'invalid-spec', effect: 'none', path: 'settings.pull' })
     })

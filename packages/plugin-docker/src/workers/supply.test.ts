@@ -50,6 +50,8 @@ test.each([
     code: 'unsupported',
     effect: 'none',
     path,
+    // Only as long as it is not there: whoever asks waits.
+    retryAfterMs: 5000,
   })
   expect(asked).toEqual([])
 })

@@ -36,6 +36,9 @@ export function createSupply(puller: Puller): Supply {
   }
 }
 
+/** Whoever removed it puts it there again, or another machine does: not sooner than in seconds. */
+const ABSENT_RETRY_MS = 5000
+
 /** What a pool that pulls nothing says of an image that is not there. */
 export function absent(image: string, { at, cause }: { at: string; cause?: unknown }): ProviderError {
   const hint = 'Put it there, or let the pool pull it: `settings.pull: missing`.'
@@ -43,6 +46,7 @@ export function absent(image: string, { at, cause }: { at: string; cause?: unkno
     effect: 'none',
     path: at,
     hint,
+    retryAfterMs: ABSENT_RETRY_MS,
     cause,
   })
 }

@@ -224,6 +224,37 @@ test.each([
   },
 )
 
+test.each([
+  ['it may run after all', 'unknown', true],
+  ['it never began', 'infrastructure', false],
+])('a worker that takes no command is handed to nobody else, when %s', async (_, outcome, running) => {
+  const warm = poolConfig({ work: 'hold', uses: 10, scale: { warm: 1, max: 1 } })
+  const settings = { reconcileMs: 30_000, orphanGraceMs: 120_000, retention: { recordsMs: 1e12, journalMs: 1e12 } }
+  await h.engine.configure({ pools: [warm], ...settings }, { principal: 'ann', changes: ['it'], commit: () => undefined })
+  await until('a worker', () => h.engine.pools.get('ci')?.workers['idle'] === 1)
+  let sick = true
+  fault = () => (sick ? transient : undefined)
+  const { execState } = h.provider()
+  if (running) h.provider().execState = async () => ({ state: 'running' })
+  const id = await create()
+  await until('its worker', () => typeof runs.get(id)?.worker_id === 'string')
+  const bad = runs.get(id)?.worker_id ?? ''
+  await until('its end', () => runs.get(id) === undefined, 10_000)
+  expect(await runs.find(id)).toMatchObject({ outcome })
+  sick = false
+  h.provider().execState = execState
+  const next = await create()
+  await until('the next one to run', () => runs.get(next)?.state === 'running', 1000)
+  expect(runs.get(next)?.worker_id).not.toBe(bad)
+  expect(await h.engine.workers.find(bad)).toMatchObject({ phase: 'terminated' })
+  // One that took it serves on.
+  const good = runs.get(next)?.worker_id ?? ''
+  commands.end(good, 1)
+  await until('its end', () => runs.get(next) === undefined)
+  await h.pass(1000)
+  expect(h.engine.workers.get(good)).toMatchObject({ phase: 'idle' })
+})
+
 test('what this host may not ask just now is not held against the worker', async () => {
   let refused = true
   fault = () => (refused ? new ProviderError('cancelled', 'the host may not act', { effect: 'none' }) : undefined)

@@ -75,7 +75,7 @@ async function attachUntilEnd(job: Job, giveUp: AbortSignal, disk: Disk): Promis
   const { deps, watch } = job
   const cut = AbortSignal.any([deps.stopping, watch.lost, giveUp])
   let [unknown, faults] = [0, 0]
-  const unseen = (reason: string): Ending => cutOff(endingOf({ reason }, watch.stop()), reason)
+  const unseen = (reason: string): Ending => ({ ...cutOff(endingOf({ reason }, watch.stop()), reason), unfit: true })
   const begun = (): boolean => deps.records.get(job.run.id)?.started_at !== null
   const goneUnder = async (why: string): Promise<Ending> =>
     cutOff(await endingOfGone(deps, job.run, { stop: watch.stop(), ...exitOfWorker(job) }), why)
@@ -83,7 +83,7 @@ async function attachUntilEnd(job: Job, giveUp: AbortSignal, disk: Disk): Promis
   // What may have begun is not said to be unbegun: whoever repeats such a run would have its command twice.
   let sent = !job.untried
   const unbegun = async (reason: string): Promise<Ending> =>
-    sent && (await hasHeard(job, cut)) !== false ? unseen(reason) : endingUnbegun(reason, watch.stop())
+    sent && (await hasHeard(job, cut)) !== false ? unseen(reason) : { ...endingUnbegun(reason, watch.stop()), unfit: true }
   for (let failures = 0; ;) {
     if (deps.stopping.aborted) throw deps.stopping.reason
     if (watch.gone()) return goneUnder('its worker was gone')
@@ -120,7 +120,9 @@ async function attachUntilEnd(job: Job, giveUp: AbortSignal, disk: Disk): Promis
     } else if (unknownThere) {
       unknown += 1
       if (unknown >= unknownTries)
-        return begun() ? unseen(`nobody can tell how it ended: ${error.message}`) : endingUnbegun(error.message, watch.stop())
+        return begun()
+          ? unseen(`nobody can tell how it ended: ${error.message}`)
+          : { ...endingUnbegun(error.message, watch.stop()), unfit: true }
     } else if (!isPassing(error)) {
       const never = !begun() && (error.code !== 'conflict' || (!sent && (await shownAs(job)) === 'gone'))
       return never ? endingUnbegun(`${error.code}: ${error.message}`, watch.stop()) : unseen(`${error.code}: ${error.message}`)

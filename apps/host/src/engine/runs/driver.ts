@@ -237,6 +237,8 @@ function endingOfRecord(run: RunRecord): Ending | undefined {
     reason: run.reason ?? '',
     ...(run.exit === null ? {} : { exit: JSON.parse(run.exit) as NonNullable<Ending['exit']> }),
     ...(run.log_problem === null ? {} : { logProblem: run.log_problem }),
+    // Whether its worker may serve others is not stored: what never began, or has no end, says no.
+    ...(run.started_at === null || run.outcome === 'unknown' ? { unfit: true } : {}),
   }
 }
 

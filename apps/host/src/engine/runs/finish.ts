@@ -47,6 +47,7 @@ export async function finish(deps: RunDeps, id: string, ending: Ending): Promise
       unread: run.worker_id === null,
       discard: isSuspect(ending),
       ...keepOf(run, ending.outcome),
+      ...(ending.unfit === true ? { discard: true } : {}),
     }
     await engine.leases.release(lease.id, how, (tx, after) => write(tx, after))
     // The lease had ended meanwhile, and its end took no note of the run.

@@ -8,6 +8,8 @@ export interface Ending {
   reason: string
   /** Why the end of what the command said may not be stored; absent: all of it is. */
   logProblem?: string
+  /** Its worker takes no command, or may still run this one: nobody else is handed it. */
+  unfit?: true
 }
 
 /** Nobody saw the end of its log: `why`. */

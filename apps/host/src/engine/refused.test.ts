@@ -1,0 +1,122 @@
+/** What a provider refuses to make: for how long, who waits, and who is told in whose words. */
+import { ProviderError } from '@muster/core'
+import { afterEach, expect, test } from 'vitest'
+import { type Harness, leaseRequest, openHarness, poolConfig } from './testing/harness.ts'
+
+let h: Harness
+afterEach(async () => {
+  expect(h.reports).toEqual([])
+  await h.close()
+})
+
+const words = 'the engine has no image x:1, and the pool pulls none'
+const absent = new ProviderError('unsupported', words, {
+  effect: 'none',
+  path: 'image',
+  retryAfterMs: 5000,
+  hint: 'Put it there.',
+})
+const never = new ProviderError('unsupported', 'the machine has 2', { effect: 'none', path: 'resources.cpu' })
+
+async function open(error: ProviderError, pool: Parameters<typeof poolConfig>[0] = {}): Promise<{ mend(): void }> {
+  let broken = true
+  h = await openHarness({
+    pools: [poolConfig({ worker: { image: 'x:1' }, ...pool })],
+    providers: [{ name: 'one', fault: (method) => (method === 'launch' && broken ? { error } : undefined) }, { name: 'two' }],
+  })
+  return { mend: () => void (broken = false) }
+}
+
+async function ask(requirements = {}, ms = 100): Promise<string> {
+  const { id } = await h.engine.leases.request(leaseRequest({ requirements }))
+  await h.pass(ms)
+  return id
+}
+const launches = (): number => h.provider().vendor.calls.filter((call) => call.method === 'launch').length
+const conditions = (): string[] => h.engine.conditions.list().map(({ name, type }) => `${name} ${type}`)
+const waiting = (): string | undefined => h.engine.pools.get('ci')?.waiting
+
+test('for now: whoever asks waits, tries go on ever more rarely, and the pool says it in its words until one succeeds', async () => {
+  const { mend } = await open(absent, { queueTimeoutMs: 14_400_000 })
+  const [first, second] = [await ask(), await ask()]
+  expect([first, second].map((id) => h.engine.leases.get(id)?.state)).toEqual(['queued', 'queued'])
+  expect(launches()).toBe(1)
+  expect(waiting()).toBe(`one: for now it refuses image: ${words}`)
+  expect(h.engine.conditions.list()).toMatchObject([
+    { scope: 'pool', name: 'ci', type: 'refused:one', message: expect.stringContaining(words), hint: 'Put it there.' },
+  ])
+  const why = (await h.engine.journal.why('pool', 'ci')).map((row) => row.decision)
+  expect(why).toContain(`waits: one: for now it refuses image: ${words}`)
+  // However many wait: one refusal is one step.
+  await h.pass(3_600_000)
+  expect(launches()).toBeLessThan(60)
+  expect(h.engine.leases.get(first)?.state).toBe('queued')
+  mend()
+  await h.pass(300_000)
+  expect([first, second].map((id) => h.engine.leases.get(id)?.state)).toEqual(['active', 'active'])
+  expect([conditions(), waiting()]).toEqual([[], ''])
+  // It is forgotten: the next refusal begins with a short pause again.
+  expect(launches()).toBeLessThan(60)
+})
+
+test('for now, where another one does it: that is taken, and the first one is asked again later', async () => {
+  const { mend } = await open(absent, { placement: ['one', 'two'] })
+  const providerOf = (id: string): string | undefined => h.engine.workers.get(h.engine.leases.get(id)?.worker_id ?? '')?.provider
+  expect([providerOf(await ask()), providerOf(await ask()), launches()]).toEqual(['two', 'two', 1])
+  expect(conditions()).toEqual(['ci refused:one'])
+  mend()
+  await h.pass(5000)
+  expect([providerOf(await ask()), conditions()]).toEqual(['one', []])
+})
+
+test('for now, of what the request itself wants: it fails at once with the words, and the pool is well', async () => {
+  await open(absent)
+  const id = await ask({ image: 'typo:1' })
+  expect(await h.engine.leases.find(id)).toMatchObject({
+    end: 'failed',
+    end_reason: `no placement is left: one: it does not support image: ${words}`,
+  })
+  expect(conditions()).toEqual([])
+})
+
+test('the stock of a pool: the reason is told without a lease that waits, and it is made once it can be', async () => {
+  const { mend } = await open(absent, { work: 'hold', scale: { warm: 1 } })
+  await h.pass(1000)
+  expect(waiting()).toBe(`its stock: one: for now it refuses image: ${words}`)
+  expect(conditions()).toEqual(['ci refused:one'])
+  await h.pass(120_000)
+  mend()
+  await h.pass(300_000)
+  expect(h.engine.pools.get('ci')?.workers).toEqual({ idle: 1 })
+  expect([conditions(), waiting()]).toEqual([[], ''])
+})
+
+test('for good: whoever asks fails at once without a call, until the provider is asked anew after a while', async () => {
+  const { mend } = await open(never)
+  const reason = 'no placement is left: one: it does not support resources.cpu: the machine has 2'
+  expect(await h.engine.leases.find(await ask())).toMatchObject({ end: 'failed', end_reason: reason })
+  expect(await h.engine.leases.find(await ask())).toMatchObject({ end: 'failed', end_reason: reason })
+  expect([launches(), conditions()]).toEqual([1, []])
+  mend()
+  await h.pass(5000)
+  expect(h.engine.leases.get(await ask())?.state).toBe('active')
+})
+
+test('for good, of the stock: the pool says so, and tries go on', async () => {
+  const { mend } = await open(never, { work: 'hold', scale: { warm: 1 } })
+  await h.pass(1000)
+  expect(waiting()).toBe('its stock: one: it does not support resources.cpu: the machine has 2')
+  expect(h.engine.conditions.list()).toMatchObject([{ type: 'stock', message: expect.stringContaining('the machine has 2') }])
+  mend()
+  await h.pass(300_000)
+  expect([h.engine.pools.get('ci')?.workers, conditions(), waiting()]).toEqual([{ idle: 1 }, [], ''])
+})
+
+test('an operator who has mended it need not wait: a reconcile asks anew', async () => {
+  const { mend } = await open(absent)
+  const id = await ask({}, 100_000)
+  mend()
+  await h.engine.reconcile('one')
+  await h.pass(100)
+  expect(h.engine.leases.get(id)?.state).toBe('active')
+})
