@@ -45,7 +45,6 @@ export async function finish(deps: RunDeps, id: string, ending: Ending): Promise
       ...(ending.outcome === 'cancelled' ? { end: 'cancelled' as const } : {}),
       // It may have got ready in this very moment.
       unread: run.worker_id === null,
-      discard: isSuspect(ending),
       ...keepOf(run, ending.outcome),
       ...(ending.unfit === true ? { discard: true } : {}),
     }
@@ -54,12 +53,6 @@ export async function finish(deps: RunDeps, id: string, ending: Ending): Promise
     if (records.get(id) !== undefined) await engine.store.write(write)
   }
   deps.killpoint('run-ended')
-}
-
-/** Its worker took no command, or what ran there may run on: whoever got it next would have the same, or that beside it. */
-function isSuspect({ outcome, exit }: Ending): boolean {
-  if (outcome === 'unknown' || outcome === 'infrastructure') return true
-  return exit !== undefined && exit.code === undefined && exit.signal === undefined
 }
 
 /** Nothing of an input is kept, and an output that did not come will not. */
