@@ -66,9 +66,7 @@ export const poolSchema: z.ZodType<PoolView> = named(
     workers: z.record(z.string(), z.int()).describe('Live workers by phase; absent is 0.'),
     queued: z.int().describe('Leases that have no worker yet.'),
     leases: z.int().describe('Leases that have one.'),
-    waiting: z
-      .string()
-      .describe('Why the first of the queue waits, or else why the stock of the pool is not made; empty when nothing waits.'),
+    waiting: z.string().describe('Why the first of the queue, or else the stock, waits; empty when nothing waits.'),
     state: z
       .enum(['active', 'paused', 'draining', 'leaving'])
       .describe(

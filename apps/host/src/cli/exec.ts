@@ -57,5 +57,5 @@ async function exec(
     ...(user === undefined ? {} : { user }),
     ...(timeout === undefined ? {} : { timeoutMs: timeout }),
   })
-  return followRun({ client, run, stdin, quiet: true, cancels: true })
+  return followRun({ client, run, stdin, quiet: 'but trouble', cancels: true })
 }

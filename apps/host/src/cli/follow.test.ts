@@ -14,11 +14,12 @@ interface Told {
   /** What following it comes to; default: it is waited for until nobody does. */
   logs?: () => Error
   cancel?: () => Promise<void>
+  why?: { rule: string; decision: string }
 }
 
 const base = { id: 'r1', pool: 'ci', state: 'running', worker: 'w1' } as Run
 
-function clientOf({ run, provider = { state: 'ready' }, logs, cancel = async () => undefined }: Told): MusterClient {
+function clientOf({ run, provider = { state: 'ready' }, logs, cancel = async () => undefined, why }: Told): MusterClient {
   const aborted = async (signal?: AbortSignal): Promise<never> =>
     new Promise((_, reject) => signal?.addEventListener('abort', () => reject(signal.reason as Error), { once: true }))
   return {
@@ -32,14 +33,19 @@ function clientOf({ run, provider = { state: 'ready' }, logs, cancel = async () 
       get: async () => ({ ...base, ...run }),
       cancel,
     },
+    why: async () => (why === undefined ? [] : [why]),
     workers: { get: async () => ({ provider: 'local' }) },
     providers: { get: async (name: string) => ({ name, ...provider }) },
   } as unknown as MusterClient
 }
 
-function following(told: Told, early?: ReturnType<typeof noteSignals>): { done: Promise<number>; said: () => string } {
+function following(
+  told: Told,
+  early?: ReturnType<typeof noteSignals>,
+  quiet: boolean | 'but trouble' = true,
+): { done: Promise<number>; said: () => string } {
   const spy = vi.spyOn(process.stderr, 'write').mockReturnValue(true)
-  const done = followRun({ client: clientOf(told), run: base, stdin: false, quiet: true, cancels: true, ...(early && { early }) })
+  const done = followRun({ client: clientOf(told), run: base, stdin: false, quiet, cancels: true, ...(early && { early }) })
   return { done, said: () => spy.mock.calls.map(([text]) => String(text)).join('') }
 }
 
@@ -169,4 +175,24 @@ test.each([
   })
   await followRun({ client, run: base, stdin: false, quiet: false, cancels: true })
   for (const text of ['waits', 'runs on worker w1']) expect(said.some((one) => one.includes(text))).toBe(expected.includes(text))
+})
+
+test.each([
+  [
+    'what is in the way of its command is told',
+    { rule: 'exec-retry', decision: 'could not be started: transient: no' },
+    /^muster: r1: could not be started: transient: no\n$/,
+  ],
+  ['one that merely waits says nothing', undefined, /^$/],
+])('in somebody’s worker: %s', async (_, why, expected) => {
+  vi.useFakeTimers()
+  const run = { state: 'starting' as const }
+  const { done, said } = following({ run, ...(why && { why }) }, undefined, 'but trouble')
+  await vi.advanceTimersByTimeAsync(1500)
+  const text = said()
+  vi.useRealTimers()
+  interrupt()
+  interrupt()
+  await done
+  expect(text).toMatch(expected)
 })

@@ -10,8 +10,8 @@ export interface FollowOptions {
   run: Run
   /** Send this process's standard input. */
   stdin: boolean
-  /** No lines about waiting. */
-  quiet: boolean
+  /** No lines about waiting; or only about what is wrong while it does. */
+  quiet: boolean | 'but trouble'
   /** Ctrl-C ends the run; else only the following. */
   cancels: boolean
   /** Who listened for signals until now. */
@@ -33,7 +33,7 @@ export async function followRun(options: FollowOptions): Promise<number> {
   // Not before: Node drops a signal that has come, and was told to nobody yet, with its last listener.
   options.early?.release()
   const aborted = AbortSignal.any([ended.signal, stop.now])
-  const waiting = options.quiet ? Promise.resolve() : tellWaiting(options, aborted)
+  const waiting = options.quiet === true ? Promise.resolve() : tellWaiting(options, aborted)
   const input = options.stdin ? sendInput(options, aborted) : Promise.resolve()
   let over = false
   try {
@@ -47,7 +47,7 @@ export async function followRun(options: FollowOptions): Promise<number> {
     if (line !== undefined) say(line)
     const peak = end.exit?.memoryPeakBytes
     // For people: what a script reads has it in `muster runs show`.
-    if (peak !== undefined && !options.quiet && process.stderr.isTTY) say(`peak memory ${bytes(peak)}`)
+    if (peak !== undefined && options.quiet === false && process.stderr.isTTY) say(`peak memory ${bytes(peak)}`)
     if (code === exits.infrastructure && line !== undefined) say(`\`muster why run ${run.id}\` says more`)
     // A code of the command's own says more than that its output is not here.
     return code === exits.ok && !whole ? exits.infrastructure : code
@@ -193,12 +193,13 @@ async function sendInput({ client, run }: FollowOptions, signal: AbortSignal): P
   }
 }
 
-async function tellWaiting({ client, run }: FollowOptions, signal: AbortSignal): Promise<void> {
+async function tellWaiting({ client, run, quiet }: FollowOptions, signal: AbortSignal): Promise<void> {
   const began = performance.now()
   let told = ''
   let timer: NodeJS.Timeout | undefined
   const look = async (): Promise<void> => {
-    const text = await describeWaiting(client, run).catch(() => undefined)
+    const describe = quiet === false ? describeWaiting : describeTrouble
+    const text = await describe(client, run).catch(() => undefined)
     if (signal.aborted) return
     if (text !== undefined && text !== told) say((told = text))
     timer = setTimeout(() => void look(), LOOK_MS)
@@ -225,14 +226,21 @@ async function describeAway(client: MusterClient, { id }: Run): Promise<string |
   return `provider ${provider.name}, which has its worker, does not answer: ${provider.reason ?? provider.state}`
 }
 
+/** Why its command, which has a worker, has not begun; undefined: nothing is known to be in the way, or it has begun. */
+async function describeTrouble(client: MusterClient, { id }: Run): Promise<string | undefined> {
+  const run = await client.runs.get(id)
+  if (run.state !== 'starting') return undefined
+  const [last] = await client.why('run', id, 1)
+  if (last?.rule === 'exec-retry') return `${id}: ${last.decision}`
+  const away = await describeAway(client, run)
+  return away === undefined ? undefined : `${id}: ${away}`
+}
+
 async function describeWaiting(client: MusterClient, { id, pool }: Run): Promise<string | undefined> {
   const run = await client.runs.get(id)
   if (run.state === 'uploading') return `${id} waits for its inputs`
-  if (run.state === 'starting') {
-    const [last] = await client.why('run', id, 1)
-    if (last?.rule === 'exec-retry') return `${id}: ${last.decision}`
-    return `${id}: ${(await describeAway(client, run)) ?? `its worker ${run.worker ?? ''} is being readied`}`
-  }
+  if (run.state === 'starting')
+    return (await describeTrouble(client, run)) ?? `${id}: its worker ${run.worker ?? ''} is being readied`
   if (run.state !== 'queued') return undefined
   const { waiting } = await client.pools.get(pool)
   return waiting === '' ? `${id}: a worker of pool ${pool} is being made` : `${id} waits for a worker of pool ${pool}: ${waiting}`

@@ -377,7 +377,7 @@ export interface Pool {
   queued: number
   /** Leases that have one. */
   leases: number
-  /** Why the first of the queue waits, or else why the stock of the pool is not made; empty when nothing waits. */
+  /** Why the first of the queue, or else the stock, waits; empty when nothing waits. */
   waiting: string
   /** paused: nothing is launched or handed out · draining: it keeps no worker that nobody holds · leaving: the configuration names it no longer. */
   state: 'active' | 'paused' | 'draining' | 'leaving'

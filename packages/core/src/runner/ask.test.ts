@@ -89,3 +89,31 @@ test('a connection that has ended is not cut later', async () => {
   await vi.advanceTimersByTimeAsync(600_000)
   expect(signals.map(({ aborted }) => aborted)).toEqual([false])
 })
+
+test.each([
+  ['stdout' as const, 'OCI runtime exec failed: exec failed:\r\n', /than the protocol: OCI runtime exec failed: exec failed:$/],
+  ['stderr' as const, 'no such\u001b[1m container\n', /was lost: no such \[1m container$/],
+])('what is said over %s where no command can be begun stands in the error', async (stream, text, message) => {
+  const raw: RawExec = async () => ({
+    output: (async function* () {
+      yield { stream, data: Buffer.from(text) }
+    })(),
+    exit: Promise.resolve({}),
+  })
+  const refused = { code: 'transient', message: expect.stringMatching(message) }
+  await expect(createRunner(raw).exec(spec, never)).rejects.toMatchObject(refused)
+  await expect(createRunner(raw).state('x1', never)).rejects.toMatchObject(refused)
+})
+
+test('and no more of it than a journal can take', async () => {
+  const raw: RawExec = async () => ({
+    output: (async function* () {
+      yield { stream: 'stdout' as const, data: Buffer.from(`${'x'.repeat(4000)}\n`) }
+    })(),
+    exit: Promise.resolve({}),
+  })
+  const error: unknown = await createRunner(raw)
+    .exec(spec, never)
+    .catch((thrown: unknown) => thrown)
+  expect(`${(error as Error).message.length}`).toMatch(/^5\d\d$/)
+})

@@ -3,7 +3,7 @@ import { setTimeout as delay } from 'node:timers/promises'
 import { ProviderError, toProviderError } from '../errors.ts'
 import { type Channel, createChannel } from './channel.ts'
 import type { RawExec } from './raw.ts'
-import { createReader, type Reader } from './reader.ts'
+import { createReader, quoted, type Reader } from './reader.ts'
 import { runnerScript } from './script.ts'
 
 /** How long the exit of a raw exec may come after the end of its output. */
@@ -73,9 +73,8 @@ export async function readWords({ reader }: Link): Promise<string[]> {
   const line = await reader.line()
   const [name, version, ...rest] = line.split(' ')
   if (name === 'muster' && version === '1') return rest
-  throw new ProviderError('transient', 'the worker sent something else than the protocol', {
-    cause: new Error(`${line.slice(0, 500)} ${reader.noise()}`),
-  })
+  // What an engine says of a command that it could not begin comes this way, where the script would have answered.
+  throw new ProviderError('transient', `the worker sent something else than the protocol${quoted(`${line} ${reader.noise()}`)}`)
 }
 
 /** The first line of a connection: tells a worker without a shell from one that was lost. */

@@ -51,7 +51,7 @@ export function createReader(session: RawExecSession, options: { signal: AbortSi
     wake?.()
   }
   const lost = (cause?: unknown): ProviderError =>
-    new ProviderError('transient', 'the connection into the worker was lost', {
+    new ProviderError('transient', `the connection into the worker was lost${quoted(noise)}`, {
       hint: 'attach again with the same id and the offsets stored so far',
       ...(cause === undefined ? {} : { cause }),
     })
@@ -164,4 +164,16 @@ export function createReader(session: RawExecSession, options: { signal: AbortSi
   }
 
   return { line, bytes, idle, ring, noise: () => noise, fail, drain }
+}
+
+/** Enough for what an engine or a shell has to say, and short in a journal. */
+const QUOTE_LIMIT = 500
+
+/** Other people's words as the end of a message, in one line; nothing where they say nothing. */
+export function quoted(text: string): string {
+  const line = text
+    .replaceAll(/[\p{Cc}\p{Cf}\s]+/gu, ' ')
+    .trim()
+    .slice(0, QUOTE_LIMIT)
+  return line === '' ? '' : `: ${line}`
 }

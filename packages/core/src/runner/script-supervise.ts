@@ -45,6 +45,12 @@ _m_pump() { # LIMIT in KiB, or 0
   exec cat 2>/dev/null
 }
 
+# Why nothing can be written here: sets _m_x. The words are those of a program: a shell's own may be no more than \`I/O error\`.
+_m_why() {
+  _m_x=$({ printf '%4095s\\n' '' | cat >why; } 2>&1)
+  _m_x=\${_m_x##*: }; _m_x=\${_m_x:+: $_m_x}
+}
+
 # supervise BASE ID UMASK CWD INPUT NONCE LIMIT, with mark and spec on standard input. Answers ok, old or a reason, then closes its output.
 _m_supervise() {
   _m_base=$1 _m_id=$2 _m_um=$3 _m_cwd=$4 _m_in=$5 _m_lim=$7
@@ -57,15 +63,15 @@ _m_supervise() {
   exec </dev/null
   umask 077
   _m_tmp=$_m_base/.$_m_id.$6
-  if ! { mkdir "$_m_tmp" && cd "$_m_tmp"; } 2>/dev/null; then echo "cannot make $_m_tmp"; exit; fi
-  if ! { mkfifo o e end && { [ "$_m_in" = 0 ] || mkfifo i wake; } && true >out && true >err; } 2>/dev/null; then
-    cd /; rm -rf "$_m_tmp"; echo "cannot make files in $_m_base"; exit
-  fi
+  _m_x=$(mkdir "$_m_tmp" 2>&1) && cd "$_m_tmp" || { echo "cannot make a folder in $_m_base: \${_m_x##*: }"; exit; }
+  _m_x=$({ mkfifo o e end && { [ "$_m_in" = 0 ] || mkfifo i wake; } && true >out && true >err; } 2>&1) || {
+    cd /; rm -rf "$_m_tmp"; echo "cannot make files in $_m_base: \${_m_x##*: }"; exit
+  }
   _m_boot; _m_born $$; _m_own="$$ $_m_t $_m_b"
   [ "$_m_in" = 0 ] || echo 0 >fed
   # Room for what is noted later is taken now: a full disk must not turn it into something else.
   if ! { echo "$_m_own" >owner && printf '%79s\\n' '' >rc.new && printf '%79s\\n' '' >pumps && printf '%79s\\n' '' >ooms && printf '%79s\\n' '' >command; } 2>/dev/null; then
-    cd /; rm -rf "$_m_tmp"; echo "cannot write in $_m_base"; exit
+    _m_why; cd /; rm -rf "$_m_tmp"; echo "cannot write in $_m_base$_m_x"; exit
   fi
   exec 9<>end
   [ -e "$_m_base/$_m_id" ] || mv "$_m_tmp" "$_m_base/$_m_id" 2>/dev/null
