@@ -76,6 +76,8 @@ test('the unit of systemd is one that systemd takes', async (context) => {
   await chmod(program, 0o755)
   const unit = await readFile(join(root, 'packaging/muster.service'), 'utf8')
   expect(unit).toContain('ExecStart=/usr/local/bin/muster up')
+  // The start after that would make an empty data folder at the old path.
+  expect(unit).toContain('\nRestartPreventExitStatus=66\n')
   const file = join(temp.path, 'muster.service')
   await writeFile(file, unit.replace('/usr/local/bin/muster', program))
   const { code, stderr } = await runProcess(['/usr/bin/systemd-analyze', 'verify', '--man=no', file])

@@ -1,5 +1,6 @@
 /** The daemon's own start and end: what it says, how it exits, what lives on. */
 import { writeFileSync } from 'node:fs'
+import { rename } from 'node:fs/promises'
 import { createServer } from 'node:http'
 import type { AddressInfo } from 'node:net'
 import { join } from 'node:path'
@@ -61,6 +62,26 @@ test('under an older Node, which starts it as a child, it ends in order when tha
   await waitFor('the daemon itself to end', async () => site.output().includes('"msg":"stopped"'), { timeoutMs: patienceMs })
   expect(site.output()).not.toContain('Debugger listening')
 })
+
+test(
+  'a data folder that is moved while it works ends it, with a code on which no supervisor begins anew at the old path',
+  { timeout },
+  async () => {
+    const site = await openSite()
+    const daemon = await site.start()
+    await site.ready()
+    const { id } = await lease(site)
+    const moved = `${site.data}.moved`
+    await rename(site.data, moved)
+    expect(await daemon.exited).toMatchObject({ code: 66, signal: null })
+    expect(site.output()).toContain('the data folder was moved, removed or replaced')
+    await rename(moved, site.data)
+    await site.start()
+    await site.ready()
+    expect(await site.client.leases.get(id)).toMatchObject({ lease: { state: 'active' } })
+    await site.client.leases.release(id)
+  },
+)
 
 test('a second daemon on the same data is refused, and names the first', { timeout }, async () => {
   const site = await openSite()

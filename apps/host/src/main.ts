@@ -5,6 +5,7 @@ import { join } from 'node:path'
 import type { Logger } from 'pino'
 import { type Api, startApi } from './api/server.ts'
 import { type Apply, applyOf, engineConfig, withCertificate } from './apply.ts'
+import { exits } from './cli/io.ts'
 import { isLoopback } from './config/address.ts'
 import type { MusterConfig } from './config/load.ts'
 import { makeFolders } from './config/places.ts'
@@ -51,7 +52,7 @@ export interface DaemonOptions {
   logFormat: 'json' | 'text'
 }
 
-/** 0: stopped as asked · 1: not started, or no longer allowed to act; the last lines say why · 70: a fault (EX_SOFTWARE of sysexits) */
+/** 0: stopped as asked · 1: not started, or no longer allowed to act; the last lines say why · 66: its data folder was taken away · 70: a fault (EX_SOFTWARE of sysexits) */
 export type DaemonExit = 0 | 1 | 70
 
 /** Runs until a signal. Everything it has to say goes to stderr. */
@@ -109,7 +110,7 @@ export async function runDaemon(file: string, options: DaemonOptions): Promise<D
       { data: running.data },
       'the data folder was moved, removed or replaced: the daemon ends at once; workers and runs go on',
     )
-    process.exit(1)
+    process.exit(exits.moved)
   }
   if (lost === 'taken') log.error('another host has taken the term: this one must not act any more and stops')
   log.info({ reason: lost === undefined ? reason : 'lost' }, 'stopping; workers and runs go on')

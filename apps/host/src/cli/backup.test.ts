@@ -1,12 +1,12 @@
 import { execFileSync } from 'node:child_process'
-import { chmod, mkdir, readdir, readFile, realpath, stat, symlink, writeFile } from 'node:fs/promises'
+import { chmod, mkdir, readdir, readFile, realpath, stat, symlink, utimes, writeFile } from 'node:fs/promises'
 import { join } from 'node:path'
 import { tempFolder } from '@muster/test/systems/temp'
 import { expect, test } from 'vitest'
 import { openBackups } from '../store/backup.ts'
 import { openIdentity } from '../store/identity.ts'
 import { openSqliteStore } from '../store/open.ts'
-import { fileOf, keep } from './backup.ts'
+import { dropLeft, fileOf, keep } from './backup.ts'
 
 test('a backup takes the place of a regular file only, and of that when it is told to', async () => {
   await using folder = await tempFolder('backup')
@@ -89,4 +89,25 @@ test('two backups to one file at once do not touch each other', async () => {
   await keep(given(chunks, meanwhile), { file, force: true })
   expect(Buffer.concat(chunks).equals(await readFile(file))).toBe(true)
   expect((await readdir(folder.path)).sort()).toEqual(['data', 'nightly.tar'])
+})
+
+test('what a backup that was killed has left is removed by a later one to the same place, a day after it was written last', async () => {
+  await using folder = await tempFolder('backup')
+  const at = (name: string): string => join(folder.path, name)
+  const id = '0123456789abcdef'
+  const yesterday = Date.now() / 1000 - 90_000
+  const old = [
+    `nightly.tar.${id}.part`,
+    `muster-o1-20260101T010101Z.tar.${id}.part`,
+    ...[`nightly.tar2.${id}.part`, 'nightly.tar.part', `muster-o2-20260101T010101Z.tar.${id}.part`, 'nightly.tar.0123.part'],
+  ]
+  for (const name of old) {
+    await writeFile(at(name), '')
+    await utimes(at(name), yesterday, yesterday)
+  }
+  await writeFile(at('nightly.tar.fedcba9876543210.part'), 'of one that is under way')
+  for (const name of ['nightly.tar', 'muster-o1-20260202T020202Z.tar']) await writeFile(at(name), '')
+  expect(await dropLeft(at('nightly.tar'))).toEqual([at(`nightly.tar.${id}.part`)])
+  expect(await dropLeft(at('muster-o1-20260202T020202Z.tar'))).toEqual([at(`muster-o1-20260101T010101Z.tar.${id}.part`)])
+  expect((await readdir(folder.path)).length).toBe(old.length - 2 + 3)
 })

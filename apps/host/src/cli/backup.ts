@@ -1,7 +1,7 @@
 /** `muster backup`: a backup of a daemon that works, here or elsewhere, into a file that was read back before it has its name. */
 import { createWriteStream } from 'node:fs'
-import { link, lstat, realpath, rename, rm, stat } from 'node:fs/promises'
-import { dirname, join, resolve } from 'node:path'
+import { link, lstat, readdir, realpath, rename, rm, stat } from 'node:fs/promises'
+import { basename, dirname, join, resolve } from 'node:path'
 import { pipeline } from 'node:stream/promises'
 import type { Command } from 'commander'
 import { MusterError } from '@muster/client'
@@ -53,6 +53,7 @@ async function backup(target: string, { withKey, logs, force, json }: Options, c
       onWhole: () => (what = 'reads the backup back'),
     })
     tell(manifest, { file, received, json: json === true })
+    for (const left of await dropLeft(file)) say(`${left} is removed: a backup that was cut off had left it`)
     return exits.ok
   } catch (error) {
     if (!gone.signal.aborted) throw local(error)
@@ -97,6 +98,31 @@ export async function keep(tar: AsyncIterable<Uint8Array>, { file, force, onByte
   } finally {
     await rm(part, { force: true })
   }
+}
+
+/** No backup writes nothing for so long: the daemon cuts off one that is not read, and what has come is read back at the speed of a disk. */
+const LEFT_MS = 86_400_000
+
+/** Removes the drafts of backups to the same file, or into the same folder, that were killed; `file` was written now. Returns them. */
+export async function dropLeft(file: string): Promise<string[]> {
+  const placeOf = (name: string): string => name.replace(/\d{8}T\d{6}Z(?=\.tar$)/, '')
+  // By the clock of that disk, which may be another machine's.
+  const now = (await stat(file).catch(() => undefined))?.mtimeMs ?? 0
+  const dropped: string[] = []
+  for (const name of await readdir(dirname(file)).catch(() => [])) {
+    const [, of = ''] = /^(.+)\.[0-9a-f]{16}\.part$/.exec(name) ?? []
+    if (placeOf(of) !== placeOf(basename(file))) continue
+    const path = join(dirname(file), name)
+    const found = await lstat(path).catch(() => undefined)
+    if (found?.isFile() !== true || found.mtimeMs > now - LEFT_MS) continue
+    // The backup itself is whole, whoever may not remove this.
+    const isGone = await rm(path).then(
+      () => true,
+      () => false,
+    )
+    if (isGone) dropped.push(path)
+  }
+  return dropped
 }
 
 /** Where the backup goes. A name that is taken is refused before anything is copied; `force` replaces a file, and the one that a link leads to. */

@@ -1,8 +1,17 @@
 /** What the command line says: tables and JSON on stdout, everything about Muster itself on stderr. */
 import { styleText } from 'node:util'
 
-/** As `sysexits` and shells have it: 124 of timeout(1), 125 of docker run, 130 of a shell after Ctrl-C. */
-export const exits = { ok: 0, failed: 1, usage: 2, timeout: 124, infrastructure: 125, cancelled: 130, pipe: 141 } as const
+/** As `sysexits` (66: no input) and shells have it: 124 of timeout(1), 125 of docker run, 130 of a shell after Ctrl-C. */
+export const exits = {
+  ok: 0,
+  failed: 1,
+  usage: 2,
+  moved: 66,
+  timeout: 124,
+  infrastructure: 125,
+  cancelled: 130,
+  pipe: 141,
+} as const
 
 /** A line about Muster itself: never part of a command's output. */
 export function say(text: string): void {

@@ -9,6 +9,8 @@ const codes: Readonly<Record<keyof typeof exits, string>> = {
   ok: 'it was done; of `run` and `exec`: the command exited 0',
   failed: 'it was refused or failed, or its output cannot be written; the last lines say why',
   usage: 'the arguments are wrong',
+  moved:
+    'of `up`: its data folder was moved, removed or replaced while it worked; another start would begin an empty one at the old path',
   timeout: 'of `run` and `exec`: the command ran longer than its time-out',
   infrastructure:
     'of `run`, `exec` and `runs attach`: the command did not run to its end, nobody can tell how it ended, or its output cannot be written',

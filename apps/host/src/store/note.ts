@@ -1,5 +1,5 @@
 /** What a data folder knows of itself outside its store: whose it is, and what became of it. */
-import { closeSync, fsyncSync, openSync, readFileSync, renameSync, statSync, writeSync } from 'node:fs'
+import { closeSync, fchownSync, fsyncSync, openSync, readFileSync, renameSync, rmSync, statSync, writeSync } from 'node:fs'
 import { basename, join } from 'node:path'
 import { z } from 'zod'
 import { storePath } from './open.ts'
@@ -60,10 +60,15 @@ export function noteIn(dir: string): Note | undefined {
   }
 }
 
+/** Under root it stays the file of the user whose daemon works in that folder: a copy that root starts lays the original of another user to rest. */
 export function writeNote(path: string, note: Note): void {
   const part = `${path}.part`
-  const file = openSync(part, 'w', 0o600)
+  const before = statSync(path, { throwIfNoEntry: false }) ?? statSync(storePath(join(path, '..')), { throwIfNoEntry: false })
+  // Made anew: a link of that name would lead elsewhere.
+  rmSync(part, { force: true })
+  const file = openSync(part, 'wx', 0o600)
   try {
+    if (before !== undefined && process.geteuid?.() === 0) give(file, before)
     writeSync(file, `${JSON.stringify(note)}\n`)
     fsyncSync(file)
   } finally {
@@ -71,6 +76,15 @@ export function writeNote(path: string, note: Note): void {
   }
   renameSync(part, path)
   syncDirectory(join(path, '..'))
+}
+
+function give(file: number, { uid, gid }: { uid: number; gid: number }): void {
+  try {
+    fchownSync(file, uid, gid)
+  } catch (error) {
+    // A root that may not, as in some containers, has it as its own.
+    if ((error as NodeJS.ErrnoException).code !== 'EPERM') throw error
+  }
 }
 
 /** A start takes one epoch. More starts than any deployment makes between a backup and its restore, where nobody knows how many. */

@@ -1,13 +1,25 @@
-import { chmodSync, existsSync, mkdirSync, mkdtempSync, readdirSync, rmSync, statSync, writeFileSync } from 'node:fs'
+import {
+  chmodSync,
+  cpSync,
+  existsSync,
+  mkdirSync,
+  mkdtempSync,
+  readdirSync,
+  readFileSync,
+  rmdirSync,
+  rmSync,
+  statSync,
+  writeFileSync,
+} from 'node:fs'
 import { writeFile } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
-import { join } from 'node:path'
+import { basename, join } from 'node:path'
 import { DatabaseSync } from 'node:sqlite'
 import { afterEach, beforeEach, expect, test } from 'vitest'
 import { openBackups } from './backup.ts'
 import { openIdentity } from './identity.ts'
 import { lockHost } from './lock.ts'
-import { checkFolder } from './note.ts'
+import { checkFolder, noteIn, ownerPath, writeNote } from './note.ts'
 import { lockPath, openSqliteStore, storePath } from './open.ts'
 import { restore } from './restore.ts'
 import { openSealer } from './sealer.ts'
@@ -113,4 +125,40 @@ test('a restore that is cut off while it moves files is no start, and can be mad
   await expect(openIdentity(store, dir)).rejects.toMatchObject({ code: 'restored' })
   await openIdentity(store, dir, { restore: 'adopt' })
   await store.close()
+})
+
+test('made again, a restore that was cut off reads the former store with its log, and keeps both in one folder', async () => {
+  await makeBackup()
+  const store = await openSqliteStore(dir)
+  await store.write((tx) => tx.updateTable('tokens').set({ revoked_at: 88 }).where('id', '=', 't-kept').execute())
+  const killed = join(room, 'killed')
+  cpSync(dir, killed, { recursive: true })
+  await store.close()
+  const at = Date.UTC(2030, 0)
+  const how = { file, dir: killed, force: true, withoutKey: false }
+  const aside = join(killed, 'before-restore-2030-01-01T00-00-00-000Z')
+  // In the way of the log, which goes after its store.
+  mkdirSync(join(aside, 'muster.db-wal'), { recursive: true })
+  await expect(restore({ ...how, now: () => at })).rejects.toThrow('EISDIR')
+  rmdirSync(join(aside, 'muster.db-wal'))
+
+  const again = await restore({ ...how, now: () => at + 1 })
+  expect(again).toMatchObject({ tokens: { revoked: 2, live: [] }, aside })
+  expect(readdirSync(killed).filter((name) => name.startsWith('before-'))).toEqual([basename(aside)])
+  expect(readdirSync(aside)).toEqual(expect.arrayContaining(['muster.db', 'muster.db-wal', 'owner.json']))
+  expect(noteIn(aside)).not.toHaveProperty('restoring')
+  expect(revokedIn(aside)).toContainEqual({ id: 't-kept', revoked_at: 88 })
+})
+
+test('cut off at its very end and made again, it lets the former store be', async () => {
+  await makeBackup()
+  const now = Date.UTC(2030, 0)
+  const how = { file, dir, force: true, withoutKey: false }
+  const { aside = '' } = await restore({ ...how, now: () => now })
+  const { restoring: _none, ...note } = noteIn(dir) ?? { owner: '', epoch: 0 }
+  writeNote(ownerPath(dir), { ...note, restoring: basename(aside) })
+  const former = readFileSync(storePath(aside))
+  expect((await restore({ ...how, now: () => now + 1 })).aside).toBe(aside)
+  expect(readFileSync(storePath(aside)).equals(former)).toBe(true)
+  checkFolder(dir, undefined)
 })

@@ -132,11 +132,20 @@ function prepare({ draft, manifest, options, at }: Draft & { options: RestoreOpt
   }
 }
 
-/** Of a restore that was cut off, it is aside by now. */
+/** Of a restore that was cut off, it is aside by now; its log follows, without which it lacks what was written last. */
 function formerStore(dir: string): string {
+  const begun = begunIn(dir)
+  if (existsSync(storePath(dir)) || begun === undefined || !existsSync(join(begun, names.database))) return storePath(dir)
+  for (const log of [`${names.database}-wal`, `${names.database}-shm`])
+    if (existsSync(join(dir, log)) && !existsSync(join(begun, log))) renameSync(join(dir, log), join(begun, log))
+  return join(begun, names.database)
+}
+
+/** Where a restore that was cut off has put what it replaces. */
+function begunIn(dir: string): string | undefined {
   const { restoring } = noteIn(dir) ?? {}
-  const aside = restoring === undefined ? '' : join(dir, basename(restoring), names.database)
-  return !existsSync(storePath(dir)) && existsSync(aside) ? aside : storePath(dir)
+  const begun = restoring === undefined ? undefined : join(dir, basename(restoring))
+  return begun !== undefined && existsSync(begun) ? begun : undefined
 }
 
 /** The first key there is must be the right one: a wrong one that was named is a mistake, and none is guessed. */
@@ -185,22 +194,30 @@ function giveUp(db: DatabaseSync, at: number): void {
 
 /**
  * Moves the former files aside and the new ones in. Cut off anywhere, the note in the folder says so: a start is refused, and the restore can be
- * made again.
+ * made again. That one goes on where the first was: what is aside already is the former, and what took its place goes into a folder of its own.
  */
 function swap({ dir, draft, manifest, at }: Draft & { dir: string }): string | undefined {
   const database = storePath(dir)
-  const aside = join(dir, `before-restore-${new Date(at).toISOString().replaceAll(/[:.]/g, '-')}`)
-  const keep = (name: string, how: typeof renameSync = renameSync): void => {
+  const stamp = new Date(at).toISOString().replaceAll(/[:.]/g, '-')
+  const begun = begunIn(dir)
+  const aside = begun ?? join(dir, `before-restore-${stamp}`)
+  const placeFor = (name: string): string =>
+    begun !== undefined && existsSync(join(begun, name)) ? join(begun, `of-restore-cut-off-${stamp}`) : aside
+  const keep = (
+    name: string,
+    { into = placeFor(name), how = renameSync }: { into?: string; how?: typeof renameSync } = {},
+  ): void => {
     const path = join(dir, name)
     if (!existsSync(path)) return
-    mkdirSync(aside, { recursive: true, mode: 0o700 })
-    how(path, join(aside, name))
+    mkdirSync(into, { recursive: true, mode: 0o700 })
+    how(path, join(into, name))
   }
   const brings = [names.key, names.runs].filter((name) => existsSync(join(draft, name)))
-  keep('owner.json', copyFileSync)
+  if (begun === undefined) keep('owner.json', { how: copyFileSync })
   const { restoring: _under, ...note } = leap(ownerPath(dir), manifest, { restoring: basename(aside) })
   // The log goes after its database: without that it is nothing, while a database without its log lacks what was written last.
-  for (const suffix of ['', '-wal', '-shm']) keep(`${names.database}${suffix}`)
+  const into = existsSync(database) ? placeFor(names.database) : aside
+  for (const suffix of ['', '-wal', '-shm']) keep(`${names.database}${suffix}`, { into })
   for (const name of brings) {
     keep(name)
     renameSync(join(draft, name), join(dir, name))
