@@ -99,8 +99,11 @@ function isStrange({ keyword }: { keyword: string }, context: string | undefined
   return context === 'querystring' && keyword === 'unrecognized_keys'
 }
 
+/** Of a resource that takes no query. */
+export const NOTHING_ASKED = 'nothing is asked for there'
+
 function namesOf(query: readonly string[]): string {
-  return query.length === 0 ? '; nothing is asked for there' : `; known: ${query.join(', ')}`
+  return query.length === 0 ? `; ${NOTHING_ASKED}` : `; known: ${query.join(', ')}`
 }
 
 function ofStore(error: StoreError): ApiProblem {
