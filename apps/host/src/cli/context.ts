@@ -127,8 +127,11 @@ export function parsing<T>(parse: (text: string) => T | undefined, wanted: strin
 
 /** A sub-command with what all have. */
 export function subcommand(name: string, summary: string): Command {
-  return addressed(new Command(name).description(summary).showHelpAfterError('(add --help for all options)'))
+  return addressed(new Command(name).description(summary).showHelpAfterError(HELP_HINT))
 }
+
+/** The last line of the answer to a wrong command line. The parser writes it as it is. */
+export const HELP_HINT = 'muster: (add --help for all options)'
 
 /** Which daemon is meant may be said before the command's name and after it. */
 export function addressed(command: Command): Command {
