@@ -140,3 +140,6 @@ export function addressed(command: Command): Command {
     .option('--data <dir>', "data folder of the daemon; default: the configuration's")
     .option('--url <url>', 'address of a daemon elsewhere, with its token in MUSTER_TOKEN')
 }
+
+/** Of what is followed from here, and goes on without this process. */
+export const DETACH_TIMEOUT = 'end it when nobody has followed it for so long, as after a kill of this; default: it runs on'
