@@ -7,7 +7,7 @@ import { waitFor } from '@muster/test/systems/wait'
 import { afterEach, beforeEach, expect, test } from 'vitest'
 import type { Runs } from '../runs-api.ts'
 import { type Commands, commandsIn } from '../testing/commands.ts'
-import { type Harness, openHarness, poolConfig } from '../testing/harness.ts'
+import { type Harness, leaseRequest, openHarness, poolConfig } from '../testing/harness.ts'
 import { startRuns } from './index.ts'
 
 let dir: string
@@ -100,4 +100,47 @@ test('one that begins after all while it is asked whether its worker knows of it
   const { id } = await cancelled()
   expect(killed).toContain('SIGTERM')
   expect(await runs.find(id)).toMatchObject({ outcome: 'cancelled', exit: expect.stringContaining('143') })
+})
+
+test.each([
+  ['exec', down('possible'), () => knows('unknown')],
+  ['exec', down('possible'), () => knows('running')],
+  ['run', down('none'), () => knows('unknown')],
+] as const)(
+  'a worker in which a command of its holder could not be begun ends with the lease: by %s',
+  async (how, error, set) => {
+    const lease = await h.engine.leases.request(leaseRequest())
+    const hold = (): string => h.engine.leases.get(lease.id)?.worker_id ?? ''
+    await until('it to be held', () => h.engine.leases.get(lease.id)?.state === 'active')
+    const worker = hold()
+    set()
+    fault = () => error
+    const { id } =
+      how === 'exec'
+        ? await runs.exec(worker, { command: ['make'], stdin: false }, { principal: 'tester' })
+        : await runs.create({ ...request, lease: lease.id }, { principal: 'tester' })
+    await until('it to be given up', () => runs.get(id) === undefined, 10_000)
+    // Whoever holds it has it until they let go of it.
+    expect(h.engine.workers.get(worker)).toMatchObject({ phase: 'leased', lease_id: lease.id })
+    fault = () => undefined
+    await h.engine.leases.release(lease.id, { reason: 'done' })
+    expect(h.engine.workers.get(worker)).toMatchObject({ phase: 'terminating' })
+    await until('it to go', () => h.engine.workers.get(worker) === undefined)
+  },
+)
+
+test('one in which a command of its holder was refused, or began, serves on', async () => {
+  const lease = await h.engine.leases.request(leaseRequest())
+  await until('it to be held', () => h.engine.leases.get(lease.id)?.state === 'active')
+  const worker = h.engine.leases.get(lease.id)?.worker_id ?? ''
+  fault = () => new ProviderError('unsupported', 'not as that user')
+  const refused = await runs.exec(worker, { command: ['make'], stdin: false }, { principal: 'tester' })
+  await until('it to be refused', () => runs.get(refused.id) === undefined)
+  fault = () => undefined
+  const began = await runs.exec(worker, { command: ['make'], stdin: false }, { principal: 'tester' })
+  await until('it to run', () => runs.get(began.id)?.state === 'running')
+  commands.end(worker, 1)
+  await until('its end', () => runs.get(began.id) === undefined)
+  await h.engine.leases.release(lease.id, { reason: 'done' })
+  expect(h.engine.workers.get(worker)).toMatchObject({ phase: 'idle' })
 })
