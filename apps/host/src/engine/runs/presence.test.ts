@@ -123,7 +123,7 @@ test('who follows the log, uploads or sends standard input is a client, and who 
       yield piece
     },
   }).readLog('r', { from: 0, follow: false })
-  void reading.next()
+  void reading[Symbol.asyncIterator]().next()
   await pass(other.clock, 1000)
   expect(other.cancelled).toEqual([gone])
 })
