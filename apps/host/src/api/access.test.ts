@@ -133,6 +133,30 @@ test('a token that is made again with its key is the same one; the store holds i
   expect(kept).toContain('"key":"a"')
 })
 
+test('a token that was revoked or has expired since is not given again with its key: its text is worthless', async () => {
+  await using daemon = await startTestDaemon()
+  const make = (key: string, body: object): ReturnType<typeof daemon.ask> =>
+    daemon.ask('POST', '/v1/tokens', { body: { role: 'viewer', ...body }, headers: { 'idempotency-key': key } })
+  const { json } = await make('a', { name: 'ci' })
+  const { id } = json['details'] as { id: string }
+  await daemon.ask('DELETE', `/v1/tokens/${id}`)
+  const short = { name: 'short', ttlMs: 1 }
+  await make('b', short)
+  await waitFor('its time to be over', async () => (await make('b', short)).status !== 201)
+  for (const again of [await make('a', { name: 'ci' }), await make('b', short)])
+    expect([again.status, again.json]).toEqual([
+      409,
+      expect.objectContaining({
+        code: 'conflict',
+        detail: expect.stringMatching(
+          /^the token t[0-9a-z]{26} that this key made is worthless by now: it (was revoked|has expired)$/,
+        ),
+        hint: 'For another one send another Idempotency-Key.',
+      }),
+    ])
+  expect((await make('c', { name: 'ci' })).status).toBe(201)
+})
+
 test('tokens come in pages, newest first', async () => {
   await using daemon = await startTestDaemon()
   for (const name of ['a', 'b', 'c', 'd']) await daemon.ask('POST', '/v1/tokens', { body: { name, role: 'viewer' } })

@@ -10,7 +10,7 @@ import { readJsonBodies, refuseEncoded } from './json-bodies.ts'
 import { observeRequests } from './observing.ts'
 import { describeRoute } from './openapi.ts'
 import { ApiProblem } from './problems.ts'
-import { noteAnswer, refuse, refuseBroken } from './refuse.ts'
+import { noteAnswer, refuse, refuseBroken, refuseQuery } from './refuse.ts'
 import { backupRoutes } from './routes/backup.ts'
 import { conditionRoutes } from './routes/conditions.ts'
 import { configRoutes } from './routes/config.ts'
@@ -75,6 +75,7 @@ export async function buildApp(deps: AppDeps): Promise<App> {
   // A POST that says nothing more needs no body at all.
   app.addHook('preValidation', async (request) => {
     checkStill(request, deps.access)
+    refuseQuery(request)
     const { schema } = request.routeOptions
     if (schema?.body !== undefined && schema.body !== rawBody) request.body ??= {}
   })

@@ -36,6 +36,8 @@ function toDo(error: NodeJS.ErrnoException): string {
     case 'EACCES':
     case 'EPERM':
       return 'Give this user the right to it, or choose another'
+    case 'ENOENT':
+      return 'Make that folder, or choose another'
     case 'EEXIST':
     case 'ENOTDIR':
       return 'It would replace something else: choose another'

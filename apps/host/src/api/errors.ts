@@ -99,8 +99,11 @@ function isStrange({ keyword }: { keyword: string }, context: string | undefined
   return context === 'querystring' && keyword === 'unrecognized_keys'
 }
 
+/** Of a resource that takes no query. */
+export const NOTHING_ASKED = 'nothing is asked for there'
+
 function namesOf(query: readonly string[]): string {
-  return query.length === 0 ? '; nothing is asked for there' : `; known: ${query.join(', ')}`
+  return query.length === 0 ? `; ${NOTHING_ASKED}` : `; known: ${query.join(', ')}`
 }
 
 function ofStore(error: StoreError): ApiProblem {
@@ -113,12 +116,18 @@ function ofStore(error: StoreError): ApiProblem {
 
 /** A name of the client's, as that of a label, may be the fault itself, and as long as a body. */
 const PART = 63
+/** No schema goes so deep. */
+const PARTS = 20
 
 /** `body.outputs.0.name` of where and `/outputs/0/name`. */
 function pathOf(where: string, pointer: string): string {
-  const inner = pointer
-    .split('/')
+  return placeOf(where === 'querystring' ? 'query' : where, pointer.split('/'))
+}
+
+/** `body.outputs.0.name`, however long or deep what the client has sent is: shortened then. */
+export function placeOf(where: string, inner: readonly string[]): string {
+  const parts = inner.length > PARTS ? [...inner.slice(0, PARTS - 1), '…', ...inner.slice(-1)] : inner
+  return [where, ...parts.map((part) => (part.length > PART ? `${part.slice(0, PART)}…` : part))]
     .filter((part) => part !== '')
-    .map((part) => (part.length > PART ? `${part.slice(0, PART)}…` : part))
-  return [where === 'querystring' ? 'query' : where, ...inner].filter((part) => part !== '').join('.')
+    .join('.')
 }

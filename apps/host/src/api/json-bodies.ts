@@ -1,6 +1,11 @@
-/** Bodies, as they are sent: none is decoded, and JSON is UTF-8. A name that could stand for the prototype of all objects is refused, and told by its place. */
+/**
+ * Bodies, as they are sent: none is decoded, and JSON is UTF-8. A name that could stand for the prototype of all objects is refused, and one
+ * that stands twice in an object; both are told by their place.
+ */
 import type { FastifyRequest } from 'fastify'
 import type { App } from './deps.ts'
+import { placeOf } from './errors.ts'
+import { twiceIn } from './json-names.ts'
 import { ApiProblem } from './problems.ts'
 
 /** Refuses what would be read as something else than was sent: another encoding, another charset. */
@@ -32,7 +37,16 @@ export function readJsonBodies(app: App): void {
   const parse = app.getDefaultJsonParser('error', 'error')
   app.addContentTypeParser<string>('application/json', { parseAs: 'string' }, (request, text, done) => {
     // Only ever told by the callback.
-    void parse(request, text, (error, body) => done(error === null ? null : (poisonIn(text) ?? error), body))
+    void parse(request, text, (error, body) => done(error === null ? ambiguityIn(text) : (poisonIn(text) ?? error), body))
+  })
+}
+
+/** Of two values of one name the last would count: whoever wrote the first is not told. */
+function ambiguityIn(text: string): ApiProblem | null {
+  const twice = twiceIn(text)
+  if (twice === undefined) return null
+  return new ApiProblem('invalid-request', 'The request fails its schema.', {
+    errors: [{ path: placeOf('body', twice), message: 'stands twice: keep one of the two' }],
   })
 }
 

@@ -1,7 +1,8 @@
 /** The two places where the API listens: a TCP address, and a unix socket of this machine. */
-import { lstatSync, rmSync } from 'node:fs'
+import { lstatSync, rmSync, statSync } from 'node:fs'
 import { createServer, type Server } from 'node:http'
 import { connect, type Socket } from 'node:net'
+import { dirname } from 'node:path'
 import type { FastifyBaseLogger } from 'fastify'
 import { SOCKET_PATH_BYTES } from '../config/places.ts'
 import { httpOptions } from './app.ts'
@@ -33,7 +34,7 @@ export interface LocalDoor {
   close(): Promise<void>
 }
 
-/** The same routes on a unix socket: whoever its mode lets open it may do everything. Errors: `EADDRINUSE`, `EEXIST`. */
+/** The same routes on a unix socket: whoever its mode lets open it may do everything. Errors: `EADDRINUSE`, `EEXIST`, `ENOENT`. */
 export async function listenLocal(
   app: App,
   { path, mode, local, doors, log }: { path: string; mode: number; local: WeakSet<Socket>; doors: Doors; log: FastifyBaseLogger },
@@ -43,6 +44,7 @@ export async function listenLocal(
     return undefined
   }
   await removeLeft(path)
+  refuseNowhere(path)
   const server = createServer(httpOptions, (request, response) => app.routing(request, response))
   server.on('connection', (socket) => local.add(socket))
   server.on('clientError', refuseBroken)
@@ -110,6 +112,13 @@ function keepName(
       await making
     },
   }
+}
+
+/** libuv makes of a folder that is not there one that this user may not write in. */
+function refuseNowhere(path: string): void {
+  const folder = dirname(path)
+  if (statSync(folder, { throwIfNoEntry: false }) === undefined)
+    throw Object.assign(new Error(`there is no folder ${folder}`), { code: 'ENOENT' })
 }
 
 /** What a killed daemon left; never another daemon's, and nothing that is no socket. */

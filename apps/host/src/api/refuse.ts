@@ -2,8 +2,9 @@
 import { type Server, type ServerResponse, STATUS_CODES } from 'node:http'
 import type { Socket } from 'node:net'
 import type { FastifyReply, FastifyRequest } from 'fastify'
+import { z } from 'zod'
 import type { App } from './deps.ts'
-import { toProblem } from './errors.ts'
+import { NOTHING_ASKED, toProblem } from './errors.ts'
 import { ApiProblem, problemBody, problemKinds } from './problems.ts'
 
 /** The newest answer on each connection. */
@@ -36,6 +37,18 @@ export function refuse(error: unknown, request: FastifyRequest, reply: FastifyRe
 function queryNames({ routeOptions }: FastifyRequest): string[] {
   const { querystring } = (routeOptions?.schema ?? {}) as { querystring?: { shape?: object } }
   return Object.keys(querystring?.shape ?? {})
+}
+
+const nothing = z.strictObject({})
+
+/** Refuses a query where nothing can be asked for: in the words of the operations that know some, which refuse by their schemas. */
+export function refuseQuery({ routeOptions, query }: FastifyRequest): void {
+  if (routeOptions.schema?.querystring !== undefined) return
+  const { error } = nothing.safeParse({ ...(query as object) })
+  if (error === undefined) return
+  throw new ApiProblem('invalid-request', 'The request fails its schema.', {
+    errors: error.issues.map(({ message }) => ({ path: 'query', message: `${message}; ${NOTHING_ASKED}` })),
+  })
 }
 
 /** What the parser of node:http does not let through: answered in the same words, on whichever of the addresses it came. */

@@ -127,6 +127,36 @@ test('a name that no object may have is told by its place, in a body that is JSO
   }
 })
 
+test('a name that stands twice in one object is refused with its place: the last would count in silence', async () => {
+  await using daemon = await startTestDaemon()
+  const headers = { 'content-type': 'application/json' }
+  for (const [body, path] of [
+    ['{"pool":"other","command":["true"],"pool":"ci"}', 'body.pool'],
+    ['{"pool":"ci","command":["true"],"env":{"A":"1","\\u0041":"2"}}', 'body.env.A'],
+    [
+      '{"pool":"ci","command":["true"],"inputs":[{"name":"a","path":"b"},{"name":"a","name":"c","path":"b"}]}',
+      'body.inputs.1.name',
+    ],
+    [
+      `{"pool":"ci","command":["true"],"labels":{"${'x'.repeat(100)}":"","${'x'.repeat(100)}":""}}`,
+      `body.labels.${'x'.repeat(63)}…`,
+    ],
+  ] as const) {
+    const told = await daemon.ask('POST', '/v1/runs', { body: Buffer.from(body), headers })
+    expect([told.status, told.json]).toEqual([
+      400,
+      expect.objectContaining({ code: 'invalid-request', errors: [{ path, message: 'stands twice: keep one of the two' }] }),
+    ])
+  }
+  expect(daemon.runs.requests).toEqual([])
+  // Deeper than anything that is taken: told, and short.
+  const deep = await daemon.ask('POST', '/v1/runs', {
+    body: Buffer.from(`${'{"a":'.repeat(50_000)}{"b":1,"b":2}${'}'.repeat(50_000)}`),
+    headers,
+  })
+  expect([deep.status, JSON.stringify(deep.json).length < 1000]).toEqual([400, true])
+})
+
 test('a key makes a repeated creation one, also at the same time, and is bound to its request', async () => {
   await using daemon = await startTestDaemon()
   const body = { pool: 'ci', command: ['true'], env: { A: '1' } }

@@ -127,6 +127,16 @@ test('a socket that somebody listens on, and a file that is no socket, are left 
   expect(readFileSync(path, 'utf8')).toBe('precious')
 })
 
+test('a socket in a folder that is not there is refused with what is missing, not as one that this user may not make', async () => {
+  await using daemon = await startTestDaemon()
+  const path = join(daemon.dir, 'none', 'own.sock')
+  await expect(start(daemon, join(daemon.dir, 'second'), { socket: { path, mode: 0o600 } })).rejects.toMatchObject({
+    code: 'ENOENT',
+    message: `the unix socket ${path} cannot be opened: there is no folder ${join(daemon.dir, 'none')}`,
+    hint: 'Make that folder, or choose another: host.socket.path.',
+  })
+})
+
 test('the socket is where the configuration wants it, and open to whom it says', async () => {
   await using daemon = await startTestDaemon()
   const path = join(daemon.dir, 'open.sock')

@@ -54,6 +54,8 @@ export interface Tokens {
   wasValid(text: string): boolean
   /** Throws `conflict` while another of its name is good. */
   create(request: NewToken, options?: CreateOptions): Promise<TokenView>
+  /** Why the token of this id is worthless; undefined: it is good. */
+  worthless(id: string): Promise<string | undefined>
   /** Newest first. */
   list(page?: { limit?: number; before?: string }): Promise<TokenView[]>
   /** False when there is no live token of this id. `also` writes in the same transaction when there is. */
@@ -116,6 +118,11 @@ export function tokens(store: Store, now: () => number = Date.now, onRevoked: (i
         await insert(tx, { id, name, role, text, at, expires })
       })
       return view
+    },
+    async worthless(id) {
+      const row = await store.read.selectFrom('tokens').selectAll().where('id', '=', id).executeTakeFirst()
+      if (row === undefined || row.revoked_at !== null) return 'it was revoked'
+      return row.expires_at !== null && row.expires_at <= now() ? 'it has expired' : undefined
     },
     async list({ limit = PAGE, before } = {}) {
       let query = store.read.selectFrom('tokens').selectAll().where('revoked_at', 'is', null)

@@ -127,8 +127,11 @@ export function parsing<T>(parse: (text: string) => T | undefined, wanted: strin
 
 /** A sub-command with what all have. */
 export function subcommand(name: string, summary: string): Command {
-  return addressed(new Command(name).description(summary).showHelpAfterError('(add --help for all options)'))
+  return addressed(new Command(name).description(summary).showHelpAfterError(HELP_HINT))
 }
+
+/** The last line of the answer to a wrong command line. The parser writes it as it is. */
+export const HELP_HINT = 'muster: (add --help for all options)'
 
 /** Which daemon is meant may be said before the command's name and after it. */
 export function addressed(command: Command): Command {
@@ -137,3 +140,6 @@ export function addressed(command: Command): Command {
     .option('--data <dir>', "data folder of the daemon; default: the configuration's")
     .option('--url <url>', 'address of a daemon elsewhere, with its token in MUSTER_TOKEN')
 }
+
+/** Of what is followed from here, and goes on without this process. */
+export const DETACH_TIMEOUT = 'end it when nobody has followed it for so long, as after a kill of this; default: it runs on'

@@ -1,7 +1,7 @@
 /** `muster exec`: a command in a worker that lives. */
 import type { Command } from 'commander'
 import { parseDuration } from '../config/units.ts'
-import { acting, openClient, parsing, subcommand } from './context.ts'
+import { acting, DETACH_TIMEOUT, openClient, parsing, subcommand } from './context.ts'
 import { exits } from './io.ts'
 import { collectEnv } from './pairs.ts'
 
@@ -10,10 +10,13 @@ interface Options {
   workdir?: string
   user?: string
   timeout?: number
+  detachTimeout?: number
   stdin?: boolean
   interactive?: true
   tty?: true
 }
+
+const asDuration = parsing(parseDuration, 'a number and a unit, as 30s, 5m or 2h')
 
 export function execCommand(): Command {
   return subcommand('exec', 'run a command in a worker that lives; the worker goes on after it')
@@ -23,7 +26,8 @@ export function execCommand(): Command {
     .option('-e, --env <name=value>', 'a variable; just the name: its value here', collectEnv, {})
     .option('-w, --workdir <path>', 'in the worker')
     .option('-u, --user <user>', 'in the worker')
-    .option('--timeout <duration>', 'then exit 124', parsing(parseDuration, 'a number and a unit, as 30s, 5m or 2h'))
+    .option('--timeout <duration>', 'then exit 124', asDuration)
+    .option('--detach-timeout <duration>', `${DETACH_TIMEOUT}. With -t it always ends at once then`, asDuration)
     .option('-i, --interactive', 'pass on standard input from a terminal too')
     .option('-t, --tty', 'give the command a terminal; with -i this one is it, and every key goes there')
     .option('--no-stdin', 'pass on no standard input')
@@ -47,7 +51,7 @@ async function exec(
   }
   const { followRun, hasInput } = await import('./follow.ts')
   const client = await openClient(command)
-  const { env, workdir, user, timeout } = options
+  const { env, workdir, user, timeout, detachTimeout } = options
   const stdin = (options.stdin !== false && hasInput()) || (options.interactive === true && process.stdin.isTTY)
   const run = await client.workers.exec(worker, {
     command: argv,
@@ -56,6 +60,7 @@ async function exec(
     ...(workdir === undefined ? {} : { workdir }),
     ...(user === undefined ? {} : { user }),
     ...(timeout === undefined ? {} : { timeoutMs: timeout }),
+    ...(detachTimeout === undefined ? {} : { detachMs: detachTimeout }),
   })
   return followRun({ client, run, stdin, quiet: 'but trouble', cancels: true })
 }

@@ -1,6 +1,6 @@
 /** `muster plugins`: which plugins this deployment may load, to the byte. Works on files; only an upgrade needs a daemon. */
 import { Command } from 'commander'
-import { acting, openClient, subcommand } from './context.ts'
+import { acting, HELP_HINT, openClient, subcommand } from './context.ts'
 import { printJson, say } from './io.ts'
 import type { AddOptions } from './plugins/add.ts'
 import type { ChangeOptions } from './plugins/change.ts'
@@ -145,7 +145,7 @@ function gc(): Command {
 function local(name: string, summary: string): Command {
   return new Command(name)
     .description(summary)
-    .showHelpAfterError('(add --help for all options)')
+    .showHelpAfterError(HELP_HINT)
     .option('-c, --config <file>', 'configuration; default: muster.yaml')
     .option('--manifest <file>', "the registry manifest; default: the configuration's, or plugins.json")
     .option('--data <dir>', "data folder, for what is unpacked; default: the configuration's")

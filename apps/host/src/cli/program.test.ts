@@ -91,18 +91,29 @@ test('every command and option says what it is for', () => {
   expect(silent).toEqual([])
 })
 
-test('an id behind the name of a list is answered with the command that shows it', async () => {
-  const told = async (...words: string[]): Promise<string> => {
-    const spy = vi.spyOn(process.stderr, 'write').mockReturnValue(true)
-    try {
-      await createProgram().parseAsync(words, { from: 'user' })
-    } catch {
-      // What a wrong command line ends with.
-    }
-    const text = spy.mock.calls.map(([chunk]) => String(chunk)).join('')
-    spy.mockRestore()
-    return text
+/** What a wrong command line is answered with. */
+async function told(...words: string[]): Promise<string> {
+  const spy = vi.spyOn(process.stderr, 'write').mockReturnValue(true)
+  try {
+    await createProgram().parseAsync(words, { from: 'user' })
+  } catch {
+    // So it ends.
   }
+  const text = spy.mock.calls.map(([chunk]) => String(chunk)).join('')
+  spy.mockRestore()
+  return text
+}
+
+test.each([['nope'], ['run'], ['runs', '--nope'], ['runs', 'nope'], ['plugins', 'add', '--nope'], ['workers', 'show']])(
+  'each line of the answer to a wrong command line says who speaks: %s %s %s',
+  async (...words) => {
+    const lines = (await told(...words)).trimEnd().split('\n')
+    expect(lines.filter((line) => !line.startsWith('muster: '))).toEqual([])
+    expect(lines.at(-1)).toBe('muster: (add --help for all options)')
+  },
+)
+
+test('an id behind the name of a list is answered with the command that shows it', async () => {
   expect(await told('runs', 'r1')).toMatch(/too many arguments for 'runs'.*\nmuster: one of them: muster runs show ID\n/)
   expect(await told('version', 'x')).not.toContain('one of them')
   expect(await told('\u001b[2J')).toContain(String.raw`unknown command '\u001b[2J'`)

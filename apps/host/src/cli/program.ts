@@ -25,7 +25,7 @@ import { upCommand } from './up.ts'
 import { versionCommand } from './version.ts'
 import { whyCommand } from './why.ts'
 import { workersCommand } from './workers.ts'
-import { addressed } from './context.ts'
+import { addressed, HELP_HINT } from './context.ts'
 import { harmless } from './io.ts'
 
 export function createProgram(): Command {
@@ -34,9 +34,9 @@ export function createProgram(): Command {
     .enablePositionalOptions()
     .exitOverride()
     .configureOutput({
-      outputError: (text, write) => write(`${harmless(text).replace(/^error: /, 'muster: ')}${hintOf(text, program)}`),
+      outputError: (text, write) => write(`${spoken(harmless(text).replace(/^error: /, ''))}${hintOf(text, program)}`),
     })
-    .showHelpAfterError('(add --help for all options)')
+    .showHelpAfterError(HELP_HINT)
 
   for (const command of [
     upCommand(),
@@ -68,6 +68,11 @@ export function createProgram(): Command {
     program.addCommand(inherit(command, program))
   program.addCommand(inherit(completeCommand(), program), { hidden: true })
   return program
+}
+
+/** A suggestion is a line of its own. */
+function spoken(text: string): string {
+  return text.trimEnd().replace(/^/gm, 'muster: ').concat('\n')
 }
 
 /** An id behind the name of a list: whoever writes that wants to see the one. */

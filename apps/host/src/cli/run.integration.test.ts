@@ -2,6 +2,7 @@
 import { createHash, randomBytes } from 'node:crypto'
 import { existsSync, mkdirSync, readdirSync, readFileSync, readlinkSync, truncateSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
+import type { Run } from '@muster/client'
 import { afterAll, beforeAll, describe, expect, test } from 'vitest'
 import { findDocker } from '@muster/test/systems/docker'
 import { ensureImage } from '@muster/test/systems/images'
@@ -333,6 +334,20 @@ function behaves(openVendor: OpenVendor): void {
     expect(await exec('true')).toMatchObject({ code: 0 })
     expect((await site.client.workers.get(got.worker.id)).phase).toBe('leased')
     expect((await muster(['leases', 'release', '-c', site.config, got.lease.id], { cwd: site.dir })).code).toBe(0)
+    await noneLeft()
+  })
+
+  test('what nobody follows for so long ends, as when its client was killed, and not before', { timeout }, async () => {
+    const killed = start(['sh', '-c', 'echo on; cat'], ['-q', '--detach-timeout', '3s'], { input: 'open' })
+    await waitFor('its command', () => killed.stdout() === 'on\n')
+    const { id, startedAt = '' } = (await site.client.runs.list({})).items[0] ?? { id: '' }
+    const now = async (): Promise<Run> => site.client.runs.get(id)
+    // paced: that it lives for longer than that with a client is what this is about.
+    await waitFor('longer than that', () => Date.now() - Date.parse(startedAt) > 4000)
+    expect((await now()).state).toBe('running')
+    killed.kill('SIGKILL')
+    await waitFor('its end', async () => (await now()).state === 'ended')
+    expect(await now()).toMatchObject({ outcome: 'cancelled', reason: 'no client for 3000 ms' })
     await noneLeft()
   })
 

@@ -4,7 +4,7 @@ import { relative, resolve } from 'node:path'
 import type { MusterClient, Run, RunRequest } from '@muster/client'
 import type { Command } from 'commander'
 import { parseDuration, parseSize } from '../config/units.ts'
-import { acting, type GlobalOptions, openClient, parsing, subcommand } from './context.ts'
+import { acting, DETACH_TIMEOUT, type GlobalOptions, openClient, parsing, subcommand } from './context.ts'
 import { exits, print, printJson, say } from './io.ts'
 import { saveOutputs } from './outputs.ts'
 import { collect, collectEnv, collectLabel, collectOutput } from './pairs.ts'
@@ -27,6 +27,7 @@ interface Options {
   timeout?: number
   queueTimeout?: number
   keepFailed?: number
+  detachTimeout?: number
   stdin?: boolean
   interactive?: true
   detach?: true
@@ -60,6 +61,7 @@ export function runCommand(): Command {
     .option('--timeout <duration>', 'from its start; then exit 124', asDuration)
     .option('--queue-timeout <duration>', 'longest wait for a worker', asDuration)
     .option('--keep-failed <duration>', 'when it fails, keep its worker so long for `muster exec`; 0s: not at all', asDuration)
+    .option('--detach-timeout <duration>', DETACH_TIMEOUT, asDuration)
     .option('-i, --interactive', 'pass on standard input from a terminal too')
     .option('--no-stdin', 'pass on no standard input')
     .option('-d, --detach', 'do not follow it; print its id')
@@ -132,7 +134,8 @@ async function create(
 }
 
 function requestOf(argv: string[], options: Options, stdin: boolean): RunRequest {
-  const { pool, image, profile, cpu, mem, pids, env, label, workdir, upload, output, timeout, queueTimeout, keepFailed } = options
+  const { pool, image, profile, cpu, mem, pids, env, label, workdir, upload, output, timeout } = options
+  const { queueTimeout, keepFailed, detachTimeout } = options
   const resources = { ...(cpu && { cpu }), ...(mem && { memoryBytes: mem }), ...(pids && { pids }) }
   return {
     pool,
@@ -149,6 +152,7 @@ function requestOf(argv: string[], options: Options, stdin: boolean): RunRequest
     ...(timeout === undefined ? {} : { timeoutMs: timeout }),
     ...(queueTimeout === undefined ? {} : { queueTimeoutMs: queueTimeout }),
     ...(keepFailed === undefined ? {} : { keepFailedMs: keepFailed }),
+    ...(detachTimeout === undefined ? {} : { detachMs: detachTimeout }),
   }
 }
 

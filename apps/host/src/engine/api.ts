@@ -219,6 +219,8 @@ export interface Workers {
    * A worker made for a run is held for this (`log_hold`) from its assignment on.
    */
   confirmLogEnd(id: string, also?: Also<LiveWorker>): Promise<void>
+  /** It takes no command, or one may run on in it that nobody hears of: nobody else is handed it, it ends with its lease. */
+  unfit(id: string): void
 }
 
 /** Workers that run an agent, which takes work from here. */

@@ -28,6 +28,8 @@ export interface Context {
   kept: Map<string, KeptPlugin>
   /** Ids of workers whose launch may have had an effect, and was not answered; changed by `calls.ts` alone. */
   doubtful: Set<string>
+  /** Ids of workers that end with their lease; changed by `workers.ts` alone. Lost at a restart: whoever is handed one finds it out anew. */
+  unfit: Set<string>
   killpoint: PassKillPoint
   tracing: Tracing
   /** Aborts when the engine stops. */

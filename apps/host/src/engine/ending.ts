@@ -92,6 +92,7 @@ function reusable(w: Writing, worker: LiveWorker): boolean {
   // A cordoned one too: it is handed out to nobody, and left alone. The session of an agent ends with its lease.
   return (
     worker.agent_at === null &&
+    !w.context.unfit.has(worker.id) &&
     fit(worker) &&
     worker.uses + 1 < config.uses &&
     worker.log_hold === 0 &&

@@ -80,6 +80,7 @@ export async function startEngine(options: EngineOptions): Promise<Engine> {
     wishes: await openWishes(store),
     kept: await keptPlugins(store),
     doubtful: new Set(),
+    unfit: new Set(),
     killpoint: options.killpoint ?? killpoint,
     tracing: options.tracing ?? untraced,
     stopping: stop.signal,

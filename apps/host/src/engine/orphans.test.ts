@@ -94,3 +94,22 @@ test('is told with its pool to the end across a restart', async () => {
   expect((await h.engine.journal.why('worker', id)).map((row) => row.pool)).toEqual(['ci', 'ci', 'ci'])
   expect(h.engine.providers.orphans('one')).toMatchObject({ known: 0, removed: 1 })
 })
+
+test('is removed when its grace is over also after a restart in between, which sees no reason for a list', async () => {
+  await h.pass(GRACE / 2)
+  await h.crash()
+  await h.pass(GRACE / 2 - 1000)
+  expect(h.provider().vendor.workers.size).toBe(1)
+  await h.pass(2000)
+  expect(h.provider().vendor.workers.size).toBe(0)
+})
+
+test('is removed when its own grace is over, though another was found meanwhile', async () => {
+  await h.pass(GRACE / 2)
+  const later = `w${'8'.repeat(26)}`
+  await appear(later)
+  await h.pass(GRACE / 2 + 1000)
+  expect([...h.provider().vendor.workers.keys()]).toEqual([later])
+  await h.pass(GRACE / 2)
+  expect(h.provider().vendor.workers.size).toBe(0)
+})

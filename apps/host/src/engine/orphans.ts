@@ -135,7 +135,16 @@ export async function openOrphans(
         }),
       )
     })
-    parts.deadlines.set(`orphans:${provider}`, now + context.settings.orphanGraceMs, () => parts.relist(provider))
+  }
+
+  /** When the first grace is over that is not yet: a list is looked at then, whatever there was in between, as a restart. */
+  function wake(provider: string): void {
+    let next = Infinity
+    for (const { firstSeen } of ofProvider(provider).values()) {
+      const due = firstSeen + context.settings.orphanGraceMs
+      if (due > clock.now()) next = Math.min(next, due)
+    }
+    if (next < Infinity) parts.deadlines.set(`orphans:${provider}`, next, () => parts.relist(provider))
   }
 
   async function forget(provider: string, orphan: Orphan, decision: string): Promise<void> {
@@ -201,6 +210,7 @@ export async function openOrphans(
     const { name } = provider
     const { seen, facts } = list
     await find(provider, list)
+    wake(name)
     const orphans = ofProvider(name)
     const due: { orphan: Orphan; at: WorkerObservation }[] = []
     for (const orphan of [...orphans.values()]) {

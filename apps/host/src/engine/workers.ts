@@ -59,6 +59,9 @@ export const liveColumns: readonly (keyof LiveWorker)[] = [
 
 export function workerRoom(context: Context): Workers {
   const { state, store } = context
+  state.onWorker(({ id, ended_at: endedAt }) => {
+    if (endedAt !== null) context.unfit.delete(id)
+  })
 
   const terminate: Workers['terminate'] = (id, how) =>
     mutate(context, async (tx, after) => {
@@ -106,6 +109,9 @@ export function workerRoom(context: Context): Workers {
     uncordon: (id, how) => setCordon(context, id, { ...how, cordoned: false }),
     forget: (id, how) => forgetWorker(context, id, how),
     confirmLogEnd,
+    unfit: (id) => {
+      if (state.workers.has(id)) context.unfit.add(id)
+    },
     list: async ({ pool, provider, ended = false, limit = 100, before }) => {
       let query = store.read.selectFrom('workers').select(liveColumns).orderBy('id', 'desc').limit(Math.min(limit, LIST))
       if (!ended) query = query.where('ended_at', 'is', null)

@@ -91,16 +91,19 @@ test('a connection that has ended is not cut later', async () => {
 })
 
 test.each([
-  ['stdout' as const, 'OCI runtime exec failed: exec failed:\r\n', /than the protocol: OCI runtime exec failed: exec failed:$/],
+  ['stdout' as const, 'OCI runtime exec failed: exec failed:\r\n', /the protocol: OCI runtime exec failed: exec failed:$/],
+  // Whoever says these may have begun it all the same.
+  ['stdout' as const, 'Welcome to OCI runtime exec failed: x\n', /than the protocol: Welcome to OCI/],
   ['stderr' as const, 'no such\u001b[1m container\n', /was lost: no such \[1m container$/],
-])('what is said over %s where no command can be begun stands in the error', async (stream, text, message) => {
+])('what is said over %s where no command can be begun stands in the error: %s', async (stream, text, message) => {
   const raw: RawExec = async () => ({
     output: (async function* () {
       yield { stream, data: Buffer.from(text) }
     })(),
     exit: Promise.resolve({}),
   })
-  const refused = { code: 'transient', message: expect.stringMatching(message) }
+  const effect = text.startsWith('OCI') ? 'none' : 'possible'
+  const refused = { code: 'transient', message: expect.stringMatching(message), effect }
   await expect(createRunner(raw).exec(spec, never)).rejects.toMatchObject(refused)
   await expect(createRunner(raw).state('x1', never)).rejects.toMatchObject(refused)
 })

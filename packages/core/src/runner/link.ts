@@ -68,13 +68,18 @@ export async function openLink(
   return { reader, channel, exitCode, close }
 }
 
+/** With this begins what runc and its like say, by way of Docker and containerd, of a program that they did not begin. */
+const OCI_REFUSAL = 'OCI runtime exec failed: '
+
 /** The words of the next `muster 1 …` line. */
 export async function readWords({ reader }: Link): Promise<string[]> {
   const line = await reader.line()
   const [name, version, ...rest] = line.split(' ')
   if (name === 'muster' && version === '1') return rest
   // What an engine says of a command that it could not begin comes this way, where the script would have answered.
-  throw new ProviderError('transient', `the worker sent something else than the protocol${quoted(`${line} ${reader.noise()}`)}`)
+  throw new ProviderError('transient', `the worker sent something else than the protocol${quoted(`${line} ${reader.noise()}`)}`, {
+    ...(line.startsWith(OCI_REFUSAL) ? { effect: 'none' } : {}),
+  })
 }
 
 /** The first line of a connection: tells a worker without a shell from one that was lost. */

@@ -68,6 +68,11 @@ export function tokenRoutes(app: App, { access: { tokens }, idempotency, engine:
           ),
         shown,
       )
+      const worthless = details.id === id ? undefined : await tokens.worthless(details.id)
+      if (worthless !== undefined)
+        throw new ApiProblem('conflict', `the token ${details.id} that this key made is worthless by now: ${worthless}`, {
+          hint: 'For another one send another Idempotency-Key.',
+        })
       // Repeated with its key: the text of the token that was made then.
       const token = tokenText(details.id, secretOf(details.id))
       return reply.code(201).header('cache-control', 'no-store').send({ token, details })

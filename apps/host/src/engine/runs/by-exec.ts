@@ -74,6 +74,8 @@ interface Disk {
 async function attachUntilEnd(job: Job, giveUp: AbortSignal, disk: Disk): Promise<Ending> {
   const { deps, watch } = job
   const cut = AbortSignal.any([deps.stopping, watch.lost, giveUp])
+  const stopped = new AbortController()
+  void watch.stopped.then(() => stopped.abort())
   let [unknown, faults] = [0, 0]
   const unseen = (reason: string): Ending => ({ ...cutOff(endingOf({ reason }, watch.stop()), reason), unfit: true })
   const begun = (): boolean => deps.records.get(job.run.id)?.started_at !== null
@@ -82,6 +84,7 @@ async function attachUntilEnd(job: Job, giveUp: AbortSignal, disk: Disk): Promis
   const patience = patienceFor(job)
   // What may have begun is not said to be unbegun: whoever repeats such a run would have its command twice.
   let sent = !job.untried
+  let open = false
   const unbegun = async (reason: string): Promise<Ending> =>
     sent && (await hasHeard(job, cut)) !== false ? unseen(reason) : { ...endingUnbegun(reason, watch.stop()), unfit: true }
   for (let failures = 0; ;) {
@@ -110,6 +113,10 @@ async function attachUntilEnd(job: Job, giveUp: AbortSignal, disk: Disk): Promis
     if (cut.aborted) continue
     failures += 1
     sent ||= error.effect === 'possible'
+    // Nobody waited for the end of such a call: what it asked for may come yet.
+    open ||= error.code === 'deadline'
+    if (watch.stop() !== undefined && !begun() && (!sent || (!open && (await isUnknown(job)))))
+      return { ...endingUnbegun(error.message, watch.stop()), unfit: true }
     // Of a command that runs, a worker that has ended is as one that nobody knows: some say the one, some the other.
     const unknownThere = error.code === 'not-found' || (error.code === 'conflict' && begun())
     if (unknownThere && (await shownAs(job)) === 'gone') {
@@ -132,8 +139,17 @@ async function attachUntilEnd(job: Job, giveUp: AbortSignal, disk: Disk): Promis
       const over = await patience.spent(error)
       if (over !== undefined) return unbegun(over)
     }
-    await pauseForProvider(job, retryDelay(error, failures, deps.engine.clock.random()), cut)
+    const until = watch.stop() === undefined && !begun() ? AbortSignal.any([cut, stopped.signal]) : cut
+    await pauseForProvider(job, retryDelay(error, failures, deps.engine.clock.random()), until)
   }
+}
+
+/** Does its worker say that it has never heard of the command? Asked once: the next try asks again. */
+async function isUnknown({ provider, target, run }: Job): Promise<boolean> {
+  return provider.execState(target, run.exec_id ?? '').then(
+    ({ state }) => state === 'unknown',
+    () => false,
+  )
 }
 
 function isKnown(exit: WorkerExit): boolean {

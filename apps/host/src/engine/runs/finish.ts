@@ -36,6 +36,8 @@ export async function finish(deps: RunDeps, id: string, ending: Ending): Promise
       change: changeFor(ending),
     })
   }
+  // In somebody's worker: whoever holds it has it until they let go of it.
+  if (lease === undefined && ending.unfit === true && run.worker_id !== null) engine.workers.unfit(run.worker_id)
   if (lease === undefined) await engine.store.write(write)
   else {
     if (run.worker_id !== null && engine.workers.get(run.worker_id) !== undefined)

@@ -16,7 +16,7 @@ import { type DiskRoom, roomNow, tellReserved } from '../disk.ts'
 import { reserveOf } from './reserve.ts'
 import { leaseRefusal, leaseRequestOf, workRefusal } from './lease-request.ts'
 import { createLogs } from './logs.ts'
-import { createPresence } from './presence.ts'
+import { counting, createPresence } from './presence.ts'
 import { createRecords, openRequest, sealContext } from './records.ts'
 import { type RunRetention, startRunRetention } from './retention.ts'
 import { openSpool, type Spool } from './sealed-file.ts'
@@ -248,6 +248,7 @@ export async function startRuns(options: RunsOptions): Promise<Runs> {
       ...(options.measured === undefined ? {} : { measured: options.measured }),
     })
 
+  const data = { ...inputsAndOutputs(deps), ...logs.api }
   return {
     create,
     exec,
@@ -278,9 +279,9 @@ export async function startRuns(options: RunsOptions): Promise<Runs> {
     },
     wait: (id, until, signal) => waitRun(records, { id, until, ...(signal && { signal }) }),
     attach: (id) => presence.attach(id),
-    ...inputsAndOutputs(deps),
+    ...data,
+    ...counting(presence, data),
     agent: agentWork({ engine, records, desk }),
-    ...logs.api,
     why: async (id, page) => {
       const run = await records.find(id)
       return run === undefined ? [] : whyRun(engine.journal, run, page)

@@ -1,7 +1,7 @@
 import { expect, test } from 'vitest'
-import type { RunRecord } from '../model.ts'
+import type { Artifact, RunRecord } from '../model.ts'
 import { testClock, type TestClock } from '../testing/clock.ts'
-import { createPresence, type Presence } from './presence.ts'
+import { counting, createPresence, type Presence } from './presence.ts'
 import type { RunRecords } from './records.ts'
 
 function start(refused = 0): { presence: Presence; clock: TestClock; cancelled: string[]; live: Set<string> } {
@@ -85,4 +85,68 @@ test('a run that asked for nothing is left alone', async () => {
   presence.forget('r')
   await pass(clock, 5000)
   expect(cancelled).toEqual([])
+})
+
+test('who follows the log, uploads or sends standard input is a client, and who only reads what is there is none', async () => {
+  const { presence, clock, cancelled } = start()
+  const gate = Promise.withResolvers<void>()
+  const piece = { stream: 'stdout', next: 1, data: Buffer.from('x') } as const
+  const runs = counting(presence, {
+    readLog: async function* () {
+      yield piece
+      await gate.promise
+    },
+    putInput: () => gate.promise.then(() => ({}) as Artifact),
+    writeStdin: () => gate.promise.then(() => ({ offset: 0, ended: true })),
+  })
+  const read = async (follow: boolean): Promise<void> => {
+    for await (const one of runs.readLog('r', { from: 0, follow })) expect(one).toBe(piece)
+  }
+  const tar = (async function* () {})()
+  const all = [
+    read(true),
+    runs.putInput('r', { name: 'in', tar }),
+    runs.writeStdin('r', { offset: 0, data: Buffer.alloc(0), end: true }),
+  ]
+  await pass(clock, 5000)
+  expect(cancelled).toEqual([])
+  gate.resolve()
+  await Promise.all(all)
+  const ended = [...cancelled]
+  await pass(clock, 1000)
+  expect([ended, cancelled]).toEqual([[], [gone]])
+  const other = start()
+  const reading = counting(other.presence, {
+    ...runs,
+    readLog: async function* () {
+      await new Promise(() => undefined)
+      yield piece
+    },
+  }).readLog('r', { from: 0, follow: false })
+  void reading[Symbol.asyncIterator]().next()
+  await pass(other.clock, 1000)
+  expect(other.cancelled).toEqual([gone])
+})
+
+test('each counts for itself, and one that fails or is left counts no longer', async () => {
+  for (const how of ['follow', 'upload', 'stdin'] as const) {
+    const { presence, clock, cancelled } = start()
+    const runs = counting(presence, {
+      readLog: async function* () {
+        yield { stream: 'stdout', next: 1, data: Buffer.from('x') }
+      },
+      putInput: () => Promise.reject(new Error('cut off')),
+      writeStdin: () => Promise.reject(new Error('cut off')),
+    })
+    await pass(clock, 900)
+    if (how === 'follow') for await (const _ of runs.readLog('r', { from: 0, follow: true })) break
+    const tar = (async function* () {})()
+    if (how === 'upload') await expect(runs.putInput('r', { name: 'in', tar })).rejects.toThrow('cut off')
+    const data = Buffer.alloc(0)
+    if (how === 'stdin') await expect(runs.writeStdin('r', { offset: 0, data, end: true })).rejects.toThrow('cut off')
+    await pass(clock, 900)
+    expect([how, cancelled]).toEqual([how, []])
+    await pass(clock, 100)
+    expect([how, cancelled]).toEqual([how, [gone]])
+  }
 })

@@ -1,6 +1,7 @@
 /** Is a client there? A run that asked for it ends when nobody has been for its `detachMs`. */
 import type { Engine } from '../api.ts'
 import type { RunRecord } from '../model.ts'
+import type { Runs } from '../runs-api.ts'
 import type { RunRecords } from './records.ts'
 
 export interface Presence {
@@ -65,5 +66,33 @@ export function createPresence({
       for (const entry of entries.values()) entry.disarm?.()
       entries.clear()
     },
+  }
+}
+
+/** Of a run's data, what has a client there for as long as it lasts. */
+type Lasting = Pick<Runs, 'readLog' | 'putInput' | 'writeStdin'>
+
+/** The same, and each counts as a client of its run: a log that is followed, an upload, standard input that is sent. */
+export function counting(presence: Pick<Presence, 'attach'>, runs: Lasting): Lasting {
+  async function during<T>(id: string, work: () => Promise<T>): Promise<T> {
+    const leave = presence.attach(id)
+    try {
+      return await work()
+    } finally {
+      leave()
+    }
+  }
+  return {
+    async *readLog(id, how) {
+      if (!how.follow) return yield* runs.readLog(id, how)
+      const leave = presence.attach(id)
+      try {
+        yield* runs.readLog(id, how)
+      } finally {
+        leave()
+      }
+    },
+    putInput: (id, upload) => during(id, () => runs.putInput(id, upload)),
+    writeStdin: (id, piece) => during(id, () => runs.writeStdin(id, piece)),
   }
 }
