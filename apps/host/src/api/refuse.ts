@@ -41,9 +41,12 @@ function queryNames({ routeOptions }: FastifyRequest): string[] {
 
 const nothing = z.strictObject({})
 
-/** Refuses a query where nothing can be asked for: in the words of the operations that know some, which refuse by their schemas. */
+/**
+ * Refuses a query where nothing can be asked for: in the words of the operations that know some, which refuse by their schemas.
+ * Probes and scrapes are answered whatever they add.
+ */
 export function refuseQuery({ routeOptions, query }: FastifyRequest): void {
-  if (routeOptions.schema?.querystring !== undefined) return
+  if (routeOptions.schema?.querystring !== undefined || routeOptions.url?.startsWith('/v1/') !== true) return
   const { error } = nothing.safeParse({ ...(query as object) })
   if (error === undefined) return
   throw new ApiProblem('invalid-request', 'The request fails its schema.', {

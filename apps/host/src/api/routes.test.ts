@@ -239,13 +239,15 @@ test('a query or body that nobody could serve is refused by name', async () => {
   expect(await asked('GET', '/v1/events?after=3')).toEqual([400, [expect.stringMatching(/^query: .*"after"; known: .*\bfrom\b/)]])
   // Also where nothing can be asked for, and of what is not there.
   const nothing = 'query: Unrecognized key: "stream"; nothing is asked for there'
-  for (const path of ['/v1/runs/nope/log', '/v1/pools', '/v1/pools/ci', '/v1/version', '/metrics'])
+  for (const path of ['/v1/runs/nope/log', '/v1/pools', '/v1/pools/ci', '/v1/version'])
     expect(await asked('GET', `${path}?stream=stderr`)).toEqual([400, [nothing]])
   expect(await asked('GET', '/v1/pools?stream=stderr&offset=3')).toEqual([
     400,
     ['query: Unrecognized keys: "stream", "offset"; nothing is asked for there'],
   ])
   expect(await asked('POST', '/v1/runs?stream=stderr', { pool: 'ci', command: ['true'] })).toEqual([400, [nothing]])
+  // Who probes or scrapes may add one of its own.
+  for (const path of ['/metrics', '/healthz', '/readyz']) expect((await daemon.ask('GET', `${path}?probe=1`)).status).toBe(200)
   // An empty query asks for nothing.
   expect(await asked('GET', '/v1/pools?')).toEqual([200, undefined])
   expect(await asked('POST', '/v1/runs', { pol: 'ci', pool: 'ci', command: ['true'] })).toEqual([
