@@ -10,6 +10,7 @@ import { openConditions } from './conditions.ts'
 import { configureOf } from './configure.ts'
 import { background, type Context } from './context.ts'
 import { deadlines as deadlinesOf } from './deadlines.ts'
+import { forgetRefusals } from './failures.ts'
 import { type Follower, followerOf } from './follow.ts'
 import { giveUpOf } from './give-up.ts'
 import { handOf } from './hand.ts'
@@ -190,10 +191,10 @@ export async function startEngine(options: EngineOptions): Promise<Engine> {
       forget: giveUpOf(context, { ...parts, kept, observe }),
     },
     providerOf: (worker) => plugins.find(worker.provider, worker.id),
-    reconcile: async (name) => {
-      // Whoever asks for a look has mended something, or wants to know.
+    reconcile: async (name, by) => {
+      // Whoever asks for a look has mended something, or wants to know; a run misses its worker.
       if (name !== undefined) await plugins.wake(name)
-      for (const one of name === undefined ? plugins.list() : [{ name }]) parts.memory.mended(one.name)
+      if (by !== 'run') forgetRefusals(context, parts.memory, name)
       parts.passes.poke()
       await listAll(name)
     },

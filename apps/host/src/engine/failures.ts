@@ -120,6 +120,15 @@ export function refusedCondition(provider: string): `refused:${string}` {
   return `refused:${provider}`
 }
 
+/** Somebody may have mended what providers, or this one, refused for. Where nobody waits nobody tries, and what was said of it would stay. */
+export function forgetRefusals(context: Context, memory: Memory, provider: string | undefined): void {
+  for (const { name } of provider === undefined ? context.plugins.list() : [{ name: provider }]) {
+    memory.mended(name)
+    for (const pool of context.state.pools.keys())
+      context.conditions.clear({ scope: 'pool', name: pool, type: refusedCondition(name) })
+  }
+}
+
 /** Updates what is remembered and the conditions. Returns the lease's count of failures. */
 function remember(context: Context, memory: Memory, given: { worker: LiveWorker; failure: LaunchFailure }): number {
   const { worker, failure } = given
@@ -177,11 +186,12 @@ function refuse(
   const { worker, failure, demand } = given
   const { path, retryAfterMs } = failure
   const lease = leaseOf(context, worker)
-  const wished = lease !== undefined && path !== undefined && Object.hasOwn(memory.request(lease).requirements, fieldOf(path))
-  const forNow = retryAfterMs !== undefined && !wished
   const what = `${path === undefined ? '' : `${path}: `}${brief(failure.message)}`
-  memory.unsupported(worker.provider, demand.shape, { what, forNow, leastMs: askedPause({ retryAfterMs }, 0) })
-  if (forNow)
+  const refusal = { what, path, forNow: retryAfterMs !== undefined, leastMs: askedPause({ retryAfterMs }, 0) }
+  // Of the shape, which others may have of their pool: whether it is waited for is of each lease.
+  memory.unsupported(worker.provider, demand.shape, refusal)
+  const waits = refusal.forNow && !(lease !== undefined && memory.wishes(lease, path))
+  if (waits)
     context.conditions.raise({
       scope: 'pool',
       name: worker.pool,
@@ -189,10 +199,5 @@ function refuse(
       message: `provider ${worker.provider} makes no workers for it now: ${what}`,
       hint: failure.hint ?? 'Mend at the vendor what the message names; tries go on.',
     })
-  return forNow
-}
-
-/** The part of a request that a path of a spec is in. */
-function fieldOf(path: string): string {
-  return path.split('.', 1)[0] ?? path
+  return waits
 }
