@@ -10,7 +10,6 @@ import { openConditions } from './conditions.ts'
 import { configureOf } from './configure.ts'
 import { background, type Context } from './context.ts'
 import { deadlines as deadlinesOf } from './deadlines.ts'
-import { forgetRefusals } from './failures.ts'
 import { type Follower, followerOf } from './follow.ts'
 import { giveUpOf } from './give-up.ts'
 import { handOf } from './hand.ts'
@@ -194,7 +193,7 @@ export async function startEngine(options: EngineOptions): Promise<Engine> {
     reconcile: async (name, by) => {
       // Whoever asks for a look has mended something, or wants to know; a run misses its worker.
       if (name !== undefined) await plugins.wake(name)
-      if (by !== 'run') forgetRefusals(context, parts.memory, name)
+      if (by !== 'run') parts.memory.mended(name === undefined ? plugins.list().map((one) => one.name) : [name])
       parts.passes.poke()
       await listAll(name)
     },

@@ -120,15 +120,6 @@ export function refusedCondition(provider: string): `refused:${string}` {
   return `refused:${provider}`
 }
 
-/** Somebody may have mended what providers, or this one, refused for. Where nobody waits nobody tries, and what was said of it would stay. */
-export function forgetRefusals(context: Context, memory: Memory, provider: string | undefined): void {
-  for (const { name } of provider === undefined ? context.plugins.list() : [{ name: provider }]) {
-    memory.mended(name)
-    for (const pool of context.state.pools.keys())
-      context.conditions.clear({ scope: 'pool', name: pool, type: refusedCondition(name) })
-  }
-}
-
 /** Updates what is remembered and the conditions. Returns the lease's count of failures. */
 function remember(context: Context, memory: Memory, given: { worker: LiveWorker; failure: LaunchFailure }): number {
   const { worker, failure } = given

@@ -5,6 +5,7 @@
 import type { ProviderError, ThrottleScope } from '@muster/core'
 import { askedPause, ceiling, exhaust, type Exhausted, poolBackoff, providerBackoff } from './backoff.ts'
 import type { Context } from './context.ts'
+import { refusedCondition } from './failures.ts'
 import type { LeaseRequest, LeaseRecord, PoolConfig } from './model.ts'
 import type { Candidate, Refused } from './placement.ts'
 import { type Demand, demandOf, modeOf } from './spec.ts'
@@ -38,8 +39,8 @@ export interface Memory {
   heldUntil(provider: string, scope: Exclude<ThrottleScope, 'all'>): number
   /** A launch succeeded, or the provider was started anew: it may be asked for everything again. */
   forgive(provider: string, how: 'launched' | 'restarted'): void
-  /** Somebody may have mended what it refused for: it may be asked anew. */
-  mended(provider: string): void
+  /** Somebody may have mended what they refused for: they may be asked anew. */
+  mended(providers: Iterable<string>): void
   forgetLease(id: string): void
   /** What these pools ask of a worker may have changed. */
   reconfigured(pools: ReadonlySet<string>): void
@@ -201,9 +202,18 @@ export function engineMemory(context: Context): Memory {
     heldUntil,
     forgive: (provider, how) => {
       refusals.delete(provider)
-      if (how === 'restarted') for (const kept of [exhausted, lacking, holds]) forget(kept, provider)
+      if (how === 'launched') return
+      for (const kept of [exhausted, holds]) forget(kept, provider)
+      memory.mended([provider])
     },
-    mended: (provider) => forget(lacking, provider),
+    mended: (providers) => {
+      for (const provider of providers) {
+        forget(lacking, provider)
+        // Where nobody waits nobody tries, and what was said of it would stay.
+        for (const name of context.state.pools.keys())
+          context.conditions.clear({ scope: 'pool', name, type: refusedCondition(provider) })
+      }
+    },
     forgetLease: (id) => leases.delete(id),
     reconfigured: (pools) => {
       for (const name of pools) {

@@ -152,3 +152,16 @@ test('where nobody waits, it is no longer said once somebody asks for a look: no
   await ask()
   expect(conditions()).toEqual(['ci refused:one'])
 })
+
+test('another configuration of the pool may have mended it: what was refused is asked for anew, and no longer told', async () => {
+  await open(absent)
+  const id = await ask()
+  await h.engine.leases.release(id, { reason: 'done' })
+  await h.pass(100)
+
+  const settings = { reconcileMs: 30_000, orphanGraceMs: 120_000, retention: { recordsMs: 1e12, journalMs: 1e12 } }
+  const how = { principal: 'tester', changes: ['it'], commit: () => undefined }
+  await h.engine.configure({ pools: [poolConfig({ worker: { image: 'y:1' } })], ...settings }, how)
+  await h.pass(100)
+  expect(conditions()).toEqual([])
+})
