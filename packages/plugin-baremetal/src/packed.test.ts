@@ -65,6 +65,13 @@ test.each([
   await expect(take(100, then)).rejects.toMatchObject({ code })
 })
 
+test('of more words than are kept, the reason is a whole line', async () => {
+  const many = `i=0; while [ $i -lt 90 ]; do echo "tar: out/$i: File removed before we read it" >&2; i=$((i+1)); done; exit 1`
+  await expect(take(100, many)).rejects.toMatchObject({
+    message: expect.stringMatching(/^cannot read out: tar: out\/\d+: File removed before we read it$/),
+  })
+})
+
 test('a tar that was cut off is not called whole, whatever its end says', async () => {
   const enter = (): ChildProcess =>
     spawn('/bin/sh', ['-c', `cd ${temp.path}; head -c 5000 /dev/zero >a; tar -cf - a | head -c 2000`])

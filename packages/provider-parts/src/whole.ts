@@ -94,7 +94,10 @@ done`
 
 /** The line of what tar said that tells why. `closing`: those that only say that there was one before. */
 export function reasonIn(noise: string, closing: RegExp): string | undefined {
-  const lines = noise.split('\n').filter((line) => line.trim() !== '' && !closing.test(line))
+  const said = noise.split('\n')
+  // Its last line may have been cut off where no more was kept.
+  if (noise.length >= NOISE_CHARS && said.length > 1) said.pop()
+  const lines = said.filter((line) => line.trim() !== '' && !closing.test(line))
   // A file that shrank has changed as well.
   return lines.findLast((line) => !line.endsWith(CHANGED) && !line.endsWith(SOCKET)) ?? lines.at(-1)
 }

@@ -47,8 +47,11 @@ export interface Engine {
   acting(): boolean
   /** What came of the first list of a provider since the start, and of the last one. */
   looked(provider: string): Look
-  /** Lists now instead of at the next interval; resolves when the pass has been applied. Without a name: all providers. */
-  reconcile(provider?: string): Promise<void>
+  /**
+   * Lists now instead of at the next interval; resolves when the pass has been applied. Without a name: all providers. What a provider refused is
+   * forgotten, unless only a run asks, which misses its worker.
+   */
+  reconcile(provider?: string, by?: 'run'): Promise<void>
   /** Workers with our tag and no record that are known now, as the last list showed them; the longest known first. Errors: StoreError. */
   orphans(provider: string): Promise<readonly OrphanView[]>
   /** Lets one pass of a provider remove more orphans than the bound allows; an operator's decision. */

@@ -200,7 +200,7 @@ export const conditionKinds: Readonly<Record<(typeof raised | typeof others)[num
       'A provider of the pool refuses its workers, and the state of the vendor is why, as an image that is not there while the pool pulls none. The type is `refused:` and the name of the provider.',
     meanwhile:
       'The next placement is used; where there is none, leases and stock wait. It is tried again after 5 seconds, then ever more rarely, at most every 5 minutes.',
-    mend: 'Mend what the message names. It ends with the next worker there that gets ready; `muster providers reconcile NAME` tries at once.',
+    mend: 'Mend what the message names. It ends with the next worker there that gets ready; `muster providers reconcile NAME` ends it too, and tries at once where somebody waits.',
   },
   quota: {
     scope: 'pool',

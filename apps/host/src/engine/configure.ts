@@ -148,6 +148,7 @@ export function configureOf(context: Context, parts: ConfigureParts): Configure 
         context.settings = { ...context.settings, ...settings, configs: configsWith(settings.configs) }
         const changed = state.configure(pools)
         parts.memory.reconfigured(changed)
+        parts.memory.mended(new Set([...changed].flatMap((name) => state.pools.get(name)?.config.placement ?? [])))
         parts.preparation.reconfigured(changed)
         parts.observe()
         parts.showHeld()

@@ -191,10 +191,10 @@ export async function startEngine(options: EngineOptions): Promise<Engine> {
       forget: giveUpOf(context, { ...parts, kept, observe }),
     },
     providerOf: (worker) => plugins.find(worker.provider, worker.id),
-    reconcile: async (name) => {
-      // Whoever asks for a look has mended something, or wants to know.
+    reconcile: async (name, by) => {
+      // Whoever asks for a look has mended something, or wants to know; a run misses its worker.
       if (name !== undefined) await plugins.wake(name)
-      for (const one of name === undefined ? plugins.list() : [{ name }]) parts.memory.mended(one.name)
+      if (by !== 'run') parts.memory.mended(name === undefined ? plugins.list().map((one) => one.name) : [name])
       parts.passes.poke()
       await listAll(name)
     },

@@ -177,11 +177,12 @@ function refuse(
   const { worker, failure, demand } = given
   const { path, retryAfterMs } = failure
   const lease = leaseOf(context, worker)
-  const wished = lease !== undefined && path !== undefined && Object.hasOwn(memory.request(lease).requirements, fieldOf(path))
-  const forNow = retryAfterMs !== undefined && !wished
   const what = `${path === undefined ? '' : `${path}: `}${brief(failure.message)}`
-  memory.unsupported(worker.provider, demand.shape, { what, forNow, leastMs: askedPause({ retryAfterMs }, 0) })
-  if (forNow)
+  const refusal = { what, path, forNow: retryAfterMs !== undefined, leastMs: askedPause({ retryAfterMs }, 0) }
+  // Of the shape, which others may have of their pool: whether it is waited for is of each lease.
+  memory.unsupported(worker.provider, demand.shape, refusal)
+  const waits = refusal.forNow && !(lease !== undefined && memory.wishes(lease, path))
+  if (waits)
     context.conditions.raise({
       scope: 'pool',
       name: worker.pool,
@@ -189,10 +190,5 @@ function refuse(
       message: `provider ${worker.provider} makes no workers for it now: ${what}`,
       hint: failure.hint ?? 'Mend at the vendor what the message names; tries go on.',
     })
-  return forNow
-}
-
-/** The part of a request that a path of a spec is in. */
-function fieldOf(path: string): string {
-  return path.split('.', 1)[0] ?? path
+  return waits
 }

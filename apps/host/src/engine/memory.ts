@@ -5,6 +5,7 @@
 import type { ProviderError, ThrottleScope } from '@muster/core'
 import { askedPause, ceiling, exhaust, type Exhausted, poolBackoff, providerBackoff } from './backoff.ts'
 import type { Context } from './context.ts'
+import { refusedCondition } from './failures.ts'
 import type { LeaseRequest, LeaseRecord, PoolConfig } from './model.ts'
 import type { Candidate, Refused } from './placement.ts'
 import { type Demand, demandOf, modeOf } from './spec.ts'
@@ -24,7 +25,9 @@ export interface Memory {
   stockFailed(pool: string): void
   noCapacity(provider: string, size: string): number
   /** A provider refused such a worker: it is not asked for one for a while, longer each time. */
-  unsupported(provider: string, shape: string, refused: { what: string; forNow: boolean; leastMs: number }): void
+  unsupported(provider: string, shape: string, refused: Refusal & { leastMs: number }): void
+  /** Does this lease itself ask for what a path of a spec names, where others of its shape have it of their pool? */
+  wishes(lease: LeaseRecord, path: string | undefined): boolean
   /** A worker of this shape got ready there. */
   served(provider: string, shape: string): void
   /** Counts a failure of a lease at a provider, which it then avoids for a while. Returns how many it has had anywhere. */
@@ -36,13 +39,21 @@ export interface Memory {
   heldUntil(provider: string, scope: Exclude<ThrottleScope, 'all'>): number
   /** A launch succeeded, or the provider was started anew: it may be asked for everything again. */
   forgive(provider: string, how: 'launched' | 'restarted'): void
-  /** Somebody may have mended what it refused for: it may be asked anew. */
-  mended(provider: string): void
+  /** Somebody may have mended what they refused for: they may be asked anew. */
+  mended(providers: Iterable<string>): void
   forgetLease(id: string): void
   /** What these pools ask of a worker may have changed. */
   reconfigured(pools: ReadonlySet<string>): void
   /** Launches that are open or waiting to be called. Set by the launcher. */
   backlog: { of(provider: string): number; limit(provider: string): number }
+}
+
+interface Refusal {
+  /** The path, and the provider's own words. */
+  what: string
+  path: string | undefined
+  /** Its state decides, so whoever asks waits; not a lease that itself wishes for what the path names. */
+  forNow: boolean
 }
 
 /** How long a lease stays away from a provider whose launch failed: as a provider's own back-off. */
@@ -59,7 +70,7 @@ const AWAY_MS = 5000
 export function engineMemory(context: Context): Memory {
   const { clock, sealer } = context
   const exhausted = new Map<string, Exhausted>()
-  const lacking = new Map<string, Refused & { until: number; times: number }>()
+  const lacking = new Map<string, Refusal & { until: number; times: number }>()
   const holds = new Map<string, number>()
   const refusals = new Map<string, number>()
   const leases = new Map<string, LeaseMemory>()
@@ -94,6 +105,13 @@ export function engineMemory(context: Context): Memory {
     return without ? { what: 'agents: no url says how its workers reach this host' } : undefined
   }
 
+  function refusalOf(demand: Demand, provider: string, lease: LeaseRecord | undefined): Refused | undefined {
+    const kept = lacking.get(`${provider}/${demand.shape}`)
+    if (kept === undefined) return undefined
+    const { what, until, path, forNow } = kept
+    return { what, until, ...(forNow && !(lease !== undefined && memory.wishes(lease, path)) ? { forNow } : {}) }
+  }
+
   function standing(name: string): Pick<Candidate, 'state' | 'backBy'> {
     const state = context.plugins.find(name)?.status().state ?? 'stopped'
     if (state !== 'starting' && state !== 'degraded') {
@@ -107,11 +125,12 @@ export function engineMemory(context: Context): Memory {
 
   function candidates(pool: PoolConfig, demand: Demand, leaseId?: string): Candidate[] {
     const avoid = leaseId === undefined ? undefined : leases.get(leaseId)?.avoid
+    const lease = leaseId === undefined ? undefined : context.state.leases.get(leaseId)
     return pool.placement.map((name) => {
       const provider = context.plugins.find(name)
       const until = exhausted.get(`${name}/${demand.size}`)?.until
       const away = avoid?.get(name)?.until
-      const refused = wayBack(demand, name) ?? lacking.get(`${name}/${demand.shape}`)
+      const refused = wayBack(demand, name) ?? refusalOf(demand, name, lease)
       const disabled = context.wishes.disabled(name)
       return {
         name,
@@ -152,15 +171,16 @@ export function engineMemory(context: Context): Memory {
       exhausted.set(`${provider}/${size}`, next)
       return next.until
     },
-    unsupported: (provider, shape, { what, forNow, leastMs }) => {
+    unsupported: (provider, shape, { leastMs, ...refusal }) => {
       const key = `${provider}/${shape}`
       const before = lacking.get(key)
       // One of several that were asked for together: all of them are one refusal.
       const together = before !== undefined && before.until > clock.now()
       const times = (before?.times ?? 0) + (together ? 0 : 1)
       const until = together ? before.until : clock.now() + Math.max(leastMs, ceiling(providerBackoff, times))
-      lacking.set(key, { what, until, times, ...(forNow ? { forNow } : {}) })
+      lacking.set(key, { ...refusal, until, times })
     },
+    wishes: (lease, path) => path !== undefined && Object.hasOwn(request(lease).requirements, fieldOf(path)),
     served: (provider, shape) => lacking.delete(`${provider}/${shape}`),
     avoid: (leaseId, provider) => {
       const lease = ofLease(leaseId)
@@ -182,9 +202,18 @@ export function engineMemory(context: Context): Memory {
     heldUntil,
     forgive: (provider, how) => {
       refusals.delete(provider)
-      if (how === 'restarted') for (const kept of [exhausted, lacking, holds]) forget(kept, provider)
+      if (how === 'launched') return
+      for (const kept of [exhausted, holds]) forget(kept, provider)
+      memory.mended([provider])
     },
-    mended: (provider) => forget(lacking, provider),
+    mended: (providers) => {
+      for (const provider of providers) {
+        forget(lacking, provider)
+        // Where nobody waits nobody tries, and what was said of it would stay.
+        for (const name of context.state.pools.keys())
+          context.conditions.clear({ scope: 'pool', name, type: refusedCondition(provider) })
+      }
+    },
     forgetLease: (id) => leases.delete(id),
     reconfigured: (pools) => {
       for (const name of pools) {
@@ -203,6 +232,11 @@ function stockOf(pool: PoolConfig, digest: (text: string) => string): Demand | u
   if (pool.scale.warm === 0 && pool.scale.min === 0 && pool.uses === 1) return undefined
   const demand = demandOf(pool, undefined, digest)
   return modeOf(pool) === 'command' ? undefined : demand
+}
+
+/** The part of a request that a path of a spec is in. */
+function fieldOf(path: string): string {
+  return path.split('.', 1)[0] ?? path
 }
 
 /** How long a throttled provider is left alone when it does not say. */

@@ -53,7 +53,7 @@ export interface Refused {
   /** It may be asked anew then; absent: no time changes it. */
   until?: number
   /** Its state decides, so whoever asks waits; otherwise it never can, as far as it knows. */
-  forNow?: true
+  forNow?: boolean
 }
 
 /** One provider of a pool's placement, as it stands now. */

@@ -79,6 +79,23 @@ test('for now, of what the request itself wants: it fails at once with the words
   expect(conditions()).toEqual([])
 })
 
+test.each([
+  ['while another waits', true],
+  ['before another asks', false],
+])('for now, of what one request wants as its pool does, %s: it fails alone', async (_when, first) => {
+  const { mend } = await open(absent)
+  const plain = first ? undefined : await ask()
+  const wished = await ask({ image: 'x:1' })
+  const id = plain ?? (await ask())
+  expect(await h.engine.leases.find(wished)).toMatchObject({ end: 'failed', end_reason: expect.stringContaining(words) })
+  await h.pass(60_000)
+  expect([h.engine.leases.get(id)?.state, waiting()]).toEqual(['queued', `one: for now it refuses image: ${words}`])
+  expect(conditions()).toEqual(['ci refused:one'])
+  mend()
+  await h.pass(300_000)
+  expect(h.engine.leases.get(id)?.state).toBe('active')
+})
+
 test('the stock of a pool: the reason is told without a lease that waits, and it is made once it can be', async () => {
   const { mend } = await open(absent, { work: 'hold', scale: { warm: 1 } })
   await h.pass(1000)
@@ -119,4 +136,32 @@ test('an operator who has mended it need not wait: a reconcile asks anew', async
   await h.engine.reconcile('one')
   await h.pass(100)
   expect(h.engine.leases.get(id)?.state).toBe('active')
+})
+
+test('where nobody waits, it is no longer said once somebody asks for a look: nobody tries, and the image may be back', async () => {
+  await open(absent)
+  const id = await ask()
+  await h.engine.leases.release(id, { reason: 'done' })
+  await h.pass(600_000)
+  expect(conditions()).toEqual(['ci refused:one'])
+  await h.engine.reconcile('two')
+  await h.engine.reconcile('one', 'run')
+  expect(conditions()).toEqual(['ci refused:one'])
+  await h.engine.reconcile('one')
+  expect(conditions()).toEqual([])
+  await ask()
+  expect(conditions()).toEqual(['ci refused:one'])
+})
+
+test('another configuration of the pool may have mended it: what was refused is asked for anew, and no longer told', async () => {
+  await open(absent)
+  const id = await ask()
+  await h.engine.leases.release(id, { reason: 'done' })
+  await h.pass(100)
+
+  const settings = { reconcileMs: 30_000, orphanGraceMs: 120_000, retention: { recordsMs: 1e12, journalMs: 1e12 } }
+  const how = { principal: 'tester', changes: ['it'], commit: () => undefined }
+  await h.engine.configure({ pools: [poolConfig({ worker: { image: 'y:1' } })], ...settings }, how)
+  await h.pass(100)
+  expect(conditions()).toEqual([])
 })

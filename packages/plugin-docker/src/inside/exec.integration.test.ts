@@ -136,6 +136,15 @@ suiteWith(await findDocker(), 'commands in a worker on a real engine', (docker) 
     expect(await nothingElse(id)).toHaveLength(3)
   })
 
+  test('as a user that the image does not have: refused, since no time makes it one', async () => {
+    for (const user of ['nosuch', '1000:nosuch'])
+      await expect(harness.exec(id, ['id'], { user })).rejects.toMatchObject({
+        code: 'invalid-spec',
+        path: 'user',
+        message: expect.stringContaining(`the worker has no user ${user}: unable to find `),
+      })
+  })
+
   test("as the worker's user, as another, and under a read-only root", async () => {
     const security = { user: '1000:1000', readOnlyRoot: true, capabilitiesDrop: ['ALL'], noNewPrivileges: true }
     const spec = harness.hold({ security })

@@ -117,13 +117,18 @@ export function createRunners(): Runners {
   return {
     async of(container, place, user) {
       await prepare(container, place, user)
+      const how = { dir: runFolderOf(container), shared: true, shell: '/bin/sh' }
       const raw = rawExecOf(place, user)
-      return createRunner(raw, {
-        dir: runFolderOf(container),
-        shared: true,
-        shell: '/bin/sh',
-        ...(user === undefined ? {} : { user }),
-      })
+      if (user === undefined) return createRunner(raw, how)
+      const runner = createRunner(raw, { ...how, user })
+      const exec: Runner['exec'] = async (command, signal) => {
+        try {
+          return await runner.exec(command, signal)
+        } catch (error) {
+          throw nobodyOf(user, error) ?? error
+        }
+      }
+      return { ...runner, exec }
     },
     forget: (id) => known.delete(id),
   }
@@ -151,4 +156,15 @@ export function noShell(): ProviderError {
     path: 'image',
     hint,
   })
+}
+
+/** What an engine says, where the command would have spoken, of a user that the image does not have. */
+const NOBODY = /unable to find (?:user|group) [^:]*|no matching entries in (?:passwd|group)/i
+
+/** No time makes it one. */
+function nobodyOf(user: string, cause: unknown): ProviderError | undefined {
+  if (!(cause instanceof ProviderError) || cause.code !== 'transient') return undefined
+  const said = NOBODY.exec(cause.message)?.[0]
+  if (said === undefined) return undefined
+  return new ProviderError('invalid-spec', `the worker has no user ${user}: ${said}`, { effect: 'none', path: 'user', cause })
 }

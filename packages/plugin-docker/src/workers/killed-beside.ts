@@ -6,7 +6,7 @@
  */
 import type { WorkerExit } from '@muster/core'
 import type { ContainerInspect, Engine } from '../client.ts'
-import { jsonLines } from '../engine/lines.ts'
+import { isTold } from './told.ts'
 
 /** How long before its end a worker may have been told: an engine waits so long at most between SIGTERM and SIGKILL, as it is set usually. */
 const EARLY_S = 30
@@ -29,13 +29,7 @@ export async function killedBeside(
     until: second + 1 + LATE_S,
     filters: { type: ['container'], container: [id], event: ['kill'] },
   }
-  const events = await engine.stream({ method: 'GET', path: '/events', query, signal })
-  try {
-    for await (const event of jsonLines(events)) if (signalOf(event) === sent) return sent
-    return undefined
-  } finally {
-    events.destroy()
-  }
+  return (await isTold(engine, query, { signal, is: (event) => signalOf(event) === sent })) ? sent : undefined
 }
 
 function signalOf(event: unknown): number {

@@ -5,7 +5,7 @@
  * on a busy machine); the flag then stays false for ever, and only the engine's events know better.
  */
 import type { ContainerInspect, Engine } from '../client.ts'
-import { jsonLines } from '../engine/lines.ts'
+import { isTold } from './told.ts'
 
 /**
  * How much later than the end the kill is told: a few milliseconds were seen, and nothing orders the two ways on a machine without a core to spare.
@@ -28,11 +28,5 @@ export async function killedForMemory(engine: Engine, container: ContainerInspec
     until: second(state.FinishedAt) + 1 + LATE_S,
     filters: { type: ['container'], container: [id], event: ['oom'] },
   }
-  const events = await engine.stream({ method: 'GET', path: '/events', query, signal })
-  try {
-    for await (const _event of jsonLines(events)) return true
-    return false
-  } finally {
-    events.destroy()
-  }
+  return isTold(engine, query, { signal, is: () => true })
 }

@@ -123,7 +123,7 @@ async function attachUntilEnd(job: Job, giveUp: AbortSignal, disk: Disk): Promis
       // Asked once more after its end was known: who keeps exits would have told this one.
       if (known !== undefined && begun()) return goneUnder('its worker had ended')
       // Whether it is gone is the engine's to say, by the rule of absence; then its lease ends, and this wait with it.
-      await deps.engine.reconcile(job.worker.provider).catch(() => undefined)
+      await deps.engine.reconcile(job.worker.provider, 'run').catch(() => undefined)
     } else if (unknownThere) {
       unknown += 1
       if (unknown >= unknownTries)
