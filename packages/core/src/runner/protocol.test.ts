@@ -87,6 +87,17 @@ describe('a conversation', () => {
     expect(worker.asked[0]).toMatch(/^\d+$/)
   })
 
+  test('one that was handed the command and does not answer in time may begin it yet, which a lost connection does not say', async () => {
+    const worker = fakeWorker(['muster 1 new \n'], [[hang]])
+    const start = createRunner(worker.raw, { answerMs: 30 }).exec(spec, never)
+    await expect(start).rejects.toMatchObject({ code: 'deadline', effect: 'possible' })
+    const cut = fakeWorker(['muster 1 new \n'], [[{ fail: new Error('reset by peer') }]])
+    const lost = createRunner(cut.raw, { answerMs: 30 }).exec(spec, never)
+    await expect(lost).rejects.toMatchObject({ code: 'transient', effect: 'possible' })
+    const silent = createRunner(fakeWorker([hang], []).raw, { answerMs: 30 }).exec(spec, never)
+    await expect(silent).rejects.toMatchObject({ code: 'transient' })
+  })
+
   test.each([
     ['stdout', 'o', 'e', '0 1'],
     ['stderr', 'e', 'o', '1 0'],

@@ -39,7 +39,7 @@ export function createReader(session: RawExecSession, options: { signal: AbortSi
   let noise = ''
   let failure: ProviderError | undefined
   let patience = answerMs
-  let reason: unknown = new Error('no answer in time')
+  let reason: unknown = new DOMException('no answer in time', 'TimeoutError')
   let wake: (() => void) | undefined
 
   const fail = (error: ProviderError): void => {

@@ -30,7 +30,8 @@ export interface Runner {
    * `input` begins at the first byte of the input also on a later attach; what the worker has is skipped. Without `input` the command's
    * input stays open. `exit` without code and signal: nobody can tell. Left early, dropped or aborted, the command runs on.
    * Errors: `not-found` (output was stored, but the worker does not know the id), `conflict` (offset beyond the output), `transient`
-   * (connection lost: attach again), `unsupported`, `invalid-spec`.
+   * (connection lost: attach again), `deadline` (a worker that was handed the command did not answer in time, and may begin it yet: attach
+   * again), `unsupported`, `invalid-spec`.
    */
   exec(spec: ExecInput, signal: AbortSignal): Promise<ExecSession>
   /** `unknown`: never started here, or nobody can tell how it ended. */
@@ -50,6 +51,14 @@ eval "$MUSTER_RUNNER"`
 /** Between the publication of a run and its first process lie a few forks. */
 const EARLY_TRIES = 100
 const EARLY_WAIT_MS = 50
+
+/** What was handed to a worker that is merely slow lies before it, and nobody else is asked about it: it may begin at any time. */
+function tellOpen(error: unknown): never {
+  if (!(error instanceof ProviderError) || (error.cause as Error | undefined)?.name !== 'TimeoutError') throw error
+  const { message, hint } = error
+  throw new ProviderError('deadline', message, { cause: error, ...(hint === undefined ? {} : { hint }) })
+}
+
 /** `raw` is all a provider lends; the runner keeps nothing outside the worker. */
 export function createRunner(raw: RawExec, options: RunnerOptions = {}): Runner {
   const { dir = '/tmp/.muster', shell = 'sh', answerMs = 30_000, logBytes = 0 } = options
@@ -85,7 +94,7 @@ export function createRunner(raw: RawExec, options: RunnerOptions = {}): Runner 
           if (kind === 'bash') checkBash(spec)
           const text = encodeExec(spec, randomBytes(16).toString('hex'))
           link.channel.send(Buffer.concat([Buffer.from(`${text.length}\n`), text]))
-          accept(await readWords(link))
+          accept(await readWords(link).catch(tellOpen))
         }
         const input = spec.stdin && spec.input ? { input: spec.input } : {}
         return createSession(link, { from: spec.from, signal, logBytes, ...input })

@@ -87,6 +87,9 @@ async function attachUntilEnd(job: Job, giveUp: AbortSignal, disk: Disk): Promis
   let open = false
   const unbegun = async (reason: string): Promise<Ending> =>
     sent && (await hasHeard(job, cut)) !== false ? unseen(reason) : { ...endingUnbegun(reason, watch.stop()), unfit: true }
+  /** Its run is to end, and it is known not to have begun: one more try might begin it. */
+  const needless = async (): Promise<boolean> =>
+    watch.stop() !== undefined && !begun() && (!sent || (!open && (await isUnknown(job))))
   for (let failures = 0; ;) {
     if (deps.stopping.aborted) throw deps.stopping.reason
     if (watch.gone()) return goneUnder('its worker was gone')
@@ -101,6 +104,8 @@ async function attachUntilEnd(job: Job, giveUp: AbortSignal, disk: Disk): Promis
       error = new ProviderError('not-found', exit.reason)
     } catch (thrown) {
       if (thrown instanceof StoreError) {
+        // It may be what could not be stored that the command has begun.
+        sent = true
         disk.failures += 1
         disk.last = deps.engine.clock.now()
         patience.renew()
@@ -115,8 +120,7 @@ async function attachUntilEnd(job: Job, giveUp: AbortSignal, disk: Disk): Promis
     sent ||= error.effect === 'possible'
     // Nobody waited for the end of such a call: what it asked for may come yet.
     open ||= error.code === 'deadline'
-    if (watch.stop() !== undefined && !begun() && (!sent || (!open && (await isUnknown(job)))))
-      return { ...endingUnbegun(error.message, watch.stop()), unfit: true }
+    if (await needless()) return { ...endingUnbegun(error.message, watch.stop()), unfit: true }
     // Of a command that runs, a worker that has ended is as one that nobody knows: some say the one, some the other.
     const unknownThere = error.code === 'not-found' || (error.code === 'conflict' && begun())
     if (unknownThere && (await shownAs(job)) === 'gone') {
@@ -141,6 +145,7 @@ async function attachUntilEnd(job: Job, giveUp: AbortSignal, disk: Disk): Promis
     }
     const until = watch.stop() === undefined && !begun() ? AbortSignal.any([cut, stopped.signal]) : cut
     await pauseForProvider(job, retryDelay(error, failures, deps.engine.clock.random()), until)
+    if (until !== cut && (await needless())) return { ...endingUnbegun(error.message, watch.stop()), unfit: true }
   }
 }
 

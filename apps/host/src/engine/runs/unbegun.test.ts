@@ -103,6 +103,42 @@ test('one that begins after all while it is asked whether its worker knows of it
 })
 
 test.each([
+  ['it was never sent', down('none'), nobodyTells],
+  ['its worker has never heard of it', down('possible'), () => knows('unknown')],
+])('a command that is known to be unbegun when its run is cancelled does not begin after that: %s', async (_, error, set) => {
+  set()
+  fault = () => error
+  const { id } = await runs.create(request, { principal: 'tester' })
+  await until('it to be asked for in vain', () => commands.asked() > 3)
+  // It is back in the very moment of the cancel, which ends the pause before the next try.
+  fault = () => undefined
+  await runs.cancel(id, { principal: 'ann', reason: 'no need' })
+  await until('its end', () => runs.get(id) === undefined)
+  expect(commands.started).toEqual([])
+  expect(await runs.find(id)).toMatchObject({ outcome: 'cancelled', started_at: null })
+})
+
+test.each(['none', 'possible'] as const)(
+  'one that began while the store could not write is not taken for unbegun, whatever a later try says: effect %s',
+  async (effect) => {
+    fault = () => {
+      h.ill = 'full'
+      fault = () => {
+        h.ill = undefined
+        return down(effect)
+      }
+      return undefined
+    }
+    const { id } = await runs.create(request, { principal: 'tester' })
+    await until('it to be asked for again', () => commands.asked() > 3)
+    expect(commands.started).toHaveLength(1)
+    await runs.cancel(id, { principal: 'ann', reason: 'no need' })
+    await until('its end', () => runs.get(id) === undefined, 2000)
+    expect(await runs.find(id)).toMatchObject({ outcome: 'cancelled', exit: expect.stringContaining('did not answer') })
+  },
+)
+
+test.each([
   ['exec', down('possible'), () => knows('unknown')],
   ['exec', down('possible'), () => knows('running')],
   ['run', down('none'), () => knows('unknown')],
