@@ -41,6 +41,9 @@ export const httpOptions = {
   connectionsCheckingInterval: 2000,
   requestTimeout: 0,
   keepAliveTimeout: 60_000,
+  // Of the socket: of a client whose machine is gone nothing is heard, and what waits without sending would wait, and count as a client, for ever.
+  keepAlive: true,
+  keepAliveInitialDelay: 60_000,
   requireHostHeader: false,
 }
 

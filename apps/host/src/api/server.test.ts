@@ -154,6 +154,24 @@ test('a port that is taken is an error that names it', async () => {
   await expect(start(daemon, daemon.dir, { port })).rejects.toMatchObject({ code: 'EADDRINUSE', port })
 })
 
+test('a client whose machine or way is gone is noticed also while nothing is sent to it', async () => {
+  await using daemon = await startTestDaemon()
+  const port = Number(new URL(daemon.api.url).port)
+  const client = connectTo({ host: '127.0.0.1', port })
+  await once(client, 'connect')
+  const from = client.localPort ?? 0
+  const ends = [port, from].map((one) => `:${one.toString(16).toUpperCase().padStart(4, '0')}`)
+  await waitFor('the kernel to look after its side', () => {
+    const rows = readFileSync('/proc/self/net/tcp', 'utf8').split('\n')
+    const row = rows
+      .map((line) => line.trim().split(/\s+/))
+      .find((words) => ends.every((end, at) => words[at + 1]?.endsWith(end)))
+    // `tr`: the timer that runs is that of keep-alive.
+    return row?.[5]?.startsWith('02:') === true
+  })
+  client.destroy()
+})
+
 test('without room for a socket path it listens on TCP alone', async () => {
   await using daemon = await startTestDaemon()
   const deep = join(daemon.dir, 'd'.repeat(100))

@@ -63,6 +63,18 @@ test('a store that cannot write is asked again; of a run that has ended nothing 
   expect(over.cancelled).toEqual([])
 })
 
+test('a client that is back before a store is asked again keeps the run alive', async () => {
+  const { presence, clock, cancelled } = start(1)
+  while (cancelled.length === 0 && clock.step(clock.now() + 1000));
+  const leave = presence.attach('r')
+  await pass(clock, 0)
+  await pass(clock, 5000)
+  expect(cancelled).toEqual([gone])
+  leave()
+  await pass(clock, 1000)
+  expect(cancelled).toEqual([gone, gone])
+})
+
 test('what is forgotten or stopped ends nothing, also when its client leaves later', async () => {
   const forgotten = start()
   const leave = forgotten.presence.attach('r')

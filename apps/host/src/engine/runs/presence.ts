@@ -33,7 +33,11 @@ export function createPresence({
     entry.disarm?.()
     entry.disarm = engine.clock.after(entry.detachMs, () => {
       // A store that cannot write now is asked again after the same time.
-      if (records.get(id) !== undefined) cancel(id, `no client for ${entry.detachMs} ms`).catch(() => arm(id, entry))
+      if (records.get(id) === undefined) return
+      cancel(id, `no client for ${entry.detachMs} ms`).catch(() => {
+        // One that came meanwhile is there; the time runs from its leaving.
+        if (entry.clients === 0 && entries.get(id) === entry) arm(id, entry)
+      })
     })
   }
 
