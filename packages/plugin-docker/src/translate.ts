@@ -287,6 +287,8 @@ export function statsOf(id: WorkerId, sample: ContainerStats): WorkerStats | und
   const moved = sample.blkio_stats?.io_service_bytes_recursive as { op: string; value: number }[] | null | undefined
   const bytes = (wanted: string): number =>
     (moved ?? []).reduce((sum, { op, value }) => (op.toLowerCase() === wanted ? sum + value : sum), 0)
+  // Kernels from 6.10 on count for version 1, which alone has this peak, only where a limit is set, and say nothing but zeros else.
+  const isCounted = moved !== null && moved !== undefined && (peak === undefined || moved.some(({ value }) => value > 0))
   return {
     id,
     at,
@@ -303,7 +305,7 @@ export function statsOf(id: WorkerId, sample: ContainerStats): WorkerStats | und
             sentBytes: networks.reduce((sum, { tx_bytes: count }) => sum + count, 0),
           },
         }),
-    ...(moved === null || moved === undefined ? {} : { disk: { readBytes: bytes('read'), writtenBytes: bytes('write') } }),
+    ...(isCounted ? { disk: { readBytes: bytes('read'), writtenBytes: bytes('write') } } : {}),
   }
 }
 

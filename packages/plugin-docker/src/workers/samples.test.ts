@@ -37,6 +37,18 @@ test('stats leave out what the kernel could give back at once, on either cgroup 
     network: { receivedBytes: 11, sentBytes: 22 },
     disk: { readBytes: 3, writtenBytes: 9 },
   })
+  // Version 1 under a kernel that does not count says zeros: that nothing was read or written is not known. Version 2 counts.
+  const zeros = {
+    blkio_stats: {
+      io_service_bytes_recursive: [
+        { op: 'Read', value: 0 },
+        { op: 'Write', value: 0 },
+      ],
+    },
+  }
+  const idle = (version: object): unknown => ({ ...sample({}, version), ...zeros })
+  expect(statsOf(id, idle({ max_usage: 2000 }) as ContainerStats)).not.toHaveProperty('disk')
+  expect(statsOf(id, idle({}) as ContainerStats)).toMatchObject({ disk: { readBytes: 0, writtenBytes: 0 } })
 })
 
 test('a container that has ended has no stats', () => {

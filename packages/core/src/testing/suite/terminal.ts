@@ -85,13 +85,15 @@ export const terminalTests: readonly SuiteTest[] = [
     needs,
     async run(bench) {
       const first = `${size.rows} ${size.columns}`
-      const script = `trap 'echo told' WINCH; stty size; while [ "$(stty size)" = '${first}' ]; do sleep 0.05; done; stty size`
+      // Who sets rows and columns one after the other has a size between the two, and is heard twice.
+      const wait = `i=0; while [ "$(stty size)" != '43 132' ] && [ $i -lt 200 ]; do i=$((i+1)); sleep 0.05; done`
+      const script = `trap 'echo told' WINCH; stty size; ${wait}; stty size`
       const terminal = await sitAt(bench, await bench.session(), { target: await bench.shared(), script })
       await terminal.shows('\n')
       assert.equal(terminal.text(), `${first}\r\n`)
       await terminal.resize(132, 43)
       await terminal.exit
-      assert.deepEqual(terminal.text().split('\r\n').toSorted(), ['', first, '43 132', 'told'].toSorted())
+      assert.deepEqual([...new Set(terminal.text().split('\r\n'))].toSorted(), ['', first, '43 132', 'told'].toSorted())
       // Of a terminal that has ended nobody hears.
       await terminal.resize(80, 24)
     },
