@@ -48,8 +48,8 @@ export async function askApi(cluster: { folder: string; node: string }, what: Ap
 }
 
 /**
- * Lets etcd forget every version but the last of each object, as it is told to do every five minutes. A version that nobody saw is made first:
- * whoever has seen all until now is too late too.
+ * Lets etcd forget every version but the last of each object, as it is told to do every five minutes. Two versions that nobody saw are made first:
+ * whoever has seen all until now is too late too, since who has seen the last but one may go on.
  */
 export async function compact(node: string): Promise<void> {
   const ask = async (path: string, body: object): Promise<{ header: { revision: string } }> => {
@@ -59,6 +59,7 @@ export async function compact(node: string): Promise<void> {
     return (await answer.json()) as { header: { revision: string } }
   }
   const key = Buffer.from('muster-test-compaction').toString('base64')
+  await ask('put', { key, value: key })
   const { header } = await ask('put', { key, value: key })
   await ask('compaction', { revision: header.revision, physical: true })
 }
