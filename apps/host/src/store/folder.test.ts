@@ -3,11 +3,11 @@ import { cpSync, existsSync, mkdtempSync, readFileSync, renameSync, rmSync, writ
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { afterEach, beforeEach, expect, test } from 'vitest'
-import { openIdentity, type Restore } from './identity.ts'
+import type { Restore } from './identity.ts'
 import { lockHost } from './lock.ts'
 import { checkFolder, leap, ownerPath } from './note.ts'
 import { openSqliteStore } from './open.ts'
-import { acquireTerm } from './term.ts'
+import { start as startFolder } from './start.test.helper.ts'
 
 let room: string
 let home: string
@@ -20,16 +20,7 @@ afterEach(() => rmSync(room, { recursive: true, force: true }))
 /** As the daemon does. */
 async function start(dir: string, restore?: Restore): Promise<string> {
   checkFolder(dir, restore)
-  const opened = await openSqliteStore(dir)
-  try {
-    const identity = await openIdentity(opened, dir, restore === undefined ? {} : { restore })
-    const term = await acquireTerm(opened, { holder: 'a', exclusive: true, renewMs: 1e6 })
-    identity.note(term.epoch())
-    await term.release()
-    return identity.owner
-  } finally {
-    await opened.close()
-  }
+  return startFolder(dir, restore)
 }
 
 test('an original knows who goes on in its place, and does not go on beside it', async () => {

@@ -3,12 +3,11 @@ import { cpSync, mkdtempSync, renameSync, rmSync, symlinkSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { afterEach, beforeEach, expect, test } from 'vitest'
-import { openIdentity, type Restore } from './identity.ts'
 import { lockHost } from './lock.ts'
 import { leap, ownerPath } from './note.ts'
-import { lockPath, openSqliteStore } from './open.ts'
+import { lockPath } from './open.ts'
 import { StoreError } from './store.ts'
-import { acquireTerm } from './term.ts'
+import { start } from './start.test.helper.ts'
 
 let room: string
 let home: string
@@ -21,19 +20,6 @@ beforeEach(() => {
   third = join(room, 'third')
 })
 afterEach(() => rmSync(room, { recursive: true, force: true }))
-
-async function start(dir: string, restore?: Restore): Promise<string> {
-  const opened = await openSqliteStore(dir)
-  try {
-    const identity = await openIdentity(opened, dir, restore === undefined ? {} : { restore })
-    const term = await acquireTerm(opened, { holder: 'a', exclusive: true, renewMs: 1e6 })
-    identity.note(term.epoch())
-    await term.release()
-    return identity.owner
-  } finally {
-    await opened.close()
-  }
-}
 
 /** While a daemon works at `there`: why `dir` does not start, at first and with `--adopt`; only of refusals that name `there`. */
 async function refusals(dir: string, there: string): Promise<string[]> {

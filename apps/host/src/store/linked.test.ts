@@ -3,9 +3,7 @@ import { cpSync, linkSync, mkdirSync, mkdtempSync, readdirSync, readFileSync, rm
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { afterEach, beforeEach, expect, test } from 'vitest'
-import { openIdentity, type Restore } from './identity.ts'
-import { openSqliteStore } from './open.ts'
-import { acquireTerm } from './term.ts'
+import { start } from './start.test.helper.ts'
 
 let room: string
 let home: string
@@ -16,19 +14,6 @@ beforeEach(() => {
   copy = join(room, 'copy')
 })
 afterEach(() => rmSync(room, { recursive: true, force: true }))
-
-async function start(dir: string, restore?: Restore): Promise<string> {
-  const store = await openSqliteStore(dir)
-  try {
-    const identity = await openIdentity(store, dir, restore === undefined ? {} : { restore })
-    const term = await acquireTerm(store, { holder: 'a', exclusive: true, renewMs: 1e6 })
-    identity.note(term.epoch())
-    await term.release()
-    return identity.owner
-  } finally {
-    await store.close()
-  }
-}
 
 function linkTo(names: readonly string[]): void {
   mkdirSync(copy)

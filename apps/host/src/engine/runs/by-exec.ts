@@ -77,6 +77,7 @@ async function attachUntilEnd(job: Job, giveUp: AbortSignal, disk: Disk): Promis
   const stopped = new AbortController()
   void watch.stopped.then(() => stopped.abort())
   let [unknown, faults] = [0, 0]
+  const neverBegan = (reason: string): Ending => ({ ...endingUnbegun(reason, watch.stop()), unfit: true })
   const unseen = (reason: string): Ending => ({ ...cutOff(endingOf({ reason }, watch.stop()), reason), unfit: true })
   const begun = (): boolean => deps.records.get(job.run.id)?.started_at !== null
   const goneUnder = async (why: string): Promise<Ending> =>
@@ -86,7 +87,7 @@ async function attachUntilEnd(job: Job, giveUp: AbortSignal, disk: Disk): Promis
   let sent = !job.untried
   let open = false
   const unbegun = async (reason: string): Promise<Ending> =>
-    sent && (await hasHeard(job, cut)) !== false ? unseen(reason) : { ...endingUnbegun(reason, watch.stop()), unfit: true }
+    sent && (await hasHeard(job, cut)) !== false ? unseen(reason) : neverBegan(reason)
   /** Its run is to end, and it is known not to have begun: one more try might begin it. */
   const needless = async (): Promise<boolean> =>
     watch.stop() !== undefined && !begun() && (!sent || (!open && (await isUnknown(job))))
@@ -120,7 +121,7 @@ async function attachUntilEnd(job: Job, giveUp: AbortSignal, disk: Disk): Promis
     sent ||= error.effect === 'possible'
     // Nobody waited for the end of such a call: what it asked for may come yet.
     open ||= error.code === 'deadline'
-    if (await needless()) return { ...endingUnbegun(error.message, watch.stop()), unfit: true }
+    if (await needless()) return neverBegan(error.message)
     // Of a command that runs, a worker that has ended is as one that nobody knows: some say the one, some the other.
     const unknownThere = error.code === 'not-found' || (error.code === 'conflict' && begun())
     if (unknownThere && (await shownAs(job)) === 'gone') {
@@ -131,9 +132,7 @@ async function attachUntilEnd(job: Job, giveUp: AbortSignal, disk: Disk): Promis
     } else if (unknownThere) {
       unknown += 1
       if (unknown >= unknownTries)
-        return begun()
-          ? unseen(`nobody can tell how it ended: ${error.message}`)
-          : { ...endingUnbegun(error.message, watch.stop()), unfit: true }
+        return begun() ? unseen(`nobody can tell how it ended: ${error.message}`) : neverBegan(error.message)
     } else if (!isPassing(error)) {
       const never = !begun() && (error.code !== 'conflict' || (!sent && (await shownAs(job)) === 'gone'))
       return never ? endingUnbegun(`${error.code}: ${error.message}`, watch.stop()) : unseen(`${error.code}: ${error.message}`)
@@ -145,7 +144,7 @@ async function attachUntilEnd(job: Job, giveUp: AbortSignal, disk: Disk): Promis
     }
     const until = watch.stop() === undefined && !begun() ? AbortSignal.any([cut, stopped.signal]) : cut
     await pauseForProvider(job, retryDelay(error, failures, deps.engine.clock.random()), until)
-    if (until !== cut && (await needless())) return { ...endingUnbegun(error.message, watch.stop()), unfit: true }
+    if (until !== cut && (await needless())) return neverBegan(error.message)
   }
 }
 
