@@ -78,6 +78,8 @@ test('the unit of systemd is one that systemd takes', async (context) => {
   expect(unit).toContain('ExecStart=/usr/local/bin/muster up')
   // The start after that would make an empty data folder at the old path.
   expect(unit).toContain('\nRestartPreventExitStatus=66\n')
+  // A daemon that fell while its disk was full is there again once there is room.
+  expect(unit.slice(0, unit.indexOf('[Service]'))).toContain('\nStartLimitIntervalSec=0\n')
   const file = join(temp.path, 'muster.service')
   await writeFile(file, unit.replace('/usr/local/bin/muster', program))
   const { code, stderr } = await runProcess(['/usr/bin/systemd-analyze', 'verify', '--man=no', file])

@@ -204,8 +204,8 @@ function explain(error: unknown, where: string): unknown {
   if (error instanceof MusterError || !(error instanceof Error)) return error
   const code = (error as NodeJS.ErrnoException).code
   if (code === 'EACCES')
-    return new MusterError('unreachable', `${where} belongs to another user`, {
-      hint: 'Use the address of the daemon and a token: MUSTER_URL and MUSTER_TOKEN.',
+    return new MusterError('unreachable', `you may not open ${where}`, {
+      hint: 'Where it is of another user: use the address of the daemon and a token, MUSTER_URL and MUSTER_TOKEN. Where it is yours: see to its permissions (`ls -l`).',
       cause: error,
     })
   const doubt = certificateDoubt(code ?? '')

@@ -42,9 +42,12 @@ export async function endpointOf(data: string, asking: Asking): Promise<Address>
 async function noteOf(data: string): Promise<{ url: string; socket?: string }> {
   const file = join(data, 'endpoint.json')
   const text = await readFile(file, 'utf8').catch((error: NodeJS.ErrnoException) => {
-    const hint = error.code === 'EACCES' ? 'Set MUSTER_URL and MUSTER_TOKEN.' : 'Start it with `muster up`.'
+    const hint =
+      error.code === 'EACCES'
+        ? 'Where it is of another user: set MUSTER_URL and MUSTER_TOKEN. Where it is yours: see to its permissions (`ls -ld`).'
+        : 'Start it with `muster up`.'
     const reason =
-      error.code === 'EACCES' ? `the data folder ${data} belongs to another user` : `no daemon runs with the data folder ${data}`
+      error.code === 'EACCES' ? `you may not read the data folder ${data}` : `no daemon runs with the data folder ${data}`
     throw new MusterError('no-daemon', reason, { hint, cause: error })
   })
   const { url, socket } = fieldsOf(text)

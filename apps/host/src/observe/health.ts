@@ -43,8 +43,8 @@ export function healthOf(engine: Rooms): Health {
  */
 export function readinessOf(engine: Rooms): Health {
   const { parts } = healthOf(engine)
-  for (const { type, message, hint } of engine.conditions.list())
-    if (type === 'output-waits') parts.push(bad({ name: 'disk', state: 'failed', reason: message, hint }))
+  for (const { type, name, message, hint } of engine.conditions.list())
+    if (type === 'output-waits') parts.push(bad({ name, state: 'failed', reason: message, hint }))
   const providers = engine.plugins.list().map((one) => one.status())
   for (const { name, state, reason, hint } of providers) {
     const { looked, failed, late } = engine.looked(name)

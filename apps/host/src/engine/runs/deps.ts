@@ -13,6 +13,7 @@ import type { Stop } from './outcome.ts'
 import { type RunRecords, sealContext } from './records.ts'
 import type { Reserve } from './reserve.ts'
 import type { Spool } from './sealed-file.ts'
+import type { Unwritten } from './unwritten.ts'
 
 export interface RunDeps {
   engine: Engine
@@ -28,6 +29,8 @@ export interface RunDeps {
   desk: Desk
   /** Rejects while output must wait for room on the disk. */
   reserve: Reserve
+  /** Told when a log cannot be written, and when it can be again. */
+  unwritten: Unwritten
   /** Tells those who follow a log that it has grown. */
   logGrown(runId: string, end: number): void
   report(message: string, data: object): void

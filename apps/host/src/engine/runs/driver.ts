@@ -18,6 +18,7 @@ import { cutOff, type Ending, endingUnbegun, endingWithoutWorker, type Stop } fr
 import { withHandedIn, withOutputs, withStored } from './outputs.ts'
 import { providerBack, unheard } from './missing.ts'
 import { leavingRoom } from './reserve.ts'
+import { openTold } from './unwritten.ts'
 import { watchStops } from './watch.ts'
 
 /** For a pool that is not configured any more. */
@@ -179,7 +180,10 @@ async function inWorker(deps: RunDeps, given: Pick<Job, 'run' | 'request' | 'unt
     return unheard({ ...given, watch }, missing)
   }
   const path = logPath(deps, run.id)
-  const log = await openLog(path, () => deps.logGrown(run.id, log.totals().end))
+  const log = await openTold(run.id, {
+    open: () => openLog(path, () => deps.logGrown(run.id, log.totals().end)),
+    told: deps.unwritten,
+  })
   const writer = leavingRoom(log, deps.reserve)
   const job: Job = { ...given, deps, worker, lease, provider, target: engine.workers.target(worker), writer, watch }
   try {

@@ -20,6 +20,7 @@ import { counting, createPresence } from './presence.ts'
 import { createRecords, openRequest, sealContext } from './records.ts'
 import { type RunRetention, startRunRetention } from './retention.ts'
 import { openSpool, type Spool } from './sealed-file.ts'
+import { tellUnwritten } from './unwritten.ts'
 import { partsOf, whyRun } from './why.ts'
 
 export interface RunsOptions {
@@ -70,6 +71,7 @@ export async function startRuns(options: RunsOptions): Promise<Runs> {
       room: options.room ?? (() => roomNow(dataDir)),
       told: (tight) => tellReserved(engine.conditions, tight),
     }),
+    unwritten: tellUnwritten(engine.conditions),
     spool(id) {
       const known = spools.get(id)
       if (known !== undefined) return known
@@ -96,6 +98,7 @@ export async function startRuns(options: RunsOptions): Promise<Runs> {
       .catch((error: unknown) => report('what is left of a run could not be removed', { run: run.id, error: String(error) }))
       .finally(() => {
         presence.forget(run.id)
+        if (!stopping.signal.aborted) deps.unwritten.forget(run.id)
         driving.delete(work)
       })
     driving.add(work)

@@ -1,0 +1,56 @@
+/** Logs of runs that the disk does not take. Their commands go on and may end; nobody would know why the runs do not. */
+import { StoreError } from '../../store/store.ts'
+import type { Conditions } from '../api.ts'
+import type { LogWriter } from './log-file.ts'
+
+type Step = 'open' | 'append'
+
+export interface Unwritten {
+  failed(run: string, step: Step, error: StoreError): void
+  /** What can be opened may be on a full disk: only what was appended shows that there is room. */
+  done(run: string, step: Step): void
+  /** The run has ended, or is left as it is. */
+  forget(run: string): void
+}
+
+const key = { scope: 'host', name: 'runs', type: 'output-waits' } as const
+
+/** Of the condition `output-waits`; one that a daemon before this one left is over. */
+export function tellUnwritten(conditions: Pick<Conditions, 'raise' | 'clear'>): Unwritten {
+  const failing = new Map<string, Step>()
+  conditions.clear(key)
+  const forget = (run: string): void => {
+    if (failing.delete(run) && failing.size === 0) conditions.clear(key)
+  }
+  return {
+    failed(run, step, { message, hint }) {
+      if (failing.size === 0)
+        conditions.raise({
+          ...key,
+          message: `${message} (run ${run}); output of runs waits, and so do their ends`,
+          hint: hint ?? '',
+        })
+      failing.set(run, step)
+    },
+    done(run, step) {
+      if (step === 'append' || failing.get(run) === 'open') forget(run)
+    },
+    forget,
+  }
+}
+
+/** Opens the log of a run, and tells whether it can be opened and written. */
+export async function openTold(run: string, { open, told }: { open(): Promise<LogWriter>; told: Unwritten }): Promise<LogWriter> {
+  async function telling<T>(step: Step, work: () => Promise<T>): Promise<T> {
+    try {
+      const made = await work()
+      told.done(run, step)
+      return made
+    } catch (error) {
+      if (error instanceof StoreError) told.failed(run, step, error)
+      throw error
+    }
+  }
+  const writer = await telling('open', open)
+  return { ...writer, append: (piece) => telling('append', () => writer.append(piece)) }
+}
