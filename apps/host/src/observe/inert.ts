@@ -5,6 +5,9 @@
 export function inert(text: string): string {
   return text.replaceAll(/[\p{Cc}\p{Cf}\p{Zl}\p{Zp}]/gu, (char) =>
     // An escape of JSON has 16 bits: a character beyond that has two.
-    char.split('').map((unit) => String.raw`\u` + unit.charCodeAt(0).toString(16).padStart(4, '0')).join(''),
+    char
+      .split('')
+      .map((unit) => String.raw`\u` + unit.charCodeAt(0).toString(16).padStart(4, '0'))
+      .join(''),
   )
 }
