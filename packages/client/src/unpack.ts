@@ -47,7 +47,8 @@ export async function unpackTo(folder: string, tar: AsyncIterable<Uint8Array>): 
   try {
     await pipeline(
       Readable.from(tar),
-      extract({ cwd: folder, strict: true, preserveOwner: false, filter, onReadEntry: withoutPrivileges }),
+      // In step: the other way something is kept for every entry until the end, and of a tar of a job there may be millions.
+      extract({ cwd: folder, sync: true, strict: true, preserveOwner: false, filter, onReadEntry: withoutPrivileges }),
       { signal: refused.signal },
     )
   } catch (error) {

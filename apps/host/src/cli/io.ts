@@ -1,5 +1,6 @@
 /** What the command line says: tables and JSON on stdout, everything about Muster itself on stderr. */
 import { styleText } from 'node:util'
+import { inert } from '../observe/inert.ts'
 
 /** As `sysexits` (66: no input) and shells have it: 124 of timeout(1), 125 of docker run, 130 of a shell after Ctrl-C. */
 export const exits = {
@@ -55,15 +56,10 @@ export function harmless(text: string): string {
   )
 }
 
-/** Of other people's words where each line says something of its own: no line more, and none that is read the other way round. */
-export function oneLine(text: string): string {
-  return text.replaceAll(/[\p{Cc}\p{Cf}\p{Zl}\p{Zp}]/gu, (char) => `\\u${char.codePointAt(0)?.toString(16).padStart(4, '0')}`)
-}
-
 /** What is wrong, in one line, and what to do; a hint of several lines, as a Role to apply, keeps them below it. */
 export function withHint(words: string, hint = ''): string {
-  if (!hint.includes('\n')) return oneLine(hint === '' ? words : `${words} (${hint})`)
-  return [oneLine(words), ...hint.split('\n').map((line) => `  ${oneLine(line)}`)].join('\n')
+  if (!hint.includes('\n')) return inert(hint === '' ? words : `${words} (${hint})`)
+  return [inert(words), ...hint.split('\n').map((line) => `  ${inert(line)}`)].join('\n')
 }
 
 export function printJson(value: unknown): void {

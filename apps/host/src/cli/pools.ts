@@ -2,7 +2,8 @@
 import type { Condition } from '@muster/client'
 import type { Command } from 'commander'
 import { acting, openClient, subcommand } from './context.ts'
-import { bold, oneLine, printJson, printTable, print, state } from './io.ts'
+import { inert } from '../observe/inert.ts'
+import { bold, printJson, printTable, print, state } from './io.ts'
 
 export function poolsCommand(): Command {
   return subcommand('pools', 'show the pools and how full they are')
@@ -38,7 +39,7 @@ export function poolsCommand(): Command {
           ],
           'the configuration names no pool',
         )
-        for (const { name, notes } of providers) for (const note of notes) print(oneLine(`provider ${name}: ${note}`))
+        for (const { name, notes } of providers) for (const note of notes) print(inert(`provider ${name}: ${note}`))
         for (const condition of conditions) print(conditionLine(condition))
         return undefined
       }),
@@ -46,5 +47,5 @@ export function poolsCommand(): Command {
 }
 
 export function conditionLine({ scope, name, type, message, hint }: Condition): string {
-  return `${state('degraded', type)}: ${oneLine(`${scope} ${name}: ${message}${hint === '' ? '' : ` (${hint})`}`)}`
+  return `${state('degraded', type)}: ${inert(`${scope} ${name}: ${message}${hint === '' ? '' : ` (${hint})`}`)}`
 }

@@ -5,7 +5,8 @@ import { acting, openClient, subcommand } from './context.ts'
 import { crashCommand, crashesCommand } from './crashes.ts'
 import { giveUpCommand } from './give-up.ts'
 import { handCommand, why } from './hand.ts'
-import { age, bold, dim, oneLine, print, printJson, printTable, say, state, withHint } from './io.ts'
+import { inert } from '../observe/inert.ts'
+import { age, bold, dim, print, printJson, printTable, say, state, withHint } from './io.ts'
 import { keptText } from './kept-text.ts'
 import { reclaimCommand } from './reclaim.ts'
 
@@ -46,14 +47,14 @@ export function providersCommand(): Command {
           'the configuration names no provider',
         )
         for (const { name, reason, hint, notes, facts, disabled, kept, silentSince, orphans } of providers) {
-          if (disabled !== undefined) print(oneLine(`${name}: ${disabledBy(disabled)} (muster providers enable ${name})`))
+          if (disabled !== undefined) print(inert(`${name}: ${disabledBy(disabled)} (muster providers enable ${name})`))
           if (silentSince !== undefined) print(`${name}: ${state('degraded', `does not answer for ${age(silentSince)}`)}`)
           if (reason !== undefined) print(withHint(`${name}: ${reason}`, hint))
-          if (kept !== undefined) print(oneLine(`${name}: ${keptText(kept)}`))
-          for (const note of notes) print(oneLine(`${name}: ${note}`))
+          if (kept !== undefined) print(inert(`${name}: ${keptText(kept)}`))
+          for (const note of notes) print(inert(`${name}: ${note}`))
           for (const line of orphanLines(name, orphans)) print(line)
           const known = Object.entries(facts).map(([key, value]) => `${key} ${value}`)
-          if (known.length > 0) print(dim(oneLine(`${name}: ${known.join(', ')}`)))
+          if (known.length > 0) print(dim(inert(`${name}: ${known.join(', ')}`)))
         }
         return undefined
       }),
@@ -100,10 +101,10 @@ export function providersCommand(): Command {
 function orphanLines(name: string, { known, removed, removedAt }: Provider['orphans']): string[] {
   const workers = (count: number): string => `${count} worker${count === 1 ? '' : 's'} without a record`
   return [
-    ...(known === 0 ? [] : [oneLine(`${name}: has ${workers(known)} (muster providers reclaim ${name} --dry-run)`)]),
+    ...(known === 0 ? [] : [inert(`${name}: has ${workers(known)} (muster providers reclaim ${name} --dry-run)`)]),
     ...(removedAt === undefined
       ? []
-      : [oneLine(`${name}: ${workers(removed)} removed since the daemon started, the last ${age(removedAt)} ago`)]),
+      : [inert(`${name}: ${workers(removed)} removed since the daemon started, the last ${age(removedAt)} ago`)]),
   ]
 }
 

@@ -64,6 +64,24 @@ test('as text: one short line, an error with its stack below', () => {
   log.error({ err: new Error('broken') }, 'a part failed')
   log.error({ err: new Error('alone') })
   expect(lines[0]).toMatch(/^[\d:]{8} info {2}ready {2}url=http:\/\/127\.0\.0\.1:1 {2}note="two words"\n$/)
-  expect(lines[1]).toMatch(/^[\d:]{8} error a part failed\nError: broken\n {4}at /)
+  expect(lines[1]).toMatch(/^[\d:]{8} error a part failed\n {2}Error: broken\n {6}at /)
   expect(lines[2]).toMatch(/^[\d:]{8} error alone\n/)
+})
+
+const HOSTILE = 'x\u001b[2J\u009b2J\u0085\u202e\u2066\u2028\u200b\u{e0041}\r\n00:37:09 info  all is well'
+
+test('what others wrote steers no terminal and makes no line of its own; as JSON it is read as it was', () => {
+  const { lines, log } = logOf()
+  log.warn({ name: HOSTILE, err: new Error(HOSTILE) }, HOSTILE)
+  expect(lines).toHaveLength(1)
+  expect(lines[0]).toMatch(/^[^\p{Cc}\p{Cf}\p{Zl}\p{Zp}]*\n$/u)
+  expect(JSON.parse(lines[0] ?? '')).toMatchObject({ name: HOSTILE, err: { message: HOSTILE }, msg: HOSTILE })
+})
+
+test('as text, too: of an error each line stands further in', () => {
+  const { lines, log } = logOf({ format: 'text' })
+  log.warn({ name: HOSTILE, [HOSTILE]: 1, err: new Error(HOSTILE) }, HOSTILE)
+  log.warn({ name: 'spaces=no\u202e' }, 'x')
+  expect(lines.join('')).not.toMatch(/[^\P{Cc}\n]|[\p{Cf}\p{Zl}\p{Zp}]/u)
+  expect(lines.join('').match(/^\S/gmu)).toHaveLength(2)
 })

@@ -1,5 +1,6 @@
 /** The daemon's log: JSON lines for machines, short lines for people; values that may be secret are never in it. */
 import { pino, type Logger } from 'pino'
+import { inert } from './inert.ts'
 
 export const logLevels = ['debug', 'info', 'warn', 'error'] as const
 export type LogLevel = (typeof logLevels)[number]
@@ -38,7 +39,7 @@ export function createLog({ level, format, write }: LogOptions): Logger {
       // Masked with everything else, above; pino's own would put every property of an error into the line.
       serializers: { err: (value: unknown) => value },
     },
-    { write: format === 'json' ? write : (line) => write(textOf(line)) },
+    { write: (line) => write(format === 'json' ? `${inert(line.trimEnd())}\n` : textOf(line)) },
   )
 }
 
@@ -78,13 +79,14 @@ function errorOf(error: Error, depth: number): Record<string, unknown> {
   }
 }
 
-/** `12:00:01 warn  what happened  key=value …`, an error's stack below it. */
+/** `12:00:01 warn  what happened  key=value …`, an error's stack below it, further in: its message may have lines of anybody. */
 function textOf(line: string): string {
   const { level, time, msg, err, ...data } = JSON.parse(line) as Record<string, unknown> & { msg?: string }
   const words = Object.entries(data).map(
     ([key, value]) => `${key}=${typeof value === 'string' && !/\s/.test(value) ? value : JSON.stringify(value)}`,
   )
   const error = err as { message?: string; stack?: string } | undefined
-  const head = `${String(time).slice(11, 19)} ${String(level).padEnd(5)} ${[msg ?? error?.message ?? '', ...words].join('  ')}\n`
-  return error === undefined ? head : `${head}${error.stack ?? error.message ?? ''}\n`
+  const head = `${String(time).slice(11, 19)} ${String(level).padEnd(5)} ${[msg ?? error?.message ?? '', ...words].join('  ')}`
+  const below = error === undefined ? [] : (error.stack ?? error.message ?? '').split('\n').map((frame) => `  ${frame}`)
+  return `${[head, ...below].map(inert).join('\n')}\n`
 }

@@ -9,7 +9,8 @@ import { PluginRefusal } from '../../plugins/refusal.ts'
 import { readRegistry } from '../../plugins/registry.ts'
 import { signerName } from '../../plugins/trust.ts'
 import { byHand } from '../../plugins/way-out.ts'
-import { bytes, exits, oneLine, print, printJson, say } from '../io.ts'
+import { inert } from '../../observe/inert.ts'
+import { bytes, exits, print, printJson, say } from '../io.ts'
 import { withProgress } from '../context.ts'
 import { collectAfter } from './gc.ts'
 import { demandKept } from './kept.ts'
@@ -140,7 +141,7 @@ export function shownChange({
   if (deprecated !== undefined) lines.push(`    deprecated: ${deprecated}`)
   if (!compared) lines.push('    the one before cannot be had any more: this is all of it, not what differs')
   else if (before !== undefined && asksForMore(differences)) lines.push('    asks for more than before:')
-  return [...lines, ...differences.map(shownDifference)].map(oneLine).join('\n')
+  return [...lines, ...differences.map(shownDifference)].map(inert).join('\n')
 }
 
 /** Who vouches for it, and how. */

@@ -8,7 +8,8 @@ import { levelName, reasonOf } from '../../plugins/isolation.ts'
 import { type LockedPlugin, lockedFor } from '../../plugins/lock.ts'
 import { PluginRefusal } from '../../plugins/refusal.ts'
 import { pathOf, type PluginEntry, sourceName } from '../../plugins/registry.ts'
-import { bold, exits, oneLine, print, printJson, printTable, say } from '../io.ts'
+import { inert } from '../../observe/inert.ts'
+import { bold, exits, print, printJson, printTable, say } from '../io.ts'
 import { keptText } from '../kept-text.ts'
 import { conforming, vouching } from './change.ts'
 import { entryOf, type Site } from './site.ts'
@@ -92,7 +93,7 @@ export async function showPlugin(site: Site, alias: string, options: Pick<Asking
     ...(plugin === undefined ? [] : factsOf(plugin)),
   ]
   const wide = Math.max(...facts.map(([name]) => name.length))
-  for (const [name, value] of facts) if (value !== undefined && value !== '') print(`${name.padEnd(wide)}  ${oneLine(value)}`)
+  for (const [name, value] of facts) if (value !== undefined && value !== '') print(`${name.padEnd(wide)}  ${inert(value)}`)
   if (plugin === undefined) say('its files are not here: see what it may do after muster plugins verify')
   return exits.ok
 }
