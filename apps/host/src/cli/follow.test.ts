@@ -148,6 +148,16 @@ test.each([
   if (cancelled === 0) expect(said()).toBe(told)
 })
 
+test('once nobody reads the output its run is killed, and how it ends is waited for by nobody', async () => {
+  // All that the command wrote until then is stored before it ends: that takes as long as it takes.
+  const cancel = vi.fn(async () => undefined)
+  const { done, said } = following({ cancel })
+  process.stdout.emit('error', Object.assign(new Error('write EPIPE'), { code: 'EPIPE' }))
+  expect(await done).toBe(141)
+  expect(cancel).toHaveBeenCalledExactlyOnceWith('r1', { reason: 'nobody reads its output any more', force: true })
+  expect(said()).toBe('')
+})
+
 test.each([
   ['is said to run there', { state: 'running', startedAt: '2026-01-31T09:30:00.000Z' }, ['waits', 'runs on worker w1']],
   ['is not, when it was cancelled before its command began', { state: 'ended', outcome: 'cancelled' }, ['waits']],

@@ -147,12 +147,17 @@ function stopper({ client, run, cancels }: FollowOptions): Stopper {
     } else if (times === 2) void cancel(`${name} at the client, twice`, true).finally(() => now.abort())
     else now.abort()
   }
-  // Nobody reads the output any more, as after `| head`: the command ends at once, as by SIGPIPE, and the run is not left behind. One whose
-  // output has no room here goes on: the daemon has all of it.
+  const killUnread = async (): Promise<void> => {
+    await cancel('nobody reads its output any more', true)
+    now.abort()
+  }
+  // Nobody reads the output any more, as after `| head`: the command ends at once, as by SIGPIPE, and the run is not left behind: it is killed
+  // by the daemon, which stores what there is of its output first. Nobody here waits for that. One whose output has no room here goes on: the
+  // daemon has all of it.
   const onUnwritable = (error: Error): void => {
     if (unwritten !== undefined) return
     unwritten = tellUnwritable(error, exits.infrastructure)
-    if (unwritten === exits.pipe && cancels) void cancel('nobody reads its output any more', true)
+    if (unwritten === exits.pipe && cancels) void killUnread()
     else now.abort()
     if (unwritten !== exits.pipe) say(`run ${run.id} is not ended by that; \`muster logs ${run.id}\` shows all of its output`)
   }

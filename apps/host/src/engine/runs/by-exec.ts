@@ -22,8 +22,9 @@ export async function runByExec(job: Job): Promise<Ending> {
   const id = run.exec_id ?? ''
   const over = new AbortController()
   const giveUp = new AbortController()
-  const disk: Disk = { failures: 0, last: -Infinity }
-  const kill = async (signal: 'SIGTERM' | 'SIGKILL'): Promise<void> => {
+  const disk: Disk = { failures: 0, last: -Infinity, stored: -Infinity }
+  /** Was it taken in? */
+  const kill = async (signal: 'SIGTERM' | 'SIGKILL'): Promise<boolean> => {
     for (let tries = 1; !over.signal.aborted && !watch.gone(); tries++)
       try {
         await provider.execKill(
@@ -35,21 +36,26 @@ export async function runByExec(job: Job): Promise<Ending> {
             signal: AbortSignal.any([over.signal, watch.lost]),
           },
         )
-        return
+        return true
       } catch (error) {
-        if (!isPassing(toProviderError(error)) || tries > 10) return
+        if (!isPassing(toProviderError(error)) || tries > 10) return false
         await pauseFor(deps, retryDelay(toProviderError(error), tries, deps.engine.clock.random()), over.signal)
       }
+    return false
   }
   const stopper = enforceStop(
     job,
     {
-      gentle: () => kill('SIGTERM'),
+      async gentle() {
+        await kill('SIGTERM')
+      },
       async hard() {
-        await kill('SIGKILL')
-        // While nothing of it can be stored here, nobody can say that it is silent.
+        const killed = await kill('SIGKILL')
+        // While nothing of it can be stored here, nobody can say that it is silent. Nor while what it wrote before still comes: of one that was
+        // killed that has an end.
+        const heard = (): number => Math.max(disk.last, killed ? disk.stored : -Infinity)
         do await pauseFor(deps, silentAfterKillMs, over.signal)
-        while (deps.engine.clock.now() - disk.last < silentAfterKillMs && !over.signal.aborted)
+        while (deps.engine.clock.now() - heard() < silentAfterKillMs && !over.signal.aborted)
         giveUp.abort()
       },
     },
@@ -63,12 +69,14 @@ export async function runByExec(job: Job): Promise<Ending> {
   }
 }
 
-/** Faults of this host: its store, its disk. */
+/** Faults of this host: its store, its disk; and what it could store. */
 interface Disk {
   /** In a row. */
   failures: number
   /** When the last one was. */
   last: number
+  /** When output was stored last. */
+  stored: number
 }
 
 async function attachUntilEnd(job: Job, giveUp: AbortSignal, disk: Disk): Promise<Ending> {
@@ -98,7 +106,10 @@ async function attachUntilEnd(job: Job, giveUp: AbortSignal, disk: Disk): Promis
     let error: ProviderError
     const known = exitOfWorker(job).exit
     try {
-      const exit = await attach(job, cut, () => (failures = 0))
+      const exit = await attach(job, cut, {
+        began: () => (failures = 0),
+        stored: () => (disk.stored = deps.engine.clock.now()),
+      })
       disk.failures = 0
       if (isKnown(exit)) return await endingSeen(job, exit)
       // Asked again below: a worker on its way out still looks alive for a moment.
@@ -177,7 +188,7 @@ async function hasHeard(job: Job, cut: AbortSignal): Promise<boolean | undefined
 }
 
 /** One attach: output from where the log ends, then the exit. */
-async function attach(job: Job, signal: AbortSignal, ok: () => void): Promise<WorkerExit> {
+async function attach(job: Job, signal: AbortSignal, on: { began(): void; stored(): void }): Promise<WorkerExit> {
   const { deps, run, request, provider, target, writer } = job
   const { stdout, stderr } = writer.totals()
   const own = new AbortController()
@@ -200,7 +211,7 @@ async function attach(job: Job, signal: AbortSignal, ok: () => void): Promise<Wo
     )
     session.exit.catch(() => undefined)
     await started(job)
-    ok()
+    on.began()
     for await (const { stream, offset, data } of session.output) {
       const have = writer.totals()[stream]
       if (offset > have) throw new ProviderError('internal', `output of ${stream} goes on at ${offset}, after ${have}`)
@@ -208,6 +219,7 @@ async function attach(job: Job, signal: AbortSignal, ok: () => void): Promise<Wo
       if (fresh.length === 0) continue
       deps.killpoint('run-output-not-stored')
       await writer.append({ stream, data: fresh })
+      on.stored()
     }
     return await session.exit
   } finally {

@@ -73,3 +73,37 @@ test('none in which the command may go on: it was killed, and nobody answered', 
   expect(await runs.find(id)).toMatchObject({ outcome: 'cancelled', exit: expect.stringContaining('did not answer') })
   await until('its worker to go', () => phaseOf(worker) === 'gone')
 })
+
+test('the same, once all that a killed command had written is stored: as long as something comes, its worker is not silent', async () => {
+  const id = await create()
+  await until('the command to run', () => runs.get(id)?.state === 'running')
+  const worker = workerOf(id)
+  h.provider().execKill = async () => undefined
+  await runs.cancel(id, { principal: 'tester', reason: 'no need', force: true })
+  for (let piece = 0; piece < 6; piece++) {
+    await h.pass(20_000)
+    commands.write(worker, `${piece}`)
+  }
+  await h.pass(20_000)
+  expect(runs.get(id)?.state).toBe('running')
+  commands.end(worker, 137)
+  await until('its end', () => runs.get(id) === undefined, 10_000)
+  const ended = await runs.find(id)
+  expect(ended).toMatchObject({ outcome: 'cancelled', exit: expect.stringContaining('137'), log_problem: null })
+})
+
+test('one that could not be killed is given up all the same, whatever it writes', async () => {
+  const id = await create()
+  await until('the command to run', () => runs.get(id)?.state === 'running')
+  const worker = workerOf(id)
+  h.provider().execKill = async () => {
+    throw new ProviderError('unsupported', 'nothing can be killed here')
+  }
+  await runs.cancel(id, { principal: 'tester', reason: 'no need', force: true })
+  for (let piece = 0; piece < 4; piece++) {
+    await h.pass(20_000)
+    commands.write(worker, `${piece}`)
+  }
+  await until('its end', () => runs.get(id) === undefined, 10_000)
+  expect(await runs.find(id)).toMatchObject({ outcome: 'cancelled', exit: expect.stringContaining('did not answer') })
+})
