@@ -35,6 +35,7 @@ import { openRunning } from './running.ts'
 import { startFailure } from './start-failure.ts'
 import { placeOf, storePath } from './store/files.ts'
 import { openIdentity, type Restore } from './store/identity.ts'
+import { partedWarning } from './store/linked.ts'
 import { checkFolder } from './store/note.ts'
 import { openSqliteStore } from './store/open.ts'
 import { openSealer } from './store/sealer.ts'
@@ -149,14 +150,8 @@ async function startRooms({ config: own, found, log, restore }: Start): Promise<
     const observe = await openObserve({ config: own, log })
     stops.push(() => observe.stop())
     checkFolder(dataDir, restore)
-    const store = await openSqliteStore(dataDir, {
-      onCommit: observe.committed,
-      onParted: (linked) =>
-        log.warn(
-          { linked },
-          'another folder had these files too, by hard links (cp -al): this one has its own now. The other keeps what was written until now, and no daemon starts on it: remove it, or copy it with cp -a',
-        ),
-    })
+    const parted = (linked: readonly string[]): void => log.warn({ linked }, partedWarning)
+    const store = await openSqliteStore(dataDir, { onCommit: observe.committed, onParted: parted })
     const inPlace = placeOf(storePath(dataDir))
     stops.push(() => store.close())
     const identity = await openIdentity(store, dataDir, restore === undefined ? {} : { restore })

@@ -37,23 +37,26 @@ const contents = (dir: string): Record<string, string> =>
 
 const linked = { code: 'corrupt', message: expect.stringContaining('hard link'), hint: expect.stringContaining('cp -a') }
 
-test.each([undefined, 'adopt', 'new-owner'] as const)('a copy by hard links is not opened, and nothing is changed: %s', async (said) => {
-  linkTo()
-  const before = contents(home)
-  await expect(start(copy, said)).rejects.toMatchObject(linked)
-  expect([contents(home), contents(copy)]).toEqual([before, before])
-  // Also under the path of its original, as in another container or in its place.
-  const aside = join(room, 'aside')
-  renameSync(home, aside)
-  renameSync(copy, home)
-  await expect(start(home, said)).rejects.toMatchObject(linked)
-  // And the original elsewhere than in its place.
-  await expect(start(aside, said)).rejects.toMatchObject(linked)
-  expect([contents(home), contents(aside)]).toEqual([before, before])
-  // As the hint says.
-  rmSync(home, { recursive: true })
-  expect(await start(aside)).toBe(owner)
-})
+test.each([undefined, 'adopt', 'new-owner'] as const)(
+  'a copy by hard links is not opened, and nothing is changed: %s',
+  async (said) => {
+    linkTo()
+    const before = contents(home)
+    await expect(start(copy, said)).rejects.toMatchObject(linked)
+    expect([contents(home), contents(copy)]).toEqual([before, before])
+    // Also under the path of its original, as in another container or in its place.
+    const aside = join(room, 'aside')
+    renameSync(home, aside)
+    renameSync(copy, home)
+    await expect(start(home, said)).rejects.toMatchObject(linked)
+    // And the original elsewhere than in its place.
+    await expect(start(aside, said)).rejects.toMatchObject(linked)
+    expect([contents(home), contents(aside)]).toEqual([before, before])
+    // As the hint says.
+    rmSync(home, { recursive: true })
+    expect(await start(aside)).toBe(owner)
+  },
+)
 
 test.each([undefined, 'adopt', 'new-owner'] as const)(
   'the original gets files of its own and says so; the copy keeps what it had, and is not opened any more than before: %s',

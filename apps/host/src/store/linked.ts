@@ -11,6 +11,9 @@ import { noteIn } from './note.ts'
 import { syncDirectory, syncFile, sealKeyPath } from './seal.ts'
 import { StoreError } from './store.ts'
 
+export const partedWarning =
+  'another folder had these files too, by hard links (cp -al): this one has its own now. The other keeps what was written until now, and no daemon starts on it: remove it, or copy it with cp -a'
+
 /**
  * With the lock of the folder held, and before the store is opened. Returns what was linked, the lock among it: only whoever holds it can give it a file of its own.
  * The other folder keeps what was written until now, and its key stays a link: it is known as a copy by that. Errors: StoreError `corrupt` of a copy,
