@@ -7,7 +7,7 @@ import { fakeControl } from '@muster/core/testing'
 import { waitFor } from '@muster/test/systems/wait'
 import { muster } from './cli/muster.test.helper.ts'
 import { makeSite, patienceMs, type Site } from './faults/daemon.test.helper.ts'
-import { storePath } from './store/open.ts'
+import { storePath } from './store/files.ts'
 import { fakeVendor, localVendor, type OpenVendor, vendorDir } from './faults/vendors.test.helper.ts'
 
 const timeout = 300_000

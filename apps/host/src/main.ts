@@ -33,10 +33,11 @@ import { lockedFolders } from './plugins/lock.ts'
 import { startPlugins } from './plugins/room.ts'
 import { openRunning } from './running.ts'
 import { startFailure } from './start-failure.ts'
-import { placeOf } from './store/files.ts'
+import { placeOf, storePath } from './store/files.ts'
 import { openIdentity, type Restore } from './store/identity.ts'
+import { partedWarning } from './store/linked.ts'
 import { checkFolder } from './store/note.ts'
-import { openSqliteStore, storePath } from './store/open.ts'
+import { openSqliteStore } from './store/open.ts'
 import { openSealer } from './store/sealer.ts'
 import { acquireTerm } from './store/term.ts'
 import { startedVersions, upgradeOf } from './upgrade.ts'
@@ -149,7 +150,8 @@ async function startRooms({ config: own, found, log, restore }: Start): Promise<
     const observe = await openObserve({ config: own, log })
     stops.push(() => observe.stop())
     checkFolder(dataDir, restore)
-    const store = await openSqliteStore(dataDir, { onCommit: observe.committed })
+    const parted = (linked: readonly string[]): void => log.warn({ linked }, partedWarning)
+    const store = await openSqliteStore(dataDir, { onCommit: observe.committed, onParted: parted })
     const inPlace = placeOf(storePath(dataDir))
     stops.push(() => store.close())
     const identity = await openIdentity(store, dataDir, restore === undefined ? {} : { restore })

@@ -1,10 +1,18 @@
 /** The files of a database, looked at before SQLite opens them: what it would do with those that do not belong together cannot be undone. */
 import { accessSync, constants, statSync } from 'node:fs'
-import { basename } from 'node:path'
+import { basename, join } from 'node:path'
 import { StoreError } from './store.ts'
 
-/** With the lock of the data folder held, which is the file `lock`. Errors: StoreError `corrupt`, `io`; then nothing was changed. */
-export function checkFiles(path: string, lock: string): void {
+export function storePath(dir: string): string {
+  return join(dir, 'muster.db')
+}
+
+export function lockPath(dir: string): string {
+  return join(dir, 'host.lock')
+}
+
+/** With the lock of the data folder held. Errors: StoreError `corrupt`, `io`; then nothing was changed. */
+export function checkFiles(path: string): void {
   const log = `${path}-wal`
   // SQLite removes the log of a database that is empty, and with it all that was written last.
   if (sizeOf(path) === 0 && sizeOf(log) > 0)
@@ -12,7 +20,6 @@ export function checkFiles(path: string, lock: string): void {
       hint: `Put ${basename(path)} back beside it. Where it is lost, move ${basename(log)} away and restore a backup: muster restore.`,
     })
   for (const file of [path, log, `${path}-shm`]) if (linksOf(file) > 0) accessible(file)
-  alone([path, log, lock])
 }
 
 /**
@@ -44,22 +51,8 @@ function accessible(file: string): void {
   }
 }
 
-/**
- * A copy by hard links (`cp -al`) has the same files under other names: what the one writes is in the other, in the database as in logs of runs, and each has
- * a log of the database of its own (sqlite.org/howtocorrupt.html, section 2.5). None of them is opened.
- */
-function alone(files: readonly string[]): void {
-  const linked = files.filter((file) => linksOf(file) > 1)
-  const [first] = linked
-  if (first === undefined) return
-  const are = linked.length === 1 ? 'is a hard link' : 'are hard links'
-  throw new StoreError('corrupt', `${linked.join(' and ')} ${are}: another folder has the same files`, {
-    hint: `Nothing was changed. A copy needs files of its own: make it with cp -a. Find the other folder with \`find / -xdev -samefile ${first}\`; once one of the two is removed the other starts.`,
-  })
-}
-
 /** 0: it is not there. */
-function linksOf(file: string): number {
+export function linksOf(file: string): number {
   return statSync(file, { throwIfNoEntry: false })?.nlink ?? 0
 }
 

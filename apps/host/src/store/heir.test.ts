@@ -5,7 +5,7 @@ import { join } from 'node:path'
 import { afterEach, beforeEach, expect, test } from 'vitest'
 import { lockHost } from './lock.ts'
 import { leap, ownerPath } from './note.ts'
-import { lockPath } from './open.ts'
+import { lockPath } from './files.ts'
 import { StoreError } from './store.ts'
 import { start } from './start.test.helper.ts'
 

@@ -36,6 +36,11 @@ export function homeOf(dir: string): string {
   return realpathSync(dir)
 }
 
+/** The number that its file system knows the folder by; it may be more than a number of JavaScript holds. */
+export function folderOf(dir: string): string {
+  return String(statSync(dir, { bigint: true }).ino)
+}
+
 /**
  * Is the former home another folder than `dir`, and there? A link or another mount of the same folder is the same. Throws the system's error where
  * that cannot be seen.

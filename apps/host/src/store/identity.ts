@@ -4,11 +4,11 @@
  * unknown to it, and somebody must decide.
  */
 import { existsSync, statSync } from 'node:fs'
-import { type Home, homeOf, isAnother, readHome, writeHome } from './home.ts'
+import { folderOf, type Home, homeOf, isAnother, readHome, writeHome } from './home.ts'
 import { newOwner } from './ids.ts'
 import { type Holder, type HostLock, named, takeLock } from './lock.ts'
 import { leap, type Note, noteIn, ownerPath, readNote, writeNote } from './note.ts'
-import { lockPath, storePath } from './open.ts'
+import { lockPath, storePath } from './files.ts'
 import { type Store, StoreError, type Tx } from './store.ts'
 
 /** adopt: it is the same deployment, what it does not know are orphans · new-owner: leave all earlier workers alone */
@@ -81,7 +81,7 @@ export async function openIdentity(
   const at = { path: homeOf(dir), ...(restore === 'new-owner' && stored !== undefined ? { renewed: true } : {}) }
   if (home?.path !== at.path || home.renewed !== at.renewed) await store.write((tx) => writeHome(tx, at))
   // Before the first term, so that a host killed right after taking it is not mistaken for a restored one.
-  const noted = (used: number): void => writeNote(path, { owner, epoch: used, home: at.path })
+  const noted = (used: number): void => writeNote(path, { owner, epoch: used, home: at.path, folder: folderOf(dir) })
   if (note?.owner !== owner || restored) noted(floor)
   return { owner, note: noted }
 }

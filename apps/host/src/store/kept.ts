@@ -1,7 +1,7 @@
 /** What the store of a data folder needs of plugins, read beside a daemon that may run. */
 import { existsSync } from 'node:fs'
 import { DatabaseSync, type SQLOutputValue } from 'node:sqlite'
-import { storePath } from './open.ts'
+import { storePath } from './files.ts'
 
 /** Folders of the content store, of plugins that providers were configured with last, and of versions that live workers belong to. Throws when the store cannot be read: then nobody knows. */
 export function keptContents(dataDir: string): string[] {

@@ -4,7 +4,8 @@ import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { DatabaseSync } from 'node:sqlite'
 import { afterAll, beforeAll, expect, test } from 'vitest'
-import { openSqliteStore, storePath } from './open.ts'
+import { storePath } from './files.ts'
+import { openSqliteStore } from './open.ts'
 
 let dir: string
 let db: DatabaseSync

@@ -6,7 +6,8 @@ import { type Kysely, sql } from 'kysely'
 import { afterEach, beforeEach, expect, test } from 'vitest'
 import type { Migrations } from './migrate.ts'
 import { migrations } from './migrations/index.ts'
-import { openSqliteStore, storePath } from './open.ts'
+import { storePath } from './files.ts'
+import { openSqliteStore } from './open.ts'
 
 let dir: string
 beforeEach(() => {

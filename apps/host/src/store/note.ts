@@ -2,7 +2,7 @@
 import { closeSync, fchownSync, fsyncSync, openSync, readFileSync, renameSync, rmSync, statSync, writeSync } from 'node:fs'
 import { basename, join } from 'node:path'
 import { z } from 'zod'
-import { storePath } from './open.ts'
+import { storePath } from './files.ts'
 import { syncDirectory } from './seal.ts'
 import { StoreError } from './store.ts'
 
@@ -12,6 +12,8 @@ export interface Note {
   epoch: number
   /** Where it was at work then, without links. */
   home?: string
+  /** The number of the folder there. */
+  folder?: string
   /** The copy that goes on in its place since. */
   heir?: string
   /** The folder in it that has what a restore replaces; as long as that is under way. */
@@ -23,6 +25,7 @@ const schema: z.ZodType<Note> = z.object({
   owner: z.string(),
   epoch: z.int(),
   home: z.string().exactOptional(),
+  folder: z.string().exactOptional(),
   heir: z.string().exactOptional(),
   restoring: z.string().exactOptional(),
 })
@@ -98,9 +101,10 @@ export function leap(path: string, put: { owner: string; epoch: number }, why: P
   const before = noteIn(join(path, '..'))
   const last = Math.max(put.epoch, before?.owner === put.owner ? before.epoch : 0)
   const home = before?.home === undefined ? {} : { home: before.home }
+  const folder = before?.folder === undefined ? {} : { folder: before.folder }
   // A copy that went on works on, whatever is put back here.
   const heir = before?.owner !== put.owner || before.heir === undefined ? {} : { heir: before.heir }
-  const note = { owner: put.owner, epoch: last + LEAP, ...home, ...heir, ...why }
+  const note = { owner: put.owner, epoch: last + LEAP, ...home, ...folder, ...heir, ...why }
   writeNote(path, note)
   return note
 }

@@ -1,12 +1,12 @@
 /** Opens the embedded store of a data folder: lock, database, migrations, group commit. */
-import { mkdirSync } from 'node:fs'
-import { join } from 'node:path'
+import { mkdirSync, rmSync } from 'node:fs'
 import type { DatabaseSync } from 'node:sqlite'
 import { Kysely } from 'kysely'
 import { copyDatabase } from './copy.ts'
-import { checkFiles } from './files.ts'
+import { checkFiles, lockPath, storePath } from './files.ts'
 import { groupCommit } from './group.ts'
-import { lockHost } from './lock.ts'
+import { partFiles } from './linked.ts'
+import { type HostLock, lockHost } from './lock.ts'
 import { migrate, type Migrations } from './migrate.ts'
 import { migrations as allMigrations } from './migrations/index.ts'
 import type { Tables } from './schema.ts'
@@ -21,18 +21,12 @@ export interface StoreOptions {
   now?: () => number
   /** Told of each commit: the writes in it, and how long it took in milliseconds. */
   onCommit?: (writes: number, ms: number) => void
+  /** Told of the files that another folder had too, as by `cp -al`: this one has its own now. */
+  onParted?: (files: readonly string[]) => void
 }
 
 /** Blocks the reader's thread at most this long, which happens only while another process repairs or backs up the file. */
 const READ_BUSY_MS = 1000
-
-export function storePath(dir: string): string {
-  return join(dir, 'muster.db')
-}
-
-export function lockPath(dir: string): string {
-  return join(dir, 'host.lock')
-}
 
 /**
  * Opens `dir`/muster.db, made when absent (folder 0700). Errors: StoreError `held`, `newer`, `migration`, `io`, `full`, `corrupt`.
@@ -40,15 +34,19 @@ export function lockPath(dir: string): string {
 export async function openSqliteStore(dir: string, options: StoreOptions = {}): Promise<Store> {
   const now = options.now ?? Date.now
   mkdirSync(dir, { recursive: true, mode: 0o700 })
-  const lock = lockHost(lockPath(dir))
+  const locks: HostLock[] = [lockHost(lockPath(dir))]
   const path = storePath(dir)
   const open: DatabaseSync[] = []
   const closeAll = (): void => {
     for (const db of open.splice(0).reverse()) db.close()
-    lock.release()
+    for (const lock of locks.splice(0)) lock.release()
   }
   try {
-    checkFiles(path, lockPath(dir))
+    checkFiles(path)
+    const linked = partFiles(dir)
+    // Whoever waits at the shared lock is kept out by the first, whoever comes later by the second.
+    if (linked.includes(lockPath(dir))) locks.push(ownLock(lockPath(dir)))
+    if (linked.length > 0) options.onParted?.(linked)
     const writer = openDatabase({ path, busyMs: 0 })
     open.push(writer)
     const connection = sqliteConnection(writer)
@@ -101,6 +99,11 @@ export async function openSqliteStore(dir: string, options: StoreOptions = {}): 
     closeAll()
     throw storeError(error)
   }
+}
+
+function ownLock(path: string): HostLock {
+  rmSync(path)
+  return lockHost(path)
 }
 
 function settings(db: DatabaseSync): Record<string, string | number> {

@@ -3,7 +3,8 @@ import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { DatabaseSync } from 'node:sqlite'
 import { afterEach, beforeEach, expect, test } from 'vitest'
-import { openSqliteStore, storePath } from './open.ts'
+import { storePath } from './files.ts'
+import { openSqliteStore } from './open.ts'
 import type { Store, Tx } from './store.ts'
 
 let dir: string

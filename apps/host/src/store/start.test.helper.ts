@@ -4,8 +4,8 @@ import { openSqliteStore } from './open.ts'
 import { acquireTerm } from './term.ts'
 
 /** Takes one term and lets go of it. Returns the owner. */
-export async function start(dir: string, restore?: Restore): Promise<string> {
-  const opened = await openSqliteStore(dir)
+export async function start(dir: string, restore?: Restore, onParted?: (files: readonly string[]) => void): Promise<string> {
+  const opened = await openSqliteStore(dir, onParted === undefined ? {} : { onParted })
   try {
     const identity = await openIdentity(opened, dir, restore === undefined ? {} : { restore })
     const term = await acquireTerm(opened, { holder: 'a', exclusive: true, renewMs: 1e6 })
