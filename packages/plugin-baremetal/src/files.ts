@@ -52,6 +52,8 @@ export async function install(path: string, text: string, mode: number): Promise
     await rename(draft, path)
   } catch (error) {
     await rm(draft, { force: true })
+    // By the name that its reader knows, and that is the same each time: a host tells each reason once.
+    if (error instanceof Error) error.message = error.message.replaceAll(draft, path)
     throw error
   }
 }

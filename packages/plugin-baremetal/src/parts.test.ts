@@ -195,6 +195,13 @@ describe('paths', () => {
     expect(await readdir(dir)).toEqual(['script'])
   })
 
+  test('one that cannot be is told by its own name, in the same words each time', async () => {
+    const path = join(dir, 'none/script')
+    const told = (): Promise<string> => install(path, 'text', 0o644).then(String, (error: Error) => error.message)
+    expect(await told()).toBe(`ENOENT: no such file or directory, open '${path}'`)
+    expect(await told()).toBe(await told())
+  })
+
   test('the PATH of workers', async () => {
     await chmod(dir, 0o755)
     for (const name of ['open', 'closed']) {

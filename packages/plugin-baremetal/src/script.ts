@@ -161,22 +161,22 @@ say() { (echo "$1"); } # in a process of its own: the pipe of a dead plugin ends
 run() {
   exec 2>/dev/null
   me || { say 'failed: no /proc'; exit; }
-  if ! ln -s "$me" "$w/supervisor" 2>/dev/null; then
-    if [ -h "$w/supervisor" ]; then say taken; else say "failed: cannot write in $w"; fi
+  if ! why=$(ln -s "$me" "$w/supervisor" 2>&1); then
+    if [ -h "$w/supervisor" ]; then say taken; else say "failed: cannot write in $w: \${why##*: }"; fi
     exit
   fi
   [ ! -h "$w/stopping" ] || { say stopping; exit; }
   make_cgroups || { say "failed: cannot set $bad"; exit; }
   [ ! -h "$w/stopping" ] || { say stopping; exit; }
   if [ "$mode" = hold ]; then
-    mkfifo "$w/hold" || { say "failed: cannot make $w/hold"; exit; }
+    why=$(mkfifo "$w/hold" 2>&1) || { say "failed: cannot make $w/hold: \${why##*: }"; exit; }
     say ok
     : >"$changes/$id"
     exec </dev/null >/dev/null 2>&1
     # Opening a FIFO that nobody writes to: held by the kernel, one shell and no timer.
     while :; do : <"$w/hold"; done
   fi
-  as_user mkfifo -m 600 "$w/pipes/out" "$w/pipes/err" || { say "failed: cannot make $w/pipes/out"; exit; }
+  why=$(as_user mkfifo -m 600 "$w/pipes/out" "$w/pipes/err" 2>&1) || { say "failed: cannot make $w/pipes/out: \${why##*: }"; exit; }
   say ok
   : >"$changes/$id"
   exec </dev/null >/dev/null 2>"$w/shell"
@@ -219,8 +219,8 @@ stop() { # GRACE-MS
   me
   # Only one is at it: whoever comes later has been told to hurry.
   if alive "$(readlink "$w/stopping" 2>/dev/null)"; then kill -s KILL "$a" 2>/dev/null; fi
-  if ! ln -s "$me" "$w/stopping" 2>/dev/null && ! ln -sfn "$me" "$w/stopping" 2>/dev/null; then
-    [ ! -d "$w" ] || { echo "cannot write in $w"; exit 1; }
+  if ! ln -s "$me" "$w/stopping" 2>/dev/null && ! why=$(ln -sfn "$me" "$w/stopping" 2>&1); then
+    [ ! -d "$w" ] || { echo "cannot write in $w: \${why##*: }"; exit 1; }
     forget
   fi
   : >"$changes/$id"

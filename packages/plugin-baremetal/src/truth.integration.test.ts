@@ -24,6 +24,7 @@ import {
   seen,
   specOf,
 } from './rig.test.helper.ts'
+import { script } from './script.ts'
 import { plainPath } from './tools.ts'
 
 const run = promisify(execFile)
@@ -247,4 +248,17 @@ describe('on a full disk', () => {
       await small.close()
     }
   })
+})
+
+test('a worker whose folder takes no link says why', async () => {
+  const worker = join(rig.dir, 'w')
+  const file = join(rig.dir, 'script')
+  await mkdir(worker)
+  await writeFile(join(worker, 'conf'), '')
+  await writeFile(file, script)
+  // A file is in its place; no room on the disk is told in the same way, in the word of the system.
+  await writeFile(join(worker, 'supervisor'), '')
+  const { stdout } = await run('/bin/sh', [file, 'run', worker])
+  expect(stdout).toBe(`failed: cannot write in ${worker}: File exists\n`)
+  await Promise.all([worker, file].map((path) => rm(path, { recursive: true })))
 })

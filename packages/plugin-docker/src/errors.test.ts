@@ -72,12 +72,12 @@ const examples: readonly Example[] = [
   {
     status: 500,
     message: 'Get "https://r/v2/": x509: certificate signed by unknown authority',
-    is: { code: 'unsupported', path: 'image' },
+    is: { code: 'unsupported', path: 'image', retryAfterMs: 5000 },
   },
   {
     status: 500,
     message: 'Get "https://r/v2/": http: server gave HTTP response to HTTPS client',
-    is: { code: 'unsupported', path: 'image' },
+    is: { code: 'unsupported', path: 'image', retryAfterMs: 5000 },
   },
   {
     status: 404,
@@ -119,17 +119,17 @@ const examples: readonly Example[] = [
   {
     status: 500,
     message: 'could not select device driver "" with capabilities: [[gpu]]',
-    is: { code: 'unsupported', path: 'resources.gpus' },
+    is: { code: 'unsupported', path: 'resources.gpus', retryAfterMs: 5000 },
   },
   {
     status: 500,
     message: 'could not select device driver "none" with capabilities: [[tpu]]',
-    is: { code: 'unsupported', path: 'settings.deviceRequests' },
+    is: { code: 'unsupported', path: 'settings.deviceRequests', retryAfterMs: undefined },
   },
   {
     status: 500,
     message: 'error gathering device information while adding custom device "/dev/none": no such file or directory',
-    is: { code: 'unsupported', path: 'settings.devices' },
+    is: { code: 'unsupported', path: 'settings.devices', retryAfterMs: undefined },
   },
   {
     status: 400,
@@ -187,7 +187,7 @@ const examples: readonly Example[] = [
     message: 'OCI runtime create failed: exec: "/etc/passwd": permission denied: unknown',
     is: { code: 'invalid-spec', path: 'work.command' },
   },
-  { status: 404, message: 'network bridge not found', is: { code: 'unsupported', path: 'network.egress' } },
+  { status: 404, message: 'network bridge not found', is: { code: 'unsupported', path: 'network.egress', retryAfterMs: 5000 } },
   { status: 409, message: 'removal of container x is already in progress', is: { code: 'conflict', effect: 'none' } },
   { status: 404, message: 'No such container: x', is: { code: 'not-found', effect: 'none' } },
   { status: 404, message: 'Could not find the file /x in container y', is: { code: 'not-found', effect: 'none', path: 'path' } },

@@ -39,6 +39,8 @@ export interface ErrorRow {
 
 /** A registry's pull limit is counted over hours; a minute keeps the queue moving without a storm. */
 const PULL_LIMIT_RETRY_MS = 60_000
+/** Of what only the state of the engine's machine is in the way: whoever mends it there does so in seconds at best. */
+export const MENDED_RETRY_MS = 5000
 
 export const errorTable: readonly ErrorRow[] = [
   // No answer.
@@ -140,6 +142,7 @@ export const errorTable: readonly ErrorRow[] = [
     effect: 'none',
     path: 'image',
     hint: "Give the engine the registry's certificate authority, or list it under `insecure-registries`.",
+    retryAfterMs: MENDED_RETRY_MS,
   },
   {
     words: /no matching manifest for|does not match the specified platform|no match for platform/i,
@@ -185,6 +188,7 @@ export const errorTable: readonly ErrorRow[] = [
     code: 'unsupported',
     path: 'resources.gpus',
     hint: 'The engine has no driver for GPUs: install the container toolkit of their maker.',
+    retryAfterMs: MENDED_RETRY_MS,
   },
   { words: /could not select device driver/i, code: 'unsupported', path: 'settings.deviceRequests' },
   { words: /error gathering device information/i, code: 'unsupported', path: 'settings.devices' },
@@ -214,7 +218,7 @@ export const errorTable: readonly ErrorRow[] = [
     code: 'invalid-spec',
     path: 'work.command',
   },
-  { words: /network \S+ not found/i, code: 'unsupported', effect: 'none', path: 'network.egress' },
+  { words: /network \S+ not found/i, code: 'unsupported', effect: 'none', path: 'network.egress', retryAfterMs: MENDED_RETRY_MS },
 
   // The state it is in.
   {

@@ -102,3 +102,8 @@ export function ownerFilter(tags: Pick<OwnerTags, 'muster-owner' | 'muster-provi
 export function specDigest(spec: LaunchSpec): string {
   return digestOf(spec).slice(0, 32)
 }
+
+/** Is it one that holds? Of a container as the engine tells it, which has no labels where there are none. */
+export function isHolding({ Config }: { Config?: { Labels?: Readonly<Record<string, string>> | null } }): boolean {
+  return Config?.Labels?.[label.holds] !== undefined
+}

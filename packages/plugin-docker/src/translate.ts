@@ -257,14 +257,15 @@ export function exitOf(state: ContainerInspect['State'], memoryBytes = 0): Worke
 /** Statuses of a death by SIGKILL and SIGTERM, which is also how an engine ends its containers when it stops or comes back. */
 const KILLED_CODES: readonly number[] = [137, 143]
 
-/** Could the engine have ended it by itself? Then it must be asked when it started. */
-export function isDoubtful({ code, oomKilled }: WorkerExit): boolean {
-  return oomKilled !== true && code !== undefined && KILLED_CODES.includes(code)
+/** Could the engine have ended it by itself? Then it must be asked when it started. One that holds ends with 0 when it is told to end, and only then. */
+export function isDoubtful({ code, oomKilled }: WorkerExit, holds = false): boolean {
+  return oomKilled !== true && code !== undefined && (KILLED_CODES.includes(code) || (holds && code === 0))
 }
 
 /** A doubtful exit from before the engine's start is nobody's word: without a code. */
-export function exitInDoubt(exit: WorkerExit, engineStartedAt: Instant | undefined): WorkerExit {
-  if (!isDoubtful(exit) || exit.at === undefined || engineStartedAt === undefined || exit.at >= engineStartedAt) return exit
+export function exitInDoubt(exit: WorkerExit, engineStartedAt: Instant | undefined, holds = false): WorkerExit {
+  if (!isDoubtful(exit, holds) || exit.at === undefined || engineStartedAt === undefined || exit.at >= engineStartedAt)
+    return exit
   return { reason: `unknown: the engine restarted; it says ${exit.reason}`, at: exit.at }
 }
 

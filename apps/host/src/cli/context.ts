@@ -1,6 +1,7 @@
 /** What every command needs: the daemon it speaks with, and how a failure is told. */
 import type { MusterClient } from '@muster/client'
 import { Command, InvalidArgumentError } from 'commander'
+import { parseDuration } from '../config/units.ts'
 import { exits, say, tellUnwritable } from './io.ts'
 
 export interface GlobalOptions {
@@ -125,6 +126,15 @@ export function parsing<T>(parse: (text: string) => T | undefined, wanted: strin
   }
 }
 
+/** The longest that the daemon takes. */
+const LONGEST_MS = 30 * 86_400_000
+
+/** A time that something may take. Of none at all nothing would come: a run without followers begins with none. */
+export const asTime: (text: string) => number = parsing((text) => {
+  const value = parseDuration(text)
+  return value !== undefined && value >= 1 && value <= LONGEST_MS ? value : undefined
+}, 'a number and a unit from 1ms to 30d, as 30s, 5m or 2h')
+
 /** A sub-command with what all have. */
 export function subcommand(name: string, summary: string): Command {
   return addressed(new Command(name).description(summary).showHelpAfterError(HELP_HINT))
@@ -142,4 +152,5 @@ export function addressed(command: Command): Command {
 }
 
 /** Of what is followed from here, and goes on without this process. */
-export const DETACH_TIMEOUT = 'end it when nobody has followed it for so long, as after a kill of this; default: it runs on'
+export const DETACH_TIMEOUT =
+  'end it when nobody has followed it for so long, as after a kill of this; at least 1ms, default: it runs on'

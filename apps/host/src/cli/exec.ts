@@ -1,7 +1,6 @@
 /** `muster exec`: a command in a worker that lives. */
 import type { Command } from 'commander'
-import { parseDuration } from '../config/units.ts'
-import { acting, DETACH_TIMEOUT, openClient, parsing, subcommand } from './context.ts'
+import { acting, asTime, DETACH_TIMEOUT, openClient, subcommand } from './context.ts'
 import { exits } from './io.ts'
 import { collectEnv } from './pairs.ts'
 
@@ -16,8 +15,6 @@ interface Options {
   tty?: true
 }
 
-const asDuration = parsing(parseDuration, 'a number and a unit, as 30s, 5m or 2h')
-
 export function execCommand(): Command {
   return subcommand('exec', 'run a command in a worker that lives; the worker goes on after it')
     .argument('<worker>')
@@ -26,8 +23,8 @@ export function execCommand(): Command {
     .option('-e, --env <name=value>', 'a variable; just the name: its value here', collectEnv, {})
     .option('-w, --workdir <path>', 'in the worker')
     .option('-u, --user <user>', 'in the worker')
-    .option('--timeout <duration>', 'then exit 124', asDuration)
-    .option('--detach-timeout <duration>', `${DETACH_TIMEOUT}. With -t it always ends at once then`, asDuration)
+    .option('--timeout <duration>', 'then exit 124', asTime)
+    .option('--detach-timeout <duration>', `${DETACH_TIMEOUT}. With -t it always ends at once then`, asTime)
     .option('-i, --interactive', 'pass on standard input from a terminal too')
     .option('-t, --tty', 'give the command a terminal; with -i this one is it, and every key goes there')
     .option('--no-stdin', 'pass on no standard input')

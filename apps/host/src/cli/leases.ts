@@ -1,12 +1,9 @@
 /** `muster leases`: list, create, renew, release. */
 import type { Lease } from '@muster/client'
 import type { Command } from 'commander'
-import { parseDuration } from '../config/units.ts'
-import { acting, openClient, parsing, subcommand, withProgress } from './context.ts'
+import { acting, asTime, openClient, subcommand, withProgress } from './context.ts'
 import { emptyIn } from './filtered.ts'
 import { age, bold, exits, print, printJson, printTable, say, state } from './io.ts'
-
-const asDuration = parsing(parseDuration, 'a number and a unit, as 30s, 5m or 2h')
 
 export function leasesCommand(): Command {
   const leases = subcommand('leases', 'show the leases; or get, renew or release one')
@@ -19,7 +16,7 @@ export function leasesCommand(): Command {
   leases.addCommand(
     subcommand('create', 'get a worker of a pool, and wait for it')
       .requiredOption('--pool <pool>', 'from this pool')
-      .option('--ttl <duration>', 'it ends this long after it was got or renewed; default 5m', asDuration)
+      .option('--ttl <duration>', 'it ends this long after it was got or renewed; default 5m', asTime)
       .option('--json', 'as JSON')
       .action(
         acting(async (_args: [], options: { pool: string; ttl?: number; json?: true }, command: Command) =>
@@ -30,7 +27,7 @@ export function leasesCommand(): Command {
   leases.addCommand(
     subcommand('renew', 'extend a lease from now on')
       .argument('<lease>')
-      .option('--ttl <duration>', 'by this much; default: as it was asked for', asDuration)
+      .option('--ttl <duration>', 'by this much; default: as it was asked for', asTime)
       .option('--json', 'as JSON')
       .action(
         acting(async ([id]: [string], { ttl, json }: { ttl?: number; json?: true }, command: Command) => {

@@ -118,3 +118,17 @@ test('an id behind the name of a list is answered with the command that shows it
   expect(await told('version', 'x')).not.toContain('one of them')
   expect(await told('\u001b[2J')).toContain(String.raw`unknown command '\u001b[2J'`)
 })
+
+const inRun = ['run', '--pool', 'p']
+test.each([
+  [...inRun, '--detach-timeout'],
+  [...inRun, '--timeout'],
+  [...inRun, '--queue-timeout'],
+  ['exec', '--detach-timeout'],
+  ['exec', '--timeout'],
+  ['leases', 'create', '--pool', 'p', '--ttl'],
+])('a time in which nothing can be is a wrong command line, told before anything is asked: %s %s %s %s %s', async (...words) => {
+  const command = words[0] === 'leases' ? [] : ['--', 'x', 'true']
+  for (const wrong of ['0s', '0.4ms', '31d'])
+    expect(await told(...words, wrong, ...command)).toContain('Write a number and a unit from 1ms to 30d, as 30s, 5m or 2h.')
+})

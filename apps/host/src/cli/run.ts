@@ -4,7 +4,7 @@ import { relative, resolve } from 'node:path'
 import type { MusterClient, Run, RunRequest } from '@muster/client'
 import type { Command } from 'commander'
 import { parseDuration, parseSize } from '../config/units.ts'
-import { acting, DETACH_TIMEOUT, type GlobalOptions, openClient, parsing, subcommand } from './context.ts'
+import { acting, asTime, DETACH_TIMEOUT, type GlobalOptions, openClient, parsing, subcommand } from './context.ts'
 import { exits, print, printJson, say } from './io.ts'
 import { saveOutputs } from './outputs.ts'
 import { collect, collectEnv, collectLabel, collectOutput } from './pairs.ts'
@@ -58,10 +58,10 @@ export function runCommand(): Command {
     .option('--output <name=path>', 'fetch this path of the worker afterwards, as NAME here', collectOutput, [])
     .option('--output-dir <dir>', 'there instead of here', '.')
     .option('--force', 'let an output take the place of what has its name here; else that is refused before anything runs')
-    .option('--timeout <duration>', 'from its start; then exit 124', asDuration)
-    .option('--queue-timeout <duration>', 'longest wait for a worker', asDuration)
+    .option('--timeout <duration>', 'from its start; then exit 124', asTime)
+    .option('--queue-timeout <duration>', 'longest wait for a worker', asTime)
     .option('--keep-failed <duration>', 'when it fails, keep its worker so long for `muster exec`; 0s: not at all', asDuration)
-    .option('--detach-timeout <duration>', DETACH_TIMEOUT, asDuration)
+    .option('--detach-timeout <duration>', DETACH_TIMEOUT, asTime)
     .option('-i, --interactive', 'pass on standard input from a terminal too')
     .option('--no-stdin', 'pass on no standard input')
     .option('-d, --detach', 'do not follow it; print its id')

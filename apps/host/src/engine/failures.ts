@@ -115,11 +115,6 @@ export function quotaCondition(provider: string): `quota:${string}` {
   return `quota:${provider}`
 }
 
-/** As that of a quota. */
-export function refusedCondition(provider: string): `refused:${string}` {
-  return `refused:${provider}`
-}
-
 /** Updates what is remembered and the conditions. Returns the lease's count of failures. */
 function remember(context: Context, memory: Memory, given: { worker: LiveWorker; failure: LaunchFailure }): number {
   const { worker, failure } = given
@@ -183,10 +178,10 @@ function refuse(
   memory.unsupported(worker.provider, demand.shape, refusal)
   const waits = refusal.forNow && !(lease !== undefined && memory.wishes(lease, path))
   if (waits)
-    context.conditions.raise({
-      scope: 'pool',
-      name: worker.pool,
-      type: refusedCondition(worker.provider),
+    memory.refusals.raise({
+      pool: worker.pool,
+      provider: worker.provider,
+      shape: demand.shape,
       message: `provider ${worker.provider} makes no workers for it now: ${what}`,
       hint: failure.hint ?? 'Mend at the vendor what the message names; tries go on.',
     })

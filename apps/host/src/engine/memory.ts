@@ -5,9 +5,9 @@
 import type { ProviderError, ThrottleScope } from '@muster/core'
 import { askedPause, ceiling, exhaust, type Exhausted, poolBackoff, providerBackoff } from './backoff.ts'
 import type { Context } from './context.ts'
-import { refusedCondition } from './failures.ts'
 import type { LeaseRequest, LeaseRecord, PoolConfig } from './model.ts'
 import type { Candidate, Refused } from './placement.ts'
+import { type Refusals, refusalsOf } from './refusals.ts'
 import { type Demand, demandOf, modeOf } from './spec.ts'
 
 export interface Memory {
@@ -29,7 +29,9 @@ export interface Memory {
   /** Does this lease itself ask for what a path of a spec names, where others of its shape have it of their pool? */
   wishes(lease: LeaseRecord, path: string | undefined): boolean
   /** A worker of this shape got ready there. */
-  served(provider: string, shape: string): void
+  served(worker: { pool: string; provider: string; shape: string }): void
+  /** What is told of those who wait. */
+  readonly refusals: Refusals
   /** Counts a failure of a lease at a provider, which it then avoids for a while. Returns how many it has had anywhere. */
   avoid(leaseId: string, provider: string): number
   /** Holds calls of a scope until then. */
@@ -56,6 +58,16 @@ interface Refusal {
   forNow: boolean
 }
 
+interface Lacking extends Refusal {
+  until: number
+  times: number
+  /**
+   * For whoever wishes for it himself, and may have mended it before he asked again: as soon as the provider said. That no more than one in
+   * this time asks bounds what it costs.
+   */
+  wishUntil: number
+}
+
 /** How long a lease stays away from a provider whose launch failed: as a provider's own back-off. */
 interface LeaseMemory {
   demand?: Demand
@@ -70,7 +82,7 @@ const AWAY_MS = 5000
 export function engineMemory(context: Context): Memory {
   const { clock, sealer } = context
   const exhausted = new Map<string, Exhausted>()
-  const lacking = new Map<string, Refusal & { until: number; times: number }>()
+  const lacking = new Map<string, Lacking>()
   const holds = new Map<string, number>()
   const refusals = new Map<string, number>()
   const leases = new Map<string, LeaseMemory>()
@@ -108,8 +120,9 @@ export function engineMemory(context: Context): Memory {
   function refusalOf(demand: Demand, provider: string, lease: LeaseRecord | undefined): Refused | undefined {
     const kept = lacking.get(`${provider}/${demand.shape}`)
     if (kept === undefined) return undefined
-    const { what, until, path, forNow } = kept
-    return { what, until, ...(forNow && !(lease !== undefined && memory.wishes(lease, path)) ? { forNow } : {}) }
+    const { what, until, path, forNow, wishUntil } = kept
+    if (!forNow) return { what, until }
+    return lease !== undefined && memory.wishes(lease, path) ? { what, until: wishUntil } : { what, until, forNow }
   }
 
   function standing(name: string): Pick<Candidate, 'state' | 'backBy'> {
@@ -147,6 +160,16 @@ export function engineMemory(context: Context): Memory {
     })
   }
 
+  /** None where its request cannot be read: the next plan ends it. */
+  function shapeOf(lease: LeaseRecord | undefined): string | undefined {
+    if (lease === undefined) return undefined
+    try {
+      return memory.demand(lease).shape
+    } catch {
+      return undefined
+    }
+  }
+
   const memory: Memory = {
     standing,
     candidates,
@@ -178,10 +201,17 @@ export function engineMemory(context: Context): Memory {
       const together = before !== undefined && before.until > clock.now()
       const times = (before?.times ?? 0) + (together ? 0 : 1)
       const until = together ? before.until : clock.now() + Math.max(leastMs, ceiling(providerBackoff, times))
-      lacking.set(key, { ...refusal, until, times })
+      lacking.set(key, { ...refusal, until, times, wishUntil: clock.now() + leastMs })
     },
     wishes: (lease, path) => path !== undefined && Object.hasOwn(request(lease).requirements, fieldOf(path)),
-    served: (provider, shape) => lacking.delete(`${provider}/${shape}`),
+    refusals: refusalsOf(context, {
+      byLease: (id) => shapeOf(context.state.leases.get(id)),
+      stock: ({ config }) => memory.stock(config)?.shape,
+    }),
+    served: ({ pool, provider, shape }) => {
+      lacking.delete(`${provider}/${shape}`)
+      memory.refusals.served({ pool, provider, shape })
+    },
     avoid: (leaseId, provider) => {
       const lease = ofLease(leaseId)
       lease.faults += 1
@@ -209,9 +239,7 @@ export function engineMemory(context: Context): Memory {
     mended: (providers) => {
       for (const provider of providers) {
         forget(lacking, provider)
-        // Where nobody waits nobody tries, and what was said of it would stay.
-        for (const name of context.state.pools.keys())
-          context.conditions.clear({ scope: 'pool', name, type: refusedCondition(provider) })
+        memory.refusals.looked(provider)
       }
     },
     forgetLease: (id) => leases.delete(id),

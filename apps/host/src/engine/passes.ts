@@ -3,12 +3,11 @@ import { newId } from '../store/ids.ts'
 import { background, type Context, mutate } from './context.ts'
 import { configOf } from './elsewhere.ts'
 import { beginEnd } from './ending.ts'
-import { refusedCondition } from './failures.ts'
 import { knownOf } from './kept.ts'
 import type { Launcher } from './launcher.ts'
 import type { Memory } from './memory.ts'
 import type { LeaseRecord, WorkerRecord } from './model.ts'
-import { type Decision, plan, type PoolView } from './plan.ts'
+import { type Decision, plan, type PoolView, type StockWait } from './plan.ts'
 import { proofHash, ticketOf, withoutTicket } from './proofs.ts'
 import {
   activateLease,
@@ -22,6 +21,7 @@ import {
   type Writing,
 } from './records.ts'
 import { buildSpec, type Demand, openSpec } from './spec.ts'
+import { nextTry } from './words.ts'
 import type { PoolState } from './state.ts'
 
 export interface Passes {
@@ -45,8 +45,10 @@ export function passesOf(context: Context, parts: { memory: Memory; launcher: La
   const timers = new Map<string, () => void>()
   /** The reason last written to the journal for a waiting lease: said once, and again when it changes. */
   const reasons = new Map<string, string>()
-  /** Why the stock of a pool is not made. */
-  const stockWaits = new Map<string, string>()
+  /** When a waiting lease is looked at again. Not in the journal: it is another with each try. */
+  const again = new Map<string, number | undefined>()
+  /** Why the stock of a pool is not made, and until when. */
+  const stockWaits = new Map<string, StockWait>()
   let started = false
 
   state.onWorker((now, before) => {
@@ -55,13 +57,15 @@ export function passesOf(context: Context, parts: { memory: Memory; launcher: La
     if (before?.phase === 'starting' && (now.phase === 'idle' || now.phase === 'leased')) {
       memory.stockReady(now.pool)
       context.conditions.clear({ scope: 'pool', name: now.pool, type: 'stock' })
-      memory.served(now.provider, now.shape)
-      context.conditions.clear({ scope: 'pool', name: now.pool, type: refusedCondition(now.provider) })
+      memory.served(now)
     }
   })
   state.onLease((now) => {
     poke(now.pool)
-    if (now.state !== 'queued') reasons.delete(now.id)
+    if (now.state !== 'queued') {
+      reasons.delete(now.id)
+      again.delete(now.id)
+    }
     if (now.state === 'ended') memory.forgetLease(now.id)
   })
 
@@ -124,6 +128,7 @@ export function passesOf(context: Context, parts: { memory: Memory; launcher: La
     if (waits === undefined) stockWaits.delete(name)
     else stockWaits.set(name, waits)
     if (at !== undefined) wakeAt(name, at)
+    for (const decision of decisions) if (decision.kind === 'wait') again.set(decision.leaseId, decision.until)
     const work = decisions.filter((decision) => decision.kind !== 'wait' || reasons.get(decision.leaseId) !== decision.reason)
     const results = await Promise.allSettled(work.map((decision) => carryOut(pool, decision)))
     const failed = results.find((result) => result.status === 'rejected')
@@ -305,7 +310,7 @@ export function passesOf(context: Context, parts: { memory: Memory; launcher: La
     waiting: (pool) => {
       const first = state.pool(pool).queue[0]
       const stock = stockWaits.get(pool)
-      if (first === undefined) return stock === undefined ? '' : `its stock: ${stock}`
+      if (first === undefined) return stock === undefined ? '' : `its stock: ${stock.reason}${nextTry(clock, stock.until)}`
       // The journal names the states alone: what a provider says of one may change with each of its tries.
       const { placement } = state.pool(pool).config
       const troubles = placement.flatMap((name) => {
@@ -313,7 +318,7 @@ export function passesOf(context: Context, parts: { memory: Memory; launcher: La
         if (status?.reason === undefined || status.state === 'ready') return []
         return [` (${name}: ${status.reason}${status.hint === undefined ? '' : `. ${status.hint}`})`]
       })
-      return `${reasons.get(first) ?? 'it is looked at now'}${troubles.join('')}`
+      return `${reasons.get(first) ?? 'it is looked at now'}${troubles.join('')}${nextTry(clock, again.get(first))}`
     },
     start: () => {
       started = true

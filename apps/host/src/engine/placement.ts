@@ -112,6 +112,19 @@ export function choose(demand: Demand, candidates: readonly Candidate[], now: nu
   }
 }
 
+/** For sentences. */
+export function secondsTo(until: number, now: number): number {
+  return Math.ceil((until - now) / 1000)
+}
+
+export function again({ until }: { until?: number }): { until?: number } {
+  return until === undefined ? {} : { until }
+}
+
+export function reasonOf({ turned }: Choice): string {
+  return turned.map((one) => `${one.provider}: ${one.reason}`).join('; ')
+}
+
 function turnedDown(demand: Demand, candidate: Candidate, now: number): Omit<Turned, 'provider'> | undefined {
   if (candidate.capabilities === undefined) return { reason: 'it is not running', never: true }
   const lacks = misfit(demand, candidate.capabilities)

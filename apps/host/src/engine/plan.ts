@@ -3,7 +3,7 @@
  * out. It looks at the head of the queue only, so that a pass costs the same with ten workers or ten thousand.
  */
 import type { Candidate, Choice } from './placement.ts'
-import { choose } from './placement.ts'
+import { again, choose, reasonOf, secondsTo } from './placement.ts'
 import { missing, surplus } from './scale/warm.ts'
 import type { Demand } from './spec.ts'
 
@@ -46,7 +46,7 @@ export type Decision =
     }
   | { kind: 'terminate'; rule: 'idle-surplus' | 'make-room'; workerId: string; inputs: Inputs; change: string }
   | { kind: 'fail'; rule: 'no-placement-left'; leaseId: string; reason: string; inputs: Inputs; change: string }
-  | { kind: 'wait'; rule: WaitRule; leaseId: string; reason: string; inputs: Inputs; change: string }
+  | { kind: 'wait'; rule: WaitRule; leaseId: string; reason: string; inputs: Inputs; change: string; until?: number }
 
 type WaitRule = 'wait-for-room' | 'wait-for-provider' | 'pool-paused'
 
@@ -57,7 +57,13 @@ export interface Plan {
   /** Nothing that happens until then changes the plan, unless a record, a limit or a provider changes. */
   wakeAt?: number
   /** Why no worker for the stock can be asked for. */
-  stockWaits?: string
+  stockWaits?: StockWait
+}
+
+export interface StockWait {
+  reason: string
+  /** It may be different then. */
+  until?: number
 }
 
 export function plan(view: PoolView, now: number): Plan {
@@ -80,7 +86,7 @@ interface Draft {
   now: number
   decisions: Decision[]
   wakeAt: number
-  stockWaits?: string
+  stockWaits?: StockWait
   /** How many more workers may be made. */
   room: number
   /** Room that ending workers will leave, not yet promised to a waiting lease. */
@@ -179,7 +185,10 @@ function cannotPlace(draft: Draft, lease: QueuedLease, choice: Extract<Choice, {
       leaseId: lease.id,
       reason: reason === '' ? 'the pool has no provider' : reason,
       inputs,
-      change: 'A placement whose provider can serve this.',
+      change:
+        choice.until === undefined
+          ? 'A placement whose provider can serve this.'
+          : `A placement whose provider can serve this; asked again in ${secondsTo(choice.until, draft.now)} s, or at once after a reconcile.`,
     })
   else
     draft.decisions.push({
@@ -191,12 +200,9 @@ function cannotPlace(draft: Draft, lease: QueuedLease, choice: Extract<Choice, {
       change:
         choice.until === undefined
           ? 'A provider of the pool gets ready, is enabled, or has finished a launch.'
-          : `Tried again in ${Math.ceil((choice.until - draft.now) / 1000)} s.`,
+          : `Tried again in ${secondsTo(choice.until, draft.now)} s.`,
+      ...again(choice),
     })
-}
-
-function reasonOf({ turned }: Choice): string {
-  return turned.map((one) => `${one.provider}: ${one.reason}`).join('; ')
 }
 
 function waitForResume(draft: Draft, leaseId: string, reason: string): void {
@@ -242,7 +248,7 @@ function keepStock(draft: Draft): void {
   for (let i = 0; i < Math.min(count, STOCK_BATCH) && draft.room > 0; i++) {
     const choice = pick(draft, stock.demand, candidates)
     if (choice.provider === undefined) {
-      if (i === 0) draft.stockWaits = reasonOf(choice)
+      if (i === 0) draft.stockWaits = { reason: reasonOf(choice), ...again(choice) }
       return
     }
     launch(draft, stock.demand, {

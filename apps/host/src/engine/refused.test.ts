@@ -1,6 +1,6 @@
 /** What a provider refuses to make: for how long, who waits, and who is told in whose words. */
 import { ProviderError } from '@muster/core'
-import { afterEach, expect, test } from 'vitest'
+import { afterEach, describe, expect, test } from 'vitest'
 import { type Harness, leaseRequest, openHarness, poolConfig } from './testing/harness.ts'
 
 let h: Harness
@@ -34,7 +34,8 @@ async function ask(requirements = {}, ms = 100): Promise<string> {
 }
 const launches = (): number => h.provider().vendor.calls.filter((call) => call.method === 'launch').length
 const conditions = (): string[] => h.engine.conditions.list().map(({ name, type }) => `${name} ${type}`)
-const waiting = (): string | undefined => h.engine.pools.get('ci')?.waiting
+/** Its reason, without when it is asked again. */
+const waiting = (): string | undefined => h.engine.pools.get('ci')?.waiting.replace(/; tried again at \d{4}-\S+Z$/, '')
 
 test('for now: whoever asks waits, tries go on ever more rarely, and the pool says it in its words until one succeeds', async () => {
   const { mend } = await open(absent, { queueTimeoutMs: 14_400_000 })
@@ -164,4 +165,86 @@ test('another configuration of the pool may have mended it: what was refused is 
   await h.engine.configure({ pools: [poolConfig({ worker: { image: 'y:1' } })], ...settings }, how)
   await h.pass(100)
   expect(conditions()).toEqual([])
+})
+
+test('a pool that waits says when it is tried again, as the clock of its readers has it, and each try moves that', async () => {
+  await open(absent)
+  await ask()
+  const when = (): number => Date.parse(/; tried again at (\S+)$/.exec(h.engine.pools.get('ci')?.waiting ?? '')?.[1] ?? '')
+  const first = when()
+  expect(first - h.clock.wall()).toBeGreaterThan(4000)
+  expect(first - h.clock.wall()).toBeLessThanOrEqual(5000)
+  await h.pass(5000)
+  expect(when() - first).toBeGreaterThanOrEqual(10_000)
+})
+
+test('for now, of what a request itself wants: whoever mended it asks again, and is heard as soon as the provider said', async () => {
+  const { mend } = await open(absent)
+  await ask()
+  for (let tried = 0; tried < 8; tried++) await h.pass(60_000)
+  const wished = await ask({ image: 'x:1' })
+  expect(h.engine.leases.get(wished)).toBeUndefined()
+  const [row] = (await h.engine.journal.why('lease', wished)).filter(({ rule }) => rule === 'no-placement-left')
+  expect(row?.change).toMatch(/^A placement whose provider can serve this; asked again in \d+ s, or at once after a reconcile\.$/)
+  mend()
+  await h.pass(5000)
+  expect(h.engine.leases.get(await ask({ image: 'x:1' }))?.state).toBe('active')
+})
+
+test('one who asks again and again for what is refused costs a call in the time that the provider said, and no more', async () => {
+  await open(absent)
+  for (let asked = 0; asked < 50; asked++) await ask({ image: 'typo:1' }, 1000)
+  expect(launches()).toBeLessThanOrEqual(11)
+  expect(launches()).toBeGreaterThanOrEqual(8)
+})
+
+describe('it is told until it is over', () => {
+  const changes = (): Promise<string[]> =>
+    h.engine.journal
+      .why('pool', 'ci')
+      .then((rows) => rows.map(({ rule }) => rule).filter((rule) => rule.startsWith('condition-')))
+
+  test('a look that finds it as it was does not take it back', async () => {
+    const { mend } = await open(absent)
+    await ask()
+    for (let looked = 0; looked < 3; looked++) {
+      await h.engine.reconcile('one')
+      await h.pass(100)
+    }
+    expect([launches(), await changes()]).toEqual([4, ['condition-raised']])
+    mend()
+    await h.engine.reconcile('one')
+    await h.pass(100)
+    expect([conditions(), await changes()]).toEqual([[], ['condition-raised', 'condition-cleared']])
+  })
+
+  test('of the stock too, over another configuration of something else', async () => {
+    await open(absent, { work: 'hold', scale: { warm: 1 } })
+    const settings = { reconcileMs: 30_000, orphanGraceMs: 120_000, retention: { recordsMs: 1e12, journalMs: 1e12 } }
+    const how = { principal: 'tester', changes: ['it'], commit: () => undefined }
+    await h.pass(100)
+    const pool = poolConfig({ worker: { image: 'x:1' }, work: 'hold', scale: { warm: 1 } })
+    await h.engine.configure({ pools: [{ ...pool, graceMs: pool.graceMs + 1 }], ...settings }, how)
+    await h.pass(100)
+    expect([launches(), await changes()]).toEqual([2, ['condition-raised']])
+  })
+
+  test('a worker of another shape is no sign that it is over', async () => {
+    let refuses = true
+    h = await openHarness({
+      pools: [poolConfig({ worker: { image: 'x:1' } })],
+      providers: [
+        {
+          name: 'one',
+          fault: (method) => (method === 'launch' && refuses ? { error: absent } : undefined),
+        },
+      ],
+    })
+    await ask()
+    refuses = false
+    const other = await ask({ image: 'y:1' })
+    expect([h.engine.leases.get(other)?.state, conditions()]).toEqual(['active', ['ci refused:one']])
+    await h.pass(10_000)
+    expect([conditions(), await changes()]).toEqual([[], ['condition-raised', 'condition-cleared']])
+  })
 })

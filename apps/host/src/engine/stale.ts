@@ -1,9 +1,10 @@
 /** Conditions whose subject is gone: nobody would ever clear them. */
 import type { ConditionKey } from './api.ts'
 import type { Context } from './context.ts'
-import { quotaCondition, refusedCondition } from './failures.ts'
+import { quotaCondition } from './failures.ts'
 import type { Memory } from './memory.ts'
 import type { ConditionRecord } from './model.ts'
+import { refusedCondition } from './refusals.ts'
 
 /** At start, after another configuration, and when a provider has gone. */
 export function clearStale(context: Pick<Context, 'conditions' | 'plugins' | 'state'>, memory: Pick<Memory, 'stock'>): void {

@@ -1,5 +1,6 @@
 /** Small helpers of the engine's parts. */
 import type { Handle, WorkerExit, WorkerTarget } from '@muster/core'
+import type { Clock } from './clock.ts'
 import type { WorkMode } from './spec.ts'
 
 export function minutes(count: number): number {
@@ -42,4 +43,10 @@ export function exitText(exit: WorkerExit | undefined): string {
   if (exit.oomKilled === true) return 'out of memory'
   if (exit.signal !== undefined) return exit.signal
   return exit.code === undefined ? exit.reason : `exit ${exit.code}`
+}
+
+/** When something is tried again, as whoever reads it has the time. */
+export function nextTry(clock: Pick<Clock, 'now' | 'wall'>, until: number | undefined): string {
+  const now = clock.now()
+  return until === undefined || until <= now ? '' : `; tried again at ${new Date(clock.wall() + until - now).toISOString()}`
 }

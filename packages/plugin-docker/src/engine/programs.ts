@@ -45,7 +45,7 @@ export async function runProgram(program: Program): Promise<{ code: number; outp
 }
 
 /** What the engine knows of a program. One that it has not started yet neither runs nor has an exit code. */
-function programState(engine: Engine, exec: string, signal: AbortSignal): Promise<ProgramState> {
+export function programState(engine: Engine, exec: string, signal: AbortSignal): Promise<ProgramState> {
   return engine.json<ProgramState>({ method: 'GET', path: `/exec/${exec}/json`, signal })
 }
 

@@ -6,15 +6,16 @@ import { type ContainerInspect, type Engine, toFailure } from '../client.ts'
 import { createFrameReader } from '../engine/frames.ts'
 import { prepareRunFolder, runFolderOf } from './run-folder.ts'
 import { containerPath } from '../labels.ts'
-import { exitCodeOf } from '../engine/programs.ts'
+import { exitCodeOf, programState } from '../engine/programs.ts'
 
 type Inside = Omit<Place, 'signal'>
 type Asked = Parameters<RawExec>[0]
 
 /** The raw exec of one container, as one of its users. It rejects with an EngineFailure, and knows no exit codes: each would be a question. */
-function rawExecOf(place: Inside, user?: string): RawExec {
+function rawExecOf(place: Inside, user?: string, onMade?: (program: string) => void): RawExec {
   return async (asked) => {
-    const { output, ended } = await openExec(place, asked, user)
+    const { id, output, ended } = await openExec(place, asked, user)
+    onMade?.(id)
     return { output, exit: ended.then(() => ({})) }
   }
 }
@@ -118,17 +119,19 @@ export function createRunners(): Runners {
     async of(container, place, user) {
       await prepare(container, place, user)
       const how = { dir: runFolderOf(container), shared: true, shell: '/bin/sh' }
-      const raw = rawExecOf(place, user)
-      if (user === undefined) return createRunner(raw, how)
-      const runner = createRunner(raw, { ...how, user })
+      if (user === undefined) return createRunner(rawExecOf(place), how)
       const exec: Runner['exec'] = async (command, signal) => {
+        let program: string | undefined
         try {
-          return await runner.exec(command, signal)
+          const raw = rawExecOf(place, user, (made) => (program = made))
+          return await createRunner(raw, { ...how, user }).exec(command, signal)
         } catch (error) {
-          throw nobodyOf(user, error) ?? error
+          const nobody = nobodyOf(user, error)
+          if (nobody === undefined || program === undefined || !(await wasRefused(place, program))) throw error
+          throw nobody
         }
       }
-      return { ...runner, exec }
+      return { ...createRunner(rawExecOf(place, user), { ...how, user }), exec }
     },
     forget: (id) => known.delete(id),
   }
@@ -158,13 +161,24 @@ export function noShell(): ProviderError {
   })
 }
 
-/** What an engine says, where the command would have spoken, of a user that the image does not have. */
-const NOBODY = /unable to find (?:user|group) [^:]*|no matching entries in (?:passwd|group)/i
+/** What an engine says, and nothing else, where the command would have spoken, of a user that the image does not have; Podman has words before it. */
+const NOBODY =
+  /: ((?:(?:OCI runtime|runtime|exec)[^:]*: )*unable to find (?:user|group) ([^:]+): no matching entries in (?:passwd|group) file)\W*$/i
+/** The code of a program that an engine did not start. */
+const NOT_STARTED = 126
+
+/** Does the engine say itself that it did not start it? It knows before it speaks. What a broken connection brought says nothing of that. */
+async function wasRefused({ engine, signal }: Place, program: string): Promise<boolean> {
+  return programState(engine, program, signal).then(
+    ({ Running, ExitCode }) => !Running && ExitCode === NOT_STARTED,
+    () => false,
+  )
+}
 
 /** No time makes it one. */
 function nobodyOf(user: string, cause: unknown): ProviderError | undefined {
   if (!(cause instanceof ProviderError) || cause.code !== 'transient') return undefined
-  const said = NOBODY.exec(cause.message)?.[0]
-  if (said === undefined) return undefined
+  const [, said, name = ''] = NOBODY.exec(cause.message) ?? []
+  if (said === undefined || !user.split(':').includes(name)) return undefined
   return new ProviderError('invalid-spec', `the worker has no user ${user}: ${said}`, { effect: 'none', path: 'user', cause })
 }

@@ -6,7 +6,7 @@ import type { AgreedVersion, ContainerInspect, Engine } from '../client.ts'
 import { inCall } from '../engine/current.ts'
 import { abortError, EngineFailure, isEnding, isGone, isStatus, toDockerError } from '../errors.ts'
 import { type EngineFacts, readFacts } from '../engine/facts.ts'
-import { containerName, containerPath, ownerFilter, tagsOf } from '../labels.ts'
+import { containerName, containerPath, isHolding, ownerFilter, tagsOf } from '../labels.ts'
 import { exitBeside, killedBeside } from './killed-beside.ts'
 import { killedForMemory } from './memory-kill.ts'
 import type { Row } from './rows.ts'
@@ -176,12 +176,13 @@ async function observeEach<T>(
     const observation = observe(container, tags, how.stopping(id))
     if (observation.phase !== 'suspended' && (await containers.beganAgain(id, container, how.signal)))
       return observedAgain(observation, container.State)
-    if (observation.exit === undefined || !isDoubtful(observation.exit)) return observation
+    const holds = isHolding(container)
+    if (observation.exit === undefined || !isDoubtful(observation.exit, holds)) return observation
     if (await killedForMemory(containers.engine, container, how.signal))
       return { ...observation, exit: exitOf({ ...container.State, OOMKilled: true }, container.HostConfig.Memory) }
     // Asked after it was seen, each time: an engine that stops ends its containers, and answers on old connections that it has.
-    const exit = exitInDoubt(observation.exit, await engineStart(containers.engine, how.signal))
-    const signal = isDoubtful(exit) ? await killedBeside(containers.engine, container, how.signal) : undefined
+    const exit = exitInDoubt(observation.exit, await engineStart(containers.engine, how.signal), holds)
+    const signal = isDoubtful(exit, holds) ? await killedBeside(containers.engine, container, how.signal) : undefined
     return { ...observation, exit: signal === undefined ? exit : exitBeside(exit, signal) }
   }
 }

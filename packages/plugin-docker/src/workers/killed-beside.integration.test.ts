@@ -27,6 +27,29 @@ suiteWith(await findDocker(), 'workers that somebody ends beside Muster, on a re
     expect(exit.at).toEqual(expect.any(String))
   })
 
+  test.each([
+    ['stop', { t: '10' }, 15],
+    ['kill', { signal: 'SIGTERM' }, 15],
+    ['kill', { signal: 'SIGINT' }, 2],
+  ])(
+    '%s %o of one that holds, which ends in order: it is told as ended from outside, not as its own end',
+    async (...[what, query, signal]) => {
+      const spec = harness.hold()
+      await harness.provider.launch(spec, callOf())
+      await engineJson(docker.socket, { method: 'POST', path: `/containers/muster-${spec.id}/${what}`, query })
+      const exit = await harness.exit(spec.id)
+      expect(exit.reason).toContain(`unknown: it was ended from outside by signal ${signal}`)
+      expect(exit).not.toHaveProperty('code')
+    },
+  )
+
+  test('one that holds and was told from inside is not said to be ended from outside', async () => {
+    const spec = harness.hold()
+    await harness.provider.launch(spec, callOf())
+    await harness.exec(spec.id, ['kill', '-TERM', '1']).catch(() => undefined)
+    expect(await harness.exit(spec.id)).toMatchObject({ code: 0, reason: 'exited with code 0' })
+  })
+
   test('a status of its own is its own, also after another signal was sent', async () => {
     const spec = harness.command('sh', '-c', 'trap "" USR1; trap "exit 143" HUP; while :; do sleep 0.05; done')
     await harness.provider.launch(spec, callOf())

@@ -2,17 +2,21 @@
  * Whether somebody else than this worker ended it: `docker stop` or `kill` by hand, or an engine that stops in order and is still asked.
  *
  * The status of such an end, 128 + signal, may as well be the program's own word. The engine's events tell a signal that it sent; they
- * are the last 256 of all its containers, so of an end long ago they may know nothing.
+ * are the last 256 of all its containers, so of an end long ago they may know nothing. What holds a worker open ends in order, with 0, at some of
+ * these signals and at nothing else.
  */
 import type { WorkerExit } from '@muster/core'
 import type { ContainerInspect, Engine } from '../client.ts'
+import { isHolding } from '../labels.ts'
 import { isTold } from './told.ts'
 
 /** How long before its end a worker may have been told: an engine waits so long at most between SIGTERM and SIGKILL, as it is set usually. */
 const EARLY_S = 30
 /** How much later than the end the signal is told: it is sent first and told then. */
 const LATE_S = 1
-const signals: Readonly<Record<number, number>> = { 137: 9, 143: 15 }
+const signals: Readonly<Record<number, readonly number[]>> = { 137: [9], 143: [15] }
+/** SIGTERM and SIGINT. */
+const holdSignals: readonly number[] = [15, 2]
 
 /** The signal that was sent to it from outside and is the one that it ended by. Waits for word of it a moment after the end, by the engine's clock. */
 export async function killedBeside(
@@ -21,7 +25,7 @@ export async function killedBeside(
   signal: AbortSignal,
 ): Promise<number | undefined> {
   const { Id: id, State: state } = container
-  const sent = signals[state.ExitCode]
+  const sent = isHolding(container) && state.ExitCode === 0 ? holdSignals : signals[state.ExitCode]
   if (sent === undefined) return undefined
   const second = Math.floor(Date.parse(state.FinishedAt) / 1000)
   const query = {
@@ -29,7 +33,14 @@ export async function killedBeside(
     until: second + 1 + LATE_S,
     filters: { type: ['container'], container: [id], event: ['kill'] },
   }
-  return (await isTold(engine, query, { signal, is: (event) => signalOf(event) === sent })) ? sent : undefined
+  let told: number | undefined
+  const is = (event: unknown): boolean => {
+    const one = signalOf(event)
+    if (sent.includes(one)) told = one
+    return told !== undefined
+  }
+  await isTold(engine, query, { signal, is })
+  return told
 }
 
 function signalOf(event: unknown): number {

@@ -67,6 +67,18 @@ test.each([
   expect((error as { path?: string }).path).toBe(path)
 })
 
+test('what only the state of the machine is in the way of is that of a helper too: it says when to try again', async () => {
+  const { puller } = fakePuller(
+    [],
+    new EngineFailure('x509: certificate signed by unknown authority', { status: 500, sent: true }),
+  )
+  await expect(createSupply(puller)({ image: 'db', at: 'services.0.image' }, working())).rejects.toMatchObject({
+    code: 'unsupported',
+    path: 'services.0.image',
+    retryAfterMs: 5000,
+  })
+})
+
 test('a terminate ends the wait', async () => {
   const { puller } = fakePuller([])
   let given: AbortSignal | undefined

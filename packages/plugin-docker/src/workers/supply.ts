@@ -1,6 +1,7 @@
 /** The images of the containers beside a worker: brought by the rules that the worker's own image is brought by. */
 import { type Call, type LaunchSpec, ProviderError } from '@muster/core'
 import { asProviderError } from './containers.ts'
+import { MENDED_RETRY_MS } from '../errors.ts'
 import type { Puller } from '../images/image.ts'
 import { settingsOf } from '../settings.ts'
 
@@ -36,9 +37,6 @@ export function createSupply(puller: Puller): Supply {
   }
 }
 
-/** Whoever removed it puts it there again, or another machine does: not sooner than in seconds. */
-const ABSENT_RETRY_MS = 5000
-
 /** What a pool that pulls nothing says of an image that is not there. */
 export function absent(image: string, { at, cause }: { at: string; cause?: unknown }): ProviderError {
   const hint = 'Put it there, or let the pool pull it: `settings.pull: missing`.'
@@ -46,7 +44,7 @@ export function absent(image: string, { at, cause }: { at: string; cause?: unkno
     effect: 'none',
     path: at,
     hint,
-    retryAfterMs: ABSENT_RETRY_MS,
+    retryAfterMs: MENDED_RETRY_MS,
     cause,
   })
 }
@@ -54,11 +52,13 @@ export function absent(image: string, { at, cause }: { at: string; cause?: unkno
 /** The spec's `image` is another one: the error names the field that this one is in, or none. */
 function renamed(error: Error, at: string | undefined): Error {
   if (!(error instanceof ProviderError) || error.path !== 'image') return error
-  const { code, message, effect, hint, cause } = error
+  const { code, message, effect, hint, retryAfterMs, scope, cause } = error
   return new ProviderError(code, message, {
     effect,
     ...(at === undefined ? {} : { path: at }),
     ...(hint === undefined ? {} : { hint }),
+    ...(retryAfterMs === undefined ? {} : { retryAfterMs }),
+    ...(scope === undefined ? {} : { scope }),
     cause,
   })
 }

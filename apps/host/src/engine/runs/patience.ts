@@ -13,8 +13,10 @@ export interface Patience {
 /** These say nothing of the worker: its provider is asked too often, or does not let this host in. */
 const ofProvider = new Set<ProviderError['code']>(['throttled', 'auth'])
 
-/** Reasons of one run: some have a number in them that is another each time. */
+/** Reasons of one run. */
 const MOST_TOLD = 20
+/** Random names and long numbers, which are others each time: two reasons that differ by them alone are one. */
+const CHANGING = /[0-9a-f]{8,}|\d{4,}/gi
 
 /**
  * A worker that its provider can be asked for, and that takes no command for as long as its pool gives one to start, will not. A provider
@@ -28,8 +30,9 @@ export function patienceFor(job: Job): Patience {
   const told = new Set<string>()
 
   async function tell(text: string, allowedMs: number): Promise<void> {
-    if (told.has(text) || told.size >= MOST_TOLD) return
-    told.add(text)
+    const same = text.replaceAll(CHANGING, '#')
+    if (told.has(same) || told.size >= MOST_TOLD) return
+    told.add(same)
     const row = {
       rule: 'exec-retry' as const,
       decision: `its command could not be started: ${text}; asked again`,
