@@ -140,6 +140,9 @@ async function attachUntilEnd(job: Job, giveUp: AbortSignal, disk: Disk): Promis
       if (known !== undefined && begun()) return goneUnder('its worker had ended')
       // Whether it is gone is the engine's to say, by the rule of absence; then its lease ends, and this wait with it.
       await deps.engine.reconcile(job.worker.provider, 'run').catch(() => undefined)
+      // Not where it belongs to what does not run now: nobody can ever say so.
+      const over = begun() ? undefined : await patience.spent(strandedAs(job, error))
+      if (over !== undefined) return unbegun(over)
     } else if (unknownThere) {
       unknown += 1
       if (unknown >= unknownTries)
@@ -157,6 +160,14 @@ async function attachUntilEnd(job: Job, giveUp: AbortSignal, disk: Disk): Promis
     await pauseForProvider(job, retryDelay(error, failures, deps.engine.clock.random()), until)
     if (until !== cut && (await needless())) return neverBegan(error.message)
   }
+}
+
+/** A worker that nobody knows, in the words of the engine where it knows why. */
+function strandedAs({ deps, worker: { provider } }: Job, error: ProviderError): ProviderError {
+  const known = deps.engine.conditions
+    .list()
+    .find((one) => one.type === 'stranded' && one.scope === 'provider' && one.name === provider)
+  return known === undefined ? error : new ProviderError(error.code, `${error.message}: of provider ${provider}, ${known.message}`)
 }
 
 /** Does its worker say that it has never heard of the command? Asked once: the next try asks again. */
