@@ -177,7 +177,6 @@ test('a token is looked up by its id and compared by its digest: one character m
   const other = (at: number): string => `${body.slice(0, at)}${body[at] === 'A' ? 'B' : 'A'}${body.slice(at + 1)}`
   for (const at of [0, 21, 41]) expect(await room.verify(head + other(at))).toBeUndefined()
   expect(await room.verify(daemon.token)).toMatchObject({ role: 'admin' })
-  expect([room.wasValid(daemon.token), room.wasValid(head + other(0))]).toEqual([true, false])
 })
 
 test('the store and the log hold no token', async () => {

@@ -113,11 +113,11 @@ async function whoIs(request: FastifyRequest, local: boolean, { tokens, limits }
   const { authorization } = request.headers
   if (local && authorization === undefined) return { name: 'local', role: 'admin' }
   const text = bearerOf(request.headers)
-  // Before it is looked up, so that nobody learns more by guessing faster; a token that was valid here is not guessed.
-  const address = request.socket.remoteAddress ?? 'local'
-  if (text === undefined || !tokens.wasValid(text)) limits.checkAddress(address)
   const principal = text === undefined ? undefined : await tokens.verify(text)
+  // Whoever shows a valid one waits for nobody's wrong tries: jobs, operators and whole sites may have one address. 256 bits are not guessed.
   if (principal !== undefined) return principal
+  const address = request.socket.remoteAddress ?? 'local'
+  limits.checkAddress(address)
   limits.failed(address)
   if (authorization === undefined)
     throw new ApiProblem('unauthorized', 'this needs a bearer token', {

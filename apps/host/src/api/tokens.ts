@@ -50,8 +50,6 @@ export interface CreateOptions {
 export interface Tokens {
   /** Who this is; undefined for anything but a valid token. Takes as long for a wrong one as for a right one of the same id. */
   verify(text: string): Promise<Principal | undefined>
-  /** Did {@link verify} say so of it lately? It may have been revoked since. Knows digests only. */
-  wasValid(text: string): boolean
   /** Throws `conflict` while another of its name is good. */
   create(request: NewToken, options?: CreateOptions): Promise<TokenView>
   /** Why the token of this id is worthless; undefined: it is good. */
@@ -70,16 +68,11 @@ const FORM = /^mst_(t[0-9a-z]{26})_[A-Za-z0-9_-]{43}$/
 /** `last used` is for finding forgotten tokens: a minute is fine enough, and costs no write per request. */
 const USED_EVERY_MS = 60_000
 
-/** Digests of tokens that were valid. More than any farm has; who is forgotten is only asked to be patient while guesses come. */
-const MOST_KNOWN = 10_000
-
 /** `onRevoked`: told of each, once it is worthless. */
 export function tokens(store: Store, now: () => number = Date.now, onRevoked: (id: string) => void = () => undefined): Tokens {
-  const known = new Set<string>()
   const ends = tokenEnds(now)
   return {
     ends,
-    wasValid: (text) => known.has(digest(text).toString('hex')),
     async verify(text) {
       const id = FORM.exec(text)?.[1]
       if (id === undefined) return undefined
@@ -87,12 +80,7 @@ export function tokens(store: Store, now: () => number = Date.now, onRevoked: (i
       const own = digest(text)
       const right = timingSafeEqual(own, Buffer.from(row?.hash ?? '0'.repeat(64), 'hex'))
       const at = now()
-      if (row === undefined || !right || row.revoked_at !== null || (row.expires_at ?? at + 1) <= at) {
-        known.delete(own.toString('hex'))
-        return undefined
-      }
-      known.add(own.toString('hex'))
-      if (known.size > MOST_KNOWN) known.delete(known.values().next().value ?? '')
+      if (row === undefined || !right || row.revoked_at !== null || (row.expires_at ?? at + 1) <= at) return undefined
       if (at - (row.last_used_at ?? 0) > USED_EVERY_MS) noteUse(store, id, at)
       const token = { id, ...(row.expires_at === null ? {} : { expiresAt: row.expires_at }) }
       return { name: `token:${row.name}`, role: row.role as Role, token }

@@ -65,10 +65,10 @@ export const conditionKinds: Readonly<Record<(typeof raised | typeof others)[num
   'output-waits': {
     scope: 'host',
     meaning:
-      'What is left of the disk of the data folder (256 MiB, or 2 % of a smaller disk) is kept for the store (`disk`); or the log of a run cannot be written (`runs`), as where `runs` is a disk of its own that is full.',
+      'What is left of the disk of the data folder (256 MiB, or 2 % of a smaller disk) is kept for the store (`disk`); or the log or an output of the run that is named cannot be written (`runs`), as where the output is larger than the room that is left, or `runs` is a disk of its own that is full.',
     meanwhile:
       'Commands go on in their workers, and lose nothing. What they print is not stored yet, and a run with output, inputs or stdin does not end before it is, cancelled or not. Not ready.',
-    mend: 'Make room on that disk, or mend what the message names. Runs try twice a second and go on by themselves.',
+    mend: 'Make room on that disk, mend what the message names, or cancel the run that it names. Runs try twice a second and go on by themselves.',
   },
   'clock-differs': {
     scope: 'host',

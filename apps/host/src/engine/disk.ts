@@ -31,8 +31,12 @@ const RESERVE_SHARE = 0.02
 const key = { scope: 'host', name: 'disk', type: 'disk-low' } as const
 const waits = { scope: 'host', name: 'disk', type: 'output-waits' } as const
 
-export function isReserved({ free, total }: DiskRoom): boolean {
-  return free < Math.min(RESERVE_BYTES, RESERVE_SHARE * total)
+export function reservedOf({ total }: DiskRoom): number {
+  return Math.min(RESERVE_BYTES, RESERVE_SHARE * total)
+}
+
+export function isReserved(room: DiskRoom): boolean {
+  return room.free < reservedOf(room)
 }
 
 /** Of the condition `output-waits`. */

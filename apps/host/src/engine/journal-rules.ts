@@ -85,6 +85,10 @@ const rules = {
     of: 'run',
     meaning: 'Its command could not be started in its worker, why, and is asked for again; told once for each reason.',
   },
+  'output-retry': {
+    of: 'run',
+    meaning: 'An output of it could not be stored, why, and is taken out of its worker again; told once for each.',
+  },
   'run-cancelled': { of: 'run', meaning: 'It was asked to end, by whom, and why.' },
   'run-ended': { of: 'run', meaning: 'It ended, with its outcome and exit.' },
 

@@ -5,6 +5,7 @@ import type { ProviderError, WorkerTarget } from '@muster/core'
 import type { GuardedProvider } from '../../plugins/api.ts'
 import { StoreError } from '../../store/store.ts'
 import type { Engine, LeaseView } from '../api.ts'
+import type { DiskRoom } from '../disk.ts'
 import type { PassKillPoint } from '../killpoint.ts'
 import type { LeaseRecord, LiveWorker, RunRecord, RunRequest } from '../model.ts'
 import type { Desk } from './desk.ts'
@@ -29,7 +30,9 @@ export interface RunDeps {
   desk: Desk
   /** Rejects while output must wait for room on the disk. */
   reserve: Reserve
-  /** Told when a log cannot be written, and when it can be again. */
+  /** On the disk of the data folder. Throws when that cannot be asked. */
+  room(): DiskRoom
+  /** Told when a log or an output cannot be written, and when it can be again. */
   unwritten: Unwritten
   /** Tells those who follow a log that it has grown. */
   logGrown(runId: string, end: number): void

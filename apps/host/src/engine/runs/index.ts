@@ -57,6 +57,7 @@ export async function startRuns(options: RunsOptions): Promise<Runs> {
   const driving = new Set<Promise<void>>()
   const logs = createLogs({ records, dataDir, stopping: stopping.signal })
   const desk = createDesk(engine)
+  const room = options.room ?? ((): DiskRoom => roomNow(dataDir))
   const deps: RunDeps = {
     engine,
     records,
@@ -66,11 +67,8 @@ export async function startRuns(options: RunsOptions): Promise<Runs> {
     stopping: stopping.signal,
     desk,
     logGrown: logs.grown,
-    reserve: reserveOf({
-      clock: engine.clock,
-      room: options.room ?? (() => roomNow(dataDir)),
-      told: (tight) => tellReserved(engine.conditions, tight),
-    }),
+    reserve: reserveOf({ clock: engine.clock, room, told: (tight) => tellReserved(engine.conditions, tight) }),
+    room,
     unwritten: tellUnwritten(engine.conditions),
     spool(id) {
       const known = spools.get(id)

@@ -4,7 +4,9 @@ import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { ProviderError } from '@muster/core'
 import { waitFor } from '@muster/test/systems/wait'
+import { pack } from 'tar-stream'
 import { afterEach, beforeEach, expect, test } from 'vitest'
+import type { DiskRoom } from '../disk.ts'
 import type { Artifact, RunRecord, RunRequest } from '../model.ts'
 import type { Runs } from '../runs-api.ts'
 import { type Commands, commandsIn } from '../testing/commands.ts'
@@ -20,6 +22,9 @@ let commands: Commands
 /** What the provider says of each path; absent: its tar. */
 let faults: Record<string, ProviderError | undefined>
 let asked: string[]
+/** Of each path; absent: no tar, a line. */
+let headers: Record<string, Buffer | undefined>
+let room: DiskRoom
 
 beforeEach(async () => {
   dir = mkdtempSync(join(tmpdir(), 'muster-outputs-'))
@@ -27,11 +32,13 @@ beforeEach(async () => {
   commands = commandsIn(h.provider(), () => undefined)
   faults = {}
   asked = []
+  headers = {}
+  room = { free: 5e11, total: 1e12 }
   h.provider().copyOut = async function* (_target, path, options): AsyncGenerator<Uint8Array> {
     asked.push(path)
     options?.signal?.throwIfAborted()
     if (faults[path] !== undefined) throw faults[path]
-    yield Buffer.from(`tar of ${path}`)
+    yield headers[path] ?? Buffer.from(`tar of ${path}`)
   }
   await start()
 })
@@ -44,7 +51,7 @@ afterEach(async () => {
 
 async function start(): Promise<void> {
   const report = (message: string, error: unknown): void => void h.reports.push({ message, error })
-  runs = await startRuns({ engine: h.engine, dataDir: dir, killpoint: () => undefined, report })
+  runs = await startRuns({ engine: h.engine, dataDir: dir, killpoint: () => undefined, report, room: () => room })
 }
 
 const away = new ProviderError('transient', 'the vendor does not answer')
@@ -185,4 +192,51 @@ test('an output that its provider cannot give is the host’s to have, and none 
     outcome: 'infrastructure',
     reason: 'it passed, but its output dist could not be had: its worker is frozen',
   })
+})
+
+/** The first block of a tar with one file, of which nothing else has come. */
+async function headerOf(size: number): Promise<Buffer> {
+  const tar = pack()
+  tar.entry({ name: 'big', size })
+  for await (const block of tar as AsyncIterable<Buffer>) return block
+  throw new Error('a tar without a block')
+}
+
+test('an output that does not fit yet waits without taking what is free, and its run says for what', async () => {
+  room = { free: 1e9, total: 1e11 }
+  headers['dist'] = await headerOf(2e9)
+  const run = await collecting({ outputs: names('dist') })
+  const told = () => h.engine.conditions.list().filter(({ type, name }) => type === 'output-waits' && name === 'runs')
+  const waits = 'an output of 2000000512 bytes waits for room on the disk of the data folder'
+  for (let tries = 0; tries < 3; tries++) {
+    const before = asked.length
+    await until('another try', () => asked.length > before, 1000)
+    expect(told()).toMatchObject([{ message: expect.stringContaining(`${waits} (run ${run.id})`) }])
+  }
+  const rows = (await runs.why(run.id)).filter(({ rule }) => rule === 'output-retry')
+  expect(rows.map(({ decision }) => decision)).toEqual([`its output dist could not be stored: ${waits}; taken out again`])
+  room = { free: 5e9, total: 1e11 }
+  expect(await ended(run.id, 1000)).toMatchObject({ outcome: 'passed' })
+  expect(told()).toEqual([])
+})
+
+test.each([
+  [
+    { free: 5e8, total: 7e8 },
+    6e9,
+    { outcome: 'infrastructure', reason: /could not be had: it has 6000000512 bytes, and the disk .* takes 686000000 at most/ },
+  ],
+  [
+    { free: 5e11, total: 1e12 },
+    6e10,
+    { outcome: 'failed', reason: /it left no output dist: an output of more than 17179869184 bytes/ },
+  ],
+])('one that can never be stored is asked for once: %j, %i', async (disk, size, { outcome, reason }) => {
+  room = disk
+  headers['dist'] = await headerOf(size)
+  const { id } = await runs.create({ ...plain, outputs: names('dist') }, { principal: 'tester' })
+  await until('the command to run', () => runs.get(id)?.state === 'running')
+  commands.end(runs.get(id)?.worker_id ?? '', 0)
+  expect(await ended(id)).toMatchObject({ outcome, reason: expect.stringMatching(reason) })
+  expect(asked).toEqual(['dist'])
 })

@@ -3,11 +3,12 @@ import { toProviderError } from '@muster/core'
 import { StoreError } from '../../store/store.ts'
 import type { RunRecord, RunRequest } from '../model.ts'
 import { modeOfSpec } from '../words.ts'
-import { persistently, setArtifact, storeFile } from './artifacts.ts'
+import { maxArtifactBytes, persistently, setArtifact, storeFile } from './artifacts.ts'
 import { awayMs, type Job, lasting, outputPath, type RunDeps, traced } from './deps.ts'
 import { type Ending, endingOfOutputs, type MissingOutput } from './outcome.ts'
 import { artifactsOf } from './records.ts'
 import { sparing } from './reserve.ts'
+import { fitting } from './tar-room.ts'
 
 /** Why an output is not there, by its name; of one without an entry the command left nothing. */
 type Faults = ReadonlyMap<string, Omit<MissingOutput, 'name'>>
@@ -58,8 +59,11 @@ async function collect(job: Job, ending: Ending): Promise<Faults> {
       try {
         const copy = (): AsyncIterable<Uint8Array> => provider.copyOut(target, artifact.path, { ...traced(request), signal: cut })
         const store = (): ReturnType<typeof storeFile> =>
-          storeFile(outputPath(deps, run.id, artifact.name), sparing(copy(), deps.reserve))
-        const digest = await persistently(job, store, { cut, until })
+          storeFile(
+            outputPath(deps, run.id, artifact.name),
+            sparing(fitting(copy(), { most: maxArtifactBytes, room: deps.room }), deps.reserve),
+          )
+        const digest = await persistently(job, telling(job, artifact.name, store), { cut, until })
         await lasting(deps, () => setArtifact(deps, run.id, { ...artifact, ...digest, state: 'stored' }))
       } catch (thrown) {
         if (deps.stopping.aborted) throw thrown
@@ -73,6 +77,41 @@ async function collect(job: Job, ending: Ending): Promise<Faults> {
     cancel.close()
   }
   return faults
+}
+
+/** What the disk does not take is told, by a row for the first reason and a condition for as long as it is so. */
+function telling<T>({ deps, run, worker }: Job, name: string, store: () => Promise<T>): () => Promise<T> {
+  const { journal, store: rows } = deps.engine
+  let told = false
+  return async () => {
+    try {
+      const stored = await store()
+      deps.unwritten.done(run.id, 'output')
+      return stored
+    } catch (error) {
+      if (!(error instanceof StoreError)) throw error
+      deps.unwritten.failed(run.id, 'output', error)
+      const row = {
+        rule: 'output-retry' as const,
+        decision: `its output ${name} could not be stored: ${error.message}; taken out again`,
+        pool: run.pool,
+        provider: worker.provider,
+        runId: run.id,
+        workerId: worker.id,
+        inputs: { output: name, reason: error.message },
+        change: `It ends when that is stored, or without it after ${awayMs / 1000} s.`,
+      }
+      // A store that is ill as well is told with the next try.
+      if (!told)
+        told = await rows
+          .write((tx, after) => journal.append(tx, after, row))
+          .then(
+            () => true,
+            () => false,
+          )
+      throw error
+    }
+  }
 }
 
 const isStopped = ({ outcome }: Ending): boolean => outcome === 'cancelled' || outcome === 'timeout'

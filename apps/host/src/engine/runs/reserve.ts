@@ -26,7 +26,7 @@ export function reserveOf({ clock, room, told }: ReserveOptions): Reserve {
       told?.(tight)
     }
     if (tight)
-      throw new StoreError('full', 'what is left of the disk of the data folder is kept for the store: output of runs waits', {
+      throw new StoreError('full', 'what is left of the disk of the data folder is kept for the store', {
         hint: 'Free room there; Muster goes on by itself. `muster storage` shows what it has.',
       })
   }

@@ -1,9 +1,9 @@
-/** Logs of runs that the disk does not take. Their commands go on and may end; nobody would know why the runs do not. */
+/** Logs and outputs of runs that the disk does not take. Their commands go on and may end; nobody would know why the runs do not. */
 import { StoreError } from '../../store/store.ts'
 import type { Conditions } from '../api.ts'
 import type { LogWriter } from './log-file.ts'
 
-type Step = 'open' | 'append'
+type Step = 'open' | 'append' | 'output'
 
 export interface Unwritten {
   failed(run: string, step: Step, error: StoreError): void
@@ -17,23 +17,32 @@ const key = { scope: 'host', name: 'runs', type: 'output-waits' } as const
 
 /** Of the condition `output-waits`; one that a daemon before this one left is over. */
 export function tellUnwritten(conditions: Pick<Conditions, 'raise' | 'clear'>): Unwritten {
-  const failing = new Map<string, Step>()
+  const failing = new Map<string, { step: Step; error: StoreError }>()
+  let named: string | undefined
   conditions.clear(key)
+  /** One at a time; the next when that is over. */
+  const tell = (): void => {
+    if (named !== undefined && failing.has(named)) return
+    const [next] = failing
+    named = next?.[0]
+    if (next === undefined) return conditions.clear(key)
+    const [run, { error }] = next
+    conditions.raise({
+      ...key,
+      message: `${error.message} (run ${run}); output of runs waits, and so do their ends`,
+      hint: error.hint,
+    })
+  }
   const forget = (run: string): void => {
-    if (failing.delete(run) && failing.size === 0) conditions.clear(key)
+    if (failing.delete(run)) tell()
   }
   return {
-    failed(run, step, { message, hint }) {
-      if (failing.size === 0)
-        conditions.raise({
-          ...key,
-          message: `${message} (run ${run}); output of runs waits, and so do their ends`,
-          hint: hint ?? '',
-        })
-      failing.set(run, step)
+    failed(run, step, error) {
+      failing.set(run, { step, error })
+      tell()
     },
     done(run, step) {
-      if (step === 'append' || failing.get(run) === 'open') forget(run)
+      if (step !== 'open' || failing.get(run)?.step === 'open') forget(run)
     },
     forget,
   }
