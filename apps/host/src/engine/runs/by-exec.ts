@@ -167,7 +167,9 @@ function strandedAs({ deps, worker: { provider } }: Job, error: ProviderError): 
   const known = deps.engine.conditions
     .list()
     .find((one) => one.type === 'stranded' && one.scope === 'provider' && one.name === provider)
-  return known === undefined ? error : new ProviderError(error.code, `${error.message}: of provider ${provider}, ${known.message}`)
+  return known === undefined
+    ? error
+    : new ProviderError(error.code, `${error.message}: of provider ${provider}, ${known.message}`)
 }
 
 /** Does its worker say that it has never heard of the command? Asked once: the next try asks again. */
