@@ -45,12 +45,13 @@ _m_follow() { # OUT ERR
   exec 3<out 4<err 5<>end 6<end 5>&-
   dd bs=1 skip=$_m_o count=0 <&3 2>/dev/null
   dd bs=1 skip=$_m_e count=0 <&4 2>/dev/null
-  trap '' PIPE
+  # It ends with its client: what the command says once it is told to end has to be heard.
+  trap '' PIPE TERM
   unset BLOCK_SIZE BLOCKSIZE LS_BLOCK_SIZE TIME_STYLE POSIXLY_CORRECT; export LC_ALL=C
   # Rings the client when the supervisor ends.
   ( read -r _m_l <&6; echo >&2 ) </dev/null >/dev/null 3<&- 4<&- & _m_w=$!
-  trap 'kill $_m_w 2>/dev/null' EXIT
-  trap 'exit 1' HUP INT TERM
+  trap 'kill -9 $_m_w 2>/dev/null' EXIT
+  trap 'exit 1' HUP INT
   while read -r _m_v _m_1 _m_2; do
     case $_m_v in
       t) ;;

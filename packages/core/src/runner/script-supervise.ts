@@ -2,6 +2,7 @@
 export const supervisePart: string = `
 # The command is fed from segments, each published whole under its offset; the bell has no lost wake-ups, as a FIFO keeps bytes.
 _m_feed() {
+  trap '' TERM
   exec 5<>wake
   _m_n=0
   while :; do
@@ -36,6 +37,7 @@ _m_become() {
 
 # Turns this subshell into a pump: what is beyond LIMIT it does not write, and ends; its own word about that is no output.
 _m_pump() { # LIMIT in KiB, or 0
+  trap '' TERM
   if [ "\${1:-0}" != 0 ]; then
     _m_l=$(($1 * 2)); [ -z "$BASH_VERSION" ] || _m_l=$1
     # SIGXFSZ by its number: a shell that does not know a name ends.
@@ -62,6 +64,8 @@ _m_supervise() {
   _m_mark=\${_m_spec%%,*} _m_spec=\${_m_spec#*,}
   exec </dev/null
   umask 077
+  # A worker that is to end hands this to all that is in it: it is for the command, which has what a shell catches as it was.
+  trap : TERM
   _m_tmp=$_m_base/.$_m_id.$6
   _m_x=$(mkdir "$_m_tmp" 2>&1) && cd "$_m_tmp" || { echo "cannot make a folder in $_m_base: \${_m_x##*: }"; exit; }
   _m_x=$({ mkfifo o e end && { [ "$_m_in" = 0 ] || mkfifo i wake; } && true >out && true >err; } 2>&1) || {
@@ -105,7 +109,9 @@ _m_supervise() {
   if [ "$_m_ss" ]; then
     ( _m_become ) <&5 >&7 2>&8 5<&- 7>&- 8>&- 9>&-
   else
-    # Job control gives a group of its own and ignores no signal; a foreground job's SIGINT would end bash too.
+    # Job control gives a group of its own and ignores no signal; a foreground job's SIGINT would end bash too. A caught signal would end its
+    # \`wait\`, and asked once more that may say nothing, or never end: SIGTERM to all of a worker ends this shell too, and how the command ends is unknown.
+    trap - TERM
     set -m
     ( _m_become ) <&5 >&7 2>&8 5<&- 7>&- 8>&- 9>&- &
     wait $!
@@ -126,7 +132,7 @@ _m_supervise() {
   printf %s "$_m_mark" >&7
   printf %s "$_m_mark" >&8
   exec 7>&- 8>&- 9>&-
-  [ "$_m_in" = 0 ] || ! _m_alive $_m_fd $_m_ft || kill $_m_fd
+  [ "$_m_in" = 0 ] || ! _m_alive $_m_fd $_m_ft || kill -9 $_m_fd
   wait
 }
 

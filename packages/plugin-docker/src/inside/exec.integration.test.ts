@@ -208,6 +208,18 @@ suiteWith(await findDocker(), 'commands in a worker on a real engine', (docker) 
     await harness.gone(spec.id, 600_000)
     expect((await following).body.toString()).toContain('ended')
   })
+
+  test('whoever follows a command hears what it says in the grace of its worker, and how it ends', async () => {
+    const spec = harness.hold()
+    await harness.provider.launch(spec, callOf())
+    const script = `trap 'echo told; sleep 0.3; echo clean; exit 9' TERM; echo ready >/proc/1/fd/1; while :; do sleep 0.05; done`
+    const heard = harness.exec(spec.id, ['sh', '-c', script])
+    const path = `/containers/muster-${spec.id}/logs`
+    const said = async (): Promise<string> => (await askEngine(docker.socket, { path, query: { stdout: '1' } })).body.toString()
+    await waitFor('the trap to be set', said, { until: (text) => text.includes('ready') })
+    await harness.gone(spec.id, 600_000)
+    expect(await heard).toMatchObject({ stdout: 'told\nclean\n', exit: { code: 9 } })
+  })
 })
 
 /** An image with one static program and nothing else; a busybox does what its name says. */
