@@ -10,6 +10,11 @@ test.each([
   ['137 - 1 m', { code: 137, oomKilled: true, reason: 'out of memory' }],
   ['162 34 0 m', { signal: 'SIG34', reason: 'ended by SIG34' }],
   ['143 SIGTERM 0 m', { signal: 'SIGTERM', reason: 'ended by SIGTERM' }],
+  ['143 TERM! 0 m', { reason: 'unknown: all of its worker was told to end; it ended by SIGTERM' }],
+  ['137 KILL! 0 m', { reason: 'unknown: all of its worker was told to end; it ended by SIGKILL' }],
+  ['143 -! 0 m', { reason: 'unknown: all of its worker was told to end; it exited with 143' }],
+  ['137 KILL! 1 m', { signal: 'SIGKILL', oomKilled: true, reason: 'out of memory; all of its worker had been told to end' }],
+  ['9 -! 0 m', { code: 9, reason: 'exited with 9; all of its worker had been told to end' }],
 ])('%s', (line, exit) => {
   expect(parseExit(line.split(' '))).toEqual({ exit, mark: Buffer.from('m') })
 })

@@ -2,15 +2,29 @@
 import { ProviderError } from '../errors.ts'
 import type { WorkerExit } from '../provider.ts'
 
-/** `STATUS SIGNAL OOM-KILLS MARK SECOND`, as in `137 KILL 1 0f… 1764464400` or `3 - 0 0f…`: an older script and a worker without `date` do not tell when. */
+/**
+ * `STATUS SIGNAL OOM-KILLS MARK SECOND`, as in `137 KILL 1 0f… 1764464400` or `3 - 0 0f…`: an older script and a worker without `date` do not tell
+ * when. A `!` after the signal: all of the worker had been sent SIGTERM.
+ */
 export function parseExit(words: readonly string[]): { exit: WorkerExit; mark: Buffer } {
   const [status = '', signal = '', kills, mark, second] = words
   if (mark === undefined || !/^[0-9]+$/.test(status))
     throw new ProviderError('transient', 'the worker sent something else than the protocol', {
       cause: new Error(words.join(' ')),
     })
-  const exit = describe(Number(status), signal === '-' ? undefined : signal, Number(kills) > 0)
-  return { exit: { ...exit, ...endOf(second) }, mark: Buffer.from(mark) }
+  const told = signal.endsWith('!')
+  const name = told ? signal.slice(0, -1) : signal
+  const exit = describe(Number(status), name === '-' ? undefined : name, Number(kills) > 0)
+  return { exit: { ...(told ? toldToEnd(exit) : exit), ...endOf(second) }, mark: Buffer.from(mark) }
+}
+
+/** It has not failed by itself when it ended by that, or was killed when its time was over; what it said itself is its word. */
+function toldToEnd(exit: WorkerExit): WorkerExit {
+  const { code, signal, oomKilled, reason } = exit
+  const ended = ['SIGTERM', 'SIGKILL'].includes(signal ?? '') || code === 143 || code === 137
+  const unknown = `unknown: all of its worker was told to end; it ${reason}`
+  if (ended && oomKilled !== true) return { reason: unknown }
+  return { ...exit, reason: `${reason}; all of its worker had been told to end` }
 }
 
 /** The end of that second: whoever saw it earlier knows better. */

@@ -65,7 +65,8 @@ _m_supervise() {
   exec </dev/null
   umask 077
   # A worker that is to end hands this to all that is in it: it is for the command, which has what a shell catches as it was.
-  trap : TERM
+  _m_tm=
+  trap _m_tm=! TERM
   _m_tmp=$_m_base/.$_m_id.$6
   _m_x=$(mkdir "$_m_tmp" 2>&1) && cd "$_m_tmp" || { echo "cannot make a folder in $_m_base: \${_m_x##*: }"; exit; }
   _m_x=$({ mkfifo o e end && { [ "$_m_in" = 0 ] || mkfifo i wake; } && true >out && true >err; } 2>&1) || {
@@ -127,7 +128,7 @@ _m_supervise() {
     esac
   fi
   _m_ooms
-  _m_note rc.new "$_m_r \${_m_sig:--} $((_m_n - _m_o0)) $_m_mark $(date +%s 2>/dev/null)" && mv rc.new rc
+  _m_note rc.new "$_m_r \${_m_sig:--}$_m_tm $((_m_n - _m_o0)) $_m_mark $(date +%s 2>/dev/null)" && mv rc.new rc
   trap '' PIPE
   printf %s "$_m_mark" >&7
   printf %s "$_m_mark" >&8

@@ -14,7 +14,7 @@
  * | `out`, `err` | all output so far, up to the limit; each is written by one pump (`cat`) from the FIFOs `o` and `e` |
  * | `pumps` | pids and start times of the two pumps |
  * | `ooms` | out-of-memory kills before the command began |
- * | `rc` | status, signal, out-of-memory kills, the mark, the second of the end since 1970 where there is a `date` |
+ * | `rc` | status, signal (with a `!` when SIGTERM came to the supervisor too), out-of-memory kills, the mark, the second of the end since 1970 where there is a `date` |
  * | `end` | a FIFO only the supervisor holds for writing: readers meet end-of-file when it ends, even by SIGKILL |
  * | `in.N`, `fed`, `wake` | input from offset N (empty: end of input), how much the command's pipe has taken, the feeder's bell |
  *

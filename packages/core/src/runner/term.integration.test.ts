@@ -2,13 +2,37 @@
 import { mkdirSync, readFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { afterAll, beforeAll, describe, expect, test } from 'vitest'
-import type { ExecInput } from '../provider.ts'
+import type { ExecChunk, ExecInput, ExecSession } from '../provider.ts'
 import { createRunner, type Runner } from './index.ts'
-import { collect, command, localRaw, planBenches, never, processesOf, until, type Bench } from './local.test.helper.ts'
+import {
+  collect,
+  command,
+  localRaw,
+  planBenches,
+  never,
+  processesOf,
+  until,
+  type Bench,
+  type Collected,
+} from './local.test.helper.ts'
 
 const { root, benches, make, remove } = planBenches()
 beforeAll(make)
 afterAll(remove)
+
+/** Both, from when the follower has brought the first output: until then the signal may meet it before it has begun. */
+async function following(session: ExecSession): Promise<{ heard: Promise<Collected> }> {
+  const first = Promise.withResolvers<void>()
+  async function* output(): AsyncGenerator<ExecChunk> {
+    for await (const chunk of session.output) {
+      first.resolve()
+      yield chunk
+    }
+  }
+  const heard = collect({ ...session, output: output() })
+  await Promise.race([first.promise, heard])
+  return { heard }
+}
 
 /** Some, as those that a follower has for a moment, are gone by then. */
 function term(pid: number): void {
@@ -38,7 +62,8 @@ function workerOf(bench: Bench): Worker {
     sh: (script, more = {}) => command([bench.shell, '-c', script], more),
     termAll(id) {
       const [pid = ''] = written(id, 'command').split(' ')
-      for (const one of new Set([Number(pid), ...left(id)])) term(one)
+      // The oldest first, as the kernel goes through them.
+      for (const one of [...new Set([Number(pid), ...left(id)])].toSorted((a, b) => a - b)) term(one)
     },
     written,
     left,
@@ -52,8 +77,7 @@ describe.each(benches)('SIGTERM to all of a worker in $name', (bench: Bench) => 
   test('nothing that the command says in its grace ends it', async () => {
     const { runner, sh, termAll, written, left } = workerOf(bench)
     const spec = sh(`trap 'echo told; sleep 0.3; echo clean >&2; exit 9' TERM; echo ready; while :; do sleep 0.05; done`)
-    const heard = collect(await runner.exec(spec, never))
-    await until(() => written(spec.id) === 'ready\n')
+    const { heard } = await following(await runner.exec(spec, never))
     termAll(spec.id)
     await until(() => written(spec.id, 'err').startsWith('clean\n'))
     await heard
@@ -64,10 +88,9 @@ describe.each(benches)('SIGTERM to all of a worker in $name', (bench: Bench) => 
 
 describe.each(watched)('who follows a command in $name when all of its worker gets SIGTERM', (bench: Bench) => {
   test('hears what it says in its grace, and how it ends', async () => {
-    const { runner, sh, termAll, written } = workerOf(bench)
+    const { runner, sh, termAll } = workerOf(bench)
     const spec = sh(`trap 'echo told; sleep 0.3; echo clean >&2; exit 9' TERM; echo ready; while :; do sleep 0.05; done`)
-    const heard = collect(await runner.exec(spec, never))
-    await until(() => written(spec.id) === 'ready\n')
+    const { heard } = await following(await runner.exec(spec, never))
     termAll(spec.id)
     const { stdout, stderr, exit } = await heard
     expect([stdout.toString(), stderr.toString(), exit.code]).toEqual(['ready\ntold\n', 'clean\n', 9])
@@ -84,8 +107,7 @@ describe.each(watched)('who follows a command in $name when all of its worker ge
     }
     const script = `trap 'echo told' TERM; while :; do if read -r line; then echo "$line"; [ "$line" != two ] || exit 4; fi; done`
     const spec = sh(script, { stdin: true, input: input() })
-    const heard = collect(await runner.exec(spec, never))
-    await until(() => written(spec.id).startsWith('one\n'))
+    const { heard } = await following(await runner.exec(spec, never))
     for (const times of [1, 2, 3]) {
       termAll(spec.id)
       await until(() => written(spec.id).split('told').length > times)
@@ -95,9 +117,8 @@ describe.each(watched)('who follows a command in $name when all of its worker ge
     expect([stdout.toString(), exit.code]).toEqual(['one\ntold\ntold\ntold\ntwo\n', 4])
 
     const plain = sh('echo ready; sleep 60')
-    const ended = collect(await runner.exec(plain, never))
-    await until(() => written(plain.id) === 'ready\n')
+    const { heard: ended } = await following(await runner.exec(plain, never))
     termAll(plain.id)
-    expect((await ended).exit).toMatchObject({ signal: 'SIGTERM' })
+    expect((await ended).exit).toMatchObject({ reason: 'unknown: all of its worker was told to end; it ended by SIGTERM' })
   })
 })

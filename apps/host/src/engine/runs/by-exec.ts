@@ -11,6 +11,8 @@ import { enforceStop } from './watch.ts'
 const silentAfterKillMs = 30_000
 /** A worker that says it never heard of a command that may have started is asked this often before it is believed. */
 const unknownTries = 6
+/** A command that was told to end with its worker has no end of its own: its worker goes within its grace, and a provider shows that soon after. */
+const endingMs = 30_000
 /** Of a command that has not begun: it may be what its plugin falls over, and others share that plugin. */
 const pluginFaults = 6
 /** For a plugin that fell over it to be there again, and say whether the worker knows of it. */
@@ -85,6 +87,7 @@ async function attachUntilEnd(job: Job, giveUp: AbortSignal, disk: Disk): Promis
   const stopped = new AbortController()
   void watch.stopped.then(() => stopped.abort())
   let [unknown, faults] = [0, 0]
+  let endless: number | undefined
   const neverBegan = (reason: string): Ending => ({ ...endingUnbegun(reason, watch.stop()), unfit: true })
   const unseen = (reason: string): Ending => ({ ...cutOff(endingOf({ reason }, watch.stop()), reason), unfit: true })
   const begun = (): boolean => deps.records.get(job.run.id)?.started_at !== null
@@ -113,6 +116,7 @@ async function attachUntilEnd(job: Job, giveUp: AbortSignal, disk: Disk): Promis
       disk.failures = 0
       if (isKnown(exit)) return await endingSeen(job, exit)
       // Asked again below: a worker on its way out still looks alive for a moment.
+      endless ??= deps.engine.clock.now()
       error = new ProviderError('not-found', exit.reason)
     } catch (thrown) {
       if (thrown instanceof StoreError) {
@@ -135,7 +139,8 @@ async function attachUntilEnd(job: Job, giveUp: AbortSignal, disk: Disk): Promis
     if (await needless()) return neverBegan(error.message)
     // Of a command that runs, a worker that has ended is as one that nobody knows: some say the one, some the other.
     const unknownThere = error.code === 'not-found' || (error.code === 'conflict' && begun())
-    if (unknownThere && (await shownAs(job)) === 'gone') {
+    const shown = unknownThere ? await shownAs(job) : undefined
+    if (shown === 'gone') {
       // Asked once more after its end was known: who keeps exits would have told this one.
       if (known !== undefined && begun()) return goneUnder('its worker had ended')
       // Whether it is gone is the engine's to say, by the rule of absence; then its lease ends, and this wait with it.
@@ -143,11 +148,12 @@ async function attachUntilEnd(job: Job, giveUp: AbortSignal, disk: Disk): Promis
       // Not where it belongs to what does not run now: nobody can ever say so.
       const over = begun() ? undefined : await patience.spent(strandedAs(job, error))
       if (over !== undefined) return unbegun(over)
-    } else if (unknownThere) {
+    } else if (shown === 'there') {
       unknown += 1
-      if (unknown >= unknownTries)
+      const mayGo = endless !== undefined && deps.engine.clock.now() - endless < job.worker.grace_ms + endingMs
+      if (unknown >= unknownTries && !mayGo)
         return begun() ? unseen(`nobody can tell how it ended: ${error.message}`) : neverBegan(error.message)
-    } else if (!isPassing(error)) {
+    } else if (!unknownThere && !isPassing(error)) {
       const never = !begun() && (error.code !== 'conflict' || (!sent && (await shownAs(job)) === 'gone'))
       return never ? endingUnbegun(`${error.code}: ${error.message}`, watch.stop()) : unseen(`${error.code}: ${error.message}`)
     } else if (reactions[error.code].pluginFault && !begun() && ++faults >= pluginFaults) {
@@ -174,10 +180,11 @@ function strandedAs({ deps, worker: { provider } }: Job, error: ProviderError): 
 
 /** Does its worker say that it has never heard of the command? Asked once: the next try asks again. */
 async function isUnknown({ provider, target, run }: Job): Promise<boolean> {
-  return provider.execState(target, run.exec_id ?? '').then(
-    ({ state }) => state === 'unknown',
-    () => false,
-  )
+  try {
+    return (await provider.execState(target, run.exec_id ?? '')).state === 'unknown'
+  } catch {
+    return false
+  }
 }
 
 function isKnown(exit: WorkerExit): boolean {

@@ -83,6 +83,8 @@ test('the same, once all that a killed command had written is stored: as long as
   for (let piece = 0; piece < 6; piece++) {
     await h.pass(20_000)
     commands.write(worker, `${piece}`)
+    // Storing it is not time that the harness turns.
+    await waitFor('it to be stored', async () => (await runs.logState(id)).stdoutBytes > piece)
   }
   await h.pass(20_000)
   expect(runs.get(id)?.state).toBe('running')
