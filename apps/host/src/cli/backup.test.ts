@@ -91,6 +91,14 @@ test('two backups to one file at once do not touch each other', async () => {
   expect((await readdir(folder.path)).sort()).toEqual(['data', 'nightly.tar'])
 })
 
+test('a backup that is cut off while its file is being made leaves none', async () => {
+  await using folder = await tempFolder('backup')
+  const cut = (): AsyncGenerator<Uint8Array> => given([], async () => Promise.reject(new Error('cut off')))
+  for (let round = 0; round < 1000; round++)
+    await expect(keep(cut(), { file: join(folder.path, `${round}.tar`), force: true })).rejects.toThrow('cut off')
+  expect(await readdir(folder.path)).toEqual([])
+})
+
 test('what a backup that was killed has left is removed by a later one to the same place, a day after it was written last', async () => {
   await using folder = await tempFolder('backup')
   const at = (name: string): string => join(folder.path, name)

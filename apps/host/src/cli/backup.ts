@@ -1,6 +1,5 @@
 /** `muster backup`: a backup of a daemon that works, here or elsewhere, into a file that was read back before it has its name. */
-import { createWriteStream } from 'node:fs'
-import { link, lstat, readdir, realpath, rename, rm, stat } from 'node:fs/promises'
+import { link, lstat, open, readdir, realpath, rename, rm, stat } from 'node:fs/promises'
 import { basename, dirname, join, resolve } from 'node:path'
 import { pipeline } from 'node:stream/promises'
 import type { Command } from 'commander'
@@ -79,6 +78,8 @@ export interface Keep {
  */
 export async function keep(tar: AsyncIterable<Uint8Array>, { file, force, onBytes, onWhole }: Keep): Promise<Manifest> {
   const part = `${file}.${draftId()}.part`
+  // A stream that opened it itself could do so after it was removed.
+  const draft = await open(part, 'wx', 0o600)
   try {
     await pipeline(
       tar,
@@ -88,7 +89,7 @@ export async function keep(tar: AsyncIterable<Uint8Array>, { file, force, onByte
           yield chunk
         }
       },
-      createWriteStream(part, { mode: 0o600, flags: 'wx', flush: true }),
+      draft.createWriteStream({ flush: true }),
     )
     onWhole?.()
     const { readArchive } = await import('../store/archive.ts')

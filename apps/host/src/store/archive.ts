@@ -1,8 +1,8 @@
 /** What a backup is: a tar of parts, and at its end the manifest that says what they are. Reading one back, and checking it. */
 import { createHash } from 'node:crypto'
 import { once } from 'node:events'
-import { createReadStream, createWriteStream } from 'node:fs'
-import { mkdir } from 'node:fs/promises'
+import { createReadStream } from 'node:fs'
+import { mkdir, open } from 'node:fs/promises'
 import { dirname, join } from 'node:path'
 import { Writable } from 'node:stream'
 import { pipeline } from 'node:stream/promises'
@@ -178,7 +178,8 @@ function partOf({ name, type }: Header): string {
 async function fileIn(folder: string, name: string): Promise<Writable> {
   const path = join(folder, name)
   await mkdir(dirname(path), { recursive: true, mode: 0o700 })
-  return createWriteStream(path, { flags: 'wx', mode: 0o600, flush: true })
+  // Made here: a stream that opens it itself may do so after the folder was removed.
+  return (await open(path, 'wx', 0o600)).createWriteStream({ flush: true })
 }
 
 function nowhere(): Writable {
