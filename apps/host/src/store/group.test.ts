@@ -27,6 +27,7 @@ beforeEach(() => {
           throw storeError(error)
         }
       },
+      changes: connection.changes,
     },
     tx: new Kysely<Tables>({ dialect: sqliteDialect(connection) }),
     busyMs: 100,
@@ -66,6 +67,16 @@ test('the probe alone finds the store well again', async () => {
   await group.write(put('a', 10))
   db.exec(`pragma max_page_count = ${String(Object.values(db.prepare('pragma page_count').get() ?? {})[0])}`)
   await expect(group.write(put('c', 100_000))).rejects.toMatchObject({ code: 'full' })
+  db.exec('pragma max_page_count = 100000')
+  await expect.poll(() => health.at(-1)?.state, { timeout: 3000 }).toBe('ok')
+})
+
+test('a transaction that changed nothing does not call an ill store well', async () => {
+  await group.write(put('a', 10))
+  db.exec(`pragma max_page_count = ${String(Object.values(db.prepare('pragma page_count').get() ?? {})[0])}`)
+  await expect(group.write(put('c', 100_000))).rejects.toMatchObject({ code: 'full' })
+  await group.write((tx) => tx.deleteFrom('meta').where('key', '=', 'nowhere').execute())
+  expect(health.map(({ state }) => state)).toEqual(['full'])
   db.exec('pragma max_page_count = 100000')
   await expect.poll(() => health.at(-1)?.state, { timeout: 3000 }).toBe('ok')
 })

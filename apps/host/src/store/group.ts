@@ -4,6 +4,8 @@ import { type AfterCommit, StoreError, type StoreHealth, type StoreWork, type Tx
 /** Statements of the transaction itself; each may throw StoreError. */
 export interface GroupConnection {
   run(sql: string): void
+  /** Rows changed since it was opened. */
+  changes(): number
 }
 
 export interface GroupOptions {
@@ -97,6 +99,7 @@ export function groupCommit(options: GroupOptions): Group {
   async function runGroup(items: Item[]): Promise<void> {
     const settles: (() => void)[] = []
     const began = performance.now()
+    const before = connection.changes()
     try {
       await begin()
       for (const item of items) settles.push(await runOne(item))
@@ -112,7 +115,8 @@ export function groupCommit(options: GroupOptions): Group {
     options.onCommit?.(items.length, performance.now() - began)
     for (const item of items) for (const hook of item.hooks) runHook(hook)
     for (const settle of settles) settle()
-    report()
+    // A transaction that wrote nothing succeeds on a disk that takes nothing, too.
+    if (connection.changes() > before) report()
   }
 
   async function drain(): Promise<void> {

@@ -68,6 +68,7 @@ export async function openSqliteStore(dir: string, options: StoreOptions = {}): 
             throw storeError(error)
           }
         },
+        changes: connection.changes,
       },
       tx: db,
       busyMs: options.busyMs ?? 5000,

@@ -61,6 +61,8 @@ export function sqliteDialect(connection: SqliteConnection): Dialect {
 export interface SqliteConnection extends DatabaseConnection {
   /** Runs a statement without parameters and result, from the same cache. */
   run(sql: string): void
+  /** Rows changed since it was opened. */
+  changes(): number
 }
 
 export function sqliteConnection(db: DatabaseSync): SqliteConnection {
@@ -78,6 +80,7 @@ export function sqliteConnection(db: DatabaseSync): SqliteConnection {
     run: (sql) => {
       prepare(sql).statement.run()
     },
+    changes: () => Number(Object.values(prepare('select total_changes()').statement.get() ?? {})[0]),
     async executeQuery<R>(query: CompiledQuery): Promise<QueryResult<R>> {
       try {
         const { statement, reads } = prepare(query.sql)
