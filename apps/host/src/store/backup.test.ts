@@ -1,4 +1,4 @@
-import { appendFileSync, existsSync, mkdirSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs'
+import { appendFileSync, existsSync, mkdirSync, mkdtempSync, renameSync, rmSync, writeFileSync } from 'node:fs'
 import { writeFile } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
@@ -86,4 +86,19 @@ test('one at a time; a reader that goes away, at any point, leaves nothing', asy
   const last = await backups.begin({ key: false, logs: false }, never)
   expect(last).toBeDefined()
   await last?.dispose()
+})
+
+test('a copy that the disk does not take is a fault of the store, and the next backup is not refused for it', async () => {
+  // Nothing can be made there, and nothing be removed, as on a disk that may only be read.
+  renameSync(dir, `${dir}-away`)
+  writeFileSync(dir, '')
+  await expect(backups.begin({ key: false, logs: false }, never)).rejects.toMatchObject({
+    code: 'io',
+    message: expect.stringContaining('the copy of the store cannot be written: ENOTDIR'),
+  })
+  rmSync(dir)
+  renameSync(`${dir}-away`, dir)
+  const backup = await backups.begin({ key: false, logs: false }, never)
+  expect(backup).toBeDefined()
+  await backup?.dispose()
 })

@@ -9,6 +9,7 @@ import { FORMAT, headOf, type Manifest, names, type Part } from './archive.ts'
 import { executed } from './migrate.ts'
 import { sealKeyPath } from './seal.ts'
 import type { Store } from './store.ts'
+import { writing } from './writing.ts'
 
 export interface BackupContent {
   /** The seal key: with it, whoever has the backup can read the env, files and inputs of runs that were live. */
@@ -50,12 +51,16 @@ export async function openBackups({ store, dataDir, version, now = Date.now }: B
       if (busy) return undefined
       busy = true
       const dispose = async (): Promise<void> => {
-        await rm(draft, { recursive: true, force: true })
+        // What a disk does not let go is removed by the next one, or with the next start.
+        await rm(draft, { recursive: true, force: true }).catch(() => undefined)
         busy = false
       }
       try {
-        await mkdir(draft, { recursive: true, mode: 0o700 })
-        await store.copyTo(copy, signal)
+        await writing('the copy of the store', async () => {
+          await rm(draft, { recursive: true, force: true })
+          await mkdir(draft, { mode: 0o700 })
+          await store.copyTo(copy, signal)
+        })
         const manifest = { format: FORMAT, version, at: new Date(now()).toISOString(), ...content, ...factsOf(copy) }
         let disposed: Promise<void> | undefined
         return {
