@@ -32,9 +32,12 @@ function check(at: number, size: number, { most, room }: RoomFor): void {
   if (disk === undefined) return
   const [all, free] = [disk.total, disk.free].map((bytes) => Math.floor(bytes - reservedOf(disk))) as [number, number]
   if (at + size > all)
-    throw new ProviderError('unsupported', `it has ${at + size} bytes, and the disk of the data folder takes ${all} at most`)
+    throw new ProviderError(
+      'unsupported',
+      `it has ${at + size} bytes, and the disk of the data folder's runs takes ${all} at most`,
+    )
   if (size > free)
-    throw new StoreError('full', `an output of ${at + size} bytes waits for room on the disk of the data folder`, {
+    throw new StoreError('full', `an output of ${at + size} bytes waits for room on the disk of the data folder's runs`, {
       hint: 'Free room there, or cancel the run; Muster goes on by itself. `muster storage` shows what it has.',
     })
 }
