@@ -79,8 +79,7 @@ function sizesIn(): (chunk: Uint8Array) => Entry[] {
       const [whole, length] = [held, records]
       ;[held, records] = [Buffer.alloc(0), undefined]
       if (length !== undefined) {
-        const size = /(?:^|\n)\d+ size=(\d+)\n/.exec(whole.toString('latin1', 0, length))?.[1]
-        told = size === undefined ? told : Number(size)
+        told = sizeAmong(whole.toString('latin1', 0, length)) ?? told
         continue
       }
       if (whole.toString('latin1', 257, 262) !== 'ustar') {
@@ -101,6 +100,19 @@ function sizesIn(): (chunk: Uint8Array) => Entry[] {
     }
     return found
   }
+}
+
+/** Of `LENGTH KEY=VALUE`, each behind the other: what looks like one may stand in a value. */
+function sizeAmong(records: string): number | undefined {
+  let size: number | undefined
+  for (let at = 0; at < records.length;) {
+    const length = Number.parseInt(records.slice(at, at + 8), 10)
+    if (!(length > 0)) break
+    const told = /^\d+ size=(\d+)\n$/.exec(records.slice(at, at + length))?.[1]
+    if (told !== undefined) size = Number(told)
+    at += length
+  }
+  return size
 }
 
 const padded = (size: number): number => Math.ceil(size / BLOCK) * BLOCK
