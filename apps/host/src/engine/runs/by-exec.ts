@@ -181,7 +181,7 @@ function strandedAs({ deps, worker: { provider } }: Job, error: ProviderError): 
 }
 
 /** Does its worker say that it has never heard of the command? Asked once: the next try asks again. */
-async function isUnknown({ provider, target, run }: Job): Promise<boolean> {
+export async function isUnknown({ provider, target, run }: Pick<Job, 'provider' | 'target' | 'run'>): Promise<boolean> {
   try {
     return (await provider.execState(target, run.exec_id ?? '')).state === 'unknown'
   } catch {
