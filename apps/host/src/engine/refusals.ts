@@ -5,7 +5,7 @@ import type { PoolState } from './state.ts'
 export interface Refusals {
   /** A worker of this shape was refused, and somebody waits for one. */
   raise(about: { pool: string; provider: string; shape: string; message: string; hint: string }): void
-  /** One of this shape got ready. */
+  /** One of this shape got ready. What of the others nobody waits for is over as well: nobody would try it and see. */
   served(about: { pool: string; provider: string; shape: string }): void
   /** They are tried anew: where nobody waits nobody tries, and what was said would stay. Where somebody does, the try will tell. */
   looked(provider: string): void
@@ -51,7 +51,10 @@ export function refusalsOf(
       told.set(key, (told.get(key) ?? new Set()).add(shape))
       conditions.raise({ scope: 'pool', name: pool, type: refusedCondition(provider), message, hint })
     },
-    served: ({ pool, provider, shape }) => end(pool, provider, (one) => one === shape),
+    served: ({ pool, provider, shape }) => {
+      const known = state.pools.get(pool)
+      end(pool, provider, (one) => one === shape || known === undefined || !isWished(known, one))
+    },
     looked: (provider) => {
       for (const [name, pool] of state.pools) end(name, provider, (shape) => !isWished(pool, shape))
     },

@@ -247,4 +247,17 @@ describe('it is told until it is over', () => {
     await h.pass(10_000)
     expect([conditions(), await changes()]).toEqual([[], ['condition-raised', 'condition-cleared']])
   })
+
+  test('a worker of another shape is one that it is over, where nobody waits for the shape that was refused', async () => {
+    let refuses = true
+    const fault = (method: string) => (method === 'launch' && refuses ? { error: absent } : undefined)
+    h = await openHarness({ pools: [poolConfig({ worker: { image: 'x:1' } })], providers: [{ name: 'one', fault }] })
+    const gone = await ask()
+    await h.engine.leases.release(gone, { reason: 'not needed' })
+    await h.pass(100)
+    expect(conditions()).toEqual(['ci refused:one'])
+    refuses = false
+    const other = await ask({ image: 'y:1' })
+    expect([h.engine.leases.get(other)?.state, conditions()]).toEqual(['active', []])
+  })
 })

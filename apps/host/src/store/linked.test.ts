@@ -1,5 +1,17 @@
 /** Copies of a data folder by hard links, as some snapshot tools make them. */
-import { cpSync, linkSync, mkdirSync, mkdtempSync, readdirSync, readFileSync, renameSync, rmSync, statSync } from 'node:fs'
+import {
+  cpSync,
+  existsSync,
+  linkSync,
+  mkdirSync,
+  mkdtempSync,
+  readdirSync,
+  readFileSync,
+  renameSync,
+  rmSync,
+  statSync,
+  writeFileSync,
+} from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { afterEach, beforeEach, expect, test } from 'vitest'
@@ -113,6 +125,13 @@ test('a copy made while a daemon worked is whole to what that wrote last, and th
   expect(await keysOf(home)).toEqual(['test:1', 'test:2', 'test:3'])
   rmSync(home, { recursive: true })
   expect(await keysOf(copy)).toEqual(['test:1', 'test:2'])
+})
+
+test('the draft of a start that was cut off goes with the next, also where the other folder is gone by then', async () => {
+  const draft = join(home, 'muster.db.own.part')
+  writeFileSync(draft, 'half of it')
+  expect(await start(home)).toBe(owner)
+  expect(existsSync(draft)).toBe(false)
 })
 
 test('where only the lock is left of what two folders share, the original parts it, and the copy is still not opened', async () => {

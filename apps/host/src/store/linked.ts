@@ -30,8 +30,9 @@ export function partFiles(dir: string): readonly string[] {
     // Former versions noted no folder, and gave none files of its own.
     const all = note?.folder === undefined ? linked : [...linked, sealKeyPath(dir)].filter(isLinked)
     if (all.length > 0) throw refused(all)
-    return []
   }
+  // Of a start that was cut off: the other folder may be gone since.
+  for (const file of [log, path]) rmSync(partOf(file), { force: true })
   // SQLite makes the index anew. The store comes last: as long as it is linked, neither folder is taken for one that has files of its own.
   if (linked.includes(index)) rmSync(index)
   for (const file of [log, path]) if (linked.includes(file)) partFile(file)
@@ -42,10 +43,13 @@ function isLinked(file: string): boolean {
   return linksOf(file) > 1
 }
 
+function partOf(file: string): string {
+  return `${file}.own.part`
+}
+
 function partFile(file: string): void {
-  const part = `${file}.own.part`
+  const part = partOf(file)
   try {
-    rmSync(part, { force: true })
     copyFileSync(file, part, constants.COPYFILE_EXCL | constants.COPYFILE_FICLONE)
     const { uid, gid } = statSync(file)
     if (process.geteuid?.() === 0) chownSync(part, uid, gid)

@@ -176,7 +176,8 @@ async function observeEach<T>(
     const observation = observe(container, tags, how.stopping(id))
     if (observation.phase !== 'suspended' && (await containers.beganAgain(id, container, how.signal)))
       return observedAgain(observation, container.State)
-    const holds = isHolding(container)
+    // One that we end was told so by us: that is its own end.
+    const holds = isHolding(container) && !how.stopping(id)
     if (observation.exit === undefined || !isDoubtful(observation.exit, holds)) return observation
     if (await killedForMemory(containers.engine, container, how.signal))
       return { ...observation, exit: exitOf({ ...container.State, OOMKilled: true }, container.HostConfig.Memory) }

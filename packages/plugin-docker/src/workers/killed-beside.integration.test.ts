@@ -1,6 +1,7 @@
 import { findDocker } from '@muster/test/systems/docker'
 import { engineJson } from '@muster/test/systems/engine'
 import { suiteWith } from '@muster/test/systems/presence'
+import { waitFor } from '@muster/test/systems/wait'
 import { afterAll, afterEach, beforeAll, expect, test } from 'vitest'
 import { callOf, createHarness, type Harness } from '../testing/harness.test.helper.ts'
 
@@ -48,6 +49,26 @@ suiteWith(await findDocker(), 'workers that somebody ends beside Muster, on a re
     await harness.provider.launch(spec, callOf())
     await harness.exec(spec.id, ['kill', '-TERM', '1']).catch(() => undefined)
     expect(await harness.exit(spec.id)).toMatchObject({ code: 0, reason: 'exited with code 0' })
+  })
+
+  test('one that holds and that we end ourselves is not said to be ended from outside by whoever watches', async () => {
+    const { provider, owner } = harness
+    const abort = new AbortController()
+    const told: string[] = []
+    const watching = (async () => {
+      const tags = { 'muster-owner': owner, 'muster-provider': 'docker' }
+      for await (const { id, phase, exit } of provider.watch({ tags, limit: 500 }, callOf({ signal: abort.signal })))
+        told.push(`${id} ${phase}${exit === undefined ? '' : ` ${exit.reason}`}`)
+    })()
+    // It is seen between its end and its removal, or not: several, so that one is.
+    for (const spec of Array.from({ length: 5 }, () => harness.hold())) {
+      await provider.launch(spec, callOf())
+      await waitFor('the watch', () => told.includes(`${spec.id} running`))
+      await harness.gone(spec.id, 10_000)
+    }
+    abort.abort()
+    await expect(watching).rejects.toMatchObject({ code: 'cancelled' })
+    expect(told.filter((one) => one.includes('outside'))).toEqual([])
   })
 
   test('a status of its own is its own, also after another signal was sent', async () => {

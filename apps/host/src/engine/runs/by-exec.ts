@@ -87,7 +87,7 @@ async function attachUntilEnd(job: Job, giveUp: AbortSignal, disk: Disk): Promis
   const stopped = new AbortController()
   void watch.stopped.then(() => stopped.abort())
   let [unknown, faults] = [0, 0]
-  let endless: number | undefined
+  let endless: { since: number; times: number } | undefined
   const neverBegan = (reason: string): Ending => ({ ...endingUnbegun(reason, watch.stop()), unfit: true })
   const unseen = (reason: string): Ending => ({ ...cutOff(endingOf({ reason }, watch.stop()), reason), unfit: true })
   const begun = (): boolean => deps.records.get(job.run.id)?.started_at !== null
@@ -116,7 +116,7 @@ async function attachUntilEnd(job: Job, giveUp: AbortSignal, disk: Disk): Promis
       disk.failures = 0
       if (isKnown(exit)) return await endingSeen(job, exit)
       // Asked again below: a worker on its way out still looks alive for a moment.
-      endless ??= deps.engine.clock.now()
+      endless = { since: endless?.since ?? deps.engine.clock.now(), times: (endless?.times ?? 0) + 1 }
       error = new ProviderError('not-found', exit.reason)
     } catch (thrown) {
       if (thrown instanceof StoreError) {
@@ -150,7 +150,7 @@ async function attachUntilEnd(job: Job, giveUp: AbortSignal, disk: Disk): Promis
       if (over !== undefined) return unbegun(over)
     } else if (shown === 'there') {
       unknown += 1
-      const mayGo = endless !== undefined && deps.engine.clock.now() - endless < job.worker.grace_ms + endingMs
+      const mayGo = endless !== undefined && deps.engine.clock.now() - endless.since < job.worker.grace_ms + endingMs
       if (unknown >= unknownTries && !mayGo)
         return begun() ? unseen(`nobody can tell how it ended: ${error.message}`) : neverBegan(error.message)
     } else if (!unknownThere && !isPassing(error)) {
@@ -163,7 +163,9 @@ async function attachUntilEnd(job: Job, giveUp: AbortSignal, disk: Disk): Promis
       if (over !== undefined) return unbegun(over)
     }
     const until = watch.stop() === undefined && !begun() ? AbortSignal.any([cut, stopped.signal]) : cut
-    await pauseForProvider(job, retryDelay(error, failures, deps.engine.clock.random()), until)
+    // One that has no end of its own begins well each time.
+    const times = Math.max(failures, endless?.times ?? 0)
+    await pauseForProvider(job, retryDelay(error, times, deps.engine.clock.random()), until)
     if (until !== cut && (await needless())) return neverBegan(error.message)
   }
 }
@@ -179,7 +181,7 @@ function strandedAs({ deps, worker: { provider } }: Job, error: ProviderError): 
 }
 
 /** Does its worker say that it has never heard of the command? Asked once: the next try asks again. */
-async function isUnknown({ provider, target, run }: Job): Promise<boolean> {
+export async function isUnknown({ provider, target, run }: Pick<Job, 'provider' | 'target' | 'run'>): Promise<boolean> {
   try {
     return (await provider.execState(target, run.exec_id ?? '')).state === 'unknown'
   } catch {

@@ -30,7 +30,7 @@ export interface RunDeps {
   desk: Desk
   /** Rejects while output must wait for room on the disk. */
   reserve: Reserve
-  /** On the disk of the data folder. Throws when that cannot be asked. */
+  /** On the disk of what runs leave, which may be another than that of the store. Throws when that cannot be asked. */
   room(): DiskRoom
   /** Told when a log or an output cannot be written, and when it can be again. */
   unwritten: Unwritten
@@ -69,7 +69,8 @@ export interface StopWatch {
   close(): void
 }
 
-export const runDir = (deps: { dataDir: string }, id: string): string => join(deps.dataDir, 'runs', id)
+export const runsDir = (deps: { dataDir: string }): string => join(deps.dataDir, 'runs')
+export const runDir = (deps: { dataDir: string }, id: string): string => join(runsDir(deps), id)
 export const logPath = (deps: { dataDir: string }, id: string): string => join(runDir(deps, id), 'log')
 export const inputPath = (deps: { dataDir: string }, id: string, name: string): string => join(runDir(deps, id), 'in', name)
 export const outputPath = (deps: { dataDir: string }, id: string, name: string): string =>

@@ -7,13 +7,13 @@ import { modeOfSpec } from '../words.ts'
 import { deliverInputs } from './artifacts.ts'
 import { runByAgent } from './by-agent.ts'
 import { runByCommand } from './by-command.ts'
-import { runByExec } from './by-exec.ts'
+import { isUnknown, runByExec } from './by-exec.ts'
 import { hasWorker, illMs, type Job, lasting, logPath, pauseFor, requestOf, type RunDeps } from './deps.ts'
 import { finish } from './finish.ts'
 import { withMemory } from './memory.ts'
 import { endingOfGone } from './gone.ts'
 import { leaseRequestOf } from './lease-request.ts'
-import { openLog } from './log-file.ts'
+import { type LogWriter, openLog } from './log-file.ts'
 import { cutOff, type Ending, endingUnbegun, endingWithoutWorker, type Stop } from './outcome.ts'
 import { withHandedIn, withOutputs, withStored } from './outputs.ts'
 import { providerBack, unheard } from './missing.ts'
@@ -180,10 +180,20 @@ async function inWorker(deps: RunDeps, given: Pick<Job, 'run' | 'request' | 'unt
     return unheard({ ...given, watch }, missing)
   }
   const path = logPath(deps, run.id)
-  const log = await openTold(run.id, {
-    open: () => openLog(path, () => deps.logGrown(run.id, log.totals().end)),
-    told: deps.unwritten,
-  })
+  let log: LogWriter
+  try {
+    log = await openTold(run.id, {
+      open: () => openLog(path, () => deps.logGrown(run.id, log.totals().end)),
+      told: deps.unwritten,
+    })
+  } catch (error) {
+    watch.close()
+    const stop = watch.stop()
+    // It has nothing to say: nobody has to wait until that can be written.
+    const never = stop !== undefined && run.started_at === null && known === undefined
+    if (!never || !(await isUnknown({ run, provider, target: engine.workers.target(worker) }))) throw error
+    return { ...endingUnbegun('it never began', stop), unfit: true }
+  }
   const writer = leavingRoom(log, deps.reserve)
   const job: Job = { ...given, deps, worker, lease, provider, target: engine.workers.target(worker), writer, watch }
   try {

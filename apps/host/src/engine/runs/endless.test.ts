@@ -63,6 +63,8 @@ test('one whose worker stays is given up once that has long been over', async ()
   const { id, from } = await created()
   await until('its end', () => runs.get(id) === undefined, 2000)
   expect(h.clock.now() - from).toBeGreaterThan(50_000)
+  // Each is a program that its provider starts in the worker.
+  expect(asked).toBeLessThan(60)
   expect(await runs.find(id)).toMatchObject({
     outcome: 'unknown',
     reason: 'nobody can tell how it ended: unknown: all of its worker was told to end',
@@ -75,6 +77,7 @@ test('a provider that cannot be asked whether the worker is there has not said t
   h.provider().inspect = () => Promise.reject(new ProviderError('transient', 'no answer'))
   await h.pass(200_000)
   expect(runs.get(id)?.state).toBe('running')
+  expect(asked).toBeLessThan(150)
   h.provider().inspect = inspect
   await until('its end', () => runs.get(id) === undefined, 2000)
 })

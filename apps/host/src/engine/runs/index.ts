@@ -7,7 +7,7 @@ import type { Artifact, RunRecord, RunRequest } from '../model.ts'
 import { type ExecRequest, missingProvider, RunError, type Runs } from '../runs-api.ts'
 import { agentWork } from './agent-work.ts'
 import { cancelRun } from './cancel.ts'
-import { removeFolder, runDir, type RunDeps, stdinPath } from './deps.ts'
+import { removeFolder, runDir, runsDir, type RunDeps, stdinPath } from './deps.ts'
 import { createDesk } from './desk.ts'
 import { driveRun } from './driver.ts'
 import { inputsAndOutputs } from './exchange.ts'
@@ -36,8 +36,8 @@ export interface RunsOptions {
   ended?: (run: RunRecord) => void
   /** Told how much room logs and outputs take, whenever retention has looked. */
   measured?: (bytes: number) => void
-  /** What is left of the disk; default: that of the data folder. */
-  room?: () => DiskRoom
+  /** What is left of the disk of a folder; default: what its file system says. */
+  room?: (folder: string) => DiskRoom
   report(message: string, data: object): void
 }
 
@@ -57,7 +57,8 @@ export async function startRuns(options: RunsOptions): Promise<Runs> {
   const driving = new Set<Promise<void>>()
   const logs = createLogs({ records, dataDir, stopping: stopping.signal })
   const desk = createDesk(engine)
-  const room = options.room ?? ((): DiskRoom => roomNow(dataDir))
+  const { room = roomNow } = options
+  const tight = (is: boolean): void => tellReserved(engine.conditions, is)
   const deps: RunDeps = {
     engine,
     records,
@@ -67,8 +68,8 @@ export async function startRuns(options: RunsOptions): Promise<Runs> {
     stopping: stopping.signal,
     desk,
     logGrown: logs.grown,
-    reserve: reserveOf({ clock: engine.clock, room, told: (tight) => tellReserved(engine.conditions, tight) }),
-    room,
+    reserve: reserveOf({ clock: engine.clock, room: () => room(dataDir), told: tight }),
+    room: () => room(runsDir({ dataDir })),
     unwritten: tellUnwritten(engine.conditions),
     spool(id) {
       const known = spools.get(id)

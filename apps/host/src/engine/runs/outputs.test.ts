@@ -25,6 +25,8 @@ let asked: string[]
 /** Of each path; absent: no tar, a line. */
 let headers: Record<string, Buffer | undefined>
 let room: DiskRoom
+/** Of the data folder where that has another than what is in `runs`. */
+let disk: DiskRoom | undefined
 
 beforeEach(async () => {
   dir = mkdtempSync(join(tmpdir(), 'muster-outputs-'))
@@ -34,6 +36,7 @@ beforeEach(async () => {
   asked = []
   headers = {}
   room = { free: 5e11, total: 1e12 }
+  disk = undefined
   h.provider().copyOut = async function* (_target, path, options): AsyncGenerator<Uint8Array> {
     asked.push(path)
     options?.signal?.throwIfAborted()
@@ -51,7 +54,13 @@ afterEach(async () => {
 
 async function start(): Promise<void> {
   const report = (message: string, error: unknown): void => void h.reports.push({ message, error })
-  runs = await startRuns({ engine: h.engine, dataDir: dir, killpoint: () => undefined, report, room: () => room })
+  runs = await startRuns({
+    engine: h.engine,
+    dataDir: dir,
+    killpoint: () => undefined,
+    report,
+    room: (folder) => (folder === join(dir, 'runs') ? room : (disk ?? room)),
+  })
 }
 
 const away = new ProviderError('transient', 'the vendor does not answer')
@@ -207,7 +216,7 @@ test('an output that does not fit yet waits without taking what is free, and its
   headers['dist'] = await headerOf(2e9)
   const run = await collecting({ outputs: names('dist') })
   const told = () => h.engine.conditions.list().filter(({ type, name }) => type === 'output-waits' && name === 'runs')
-  const waits = 'an output of 2000000512 bytes waits for room on the disk of the data folder'
+  const waits = "an output of 2000000512 bytes waits for room on the disk of the data folder's runs"
   for (let tries = 0; tries < 3; tries++) {
     const before = asked.length
     await until('another try', () => asked.length > before, 1000)
@@ -218,6 +227,16 @@ test('an output that does not fit yet waits without taking what is free, and its
   room = { free: 5e9, total: 1e11 }
   expect(await ended(run.id, 1000)).toMatchObject({ outcome: 'passed' })
   expect(told()).toEqual([])
+})
+
+test('where runs have a disk of their own, an output has to fit on that, not beside the store', async () => {
+  disk = { free: 5e8, total: 7e8 }
+  headers['dist'] = await headerOf(6e9)
+  const { id } = await runs.create({ ...plain, outputs: names('dist') }, { principal: 'tester' })
+  await until('the command to run', () => runs.get(id)?.state === 'running')
+  commands.end(runs.get(id)?.worker_id ?? '', 0)
+  expect(await ended(id)).toMatchObject({ outcome: 'passed' })
+  expect(asked).toEqual(['dist'])
 })
 
 test.each([
@@ -231,8 +250,8 @@ test.each([
     6e10,
     { outcome: 'failed', reason: /it left no output dist: an output of more than 17179869184 bytes/ },
   ],
-])('one that can never be stored is asked for once: %j, %i', async (disk, size, { outcome, reason }) => {
-  room = disk
+])('one that can never be stored is asked for once: %j, %i', async (had, size, { outcome, reason }) => {
+  room = had
   headers['dist'] = await headerOf(size)
   const { id } = await runs.create({ ...plain, outputs: names('dist') }, { principal: 'tester' })
   await until('the command to run', () => runs.get(id)?.state === 'running')

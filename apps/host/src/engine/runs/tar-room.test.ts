@@ -49,6 +49,16 @@ test('a size that only its records tell counts', async () => {
   expect(await through(whole, { piece: 100, most: 1e10 })).toEqual(whole)
 })
 
+test('a name that has the form of such a record in it says no size', async () => {
+  const tar = pack()
+  tar.entry({ name: 'ü\n19 size=9000000000\n' }, 'x')
+  tar.entry({ name: 'big' }, Buffer.alloc(4000))
+  tar.finalize()
+  const whole = await bytesOf(tar)
+  expect(await through(whole, { piece: 100, most: 8e9 })).toEqual(whole)
+  await expect(through(whole, { piece: 100, most: 6000 })).rejects.toMatchObject({ code: 'invalid-spec' })
+})
+
 test('what is no tar is passed on, and a disk that cannot be asked has room', async () => {
   const text = Buffer.alloc(5000, 'no tar ')
   expect(await through(text, { piece: 99, most: 10 })).toEqual(text)

@@ -32,9 +32,12 @@ function check(at: number, size: number, { most, room }: RoomFor): void {
   if (disk === undefined) return
   const [all, free] = [disk.total, disk.free].map((bytes) => Math.floor(bytes - reservedOf(disk))) as [number, number]
   if (at + size > all)
-    throw new ProviderError('unsupported', `it has ${at + size} bytes, and the disk of the data folder takes ${all} at most`)
+    throw new ProviderError(
+      'unsupported',
+      `it has ${at + size} bytes, and the disk of the data folder's runs takes ${all} at most`,
+    )
   if (size > free)
-    throw new StoreError('full', `an output of ${at + size} bytes waits for room on the disk of the data folder`, {
+    throw new StoreError('full', `an output of ${at + size} bytes waits for room on the disk of the data folder's runs`, {
       hint: 'Free room there, or cancel the run; Muster goes on by itself. `muster storage` shows what it has.',
     })
 }
@@ -76,8 +79,7 @@ function sizesIn(): (chunk: Uint8Array) => Entry[] {
       const [whole, length] = [held, records]
       ;[held, records] = [Buffer.alloc(0), undefined]
       if (length !== undefined) {
-        const size = /(?:^|\n)\d+ size=(\d+)\n/.exec(whole.toString('latin1', 0, length))?.[1]
-        told = size === undefined ? told : Number(size)
+        told = sizeAmong(whole.toString('latin1', 0, length)) ?? told
         continue
       }
       if (whole.toString('latin1', 257, 262) !== 'ustar') {
@@ -98,6 +100,19 @@ function sizesIn(): (chunk: Uint8Array) => Entry[] {
     }
     return found
   }
+}
+
+/** Of `LENGTH KEY=VALUE`, each behind the other: what looks like one may stand in a value. */
+function sizeAmong(records: string): number | undefined {
+  let size: number | undefined
+  for (let at = 0; at < records.length;) {
+    const length = Number.parseInt(records.slice(at, at + 8), 10)
+    if (!(length > 0)) break
+    const told = /^\d+ size=(\d+)\n$/.exec(records.slice(at, at + length))?.[1]
+    if (told !== undefined) size = Number(told)
+    at += length
+  }
+  return size
 }
 
 const padded = (size: number): number => Math.ceil(size / BLOCK) * BLOCK

@@ -3,11 +3,12 @@ import { mkdir, mkdtemp, rm, writeFile } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { waitFor } from '@muster/test/systems/wait'
-import { expect, test } from 'vitest'
+import { afterEach, beforeEach, describe, expect, test, vi } from 'vitest'
 import { StoreError } from '../../store/store.ts'
 import type { ConditionKey } from '../api.ts'
+import type { Runs } from '../runs-api.ts'
 import { commandsIn } from '../testing/commands.ts'
-import { openHarness, poolConfig } from '../testing/harness.ts'
+import { type Harness, leaseRequest, openHarness, poolConfig } from '../testing/harness.ts'
 import { startRuns } from './index.ts'
 import { openTold, tellUnwritten } from './unwritten.ts'
 
@@ -42,6 +43,72 @@ test('a run whose files cannot be made is told as a condition, and goes on by it
     await h.close()
     await rm(dir, { recursive: true, force: true })
   }
+})
+
+describe('where no log can be opened', () => {
+  let dir: string
+  let h: Harness
+  let runs: Runs
+  beforeEach(async () => {
+    dir = await mkdtemp(join(tmpdir(), 'muster-unwritten-'))
+    h = await openHarness({ pools: [poolConfig({ work: 'hold', uses: 5 })], providers: [{ name: 'one' }] })
+    const report = (message: string, error: unknown): void => void h.reports.push({ message, error })
+    runs = await startRuns({ engine: h.engine, dataDir: dir, killpoint: () => undefined, report })
+    await writeFile(join(dir, 'runs'), '')
+  })
+  afterEach(async () => {
+    vi.restoreAllMocks()
+    await runs.stop()
+    expect(h.reports).toEqual([])
+    await h.close()
+    await rm(dir, { recursive: true, force: true })
+  })
+  const until = (what: string, so: () => boolean): Promise<unknown> =>
+    waitFor(what, async () => {
+      await h.pass(500)
+      return so()
+    })
+  const waits = (): boolean => h.engine.conditions.list().some(({ name }) => name === 'runs')
+
+  test('each try to run a command leaves nothing that looks after its worker', async () => {
+    commandsIn(h.provider(), () => undefined)
+    const lease = await h.engine.leases.request(leaseRequest())
+    await until('it to be held', () => h.engine.leases.get(lease.id)?.state === 'active')
+    const timers = new Set<unknown>()
+    const { setInterval: set, clearInterval: clear } = globalThis
+    vi.spyOn(globalThis, 'setInterval').mockImplementation((work, ms) => {
+      const timer = set(work as () => void, ms)
+      timers.add(timer)
+      return timer
+    })
+    vi.spyOn(globalThis, 'clearInterval').mockImplementation((timer) => {
+      timers.delete(timer)
+      clear(timer)
+    })
+    let tries = 0
+    const { providerOf } = h.engine
+    h.engine.providerOf = (worker) => {
+      tries += 1
+      return providerOf(worker)
+    }
+    await runs.exec(h.engine.leases.get(lease.id)?.worker_id ?? '', { command: ['make'], stdin: false }, { principal: 'tester' })
+    await until('some tries', () => tries > 5)
+    expect(timers.size).toBeLessThanOrEqual(1)
+  })
+
+  test('a run that is cancelled, and whose worker has never heard of its command, ends', async () => {
+    const commands = commandsIn(h.provider(), () => undefined)
+    const request = { pool: 'ci', command: ['make'], requirements: {}, stdin: false, inputs: [], outputs: [] }
+    const { id } = await runs.create(request, { principal: 'tester' })
+    await until('the condition', waits)
+    await runs.cancel(id, { principal: 'ann', reason: 'enough' })
+    await until('its end', () => runs.get(id) === undefined)
+    expect(await runs.find(id)).toMatchObject({ outcome: 'cancelled', reason: 'enough', started_at: null })
+    // What stands in the way here cannot be looked through either.
+    await until('that to be told', () => h.reports.length > 0)
+    expect(h.reports.splice(0)).toMatchObject([{ message: 'what is left of a run could not be removed' }])
+    expect([commands.started, waits()]).toEqual([[], false])
+  })
 })
 
 test('it is over when the last of them was written, not when it could be opened, or when it has ended', async () => {
