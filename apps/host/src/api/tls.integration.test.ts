@@ -39,10 +39,12 @@ afterEach(async () => {
 
 const at = (name: string): string => join(folder.path, name)
 
+const curve = (name: string): string[] => ['-newkey', 'ec', '-pkeyopt', `ec_paramgen_curve:${name}`]
+
 /** A certificate of its own for 127.0.0.1, as `name.crt` and `name.key`. */
-function makeCertificate(name: string, days = 90): { cert: string; key: string } {
+function makeCertificate(name: string, days = 90, kind: readonly string[] = curve('prime256v1')): { cert: string; key: string } {
   const subject = ['-subj', `/CN=${name}`, '-addext', 'subjectAltName=IP:127.0.0.1,DNS:localhost']
-  const key = ['-newkey', 'ec', '-pkeyopt', 'ec_paramgen_curve:prime256v1', '-nodes', '-keyout', at(`${name}.key`)]
+  const key = [...kind, '-nodes', '-keyout', at(`${name}.key`)]
   execFileSync('openssl', ['req', '-x509', ...key, '-out', at(`${name}.crt`), '-days', String(days), ...subject], {
     stdio: 'ignore',
   })
@@ -82,6 +84,34 @@ test('a pair that does not belong together, is no pair, is not there or has expi
     which: 'cert',
     message: expect.stringMatching(/^it expired/) as string,
   })
+})
+
+test('a pair that no client could come in by is said: half a chain, a key that is too small or of a rare kind, a date to come', async () => {
+  const one = makeCertificate('one')
+  const chain = at('chain.crt')
+  const whole = readFileSync(one.cert, 'utf8')
+  const unusable = { which: 'cert', fix: expect.stringContaining('a certificate in PEM form') as string }
+  for (const more of [whole.slice(0, 200), '-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n']) {
+    writeFileSync(chain, `${whole}${more}`)
+    await expect(readTls({ ...one, cert: chain })).rejects.toMatchObject(unusable)
+  }
+  writeFileSync(chain, `${whole}${readFileSync(makeCertificate('authority').cert, 'utf8')}`)
+  expect(await readTls({ ...one, cert: chain })).toMatchObject({ subject: 'CN=one' })
+  await expect(readTls(makeCertificate('small', 90, ['-newkey', 'rsa:1024']))).rejects.toMatchObject({
+    ...unusable,
+    message: 'it cannot be used: ee key too small',
+  })
+  await expect(readTls(makeCertificate('rare', 90, curve('secp256k1')))).rejects.toMatchObject({
+    ...unusable,
+    message: expect.stringMatching(/^no client could come in by it: .*signature/) as string,
+  })
+  const begins = new X509Certificate(whole).validFromDate.getTime()
+  await expect(readTls(one, begins - 1)).rejects.toMatchObject({
+    which: 'cert',
+    message: `it is valid from ${new Date(begins).toISOString()} on`,
+  })
+  for (const kind of [['-newkey', 'rsa:2048'], ['-newkey', 'ed25519'], curve('secp384r1')])
+    expect(await readTls(makeCertificate('usual', 90, kind))).toMatchObject({ subject: 'CN=usual' })
 })
 
 async function openSite(files: { cert: string; key: string }): Promise<Site> {

@@ -79,6 +79,20 @@ describe('the difference of two configurations', () => {
     expect(JSON.stringify(changes)).not.toContain('canary')
   })
 
+  test('shows no value that may be secret of a worker that is new in a pool, or goes away', () => {
+    const plain = { ...base, pools: { ci: { placement: ['local'], scale: { max: 8 } } } }
+    const secret = { image: 'node:26', env: { TOKEN: 'env-canary' }, settings: { key: 'settings-canary' } }
+    const pools = { ci: { ...plain.pools.ci, worker: secret } }
+    const both = [
+      diffConfig(written(plain), written({ ...plain, pools })),
+      diffConfig(written({ ...plain, pools }), written(plain)),
+    ]
+    expect(both.map((changes) => changes.map(({ path, kind }) => `${kind} ${path}`))).toEqual(
+      ['added', 'removed'].map((kind) => ['image', 'env.TOKEN', 'settings.key'].map((key) => `${kind} pools.ci.worker.${key}`)),
+    )
+    expect(JSON.stringify(both)).not.toContain('canary')
+  })
+
   test('shows no header of a collector, and no password of an address', () => {
     const otlp = { url: 'https://me:url-canary@collector.example', headers: { Authorization: 'Bearer header-canary' } }
     const changes = diff((file) => ({

@@ -51,8 +51,8 @@ type Tree = Readonly<Record<string, unknown>>
 
 function compare(path: readonly string[], before: unknown, after: unknown): Change[] {
   if (isDeepStrictEqual(before, after)) return []
-  const inside = path.length < 2 || !wholes.has(path[0] ?? '') || (before !== undefined && after !== undefined)
-  if (inside && path.length < DEPTH && (isTree(before) || isTree(after))) {
+  const comesOrGoes = isWhole(path) && (before === undefined || after === undefined)
+  if (!comesOrGoes && path.length < DEPTH && (isTree(before) || isTree(after))) {
     const [left, right] = [before, after].map((value) => (isTree(value) ? value : {})) as [Tree, Tree]
     const keys = new Set([...Object.keys(left), ...Object.keys(right)])
     return [...keys].flatMap((key) => compare([...path, key], left[key], right[key]))
@@ -60,14 +60,18 @@ function compare(path: readonly string[], before: unknown, after: unknown): Chan
   return [changeOf(path, before, after)]
 }
 
+/** Whatever is below such an entry is looked at key by key: only so is it known what may be shown. */
+function isWhole(path: readonly string[]): boolean {
+  return path.length === 2 && wholes.has(path[0] ?? '')
+}
+
 /** Deeper than any key of ours; what a plugin nests deeper is shown as one. */
 const DEPTH = 8
 
 function changeOf(path: readonly string[], before: unknown, after: unknown): Change {
   const name = path.join('.')
-  const whole = wholes.has(path[0] ?? '') && path.length === 2
   const kind = before === undefined ? 'added' : after === undefined ? 'removed' : 'changed'
-  const show = !whole && !hidden.test(`${name}.`)
+  const show = !isWhole(path) && !hidden.test(`${name}.`)
   return {
     path: name,
     kind,

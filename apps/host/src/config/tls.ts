@@ -1,6 +1,9 @@
 /** The certificate of the API and its key: read, and looked at before anything goes by them. */
 import { createPrivateKey, X509Certificate } from 'node:crypto'
+import { once } from 'node:events'
 import { readFile, stat } from 'node:fs/promises'
+import { duplexPair } from 'node:stream'
+import { connect, createSecureContext, type SecureContext, TLSSocket } from 'node:tls'
 
 export interface TlsFiles {
   /** Absolute paths of PEM files. */
@@ -30,16 +33,58 @@ export class TlsFault extends Error {
   }
 }
 
+const CERTIFICATE = 'a certificate in PEM form, with its chain, of a key that clients take: RSA of 2048 bits, or EC P-256'
+
 /** Error: TlsFault. */
 export async function readTls(files: TlsFiles, now: number = Date.now()): Promise<TlsMaterial> {
   const [cert, key] = [await readPem(files, 'cert'), await readPem(files, 'key')]
-  const leaf = parse('cert', () => new X509Certificate(cert), 'a certificate in PEM form, with its chain')
+  const leaf = parse('cert', () => new X509Certificate(cert), CERTIFICATE)
   const own = parse('key', () => createPrivateKey(key), 'a private key in PEM form, without a passphrase')
   if (!leaf.checkPrivateKey(own))
     throw new TlsFault('key', 'it is not the key of the certificate', 'name the pair that belongs together')
   const expiresAt = leaf.validToDate.getTime()
   if (expiresAt <= now) throw new TlsFault('cert', `it expired at ${leaf.validToDate.toISOString()}`, 'renew it')
+  const begins = leaf.validFromDate
+  if (begins.getTime() > now)
+    throw new TlsFault(
+      'cert',
+      `it is valid from ${begins.toISOString()} on`,
+      'name one that is valid now, or set the clock right',
+    )
+  await tryOut({ cert, key })
   return { cert, key, subject: subjectOf(leaf), expiresAt }
+}
+
+/** Within this process it takes some milliseconds. */
+const HANDSHAKE_MS = 10_000
+
+/** A pair may be right and of no use: what is wrong further down the chain, or with the kind of the key, only a handshake shows. */
+async function tryOut(pair: Pick<TlsMaterial, 'cert' | 'key'>): Promise<void> {
+  let secureContext: SecureContext
+  try {
+    secureContext = createSecureContext(pair)
+  } catch (error) {
+    throw new TlsFault('cert', `it cannot be used: ${reasonOf(error)}`, `write ${CERTIFICATE}`)
+  }
+  const [here, there] = duplexPair()
+  const server = new TLSSocket(here, { isServer: true, secureContext })
+  const client = connect({ socket: there, rejectUnauthorized: false })
+  // Either of them may be the one that is told what is wrong, and the other still be at it.
+  for (const end of [client, server]) end.on('error', () => undefined)
+  const signal = AbortSignal.timeout(HANDSHAKE_MS)
+  try {
+    await Promise.all([once(server, 'secure', { signal }), once(client, 'secureConnect', { signal })])
+  } catch (error) {
+    throw new TlsFault('cert', `no client could come in by it: ${reasonOf(error)}`, `write ${CERTIFICATE}`)
+  } finally {
+    for (const end of [client, server]) end.destroy()
+  }
+}
+
+/** OpenSSL says it in words of its own, behind its numbers. */
+function reasonOf(error: unknown): string {
+  const { reason, message } = error as Error & { reason?: string }
+  return reason ?? message
 }
 
 /** In one line: Node gives each of its parts a line. */

@@ -262,6 +262,20 @@ test('an upload that never ends does not hold the run whose worker is lost', asy
   await expect(upload).rejects.toMatchObject({ code: 'ended' })
 })
 
+test('an input that is being fetched ends with its run', async () => {
+  const run = await create({ inputs: [{ name: 'in', path: 'work' }] })
+  await runs.putInput(run.id, { name: 'in', tar: bytesOf('x'.repeat(1_000_000)) })
+  await h.settle()
+  const at = { workerId: await arrive((await runs.find(run.id))?.lease_id ?? null), runId: run.id }
+  await runs.agent.next(at.workerId, never)
+  const parts = (await runs.agent.openInput(at, 'in')).tar[Symbol.asyncIterator]()
+  expect((await parts.next()).done).toBe(false)
+  await h.engine.leases.release((await runs.find(run.id))?.lease_id ?? '', { reason: 'enough' })
+  await h.pass(2000)
+  await ended(run.id)
+  await expect(parts.next()).rejects.toMatchObject({ code: 'ended' })
+})
+
 test('the agent goes on with its run after the host was killed', async () => {
   const { at } = await taken()
   await runs.agent.appendLog(at, { stream: 'stdout', offset: 0, data: Buffer.from('one') })

@@ -147,7 +147,7 @@ function seatOf(job: Job, finish: (exit: WorkerExit) => void): AgentSeat {
     },
     openInput(name) {
       const input = artifact('in', name)
-      return { artifact: input, tar: read(input) }
+      return { artifact: input, tar: cutBy(read(input), { signal: closed.signal, error: over }) }
     },
     async putOutput({ name, tar, sha256 }) {
       artifact('out', name)
