@@ -183,7 +183,7 @@ function cannotPlace(draft: Draft, lease: QueuedLease, choice: Extract<Choice, {
       kind: 'fail',
       rule: 'no-placement-left',
       leaseId: lease.id,
-      reason: reason === '' ? 'the pool has no provider' : reason,
+      reason: reason === '' ? 'the configuration names its pool no longer' : reason,
       inputs,
       change:
         choice.until === undefined
