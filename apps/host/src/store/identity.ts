@@ -35,7 +35,7 @@ export async function openIdentity(
   const path = ownerPath(dir)
   const note = readNote(path)
   const stored = await store.read.selectFrom('meta').select('value').where('key', '=', 'owner').executeTakeFirst()
-  const term = await store.read.selectFrom('term').select('epoch').executeTakeFirst()
+  const term = await store.read.selectFrom('term').select(['epoch', 'holder']).executeTakeFirst()
   const epoch = term?.epoch ?? 0
   const home = await readHome(store)
   const whose = stored?.value ?? note?.owner
@@ -47,6 +47,11 @@ export async function openIdentity(
       : note === undefined
         ? epoch > 0
         : note.owner !== stored.value || note.epoch > epoch)
+  // Its daemon ended in order, and none was at work since, here or where it is from: what it knows is so.
+  const isLast =
+    term?.holder === '' &&
+    note?.owner === stored?.value &&
+    [note, ...others].every((one) => one !== undefined && one.epoch > 0 && one.epoch <= epoch)
   if (restored && restore === undefined) throw undecided(dir, others, note?.owner === stored?.value ? note?.heir : undefined)
   if (restore === 'adopt') layToRest(others, homeOf(dir))
   const isSaidAgain = home?.renewed === true && home.path === homeOf(dir)
@@ -77,7 +82,7 @@ export async function openIdentity(
         .execute()
       if (stored === undefined) return
       if (owner !== stored.value) await disown(tx, now())
-      else if (restored) await distrust(tx, now())
+      else if (restored && !isLast) await distrust(tx, now())
     })
   const at = { path: homeOf(dir), ...(restore === 'new-owner' && stored !== undefined ? { renewed: true } : {}) }
   if (home?.path !== at.path || home.renewed !== at.renewed) await store.write((tx) => writeHome(tx, at))

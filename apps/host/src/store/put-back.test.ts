@@ -1,5 +1,5 @@
 /** What a store that was put back makes of what it knows to be live: nothing that had not begun is begun, since it may have begun since. */
-import { mkdtempSync, rmSync } from 'node:fs'
+import { cpSync, mkdtempSync, rmSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { afterEach, beforeEach, expect, test } from 'vitest'
@@ -7,6 +7,7 @@ import { openIdentity, type Restore } from './identity.ts'
 import { openSqliteStore } from './open.ts'
 import { ownerPath, readNote, writeNote } from './note.ts'
 import type { Store } from './store.ts'
+import { acquireTerm } from './term.ts'
 
 let dir: string
 let store: Store
@@ -151,4 +152,42 @@ test('a worker that was on its way for such a run ends; what had begun goes on, 
     { id: 'w4', phase: 'starting', lease_id: 'l4' },
     { id: 'w5', phase: 'terminating', lease_id: null },
   ])
+})
+
+test.each([
+  ['of a daemon that ended in order goes on with what waits', { stopped: true, again: false }, ['queued', 'idle']],
+  ['of a daemon at work does not', { stopped: false, again: false }, ['ended', 'terminating']],
+  ['of a daemon that was at work since does not', { stopped: true, again: true }, ['ended', 'terminating']],
+])('a copy of the folder %s', async (_what, { stopped, again }, expected) => {
+  await addRun('r1', { state: 'queued' })
+  await addWorker('w1', { phase: 'idle' })
+  async function atWork(): Promise<() => Promise<void>> {
+    const identity = await openIdentity(store, dir)
+    const term = await acquireTerm(store, { holder: 'a', exclusive: true, renewMs: 1e6 })
+    identity.note(term.epoch())
+    return () => term.release()
+  }
+  const release = await atWork()
+  if (stopped) await release()
+  await store.close()
+  const made = mkdtempSync(join(tmpdir(), 'muster-put-back-copy-'))
+  try {
+    cpSync(dir, made, { recursive: true })
+    if (again) {
+      store = await openSqliteStore(dir)
+      await (
+        await atWork()
+      )()
+      await store.close()
+    }
+    const copied = await openSqliteStore(made)
+    await openIdentity(copied, made, { restore: 'adopt' })
+    const run = await copied.read.selectFrom('runs').select('state').executeTakeFirst()
+    const worker = await copied.read.selectFrom('workers').select('phase').executeTakeFirst()
+    await copied.close()
+    expect([run?.state, worker?.phase]).toEqual(expected)
+  } finally {
+    rmSync(made, { recursive: true, force: true })
+    store = await openSqliteStore(dir)
+  }
 })
