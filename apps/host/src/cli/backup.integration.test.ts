@@ -105,6 +105,30 @@ describe.each([
     })
   })
 
+  it('begins no run that waited: it may have had its turn since', { timeout }, async () => {
+    const { site, owner } = await open(
+      openVendor,
+      'one: { placement: [p], worker: { work: hold, grace: 500ms }, scale: { max: 1 } }',
+    )
+    const before = await startCounting(site.client, 'one')
+    await writing(before)
+    const waiting = await startCounting(site.client, 'one')
+    expect((await site.client.runs.get(waiting.id)).state).toBe('queued')
+    const file = await backup(site)
+    await before.end()
+    await writing(waiting)
+    await waiting.end()
+    await waiting.done
+    await site.kill()
+    expect((await run(site, 'restore', file, '--force')).code).toBe(0)
+    await adopted(site, owner)
+    const ended = await site.client.runs.wait(waiting.id)
+    expect(ended).toMatchObject({ outcome: 'unknown', reason: expect.stringContaining('the store was put back') })
+    expect(ended).not.toHaveProperty('worker')
+    const rules = (await site.client.why('run', waiting.id)).map(({ rule }) => rule)
+    expect(rules).toContain('restored-unbegun')
+  })
+
   it(
     'asks for the owner; then what lived goes on, later workers are removed, what ended since is found gone',
     { timeout },

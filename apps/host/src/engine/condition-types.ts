@@ -206,7 +206,8 @@ export const conditionKinds: Readonly<Record<(typeof raised | typeof others)[num
   quota: {
     scope: 'pool',
     meaning: 'A provider of the pool is at a quota of its vendor. The type is `quota:` and the name of the provider.',
-    meanwhile: 'The size is taken for exhausted there for a while; the next placement is used.',
+    meanwhile:
+      'The size is taken for exhausted there for a while, or until a worker of ours has ended there; the next placement is used.',
     mend: 'Raise the quota at the vendor, or lower `scale.max`. It ends with the next launch that succeeds.',
   },
 }

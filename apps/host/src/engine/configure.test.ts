@@ -132,6 +132,7 @@ describe('a pool that is named no longer', () => {
     await expect(h.engine.leases.request(leaseRequest())).rejects.toMatchObject({ refusal: { code: 'unknown-pool' } })
     const ended = await h.engine.leases.find(waits.id)
     expect([ended?.state, ended?.end]).toEqual(['ended', 'failed'])
+    expect(ended?.end_reason).toContain('the configuration names its pool no longer')
     expect(h.engine.pools.get('ci')).toMatchObject({ leases: 2 })
     await h.pass(300_000)
     expect([state(first.id), state(second.id)]).toEqual(['active', 'active'])

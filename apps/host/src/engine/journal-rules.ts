@@ -81,6 +81,10 @@ const rules = {
   'worker-reached': { of: 'worker', meaning: 'Somebody copied into or out of it, forwards to it, or sat at a terminal in it.' },
 
   'run-created': { of: 'run', meaning: 'It was taken in.' },
+  'restored-unbegun': {
+    of: 'run',
+    meaning: 'It had no worker when the backup was taken, and may have begun since: it is not begun, and ends as unknown.',
+  },
   'exec-retry': {
     of: 'run',
     meaning: 'Its command could not be started in its worker, why, and is asked for again; told once for each reason.',

@@ -24,6 +24,8 @@ export interface Memory {
   stockReady(pool: string): void
   stockFailed(pool: string): void
   noCapacity(provider: string, size: string): number
+  /** Is any size taken for exhausted there? */
+  isExhausted(provider: string): boolean
   /** A provider refused such a worker: it is not asked for one for a while, longer each time. */
   unsupported(provider: string, shape: string, refused: Refusal & { leastMs: number }): void
   /** Does this lease itself ask for what a path of a spec names, where others of its shape have it of their pool? */
@@ -81,7 +83,8 @@ const AWAY_MS = 5000
 
 export function engineMemory(context: Context): Memory {
   const { clock, sealer } = context
-  const exhausted = new Map<string, Exhausted>()
+  /** `most`: workers that were there at once since it said no. Where fewer are, one of ours has ended, and made room as far as we know. */
+  const exhausted = new Map<string, Exhausted & { most: number }>()
   const lacking = new Map<string, Lacking>()
   const holds = new Map<string, number>()
   const refusals = new Map<string, number>()
@@ -136,12 +139,24 @@ export function engineMemory(context: Context): Memory {
     return { state, backBy: since + AWAY_MS }
   }
 
+  /** Workers there that had room for certain: one that was made and finds none later never gets ready. */
+  function placed(provider: string): number {
+    const ids = [...context.state.ofProvider(provider)]
+    return ids.filter((id) => typeof context.state.workers.get(id)?.ready_at === 'number').length
+  }
+
+  function exhaustionOf(provider: string, size: string): Pick<Candidate, 'exhaustedUntil' | 'roomMade'> {
+    const known = exhausted.get(`${provider}/${size}`)
+    if (known === undefined) return {}
+    if (known.until > clock.now()) known.most = Math.max(known.most, placed(provider))
+    return { exhaustedUntil: known.until, roomMade: known.most - context.state.ofProvider(provider).size }
+  }
+
   function candidates(pool: PoolConfig, demand: Demand, leaseId?: string): Candidate[] {
     const avoid = leaseId === undefined ? undefined : leases.get(leaseId)?.avoid
     const lease = leaseId === undefined ? undefined : context.state.leases.get(leaseId)
     return pool.placement.map((name) => {
       const provider = context.plugins.find(name)
-      const until = exhausted.get(`${name}/${demand.size}`)?.until
       const away = avoid?.get(name)?.until
       const refused = wayBack(demand, name) ?? refusalOf(demand, name, lease)
       const disabled = context.wishes.disabled(name)
@@ -152,7 +167,7 @@ export function engineMemory(context: Context): Memory {
         backlog: memory.backlog.of(name),
         backlogLimit: memory.backlog.limit(name),
         ...(provider === undefined ? {} : { capabilities: provider.capabilities }),
-        ...(until === undefined ? {} : { exhaustedUntil: until }),
+        ...exhaustionOf(name, demand.size),
         ...(away === undefined ? {} : { avoidUntil: away }),
         ...(refused === undefined ? {} : { unsupported: refused }),
         ...(disabled === undefined ? {} : { disabled }),
@@ -191,9 +206,10 @@ export function engineMemory(context: Context): Memory {
     },
     noCapacity: (provider, size) => {
       const next = exhaust(exhausted.get(`${provider}/${size}`), clock.now())
-      exhausted.set(`${provider}/${size}`, next)
+      exhausted.set(`${provider}/${size}`, { ...next, most: placed(provider) })
       return next.until
     },
+    isExhausted: (provider) => [...exhausted].some(([key, { until }]) => key.startsWith(`${provider}/`) && until > clock.now()),
     unsupported: (provider, shape, { leastMs, ...refusal }) => {
       const key = `${provider}/${shape}`
       const before = lacking.get(key)

@@ -54,6 +54,7 @@ export function passesOf(context: Context, parts: { memory: Memory; launcher: La
   state.onWorker((now, before) => {
     poke(now.pool)
     if (before?.phase === 'launching' && now.phase !== 'launching') pokeWaiting(now.provider)
+    else if (now.ended_at !== null && memory.isExhausted(now.provider)) pokeWaiting(now.provider)
     if (before?.phase === 'starting' && (now.phase === 'idle' || now.phase === 'leased')) {
       memory.stockReady(now.pool)
       context.conditions.clear({ scope: 'pool', name: now.pool, type: 'stock' })

@@ -66,6 +66,8 @@ export interface Candidate {
   backBy?: number
   /** Remembered as without capacity for this size until then. */
   exhaustedUntil?: number
+  /** Of so many fewer workers than it had when it was: they are asked for before. */
+  roomMade?: number
   /** This lease, or this pool's stock, failed there and shall not go back before. */
   avoidUntil?: number
   /** Launches are held until then (throttled, or rights refused). */
@@ -137,7 +139,7 @@ function turnedDown(demand: Demand, candidate: Candidate, now: number): Omit<Tur
     until !== undefined && until > now ? { reason, until } : undefined
   const held =
     refused ??
-    timed(candidate.exhaustedUntil, 'it had no capacity for this size') ??
+    ((candidate.roomMade ?? 0) > 0 ? undefined : timed(candidate.exhaustedUntil, 'it had no capacity for this size')) ??
     timed(candidate.avoidUntil, 'the last try there failed') ??
     timed(candidate.heldUntil, 'its launches are held')
   if (state !== 'ready') {

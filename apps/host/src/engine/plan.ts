@@ -168,7 +168,9 @@ function launch(draft: Draft, demand: Demand, decision: Extract<Decision, { kind
 function pick(draft: Draft, demand: Demand, candidates: readonly Candidate[]): Choice {
   const counted = candidates.map((one) => {
     const planned = draft.launches.get(one.name) ?? 0
-    return planned === 0 ? one : { ...one, backlog: one.backlog + planned }
+    if (planned === 0) return one
+    const { backlog, roomMade = 0 } = one
+    return { ...one, backlog: backlog + planned, roomMade: roomMade - planned }
   })
   const choice = choose(demand, counted, draft.now)
   if (choice.provider === undefined && choice.until !== undefined) draft.wakeAt = Math.min(draft.wakeAt, choice.until)
@@ -183,7 +185,7 @@ function cannotPlace(draft: Draft, lease: QueuedLease, choice: Extract<Choice, {
       kind: 'fail',
       rule: 'no-placement-left',
       leaseId: lease.id,
-      reason: reason === '' ? 'the pool has no provider' : reason,
+      reason: reason === '' ? 'the configuration names its pool no longer' : reason,
       inputs,
       change:
         choice.until === undefined

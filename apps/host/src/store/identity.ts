@@ -9,7 +9,8 @@ import { newOwner } from './ids.ts'
 import { type Holder, type HostLock, named, takeLock } from './lock.ts'
 import { leap, type Note, noteIn, ownerPath, readNote, writeNote } from './note.ts'
 import { lockPath, storePath } from './files.ts'
-import { type Store, StoreError, type Tx } from './store.ts'
+import { disown, distrust } from './put-back.ts'
+import { type Store, StoreError } from './store.ts'
 
 /** adopt: it is the same deployment, what it does not know are orphans · new-owner: leave all earlier workers alone */
 export type Restore = 'adopt' | 'new-owner'
@@ -34,7 +35,7 @@ export async function openIdentity(
   const path = ownerPath(dir)
   const note = readNote(path)
   const stored = await store.read.selectFrom('meta').select('value').where('key', '=', 'owner').executeTakeFirst()
-  const term = await store.read.selectFrom('term').select('epoch').executeTakeFirst()
+  const term = await store.read.selectFrom('term').select(['epoch', 'holder']).executeTakeFirst()
   const epoch = term?.epoch ?? 0
   const home = await readHome(store)
   const whose = stored?.value ?? note?.owner
@@ -46,6 +47,11 @@ export async function openIdentity(
       : note === undefined
         ? epoch > 0
         : note.owner !== stored.value || note.epoch > epoch)
+  // Its daemon ended in order, and none was at work since, here or where it is from: what it knows is so.
+  const isLast =
+    term?.holder === '' &&
+    note?.owner === stored?.value &&
+    [note, ...others].every((one) => one !== undefined && one.epoch > 0 && one.epoch <= epoch)
   if (restored && restore === undefined) throw undecided(dir, others, note?.owner === stored?.value ? note?.heir : undefined)
   if (restore === 'adopt') layToRest(others, homeOf(dir))
   const isSaidAgain = home?.renewed === true && home.path === homeOf(dir)
@@ -76,7 +82,7 @@ export async function openIdentity(
         .execute()
       if (stored === undefined) return
       if (owner !== stored.value) await disown(tx, now())
-      else if (restored) await distrust(tx, now())
+      else if (restored && !isLast) await distrust(tx, now())
     })
   const at = { path: homeOf(dir), ...(restore === 'new-owner' && stored !== undefined ? { renewed: true } : {}) }
   if (home?.path !== at.path || home.renewed !== at.renewed) await store.write((tx) => writeHome(tx, at))
@@ -190,63 +196,5 @@ function takeRest(path: string): ReturnType<typeof takeLock> | undefined {
     return takeLock(lockPath(path))
   } catch {
     return undefined
-  }
-}
-
-/** What the former owner left running is not ours any more: its records end, nothing is terminated. */
-async function disown(tx: Tx, at: number): Promise<void> {
-  await tx
-    .updateTable('workers')
-    .set({ phase: 'failed', end: 'disowned', ended_at: at, spec_sealed: null })
-    .where('ended_at', 'is', null)
-    .execute()
-  await tx
-    .updateTable('leases')
-    .set({ state: 'ended', end: 'lost', end_reason: 'the deployment got a new owner', ended_at: at, request_sealed: null })
-    .where('ended_at', 'is', null)
-    .execute()
-}
-
-/** What waited for a lease then may have had one since, and be full of what it left: nobody is handed it as fresh. */
-async function distrust(tx: Tx, at: number): Promise<void> {
-  const waiting = await tx
-    .selectFrom('workers')
-    .select(['id', 'pool', 'provider', 'phase', 'rev'])
-    .where('ended_at', 'is', null)
-    .where('lease_id', 'is', null)
-    .where('phase', 'in', ['launching', 'starting', 'idle'])
-    .execute()
-  const reason = 'the store was put back, and it may have been used since'
-  for (const { id, pool, provider, phase, rev } of waiting) {
-    const ending = {
-      phase: 'terminating' as const,
-      terminate_reason: reason,
-      terminate_force: 0,
-      log_hold: 0,
-      attempt: 0,
-      rev: rev + 1,
-    }
-    await tx
-      .updateTable('workers')
-      .set({ ...ending, idle_since: null, next_attempt_at: null })
-      .where('id', '=', id)
-      .execute()
-    await tx
-      .insertInto('journal')
-      .values({
-        ...{
-          at,
-          rule: 'restored-unused',
-          decision: `terminate: ${reason}`,
-          pool,
-          provider,
-          worker_id: id,
-          lease_id: null,
-          run_id: null,
-        },
-        inputs: JSON.stringify({ phase }),
-        change: '',
-      })
-      .execute()
   }
 }
