@@ -7,7 +7,7 @@ import { containerName, label, labelsOf, ownerFilter, specDigest, tagsOf } from 
 import { describe as describeEngine, headroomOf } from './workers/engine-state.ts'
 import { grantedOf } from './workers/limits.ts'
 import { rulesOf } from './rules.ts'
-import { checkSpec, createBody, exitInDoubt, exitOf, instantOf, observe, phaseOf, platformOf } from './translate.ts'
+import { checkSpec, createBody, exitInDoubt, exitOf, exitUnheard, instantOf, observe, phaseOf, platformOf } from './translate.ts'
 
 const id = 'w0123456789abcdefghijklmnop'
 const tags = { 'muster-owner': 'o', 'muster-provider': 'docker', 'muster-pool': 'p', 'muster-worker': id, 'muster-epoch': '1' }
@@ -293,6 +293,14 @@ describe('an observation', () => {
     expect(exitInDoubt(exit, undefined)).toBe(exit)
     for (const parts of [{ ExitCode: 3 }, { ExitCode: 137, OOMKilled: true }])
       expect(exitInDoubt(exitOf(state(parts)), start)).toEqual(exitOf(state(parts)))
+  })
+
+  test('what ended before the engine started may have said more than is kept, and says so', () => {
+    const exit = exitOf(state({ ExitCode: 3 }))
+    expect(exitUnheard(exit, '2026-01-31T09:30:00.500Z').reason).toMatch(
+      /^exited with code 3; the end of stdout and stderr is missing, /,
+    )
+    for (const start of ['2026-01-31T09:30:00.000Z', undefined]) expect(exitUnheard(exit, start)).toBe(exit)
   })
 
   test.each<[string, object, object, object]>([

@@ -269,6 +269,13 @@ export function exitInDoubt(exit: WorkerExit, engineStartedAt: Instant | undefin
   return { reason: `unknown: the engine restarted; it says ${exit.reason}`, at: exit.at }
 }
 
+/** An engine that comes back keeps nothing of what one that ended meanwhile said last, and does not say since when it was away. */
+export function exitUnheard(exit: WorkerExit, engineStartedAt: Instant | undefined): WorkerExit {
+  if (exit.at === undefined || engineStartedAt === undefined || exit.at >= engineStartedAt) return exit
+  const missing = 'the end of stdout and stderr is missing, the engine was not there or has restarted since'
+  return { ...exit, reason: `${exit.reason}; ${missing}` }
+}
+
 /** An engine's time (RFC 3339 with nanoseconds); year 1 means never. */
 export function instantOf(time: string): Instant | undefined {
   const at = new Date(time)

@@ -1,10 +1,13 @@
+import { existsSync } from 'node:fs'
 import { readdir, readFile } from 'node:fs/promises'
 import type { LaunchSpec, WorkerExit } from '@muster/core'
 import { type DockerEngine, findStartDocker } from '@muster/test/systems/docker'
+import { engineJson } from '@muster/test/systems/engine'
 import { suiteWith } from '@muster/test/systems/presence'
 import { waitFor } from '@muster/test/systems/wait'
 import { afterAll, afterEach, beforeAll, expect, test } from 'vitest'
-import { callOf, createHarness, type Harness } from '../testing/harness.test.helper.ts'
+import { containerPath } from '../labels.ts'
+import { callOf, createHarness, type Harness, readAll } from '../testing/harness.test.helper.ts'
 
 suiteWith(findStartDocker(), 'an engine that goes away and comes back', (start) => {
   let engine: DockerEngine
@@ -74,6 +77,32 @@ suiteWith(findStartDocker(), 'an engine that goes away and comes back', (start) 
       expect((await harness.run(harness.command('sh', '-c', 'echo again; exit 143'))).exit).toMatchObject({ code: 143 })
     },
   )
+
+  test('what a command says while no engine is there is lost, and its exit says so; of one that ends afterwards nothing is', async () => {
+    const ended = await launched(
+      harness.command('sh', '-c', 'trap "echo last; exit 5" TERM; echo up; while :; do sleep 0.1; done'),
+    )
+    for await (const chunk of harness.provider.logs({ id: ended.id }, { follow: true }, callOf()))
+      if (Buffer.from(chunk.data).toString().includes('up')) break
+    const { State } = await engineJson<{ State: { Pid: number } }>(engine.socket, {
+      method: 'GET',
+      path: `${containerPath(ended.id)}/json`,
+    })
+    await engine.kill()
+    process.kill(State.Pid, 'SIGTERM')
+    await waitFor('the end of the command', () => !existsSync(`/proc/${State.Pid}`))
+    await engine.start()
+    const { exit, stdout } = { exit: await harness.exit(ended.id), stdout: await readAll(harness.provider, ended.id) }
+    expect(exit).toMatchObject({
+      code: 5,
+      reason: 'exited with code 5; the end of stdout and stderr is missing, the engine was not there or has restarted since',
+    })
+    expect(stdout.stdout.toString()).toBe('up\n')
+    expect((await harness.run(harness.command('sh', '-c', 'exit 6'))).exit).toMatchObject({
+      code: 6,
+      reason: 'exited with code 6',
+    })
+  })
 
   test('what an engine ends as it stops is never told as the end of its command, while it stops or afterwards', async () => {
     // It keeps the engine stopping for ten seconds: what ended before it is looked at meanwhile.

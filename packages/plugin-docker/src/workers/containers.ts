@@ -11,7 +11,18 @@ import { exitBeside, killedBeside } from './killed-beside.ts'
 import { killedForMemory } from './memory-kill.ts'
 import type { Row } from './rows.ts'
 import { giveNameBack } from './renamed.ts'
-import { exitInDoubt, exitOf, handleOf, instantOf, isDoubtful, observe, observedAgain, phaseOf, withPeak } from '../translate.ts'
+import {
+  exitInDoubt,
+  exitOf,
+  exitUnheard,
+  handleOf,
+  instantOf,
+  isDoubtful,
+  observe,
+  observedAgain,
+  phaseOf,
+  withPeak,
+} from '../translate.ts'
 import { wasResumed } from '../inside/run-folder.ts'
 import { raceAbort } from '@muster/provider-parts/waiting'
 import { mapWide } from './turns.ts'
@@ -161,6 +172,8 @@ async function observeEach<T>(
   { containers, how }: { containers: Containers; how: Observing },
   look: (item: T) => Promise<Found | WorkerObservation | undefined>,
 ): Promise<WorkerObservation[]> {
+  let startedAt: ReturnType<typeof engineStart> | undefined
+  const started = (): ReturnType<typeof engineStart> => (startedAt ??= engineStart(containers.engine, how.signal))
   const observed = await mapWide(items, INSPECT_WIDTH, async (item) => {
     const seen = await lookAt(item)
     if (seen?.exit === undefined) return seen
@@ -178,7 +191,9 @@ async function observeEach<T>(
       return observedAgain(observation, container.State)
     // One that we end was told so by us: that is its own end.
     const holds = isHolding(container) && !how.stopping(id)
-    if (observation.exit === undefined || !isDoubtful(observation.exit, holds)) return observation
+    if (observation.exit === undefined) return observation
+    if (!isDoubtful(observation.exit, holds))
+      return isHolding(container) ? observation : { ...observation, exit: exitUnheard(observation.exit, await started()) }
     if (await killedForMemory(containers.engine, container, how.signal))
       return { ...observation, exit: exitOf({ ...container.State, OOMKilled: true }, container.HostConfig.Memory) }
     // Asked after it was seen, each time: an engine that stops ends its containers, and answers on old connections that it has.
