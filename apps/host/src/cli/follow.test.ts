@@ -206,3 +206,20 @@ test.each([
   await done
   expect(text).toMatch(expected)
 })
+
+test('in somebody’s worker: that a command does not begin for long is told, once, with where to look', async () => {
+  vi.useFakeTimers()
+  const { done, said } = following({ run: { state: 'starting' } }, undefined, 'but trouble')
+  await vi.advanceTimersByTimeAsync(5000)
+  const soon = said()
+  await vi.advanceTimersByTimeAsync(20_000)
+  const late = said()
+  vi.useRealTimers()
+  interrupt()
+  interrupt()
+  await done
+  expect(soon).toBe('')
+  expect(late).toBe(
+    'muster: r1: its command has not begun in worker w1 yet; `muster providers` shows whether a call there has no answer, `muster why run r1` what was tried\n',
+  )
+})

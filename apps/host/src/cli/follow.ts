@@ -203,8 +203,9 @@ async function tellWaiting({ client, run, quiet }: FollowOptions, signal: AbortS
   let told = ''
   let timer: NodeJS.Timeout | undefined
   const look = async (): Promise<void> => {
-    const describe = quiet === false ? describeWaiting : describeTrouble
-    const text = await describe(client, run).catch(() => undefined)
+    const late = performance.now() - began > LOOK_MS
+    const described = quiet === false ? describeWaiting(client, run) : describeHeldUp(client, run, late)
+    const text = await described.catch(() => undefined)
     if (signal.aborted) return
     if (text !== undefined && text !== told) say((told = text))
     timer = setTimeout(() => void look(), LOOK_MS)
@@ -231,14 +232,24 @@ async function describeAway(client: MusterClient, { id }: Run): Promise<string |
   return `provider ${provider.name}, which has its worker, does not answer: ${provider.reason ?? provider.state}`
 }
 
-/** Why its command, which has a worker, has not begun; undefined: nothing is known to be in the way, or it has begun. */
-async function describeTrouble(client: MusterClient, { id }: Run): Promise<string | undefined> {
+/** Why its command, which has a worker, has not begun; undefined: nothing is known to be in the way. */
+async function describeTrouble(client: MusterClient, run: Run): Promise<string | undefined> {
+  const [last] = await client.why('run', run.id, 1)
+  if (last?.rule === 'exec-retry') return `${run.id}: ${last.decision}`
+  const away = await describeAway(client, run)
+  return away === undefined ? undefined : `${run.id}: ${away}`
+}
+
+/** As for a command in a worker that is there, which begins at once: that it does not is told late, whatever holds it up. */
+async function describeHeldUp(client: MusterClient, { id }: Run, late: boolean): Promise<string | undefined> {
   const run = await client.runs.get(id)
   if (run.state !== 'starting') return undefined
-  const [last] = await client.why('run', id, 1)
-  if (last?.rule === 'exec-retry') return `${id}: ${last.decision}`
-  const away = await describeAway(client, run)
-  return away === undefined ? undefined : `${id}: ${away}`
+  const trouble = await describeTrouble(client, run)
+  if (trouble !== undefined || !late) return trouble
+  return (
+    `${id}: its command has not begun in worker ${run.worker} yet; ` +
+    `\`muster providers\` shows whether a call there has no answer, \`muster why run ${id}\` what was tried`
+  )
 }
 
 async function describeWaiting(client: MusterClient, { id, pool }: Run): Promise<string | undefined> {
