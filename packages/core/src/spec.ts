@@ -249,28 +249,40 @@ export const fileSpecSchema: z.ZodType<FileSpec> = z.strictObject({
 })
 
 export const mountSchema: z.ZodType<Mount> = z.strictObject({
-  target: z.string().min(1),
+  target: z.string().min(1).describe('Path inside the worker.'),
   source: z.discriminatedUnion('kind', [
     z.strictObject({ kind: z.literal('bind'), path: z.string().startsWith('/') }),
     z.strictObject({ kind: z.literal('volume'), name: z.string().min(1) }),
     z.strictObject({ kind: z.literal('tmpfs'), bytes: count.exactOptional() }),
   ]),
-  readOnly: z.boolean().exactOptional(),
+  readOnly: z.boolean().exactOptional().describe('The worker cannot write there. Default false.'),
 })
 
 export const networkSpecSchema: z.ZodType<NetworkSpec> = z.strictObject({
-  egress: z.enum(['none', 'restricted', 'full']).exactOptional(),
-  allow: z.array(z.string().min(1)).exactOptional(),
-  ports: z.array(port).exactOptional(),
+  egress: z
+    .enum(['none', 'restricted', 'full'])
+    .exactOptional()
+    .describe('What its workers reach: nothing, what `allow` names, or all. Default: as the provider has it.'),
+  allow: z
+    .array(z.string().min(1))
+    .exactOptional()
+    .describe('With `restricted`: what is reached, each as `host:port`, CIDR or host.'),
+  ports: z.array(port).exactOptional().describe('Ports inside the worker that `muster forward` may reach.'),
 })
 
 export const securitySpecSchema: z.ZodType<SecuritySpec> = z.strictObject({
-  user: z.string().min(1).exactOptional(),
-  readOnlyRoot: z.boolean().exactOptional(),
-  noNewPrivileges: z.boolean().exactOptional(),
-  privileged: z.boolean().exactOptional(),
-  capabilitiesAdd: z.array(z.string().min(1)).exactOptional(),
-  capabilitiesDrop: z.array(z.string().min(1)).exactOptional(),
+  user: z.string().min(1).exactOptional().describe('User (and group) inside the worker, as `1000:1000` or a name.'),
+  readOnlyRoot: z.boolean().exactOptional().describe('The root of its files cannot be written.'),
+  noNewPrivileges: z.boolean().exactOptional().describe('No program inside gains rights, as by setuid.'),
+  privileged: z
+    .boolean()
+    .exactOptional()
+    .describe('Without the walls between worker and machine: a job is root of the machine then.'),
+  capabilitiesAdd: z
+    .array(z.string().min(1))
+    .exactOptional()
+    .describe('Capabilities of Linux that it has beside those of the provider, as NET_ADMIN.'),
+  capabilitiesDrop: z.array(z.string().min(1)).exactOptional().describe('Capabilities that it does not have, as ALL.'),
 })
 
 export const serviceSpecSchema: z.ZodType<ServiceSpec> = z.strictObject({

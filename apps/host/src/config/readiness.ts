@@ -29,9 +29,9 @@ export const readinessSchema: z.ZodType<ReadinessFile> = strict({
   exec: z.array(text).min(1).exactOptional().describe('Command that exits 0 once it is ready.'),
   tcp: z.int().min(1).max(65_535).exactOptional().describe('Port that accepts a connection once it is ready.'),
   http: strict({ port: z.int().min(1).max(65_535), path: z.string().startsWith('/') }).exactOptional(),
-  interval: durationSchema.exactOptional(),
-  timeout: durationSchema.exactOptional(),
-  failures: z.int().min(1).exactOptional(),
+  interval: durationSchema.exactOptional().describe('Time between two checks. Default 1s.'),
+  timeout: durationSchema.exactOptional().describe('Longest time one check takes. Default 5s.'),
+  failures: z.int().min(1).exactOptional().describe('Failures in a row after which it is not ready. Default 3.'),
 })
   .refine(
     (value) => [value.exec, value.tcp, value.http].filter((check) => check !== undefined).length === 1,
@@ -42,8 +42,8 @@ export const readinessSchema: z.ZodType<ReadinessFile> = strict({
 
 export const serviceSchema: z.ZodType<ServiceFile> = strict({
   name: z.string().regex(namePattern, 'a name has 1 to 40 of a-z, 0-9 and -').describe('What the worker reaches it by.'),
-  image: text,
-  env: envSchema.exactOptional(),
+  image: text.describe('Image that the service is made of.'),
+  env: envSchema.exactOptional().describe('Variables of the service.'),
   command: z.array(z.string()).exactOptional().describe("Instead of the image's own arguments."),
   readiness: readinessSchema.exactOptional(),
 })

@@ -22,20 +22,23 @@ const worker = strict({
   lifetime: atLeast('30s').exactOptional().describe('Maximum age of a worker. Default 6h.'),
   grace: durationSchema.exactOptional().describe('Time between stop and kill. Default 10s.'),
   start: atLeast('1s').exactOptional().describe('Longest time from launch to ready. Default 5m.'),
-  image: text.exactOptional(),
-  profile: text.exactOptional(),
-  env: envSchema.exactOptional(),
-  workdir: text.exactOptional(),
+  image: text.exactOptional().describe('Image that its workers are made of, where the provider has images.'),
+  profile: text.exactOptional().describe('A kind of machine that the provider names, instead of an image.'),
+  env: envSchema.exactOptional().describe('Variables of its workers.'),
+  workdir: text.exactOptional().describe('Folder inside the worker where commands begin.'),
   resources: strict({
     cpu: z.number().positive().exactOptional().describe('vCPU, as 0.5.'),
-    memory: sizeSchema.exactOptional(),
-    disk: sizeSchema.exactOptional(),
-    pids: z.int().min(1).exactOptional(),
-    gpus: z.int().min(1).exactOptional(),
+    memory: sizeSchema.exactOptional().describe('At least so much, as 512Mi.'),
+    disk: sizeSchema.exactOptional().describe('At least so much, as 10Gi.'),
+    pids: z.int().min(1).exactOptional().describe('Most processes at once.'),
+    gpus: z.int().min(1).exactOptional().describe('At least so many.'),
   }).exactOptional(),
-  os: z.enum(['linux', 'windows', 'darwin']).exactOptional(),
-  arch: z.enum(['amd64', 'arm64']).exactOptional(),
-  mounts: z.array(mountSchema).exactOptional(),
+  os: z.enum(['linux', 'windows', 'darwin']).exactOptional().describe('System of the worker, where the provider has several.'),
+  arch: z.enum(['amd64', 'arm64']).exactOptional().describe('Kind of processor of the worker, where the provider has several.'),
+  mounts: z
+    .array(mountSchema)
+    .exactOptional()
+    .describe('What is mounted into its workers: a folder of the machine, a volume of the provider, memory.'),
   network: networkSpecSchema.exactOptional(),
   security: securitySpecSchema.exactOptional(),
   readiness: readinessSchema.exactOptional(),
@@ -43,7 +46,7 @@ const worker = strict({
     .array(serviceSchema)
     .exactOptional()
     .describe('What stands beside each worker, as a database: started in this order before its job.'),
-  labels: z.record(z.string(), z.string()).exactOptional(),
+  labels: z.record(z.string(), z.string()).exactOptional().describe('Labels of your own on its workers.'),
   settings: z.unknown().exactOptional().describe("The provider's own part; its manifest has the schema."),
 })
 
@@ -63,7 +66,10 @@ const pool = strict({
     .meta({ formatMaximum: '24h' })
     .exactOptional()
     .describe('How long a worker whose run failed is kept for a look. Its workers hold then. Default: not at all.'),
-  credentials: z.array(name).exactOptional(),
+  credentials: z
+    .array(name)
+    .exactOptional()
+    .describe('Kept for grants of credentials. None can be configured yet: leave it out, or empty.'),
 })
 
 /** One entry of `pools`. */
