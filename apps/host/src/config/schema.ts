@@ -22,20 +22,20 @@ const worker = strict({
   lifetime: atLeast('30s').exactOptional().describe('Maximum age of a worker. Default 6h.'),
   grace: durationSchema.exactOptional().describe('Time between stop and kill. Default 10s.'),
   start: atLeast('1s').exactOptional().describe('Longest time from launch to ready. Default 5m.'),
-  image: text.exactOptional(),
-  profile: text.exactOptional(),
+  image: text.exactOptional().describe('Image of workers, unless a run names its own.'),
+  profile: text.exactOptional().describe('A kind of machine by name, where a provider has such, unless a run names its own.'),
   env: envSchema.exactOptional(),
-  workdir: text.exactOptional(),
+  workdir: text.exactOptional().describe('Folder in the worker where commands begin.'),
   resources: strict({
     cpu: z.number().positive().exactOptional().describe('vCPU, as 0.5.'),
-    memory: sizeSchema.exactOptional(),
-    disk: sizeSchema.exactOptional(),
-    pids: z.int().min(1).exactOptional(),
-    gpus: z.int().min(1).exactOptional(),
+    memory: sizeSchema.exactOptional().describe('As 512Mi or 4Gi.'),
+    disk: sizeSchema.exactOptional().describe('As 20Gi, where a provider has it.'),
+    pids: z.int().min(1).exactOptional().describe('Most processes at once.'),
+    gpus: z.int().min(1).exactOptional().describe('How many, where a provider has them.'),
   }).exactOptional(),
-  os: z.enum(['linux', 'windows', 'darwin']).exactOptional(),
-  arch: z.enum(['amd64', 'arm64']).exactOptional(),
-  mounts: z.array(mountSchema).exactOptional(),
+  os: z.enum(['linux', 'windows', 'darwin']).exactOptional().describe("System of workers. Default: the provider's."),
+  arch: z.enum(['amd64', 'arm64']).exactOptional().describe("Processor of workers. Default: the provider's."),
+  mounts: z.array(mountSchema).exactOptional().describe('Volumes, folders of the machine and memory that stand in each worker.'),
   network: networkSpecSchema.exactOptional(),
   security: securitySpecSchema.exactOptional(),
   readiness: readinessSchema.exactOptional(),
@@ -63,7 +63,10 @@ const pool = strict({
     .meta({ formatMaximum: '24h' })
     .exactOptional()
     .describe('How long a worker whose run failed is kept for a look. Its workers hold then. Default: not at all.'),
-  credentials: z.array(name).exactOptional(),
+  credentials: z
+    .array(name)
+    .exactOptional()
+    .describe('Grants for its workers. No credential provider can be configured yet: leave it out, or empty.'),
 })
 
 /** One entry of `pools`. */
