@@ -2,11 +2,15 @@
 import { createServer, type Server, type Socket } from 'node:net'
 import type { AddressInfo } from 'node:net'
 import { pipeline } from 'node:stream/promises'
-import type { MusterClient } from '@muster/client'
+import { setTimeout as pause } from 'node:timers/promises'
+import { isMusterError, type MusterClient, MusterError } from '@muster/client'
 import type { Command } from 'commander'
 import { isAbsent, urlHost } from '../config/address.ts'
 import { acting, openClient, parsing, subcommand } from './context.ts'
 import { exits, say } from './io.ts'
+
+/** Between two looks whether its worker is there. */
+const LOOK_MS = 5000
 
 interface Ports {
   /** 0: any. */
@@ -15,7 +19,7 @@ interface Ports {
 }
 
 export function forwardCommand(): Command {
-  return subcommand('forward', 'reach ports of a worker that lives from this machine, until Ctrl-C')
+  return subcommand('forward', 'reach ports of a worker that lives from this machine, until Ctrl-C or its end')
     .argument('<worker>')
     .argument(
       '<ports...>',
@@ -47,8 +51,12 @@ async function forward(
   { ports, address, command }: { ports: Ports[]; address: string; command: Command },
 ): Promise<number> {
   const client = await openClient(command)
+  const look = async (): Promise<void> => {
+    const { endedAt, end = 'gone', terminateReason } = await client.workers.get(worker)
+    if (endedAt !== undefined) throw ended(worker, terminateReason ?? end)
+  }
   // A worker that is not there is said at once, not with the first connection.
-  await client.workers.get(worker)
+  await look()
   const over = new AbortController()
   const stop = (): void => over.abort()
   for (const name of ['SIGINT', 'SIGTERM', 'SIGHUP'] as const) process.on(name, stop)
@@ -63,11 +71,31 @@ async function forward(
       servers.push(server)
       say(`${urlHost(address)}:${(server.address() as AddressInfo).port} is port ${there} of ${worker}`)
     }
-    await new Promise((resolve) => over.signal.addEventListener('abort', resolve, { once: true }))
+    await untilEnded(look, over.signal)
   } finally {
+    over.abort()
     for (const server of servers) server.close()
   }
   return exits.ok
+}
+
+/** Resolves when it is over. Error: its worker has ended, or is not known any more; a daemon that is away may come back. */
+async function untilEnded(look: () => Promise<void>, over: AbortSignal): Promise<void> {
+  for (;;) {
+    await pause(LOOK_MS, undefined, { signal: over }).catch(() => undefined)
+    if (over.aborted) return
+    try {
+      await look()
+    } catch (error) {
+      if (isMusterError(error) && ['ended', 'not-found', 'unauthorized', 'forbidden'].includes(error.code)) throw error
+    }
+  }
+}
+
+function ended(worker: string, why: string): MusterError {
+  return new MusterError('ended', `worker ${worker} has ended: ${why}`, {
+    hint: '`muster workers` shows those that live.',
+  })
 }
 
 function listen(server: Server, where: { port: number; host: string }): Promise<void> {

@@ -127,6 +127,21 @@ test('a port of the worker is a port of this machine: bytes both ways, half-clos
   await site.client.runs.cancel(run.id, { force: true })
 })
 
+test('a forward ends with its worker, and none begins to one that has ended', { timeout }, async () => {
+  const { site, worker, lease } = await openSite()
+  const forward = startMuster(['forward', worker, '0:80', '-c', site.config], { cwd: site.dir, counted: true })
+  disposals.push(async () => {
+    forward.kill('SIGKILL')
+    await forward.exited
+  })
+  await waitFor('the forward to listen', async () => forward.stderr().includes('is port'), { timeoutMs: patienceMs })
+  await site.client.leases.release(lease)
+  const ended = await forward.exited
+  expect([ended.code, ended.stderr.text]).toEqual([1, expect.stringContaining(`worker ${worker} has ended: `) as string])
+  const late = await of(site, ['forward', worker, '0:80'])
+  expect([late.code, late.stderr.text]).toEqual([1, expect.stringContaining(`worker ${worker} has ended: `) as string])
+})
+
 test('events tell what happens as it happens; completion knows the names; top looks once into a pipe', { timeout }, async () => {
   const { site, worker, lease } = await openSite()
   const events = startMuster(['events', '--from', '0', '--json', '-c', site.config], { cwd: site.dir, counted: true })

@@ -2,10 +2,10 @@
  * The common part of a Compose file, as the services of a pool. What it does not know is a problem with its line: nothing is left out.
  * Source: the Compose specification, "Services top-level elements".
  */
-import { namePattern } from '@muster/core'
 import { z } from 'zod'
 import { loadDocument, type Loaded, strict } from './document.ts'
 import type { Problem } from './problem.ts'
+import { shortName, text } from './text.ts'
 
 /** As `worker.services` of `muster.yaml` is written. */
 export interface WrittenService {
@@ -24,7 +24,6 @@ export interface Imported {
   problems: Problem[]
 }
 
-const text = z.string().min(1)
 const scalar = z.union([z.string(), z.number(), z.boolean()]).transform(String)
 const port = z.union([text, z.int()]).transform(String)
 
@@ -65,7 +64,7 @@ const service = strict({
 const composeSchema = strict({
   version: text.exactOptional(),
   name: text.exactOptional(),
-  services: z.record(z.string().regex(namePattern, 'a name has 1 to 40 of a-z, 0-9 and -'), service),
+  services: z.record(shortName, service),
 })
 type ComposeFile = z.infer<typeof composeSchema>
 type ComposeService = ComposeFile['services'][string]

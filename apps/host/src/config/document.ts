@@ -146,7 +146,11 @@ function describeIssue(raw: unknown, problem: Loaded<unknown>['problem']): Probl
     )
   }
   if (issue.code === 'invalid_union' && issue.errors !== undefined) {
-    const best = [...issue.errors].filter((list) => list.length > 0).sort((a, b) => depth(b) - depth(a) || a.length - b.length)[0]
+    // A single word, as 'off', is the exception: what is told is the other way to write it.
+    const word = (list: Issue[]): number => Number(list[0]?.code === 'invalid_value')
+    const best = [...issue.errors]
+      .filter((list) => list.length > 0)
+      .sort((a, b) => depth(b) - depth(a) || word(a) - word(b) || a.length - b.length)[0]
     if (best !== undefined)
       return best.flatMap((inner) => describeIssue({ ...inner, path: [...issue.path, ...inner.path] }, problem))
   }

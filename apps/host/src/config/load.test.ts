@@ -21,3 +21,13 @@ test('a byte that is no UTF-8 is a problem at its line: read anyway, a worker go
   await writeFile(file, lines('# ü'))
   expect((await loadConfig(file)).problems).toEqual([])
 })
+
+test('a duration that may be off is told how a duration is written, not that off is all there is', async () => {
+  const file = join(folder, 'muster.yaml')
+  for (const stats of ['90', '5min', "''"]) {
+    await writeFile(file, `providers: { local: { plugin: local, stats: ${stats} } }\npools: {}\n`)
+    const [problem] = (await loadConfig(file)).problems
+    expect(problem?.reason).toMatch(/'providers\.local\.stats': .*(duration|30s)/)
+    expect(problem?.fix).not.toContain('off')
+  }
+})

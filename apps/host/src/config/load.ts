@@ -13,7 +13,8 @@ import type { NetworkSettings } from './network.ts'
 import type { Problem } from './problem.ts'
 import { readinessOf, serviceOf } from './readiness.ts'
 import type { TlsFiles } from './tls.ts'
-import { fileSchema, type MusterFile, type OtlpFile, type PoolFile, type RequestLimits, type WorkerFile } from './schema.ts'
+import type { PoolFile, WorkerFile } from './pool-schema.ts'
+import { fileSchema, type MusterFile, type OtlpFile, type RequestLimits } from './schema.ts'
 
 /** Four times what each plugin of this repository asks for: room for the largest SDKs, and not for all the memory of a machine. */
 const maxHeapMb = 1024

@@ -1,10 +1,9 @@
 /** How `muster.yaml` says when something is ready, and which services stand beside a worker. */
-import { namePattern, type Readiness, type ServiceSpec } from '@muster/core'
+import type { Readiness, ServiceSpec } from '@muster/core'
 import { z } from 'zod'
 import { strict } from './document.ts'
+import { shortName, text } from './text.ts'
 import { durationSchema } from './units.ts'
-
-const text = z.string().min(1)
 
 export interface ReadinessFile {
   exec?: string[]
@@ -41,7 +40,7 @@ export const readinessSchema: z.ZodType<ReadinessFile> = strict({
   .meta({ oneOf: [{ required: ['exec'] }, { required: ['tcp'] }, { required: ['http'] }] })
 
 export const serviceSchema: z.ZodType<ServiceFile> = strict({
-  name: z.string().regex(namePattern, 'a name has 1 to 40 of a-z, 0-9 and -').describe('What the worker reaches it by.'),
+  name: shortName.describe('What the worker reaches it by.'),
   image: text.describe('Image that the service is made of.'),
   env: envSchema.exactOptional().describe('Variables of the service.'),
   command: z.array(z.string()).exactOptional().describe("Instead of the image's own arguments."),
