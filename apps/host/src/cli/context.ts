@@ -66,9 +66,17 @@ export function tell(error: unknown, failed: number): number {
   if (nearest?.field === 'pool') say(`did you mean pool ${nearest.pool}?`)
   else if (nearest !== undefined && !message.includes(`pool ${nearest.pool} `))
     say(`the nearest is pool ${nearest.pool}: ${nearest.field} is ${nearest.has}, not ${nearest.asked}`)
-  if (hint !== undefined && hint !== '') say(hint)
+  const next = hint || (code === 'not-found' ? whatThereIs(message) : '')
+  if (next !== '') say(next)
   if (id !== undefined) say(`the daemon's log has it under ${id}`)
   return failed
+}
+
+/** For a name or id that the daemon does not know: what shows those that it knows. */
+export function whatThereIs(message: string): string {
+  const [, kind = ''] = /\bno (?:live )?(worker|run|lease|provider|token|pool) /.exec(message) ?? []
+  const all = { run: ' --all', lease: ' --all' }[kind] ?? ''
+  return kind === '' ? '' : `\`muster ${kind}s${all}\` shows those that there are.`
 }
 
 /** Output that cannot be written ends the process at once. */

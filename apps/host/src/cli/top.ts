@@ -40,13 +40,18 @@ export function topCommand(): Command {
     .action(acting(async (_args: [], options: Options, command: Command) => top(options, command)))
 }
 
+/** A terminal that calls itself dumb has no screen to draw on. */
+export function isLive(tty: boolean | undefined, term: string | undefined): boolean {
+  return tty === true && term !== 'dumb'
+}
+
 async function top({ interval: intervalMs = 1000, once, json }: Options, command: Command): Promise<number> {
   const client = await openClient(command)
   if (json === true) {
     printJson(await look(client))
     return exits.ok
   }
-  if (once === true || !process.stdout.isTTY) {
+  if (once === true || !isLive(process.stdout.isTTY, process.env['TERM'])) {
     print(drawn(await look(client), { columns: 200, rows: Infinity }).join('\n'))
     return exits.ok
   }
