@@ -86,7 +86,9 @@ describe('a launch that fails with', () => {
     await open({ pools: [poolConfig()], providers: failing(new ProviderError('capacity', 'none left', none), 1) })
     const id = await ask()
     expect(h.engine.leases.get(id)).toMatchObject({ state: 'queued', tries: 1 })
-    expect(h.engine.pools.get('ci')?.waiting).toMatch(/^one: it had no capacity for this size; tried again at \d{4}-\S+Z$/)
+    expect(h.engine.pools.get('ci')?.waiting).toMatch(
+      /^one: it had no capacity for this size: none left; tried again at \d{4}-\S+Z$/,
+    )
     await h.pass(30_000)
     expect(h.engine.leases.get(id)?.state).toBe('active')
     expect(await why(id)).toContain('wait-for-provider')

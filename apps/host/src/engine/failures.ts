@@ -9,7 +9,7 @@ import type { LeaseRecord, LiveWorker } from './model.ts'
 import { choose } from './placement.ts'
 import { changeLease, changeWorker, endLease, journal, leaseOf, type WorkerChange, writing, type Writing } from './records.ts'
 import type { Demand } from './spec.ts'
-import { brief } from './words.ts'
+import { brief, inShort } from './words.ts'
 
 export interface LaunchFailure {
   code: ProviderErrorCode
@@ -122,7 +122,7 @@ function remember(context: Context, memory: Memory, given: { worker: LiveWorker;
   const pool = context.state.pool(worker.pool).config
   const demand = lease === undefined ? memory.stock(pool) : memory.demand(lease)
   if (failure.code === 'capacity' || failure.code === 'quota') {
-    if (demand !== undefined) memory.noCapacity(worker.provider, demand.size)
+    if (demand !== undefined) memory.noCapacity(worker.provider, demand.size, inShort(failure.message))
     if (failure.code === 'quota')
       context.conditions.raise({
         scope: 'pool',
@@ -144,7 +144,7 @@ function remember(context: Context, memory: Memory, given: { worker: LiveWorker;
       hint: 'Mend the secret or the rights; launches are tried again, ever more rarely.',
     })
   }
-  if (lease !== undefined) return memory.avoid(lease.id, worker.provider)
+  if (lease !== undefined) return memory.avoid(lease.id, worker.provider, inShort(failure.message))
   // A refusal is remembered of the provider alone: the next one may be asked at once.
   if (failure.code !== 'unsupported') memory.stockFailed(worker.pool)
   const choice = demand === undefined ? undefined : choose(demand, memory.candidates(pool, demand), context.clock.now())

@@ -23,7 +23,8 @@ export interface Memory {
   /** A worker of the pool's stock got ready, or failed to. */
   stockReady(pool: string): void
   stockFailed(pool: string): void
-  noCapacity(provider: string, size: string): number
+  /** `said`: in the provider's own words, here and below. */
+  noCapacity(provider: string, size: string, said: string): number
   /** Is any size taken for exhausted there? */
   isExhausted(provider: string): boolean
   /** A provider refused such a worker: it is not asked for one for a while, longer each time. */
@@ -35,7 +36,7 @@ export interface Memory {
   /** What is told of those who wait. */
   readonly refusals: Refusals
   /** Counts a failure of a lease at a provider, which it then avoids for a while. Returns how many it has had anywhere. */
-  avoid(leaseId: string, provider: string): number
+  avoid(leaseId: string, provider: string, said: string): number
   /** Holds calls of a scope until then. */
   hold(provider: string, scope: ThrottleScope, until: number): void
   /** Rights were refused: launches wait, longer each time. */
@@ -74,7 +75,7 @@ interface Lacking extends Refusal {
 interface LeaseMemory {
   demand?: Demand
   request?: LeaseRequest
-  avoid: Map<string, { until: number; times: number }>
+  avoid: Map<string, { until: number; times: number; said: string }>
   faults: number
 }
 
@@ -84,7 +85,7 @@ const AWAY_MS = 5000
 export function engineMemory(context: Context): Memory {
   const { clock, sealer } = context
   /** `most`: workers that were there at once since it said no. Where fewer are, one of ours has ended, and made room as far as we know. */
-  const exhausted = new Map<string, Exhausted & { most: number }>()
+  const exhausted = new Map<string, Exhausted & { most: number; said: string }>()
   const lacking = new Map<string, Lacking>()
   const holds = new Map<string, number>()
   const refusals = new Map<string, number>()
@@ -145,11 +146,11 @@ export function engineMemory(context: Context): Memory {
     return ids.filter((id) => typeof context.state.workers.get(id)?.ready_at === 'number').length
   }
 
-  function exhaustionOf(provider: string, size: string): Pick<Candidate, 'exhaustedUntil' | 'roomMade'> {
+  function exhaustionOf(provider: string, size: string): Pick<Candidate, 'exhausted' | 'roomMade'> {
     const known = exhausted.get(`${provider}/${size}`)
     if (known === undefined) return {}
     if (known.until > clock.now()) known.most = Math.max(known.most, placed(provider))
-    return { exhaustedUntil: known.until, roomMade: known.most - context.state.ofProvider(provider).size }
+    return { exhausted: known, roomMade: known.most - context.state.ofProvider(provider).size }
   }
 
   function candidates(pool: PoolConfig, demand: Demand, leaseId?: string): Candidate[] {
@@ -157,7 +158,7 @@ export function engineMemory(context: Context): Memory {
     const lease = leaseId === undefined ? undefined : context.state.leases.get(leaseId)
     return pool.placement.map((name) => {
       const provider = context.plugins.find(name)
-      const away = avoid?.get(name)?.until
+      const away = avoid?.get(name)
       const refused = wayBack(demand, name) ?? refusalOf(demand, name, lease)
       const disabled = context.wishes.disabled(name)
       return {
@@ -168,7 +169,7 @@ export function engineMemory(context: Context): Memory {
         backlogLimit: memory.backlog.limit(name),
         ...(provider === undefined ? {} : { capabilities: provider.capabilities }),
         ...exhaustionOf(name, demand.size),
-        ...(away === undefined ? {} : { avoidUntil: away }),
+        ...(away === undefined ? {} : { avoid: away }),
         ...(refused === undefined ? {} : { unsupported: refused }),
         ...(disabled === undefined ? {} : { disabled }),
       }
@@ -204,9 +205,9 @@ export function engineMemory(context: Context): Memory {
       const times = (stockHolds.get(pool)?.times ?? 0) + 1
       stockHolds.set(pool, { until: clock.now() + ceiling(poolBackoff, times), times })
     },
-    noCapacity: (provider, size) => {
+    noCapacity: (provider, size, said) => {
       const next = exhaust(exhausted.get(`${provider}/${size}`), clock.now())
-      exhausted.set(`${provider}/${size}`, { ...next, most: placed(provider) })
+      exhausted.set(`${provider}/${size}`, { ...next, most: placed(provider), said })
       return next.until
     },
     isExhausted: (provider) => [...exhausted].some(([key, { until }]) => key.startsWith(`${provider}/`) && until > clock.now()),
@@ -228,11 +229,11 @@ export function engineMemory(context: Context): Memory {
       lacking.delete(`${provider}/${shape}`)
       memory.refusals.served({ pool, provider, shape })
     },
-    avoid: (leaseId, provider) => {
+    avoid: (leaseId, provider, said) => {
       const lease = ofLease(leaseId)
       lease.faults += 1
       const times = (lease.avoid.get(provider)?.times ?? 0) + 1
-      lease.avoid.set(provider, { until: clock.now() + ceiling(providerBackoff, times), times })
+      lease.avoid.set(provider, { until: clock.now() + ceiling(providerBackoff, times), times, said })
       return lease.faults
     },
     hold: (provider, scope, until) => {

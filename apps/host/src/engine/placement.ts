@@ -56,6 +56,12 @@ export interface Refused {
   forNow?: boolean
 }
 
+/** What passes, and what the provider said of it. */
+export interface Passing {
+  until: number
+  said?: string
+}
+
 /** One provider of a pool's placement, as it stands now. */
 export interface Candidate {
   name: string
@@ -65,11 +71,11 @@ export interface Candidate {
   /** It is away, and may be back by itself until then: what comes after it in the order is not taken before. */
   backBy?: number
   /** Remembered as without capacity for this size until then. */
-  exhaustedUntil?: number
+  exhausted?: Passing
   /** Of so many fewer workers than it had when it was: they are asked for before. */
   roomMade?: number
   /** This lease, or this pool's stock, failed there and shall not go back before. */
-  avoidUntil?: number
+  avoid?: Passing
   /** Launches are held until then (throttled, or rights refused). */
   heldUntil?: number
   /** An operator lets no launch go to it: who, and why. */
@@ -127,6 +133,8 @@ export function reasonOf({ turned }: Choice): string {
   return turned.map((one) => `${one.provider}: ${one.reason}`).join('; ')
 }
 
+const NEVER: Passing = { until: -Infinity }
+
 function turnedDown(demand: Demand, candidate: Candidate, now: number): Omit<Turned, 'provider'> | undefined {
   if (candidate.capabilities === undefined) return { reason: 'it is not running', never: true }
   const lacks = misfit(demand, candidate.capabilities)
@@ -135,13 +143,13 @@ function turnedDown(demand: Demand, candidate: Candidate, now: number): Omit<Tur
   if (refused?.never === true) return refused
   if (candidate.disabled !== undefined) return { reason: candidate.disabled }
   const { state, backBy } = candidate
-  const timed = (until: number | undefined, reason: string): Omit<Turned, 'provider'> | undefined =>
-    until !== undefined && until > now ? { reason, until } : undefined
+  const timed = ({ until, said }: Passing, reason: string): Omit<Turned, 'provider'> | undefined =>
+    until > now ? { reason: said === undefined ? reason : `${reason}: ${said}`, until } : undefined
   const held =
     refused ??
-    ((candidate.roomMade ?? 0) > 0 ? undefined : timed(candidate.exhaustedUntil, 'it had no capacity for this size')) ??
-    timed(candidate.avoidUntil, 'the last try there failed') ??
-    timed(candidate.heldUntil, 'its launches are held')
+    ((candidate.roomMade ?? 0) > 0 ? undefined : timed(candidate.exhausted ?? NEVER, 'it had no capacity for this size')) ??
+    timed(candidate.avoid ?? NEVER, 'the last try there failed') ??
+    timed({ until: candidate.heldUntil ?? -Infinity }, 'its launches are held')
   if (state !== 'ready') {
     const reason = `it is ${state}`
     return held === undefined && backBy !== undefined && backBy > now ? { reason, until: backBy, first: true } : { reason }

@@ -46,7 +46,7 @@ const brief = (decisions: Decision[]): string[] =>
   })
 
 describe('a plan', () => {
-  const exhausted = candidate({ exhaustedUntil: NOW + 500 })
+  const exhausted = candidate({ exhausted: { until: NOW + 500 } })
   const cases: [string, PoolView, string[], number | undefined][] = [
     ['of an empty pool is empty', view(), [], undefined],
     ['launches for a lease', view({ queue: [lease('l1')] }), ['launch-for-lease l1 on one'], undefined],
@@ -171,7 +171,7 @@ test('whatever the pool looks like: limits hold, nothing is used twice, older le
       const candidates = {
         ready: [candidate({ backlogLimit: given.limit }), candidate({ name: 'two' })],
         full: [candidate({ backlog: 5, backlogLimit: 5 })],
-        exhausted: [candidate({ exhaustedUntil: NOW + 10 })],
+        exhausted: [candidate({ exhausted: { until: NOW + 10 } })],
         never: [candidate({ unsupported: { what: 'image' } })],
       }
       const total = given.idle.length + given.busy + given.leaving + given.coming

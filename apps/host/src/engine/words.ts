@@ -37,6 +37,12 @@ export function brief(message: string): string {
   return message.length <= 500 ? message : `${message.slice(0, 497)}...`
 }
 
+/** A part of a sentence, for whoever waits; the journal has more of it. */
+export function inShort(message: string): string {
+  const line = message.replaceAll(/\s+/g, ' ')
+  return line.length <= 200 ? line : `${line.slice(0, 197)}...`
+}
+
 /** How a worker ended, in a few words. */
 export function exitText(exit: WorkerExit | undefined): string {
   if (exit === undefined) return 'no exit given'

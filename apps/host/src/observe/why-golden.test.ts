@@ -92,7 +92,7 @@ test('failed over: why not there, and where instead', async () => {
                   unless   The next placement is tried at once; the shape is remembered as exhausted there, with decay.
     08:00:00.000  launch on two  [launch-for-lease]
                   of       worker w2, provider two
-                  because  min 0 · max 10 · warm 0 · workers 0 · leaving 0 · idle 0 · passedOver [{"provider":"one","reason":"it had no capacity for this size","until":1800000030000}] · mode hold
+                  because  min 0 · max 10 · warm 0 · workers 0 · leaving 0 · idle 0 · passedOver [{"provider":"one","reason":"it had no capacity for this size: no room for this size","until":1800000030000}] · mode hold
                   unless   An idle worker of this shape, or another state of the providers before it.
     08:00:00.000  the provider has the worker  [worker-launched]
                   because  attempt 1 · afterMs 0
