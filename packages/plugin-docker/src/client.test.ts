@@ -210,6 +210,26 @@ test('what only reads is asked once more when the engine hangs up before it answ
   expect(await fails(engine.json(get('/x')))).toMatchObject({ code: 'ECONNRESET' })
 })
 
+test('what begins on a kept connection is not lost with one that the engine leaves after an upload, unannounced', async () => {
+  const left = new WeakSet<object>()
+  const answers: Answer = (request, reply) => {
+    if (left.has(request.socket)) return void request.socket.destroy()
+    if (request.method === 'PUT') left.add(request.socket)
+    reply.end('{}')
+  }
+  answer = answers
+  server.on('upgrade', ({ socket }: IncomingMessage) => {
+    if (left.has(socket)) socket.destroy()
+    else socket.end('HTTP/1.1 101 UPGRADED\r\nConnection: Upgrade\r\nUpgrade: tcp\r\n\r\n')
+  })
+  await engine.json({ ...get('/x'), method: 'PUT', upload: Readable.from([Buffer.from('tar')]) })
+  expect(await engine.json({ ...get('/x'), method: 'POST' })).toEqual({})
+  await engine.json({ ...get('/x'), method: 'PUT', upload: Readable.from([Buffer.from('tar')]) })
+  const raw = await engine.hijack({ method: 'POST', path: '/exec/x/start', body: { Tty: false }, signal })
+  raw.destroy()
+  server.removeAllListeners('upgrade')
+})
+
 describe('a failure', () => {
   test('has the status and the words of the engine', async () => {
     answer = (_request, reply) => void reply.writeHead(409).end('{"message":"Container x is not running"}')

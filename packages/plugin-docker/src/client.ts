@@ -31,10 +31,7 @@ export interface EngineRequest {
   upload?: Readable
   /** More headers. */
   headers?: Record<string, string>
-  /**
-   * Over a connection of its own. An engine that stops takes no new ones from the first moment on, before it ends its containers; those that
-   * are open it answers to the last.
-   */
+  /** Over a connection of its own, as uploads and raw ones always are. An engine that stops takes no new ones, before it ends its containers. */
   afresh?: true
   signal: AbortSignal
 }
@@ -117,7 +114,9 @@ export function createEngine(endpoint: Endpoint): Engine {
   async function once(wanted: EngineRequest, hijack: boolean): Promise<IncomingMessage | Duplex> {
     const { api } = await agreed(wanted.signal)
     try {
-      const way = await (wanted.afresh === true ? dockerAfresh() : docker())
+      // An engine that has not read an upload to its end closes its connection after the answer, unannounced.
+      const own = wanted.afresh === true || hijack || wanted.upload !== undefined
+      const way = await (own ? dockerAfresh() : docker())
       return await dial(way, { ...wanted, path: `/v${api}${wanted.path}` }, hijack)
     } catch (error) {
       // No answer, or a version it does not know: another engine may be there next time.

@@ -42,7 +42,7 @@ suiteWith(await findStartKubernetes(), 'the Kubernetes provider on a cluster tha
 
   beforeAll(
     async () => {
-      cluster = await start({ flags: { controller: ['--node-monitor-grace-period=4s'] } })
+      cluster = await start()
       place = await makePlace(cluster, 'faults')
       provider = providerAt(place)
     },
@@ -130,6 +130,8 @@ suiteWith(await findStartKubernetes(), 'the Kubernetes provider on a cluster tha
     })
     await cluster.ask({ method: 'DELETE', path: pod(id), body: { gracePeriodSeconds: 0 } })
     await waitFor('the loss to be told', () => told().includes('lost'))
+    await cluster.kill('apiserver')
+    await cluster.start('apiserver')
   })
 
   test('a token that is worth nothing any more is told, and a new one is taken up from the file', async () => {
@@ -152,6 +154,8 @@ suiteWith(await findStartKubernetes(), 'the Kubernetes provider on a cluster tha
 
   test('a node that is killed, whose object stays: not ready, and told when it is taken away', async () => {
     const id = await runs({ settings: { graceSeconds: 1 } })
+    await cluster.kill('controller')
+    await cluster.start('controller', ['--node-monitor-grace-period=4s'])
     await cluster.kill('kubelet')
     try {
       const silent = await waitFor('the silence is told', () => look(id), { until: (seen) => seen?.problem !== undefined })

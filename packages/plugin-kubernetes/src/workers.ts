@@ -61,8 +61,10 @@ export interface Removal {
 
 export interface FollowOptions {
   onFailure(error: Error): void
-  givesUp?(error: Error, times: number): boolean
+  isRefusal?(error: Error): boolean
   backOff?: { firstMs: number; mostMs: number } | undefined
+  /** Milliseconds, never back; for tests. */
+  clock?: (() => number) | undefined
 }
 
 /** `gone`: what was seen is there no more, or has lost the label that it was seen by; `uid` is that of the very object. */

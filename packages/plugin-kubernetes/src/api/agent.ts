@@ -16,6 +16,8 @@ export interface Agents {
 
 /** Load balancers drop what is silent for a minute; client-go sends the first probe after 30 s too. */
 const KEEP_ALIVE_MS = 30_000
+/** What nobody uses for so long is dropped: a server does so after 90 s, load balancers after 60, and what is asked in that moment is lost. */
+const IDLE_MS = 45_000
 /** So many connections are kept for what comes next. */
 const MOST_IDLE = 16
 
@@ -67,6 +69,7 @@ async function agentOf(identity: Identity, keepAlive: boolean): Promise<HttpAgen
     keepAlive,
     keepAliveMsecs: KEEP_ALIVE_MS,
     maxFreeSockets: MOST_IDLE,
+    timeout: IDLE_MS,
     ...tls,
     // Only what the kubeconfig says: the process's own HTTPS_PROXY is for the way to the world, not to a cluster.
     ...(proxy === undefined ? {} : { proxyEnv: { HTTPS_PROXY: proxy, HTTP_PROXY: proxy } }),

@@ -37,15 +37,15 @@ export interface Reflector<T> {
 export interface ReflectorOptions<T> {
   /** What of each object is kept. A uid, a version and a name are needed. */
   pick?: (object: T) => T
-  /** `times`: so often in a row. True: it ends, and whoever waits for changes is rejected with this error. */
-  givesUp?: (error: Error, times: number) => boolean
+  /** Failures that end it once it has had {@link REFUSALS} of them in a row, and for {@link REFUSED_MS}: whoever waits for changes is rejected with the last. */
+  isRefusal?: (error: Error) => boolean
   /** Of [0, 1). */
   random?: () => number
   /** Milliseconds of a clock that never goes back. */
-  clock?: () => number
+  clock?: (() => number) | undefined
   silenceMs?: number
   watchSeconds?: number
-  backOff?: { firstMs: number; mostMs: number }
+  backOff?: { firstMs: number; mostMs: number } | undefined
   onFailure?: (error: Error) => void
 }
 
@@ -55,6 +55,9 @@ const SILENCE_MS = 100_000
 const WATCH_SECONDS = 300
 /** A watch that ends sooner was no success, whatever its status: to open it again at once would be a storm. */
 const SHORT_MS = 1_000
+/** Rights and tokens may be missing for a moment while somebody renews them, and a server that has just begun does not know them yet. */
+const REFUSALS = 3
+const REFUSED_MS = 20_000
 
 export function createReflector<T extends ApiObject>(
   requests: Requests,
@@ -73,7 +76,8 @@ export function createReflector<T extends ApiObject>(
   const backOff = createBackOff({ random, ...options.backOff })
   /** The list is asked for again only when the version is lost: it is what costs a server most. */
   let listed = false
-  let inARow = 0
+  /** Those in a row up to now. */
+  let refusals: { times: number; since: number } | undefined
   const running = run()
 
   return {
@@ -105,7 +109,7 @@ export function createReflector<T extends ApiObject>(
       } catch (error) {
         if (signal.aborted) return
         const failure = error instanceof Error ? error : new Error(String(error))
-        if (options.givesUp?.(failure, ++inARow) === true) {
+        if (isFinal(failure)) {
           state.failure = failure
           first.reject(failure)
           return stopping.abort(failure)
@@ -113,6 +117,13 @@ export function createReflector<T extends ApiObject>(
         await rest(failure).catch(() => {})
       }
     }
+  }
+
+  function isFinal(failure: Error): boolean {
+    const now = clock()
+    refusals =
+      options.isRefusal?.(failure) === true ? { times: (refusals?.times ?? 0) + 1, since: refusals?.since ?? now } : undefined
+    return refusals !== undefined && refusals.times >= REFUSALS && now - refusals.since >= REFUSED_MS
   }
 
   async function list(): Promise<void> {
@@ -124,7 +135,7 @@ export function createReflector<T extends ApiObject>(
     tell(store.replace(all.items, resourceVersion))
     Object.assign(state, { synced: true, freshAt: began, failure: undefined })
     listed = true
-    inARow = 0
+    refusals = undefined
     first.resolve()
   }
 
@@ -136,7 +147,7 @@ export function createReflector<T extends ApiObject>(
     const how = { resourceVersion: store.version ?? '', timeoutSeconds, silenceMs, signal }
     for await (const { type, object } of watchOnce<T>(requests, what, how)) {
       events++
-      inARow = 0
+      refusals = undefined
       backOff.reset()
       Object.assign(state, { freshAt: clock(), failure: undefined })
       tell(store.apply(type, pick(object)))

@@ -19,13 +19,11 @@ interface What {
 }
 
 export function followJobs({ namespace, client }: Objects, { query, guesses }: What, options: FollowOptions): Followed {
-  const { backOff, ...rest } = options
-  const how = { ...rest, ...(backOff === undefined ? {} : { backOff }) }
   const what = (list: ApiCall, call: ApiCall): Parameters<typeof createReflector>[1] => ({
     ...{ list, call, place: { namespace }, labelSelector: ownerSelector(query.tags) },
   })
-  const pods = createReflector<Pod>(client.requests, what(calls.listPods, calls.watchPods), { pick: briefOf, ...how })
-  const jobs = createReflector<Job>(client.requests, what(calls.listJobs, calls.watchJobs), { pick: briefOfJob, ...how })
+  const pods = createReflector<Pod>(client.requests, what(calls.listPods, calls.watchPods), { pick: briefOf, ...options })
+  const jobs = createReflector<Job>(client.requests, what(calls.listJobs, calls.watchJobs), { pick: briefOfJob, ...options })
   const over = new AbortController()
   const guessing = keepGuesses(pods, guesses, over.signal)
 

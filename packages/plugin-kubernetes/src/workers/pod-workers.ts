@@ -52,10 +52,9 @@ export function podWorkers(objects: Objects): Workers {
 
     isGone: async (id, uid, signal) => (await objects.readPod(id, signal))?.metadata.uid !== uid,
 
-    follow({ tags }, { backOff, ...options }) {
+    follow({ tags }, options) {
       const what = { list: calls.listPods, call: calls.watchPods, place: { namespace }, labelSelector: ownerSelector(tags) }
-      const backing = backOff === undefined ? {} : { backOff }
-      const pods = createReflector<Pod>(client.requests, what, { pick: briefOf, ...backing, ...options })
+      const pods = createReflector<Pod>(client.requests, what, { pick: briefOf, ...options })
       return {
         synced: pods.synced,
         async *changes(signal) {

@@ -15,20 +15,19 @@ export interface WatchParts {
   removed(id: WorkerId): boolean
   ends: Ends
   backOff?: { firstMs: number; mostMs: number }
+  clock?: () => number
 }
-
-/** Rights and tokens may be missing for a moment while somebody renews them. */
-const REFUSALS = 3
 
 /** Several changes of one worker that nobody has taken yet become one, so that a slow taker holds no more than one entry a worker. */
 export async function* watchWorkers(parts: WatchParts, { tags }: ListQuery, call: Call): AsyncGenerator<WorkerObservation> {
-  const { cluster, backOff } = parts
+  const { cluster, backOff, clock } = parts
   const workers = cluster.workers.follow(
     { tags },
     {
       backOff,
+      clock,
       onFailure: (error) => call.log.debug('the watch is opened again', { reason: error.message }),
-      givesUp: (error, times) => times >= REFUSALS && (isStatus(error, 401) || isStatus(error, 403)),
+      isRefusal: (error) => isStatus(error, 401) || isStatus(error, 403),
     },
   )
   const over = new AbortController()

@@ -128,12 +128,25 @@ export function commandOf(bench: Bench, script: string, over: Partial<ExecInput>
   return { id: bench.newExecId(), command: bench.shell(script), stdin: false, from: { stdout: 0, stderr: 0 }, ...over }
 }
 
+/** A connection may be lost on the way: whoever asks attaches again, by the same id, which begins nothing twice. */
+const ATTEMPTS = 3
+
+async function attached(session: Calls, target: WorkerTarget, command: ExecInput): Promise<Ran> {
+  for (let attempt = 1; ; attempt++) {
+    try {
+      return await run(session, target, command)
+    } catch (error) {
+      if (attempt === ATTEMPTS || !isProviderError(error) || error.code !== 'transient') throw error
+    }
+  }
+}
+
 /** What a script prints inside a fresh worker with this spec, by whatever way there is. */
 export async function printedInside(bench: Bench, script: string, over: Partial<LaunchSpec>): Promise<string> {
   const session = await bench.session()
   if (bench.declares('exec') && bench.declares('work:hold')) {
     const target = await launched(bench, session, bench.hold(over))
-    const { stdout, stderr, exit } = await run(session, target, commandOf(bench, script))
+    const { stdout, stderr, exit } = await attached(session, target, commandOf(bench, script))
     assert.equal(exit.code, 0, `the script ended with ${exit.code}: ${stderr.toString()}`)
     return stdout.toString()
   }
