@@ -15,11 +15,19 @@ interface Told {
   logs?: () => Error
   cancel?: () => Promise<void>
   why?: { rule: string; decision: string }
+  conditions?: { type: string; message: string }[]
 }
 
 const base = { id: 'r1', pool: 'ci', state: 'running', worker: 'w1' } as Run
 
-function clientOf({ run, provider = { state: 'ready' }, logs, cancel = async () => undefined, why }: Told): MusterClient {
+function clientOf({
+  run,
+  provider = { state: 'ready' },
+  logs,
+  cancel = async () => undefined,
+  why,
+  conditions = [],
+}: Told): MusterClient {
   const aborted = async (signal?: AbortSignal): Promise<never> =>
     new Promise((_, reject) => signal?.addEventListener('abort', () => reject(signal.reason as Error), { once: true }))
   return {
@@ -34,6 +42,7 @@ function clientOf({ run, provider = { state: 'ready' }, logs, cancel = async () 
       cancel,
     },
     why: async () => (why === undefined ? [] : [why]),
+    conditions: async () => conditions,
     workers: { get: async () => ({ provider: 'local' }) },
     providers: { get: async (name: string) => ({ name, ...provider }) },
   } as unknown as MusterClient
@@ -190,14 +199,19 @@ test.each([
 test.each([
   [
     'what is in the way of its command is told',
-    { rule: 'exec-retry', decision: 'could not be started: transient: no' },
+    { why: { rule: 'exec-retry', decision: 'could not be started: transient: no' } },
     /^muster: r1: could not be started: transient: no\n$/,
   ],
-  ['one that merely waits says nothing', undefined, /^$/],
-])('in somebody’s worker: %s', async (_, why, expected) => {
+  [
+    'that the disk of the daemon takes no output is told',
+    { conditions: [{ type: 'output-waits', message: 'a file of a run cannot be written: EROFS' }] },
+    /^muster: r1: a file of a run cannot be written: EROFS\n$/,
+  ],
+  ['one that merely waits says nothing', { conditions: [{ type: 'store-slow', message: 'slow' }] }, /^$/],
+])('in somebody’s worker: %s', async (_, told, expected) => {
   vi.useFakeTimers()
   const run = { state: 'starting' as const }
-  const { done, said } = following({ run, ...(why && { why }) }, undefined, 'but trouble')
+  const { done, said } = following({ run, ...told }, undefined, 'but trouble')
   await vi.advanceTimersByTimeAsync(1500)
   const text = said()
   vi.useRealTimers()

@@ -140,9 +140,9 @@ function stopper({ client, run, cancels }: FollowOptions): Stopper {
     } else if (times === 1) {
       say(`${name}: cancelling ${run.id} …; once more: at once`)
       void cancel(`${name} at the client`, false).then(async () => {
-        const away = await describeAway(client, run).catch(() => undefined)
-        if (away !== undefined && times === 1 && !now.signal.aborted)
-          say(`${run.id}: ${away}; waiting for it. Once more leaves at once: the daemon ends the run then`)
+        const held = await describeHolder(client, run).catch(() => undefined)
+        if (held !== undefined && times === 1 && !now.signal.aborted)
+          say(`${run.id}: ${held}; waiting for it. Once more leaves at once: the daemon ends the run then`)
       })
     } else if (times === 2) void cancel(`${name} at the client, twice`, true).finally(() => now.abort())
     else now.abort()
@@ -223,21 +223,22 @@ async function tellWaiting({ client, run, quiet }: FollowOptions, signal: AbortS
   }
 }
 
-/** Undefined: whoever has its worker is there, or nobody has one. */
-async function describeAway(client: MusterClient, { id }: Run): Promise<string | undefined> {
+/** Whoever has its worker is away, or the daemon's disk does not take its output; undefined: neither, or nobody has one. */
+async function describeHolder(client: MusterClient, { id }: Run): Promise<string | undefined> {
   const { state, worker } = await client.runs.get(id)
   if (worker === undefined || state === 'ended') return undefined
   const provider = await client.providers.get((await client.workers.get(worker)).provider)
-  if (provider.state === 'ready') return undefined
-  return `provider ${provider.name}, which has its worker, does not answer: ${provider.reason ?? provider.state}`
+  if (provider.state !== 'ready')
+    return `provider ${provider.name}, which has its worker, does not answer: ${provider.reason ?? provider.state}`
+  return (await client.conditions()).find(({ type }) => type === 'output-waits')?.message
 }
 
 /** Why its command, which has a worker, has not begun; undefined: nothing is known to be in the way. */
 async function describeTrouble(client: MusterClient, run: Run): Promise<string | undefined> {
   const [last] = await client.why('run', run.id, 1)
   if (last?.rule === 'exec-retry') return `${run.id}: ${last.decision}`
-  const away = await describeAway(client, run)
-  return away === undefined ? undefined : `${run.id}: ${away}`
+  const held = await describeHolder(client, run)
+  return held === undefined ? undefined : `${run.id}: ${held}`
 }
 
 /** As for a command in a worker that is there, which begins at once: that it does not is told late, whatever holds it up. */

@@ -24,7 +24,7 @@ export function tokensCommand(): Command {
             { title: 'ROLE', of: (one) => one.role },
             { title: 'AGE', of: (one) => age(one.createdAt) },
             { title: 'LAST USED', of: (one) => (one.lastUsedAt === undefined ? undefined : `${age(one.lastUsedAt)} ago`) },
-            { title: 'EXPIRES', of: (one) => one.expiresAt },
+            { title: 'EXPIRES', of: (one) => expiryOf(one.expiresAt) },
           ],
           'there is no token',
         )
@@ -69,4 +69,9 @@ export function tokensCommand(): Command {
       ),
   )
   return tokens
+}
+
+/** One whose time is over stays in the list until it is revoked, so that nobody takes it for good. */
+function expiryOf(at: string | undefined): string | undefined {
+  return at === undefined || Date.parse(at) > Date.now() ? at : `expired ${age(at)} ago`
 }
