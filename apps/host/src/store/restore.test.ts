@@ -89,6 +89,11 @@ test('in another folder, and where the store is damaged, nobody knows of it, and
   expect(revokedIn(dir)).toEqual([])
 })
 
+test('a file that is not there is told as that, whatever is in the folder', async () => {
+  const refused = restore({ file, dir, force: false, withoutKey: false })
+  await expect(refused).rejects.toMatchObject({ name: 'RestoreError', message: `there is no file ${file}` })
+})
+
 test('a restore that is refused leaves the folder as it was: its mode, and what is in it', async () => {
   await makeBackup()
   const mode = (path: string): number => statSync(path).mode & 0o777

@@ -55,6 +55,7 @@ class RestoreError extends Error {
 /** Errors: RestoreError, ArchiveError (each with a `hint`), StoreError `held`, `newer`, `corrupt`, those of the file system. After each the folder is as before. */
 export async function restore(options: RestoreOptions): Promise<Restored> {
   const { file, dir, force, now = Date.now } = options
+  if (!existsSync(file)) throw new RestoreError(`there is no file ${file}`, 'Name the one that `muster backup` wrote.')
   const made = !existsSync(dir)
   const there = made ? [] : readdirSync(dir)
   if (there.length > 0 && !force)

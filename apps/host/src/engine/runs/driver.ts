@@ -18,7 +18,7 @@ import { cutOff, type Ending, endingUnbegun, endingWithoutWorker, type Stop } fr
 import { withHandedIn, withOutputs, withStored } from './outputs.ts'
 import { providerBack, unheard } from './missing.ts'
 import { leavingRoom } from './reserve.ts'
-import { openTold } from './unwritten.ts'
+import { type Asked, endUnheard, openTold } from './unwritten.ts'
 import { watchStops } from './watch.ts'
 
 /** For a pool that is not configured any more. */
@@ -28,12 +28,13 @@ const defectTries = 3
 
 /** Settles when the run has ended, or when the host stops. */
 export async function driveRun(deps: RunDeps, id: string): Promise<void> {
+  const asked: Asked = {}
   let untried = false
   for (let defects = 0; !deps.stopping.aborted;) {
     try {
       const run = deps.records.get(id)
       if (run === undefined) return
-      const stretch = workOn(deps, run, { untried })
+      const stretch = workOn(deps, run, { untried, asked })
       // Its worker comes in this stretch: in the next one it was asked for nothing yet.
       untried = run.worker_id === null
       const ending = await stretch
@@ -61,14 +62,18 @@ export async function driveRun(deps: RunDeps, id: string): Promise<void> {
 }
 
 /** One stretch of work; undefined when the record has moved on and must be looked at again. */
-async function workOn(deps: RunDeps, run: RunRecord, { untried }: Pick<Job, 'untried'>): Promise<Ending | undefined> {
+async function workOn(
+  deps: RunDeps,
+  run: RunRecord,
+  stretch: Pick<Job, 'untried'> & { asked: Asked },
+): Promise<Ending | undefined> {
   if (run.state === 'uploading') return awaitInputs(deps, run)
   const request = requestOf(deps, run)
   if (run.worker_id === null) {
     if (run.lease_id === null) return requestLease(deps, { run, request })
     return awaitWorker(deps, run, run.lease_id)
   }
-  return inWorker(deps, { run, request, untried })
+  return inWorker(deps, { run, request, untried: stretch.untried }, stretch.asked)
 }
 
 /** Until the last input is stored; the one who stores it moves the record on. */
@@ -157,7 +162,7 @@ function stopOf(run: RunRecord | undefined): Stop | undefined {
     : undefined
 }
 
-async function inWorker(deps: RunDeps, given: Pick<Job, 'run' | 'request' | 'untried'>): Promise<Ending> {
+async function inWorker(deps: RunDeps, given: Pick<Job, 'run' | 'request' | 'untried'>, asked: Asked): Promise<Ending> {
   const { engine } = deps
   const { run, request } = given
   const lease = run.lease_id === null ? undefined : await engine.leases.find(run.lease_id)
@@ -180,6 +185,8 @@ async function inWorker(deps: RunDeps, given: Pick<Job, 'run' | 'request' | 'unt
     return unheard({ ...given, watch }, missing)
   }
   const path = logPath(deps, run.id)
+  const unheardOf = { ...given, deps, worker, lease, provider, target: engine.workers.target(worker), watch }
+  if (run.started_at !== null) watch.started(run.started_at)
   let log: LogWriter
   try {
     log = await openTold(run.id, {
@@ -189,13 +196,14 @@ async function inWorker(deps: RunDeps, given: Pick<Job, 'run' | 'request' | 'unt
   } catch (error) {
     watch.close()
     const stop = watch.stop()
+    if (stop === undefined || known !== undefined) throw error
     // It has nothing to say: nobody has to wait until that can be written.
-    const never = stop !== undefined && run.started_at === null && known === undefined
-    if (!never || !(await isUnknown({ run, provider, target: engine.workers.target(worker) }))) throw error
-    return { ...endingUnbegun('it never began', stop), unfit: true }
+    if (run.started_at === null && (await isUnknown(unheardOf))) return { ...endingUnbegun('it never began', stop), unfit: true }
+    if (wayOf(unheardOf) === 'exec') await endUnheard(unheardOf, asked)
+    throw error
   }
   const writer = leavingRoom(log, deps.reserve)
-  const job: Job = { ...given, deps, worker, lease, provider, target: engine.workers.target(worker), writer, watch }
+  const job: Job = { ...unheardOf, writer }
   try {
     return await throughStates(job)
   } finally {
@@ -209,7 +217,6 @@ async function throughStates(job: Job): Promise<Ending> {
   const way = wayOf(job)
   let ending = endingOfRecord(run)
   if (ending === undefined) {
-    if (run.started_at !== null) watch.started(run.started_at)
     if (run.started_at === null && way === 'exec') {
       try {
         await deliverInputs(job)
@@ -259,7 +266,7 @@ function endingOfRecord(run: RunRecord): Ending | undefined {
 const ways = { command: runByCommand, agent: runByAgent, exec: runByExec }
 
 /** A command in somebody's worker goes by exec, whatever that worker does itself; a run goes by what its worker was made for. */
-function wayOf({ run, lease, worker }: Job): keyof typeof ways {
+function wayOf({ run, lease, worker }: Pick<Job, 'run' | 'lease' | 'worker'>): keyof typeof ways {
   if (run.kind !== 'run') return 'exec'
   const mode = modeOfSpec(worker.spec)
   if (mode === 'agent') return 'agent'

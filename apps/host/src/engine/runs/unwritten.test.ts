@@ -1,5 +1,5 @@
 /** Runs whose logs cannot be written: said while it is so, and nothing is lost. */
-import { mkdir, mkdtemp, rm, writeFile } from 'node:fs/promises'
+import { mkdir, mkdtemp, rename, rm, writeFile } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { waitFor } from '@muster/test/systems/wait'
@@ -52,10 +52,13 @@ describe('where no log can be opened', () => {
   beforeEach(async () => {
     dir = await mkdtemp(join(tmpdir(), 'muster-unwritten-'))
     h = await openHarness({ pools: [poolConfig({ work: 'hold', uses: 5 })], providers: [{ name: 'one' }] })
-    const report = (message: string, error: unknown): void => void h.reports.push({ message, error })
-    runs = await startRuns({ engine: h.engine, dataDir: dir, killpoint: () => undefined, report })
+    await start()
     await writeFile(join(dir, 'runs'), '')
   })
+  async function start(): Promise<void> {
+    const report = (message: string, error: unknown): void => void h.reports.push({ message, error })
+    runs = await startRuns({ engine: h.engine, dataDir: dir, killpoint: () => undefined, report })
+  }
   afterEach(async () => {
     vi.restoreAllMocks()
     await runs.stop()
@@ -109,6 +112,45 @@ describe('where no log can be opened', () => {
     expect(h.reports.splice(0)).toMatchObject([{ message: 'what is left of a run could not be removed' }])
     expect([commands.started, waits()]).toEqual([[], false])
   })
+
+  test.each([
+    ['cancelled', 'enough', {}],
+    ['timeout', 'it ran longer than its time-out', { timeoutMs: 5000 }],
+  ])(
+    'one that has begun is told to end all the same, and its output is stored once it can be: %s',
+    async (outcome, reason, over) => {
+      const commands = commandsIn(h.provider(), () => undefined)
+      const killed: string[] = []
+      h.provider().execKill = async (_target, { signal }) => {
+        killed.push(signal)
+        if (signal === 'SIGKILL') commands.end(worker(), 137)
+      }
+      const worker = (): string => runs.get(id)?.worker_id ?? ''
+      const folder = join(dir, 'runs')
+      await rm(folder)
+      const request = { pool: 'ci', command: ['make'], requirements: {}, stdin: false, inputs: [], outputs: [], ...over }
+      const { id } = await runs.create(request, { principal: 'tester' })
+      await until('its command to begin', () => runs.get(id)?.state === 'running')
+      commands.write(worker(), 'before\n')
+      // The host starts anew, without the disk of its runs.
+      await runs.stop()
+      await rename(folder, join(dir, 'away'))
+      await writeFile(folder, '')
+      await start()
+      await until('the condition', waits)
+      if (outcome === 'cancelled') await runs.cancel(id, { principal: 'ann', reason })
+      await until('it to be killed', () => killed.includes('SIGKILL'))
+      expect(killed.slice(0, 2)).toEqual(['SIGTERM', 'SIGKILL'])
+      commands.write(worker(), 'after\n')
+      await rm(folder)
+      await rename(join(dir, 'away'), folder)
+      await until('its end', () => runs.get(id) === undefined)
+      expect(await runs.find(id)).toMatchObject({ outcome, reason: expect.stringContaining(reason) as string })
+      let text = ''
+      for await (const { data } of runs.readLog(id, { from: 0, follow: false })) text += Buffer.from(data).toString()
+      expect(text).toBe('before\nafter\n')
+    },
+  )
 })
 
 test('it is over when the last of them was written, not when it could be opened, or when it has ended', async () => {

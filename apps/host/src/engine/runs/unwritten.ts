@@ -1,6 +1,7 @@
 /** Logs and outputs of runs that the disk does not take. Their commands go on and may end; nobody would know why the runs do not. */
 import { StoreError } from '../../store/store.ts'
 import type { Conditions } from '../api.ts'
+import { type Job, traced } from './deps.ts'
 import type { LogWriter } from './log-file.ts'
 
 type Step = 'open' | 'append' | 'output'
@@ -62,4 +63,29 @@ export async function openTold(run: string, { open, told }: { open(): Promise<Lo
   }
   const writer = await telling('open', open)
   return { ...writer, append: (piece) => telling('append', () => writer.append(piece)) }
+}
+
+/** When a command was told to end whose output cannot be stored. */
+export interface Asked {
+  at?: number
+}
+
+/** Ends a command though nothing of it can be stored: gently once, and by force after its grace. Its output is read when it can be. */
+export async function endUnheard(job: Omit<Job, 'writer'>, asked: Asked): Promise<void> {
+  const { deps, provider, target, run, request, worker, watch } = job
+  const now = deps.engine.clock.now()
+  const force = watch.stop()?.force === true || now - (asked.at ?? now) > worker.grace_ms
+  if (!force && asked.at !== undefined) return
+  const signal = force ? 'SIGKILL' : 'SIGTERM'
+  const id = run.exec_id ?? ''
+  try {
+    await provider.execKill(
+      target,
+      { id, signal },
+      { ...traced(request), idempotencyKey: `${id}-${signal}`, signal: deps.stopping },
+    )
+    asked.at ??= now
+  } catch {
+    // Tried again with the log.
+  }
 }
