@@ -111,10 +111,11 @@ async function startFirst(options: {
     ...Object.entries(PRIVATE).map(([name, path]) => `mount --bind '${join(folder, name)}' ${path}`),
     ...Object.keys(KERNEL).map((name) => `mount --bind '${join(folder, 'sys', name)}' /proc/sys/${name}`),
   ]
-  // A copy of what another test has mounted would hold it when that test ends.
+  // A copy of what another test has mounted would hold it when that test ends. It goes by itself once that test has removed its place.
   const others = `cut -d' ' -f5 /proc/self/mountinfo | grep '^${tmpdir()}/muster-' | sort -r | xargs -r umount --lazy`
+  const without = `for try in 1 2 3 4 5; do ${others} && break; [ $try -lt 5 ]; done`
   // What kubelet mounts for a pod must be seen in containers that run already.
-  const script = [others, 'mount --make-rshared /', ...mounts, 'ip link set lo up', `touch '${ready}'`, `exec '${probe}' pause`]
+  const script = [without, 'mount --make-rshared /', ...mounts, 'ip link set lo up', `touch '${ready}'`, `exec '${probe}' pause`]
   // Not TERM: unshare does not heed it while it waits.
   const bound = detached ? [] : ['setpriv', '--pdeathsig', 'KILL']
   const namespaces = ['unshare', '--mount', '--propagation=private', '--net', '--pid', '--fork', '--kill-child', '--mount-proc']
