@@ -311,7 +311,7 @@ describe('a backup that is not what was written', () => {
     expect(await attempt(Buffer.from('this is no tar, '.repeat(100)))).toMatch(/not restored: .*no backup/)
     expect(await attempt(Buffer.alloc(0))).toMatch(/not restored: .*no backup/)
     const missing = await muster(['restore', join(site.dir, 'none.tar'), '--data', there], { cwd: site.dir })
-    expect([missing.code, missing.stderr.text]).toEqual([1, expect.stringContaining('no such file')])
+    expect([missing.code, missing.stderr.text]).toEqual([1, expect.stringContaining('there is no file')])
   })
 
   it('of a newer Muster is refused by name', { timeout }, async () => {

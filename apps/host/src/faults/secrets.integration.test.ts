@@ -45,6 +45,12 @@ async function lived(): Promise<{ site: Site; url: string; tokens: Canary[]; log
   })
   await waitFor('the daemon', () => daemon.stderr().includes('"msg":"ready"'), { timeoutMs: patienceMs })
   await site.ready()
+  // A daemon that ends leaves its workers where they are.
+  disposals.push(async () =>
+    waitFor('no worker to be left', async () => (await site.client.workers.list()).items.length === 0, {
+      timeoutMs: patienceMs,
+    }),
+  )
   const { url } = JSON.parse(readFileSync(join(site.data, 'endpoint.json'), 'utf8')) as { url: string }
   const made = await site.client.tokens.create({ name: 'other', role: 'operator' })
   const tokens = [

@@ -1,9 +1,10 @@
 /** The three providers as the fault tests need them: how a site uses one, what exists at the vendor, what is left. */
-import { chmod, mkdtemp, readdir, rm } from 'node:fs/promises'
+import { chmod, mkdtemp, readdir, readFile, rm } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { fakeControl } from '@muster/core/testing'
 import { engineJson } from '@muster/test/systems/engine'
+import { waitFor } from '@muster/test/systems/wait'
 import type { DaemonFiles } from './daemon.test.helper.ts'
 
 export interface Vendor {
@@ -66,8 +67,19 @@ export const localVendor: OpenVendor = async () => {
       const names = await readdir(join(root, 'workers')).catch(() => [] as string[])
       return names.filter((name) => /^w[0-9a-z]{26}$/.test(name))
     },
-    dispose: () => rm(root, { recursive: true, force: true }),
+    async dispose() {
+      const left = (): Promise<string[]> => commandsNaming(root)
+      await waitFor('the processes of its workers to end', left, { until: (lines) => lines.length === 0, timeoutMs: 30_000 })
+      await rm(root, { recursive: true, force: true })
+    },
   }
+}
+
+/** The command lines that name a folder. */
+async function commandsNaming(folder: string): Promise<string[]> {
+  const pids = (await readdir('/proc')).filter((name) => /^[0-9]+$/.test(name))
+  const lines = await Promise.all(pids.map((pid) => readFile(`/proc/${pid}/cmdline`, 'utf8').catch(() => '')))
+  return lines.flatMap((line) => (line.includes(`${folder}/`) ? [line.replaceAll('\0', ' ')] : []))
 }
 
 interface ListedContainer {
