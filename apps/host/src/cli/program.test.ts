@@ -115,6 +115,9 @@ test.each([['nope'], ['run'], ['runs', '--nope'], ['runs', 'nope'], ['plugins', 
 
 test('an id behind the name of a list is answered with the command that shows it', async () => {
   expect(await told('runs', 'r1')).toMatch(/too many arguments for 'runs'.*\nmuster: one of them: muster runs show ID\n/)
+  expect(await told('workers', 'cordon', 'w1')).toContain(
+    '\nmuster: cordon is a command of its own: muster cordon [options] <worker>\n',
+  )
   expect(await told('version', 'x')).not.toContain('one of them')
   expect(await told('\u001b[2J')).toContain(String.raw`unknown command '\u001b[2J'`)
 })

@@ -75,10 +75,12 @@ function spoken(text: string): string {
   return text.trimEnd().replace(/^/gm, 'muster: ').concat('\n')
 }
 
-/** An id behind the name of a list: whoever writes that wants to see the one. */
+/** Behind the name of a list: a command that stands for itself, or an id, and whoever writes that wants to see the one. */
 function hintOf(text: string, { commands }: Command): string {
-  const [, name] = /too many arguments for '([a-z]+)'/.exec(text) ?? []
+  const [, name, first] = /too many arguments for '([a-z]+)'(?:.* got \d+: ([a-z]+)\b)?/.exec(text) ?? []
   const list = commands.find((one) => one.name() === name)
+  const own = list === undefined ? undefined : commands.find((one) => one.name() === first)
+  if (own !== undefined) return `muster: ${first ?? ''} is a command of its own: muster ${first ?? ''} ${own.usage()}\n`
   return list?.commands.some((one) => one.name() === 'show') === true ? `muster: one of them: muster ${name ?? ''} show ID\n` : ''
 }
 
